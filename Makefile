@@ -1,0 +1,41 @@
+.DEFAULT_GOAL := help
+.PHONY: help run test lint bench soak format lock clean
+
+PYTEST := .venv/bin/python -m pytest
+
+help: ## Show these verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: ## Set everything up, serve the shipped model and answer a first question
+	@scripts/setup run
+	@.venv/bin/mcqa hello
+
+test: ## Set everything up and run every test
+	@scripts/setup dev
+	$(PYTEST) -m "not soak" $(ARGS)
+
+lint: ## ruff, its formatter's check, and mypy
+	@scripts/setup dev
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+bench: ## Measure speed, cold start and memory against the peers (real size, random weights)
+	@scripts/setup dev
+	.venv/bin/python -m benchmarks $(ARGS)
+
+soak: ## Long runs: hostile requests and mixed load for minutes
+	@scripts/setup dev
+	$(PYTEST) -m soak --timeout 3600 $(ARGS)
+
+format: ## Rewrite the code as `make lint` wants it
+	@scripts/setup dev
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+lock: ## Resolve pyproject.toml into the lock files again
+	@scripts/setup run
+	scripts/lock
+
+clean: ## Remove the environment and everything made under the checkout
+	rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache build *.egg-info
