@@ -1,0 +1,105 @@
+"""Which device and number format to run on, and why.
+
+The choice is made from what the machine has, and every choice carries its reason, so that a log line or a
+`mcqa model show` can say it.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+DEVICES = ("auto", "cpu", "cuda")
+DTYPES = ("auto", "bfloat16", "float32", "int8")
+
+
+class HardwareError(RuntimeError):
+    """The device or number format asked for is not to be had on this machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """`dtype` is what activations are computed in; `int8` says that the linear layers' weights are quantised."""
+
+    device: torch.device
+    dtype: torch.dtype
+    int8: bool
+    threads: int
+    reason: str
+
+    @property
+    def dtype_name(self) -> str:
+        return "int8" if self.int8 else str(self.dtype).removeprefix("torch.")
+
+
+def choose(device: str = "auto", dtype: str = "auto") -> Hardware:
+    """The device and dtype to use. `auto` picks CUDA before CPU, and bfloat16 wherever the hardware computes in it.
+
+    Raises HardwareError when an explicit choice cannot be met.
+    """
+    if device not in DEVICES:
+        raise HardwareError(f"device {device!r} is unknown; choose one of {', '.join(DEVICES)}")
+    if dtype not in DTYPES:
+        raise HardwareError(f"dtype {dtype!r} is unknown; choose one of {', '.join(DTYPES)}")
+    has_cuda = torch.cuda.is_available()
+    if device == "cuda" and not has_cuda:
+        raise HardwareError("device cuda was asked for, but torch finds no CUDA GPU; use --device cpu or auto")
+    if device == "cuda" or (device == "auto" and has_cuda):
+        return _cuda(dtype)
+    return _cpu(dtype)
+
+
+def _cuda(dtype: str) -> Hardware:
+    if dtype == "int8":
+        raise HardwareError("dtype int8 is for the CPU (VNNI); on CUDA use bfloat16")
+    name = torch.cuda.get_device_name()
+    chosen, why = torch.bfloat16, f"CUDA device {name} computes in bfloat16"
+    if dtype == "float32" or not torch.cuda.is_bf16_supported(including_emulation=False):
+        chosen = torch.float32
+        why = f"CUDA device {name}, float32 asked for" if dtype == "float32" else f"CUDA device {name} has no bfloat16"
+    return Hardware(torch.device("cuda"), chosen, False, usable_cpus(), why)
+
+
+def _cpu(dtype: str) -> Hardware:
+    cpu, threads = torch.device("cpu"), usable_cpus()
+    instructions = bfloat16_instructions()
+    if dtype == "float32":
+        return Hardware(cpu, torch.float32, False, threads, "float32 asked for")
+    if dtype == "bfloat16":
+        how = f"with {instructions}" if instructions else "emulated: this CPU has no bfloat16 instructions"
+        return Hardware(cpu, torch.bfloat16, False, threads, f"bfloat16 asked for, {how}")
+    if dtype == "int8":
+        if not torch.cpu.get_capabilities().get("avx512_vnni"):
+            raise HardwareError("dtype int8 needs a CPU with AVX512-VNNI; use --dtype auto")
+        base = torch.bfloat16 if instructions else torch.float32
+        return Hardware(cpu, base, True, threads, "int8 asked for; AVX512-VNNI multiplies it")
+    if instructions:
+        return Hardware(cpu, torch.bfloat16, False, threads, f"no CUDA GPU; the CPU has {instructions}")
+    return Hardware(cpu, torch.float32, False, threads, "no CUDA GPU; the CPU has no bfloat16 instructions")
+
+
+def bfloat16_instructions() -> str | None:
+    """The CPU's bfloat16 matrix instructions by name, or None."""
+    has = torch.cpu.get_capabilities()
+    for key, name in (("amx_bf16", "AMX-BF16"), ("avx512_bf16", "AVX512-BF16"), ("bf16", "Arm BF16")):
+        if has.get(key):
+            return name
+    return None
+
+
+def usable_cpus(cgroup: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """CPUs this process may use: the smaller of its affinity and its container's CPU limit, at least 1.
+
+    torch counts the host's cores; under a Kubernetes CPU limit that starts far too many threads.
+    """
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    try:
+        quota, period = cgroup.read_text().split()
+    except (OSError, ValueError):
+        return count
+    if quota == "max":
+        return count
+    return max(1, min(count, round(int(quota) / int(period))))

@@ -1,0 +1,281 @@
+"""Qwen2 in plain torch: the forward pass this service needs, and nothing else.
+
+transformers' Qwen2 costs seconds to import and computes what a scorer throws away. This one takes sequences of
+different lengths without padding (rows are packed, so the matrix products see only real tokens), starts from a
+shared prefix's keys and values, and in the last layer computes only each sequence's last row. Its logits are equal
+to transformers' (tests/predictor/test_qwen2.py).
+
+Source of the architecture: Qwen2 Technical Report (arXiv 2407.10671); names follow the published checkpoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from predictor.weights import VersionError, Weights, read_json
+
+Linear = Callable[[torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    vocab: int
+    hidden: int
+    intermediate: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    max_positions: int
+    rope_theta: float
+    rms_eps: float
+    tied: bool
+
+    @property
+    def parameters(self) -> int:
+        """Weights and biases, tied embeddings counted once."""
+        q, kv = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        attention = self.hidden * (2 * q + 2 * kv) + q + 2 * kv
+        layer = attention + 3 * self.hidden * self.intermediate + 2 * self.hidden
+        return self.layers * layer + self.hidden + self.vocab * self.hidden * (1 if self.tied else 2)
+
+    @classmethod
+    def read(cls, folder: Path) -> Config:
+        """From a Hugging Face config.json; VersionError when it is no Qwen2 or asks for what is not built here."""
+        raw = read_json(folder / "config.json")
+        kind = raw.get("model_type")
+        if kind != "qwen2":
+            raise VersionError(f"{folder}/config.json: model_type is {kind!r}, this server runs 'qwen2'")
+        rope = raw.get("rope_parameters") or raw.get("rope_scaling") or {}
+        if rope.get("rope_type", rope.get("type", "default")) != "default":
+            raise VersionError(f"{folder}/config.json: rope scaling {rope.get('rope_type', rope.get('type'))!r} is not built in")
+        if raw.get("use_sliding_window"):
+            raise VersionError(f"{folder}/config.json: use_sliding_window is not built in")
+        if raw.get("hidden_act", "silu") != "silu":
+            raise VersionError(f"{folder}/config.json: hidden_act {raw['hidden_act']!r} is not built in")
+        if raw.get("quantization_config"):
+            raise VersionError(f"{folder}/config.json: quantised checkpoints are not read; use the plain one")
+        try:
+            hidden, heads = int(raw["hidden_size"]), int(raw["num_attention_heads"])
+            return cls(
+                vocab=int(raw["vocab_size"]),
+                hidden=hidden,
+                intermediate=int(raw["intermediate_size"]),
+                layers=int(raw["num_hidden_layers"]),
+                heads=heads,
+                kv_heads=int(raw.get("num_key_value_heads") or heads),
+                head_dim=int(raw.get("head_dim") or hidden // heads),
+                max_positions=int(raw.get("max_position_embeddings", 32768)),
+                rope_theta=float(rope.get("rope_theta") or raw.get("rope_theta") or 10000.0),
+                rms_eps=float(raw.get("rms_norm_eps", 1e-6)),
+                tied=bool(raw.get("tie_word_embeddings", False)),
+            )
+        except KeyError as error:
+            raise VersionError(f"{folder}/config.json: {error.args[0]} is missing") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """Keys and values of a prefix: per layer, each [kv_heads, tokens, head_dim]. Never changed once made."""
+
+    keys: tuple[torch.Tensor, ...]
+    values: tuple[torch.Tensor, ...]
+
+    @property
+    def tokens(self) -> int:
+        return self.keys[0].shape[1]
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    input_norm: torch.Tensor
+    q: Linear
+    k: Linear
+    v: Linear
+    o: Linear
+    post_norm: torch.Tensor
+    gate: Linear
+    up: Linear
+    down: Linear
+
+
+def dense(weight: torch.Tensor, bias: torch.Tensor | None) -> Linear:
+    return lambda x: F.linear(x, weight, bias)
+
+
+class Qwen2:
+    """The network. `forward` gives last-row logits of several sequences; `prefill` a prefix's Cache."""
+
+    def __init__(
+        self,
+        config: Config,
+        weights: Weights,
+        *,
+        linear: Callable[[torch.Tensor, torch.Tensor | None], Linear] = dense,
+    ) -> None:
+        c, get = config, weights.get
+        self.config = c
+        self.embedding = get("model.embed_tokens.weight", (c.vocab, c.hidden))
+        self.device, self.dtype = self.embedding.device, self.embedding.dtype
+
+        def project(name: str, out: int, into: int, bias: bool = False) -> Linear:
+            return linear(get(f"{name}.weight", (out, into)), get(f"{name}.bias", (out,)) if bias else None)
+
+        q, kv = c.heads * c.head_dim, c.kv_heads * c.head_dim
+        self.layers = [
+            _Layer(
+                input_norm=get(f"model.layers.{i}.input_layernorm.weight", (c.hidden,)),
+                q=project(f"model.layers.{i}.self_attn.q_proj", q, c.hidden, bias=True),
+                k=project(f"model.layers.{i}.self_attn.k_proj", kv, c.hidden, bias=True),
+                v=project(f"model.layers.{i}.self_attn.v_proj", kv, c.hidden, bias=True),
+                o=project(f"model.layers.{i}.self_attn.o_proj", c.hidden, q),
+                post_norm=get(f"model.layers.{i}.post_attention_layernorm.weight", (c.hidden,)),
+                gate=project(f"model.layers.{i}.mlp.gate_proj", c.intermediate, c.hidden),
+                up=project(f"model.layers.{i}.mlp.up_proj", c.intermediate, c.hidden),
+                down=project(f"model.layers.{i}.mlp.down_proj", c.hidden, c.intermediate),
+            )
+            for i in range(c.layers)
+        ]
+        self.norm = get("model.norm.weight", (c.hidden,))
+        # The output matrix keeps full precision: letters are told apart by small differences of its rows.
+        self.head = self.embedding if c.tied else get("lm_head.weight", (c.vocab, c.hidden))
+        # transformers computes the angles in float32 and rounds cos and sin to the model's dtype; so do we.
+        exponents = torch.arange(0, c.head_dim, 2, dtype=torch.int64).float() / c.head_dim
+        self._inv_freq = (1.0 / c.rope_theta**exponents).to(self.device)
+
+    @torch.inference_mode()
+    def forward(self, sequences: Sequence[Sequence[int]], prefix: Cache | None = None) -> torch.Tensor:
+        """Float32 logits [len(sequences), vocab] after the last token of each sequence.
+
+        Every sequence continues `prefix`; none may be empty.
+        """
+        hidden, _ = self._run(sequences, prefix, keep=False)
+        return F.linear(self._rms(hidden, self.norm), self.head).float()
+
+    @torch.inference_mode()
+    def prefill(self, ids: Sequence[int], prefix: Cache | None = None) -> Cache:
+        """The Cache of `prefix` followed by `ids`."""
+        _, cache = self._run([ids], prefix, keep=True)
+        assert cache is not None
+        return cache
+
+    @torch.inference_mode()
+    def step(self, ids: Sequence[int], prefix: Cache | None = None) -> tuple[torch.Tensor, Cache]:
+        """Float32 logits [vocab] after `ids`, and the Cache that includes them: one step of generation."""
+        hidden, cache = self._run([ids], prefix, keep=True)
+        assert cache is not None
+        return F.linear(self._rms(hidden, self.norm), self.head)[0].float(), cache
+
+    def _run(
+        self, sequences: Sequence[Sequence[int]], prefix: Cache | None, *, keep: bool
+    ) -> tuple[torch.Tensor, Cache | None]:
+        layout = _Layout.of(sequences, prefix.tokens if prefix else 0, self.device)
+        cos, sin = self._rotary(layout.positions)
+        x = self.embedding[torch.tensor([t for s in sequences for t in s], device=self.device)]
+        keys, values = [], []
+        for index, layer in enumerate(self.layers):
+            past = (prefix.keys[index], prefix.values[index]) if prefix else None
+            h = self._rms(x, layer.input_norm)
+            k = _rotate(self._heads(layer.k(h)), cos, sin)
+            v = self._heads(layer.v(h))
+            if keep:
+                keys.append(_append(past[0] if past else None, k))
+                values.append(_append(past[1] if past else None, v))
+            rows = layout.all
+            if index == len(self.layers) - 1:
+                # Only the last row of each sequence feeds the logits; the others' queries and MLP are not needed.
+                rows = layout.last
+                x, h = x[rows.index], h[rows.index]
+            q = _rotate(self._heads(layer.q(h)), cos[rows.index], sin[rows.index])
+            x = x + layer.o(_attend(q, k, v, past, layout, rows))
+            h = self._rms(x, layer.post_norm)
+            x = x + layer.down(F.silu(layer.gate(h)).mul_(layer.up(h)))
+        return x, Cache(tuple(keys), tuple(values)) if keep else None
+
+    def _heads(self, x: torch.Tensor) -> torch.Tensor:
+        return x.view(x.shape[0], -1, self.config.head_dim)
+
+    def _rms(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        wide = x.float()
+        wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.config.rms_eps)
+        return weight * wide.to(x.dtype)
+
+    def _rotary(self, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """cos and sin, each [tokens, 1, head_dim] in the model's dtype."""
+        angles = positions[:, None].float() * self._inv_freq
+        angles = torch.cat((angles, angles), dim=-1)[:, None]
+        return angles.cos().to(self.dtype), angles.sin().to(self.dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Which packed rows ask (queries): their index, and each sequence's span among them."""
+
+    index: torch.Tensor | slice
+    spans: list[tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Where each sequence lies among the packed rows, and each row's position in its own sequence."""
+
+    spans: list[tuple[int, int]]
+    positions: torch.Tensor
+    all: _Rows
+    last: _Rows
+
+    @classmethod
+    def of(cls, sequences: Sequence[Sequence[int]], start: int, device: torch.device) -> _Layout:
+        spans, at = [], 0
+        for sequence in sequences:
+            spans.append((at, at + len(sequence)))
+            at += len(sequence)
+        positions = torch.cat([torch.arange(start, start + len(s), device=device) for s in sequences])
+        last = torch.tensor([end - 1 for _, end in spans], device=device)
+        return cls(spans, positions, _Rows(slice(None), spans), _Rows(last, [(i, i + 1) for i in range(len(spans))]))
+
+
+def _attend(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    past: tuple[torch.Tensor, torch.Tensor] | None,
+    layout: _Layout,
+    rows: _Rows,
+) -> torch.Tensor:
+    """Causal attention of each sequence over the prefix and itself: [query rows, heads * head_dim].
+
+    One call a sequence: no padding is computed, and a sequence's result cannot depend on its neighbours.
+    """
+    groups = q.shape[1] // k.shape[1]
+    out = torch.empty_like(q)
+    for (start, end), (first, stop) in zip(layout.spans, rows.spans, strict=True):
+        keys = _append(past[0] if past else None, k[start:end]).repeat_interleave(groups, dim=0)
+        values = _append(past[1] if past else None, v[start:end]).repeat_interleave(groups, dim=0)
+        asked, known = stop - first, keys.shape[1]
+        mask = None
+        if 1 < asked < known:
+            # A row sees the whole prefix and itself: the diagonal ends in the lower right corner.
+            mask = torch.ones(asked, known, dtype=torch.bool, device=q.device).tril(known - asked)
+        o = F.scaled_dot_product_attention(
+            q[first:stop].transpose(0, 1)[None], keys[None], values[None], attn_mask=mask, is_causal=asked == known > 1
+        )
+        out[first:stop] = o[0].transpose(0, 1)
+    return out.flatten(1)
+
+
+def _append(past: torch.Tensor | None, new: torch.Tensor) -> torch.Tensor:
+    """New rows [tokens, kv_heads, head_dim] behind a cached [kv_heads, tokens, head_dim]."""
+    new = new.transpose(0, 1)
+    return new if past is None else torch.cat((past, new), dim=1)
+
+
+def _rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    half = x.shape[-1] // 2
+    turned = torch.cat((-x[..., half:], x[..., :half]), dim=-1)
+    return x * cos + turned * sin

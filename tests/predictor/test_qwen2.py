@@ -1,0 +1,116 @@
+"""The plain-torch forward pass gives transformers' logits."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from transformers import Qwen2ForCausalLM
+from versions import make_version
+
+from predictor.qwen2 import Config, Qwen2
+from predictor.weights import VersionError, Weights
+
+CPU = torch.device("cpu")
+# float32 sums of another order differ in the last bits; bfloat16 keeps 8 bits, and these logits spread over +-5.
+TOLERANCE = {"float32": 1e-4, "bfloat16": 0.06}
+
+
+def load(folder, dtype):
+    return Qwen2(Config.read(folder), Weights(folder, dtype=getattr(torch, dtype), device=CPU))
+
+
+def reference_logits(folder, dtype, ids):
+    model = Qwen2ForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype)).eval()
+    with torch.no_grad():
+        return model(torch.tensor([ids])).logits[0].float()
+
+
+def tokens(n, seed=0):
+    return torch.randint(3, 250, (n,), generator=torch.Generator().manual_seed(seed)).tolist()
+
+
+@pytest.fixture(scope="module", params=["float32", "bfloat16"])
+def dtype(request):
+    return request.param
+
+
+SHAPES = {
+    "grouped-tied": {},
+    "untied": {"tied": False},
+    "one-kv-head": {"kv_heads": 1},
+    "no-grouping": {"kv_heads": 4},
+}
+
+
+@pytest.fixture(scope="module", params=list(SHAPES))
+def folder(request, dtype, tmp_path_factory):
+    return make_version(tmp_path_factory.mktemp(request.param) / "v", dtype=dtype, **SHAPES[request.param])
+
+
+def close(own, expected, dtype):
+    torch.testing.assert_close(own, expected, atol=TOLERANCE[dtype], rtol=0)
+
+
+@pytest.mark.parametrize("length", [1, 2, 17, 300])
+def test_last_logits_equal_transformers(folder, dtype, length):
+    ids = tokens(length)
+    close(load(folder, dtype).forward([ids])[0], reference_logits(folder, dtype, ids)[-1], dtype)
+
+
+def test_a_packed_batch_equals_its_sequences_alone(folder, dtype):
+    model = load(folder, dtype)
+    batch = [tokens(n, seed=n) for n in (5, 1, 40, 23)]
+    together = model.forward(batch)
+    for row, ids in zip(together, batch, strict=True):
+        close(row, reference_logits(folder, dtype, ids)[-1], dtype)
+
+
+def test_continuing_a_prefix_equals_the_whole(folder, dtype):
+    model = load(folder, dtype)
+    head, tails = tokens(30), [tokens(n, seed=n) for n in (1, 12, 3)]
+    nested = model.prefill(head[20:], model.prefill(head[:20]))
+    assert nested.tokens == 30
+    for row, tail in zip(model.forward(tails, nested), tails, strict=True):
+        close(row, reference_logits(folder, dtype, head + tail)[-1], dtype)
+
+
+def test_generation_steps_equal_the_whole(folder, dtype):
+    model = load(folder, dtype)
+    ids = tokens(12)
+    expected = reference_logits(folder, dtype, ids)
+    logits, cache = model.step(ids[:9])
+    close(logits, expected[8], dtype)
+    for at in (9, 10, 11):
+        logits, cache = model.step([ids[at]], cache)
+        close(logits, expected[at], dtype)
+
+
+def test_the_same_call_gives_the_same_bits(folder, dtype):
+    model, batch = load(folder, dtype), [tokens(33), tokens(50, seed=1)]
+    assert torch.equal(model.forward(batch), model.forward(batch))
+
+
+def test_parameters_are_counted_as_transformers_counts_them(folder, dtype):
+    assert Config.read(folder).parameters == Qwen2ForCausalLM.from_pretrained(folder).num_parameters()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model_type": "llama"}, "model_type is 'llama', this server runs 'qwen2'"),
+        ({"use_sliding_window": True}, "use_sliding_window is not built in"),
+        ({"rope_parameters": {"rope_type": "yarn"}}, "rope scaling 'yarn' is not built in"),
+        ({"hidden_act": "gelu"}, "hidden_act 'gelu' is not built in"),
+        ({"quantization_config": {"bits": 4}}, "quantised checkpoints are not read"),
+        ({"hidden_size": None}, "hidden_size"),
+        ({"intermediate_size": 999}, r"mlp\.gate_proj\.weight has shape \(128, 64\), config\.json says \(999, 64\)"),
+        ({"num_hidden_layers": 9}, r"no tensor model\.layers\.3"),
+    ],
+)
+def test_what_is_not_built_in_is_refused(version, tmp_path, change, message):
+    folder = shutil.copytree(version, tmp_path / "copy")
+    config = json.loads((folder / "config.json").read_text()) | change
+    (folder / "config.json").write_text(json.dumps({k: v for k, v in config.items() if v is not None}))
+    with pytest.raises(VersionError, match=message):
+        load(folder, "float32")
