@@ -165,7 +165,9 @@ class _Template:
         file = folder / "chat_template.jinja"
         source = file.read_text(encoding="utf-8") if file.is_file() else config.get("chat_template")
         if not isinstance(source, str):
-            raise VersionError(f"{folder}: no chat template (chat_template.jinja or tokenizer_config.json); is it an Instruct model?")
+            raise VersionError(
+                f"{folder}: no chat template (chat_template.jinja or tokenizer_config.json); is it an Instruct model?"
+            )
         environment = ImmutableSandboxedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
         )

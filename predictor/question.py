@@ -177,6 +177,11 @@ def _optional_text(name: str, value: Any) -> str | None:
 def _kind(value: Any) -> str:
     if value is None:
         return "nothing"
-    return {dict: "an object", list: "a list", str: "a text", bool: "true or false", int: "a number", float: "a number"}.get(
-        type(value), type(value).__name__
-    )
+    return {
+        dict: "an object",
+        list: "a list",
+        str: "a text",
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+    }.get(type(value), type(value).__name__)

@@ -53,7 +53,9 @@ class Config:
             raise VersionError(f"{folder}/config.json: model_type is {kind!r}, this server runs 'qwen2'")
         rope = raw.get("rope_parameters") or raw.get("rope_scaling") or {}
         if rope.get("rope_type", rope.get("type", "default")) != "default":
-            raise VersionError(f"{folder}/config.json: rope scaling {rope.get('rope_type', rope.get('type'))!r} is not built in")
+            raise VersionError(
+                f"{folder}/config.json: rope scaling {rope.get('rope_type', rope.get('type'))!r} is not built in"
+            )
         if raw.get("use_sliding_window"):
             raise VersionError(f"{folder}/config.json: use_sliding_window is not built in")
         if raw.get("hidden_act", "silu") != "silu":

@@ -1,0 +1,48 @@
+import os
+
+import pytest
+import torch
+
+from predictor import hardware
+from predictor.hardware import HardwareError, choose, usable_cpus
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="asks what a machine without CUDA does")
+def test_without_cuda_the_cpus_instructions_decide(monkeypatch):
+    monkeypatch.setattr(hardware, "bfloat16_instructions", lambda: "AVX512-BF16")
+    assert (choose().dtype_name, choose().reason) == ("bfloat16", "no CUDA GPU; the CPU has AVX512-BF16")
+    monkeypatch.setattr(hardware, "bfloat16_instructions", lambda: None)
+    assert (choose().dtype_name, choose().reason) == ("float32", "no CUDA GPU; the CPU has no bfloat16 instructions")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="asks what a machine without CUDA does")
+def test_cuda_asked_for_but_absent():
+    with pytest.raises(HardwareError, match="no CUDA GPU"):
+        choose("cuda")
+
+
+def test_an_explicit_dtype_is_met():
+    assert choose("cpu", "float32").dtype == torch.float32
+    assert choose("cpu", "bfloat16").dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(("device", "dtype"), [("tpu", "auto"), ("cpu", "float8")])
+def test_unknown_names_list_the_known_ones(device, dtype):
+    with pytest.raises(HardwareError, match="is unknown; choose one of"):
+        choose(device, dtype)
+
+
+def test_int8_needs_vnni(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    with pytest.raises(HardwareError, match="AVX512-VNNI"):
+        choose("cpu", "int8")
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"), [("100000 100000", 1), ("50000 100000", 1), ("max 100000", None), ("junk", None)]
+)
+def test_a_containers_cpu_limit_bounds_the_threads(tmp_path, text, limit):
+    (tmp_path / "cpu.max").write_text(text)
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    assert usable_cpus(tmp_path / "cpu.max") == (limit or available)
+    assert usable_cpus(tmp_path / "absent") == available
