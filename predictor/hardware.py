@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 DEVICES = ("auto", "cpu", "cuda")
 DTYPES = ("auto", "bfloat16", "float32", "int8")
@@ -44,6 +46,8 @@ def choose(device: str = "auto", dtype: str = "auto") -> Hardware:
         raise HardwareError(f"device {device!r} is unknown; choose one of {', '.join(DEVICES)}")
     if dtype not in DTYPES:
         raise HardwareError(f"dtype {dtype!r} is unknown; choose one of {', '.join(DTYPES)}")
+    import torch
+
     has_cuda = torch.cuda.is_available()
     if device == "cuda" and not has_cuda:
         raise HardwareError("device cuda was asked for, but torch finds no CUDA GPU; use --device cpu or auto")
@@ -55,6 +59,8 @@ def choose(device: str = "auto", dtype: str = "auto") -> Hardware:
 def _cuda(dtype: str) -> Hardware:
     if dtype == "int8":
         raise HardwareError("dtype int8 is for the CPU (VNNI); on CUDA use bfloat16")
+    import torch
+
     name = torch.cuda.get_device_name()
     chosen, why = torch.bfloat16, f"CUDA device {name} computes in bfloat16"
     if dtype == "float32" or not torch.cuda.is_bf16_supported(including_emulation=False):
@@ -64,6 +70,8 @@ def _cuda(dtype: str) -> Hardware:
 
 
 def _cpu(dtype: str) -> Hardware:
+    import torch
+
     cpu, threads = torch.device("cpu"), usable_cpus()
     instructions = bfloat16_instructions()
     if dtype == "float32":
@@ -83,6 +91,8 @@ def _cpu(dtype: str) -> Hardware:
 
 def bfloat16_instructions() -> str | None:
     """The CPU's bfloat16 matrix instructions by name, or None."""
+    import torch
+
     has = torch.cpu.get_capabilities()
     for key, name in (("amx_bf16", "AMX-BF16"), ("avx512_bf16", "AVX512-BF16"), ("bf16", "Arm BF16")):
         if has.get(key):

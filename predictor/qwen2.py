@@ -156,8 +156,28 @@ class Qwen2:
 
         Every sequence continues `prefix`; none may be empty.
         """
-        hidden, _ = self._run(sequences, prefix, keep=False)
-        return F.linear(self._rms(hidden, self.norm), self.head).float()
+        return self._logits(self.hidden(sequences, prefix))
+
+    @torch.inference_mode()
+    def score_tokens(
+        self, sequences: Sequence[Sequence[int]], tokens: torch.Tensor, prefix: Cache | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Float32 logits [len(sequences), len(tokens)] of `tokens` alone, and the logarithm of the sum over the whole
+        vocabulary's exponentials [len(sequences)].
+
+        The tokens' own logits are multiplied out in float32: rounded to bfloat16, two letters often tie.
+        """
+        hidden = self.hidden(sequences, prefix)
+        exact = hidden.float() @ self.head[tokens].float().T
+        whole = self._logits(hidden)
+        whole[:, tokens] = exact
+        return exact, whole.logsumexp(-1)
+
+    @torch.inference_mode()
+    def hidden(self, sequences: Sequence[Sequence[int]], prefix: Cache | None = None) -> torch.Tensor:
+        """The normalised states [len(sequences), hidden] after the last token of each sequence."""
+        last, _ = self._run(sequences, prefix, keep=False)
+        return self._rms(last, self.norm)
 
     @torch.inference_mode()
     def prefill(self, ids: Sequence[int], prefix: Cache | None = None) -> Cache:
@@ -171,7 +191,10 @@ class Qwen2:
         """Float32 logits [vocab] after `ids`, and the Cache that includes them: one step of generation."""
         hidden, cache = self._run([ids], prefix, keep=True)
         assert cache is not None
-        return F.linear(self._rms(hidden, self.norm), self.head)[0].float(), cache
+        return self._logits(self._rms(hidden, self.norm))[0], cache
+
+    def _logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        return F.linear(hidden, self.head).float()
 
     def _run(
         self, sequences: Sequence[Sequence[int]], prefix: Cache | None, *, keep: bool

@@ -170,7 +170,8 @@ class Scorer:
         room = min(max_new_tokens, self.model.config.max_positions - len(ids))
         known = self._prefix.tokens if self._prefix else 0
         fresh: Sequence[int] = ids[known:]
-        cache, out = self._prefix, []
+        cache = self._prefix
+        out: list[int] = []
         finish = "length"
         while len(out) < room and not should_stop():
             logits, cache = self.model.step(fresh, cache)
@@ -210,13 +211,12 @@ class Scorer:
     def _letters_of(self, prompts: Sequence[Prompt], shared: Cache | None) -> list[tuple[list[float], float]]:
         """(probabilities by letter, letter mass) of prompts that all start with `shared`, in one forward pass."""
         known = shared.tokens if shared else 0
-        logits = self.model.forward([p.ids[known:] for p in prompts], shared)
-        normaliser = logits.double().logsumexp(-1)
-        letters = logits[:, self._letters].double()
+        letters, normaliser = self.model.score_tokens([p.ids[known:] for p in prompts], self._letters, shared)
         out = []
-        for row, (prompt, total) in enumerate(zip(prompts, normaliser, strict=True)):
-            own = letters[row, : len(prompt.question.choices)]
-            out.append((own.softmax(-1).tolist(), float((own.logsumexp(-1) - total).exp().clamp(max=1.0))))
+        for row, prompt in enumerate(prompts):
+            own = letters[row, : len(prompt.question.choices)].double()
+            mass = (own.logsumexp(-1) - normaliser[row].double()).exp().clamp(max=1.0)
+            out.append((own.softmax(-1).tolist(), float(mass)))
         return out
 
     def _answer(self, prompt: Prompt, probabilities: Sequence[float], mass: float) -> Answer:

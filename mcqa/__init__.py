@@ -1,0 +1,1 @@
+"""The console command: serve a model version, ask it, evaluate it."""

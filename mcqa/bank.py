@@ -1,0 +1,79 @@
+"""`mcqa bank`: what questions there are, and a sample or all of them as JSON lines."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from mcqa import questions, terminal
+from mcqa.errors import CommandError
+
+if TYPE_CHECKING:
+    from pipelines.bank import LabelledQuestion
+
+
+def bank(
+    name: Annotated[str, typer.Argument(help=f"Which one: {questions.BANKS}.")] = "generated",
+    subject: Annotated[list[str] | None, typer.Option("--subject", "-s", help="Only this subject; repeatable.")] = None,
+    split: Annotated[questions.SplitName, typer.Option(help="Part of the bank.")] = "all",
+    seed: Annotated[int, typer.Option(help="Seed of the generated bank and of the sample.")] = 0,
+    sample: Annotated[int | None, typer.Option(min=1, help="Show this many questions with their answers.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the questions as JSON lines (the sample, where one is drawn).")
+    ] = None,
+) -> None:
+    """Show the question bank: subjects, splits, samples."""
+    labelled = questions.load_bank(name, split=split, subjects=subject or (), limit=sample, seed=seed)
+    if out is not None:
+        _write(labelled, out)
+    elif sample is None:
+        terminal.out.print(_table(labelled))
+    else:
+        for i, one in enumerate(labelled):
+            if i:
+                terminal.out.rule(style="dim")
+            _show(one)
+
+
+def _write(labelled: Sequence[LabelledQuestion], out: Path) -> None:
+    from pipelines import bank as source
+
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        source.dump_jsonl(labelled, out)
+    except OSError as error:
+        raise CommandError(f"cannot write {out}: {error.strerror}") from None
+    terminal.note(f"wrote {len(labelled)} questions to {out}")
+
+
+def _table(labelled: Sequence[LabelledQuestion]) -> Table:
+    from pipelines import bank as source
+
+    by_subject: dict[str, Counter[str]] = defaultdict(Counter)
+    for one in labelled:
+        by_subject[one.question.subject or ""][source.split_of(one.question)] += 1
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_footer=True)
+    splits = ("train", "validation", "holdout")
+    table.add_column("subject", style="cyan", footer="all")
+    for split in splits:
+        table.add_column(split, justify="right", footer=str(sum(count[split] for count in by_subject.values())))
+    table.add_column("questions", justify="right", footer=str(len(labelled)))
+    for name, count in sorted(by_subject.items()):
+        table.add_row(name or "(none)", *(str(count[split]) for split in splits), str(count.total()))
+    return table
+
+
+def _show(one: LabelledQuestion) -> None:
+    question = one.question
+    terminal.out.print(f"{question.subject or ''} {question.id or ''}".strip(), style="dim", markup=False)
+    terminal.out.print(terminal.question_view(question))
+    terminal.out.print()
+    for i, choice in enumerate(question.choices):
+        right = i == one.answer
+        line = f"{'▶' if right else ' '} {question.letters[i]}  {choice}"
+        terminal.out.print(line, style="bold green" if right else "", markup=False)

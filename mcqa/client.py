@@ -1,0 +1,205 @@
+"""Asks a running server over KServe's v1 and v2 (Open Inference Protocol) REST; `grpc_client` has v2 gRPC."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from mcqa import defaults
+from mcqa.errors import CommandError, NoServer, ServerError
+from predictor.question import Answer, Debias, Question
+
+if TYPE_CHECKING:
+    import httpx
+
+WireProtocol = Literal["v1", "v2", "grpc"]
+
+TIMEOUT = 120.0
+"""Seconds: a real-size model on two cores takes its time for a batch."""
+
+
+class Client(Protocol):
+    """One protocol of one server."""
+
+    address: str
+
+    def ask(self, questions: Sequence[Question], debias: Debias | None = None) -> list[Answer]:
+        """One answer a question, in order; NoServer or ServerError."""
+        ...
+
+
+def connect(
+    protocol: WireProtocol, url: str | None = None, *, model_name: str = defaults.MODEL_NAME, timeout: float = TIMEOUT
+) -> Client:
+    """The client of a protocol; `url` defaults to this machine's default port for it."""
+    if protocol == "grpc":
+        from mcqa.grpc_client import GrpcClient
+
+        return GrpcClient(url or defaults.GRPC_TARGET, model_name=model_name, timeout=timeout)
+    rest = V1Client if protocol == "v1" else V2Client
+    return rest(url or defaults.URL, model_name=model_name, timeout=timeout)
+
+
+class RestClient:
+    """What both REST protocols share: the connection, readiness, and errors as ServerError."""
+
+    def __init__(self, url: str, *, model_name: str = defaults.MODEL_NAME, timeout: float = TIMEOUT) -> None:
+        import httpx
+
+        self.address = (url if "://" in url else f"http://{url}").rstrip("/")
+        self.model_name = model_name
+        self._http = httpx.Client(base_url=self.address, timeout=timeout)
+
+    def ready(self) -> bool:
+        """Whether the model answers here; False when nothing listens."""
+        import httpx
+
+        try:
+            return self._http.get(f"/v2/models/{self.model_name}/ready", timeout=2).status_code == 200
+        except (httpx.HTTPError, httpx.InvalidURL):
+            return False
+
+    def _post(self, path: str, body: Mapping[str, Any]) -> Any:
+        import httpx
+
+        try:
+            response = self._http.post(path, json=body)
+        except httpx.TimeoutException:
+            raise NoServer(f"{self.address} did not answer within {self._http.timeout.read:.0f} s") from None
+        except httpx.ConnectError:
+            raise no_server(self.address) from None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise NoServer(f"{self.address}: {error or type(error).__name__}") from None
+        if response.status_code != 200:
+            raise ServerError(_reason(response), response.status_code, _seconds(response.headers.get("retry-after")))
+        try:
+            return response.json()
+        except ValueError:
+            raise CommandError(f"{self.address}{path} answered with no JSON: is this a model server?") from None
+
+
+class V1Client(RestClient):
+    def ask(self, questions: Sequence[Question], debias: Debias | None = None) -> list[Answer]:
+        reply = self._post(f"/v1/models/{self.model_name}:predict", self._body(questions, debias))
+        return [answer_from_dict(one) for one in _field(reply, "predictions", self.address)]
+
+    def explain(
+        self, questions: Sequence[Question], debias: Debias | None = None, *, max_new_tokens: int | None = None
+    ) -> list[dict[str, Any]]:
+        """One explanation a question: the answer's fields, `explanation`, `finish_reason` and `completion_tokens`."""
+        body = self._body(questions, debias)
+        if max_new_tokens is not None:
+            body["parameters"] = {**body.get("parameters", {}), "max_new_tokens": max_new_tokens}
+        reply = self._post(f"/v1/models/{self.model_name}:explain", body)
+        return list(_field(reply, "explanations", self.address))
+
+    @staticmethod
+    def _body(questions: Sequence[Question], debias: Debias | None) -> dict[str, Any]:
+        body: dict[str, Any] = {"instances": [question_to_dict(q) for q in questions]}
+        return body if debias is None else {**body, "parameters": {"debias": debias}}
+
+
+class V2Client(RestClient):
+    def ask(self, questions: Sequence[Question], debias: Debias | None = None) -> list[Answer]:
+        body: dict[str, Any] = {
+            "inputs": [
+                {"name": name, "shape": shape, "datatype": "BYTES", "data": data}
+                for name, shape, data in tensors(questions)
+            ]
+        }
+        if debias is not None:
+            body["parameters"] = {"debias": debias}
+        reply = self._post(f"/v2/models/{self.model_name}/infer", body)
+        outputs = {one["name"]: one.get("data", []) for one in _field(reply, "outputs", self.address)}
+        revision = reply.get("parameters", {}).get("revision")
+        return answers_from_tensors(questions, outputs, reply.get("model_version", ""), revision)
+
+
+def question_to_dict(question: Question) -> dict[str, Any]:
+    """The JSON form that predictor.question.parse_question reads."""
+    fields = {
+        "question": question.stem,
+        "choices": list(question.choices),
+        "code": question.code,
+        "id": question.id,
+        "subject": question.subject,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def answer_from_dict(data: Mapping[str, Any]) -> Answer:
+    """The inverse of Answer.to_dict."""
+    fields = dict(data)
+    fields["probabilities"] = tuple(fields["probabilities"].values())
+    known = {name: fields[name] for name in Answer.__dataclass_fields__ if name in fields}
+    return Answer(**known)
+
+
+def tensors(questions: Sequence[Question]) -> list[tuple[str, list[int], list[str]]]:
+    """The v2 inputs as (name, shape, flat texts): question [N], choices [N, K] padded with empty texts, and code, id
+    and subject [N] where any question has one."""
+    n, width = len(questions), max(len(q.choices) for q in questions)
+    padded = itertools.chain.from_iterable([*q.choices, *[""] * (width - len(q.choices))] for q in questions)
+    inputs = [("question", [n], [q.stem for q in questions]), ("choices", [n, width], list(padded))]
+    for name in ("code", "id", "subject"):
+        texts = [getattr(q, name) or "" for q in questions]
+        if any(texts):
+            inputs.append((name, [n], texts))
+    return inputs
+
+
+def answers_from_tensors(
+    questions: Sequence[Question], outputs: Mapping[str, Sequence[Any]], version: str, revision: str | None
+) -> list[Answer]:
+    """Answers from the v2 outputs' flat data; probabilities are [N, K], zero beyond a question's own choices."""
+    width = len(outputs["probabilities"]) // len(questions)
+    answers = []
+    for i, question in enumerate(questions):
+        row = outputs["probabilities"][i * width : i * width + len(question.choices)]
+        answers.append(
+            Answer(
+                letter=outputs["letter"][i],
+                index=int(outputs["index"][i]),
+                choice=outputs["choice"][i],
+                probabilities=tuple(float(p) for p in row),
+                confidence=float(outputs["confidence"][i]),
+                margin=float(outputs["margin"][i]),
+                entropy=float(outputs["entropy"][i]),
+                letter_mass=float(outputs["letter_mass"][i]),
+                prompt_tokens=int(outputs["prompt_tokens"][i]),
+                model_version=version,
+                revision=revision,
+                id=question.id,
+            )
+        )
+    return answers
+
+
+def no_server(address: str) -> NoServer:
+    return NoServer(f"no server answers at {address}: start one with `mcqa serve`, or give --url or --model")
+
+
+def _field(reply: Any, name: str, address: str) -> Any:
+    if not isinstance(reply, dict) or name not in reply:
+        raise CommandError(f"{address} answered without `{name}`: is this a coding-mcqa server?")
+    return reply[name]
+
+
+def _reason(response: httpx.Response) -> str:
+    try:
+        said = response.json()
+        said = said.get("error") or said.get("detail") or said
+    except (ValueError, AttributeError):
+        said = response.text
+    return f"the server answered {response.status_code}: {str(said)[:500] or response.reason_phrase}"
+
+
+def _seconds(header: str | None) -> float | None:
+    """Retry-After in seconds; its date form is not used by model servers."""
+    try:
+        seconds = float(header or "")
+    except ValueError:
+        return None
+    return seconds if math.isfinite(seconds) and seconds >= 0 else None

@@ -1,0 +1,134 @@
+"""`mcqa evaluate`: accuracy, calibration and bias of a model version, in this process or behind a URL."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from mcqa import client, local, questions, terminal
+from mcqa.errors import CommandError, ServerError
+from pipelines.evaluation.report import EvaluationError, Model, Questions, Report
+from predictor.question import Answer, Debias, Question, QuestionError
+
+if TYPE_CHECKING:
+    from pipelines.bank import LabelledQuestion
+
+BATCH_REMOTE = 16
+"""Small enough that a real-size model on two cores answers a request well within the server's deadline."""
+BUSY_TRIES = 20
+
+
+class Remote:
+    """A running server as pipelines.evaluation's Answerer: waits when it is busy, says which question it refuses."""
+
+    default_debias = "server's own"
+
+    def __init__(self, server: client.Client) -> None:
+        self.server = server
+        self.model = Model("unknown", server.address)
+
+    def answer(self, asked: Sequence[Question], debias: Debias | None) -> list[Answer]:
+        for _ in range(BUSY_TRIES):
+            try:
+                return self.server.ask(asked, debias)
+            except ServerError as error:
+                if error.status in (400, 413, 422):
+                    raise QuestionError("question", str(error)) from None
+                if error.status != 503:
+                    raise
+                busy = error
+                time.sleep(error.retry_after if error.retry_after is not None else 1.0)
+        raise CommandError(f"the server stayed busy through {BUSY_TRIES} tries: {busy}")
+
+
+def evaluate(
+    model: Annotated[
+        str | None, typer.Option(help="Model version to load here.", show_default="the shipped tiny model")
+    ] = None,
+    url: Annotated[str | None, typer.Option(help="Running server to ask instead, over v1.")] = None,
+    bank: Annotated[str, typer.Option(help=f"Questions: {questions.BANKS}.")] = "generated",
+    split: Annotated[
+        questions.SplitName | None,
+        typer.Option(help="Part of the bank.", show_default="holdout of generated, all of any other"),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Ask at most this many, drawn by --seed.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the generated bank and of every draw.")] = 0,
+    subject: Annotated[list[str] | None, typer.Option("--subject", "-s", help="Only this subject; repeatable.")] = None,
+    debias: Annotated[
+        Literal["none", "prior", "cyclic"] | None,
+        typer.Option(help="How letter bias is taken out.", show_default="the model version's own"),
+    ] = None,
+    rotations: Annotated[
+        int, typer.Option(min=0, help="Ask this many questions in every rotation of their choices too.")
+    ] = 0,
+    out: Annotated[Path | None, typer.Option(help="Write the report as JSON.", dir_okay=False)] = None,
+    records: Annotated[Path | None, typer.Option(help="Write one JSON line a question.", dir_okay=False)] = None,
+    diagram: Annotated[Path | None, typer.Option(help="Draw the reliability diagram as PNG.", dir_okay=False)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON instead of tables.")] = False,
+) -> None:
+    """Measure a model version on labelled questions.
+
+    Accuracy with 95 % Wilson interval by subject, Brier, NLL, calibration error, letter bias, speed.
+    """
+    if url and model:
+        raise typer.BadParameter("give a server or a model, not both", param_hint="--url / --model")
+    split = split or ("holdout" if bank == "generated" else "all")
+    labelled = questions.load_bank(bank, split=split, subjects=subject or (), limit=limit, seed=seed)
+    asked = Questions(bank, split, seed, tuple(subject or ()), limit)
+    report = _report(labelled, asked, model, url, debias, rotations)
+    _save(report, out, records, diagram)
+    if as_json:
+        typer.echo(json.dumps(report.to_dict(), ensure_ascii=False))
+    else:
+        from pipelines.evaluation import table
+
+        terminal.out.print(table.render(report))
+
+
+def _report(
+    labelled: Sequence[LabelledQuestion],
+    asked: Questions,
+    model: str | None,
+    url: str | None,
+    debias: Debias | None,
+    rotations: int,
+) -> Report:
+    from pipelines.evaluation import runner
+
+    answerer: runner.Answerer
+    if url:
+        answerer, batch = Remote(client.connect("v1", url)), BATCH_REMOTE
+    else:
+        source = model or local.tiny()
+        answerer, batch = runner.InProcess(local.load(source), source), runner.BATCH
+    try:
+        with terminal.phases() as progress:
+            return runner.evaluate(
+                answerer, labelled, asked, debias=debias, rotations=rotations, batch=batch, progress=progress
+            )
+    except EvaluationError as error:
+        raise CommandError(str(error)) from None
+
+
+def _save(report: Report, out: Path | None, records: Path | None, diagram: Path | None) -> None:
+    try:
+        if out:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            out.write_text(json.dumps(report.to_dict(), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+        if records:
+            from pipelines.evaluation.records import write_records
+
+            write_records(report.records, records)
+        if diagram:
+            from pipelines.evaluation.diagram import draw
+
+            draw(report, diagram)
+    except OSError as error:
+        raise CommandError(f"cannot write {error.filename}: {error.strerror}") from None
+    for path in filter(None, (out, records, diagram)):
+        terminal.note(f"wrote {path}")

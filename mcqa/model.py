@@ -1,0 +1,118 @@
+"""`mcqa model`: train the tiny one, fetch one, show one."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from mcqa import defaults, local, model_facts, terminal
+from mcqa.errors import CommandError
+from mcqa.model_facts import Facts
+from predictor import source
+from predictor.question import LETTERS
+from predictor.source_files import human
+
+app = typer.Typer(no_args_is_help=True, help="Train the tiny model, fetch a model version, show what one is.")
+
+
+@app.command("make-tiny")
+def make_tiny(
+    out: Annotated[Path, typer.Option(help="Folder to write.", file_okay=False)] = Path("models/my-tiny"),
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of data and weights.", show_default="the shipped model's")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Training steps.", show_default="the shipped model's")
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.1, help="Train for this long instead of a number of steps.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Two easy subjects in about a minute.")] = False,
+) -> None:
+    """Train the tiny Qwen2 on the generated bank, on the CPU."""
+    if steps is not None and minutes is not None:
+        raise typer.BadParameter("give one of them", param_hint="--steps / --minutes")
+    from pipelines import tiny
+
+    make = partial(tiny.make_tiny, out, steps=steps, minutes=minutes, quick=quick)
+    made = make() if seed is None else make(seed=seed)
+    terminal.out.print(f"{made.steps:,} steps, {made.questions:,} questions, {made.seconds:,.0f} s\n")
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    table.add_column("subject", style="cyan")
+    table.add_column("accuracy on unseen questions")
+    for name, score in sorted(made.scores.items(), key=lambda item: -item[1].accuracy):
+        table.add_row(name, str(score))
+    for name, score in made.held_out.items():
+        table.add_row(f"{name} [dim](never trained)[/]", str(score))
+    terminal.out.print(table)
+    terminal.out.print()
+    _print(model_facts.of_folder(out, str(out)), out)
+
+
+@app.command()
+def fetch(
+    uri: Annotated[str, typer.Argument(help="hf://owner/model\\[@revision], mlflow://name/version, or a folder.")],
+    to: Annotated[Path | None, typer.Option(help="Folder to put it in.", show_default="a cache")] = None,
+) -> None:
+    """Fetch a model version to this machine and check it. An interrupted download goes on where it stopped."""
+    if to is None:
+        folder = local.resolve(uri)
+    else:
+        with terminal.downloads() as progress:
+            folder = source.fetch(uri, to, progress=progress)
+    _print(model_facts.of_folder(folder, uri), folder)
+
+
+@app.command()
+def show(
+    uri: Annotated[
+        str, typer.Argument(help="hf://owner/model\\[@revision] or a folder.", show_default="the shipped tiny model")
+    ] = str(defaults.TINY_MODEL),
+) -> None:
+    """Show what a model version is, without downloading it."""
+    folder: Path | None
+    match source.parse(uri):
+        case source.Hub(repository, revision):
+            from predictor import source_hf
+
+            folder = source_hf.cached(repository, revision, cache=None)
+            _print(
+                model_facts.of_folder(folder, uri) if folder else model_facts.of_hub(repository, revision, uri), folder
+            )
+        case source.Registered():
+            raise CommandError(f"cannot look into {uri} without fetching it: run `mcqa model fetch {uri}`")
+        case source.Local():
+            folder = source.resolve(uri)
+            _print(model_facts.of_folder(folder, uri), folder)
+
+
+def _print(facts: Facts, folder: Path | None) -> None:
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 3, 0, 0))
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row("model", facts.source)
+    if folder is not None and str(folder) != facts.source:
+        table.add_row("folder", local.shown(folder))
+    table.add_row("architecture", facts.architecture)
+    if facts.dtypes:
+        kinds = ", ".join(
+            f"{name} {count:,}" if len(facts.dtypes) > 1 else name for name, count in facts.dtypes.items()
+        )
+        table.add_row("parameters", f"{facts.parameters:,} ({kinds})")
+    if facts.context:
+        table.add_row("context", f"{facts.context:,} tokens")
+    if facts.letters is not None:
+        missing = "".join(x for x in LETTERS if x not in facts.letters)
+        good = f"{LETTERS[0]} to {LETTERS[-1]} are one token each"
+        table.add_row("letters", good if not missing else f"[red]{missing} are not one token: it cannot be served[/]")
+    table.add_row("size", human(facts.bytes))
+    for name, count in sorted(facts.files.items(), key=lambda item: -item[1]):
+        table.add_row("", f"{human(count):>9}  {name}", style="dim")
+    terminal.out.print(table)
+    target = facts.source if folder is None else local.shown(folder)
+    verb = "fetch it: mcqa model fetch" if folder is None else "serve it: mcqa serve --model"
+    terminal.out.print(f"\n{verb} {target}", style="dim", soft_wrap=True, markup=False)

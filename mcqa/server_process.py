@@ -1,0 +1,121 @@
+"""A model server as a child process: started, watched until its model answers, ended with SIGTERM."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+
+from mcqa import defaults
+from mcqa.client import RestClient
+from mcqa.errors import CommandError
+from mcqa.serve import command
+
+START_TIMEOUT = 600.0
+"""Seconds: a real-size model may come from a slow disk."""
+STOP_TIMEOUT = 40.0
+"""Seconds: a little more than the server's own grace period."""
+
+
+def free_port() -> int:
+    """A port that nothing listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind((defaults.HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def claim_port(port: int, flag: str) -> int:
+    """`port`, or a free one for 0; CommandError naming the flag when something listens there already."""
+    if port == 0:
+        return free_port()
+    with socket.socket() as probe:
+        # As servers do: a port in TIME_WAIT after the last server's end is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((defaults.HOST, port))
+        except OverflowError:
+            raise CommandError(f"{flag} {port} is no port: give 1 to 65535, or 0 for any free one") from None
+        except OSError as error:
+            raise CommandError(
+                f"port {port} cannot be used ({error.strerror}): give another with {flag}, 0 for any free one"
+            ) from None
+    return port
+
+
+@contextmanager
+def running(
+    model: str | None, port: int, grpc_port: int, *, waiting: Callable[[float], None] = lambda seconds: None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """The server, ready to answer; ended when the block is left, also by SIGTERM or a closed terminal.
+
+    `waiting` is called several times a second with the seconds waited. CommandError with the log's last line when the
+    server ends before it is ready.
+    """
+    log = Path(tempfile.mkstemp(prefix="mcqa-server-", suffix=".log")[1])
+    with log.open("wb") as sink, _signals_raise():
+        # A session of its own: Ctrl-C reaches us alone, and the server gets one SIGTERM rather than two signals.
+        process = subprocess.Popen(
+            command(model, port, grpc_port), stdout=sink, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        try:
+            _wait(process, f"http://{defaults.HOST}:{port}", log, waiting)
+            yield process
+        finally:
+            _stop(process)
+    log.unlink(missing_ok=True)
+
+
+def _wait(process: subprocess.Popen[bytes], url: str, log: Path, waiting: Callable[[float], None]) -> None:
+    probe = RestClient(url)
+    start = time.monotonic()
+    while not probe.ready():
+        if process.poll() is not None:
+            raise CommandError(f"the server ended with code {process.returncode}: {_last_line(log)} (log: {log})")
+        waited = time.monotonic() - start
+        if waited > START_TIMEOUT:
+            raise CommandError(f"the server was not ready after {START_TIMEOUT:.0f} s (log: {log})")
+        waiting(waited)
+        time.sleep(0.1)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        process.wait(STOP_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _last_line(log: Path) -> str:
+    """What the server said last: the message of a JSON log line, or the line."""
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    if not lines:
+        return "it printed nothing"
+    try:
+        return str(json.loads(lines[-1])["message"])
+    except (ValueError, KeyError, TypeError):
+        return lines[-1][-300:]
+
+
+@contextmanager
+def _signals_raise() -> Iterator[None]:
+    """SIGTERM and SIGHUP leave the block as SystemExit, so that no server outlives its starter."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,124 @@
+"""What the verbs print: answers with bars, errors on one line, progress on stderr so that stdout can be piped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console, Group, RenderableType
+from rich.markup import escape
+from rich.padding import Padding
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from pipelines.evaluation.table import bar
+from predictor.question import LETTERS, Answer, Question
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+BAR_WIDTH = 20
+
+
+def error(message: str) -> None:
+    """One line whatever the terminal's width, so that it can be grepped."""
+    line = " ".join(message.split())
+    err.print(f"[bold red]error:[/] {escape(line)}", soft_wrap=True)
+
+
+def note(message: str) -> None:
+    err.print(f"[dim]{escape(message)}[/]", soft_wrap=True)
+
+
+def question_view(question: Question) -> RenderableType:
+    """The stem, and the code highlighted."""
+    parts: list[RenderableType] = [Text(question.stem, style="bold")]
+    if question.code:
+        from rich.syntax import Syntax
+
+        code = Syntax(question.code, "python", background_color="default", word_wrap=True)
+        parts.append(Padding(code, (1, 0, 0, 2)))
+    return Group(*parts)
+
+
+def answer_view(question: Question, answer: Answer, *, right: int | None = None, note: str = "") -> RenderableType:
+    """Choices with probability bars, the chosen one marked, one line of figures; right or wrong where it is known."""
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(overflow="fold")
+    for i, (choice, probability) in enumerate(zip(question.choices, answer.probabilities, strict=True)):
+        chosen = i == answer.index
+        style = "bold green" if chosen and right in (None, i) else "bold red" if chosen else ""
+        table.add_row(
+            Text(f"{'▶' if chosen else ' '} {LETTERS[i]}", style=style),
+            Text(bar(probability, BAR_WIDTH).ljust(BAR_WIDTH), style="green" if chosen else "blue"),
+            f"{probability:.1%}",
+            Text(choice, style=style),
+        )
+    figures = f"confidence {answer.confidence:.1%} · letter mass {answer.letter_mass:.3f} · {answer.model_version}"
+    parts: list[RenderableType] = ["", table, "", Text(" · ".join(filter(None, [figures, note])), style="dim")]
+    if right is not None:
+        verdict = (
+            Text("✓ right", style="bold green")
+            if answer.index == right
+            else Text(f"✗ wrong: the answer is {LETTERS[right]}, {question.choices[right]}", style="bold red")
+        )
+        parts.append(verdict)
+    return Group(*parts)
+
+
+class RateColumn(ProgressColumn):
+    """Things a second, over the last stretch."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:,.1f}/s" if speed else "", style="dim")
+
+
+@contextmanager
+def downloads() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar a file on stderr with sizes and rates; the yielded function takes the file, bytes done and bytes in all."""
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with _bars(*columns, TimeRemainingColumn(), transient=False) as update:
+        yield update
+
+
+@contextmanager
+def phases() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar a phase on stderr; the yielded function takes the phase's name, how much is done, how much there is."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), RateColumn())
+    with _bars(*columns, TimeRemainingColumn(), transient=True) as update:
+        yield update
+
+
+@contextmanager
+def _bars(*columns: ProgressColumn, transient: bool) -> Iterator[Callable[[str, int, int], None]]:
+    bars = Progress(*columns, console=err, transient=transient)
+    tasks: dict[str, TaskID] = {}
+
+    def update(name: str, done: int, total: int) -> None:
+        bars.start()  # only now: a display without bars would leave an empty line
+        if name not in tasks:
+            tasks[name] = bars.add_task(escape(name), total=total or None)
+        bars.update(tasks[name], completed=done, total=total or None)
+
+    try:
+        yield update
+    finally:
+        if tasks:
+            bars.stop()

@@ -1,0 +1,1 @@
+"""The retraining pipeline, its steps, and the question bank."""

@@ -1,0 +1,80 @@
+"""What the model said of each question, kept for paired comparisons (the gate's McNemar test joins two on `id`)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from predictor.question import Answer, Question
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One answered question. `answer` and `chosen` are choice indices; `probabilities` has one entry a choice."""
+
+    id: str
+    subject: str
+    answer: int
+    chosen: int
+    probabilities: tuple[float, ...]
+    letter_mass: float
+    prompt_tokens: int
+
+    @property
+    def correct(self) -> bool:
+        return self.chosen == self.answer
+
+    @property
+    def confidence(self) -> float:
+        return self.probabilities[self.chosen]
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A question the model could not be asked (too long, say), and why."""
+
+    id: str
+    reason: str
+
+
+def question_id(question: Question) -> str:
+    """The question's own id, or 16 hex digits of its content's SHA-256."""
+    if question.id is not None:
+        return question.id
+    content = json.dumps([question.stem, question.code, question.choices], ensure_ascii=False)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def record(question: Question, right: int, answer: Answer) -> Record:
+    return Record(
+        question_id(question),
+        question.subject or "",
+        right,
+        answer.index,
+        answer.probabilities,
+        answer.letter_mass,
+        answer.prompt_tokens,
+    )
+
+
+def write_records(records: Iterable[Record], path: Path) -> None:
+    """One JSON object a line, fields as in Record."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8") as file:
+        for one in records:
+            file.write(json.dumps(asdict(one), ensure_ascii=False) + "\n")
+
+
+def read_records(path: Path) -> list[Record]:
+    """The records of a JSONL file; ValueError names the line that is none."""
+    records = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            data = json.loads(line)
+            records.append(Record(**{**data, "probabilities": tuple(data["probabilities"])}))
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(f"{path}, line {number} is not an evaluation record: {error}") from None
+    return records

@@ -1,0 +1,169 @@
+"""Asks a model version every question and reports. What answers is the scorer that serves, or a running server."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Protocol
+
+from pipelines.evaluation import metrics
+from pipelines.evaluation.records import Record, Skipped, question_id, record
+from pipelines.evaluation.report import EvaluationError, Model, Questions, Report
+from predictor.question import Answer, Debias, Question, QuestionError
+
+if TYPE_CHECKING:
+    from pipelines.bank import LabelledQuestion
+    from predictor.scorer import Scorer
+
+BATCH = 64
+
+Progress = Callable[[str, int, int], None]
+"""Called with the phase ('questions' or 'rotations'), how many are answered, how many there are."""
+
+
+class Answerer(Protocol):
+    """A model version that answers questions: in this process, or behind a URL."""
+
+    @property
+    def model(self) -> Model: ...
+
+    @property
+    def default_debias(self) -> str:
+        """What `debias` None comes to, for the report."""
+        ...
+
+    def answer(self, questions: Sequence[Question], debias: Debias | None) -> list[Answer]:
+        """One answer a question, in order; QuestionError when one of them cannot be asked."""
+        ...
+
+
+class InProcess:
+    """The scorer itself."""
+
+    def __init__(self, scorer: Scorer, source: str) -> None:
+        self.scorer = scorer
+        self.default_debias: str = scorer.default_debias
+        self.model = Model(
+            scorer.model_version,
+            source,
+            device=str(scorer.device),
+            dtype=str(scorer.dtype),
+            parameters=scorer.parameters,
+        )
+
+    def answer(self, questions: Sequence[Question], debias: Debias | None) -> list[Answer]:
+        return self.scorer.score([self.scorer.encode(q) for q in questions], debias)
+
+
+def evaluate(
+    answerer: Answerer,
+    labelled: Sequence[LabelledQuestion],
+    questions: Questions,
+    *,
+    debias: Debias | None = None,
+    rotations: int = 0,
+    batch: int = BATCH,
+    progress: Progress = lambda phase, done, total: None,
+) -> Report:
+    """Answers every question and, for a seeded sample of `rotations` of them, every cyclic rotation of its choices.
+
+    `questions` says where they come from and is copied into the report. `debias` None leaves the choice to the model
+    version. A question that cannot be asked is skipped and listed with its reason; EvaluationError when none could be.
+    """
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    clock = time.perf_counter()
+    asked = [one.question for one in labelled]
+    outcomes = _answer_all(answerer, asked, debias, batch, lambda done: progress("questions", done, len(asked)))
+    seconds = time.perf_counter() - clock
+    records: list[Record] = []
+    skipped: list[Skipped] = []
+    answered: list[tuple[Question, Answer]] = []
+    for one, outcome in zip(labelled, outcomes, strict=True):
+        if isinstance(outcome, QuestionError):
+            skipped.append(Skipped(question_id(one.question), f"{outcome.field}: {outcome.message}"))
+        else:
+            records.append(record(one.question, one.answer, outcome))
+            answered.append((one.question, outcome))
+    flips = None
+    if rotations and answered:
+        sample = random.Random(questions.seed).sample(answered, min(rotations, len(answered)))
+        flips = _rotation_study(answerer, sample, debias, batch, progress)
+    return Report(
+        _answering_model(answerer.model, [answer for _, answer in answered]),
+        questions,
+        debias or answerer.default_debias,
+        tuple(records),
+        seconds,
+        started,
+        tuple(skipped),
+        flips,
+    )
+
+
+def _answering_model(model: Model, answers: Sequence[Answer]) -> Model:
+    """`model` with the version and revision that the answers name; EvaluationError when they name several."""
+    versions = sorted({a.model_version for a in answers})
+    if len(versions) > 1:
+        raise EvaluationError(
+            f"the answers came from several model versions ({', '.join(versions)}): give one revision's own URL"
+        )
+    return replace(model, version=versions[0], revision=answers[0].revision) if answers else model
+
+
+def _answer_all(
+    answerer: Answerer,
+    questions: Sequence[Question],
+    debias: Debias | None,
+    batch: int,
+    progress: Callable[[int], None],
+) -> list[Answer | QuestionError]:
+    # Neighbours of like length share a batch, so little is computed on padding; answers return to their places.
+    order = sorted(range(len(questions)), key=lambda i: _length(questions[i]))
+    outcomes: dict[int, Answer | QuestionError] = {}
+    progress(0)
+    for start in range(0, len(order), batch):
+        places = order[start : start + batch]
+        outcomes.update(zip(places, _answer_some(answerer, [questions[i] for i in places], debias), strict=True))
+        progress(len(outcomes))
+    return [outcomes[i] for i in range(len(questions))]
+
+
+def _answer_some(
+    answerer: Answerer, questions: Sequence[Question], debias: Debias | None
+) -> list[Answer | QuestionError]:
+    """Halves a batch until the questions that cannot be asked stand alone."""
+    try:
+        return list(answerer.answer(questions, debias))
+    except QuestionError as error:
+        if len(questions) == 1:
+            return [error]
+    half = len(questions) // 2
+    return [
+        *_answer_some(answerer, questions[:half], debias),
+        *_answer_some(answerer, questions[half:], debias),
+    ]
+
+
+def _rotation_study(
+    answerer: Answerer,
+    sample: Sequence[tuple[Question, Answer]],
+    debias: Debias | None,
+    batch: int,
+    progress: Progress,
+) -> metrics.Share:
+    turned = [(i, q.rotated(by)) for i, (q, _) in enumerate(sample) for by in range(1, len(q.choices))]
+    outcomes = _answer_all(
+        answerer, [q for _, q in turned], debias, batch, lambda done: progress("rotations", done, len(turned))
+    )
+    texts: list[list[str]] = [[q.choices[answer.index]] for q, answer in sample]
+    for (i, question), outcome in zip(turned, outcomes, strict=True):
+        if isinstance(outcome, Answer):
+            texts[i].append(question.choices[outcome.index])
+    return metrics.flips(texts)
+
+
+def _length(question: Question) -> int:
+    return len(question.stem) + len(question.code or "") + sum(map(len, question.choices))

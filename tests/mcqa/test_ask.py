@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from mcqa import defaults, server_process
+from mcqa.cli import app
+from predictor.question import LETTERS
+
+QUESTION = ("What does len([1, 2, 3]) return?", "-c", "2", "-c", "[3]", "-c", "an error")
+
+
+def ask(*words: str, stdin: str | None = None) -> Result:
+    return CliRunner().invoke(app, ["ask", *words], input=stdin, env={"COLUMNS": "120"})
+
+
+def test_a_running_server_answers(server: Any) -> None:
+    result = ask(*QUESTION, "--url", server.url)
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr == ""
+    lines = result.stdout.splitlines()
+    assert lines[0] == QUESTION[0]
+    assert sum(line.startswith("▶") for line in lines) == 1
+    assert "[3]" in result.stdout  # choices are no markup
+    assert server.url in lines[-1]
+    assert "letter mass" in lines[-1]
+
+
+@pytest.mark.parametrize("protocol", ["v1", "v2", "grpc"])
+def test_json_is_one_answer(server: Any, protocol: str) -> None:
+    url = server.grpc if protocol == "grpc" else server.url
+    result = ask(*QUESTION, "--json", "--protocol", protocol, "--url", url, "--debias", "cyclic", "--code", "x = 1")
+    answer = json.loads(result.stdout)
+    assert set(answer["probabilities"]) == {"A", "B", "C"}
+    assert answer["choice"] == ("2", "[3]", "an error")[LETTERS.index(answer["letter"])]
+
+
+def test_without_a_server_the_tiny_model_is_loaded_and_that_is_said(
+    server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(defaults, "URL", f"http://127.0.0.1:{server_process.free_port()}")
+    result = ask(*QUESTION, "--json")
+    assert result.exit_code == 0, result.stderr
+    assert f"no server at {defaults.URL}: loading the shipped tiny model here" in result.stderr
+    here = json.loads(result.stdout)
+    there = json.loads(ask(*QUESTION, "--json", "--url", server.url).stdout)
+    assert here.pop("probabilities") == pytest.approx(there.pop("probabilities"), abs=1e-4)
+    assert here["letter"] == there["letter"]
+    assert here["model_version"] == there["model_version"]
+
+
+def test_a_named_model_answers_in_process() -> None:
+    result = ask(*QUESTION, "--model", str(defaults.TINY_MODEL))
+    assert result.exit_code == 0, result.stderr
+    assert "in process" in result.stdout
+    missing = ask(*QUESTION, "--model", "/no/such/model")
+    assert missing.exit_code == 1
+    assert "/no/such/model" in missing.stderr
+    assert missing.stderr.count("\n") == 1
+
+
+def test_a_random_question_says_whether_the_answer_was_right(server: Any) -> None:
+    first, again = (ask("--random", "--seed", "3", "--url", server.url).stdout.splitlines() for _ in range(2))
+    assert first[-1].startswith(("✓ right", "✗ wrong: the answer is "))
+    assert first[0] == again[0]
+    assert ask("--url", server.url).exit_code == 0  # without any question: a random one
+
+
+def test_many_questions_from_stdin(server: Any) -> None:
+    lines = [{"question": f"{i} + 1?", "choices": [str(i), str(i + 1)], "answer": 1, "id": f"n{i}"} for i in range(150)]
+    text = "\n".join(json.dumps(line) for line in lines)
+    result = ask("--file", "-", "--json", "--url", server.url, stdin=text)
+    assert [json.loads(line)["id"] for line in result.stdout.splitlines()] == [f"n{i}" for i in range(150)]
+    shown = ask("--file", "-", "--url", server.url, stdin=text).stdout.splitlines()
+    right = sum(json.loads(line)["index"] == 1 for line in result.stdout.splitlines())
+    assert shown[-1].startswith(f"150 questions · {right} of 150 right · ")
+
+
+def test_code_comes_from_a_file_and_is_shown(server: Any, tmp_path: Path) -> None:
+    (tmp_path / "code.py").write_text("total = sum([1, 2])\nprint(total)\n")
+    words = ("What is printed?", "-c", "3", "-c", "12", "--code-file", str(tmp_path / "code.py"), "--url", server.url)
+    assert "total = sum([1, 2])" in ask(*words).stdout
+
+
+def test_an_explanation_follows_the_answer(server: Any) -> None:
+    words = (*QUESTION, "--explain", "--max-new-tokens", "8", "--debias", "none", "--json")
+    there = json.loads(ask(*words, "--url", server.url).stdout)
+    here = json.loads(ask(*words, "--model", str(defaults.TINY_MODEL)).stdout)
+    assert isinstance(there["explanation"], str)
+    assert there["explanation"] == here["explanation"]
+
+
+def test_the_servers_refusal_is_told(server: Any) -> None:
+    result = ask("long " * 20_000, "-c", "x", "-c", "y", "--url", server.url)
+    assert result.exit_code == 1
+    assert "tokens with its choices, the limit is" in result.stderr
