@@ -1,0 +1,64 @@
+"""Banks as JSONL: one object a line with `question`, `choices`, `answer` (an index), and `id`, `subject`, `code`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pipelines.bank.labelled import LabelledQuestion
+from predictor.question import QuestionError, parse_question
+
+
+class BankError(ValueError):
+    """A bank that cannot be used; the message says where, what was found and what to do."""
+
+
+def label(data: Any) -> LabelledQuestion:
+    """A labelled question from its JSON object; QuestionError names the field that is wrong."""
+    question = parse_question(data)
+    answer = data.get("answer")
+    if isinstance(answer, bool) or not isinstance(answer, int):
+        raise QuestionError("answer", f"must be the index of the right choice, a whole number, found {answer!r}")
+    if not 0 <= answer < len(question.choices):
+        raise QuestionError(
+            "answer", f"must be 0 to {len(question.choices) - 1} with {len(question.choices)} choices, found {answer}"
+        )
+    return LabelledQuestion(question, answer)
+
+
+def load_jsonl(path: Path) -> list[LabelledQuestion]:
+    """Every line of the file; blank lines are skipped. BankError gives file and line of the first bad one."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise BankError(f"{path}: {error.strerror or error}; give a JSONL file of questions") from None
+    except UnicodeDecodeError as error:
+        raise BankError(f"{path}: is not UTF-8 text (byte {error.start})") from None
+    bank: list[LabelledQuestion] = []
+    lines_of: dict[str, int] = {}
+    # Not splitlines(): it also breaks at U+2028 and its like, which JSON allows inside a text.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            labelled = label(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise BankError(f"{path}:{number}: is not JSON: {error.msg} at column {error.colno}") from None
+        except QuestionError as error:
+            raise BankError(f"{path}:{number}: {error}") from None
+        key = labelled.question.id
+        if key is not None and lines_of.setdefault(key, number) != number:
+            raise BankError(f"{path}:{number}: id {key!r} was used on line {lines_of[key]} already")
+        bank.append(labelled)
+    if not bank:
+        raise BankError(f"{path}: holds no question")
+    return bank
+
+
+def dump_jsonl(bank: Iterable[LabelledQuestion], path: Path) -> int:
+    """Write the bank, one question a line; the number of lines."""
+    lines = [json.dumps(question.to_dict(), ensure_ascii=False) for question in bank]
+    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    return len(lines)

@@ -1,0 +1,74 @@
+"""The bank's currency: a question with its right answer, its place in a split, and its JSON form."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from predictor.question import LETTERS, Question
+
+Split = Literal["train", "validation", "holdout"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "holdout")
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledQuestion:
+    """A question and the index of its one right choice."""
+
+    question: Question
+    answer: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.answer < len(self.question.choices):
+            raise ValueError(f"answer {self.answer} is no index of {len(self.question.choices)} choices")
+
+    @property
+    def right(self) -> str:
+        return self.question.choices[self.answer]
+
+    @property
+    def letter(self) -> str:
+        return LETTERS[self.answer]
+
+    @property
+    def subject(self) -> str:
+        return self.question.subject or "unknown"
+
+    def shuffled(self, rng: random.Random) -> LabelledQuestion:
+        """The same question with its choices in a uniformly random order."""
+        order = list(range(len(self.question.choices)))
+        rng.shuffle(order)
+        q = self.question
+        choices = tuple(q.choices[i] for i in order)
+        return LabelledQuestion(Question(q.stem, choices, q.code, q.id, q.subject), order.index(self.answer))
+
+    def to_dict(self) -> dict[str, Any]:
+        """One line of a JSONL bank; `parse_question` accepts it as it stands."""
+        q = self.question
+        out: dict[str, Any] = {"question": q.stem, "choices": list(q.choices), "answer": self.answer}
+        for name, value in (("id", q.id), ("code", q.code), ("subject", q.subject)):
+            if value is not None:
+                out[name] = value
+        return out
+
+
+def content_key(question: Question) -> str:
+    """64 hexadecimal digits that depend on stem and code alone.
+
+    Choices, their order, id and subject are left out on purpose: the same problem with other distractors is the same
+    problem, and must not be trained on in one split and examined in another. White space is normalised in the stem;
+    in the code only line ends are, since indentation carries meaning.
+    """
+    stem = " ".join(question.stem.split()).casefold()
+    code = "\n".join(line.rstrip() for line in (question.code or "").strip("\n").splitlines())
+    return hashlib.sha256(f"{stem}\0{code}".encode()).hexdigest()
+
+
+def split_of(question: Question | LabelledQuestion) -> Split:
+    """train (80 %), validation (10 %) or holdout (10 %), by a hash of the content: stable for ever, blind to order."""
+    if isinstance(question, LabelledQuestion):
+        question = question.question
+    bucket = int(content_key(question)[:8], 16) % 10
+    return "train" if bucket < 8 else "validation" if bucket == 8 else "holdout"

@@ -1,0 +1,202 @@
+"""The tiny model: what is shipped answers unseen questions, quick mode learns from nothing, fine-tuning helps."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+
+from pipelines.bank import HELD_OUT_SUBJECTS, TRAINING_SUBJECTS, LabelledQuestion, conceptual, generate, split_of
+from pipelines.tiny import fine_tune, make_tiny
+from pipelines.tiny.examples import Encoder, batches, collate, copying, lessons
+from pipelines.tiny.forward import hidden_states
+from pipelines.tiny.measure import Score, answers, measure
+from pipelines.tiny.model import load_version, new_model
+from pipelines.tiny.tokenizer import train_tokenizer
+from predictor.prompt import PromptEncoder
+from predictor.question import LETTERS, Question
+
+SHIPPED = Path(__file__).parents[2] / "models" / "tiny"
+FLOOR = 0.55
+TUNE_STEPS = 80
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return load_version(SHIPPED)
+
+
+@pytest.fixture(scope="module")
+def encoder(shipped) -> Encoder:
+    return Encoder(shipped[1])
+
+
+def test_shipped_folder_is_small_and_complete() -> None:
+    files = {p.name: p.stat().st_size for p in SHIPPED.iterdir()}
+    assert {
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "prompt.json",
+        "README.md",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    } <= set(files)
+    assert sum(files.values()) <= 4_000_000
+    assert json.loads((SHIPPED / "config.json").read_text())["model_type"] == "qwen2"
+
+
+def test_card_names_the_command_and_every_subject() -> None:
+    card = (SHIPPED / "README.md").read_text()
+    assert "mcqa model make-tiny --seed" in card
+    for subject in (*TRAINING_SUBJECTS, *HELD_OUT_SUBJECTS):
+        assert f"| {subject}" in card
+
+
+def test_transformers_alone_loads_it_and_gives_the_same_letters(shipped) -> None:
+    """No code of ours but the question's text: model, tokenizer and chat template as transformers loads them."""
+    model = AutoModelForCausalLM.from_pretrained(SHIPPED, dtype=torch.float32)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(SHIPPED)
+    encoder = PromptEncoder(SHIPPED)
+    questions = generate(77, 30, split="holdout")
+    chosen = []
+    for q in questions:
+        ids = tokenizer.apply_chat_template(
+            [{"role": "user", "content": encoder.format.text(q.question)}],
+            add_generation_prompt=True,
+            return_dict=False,
+        )
+        with torch.no_grad():
+            logits = model(torch.tensor([ids])).logits[0, -1]
+        assert LETTERS.find(tokenizer.decode([int(logits.argmax())])) in range(4)
+        chosen.append(int(logits[list(encoder.letter_ids[:4])].argmax()))
+    assert chosen == answers(*shipped, questions)
+
+
+def test_shipped_model_answers_unseen_questions(shipped) -> None:
+    """The floor is far below what the card states and far above chance: 400 questions at 25 % stay under 32 %."""
+    questions = generate(4711, 400, TRAINING_SUBJECTS, split="holdout")
+    assert measure(*shipped, questions)["all"].accuracy > FLOOR
+
+
+def test_shipped_model_has_no_favourite_letter(shipped) -> None:
+    questions = [q for q in generate(4712, 400, TRAINING_SUBJECTS, split="holdout") if len(q.question.choices) == 4]
+    chosen = answers(*shipped, questions)
+    for letter in range(4):
+        assert 0.12 < chosen.count(letter) / len(chosen) < 0.40
+
+
+def test_prompt_ids_are_the_predictors(encoder: Encoder) -> None:
+    theirs = PromptEncoder(SHIPPED)
+    bank = [*generate(5, 200), *conceptual(), *(copying(random.Random(i)) for i in range(50))]
+    for q, example in zip(bank, encoder.encode(bank), strict=True):
+        assert tuple(example.ids) == theirs.encode(q.question)
+    assert tuple(encoder.letter_ids) == tuple(theirs.letter_ids)
+
+
+def test_places_of_letters_and_right_choice(encoder: Encoder, shipped) -> None:
+    tokenizer: Tokenizer = shipped[1]
+    bank = [*generate(6, 200), *(copying(random.Random(i)) for i in range(50))]
+    for q, example in zip(bank, encoder.encode(bank), strict=True):
+        assert [tokenizer.decode([example.ids[p]]) for p in example.letters] == list(q.question.letters)
+        start, end = example.right
+        assert tokenizer.decode(example.ids[start:end]) == q.right
+
+
+def test_letters_in_code_are_not_taken_for_the_choices_letters(encoder: Encoder, shipped) -> None:
+    q = LabelledQuestion(Question("Which A\nB", ("x A", "B", "C B"), "y A\nz B"), 2)
+    example = encoder.encode([q])[0]
+    assert shipped[1].decode(example.ids[example.right[0] : example.right[1]]) == "C B"
+
+
+def test_forward_equals_transformers(shipped) -> None:
+    model = shipped[0]
+    ids = torch.randint(0, 1024, (3, 40), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        theirs = model.model(ids, output_hidden_states=True)
+        final, before_last = hidden_states(model, ids)
+    torch.testing.assert_close(final, theirs.last_hidden_state, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(before_last, theirs.hidden_states[-2], atol=1e-4, rtol=1e-4)
+
+
+def test_padding_changes_nothing(shipped, encoder: Encoder) -> None:
+    examples = sorted(encoder.encode(generate(8, 20)), key=lambda e: len(e.ids))
+    with torch.no_grad():
+        alone, _ = hidden_states(shipped[0], collate(examples[:1]).ids)
+        among, _ = hidden_states(shipped[0], collate([examples[0], examples[-1]]).ids)
+    torch.testing.assert_close(alone[0], among[0, : alone.shape[1]], atol=1e-4, rtol=1e-4)
+
+
+def test_training_data_holds_the_train_split_only() -> None:
+    from pipelines.bank import stream
+
+    rng = random.Random(3)
+    drawn = [
+        q for q, _ in zip(lessons(rng, stream(20, TRAINING_SUBJECTS, split="train"), 0.1, 0), range(300), strict=False)
+    ]
+    assert {split_of(q) for q in drawn if q.subject != "copying"} == {"train"}
+    assert not {q.subject for q in drawn} & set(HELD_OUT_SUBJECTS)
+
+
+def test_batches_are_deterministic_and_of_like_length(encoder: Encoder) -> None:
+    bank = generate(9, 96)
+
+    def first() -> list[list[int]]:
+        return next(batches(encoder, iter(bank), 16, random.Random(2), pool=6)).ids.tolist()
+
+    assert first() == first()
+    lengths = [b.last + 1 for b in batches(encoder, iter(bank), 16, random.Random(2), pool=6)]
+    assert len(lengths) == 6
+    assert sorted(int(length.max() - length.min()) for length in lengths)[2] <= 12
+
+
+def test_new_model_is_small_tied_and_seeded() -> None:
+    tokenizer = train_tokenizer(["print(x)\n" * 20])
+    one, two = new_model(tokenizer, 5), new_model(tokenizer, 5)
+    assert torch.equal(one.model.layers[0].mlp.up_proj.weight, two.model.layers[0].mlp.up_proj.weight)
+    assert one.config.tie_word_embeddings
+    assert one.config.num_key_value_heads < one.config.num_attention_heads
+
+
+def test_special_tokens_digits_and_letters_are_single_tokens(shipped) -> None:
+    tokenizer: Tokenizer = shipped[1]
+    for text in ("<|endoftext|>", "<|im_start|>", "<|im_end|>", *LETTERS, *"0123456789"):
+        assert len(tokenizer.encode(text).ids) == 1, text
+    assert tokenizer.decode(tokenizer.encode("héllo ☃\tx").ids) == "héllo ☃\tx"
+
+
+def test_wilson_interval() -> None:
+    low, high = Score(60, 100).interval  # the textbook example: 0.502 to 0.691
+    assert (round(low, 3), round(high, 3)) == (0.502, 0.691)
+    assert str(Score(60, 100)) == "60.0% [50.2%, 69.1%] of 100"
+
+
+def test_quick_mode_learns_from_nothing(tmp_path: Path) -> None:
+    made = make_tiny(tmp_path / "quick", seed=1, quick=True, progress=False)
+    assert made.scores["all"].interval[0] > 0.30, made
+    assert (tmp_path / "quick" / "README.md").read_text().count("--quick") == 1
+    assert load_version(tmp_path / "quick")[0].config.model_type == "qwen2"
+
+
+def test_fine_tuning_on_held_out_subjects_helps(tmp_path: Path, shipped) -> None:
+    """The drift: subjects it never saw. Old subjects are mixed in, so that they are not forgotten."""
+    new = generate(31, 900, HELD_OUT_SUBJECTS, split="train")
+    old = generate(32, 600, TRAINING_SUBJECTS, split="train")
+    asked, kept = (
+        generate(33, 400, HELD_OUT_SUBJECTS, split="holdout"),
+        generate(34, 300, TRAINING_SUBJECTS, split="holdout"),
+    )
+    fine_tune(SHIPPED, tmp_path / "tuned", [*new, *old], steps=TUNE_STEPS, seed=1, progress=False)
+    tuned = load_version(tmp_path / "tuned")
+    assert measure(*tuned, asked)["all"].accuracy > measure(*shipped, asked)["all"].accuracy + 0.05
+    assert measure(*tuned, kept)["all"].accuracy > measure(*shipped, kept)["all"].accuracy - 0.08
+
+
+def test_fine_tuning_needs_questions(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="at least one question"):
+        fine_tune(SHIPPED, tmp_path / "tuned", [])
