@@ -1,0 +1,45 @@
+"""Whether a version's letter prior is worth having: estimated on some questions, judged on others.
+
+PriDe assumes that a letter's prior and the belief in a choice are independent. Where they are not, dividing the prior
+out makes answers worse, so it is kept only where it lowers the negative log-likelihood of unseen right answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipelines.evaluation.metrics import nll
+from predictor.calibration import Calibration
+
+if TYPE_CHECKING:
+    from pipelines.bank import LabelledQuestion
+    from predictor.question import Debias
+    from predictor.scorer import Scorer
+
+
+@dataclass(frozen=True, slots=True)
+class PriorTrial:
+    """The prior, and the mean negative log-likelihood (nats) of `questions` right answers without and with it."""
+
+    prior: Calibration
+    without: float
+    with_prior: float
+    questions: int
+
+    @property
+    def helps(self) -> bool:
+        return self.with_prior < self.without
+
+
+def try_prior(scorer: Scorer, estimate: Sequence[LabelledQuestion], judge: Sequence[LabelledQuestion]) -> PriorTrial:
+    """Estimates the letter prior on `estimate` and judges it on `judge`; both must hold questions, none in common."""
+    prior = scorer.estimate_prior([labelled.question for labelled in estimate])
+    candidate = scorer.with_calibration(prior)
+    return PriorTrial(prior, _nll(candidate, judge, "none"), _nll(candidate, judge, "prior"), len(judge))
+
+
+def _nll(scorer: Scorer, labelled: Sequence[LabelledQuestion], debias: Debias) -> float:
+    answers = scorer.score([scorer.encode(one.question) for one in labelled], debias)
+    return nll([answer.probabilities for answer in answers], [one.answer for one in labelled])
