@@ -1,6 +1,8 @@
 .DEFAULT_GOAL := help
 .PHONY: help run test lint bench soak format lock clean
 
+# Several servers share the cores in the tests: threads that wait must not hold them (predictor/openmp.py).
+export OMP_WAIT_POLICY ?= passive
 PYTEST := .venv/bin/python -m pytest
 
 help: ## Show these verbs

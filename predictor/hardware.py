@@ -101,10 +101,13 @@ def bfloat16_instructions() -> str | None:
 
 
 def usable_cpus(cgroup: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """CPUs this process may use: the smaller of its affinity and its container's CPU limit, at least 1.
+    """CPUs this process may use: OMP_NUM_THREADS, else the smaller of its affinity and its container's CPU limit.
 
     torch counts the host's cores; under a Kubernetes CPU limit that starts far too many threads.
     """
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    if wanted.isdigit() and int(wanted) > 0:
+        return int(wanted)
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
     try:
         quota, period = cgroup.read_text().split()

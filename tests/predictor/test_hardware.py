@@ -41,8 +41,14 @@ def test_int8_needs_vnni(monkeypatch):
 @pytest.mark.parametrize(
     ("text", "limit"), [("100000 100000", 1), ("50000 100000", 1), ("max 100000", None), ("junk", None)]
 )
-def test_a_containers_cpu_limit_bounds_the_threads(tmp_path, text, limit):
+def test_a_containers_cpu_limit_bounds_the_threads(tmp_path, monkeypatch, text, limit):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     (tmp_path / "cpu.max").write_text(text)
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     assert usable_cpus(tmp_path / "cpu.max") == (limit or available)
     assert usable_cpus(tmp_path / "absent") == available
+
+
+def test_the_number_of_threads_can_be_set(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert usable_cpus(tmp_path / "absent") == 3

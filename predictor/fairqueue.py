@@ -1,0 +1,133 @@
+"""The work that waits for the model: bounded, fair between requests, batched by length. Not thread-safe.
+
+A request's questions wait as one Job. Each batch begins with the job whose turn it is and takes one question of each
+job in turn; jobs that gave to a batch go behind those that did not. So a request of 1,000 questions costs one of a
+single question at most the batch that is running.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from predictor.question import Answer, Debias, Question
+
+
+class Prompt(Protocol):
+    """A tokenised question (predictor.scorer.Prompt)."""
+
+    @property
+    def question(self) -> Question: ...
+
+    @property
+    def tokens(self) -> int: ...
+
+
+@dataclass(eq=False, slots=True)
+class Job:
+    """The questions of one request, or one explanation.
+
+    `costs` are the tokens each prompt costs, every pass counted. `waiting` holds the places of prompts still in the
+    queue by length class. `deadline` is a time.monotonic() value; the other times are time.time_ns(), 0 until then.
+    """
+
+    future: Future[Any]
+    deadline: float
+    prompts: Sequence[Prompt]
+    costs: Sequence[int]
+    debias: Debias = "none"
+    explain: tuple[Answer, int] | None = None
+    results: list[Answer | None] = field(default_factory=list)
+    unanswered: int = 0
+    waiting: OrderedDict[int, deque[int]] = field(default_factory=OrderedDict)
+    queued_ns: int = 0
+    started_ns: int = 0
+    finished_ns: int = 0
+
+    def __post_init__(self) -> None:
+        self.results = [None] * len(self.prompts)
+        self.unanswered = len(self.prompts)
+        for index, prompt in enumerate(self.prompts):
+            self.waiting.setdefault(length_class(prompt.tokens), deque()).append(index)
+
+
+class FairQueue:
+    """Jobs in turn; explanations apart from questions, as they are taken one at a time and only when asked for."""
+
+    def __init__(self) -> None:
+        self.questions = 0
+        self.tokens = 0
+        self._scoring: OrderedDict[Job, None] = OrderedDict()
+        self._explaining: OrderedDict[Job, None] = OrderedDict()
+
+    def __bool__(self) -> bool:
+        return bool(self._scoring or self._explaining)
+
+    def jobs(self) -> list[Job]:
+        return [*self._scoring, *self._explaining]
+
+    def add(self, job: Job) -> None:
+        (self._explaining if job.explain else self._scoring)[job] = None
+        self.questions += len(job.costs)
+        self.tokens += sum(job.costs)
+
+    def remove(self, job: Job) -> int:
+        """Takes what still waits of a job out of the queue; how many questions that were."""
+        queue = self._explaining if job.explain else self._scoring
+        if job not in queue:
+            return 0
+        del queue[job]
+        places = [index for places in job.waiting.values() for index in places]
+        job.waiting.clear()
+        self.questions -= len(places)
+        self.tokens -= sum(job.costs[index] for index in places)
+        return len(places)
+
+    def take_batch(self, room: int) -> list[tuple[Job, int]]:
+        """The next questions to score together, as (job, place in its prompts): about `room` tokens, at least one.
+
+        All are of the first job's next length class and debiasing.
+        """
+        if not self._scoring:
+            return []
+        head = next(iter(self._scoring))
+        length, debias = next(iter(head.waiting)), head.debias
+        batch: list[tuple[Job, int]] = []
+        turn = deque(job for job in self._scoring if job.debias == debias and length in job.waiting)
+        while turn:
+            job = turn.popleft()
+            places = job.waiting[length]
+            cost = job.costs[places[0]]
+            if batch and cost > room:
+                break
+            batch.append((job, places.popleft()))
+            room -= cost
+            self.questions -= 1
+            self.tokens -= cost
+            if places:
+                turn.append(job)
+            else:
+                del job.waiting[length]
+        for job in dict.fromkeys(job for job, _ in batch):
+            if job.waiting:
+                self._scoring.move_to_end(job)
+            else:
+                del self._scoring[job]
+        return batch
+
+    def take_explanation(self) -> Job | None:
+        """The oldest explanation."""
+        if not self._explaining:
+            return None
+        job = next(iter(self._explaining))
+        self.remove(job)
+        return job
+
+
+def length_class(tokens: int) -> int:
+    """Prompts of one class differ in length by at most a factor of √2, which bounds what padding can waste."""
+    return round(2 * math.log2(max(tokens, 1)))
