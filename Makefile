@@ -23,7 +23,7 @@ lint: ## ruff, its formatter's check, and mypy
 	.venv/bin/mypy
 
 bench: ## Measure speed, cold start and memory against the peers (real size, random weights)
-	@scripts/setup dev
+	@scripts/setup bench
 	.venv/bin/python -m benchmarks $(ARGS)
 
 soak: ## Long runs: hostile requests and mixed load for minutes

@@ -22,7 +22,7 @@ def test_estimate_finds_the_prior_that_made_the_observations():
 
 @pytest.mark.parametrize("rows", [[], [[[0.5, 0.5]]], [[[0.5, 0.5], [0.5]]]])
 def test_estimate_needs_whole_rotations(rows):
-    with pytest.raises(ValueError, match="letter prior needs|rotations of"):
+    with pytest.raises(ValueError, match=r"letter prior needs|rotations of"):
         estimate(rows)
 
 
