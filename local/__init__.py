@@ -1,0 +1,1 @@
+"""The embedded platform: runs the cluster's own manifests on one machine."""

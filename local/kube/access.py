@@ -1,0 +1,94 @@
+"""Who may use the API: a token and a certificate of this machine only, and the kubeconfig that holds both."""
+
+from __future__ import annotations
+
+import base64
+import os
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+CONTEXT = "coding-mcqa"
+_YEARS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """The files of one platform. All but `certificate` are for their owner's eyes only (mode 600)."""
+
+    token: str
+    certificate: Path
+    key: Path
+
+
+def prepare(folder: Path) -> Access:
+    """The token and certificate in `folder`, made on the first call.
+
+    TLS although nothing leaves the machine: kubectl sends a token only over https.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    token, certificate, key = folder / "token", folder / "certificate.pem", folder / "key.pem"
+    if not token.exists():
+        _write(token, secrets.token_urlsafe(32).encode())
+    if not (certificate.exists() and key.exists()):
+        _make_certificate(certificate, key)
+    return Access(token.read_text(), certificate, key)
+
+
+def write_kubeconfig(path: Path, access: Access, url: str, namespace: str = "default") -> None:
+    """The kubeconfig for kubectl, KServeClient and the kubernetes client."""
+    authority = base64.b64encode(access.certificate.read_bytes()).decode()
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": CONTEXT, "cluster": {"server": url, "certificate-authority-data": authority}}],
+        "users": [{"name": CONTEXT, "user": {"token": access.token}}],
+        "contexts": [
+            {"name": CONTEXT, "context": {"cluster": CONTEXT, "user": CONTEXT, "namespace": namespace}},
+        ],
+        "current-context": CONTEXT,
+    }
+    _write(path, yaml.safe_dump(config, sort_keys=False).encode())
+
+
+def _make_certificate(certificate: Path, key: Path) -> None:
+    private = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "coding-mcqa embedded platform")])
+    now = datetime.now(UTC)
+    names = [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1")), x509.IPAddress(ip_address("::1"))]
+    built = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(private.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=365 * _YEARS))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(private.public_key()), critical=False)
+        .sign(private, hashes.SHA256())
+    )
+    form = serialization.PrivateFormat.PKCS8
+    _write(key, private.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
+    _write(certificate, built.public_bytes(serialization.Encoding.PEM))
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Appears whole, and is never readable by others, not even for a moment."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.unlink(missing_ok=True)
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)

@@ -1,0 +1,78 @@
+"""Label selectors and field selectors, as list, watch and delete-collection take them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from local.kube.errors import bad_request
+from local.kube.resources import Object
+
+Predicate = Callable[[Object], bool]
+
+_SET = re.compile(r"(?P<key>[\w./-]+)\s+(?P<op>in|notin)\s*\((?P<values>[^()]*)\)$")
+_EQUAL = re.compile(r"(?P<key>[\w./-]+)\s*(?P<op>==|!=|=)\s*(?P<value>[\w.-]*)$")
+_EXISTS = re.compile(r"(?P<not>!?)\s*(?P<key>[\w./-]+)$")
+
+
+def label_selector(text: str) -> Predicate:
+    """`a=b,c!=d,e in (f,g),h notin (i),j,!k`; 400 when it is none of these."""
+    terms = [_label_term(term.strip(), text) for term in re.split(r",(?![^(]*\))", text) if term.strip()]
+    return lambda item: all(term(item["metadata"].get("labels") or {}) for term in terms)
+
+
+def _label_term(term: str, text: str) -> Callable[[Mapping[str, str]], bool]:
+    if found := _SET.match(term):
+        key, values = found["key"], {value.strip() for value in found["values"].split(",")}
+        if found["op"] == "in":
+            return lambda labels: labels.get(key) in values
+        return lambda labels: labels.get(key) not in values
+    if found := _EQUAL.match(term):
+        key, value = found["key"], found["value"]
+        if found["op"] == "!=":
+            return lambda labels: labels.get(key) != value
+        return lambda labels: labels.get(key) == value
+    if found := _EXISTS.match(term):
+        key, absent = found["key"], bool(found["not"])
+        return lambda labels: (key in labels) != absent
+    raise bad_request(f"unable to parse requirement: {term!r} in label selector {text!r}")
+
+
+# Only these can be selected by, as on a cluster, and an Event's own fields.
+_FIELDS = re.compile(r"metadata\.(name|namespace)$")
+_EVENT_FIELDS = re.compile(
+    r"(involvedObject\.(kind|namespace|name|uid|apiVersion|resourceVersion|fieldPath)|reason|type|source|"
+    r"reportingComponent)$"
+)
+_POD_FIELDS = re.compile(r"(status\.(phase|podIP)|spec\.(nodeName|restartPolicy|serviceAccountName))$")
+
+
+def field_selector(text: str, kind: str) -> Predicate:
+    """`metadata.name=x,metadata.namespace!=y`; 400 for a field that cannot be selected by."""
+    terms: list[tuple[tuple[str, ...], bool, str]] = []
+    for term in filter(None, (part.strip() for part in text.split(","))):
+        found = re.match(r"([\w.]+)\s*(==|!=|=)\s*(.*)$", term)
+        if not found:
+            raise bad_request(f"invalid field selector: {term!r} in {text!r}; write metadata.name=NAME")
+        path = found[1]
+        extra = {"Event": _EVENT_FIELDS, "Pod": _POD_FIELDS}.get(kind)
+        if not _FIELDS.match(path) and not (extra and extra.match(path)):
+            raise bad_request(f"field label not supported: {path}")
+        terms.append((tuple(path.split(".")), found[2] != "!=", found[3]))
+    return lambda item: all((_text(item, path) == value) == equal for path, equal, value in terms)
+
+
+def _text(item: Object, path: tuple[str, ...]) -> str:
+    value: Any = item
+    for name in path:
+        value = value.get(name) if isinstance(value, dict) else None
+    return "" if value is None else str(value)
+
+
+def both(labels: str, fields: str, kind: str) -> Predicate | None:
+    """One predicate of both selectors, None when neither is given."""
+    wanted = [label_selector(labels)] if labels else []
+    if fields:
+        wanted.append(field_selector(fields, kind))
+    return (lambda item: all(accepts(item) for accepts in wanted)) if wanted else None

@@ -1,0 +1,78 @@
+"""The API as a uvicorn server on 127.0.0.1: one call for the supervisor, one process for `python -m local.kube`."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from pathlib import Path
+
+import uvicorn
+
+from local.kube.access import prepare, write_kubeconfig
+from local.kube.app import make_app
+from local.kube.store import Store
+
+HOST = "127.0.0.1"
+
+
+class Server(uvicorn.Server):
+    """Serves the store under `folder`: `kube/` holds its state, `kubeconfig` the way in, `namespace` what
+    kubectl takes without -n.
+
+    The port is bound at once (OSError when it is taken; 0 takes a free one). `run()` serves until SIGTERM or SIGINT,
+    `await serve()` inside another event loop until `should_exit` is set.
+    """
+
+    def __init__(self, folder: Path, port: int, *, namespace: str = "default", store: Store | None = None) -> None:
+        self._socket = _listen(port)
+        self.port = int(self._socket.getsockname()[1])
+        self.url = f"https://{HOST}:{self.port}"
+        self.kubeconfig = folder / "kubeconfig"
+        access = prepare(folder / "kube")
+        self.store = store or Store(folder / "kube" / "kube.sqlite")
+        self._app = make_app(self.store, access.token)
+        write_kubeconfig(self.kubeconfig, access, self.url, namespace)
+        super().__init__(
+            uvicorn.Config(
+                self._app,
+                ssl_certfile=access.certificate,
+                ssl_keyfile=access.key,
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=3,
+            )
+        )
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        super().run(sockets or [self._socket])
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().serve(sockets or [self._socket])
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._app.state.ticks.close()
+        idle = asyncio.create_task(self._drop_idle())
+        await super().shutdown(sockets)
+        idle.cancel()
+
+    async def _drop_idle(self) -> None:
+        """A TLS goodbye waits for the other side's, which a client's idle pooled connection never sends."""
+        while True:
+            for connection in list(self.server_state.connections):
+                cycle, transport = getattr(connection, "cycle", None), getattr(connection, "transport", None)
+                if transport and (cycle is None or cycle.response_complete) and not transport.get_write_buffer_size():
+                    transport.abort()
+            await asyncio.sleep(0.1)
+
+
+def _listen(port: int) -> socket.socket:
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((HOST, port))
+    except OSError as error:
+        sock.close()
+        message = f"cannot listen on {HOST}:{port}: {error.strerror}; choose another --port"
+        raise OSError(error.errno, message) from None
+    return sock

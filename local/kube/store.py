@@ -1,0 +1,287 @@
+"""The cluster's state as controllers and the HTTP API see it: every rule of a write, over one SQLite file.
+
+    store = Store(folder / "kube.sqlite")
+    for item in store.list("InferenceService").items: ...
+    for change in store.watch("Trigger"): ...
+    store.update_status({**item, "status": {...}})
+
+Kinds are named as in the manifests; where two groups share one, `Service` is core's and `Service.serving.knative.dev`
+Knative's. A store may be used from several threads, and its file from several processes.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+from local.kube import errors, selectors
+from local.kube.database import PAGE, Change, Database
+from local.kube.errors import ApiError
+from local.kube.patches import json_patch, merge_patch, strategic_merge
+from local.kube.resources import NAMESPACE, Object, Resource, by_kind
+from local.kube.writes import Write, Writer, kind_of, within
+
+__all__ = ["ApiError", "Change", "Listing", "PatchType", "Store", "Write"]
+
+PatchType = Literal["json", "merge", "strategic", "apply"]
+KEPT_CHANGES = 10_000
+POLL_SECONDS = 0.25
+NAMESPACE_SECONDS = 2.0
+_PERMANENT = ("default", "kube-system")
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A list's page. A watch from `version` sees everything later; `proceed` asks for the next page."""
+
+    items: Sequence[Object]
+    version: int
+    proceed: str = ""
+    remaining: int = 0
+
+
+class Store:
+    """Objects by kind, namespace and name. Raises ApiError, whose `code` and `reason` are Kubernetes'."""
+
+    def __init__(self, path: Path, *, keep: int = KEPT_CHANGES) -> None:
+        self._db = Database(path, keep)
+        self._writer = Writer(self._db)
+        self._changed = threading.Condition()
+        self._listeners: list[Callable[[], None]] = []
+        for name in _PERMANENT:
+            if self._db.get(NAMESPACE, "", name) is None:
+                self.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+
+    def close(self) -> None:
+        self._db.close()
+
+    @property
+    def version(self) -> int:
+        """The resourceVersion of the newest change."""
+        return self._db.version()
+
+    def get(self, kind: str | Resource, name: str, namespace: str = "default") -> Object:
+        """The object; ApiError 404 when there is none."""
+        resource = _resource(kind)
+        item = self._db.get(resource, within(resource, namespace), name)
+        if item is None:
+            raise errors.not_found(resource, name)
+        return item
+
+    def list(
+        self,
+        kind: str | Resource,
+        namespace: str | None = None,
+        *,
+        labels: str = "",
+        fields: str = "",
+        limit: int = 0,
+        proceed: str = "",
+    ) -> Listing:
+        """Objects of one namespace, or of all for None, by (namespace, name); at most `limit` of them unless 0."""
+        resource = _resource(kind)
+        accepts = selectors.both(labels, fields, resource.kind)
+        with self._db.reading():
+            version, after = self._db.version(), ("", "")
+            if proceed:
+                version, after = _proceed(proceed)
+                self._db.changes(resource, namespace, version, 0)  # 410 when a watch could not start there
+            found = [item for item in self._db.list(resource, namespace, after) if accepts is None or accepts(item)]
+        page = found[:limit] if limit else found
+        if len(page) == len(found):
+            return Listing(page, version)
+        last = page[-1]["metadata"]
+        token = json.dumps([version, last.get("namespace", ""), last["name"]]).encode()
+        return Listing(page, version, base64.urlsafe_b64encode(token).decode(), len(found) - len(page))
+
+    def create(self, body: Object, namespace: str = "", write: Write | None = None) -> Object:
+        """The object made of a body; ApiError 409 when its name is taken."""
+        write = write or Write()
+        resource = kind_of(body)
+        namespace = namespace or (body.get("metadata") or {}).get("namespace") or "default"
+        with self._writing(write):
+            return self._writer.create(resource, body, namespace, write)
+
+    def update(self, body: Object, write: Write | None = None, *, subresource: str = "") -> Object:
+        """Replaces an object; ApiError 409 unless its resourceVersion is the current one."""
+        write, resource, metadata = write or Write(), kind_of(body), body["metadata"]
+        with self._writing(write):
+            old = self.get(resource, metadata["name"], metadata.get("namespace", "default"))
+            if not metadata.get("resourceVersion") and resource.custom:
+                why = "Invalid value: 0x0: must be specified for an update"
+                raise errors.invalid(resource, metadata["name"], [("metadata.resourceVersion", why)])
+            return self._writer.replace(resource, old, body, write, subresource)
+
+    def update_status(self, body: Object, write: Write | None = None) -> Object:
+        """Replaces an object's status only; ApiError 409 when `body` is stale."""
+        return self.update(body, write, subresource="status")
+
+    def patch(
+        self,
+        kind: str | Resource,
+        name: str,
+        patch: Any,
+        namespace: str = "default",
+        *,
+        type: PatchType = "merge",
+        write: Write | None = None,
+        subresource: str = "",
+    ) -> tuple[Object, bool]:
+        """The object after the patch, and whether server-side apply created it."""
+        write, resource = write or Write(), _resource(kind)
+        with self._writing(write):
+            old = self._db.get(resource, within(resource, namespace), name)
+            if type == "apply":
+                return self._writer.apply(resource, name, namespace, old, patch, write, subresource)
+            if old is None:
+                raise errors.not_found(resource, name)
+            how = {"json": json_patch, "merge": merge_patch, "strategic": strategic_merge}[type]
+            result = how(old, patch)
+            if not isinstance(result, dict) or not isinstance(result.get("metadata"), dict):
+                raise errors.bad_request("the patch leaves no object with metadata")
+            return self._writer.replace(resource, old, result, write, subresource), False
+
+    def delete(
+        self,
+        kind: str | Resource,
+        name: str,
+        namespace: str = "default",
+        *,
+        uid: str = "",
+        version: str = "",
+        orphan: bool = False,
+        write: Write | None = None,
+    ) -> Object:
+        """Deletes an object, and what it owns unless `orphan`; the object as it was last.
+
+        One with finalizers is only marked with deletionTimestamp and goes when the last of them is removed. `uid` and
+        `version` are preconditions (409). A Namespace goes NAMESPACE_SECONDS later (`finish_namespaces`), so that what
+        is in it can be deleted by name in the same command.
+        """
+        resource = _resource(kind)
+        write = write or Write()
+        with self._writing(write):
+            item = self.get(resource, name, namespace)
+            metadata = item["metadata"]
+            if uid and uid != metadata["uid"]:
+                why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {metadata['uid']}"
+                raise errors.conflict(resource, name, why)
+            if version and version != metadata["resourceVersion"]:
+                raise errors.conflict(resource, name, "Precondition failed: resourceVersion differs")
+            if resource == NAMESPACE and name in _PERMANENT:
+                raise errors.forbidden(resource, name, "this namespace may not be deleted")
+            return self._writer.delete(resource, item, write, orphan=orphan)
+
+    def finish_namespaces(self) -> None:
+        """Removes the namespaces whose deletion was asked for long enough ago, with all that is in them."""
+        for item in self.list(NAMESPACE).items:
+            asked = item["metadata"].get("deletionTimestamp")
+            if asked and datetime.now(UTC) - datetime.fromisoformat(asked) > timedelta(seconds=NAMESPACE_SECONDS):
+                with self._writing(Write()):
+                    self._writer.remove(NAMESPACE, item, Write(), orphan=False)
+
+    def watch(
+        self,
+        kind: str | Resource,
+        namespace: str | None = None,
+        *,
+        since: int | None = None,
+        labels: str = "",
+        fields: str = "",
+        timeout: float | None = None,
+    ) -> Iterator[Change]:
+        """Changes as they come, for `timeout` seconds; blocks in between.
+
+        Without `since` the existing objects come first, as ADDED. ApiError 410 when `since` is too long ago.
+        """
+        resource = _resource(kind)
+        accepts = selectors.both(labels, fields, resource.kind)
+        if since is None:
+            listing = self.list(resource, namespace, labels=labels, fields=fields)
+            since = listing.version
+            for item in listing.items:
+                yield Change(int(item["metadata"]["resourceVersion"]), "ADDED", item, None)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while deadline is None or time.monotonic() < deadline:
+            since, found = self.changes(resource, namespace, since, accepts)
+            yield from found
+            with self._changed:
+                if self._db.version() == since:
+                    self._changed.wait(POLL_SECONDS)
+
+    def changes(
+        self, resource: Resource, namespace: str | None, since: int, accepts: selectors.Predicate | None = None
+    ) -> tuple[int, Sequence[Change]]:
+        """The version reached and the changes up to there, as a selector sees them: entering is ADDED, leaving DELETED.
+
+        ApiError 410 when `since` is too long ago, or of a store that was there before this one.
+        """
+        with self._db.reading():
+            reached = self._db.version()
+            if reached == since:
+                return since, []
+            if since > reached:  # of a store that is gone: whoever has it must list again
+                raise errors.expired(since, reached)
+            found = self._db.changes(resource, namespace, since)
+        if len(found) == PAGE:
+            reached = found[-1].version
+        if accepts is None:
+            return reached, found
+        return reached, [seen for change in found if (seen := _seen(change, accepts))]
+
+    def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Calls `listener` after each write of this process, on the writer's thread; returns what ends that."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def _writing(self, write: Write) -> _Writing:
+        return _Writing(self._db, self._notify, write)
+
+    def _notify(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+        for listener in tuple(self._listeners):
+            listener()
+
+
+class _Writing:
+    """A write transaction that tells listeners once it is committed."""
+
+    def __init__(self, db: Database, notify: Callable[[], None], write: Write) -> None:
+        self._transaction = db.writing(commit=not write.dry_run)
+        self._notify = notify
+
+    def __enter__(self) -> None:
+        self._transaction.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self._transaction.__exit__(*error)
+        if error[0] is None:
+            self._notify()
+
+
+def _resource(kind: str | Resource) -> Resource:
+    return kind if isinstance(kind, Resource) else by_kind(kind)
+
+
+def _seen(change: Change, accepts: selectors.Predicate) -> Change | None:
+    was = change.before is not None and accepts(change.before)
+    now = change.type != "DELETED" and accepts(change.object)
+    if now:
+        return Change(change.version, "MODIFIED" if was else "ADDED", change.object, change.before)
+    return Change(change.version, "DELETED", change.object, change.before) if was else None
+
+
+def _proceed(token: str) -> tuple[int, tuple[str, str]]:
+    try:
+        version, namespace, name = json.loads(base64.urlsafe_b64decode(token))
+        return int(version), (str(namespace), str(name))
+    except (ValueError, TypeError):
+        raise errors.bad_request("continue key is not valid") from None
