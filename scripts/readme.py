@@ -40,10 +40,10 @@ def run(command: str, url: str) -> str:
 
 
 def shape(output: str) -> str:
-    """The output without what a machine or a moment decides: numbers, bars, and the spaces they push about."""
+    """The output without what a machine or a moment decides: numbers, bars, the spaces they push about, an order."""
     output = re.sub(r"[-+]?\d+(\.\d+)?(e-?\d+)?", "0", output)
     output = re.sub(r"[█▉▊▋▌▍▎▏▶]", " ", output)
-    return re.sub(r"[ \t]+", " ", output)
+    return "\n".join(sorted(re.sub(r"[ \t]+", " ", line).strip() for line in output.splitlines()))
 
 
 @contextmanager
