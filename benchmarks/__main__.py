@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-NAMES = ("scoring", "http", "cold_start")
+NAMES = ("scoring", "http", "cold_start", "broker")
 
 
 def main() -> int:

@@ -1,0 +1,104 @@
+"""`POST /{namespace}/{broker}`: CloudEvents in, 202 once they are on the disk.
+
+Plain ASGI: this is the path that every event takes, and routing frameworks cost more than the work itself.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+import time
+from typing import Any
+
+from starlette.types import Receive, Scope, Send
+
+from local.broker.cloudevent import CloudEventError
+from local.broker.http_binding import read
+from local.broker.metrics import Metrics, code_class
+from local.broker.rules import passed_on
+from local.broker.service import BrokerService, UnknownBroker
+from local.broker.store import StoreError
+
+log = logging.getLogger("broker")
+
+_ALLOW = [(b"allow", b"POST, OPTIONS")]
+# The HTTP webhook specification's answer to a validation request (section 4.2): any origin, any rate.
+_HANDSHAKE = [*_ALLOW, (b"webhook-allowed-origin", b"*"), (b"webhook-allowed-rate", b"*")]
+
+
+class TooLarge(Exception):
+    """The body is larger than an event may be."""
+
+
+class Ingress:
+    def __init__(self, broker: BrokerService) -> None:
+        self._broker = broker
+        self._limit = broker.settings.max_body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        start = time.perf_counter()
+        segments = scope["path"].removesuffix("/").split("/")[1:]
+        namespace, name = segments if len(segments) == 2 else ("", "")
+        method = scope["method"]
+        if method == "OPTIONS":
+            await _answer(send, 200, headers=_HANDSHAKE)
+            return
+        if method != "POST":
+            await _answer(send, 405, f"{method} is not allowed here; POST a CloudEvent", _ALLOW)
+            return
+        status, message = await self._take(scope, receive, namespace, name)
+        metrics: Metrics = self._broker.metrics
+        # Names that anybody may invent must not become labels.
+        labels = (namespace, name) if self._broker.has(namespace, name) else ("unknown", "unknown")
+        metrics.ingress.labels(*labels, code_class(status)).inc()
+        metrics.ingress_seconds.observe(time.perf_counter() - start)
+        await _answer(send, status, message)
+
+    async def _take(self, scope: Scope, receive: Receive, namespace: str, name: str) -> tuple[int, str]:
+        """The answer's status and, for a refusal, the reason."""
+        if not namespace or not name:
+            return (404 if scope["path"] in ("", "/") else 400), "the path must be /{namespace}/{broker}"
+        try:
+            body = await _body(scope, receive, self._limit)
+            events = read(scope["headers"], body)
+            await self._broker.accept(namespace, name, events, passed_on(scope["headers"]))
+        except TooLarge:
+            return 413, f"the body is larger than {self._limit} bytes"
+        except CloudEventError as error:
+            return 400, str(error)
+        except UnknownBroker as error:
+            return 404, str(error.args[0])
+        except (StoreError, sqlite3.Error) as error:
+            log.error("an event was refused: %s", error)
+            return 503, "the broker cannot store events at the moment; send it again"
+        return 202, ""
+
+
+async def _body(scope: Scope, receive: Receive, limit: int) -> bytes:
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if message.get("more_body"):
+        parts, size = [body], len(body)
+        while message.get("more_body") and size <= limit:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise CloudEventError("the sender went away in the middle of the body")
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+        body = b"".join(parts)
+    if len(body) > limit:
+        raise TooLarge
+    return body
+
+
+async def _answer(send: Send, status: int, message: str = "", headers: list[tuple[bytes, bytes]] | None = None) -> None:
+    body = json.dumps({"error": message}).encode() if message else b""
+    own = [(b"content-length", str(len(body)).encode())]
+    if body:
+        own.append((b"content-type", b"application/json"))
+    if status == 503:
+        own.append((b"retry-after", b"1"))
+    start: dict[str, Any] = {"type": "http.response.start", "status": status, "headers": [*own, *(headers or [])]}
+    await send(start)
+    await send({"type": "http.response.body", "body": body})

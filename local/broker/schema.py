@@ -1,0 +1,91 @@
+"""The broker's tables in SQLite.
+
+`events` holds every accepted event once; `deliveries` one row for each Trigger that wants it: what is still to do is
+what the partial index lists, so a queue's reading costs its length, not the history's.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from enum import IntEnum
+
+VERSION = 1
+
+
+class State(IntEnum):
+    """A delivery's state. PENDING and DEAD_LETTERING are queues; the others are ends."""
+
+    PENDING = 0
+    DELIVERED = 1
+    DEAD_LETTERING = 2  # given up; on its way to the dead letter sink
+    DEAD_LETTERED = 3  # the dead letter sink has it
+    DEAD = 4  # given up, and no sink took it: kept here
+
+
+_TABLES = """
+CREATE TABLE brokers (
+    key TEXT PRIMARY KEY,
+    object TEXT NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE triggers (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    key TEXT NOT NULL,
+    object TEXT NOT NULL,
+    removed INTEGER NOT NULL DEFAULT 0,
+    delivered INTEGER NOT NULL DEFAULT 0,
+    retried INTEGER NOT NULL DEFAULT 0,
+    failed INTEGER NOT NULL DEFAULT 0
+);
+CREATE UNIQUE INDEX triggers_by_key ON triggers (key) WHERE NOT removed;
+
+CREATE TABLE events (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    broker TEXT NOT NULL,
+    id TEXT NOT NULL,
+    source TEXT NOT NULL,
+    type TEXT NOT NULL,
+    arrived REAL NOT NULL,
+    attributes TEXT NOT NULL,
+    headers TEXT NOT NULL,
+    data BLOB
+);
+CREATE INDEX events_by_id ON events (id);
+CREATE INDEX events_by_type ON events (type);
+CREATE INDEX events_by_arrival ON events (arrived);
+
+CREATE TABLE deliveries (
+    event INTEGER NOT NULL REFERENCES events (seq),
+    trigger INTEGER NOT NULL REFERENCES triggers (id),
+    state INTEGER NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    sink_attempts INTEGER NOT NULL DEFAULT 0,
+    due REAL NOT NULL DEFAULT 0,
+    status INTEGER,
+    error TEXT,
+    errors TEXT,
+    finished REAL,
+    PRIMARY KEY (event, trigger)
+) WITHOUT ROWID;
+CREATE INDEX queues ON deliveries (trigger, state, event) WHERE state IN (0, 2);
+CREATE INDEX dead_letters ON deliveries (event, trigger) WHERE state IN (2, 3, 4);
+"""
+
+
+def connect(path: str) -> sqlite3.Connection:
+    """A connection that commits only when told to. WAL with FULL: a commit is on the disk when it returns."""
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")
+    db.execute("PRAGMA journal_size_limit = 67108864")
+    return db
+
+
+def create(db: sqlite3.Connection) -> None:
+    """The tables, where they are missing; RuntimeError for a database of another version of the broker."""
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version == VERSION:
+        return
+    if version != 0:
+        raise RuntimeError(f"the broker's database has version {version}, this broker writes {VERSION}: move it away")
+    db.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {VERSION}; COMMIT;")
