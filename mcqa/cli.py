@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 from mcqa import ask, bank, evaluate, hello, model, serve, terminal
 from mcqa.errors import CommandError
 from predictor.hardware import HardwareError
-from predictor.openmp import sleep_while_waiting
+from predictor.openmp import spin_briefly
 from predictor.question import QuestionError
 from predictor.source import SourceError
 from predictor.weights import VersionError
@@ -66,5 +66,5 @@ def root(
 
 
 def main() -> None:
-    sleep_while_waiting()
+    spin_briefly()
     app(prog_name="mcqa")

@@ -63,14 +63,14 @@ def load_in_background(settings: Settings, timeline: Timeline) -> Future[Loaded]
 
 
 def _load(settings: Settings, timeline: Timeline) -> Loaded:
-    from predictor.openmp import sleep_while_waiting
+    from predictor.openmp import spin_briefly
     from predictor.source import log_progress, resolve, version_name
     from predictor.weights import prefetch
 
     folder = resolve(settings.source, progress=log_progress())
     prefetch(folder)
     timeline.mark("model found")
-    sleep_while_waiting()
+    spin_briefly()
     from predictor.scorer import DEFAULT_MAX_TOKENS, Scorer
 
     timeline.mark("torch imported")
