@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-NAMES = ("scoring", "http", "cold_start", "broker")
+NAMES = ("scoring", "http", "cold_start", "broker", "decisions")
 
 
 def main() -> int:

@@ -1,7 +1,7 @@
 """How long torch's worker threads spin while they wait for each other.
 
-By default long enough that a core which another process needs is held for nothing; not at all costs a wake-up at each of
-the hundreds of barriers of a forward pass. Measured on two cores, 1.5 B parameters, 64 tokens, seconds a pass:
+By default long enough that a core which another process needs is held for nothing; not at all costs a wake-up at each
+of the hundreds of barriers of a forward pass. Measured on two cores, 1.5 B parameters, 64 tokens, seconds a pass:
 
     spinning as by default   0.6 alone   2.0 beside one busy process
     sleeping at once         0.8         1.2

@@ -1,0 +1,1 @@
+"""The loop's Knative functions: in each folder a pure decision and, around it, a thin handler."""

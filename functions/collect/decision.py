@@ -1,0 +1,144 @@
+"""What an event tells: a request was asked, it was answered, or somebody gave the right answer. Pure.
+
+Requests and responses are told apart by type and joined by (source, id) in the database, so their order is no matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from functions.collect.bodies import AnswerFacts, read_answers, read_questions
+from functions.events import (
+    FEEDBACK,
+    INFERENCE_REQUEST,
+    INFERENCE_RESPONSE,
+    MAX_BYTES,
+    BadEventError,
+    Event,
+    check_key,
+    parse_json,
+    seconds,
+)
+from predictor.question import LETTERS
+
+VERSION_ANNOTATION = "coding-mcqa/model-version"
+MAX_PLACE = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request with its questions as JSON objects (none where they came as binary tensors). `at` in Unix seconds."""
+
+    source: str
+    id: str
+    version: str | None
+    at: float
+    questions: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Responded:
+    source: str
+    id: str
+    version: str | None
+    at: float
+    answers: tuple[AnswerFacts, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Feedback: the answer at `place` of the exchange `answer_id` should have been `letter`."""
+
+    source: str
+    id: str
+    answer_id: str
+    place: int
+    letter: str
+    at: float
+
+
+Facts = Asked | Responded | Judged
+
+
+def understand(event: Event, now: float) -> Facts:
+    """The facts of one event; BadEventError when it can never be understood."""
+    read = _READERS.get(event.type)
+    if read is None:
+        raise BadEventError(f"type: collect knows {', '.join(TYPES)}, found {event.type[:120]!r}")
+    check_key(event)
+    return read(event, now)
+
+
+def answer_key(answer_id: str) -> tuple[str, int]:
+    """(event id, place) of an answer id: `<event id>/<place>`, or the event id alone for the first answer."""
+    exchange, slash, place = answer_id.rpartition("/")
+    if slash and exchange and place.isascii() and place.isdigit() and int(place[:9]) <= MAX_PLACE:
+        return exchange, int(place)
+    return answer_id, 0
+
+
+def version_of(event: Event) -> str | None:
+    """The version that the logger's `annotations` extension names."""
+    if not (text := event.extensions.get("annotations")):
+        return None
+    annotations = parse_json(text, "annotations")
+    if not isinstance(annotations, dict):
+        raise BadEventError("annotations: must be a JSON object")
+    version = annotations.get(VERSION_ANNOTATION)
+    return None if version is None else checked_version(version)
+
+
+def checked_version(version: Any) -> str:
+    if not isinstance(version, str) or not 0 < len(version) <= 200 or not version.isprintable():
+        raise BadEventError(f"model version: must be a text of 1 to 200 characters, found {version!a}"[:200])
+    return version
+
+
+def _asked(event: Event, now: float) -> Asked:
+    at = seconds(event, now, "recordedtime")
+    return Asked(event.source, event.id, version_of(event), at, read_questions(event.data))
+
+
+def _responded(event: Event, now: float) -> Responded:
+    answers, said = read_answers(event.data)
+    version = version_of(event)
+    if version is None and said is not None:
+        version = checked_version(said)
+    return Responded(event.source, event.id, version, seconds(event, now, "recordedtime"), answers)
+
+
+def _judged(event: Event, now: float) -> Judged:
+    data = parse_json(event.data)
+    if not isinstance(data, dict):
+        raise BadEventError('the data must be an object like {"answer_id": "…", "answer": 2}')
+    answer_id = data.get("answer_id")
+    if (
+        not isinstance(answer_id, str)
+        or not 0 < len(answer_id.encode("utf-8", "replace")) <= MAX_BYTES
+        or not answer_id.isprintable()
+    ):
+        raise BadEventError(f"answer_id: must be a text of 1 to {MAX_BYTES} bytes")
+    exchange, place = answer_key(answer_id)
+    return Judged(event.source, event.id, exchange, place, _letter(data.get("answer")), seconds(event, now))
+
+
+def _letter(answer: Any) -> str:
+    if type(answer) is int and 0 <= answer < len(LETTERS):
+        return LETTERS[answer]
+    if isinstance(answer, str) and len(answer) == 1 and answer.upper() in LETTERS:
+        return answer.upper()
+    raise BadEventError(
+        f"answer: must be an index from 0 or a letter {LETTERS[0]} to {LETTERS[-1]}, found {answer!a}"[:200]
+    )
+
+
+_READERS: dict[str, Callable[[Event, float], Facts]] = {
+    INFERENCE_REQUEST: _asked,
+    INFERENCE_RESPONSE: _responded,
+    FEEDBACK: _judged,
+}
+
+TYPES = tuple(_READERS)
+"""The event types that collect takes, which its Trigger must let through."""

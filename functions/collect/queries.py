@@ -1,0 +1,194 @@
+"""What the other functions ask of the payload log: a drift window, canary evidence, labelled questions.
+
+Every query streams, so its memory does not depend on how much was logged. Times are Unix seconds, from inclusive, to
+exclusive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Protocol
+
+from sqlalchemy import Connection, Executable, Row, ScalarSelect, and_, select
+
+from functions.collect.tables import AskedQuestion, GivenAnswer, GivenFeedback, LoggedRequest, LoggedResponse
+from functions.rollout.evidence import Arm, Exchange, StepEvidence, observe
+from predictor.question import LETTERS
+
+WINDOW_FEATURES = ("confidence", "entropy", "margin", "prompt_tokens", "letter_mass")
+CHUNK = 20_000
+
+
+class Step(Protocol):
+    """A canary step's begin: functions.rollout.world.StepRecord."""
+
+    @property
+    def percent(self) -> int: ...
+
+    @property
+    def since(self) -> float: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Some answers of a window: by feature one value an answer (None: the client did not ask for it), and letters."""
+
+    features: dict[str, Sequence[float | None]]
+    letters: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """A question with its right answer's index, and what `version` chose (None: not known). `at`: when it was asked."""
+
+    answer_id: str
+    question: dict[str, Any]
+    answer: int
+    version: str | None
+    chosen: int | None
+    at: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The bank's form of a labelled question."""
+        return {**self.question, "id": self.answer_id, "answer": self.answer}
+
+
+def window(connection: Connection, version: str, since: float, until: float, chunk: int = CHUNK) -> Iterator[Chunk]:
+    """The answers that `version` gave within [since, until), in chunks for drift's Window.add."""
+    columns = [getattr(GivenAnswer, name) for name in WINDOW_FEATURES]
+    statement = select(GivenAnswer.letter, *columns).where(
+        GivenAnswer.version == version,
+        GivenAnswer.answered_at >= since,
+        GivenAnswer.answered_at < until,
+        GivenAnswer.letter.is_not(None),
+    )
+    for rows in _streamed(connection, statement, chunk).partitions():
+        letters, *values = zip(*rows, strict=True)
+        yield Chunk(dict(zip(WINDOW_FEATURES, values, strict=True)), letters)
+
+
+def first_answer(connection: Connection, version: str) -> float | None:
+    """When `version` gave its first answer."""
+    statement = select(GivenAnswer.answered_at).where(GivenAnswer.version == version)
+    return connection.scalar(statement.order_by(GivenAnswer.answered_at).limit(1))
+
+
+def arm(connection: Connection, version: str, since: float, until: float, now: float, deadline: float) -> Arm:
+    """What is known of `version`'s requests within [since, until); `deadline` in seconds.
+
+    A request counts once, for arrivals, failures and latency, however many questions it has; letters and labels count
+    every answer. Requests that their log does not attribute to a version count for none: of those only the
+    successes would ever be attributed, by their responses.
+    """
+    first = observe(_exchanges(connection, version, since, until, first=True), now, deadline)
+    others = observe(_exchanges(connection, version, since, until, first=False), now, deadline)
+    letters = dict(first.letters)
+    for letter, count in others.letters.items():
+        letters[letter] = letters.get(letter, 0) + count
+    return Arm(
+        first.requests,
+        first.failures,
+        first.latencies,
+        letters,
+        first.labelled + others.labelled,
+        first.correct + others.correct,
+        first.squares + others.squares,
+        first.fourths + others.fourths,
+    )
+
+
+def step_evidence(
+    connection: Connection, steps: Sequence[Step], champion: str, challenger: str, now: float, deadline: float
+) -> tuple[StepEvidence, ...]:
+    """Both versions during each of a rollout's steps, which end where the next begins; input of rollout's analyse."""
+    ends = [*(after.since for _, after in pairwise(steps)), now]
+    return tuple(
+        StepEvidence(
+            step.percent,
+            step.since,
+            arm(connection, champion, step.since, end, now, deadline),
+            arm(connection, challenger, step.since, end, now, deadline),
+        )
+        for step, end in zip(steps, ends, strict=True)
+    )
+
+
+def labelled(connection: Connection, since: float = 0.0, until: float = float("inf")) -> Iterator[Labelled]:
+    """The questions asked within [since, until) to which feedback gave an answer that is one of their choices."""
+    same = and_(GivenAnswer.source == AskedQuestion.source, GivenAnswer.id == AskedQuestion.id)
+    label = _label(AskedQuestion)
+    statement = (
+        select(
+            AskedQuestion.id,
+            AskedQuestion.place,
+            AskedQuestion.question,
+            AskedQuestion.choices,
+            label.label("label"),
+            GivenAnswer.letter,
+            LoggedRequest.version,
+            LoggedRequest.requested_at,
+        )
+        .join(LoggedRequest, and_(LoggedRequest.source == AskedQuestion.source, LoggedRequest.id == AskedQuestion.id))
+        .outerjoin(GivenAnswer, and_(same, GivenAnswer.place == AskedQuestion.place))
+        .where(LoggedRequest.requested_at >= since, LoggedRequest.requested_at < until, label.is_not(None))
+        .order_by(LoggedRequest.requested_at, AskedQuestion.id, AskedQuestion.place)
+    )
+    for row in _streamed(connection, statement):
+        if (answer := LETTERS.index(row.label)) < row.choices:
+            chosen = None if row.letter is None else LETTERS.index(row.letter)
+            answer_id = f"{row.id}/{row.place}"
+            yield Labelled(answer_id, row.question, answer, row.version, chosen, row.requested_at)
+
+
+def _exchanges(connection: Connection, version: str, since: float, until: float, first: bool) -> Iterator[Exchange]:
+    """A version's requests with their first answer, or (`first` false) once for each further answer."""
+    answer = and_(GivenAnswer.source == LoggedRequest.source, GivenAnswer.id == LoggedRequest.id)
+    place = and_(answer, GivenAnswer.place == 0) if first else and_(answer, GivenAnswer.place > 0)
+    question = and_(AskedQuestion.source == LoggedRequest.source, AskedQuestion.id == LoggedRequest.id)
+    response = and_(LoggedResponse.source == LoggedRequest.source, LoggedResponse.id == LoggedRequest.id)
+    statement = (
+        select(
+            LoggedRequest.requested_at,
+            LoggedResponse.responded_at,
+            GivenAnswer.letter,
+            GivenAnswer.confidence,
+            _label(GivenAnswer).label("label"),
+            AskedQuestion.choices,
+        )
+        .select_from(LoggedRequest)
+        .outerjoin(LoggedResponse, response)
+        .join(GivenAnswer, place, isouter=first)
+        .outerjoin(AskedQuestion, and_(question, AskedQuestion.place == GivenAnswer.place))
+        .where(
+            LoggedRequest.version == version, LoggedRequest.requested_at >= since, LoggedRequest.requested_at < until
+        )
+    )
+    for row in _streamed(connection, statement):
+        yield Exchange(row.requested_at, row.responded_at, row.letter, row.confidence, _correct(row))
+
+
+def _correct(row: Row[Any]) -> bool | None:
+    """None without feedback, and where it names a letter that the question does not have."""
+    if row.label is None or row.letter is None:
+        return None
+    if row.choices is not None and LETTERS.index(row.label) >= row.choices:
+        return None
+    return bool(row.letter == row.label)
+
+
+def _label(table: type[GivenAnswer] | type[AskedQuestion]) -> ScalarSelect[str]:
+    """The last feedback on an answer; of two of the same moment, always the same one."""
+    return (
+        select(GivenFeedback.letter)
+        .where(GivenFeedback.answer_id == table.id, GivenFeedback.place == table.place)
+        .order_by(GivenFeedback.given_at.desc(), GivenFeedback.id.desc(), GivenFeedback.source.desc())
+        .limit(1)
+        .correlate(table)
+        .scalar_subquery()
+    )
+
+
+def _streamed(connection: Connection, statement: Executable, chunk: int = CHUNK) -> Any:
+    return connection.execute(statement, execution_options={"stream_results": True, "yield_per": chunk})

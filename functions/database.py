@@ -1,0 +1,102 @@
+"""The loop's one SQL database: SQLite on one machine, PostgreSQL on a cluster, through the same statements.
+
+Every fact is a row of its own, inserted once under the key of the event that told it. Nothing is read before it is
+written, so events may come twice, in any order and at the same time, and SQLite's lock is never upgraded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import ArgumentError, DataError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.orm import DeclarativeBase
+
+from functions.events import BadEventError
+from functions.http import UnavailableError
+
+URL_VARIABLE = "MCQA_DATABASE_URL"
+LOCK_SECONDS = 5.0
+"""How long a writer waits for SQLite's lock, or a connection for PostgreSQL, before the Broker is told to retry."""
+
+
+class Base(DeclarativeBase):
+    """All tables of the loop; `functions/migrations` makes them."""
+
+
+def connect(environ: Mapping[str, str]) -> Engine:
+    """The engine for MCQA_DATABASE_URL. Opens no connection. ValueError when the URL is absent or not usable."""
+    url = environ.get(URL_VARIABLE, "")
+    if not url:
+        raise ValueError(
+            f"{URL_VARIABLE} is not set and has no default; set sqlite:////path or postgresql://user@host/name"
+        )
+    try:
+        return engine(url)
+    except (ArgumentError, NoSuchModuleError):
+        raise ValueError(
+            f"{URL_VARIABLE} is no database URL; set sqlite:////path or postgresql://user@host/name"
+        ) from None
+
+
+def engine(url: str) -> Engine:
+    """An engine for a sqlite or postgresql URL (psycopg 3 where it names no driver)."""
+    parsed = make_url(url)
+    if parsed.drivername in ("postgres", "postgresql"):
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    if parsed.get_backend_name() == "postgresql":
+        options = {"connect_timeout": int(LOCK_SECONDS)}
+        return create_engine(parsed, pool_pre_ping=True, pool_timeout=LOCK_SECONDS, connect_args=options)
+    if parsed.get_backend_name() != "sqlite":
+        raise ArgumentError(f"{parsed.get_backend_name()} is not supported")
+    created = create_engine(parsed, connect_args={"timeout": LOCK_SECONDS})
+    event.listen(created, "connect", _prepare_sqlite)
+    return created
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Connection]:
+    """One transaction. Raises UnavailableError when the database is away, locked or has no tables yet.
+
+    A value that the database cannot hold is the event's fault: BadEventError.
+    """
+    try:
+        with engine.begin() as connection:
+            yield connection
+    except DataError as error:
+        raise BadEventError(f"the database cannot hold it: {_first_line(error)}") from None
+    except SQLAlchemyError as error:
+        reason = _first_line(error)
+        if "no such table" in reason or ("relation" in reason and "does not exist" in reason):
+            reason += "; run `python -m functions.migrate`"
+        raise UnavailableError(f"the database is not available: {reason}") from None
+
+
+def insert_once(connection: Connection, table: Any, rows: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> bool:
+    """Inserts the rows whose key is not there yet; whether the first was new. `table` is a mapped class."""
+    values = [rows] if isinstance(rows, Mapping) else list(rows)
+    if not values:
+        return False
+    target: Table = table.__table__
+    statement: Any = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(target)
+    # Not by rowcount, which not every driver gives for an insert.
+    inserted = statement.values(values[0]).on_conflict_do_nothing().returning(*target.primary_key)
+    first = connection.execute(inserted).first() is not None
+    if len(values) > 1:
+        connection.execute(statement.on_conflict_do_nothing(), values[1:])
+    return first
+
+
+def _prepare_sqlite(connection: Any, _: Any) -> None:
+    cursor = connection.cursor()
+    # WAL: readers do not wait for the writer. FULL: the Broker forgets what was acknowledged, so a power cut may not.
+    for pragma in ("journal_mode=WAL", "synchronous=FULL"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _first_line(error: BaseException) -> str:
+    return str(getattr(error, "orig", None) or error).strip().partition("\n")[0][:200]

@@ -1,0 +1,49 @@
+"""Dead letters in the database: record, list, show, mark."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+from sqlalchemy import Connection, Row, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from functions.dead_letters.decision import Letter
+from functions.dead_letters.tables import StoredLetter
+
+State = Literal["open", "replayed", "discarded"]
+
+
+def record(connection: Connection, letter: Letter, now: float) -> None:
+    """Stores it as open. One that is known is counted and opened again: it was replayed, and refused again."""
+    dialect: Any = postgresql if connection.dialect.name == "postgresql" else sqlite
+    table = StoredLetter.__table__
+    values = {name: getattr(letter, name) for name in Letter.__dataclass_fields__}
+    statement = dialect.insert(table).values(
+        **{**values, "attributes": dict(letter.attributes)}, state="open", times=1, first_at=now, last_at=now
+    )
+    again = {"state": "open", "times": table.c.times + 1, "last_at": now, "code": letter.code, "reason": letter.reason}
+    connection.execute(statement.on_conflict_do_update(index_elements=["key"], set_=again))
+
+
+def letters(connection: Connection, state: State | None = "open", limit: int = 100) -> list[Row[Any]]:
+    """The newest letters of a state (None: of any), as rows with StoredLetter's columns."""
+    statement = select(StoredLetter.__table__).order_by(StoredLetter.last_at.desc(), StoredLetter.key).limit(limit)
+    if state is not None:
+        statement = statement.where(StoredLetter.state == state)
+    return list(connection.execute(statement))
+
+
+def find(connection: Connection, key: str) -> Row[Any] | None:
+    """The letter with this key, or the only one whose key begins so; None when there is none or more than one."""
+    if not key or not set(key) <= set("0123456789abcdef"):
+        return None
+    found = connection.execute(select(StoredLetter.__table__).where(StoredLetter.key.startswith(key)).limit(2)).all()
+    return found[0] if len(found) == 1 else None
+
+
+def mark(connection: Connection, key: str, state: State) -> bool:
+    """Sets a letter's state; False when there is none with this key."""
+    if state not in get_args(State):
+        raise ValueError(f"state: must be one of {', '.join(get_args(State))}, found {state!r}")
+    changed = connection.execute(update(StoredLetter).where(StoredLetter.key == key).values(state=state))
+    return changed.rowcount > 0

@@ -1,0 +1,1 @@
+"""Has the traffic moved away from what the champion version was measured on? See decision.py."""

@@ -1,0 +1,216 @@
+"""Is it drift? One window of answers against the champion version's own reference.
+
+A feature is rejected when its difference is both *significant* (adjusted p) and *large* (effect floor): with 20,000
+answers a shift of 0.03 standard deviations is significant, and nobody should retrain for it. The floor alone would
+not do either: with 100 answers noise alone is that large.
+
+Windows close when they have said something. A window that rejects closes at once; one that does not stays open and
+grows until it holds `enough` answers, so a low-traffic hour is not thrown away and a small shift has the sample it
+takes. An alarm needs `consecutive` closed windows in a row that rejected a common feature; a growing window does not
+break the row.
+
+After an alarm the state stays alarmed: further checks say `drift` but raise no second alarm until the champion
+changes, or `recover_after` closed windows in a row find nothing (then the next drift is a new one).
+
+prompt_tokens is whole numbers, and ties make Kolmogorov-Smirnov conservative. It is kept all the same: prompts
+spread over a hundred lengths, where the loss is small, while breaking the ties at random would give two different
+verdicts on the same window, and chi-square over bins loses more power against the shift that matters (longer prompts).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from functions.drift.pvalues import benjamini_hochberg, chi_square, kolmogorov
+from functions.drift.reference import Reference
+from functions.drift.window import Distance, Summary
+
+Verdict = Literal["insufficient", "no-drift", "suspect", "drift"]
+LETTER = "letter"
+MIN_EXPECTED = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Thresholds. `min_sample` and `enough` count answers of a window; `alpha` is the false discovery rate of a check.
+
+    `min_wasserstein` is in standard deviations of the reference, `min_cramers_v` within 0..1.
+    """
+
+    alpha: float = 0.01
+    min_sample: int = 200
+    enough: int = 1000
+    min_reference: int = 200
+    min_wasserstein: float = 0.1
+    min_cramers_v: float = 0.1
+    consecutive: int = 2
+    recover_after: int = 24
+
+    def __post_init__(self) -> None:
+        if not 0 < self.alpha < 1:
+            raise ValueError(f"alpha must be within 0..1, found {self.alpha}")
+        if not 1 <= self.min_sample <= self.enough:
+            raise ValueError(f"1 <= min_sample <= enough is needed, found {self.min_sample} and {self.enough}")
+        if self.consecutive < 1 or self.recover_after < 1:
+            raise ValueError(f"consecutive and recover_after must be at least 1, found {self}")
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What one check leaves for the next; the function itself has no memory.
+
+    `since` is where the open window starts (Unix seconds; None: at the version's first answer). `streaks` counts, by
+    feature, the closed windows in a row that rejected it; `calm` those that found nothing since an alarm.
+    """
+
+    version: str
+    since: float | None = None
+    streaks: Mapping[str, int] = field(default_factory=dict)
+    calm: int = 0
+    alarmed_at: float | None = None
+
+    def of(self, version: str) -> State:
+        """This state, or a fresh one when the champion has changed: streaks and alarms belong to a version."""
+        return self if self.version == version else State(version)
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One feature's comparison. `effect` is Wasserstein/sd for `ks`, Cramér's V for `chi-square`."""
+
+    feature: str
+    test: Literal["ks", "chi-square"]
+    n: int
+    n_reference: int
+    statistic: float
+    p: float
+    p_adjusted: float
+    effect: float
+    floor: float
+    rejected: bool
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A check and all it rests on. `alarm` is true once, when the drift is found; `state` is for the next check."""
+
+    verdict: Verdict
+    alarm: bool
+    reason: str
+    version: str
+    n: int
+    window_start: float | None
+    window_end: float
+    evidence: tuple[Evidence, ...]
+    state: State
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def check(reference: Reference, window: Summary, state: State, now: float, config: Config = Config()) -> Check:
+    """The verdict on the window that started at `state.since` and ends at `now` (Unix seconds)."""
+
+    def verdict(name: Verdict, reason: str, after: State, alarm: bool = False) -> Check:
+        return Check(name, alarm, reason, state.version, window.n, state.since, now, evidence, after)
+
+    evidence: tuple[Evidence, ...] = ()
+    if reference.n < config.min_reference:
+        reason = f"the reference of version {state.version} holds {reference.n} answers, {config.min_reference} needed"
+        return verdict("insufficient", reason, state)
+    if window.n < config.min_sample:
+        return verdict("insufficient", f"{window.n} answers in the window, {config.min_sample} needed", state)
+    evidence = compare(reference, window, config)
+    rejected = [e for e in evidence if e.rejected]
+    if not rejected and window.n < config.enough:
+        reason = f"no feature moved in {window.n} answers; the window grows to {config.enough}"
+        held = State(state.version, state.since, state.streaks, state.calm, state.alarmed_at)
+        return verdict(
+            "drift" if state.alarmed_at is not None else ("suspect" if state.streaks else "no-drift"), reason, held
+        )
+    if not rejected:
+        calm = state.calm + 1 if state.alarmed_at is not None else 0
+        if state.alarmed_at is None or calm >= config.recover_after:
+            return verdict("no-drift", f"no feature moved in {window.n} answers", State(state.version, now))
+        reason = f"quiet for {calm} of the {config.recover_after} windows that end an alarm"
+        return verdict("drift", reason, State(state.version, now, {}, calm, state.alarmed_at))
+    streaks = {e.feature: state.streaks.get(e.feature, 0) + 1 for e in rejected}
+    longest = max(streaks.values())
+    moved = ", ".join(_describe(e) for e in sorted(rejected, key=lambda e: -e.effect / e.floor))
+    if state.alarmed_at is not None:
+        after = State(state.version, now, streaks, 0, state.alarmed_at)
+        return verdict("drift", f"still drifted, alarm raised before: {moved}", after)
+    if longest < config.consecutive:
+        reason = f"window {longest} of {config.consecutive} in a row: {moved}"
+        return verdict("suspect", reason, State(state.version, now, streaks))
+    reason = f"{longest} windows in a row, {window.n} answers against {reference.n}: {moved}"
+    return verdict("drift", reason, State(state.version, now, streaks, 0, now), alarm=True)
+
+
+def compare(reference: Reference, window: Summary, config: Config) -> tuple[Evidence, ...]:
+    """Every feature that the reference and the window share, and the chosen letter; p adjusted within this family."""
+    found = [
+        _ks(name, reference, window.features[name], config) for name in reference.features if name in window.features
+    ]
+    found.append(_letters(reference.letters, window.letters, config))
+    adjusted = benjamini_hochberg([e.p for e in found])
+    return tuple(
+        Evidence(
+            **{
+                **asdict(e),
+                "p_adjusted": p,
+                "rejected": p <= config.alpha and e.effect >= e.floor,
+            }
+        )
+        for e, p in zip(found, adjusted, strict=True)
+    )
+
+
+def _ks(name: str, reference: Reference, distance: Distance, config: Config) -> Evidence:
+    f = reference.features[name]
+    size = f.n * distance.n / (f.n + distance.n)
+    # A constant feature has no scale of its own; the share that moved stands in.
+    effect = distance.wasserstein / f.sd if f.sd > 0 else distance.ks
+    p = kolmogorov(math.sqrt(size) * distance.ks)
+    return Evidence(name, "ks", distance.n, f.n, distance.ks, p, p, effect, config.min_wasserstein, False)
+
+
+def _letters(reference: Mapping[str, int], window: Mapping[str, int], config: Config) -> Evidence:
+    """Chi-square of homogeneity, letters with an expected count below 5 pooled (Cochran 1954).
+
+    The effect is Cramér's V of the same shares in rows of equal size, sqrt(sum (p-q)^2 / (p+q) / 2): V of the table
+    as it stands falls with the ratio of the rows (20,000 answers against 1,000 would hide any shift below the floor).
+    """
+    m, n = sum(reference.values()), sum(window.values())
+    nothing = Evidence(LETTER, "chi-square", n, m, 0.0, 1.0, 1.0, 0.0, config.min_cramers_v, False, "one letter only")
+    if m == 0 or n == 0:
+        return nothing
+    pairs = sorted(
+        ((reference.get(k, 0), window.get(k, 0)) for k in {*reference, *window}), key=lambda pair: pair[0] + pair[1]
+    )
+    smaller = min(m, n) / (m + n)
+    cells: list[tuple[int, int]] = []
+    pooled = (0, 0)
+    for pair in pairs:
+        if (pair[0] + pair[1]) * smaller < MIN_EXPECTED or 0 < sum(pooled) * smaller < MIN_EXPECTED:
+            pooled = (pooled[0] + pair[0], pooled[1] + pair[1])
+        else:
+            cells.append(pair)
+    if sum(pooled):
+        cells.append(pooled)
+    if len(cells) < 2:
+        return nothing
+    statistic = math.fsum((r * n - w * m) ** 2 / (m * n * (r + w)) for r, w in cells)
+    effect = math.sqrt(math.fsum((r / m - w / n) ** 2 / (r / m + w / n) for r, w in cells) / 2)
+    note = f"{len(pairs) - len(cells) + 1} rare letters pooled" if len(cells) < len(pairs) else ""
+    p = chi_square(statistic, len(cells) - 1)
+    return Evidence(LETTER, "chi-square", n, m, statistic, p, p, effect, config.min_cramers_v, False, note)
+
+
+def _describe(e: Evidence) -> str:
+    unit = "sd" if e.test == "ks" else "V"
+    return f"{e.feature} by {e.effect:.2f} {unit} (floor {e.floor:g}, p {e.p_adjusted:.1g})"

@@ -1,0 +1,168 @@
+"""CloudEvents as the functions see them: the loop's event types, and reading one event from an HTTP request.
+
+The SDK tells binary mode from structured mode and reads both. It does not percent-decode header values (HTTP protocol
+binding 1.0.2, section 3.1.3.2), so that is done here before it sees them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NoReturn
+from urllib.parse import unquote_to_bytes
+
+from cloudevents.exceptions import GenericException
+from cloudevents.http import from_http
+
+INFERENCE_REQUEST = "org.kubeflow.serving.inference.request"
+INFERENCE_RESPONSE = "org.kubeflow.serving.inference.response"
+FEEDBACK = "dev.cdeventsx.mcqa-answer.feedback"
+PING = "dev.knative.sources.ping"
+DRIFT_CHECKED = "dev.cdeventsx.mcqa-drift.checked"
+DRIFT_DETECTED = "dev.cdeventsx.mcqa-drift.detected"
+PIPELINERUN_QUEUED = "dev.cdevents.pipelinerun.queued.0.3.0"
+PIPELINERUN_STARTED = "dev.cdevents.pipelinerun.started.0.3.0"
+PIPELINERUN_FINISHED = "dev.cdevents.pipelinerun.finished.0.3.0"
+TESTSUITERUN_FINISHED = "dev.cdevents.testsuiterun.finished.0.3.0"
+ARTIFACT_PUBLISHED = "dev.cdevents.artifact.published.0.3.0"
+SERVICE_DEPLOYED = "dev.cdevents.service.deployed.0.3.0"
+SERVICE_UPGRADED = "dev.cdevents.service.upgraded.0.3.0"
+SERVICE_ROLLEDBACK = "dev.cdevents.service.rolledback.0.3.0"
+INCIDENT_DETECTED = "dev.cdevents.incident.detected.0.3.0"
+
+MAX_BYTES = 800
+"""Of a source, id or type. Together they are a database key, which PostgreSQL limits to 2.7 kB an entry."""
+
+_QUOTED = re.compile(rb'"((?:[^"\\]|\\.)*)"', re.DOTALL)
+_ESCAPE = re.compile(rb"\\(.)", re.DOTALL)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+class BadEventError(ValueError):
+    """The event can never be used, however often it is sent; the message says in one line what was found."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One CloudEvent 1.0. `extensions` are its other attributes, as texts; `data` its payload's bytes."""
+
+    id: str
+    source: str
+    type: str
+    time: str | None = None
+    subject: str | None = None
+    datacontenttype: str | None = None
+    extensions: Mapping[str, str] = field(default_factory=dict)
+    data: bytes = b""
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """Every context attribute that the event has, as text."""
+        named = {
+            "id": self.id,
+            "source": self.source,
+            "type": self.type,
+            "time": self.time,
+            "subject": self.subject,
+            "datacontenttype": self.datacontenttype,
+        }
+        return {**{name: value for name, value in named.items() if value is not None}, **self.extensions}
+
+
+def read_event(headers: Iterable[tuple[str, str]], body: bytes) -> Event:
+    """The request's event, in binary or structured mode. `headers` as WSGI gives them: bytes read as Latin-1.
+
+    Raises BadEventError when it holds no event.
+    """
+    plain = {
+        name.lower(): decode_value(name.lower(), value) if name.lower().startswith("ce-") else value
+        for name, value in headers
+    }
+    structured = plain.get("content-type", "").lower().startswith("application/cloudevents")
+    if structured and "batch" in plain["content-type"].lower():
+        raise BadEventError("batched CloudEvents are not supported; send one event a request")
+    if "ce-specversion" not in plain and not structured:
+        raise BadEventError(
+            "not a CloudEvent: there is neither ce-specversion nor Content-Type application/cloudevents"
+        )
+    missing = [name for name in ("ce-id", "ce-source", "ce-type") if not plain.get(name)]
+    if missing and not structured:
+        raise BadEventError(f"not a CloudEvent: the header {', '.join(missing)} is missing or empty")
+    try:
+        found = from_http(plain, body, data_unmarshaller=lambda data: data)
+    except (GenericException, ValueError, TypeError, AttributeError, KeyError) as error:
+        raise BadEventError(f"not a CloudEvent: {str(error)[:200]}") from None
+    data = found.get_data()
+    attributes = {str(name): _text(str(name), value) for name, value in found.get_attributes().items()}
+    if (version := attributes.pop("specversion", None)) != "1.0":
+        raise BadEventError(f"specversion: must be 1.0, found {version!r}"[:200])
+    for name in ("id", "source", "type"):
+        if not attributes.get(name):
+            raise BadEventError(f"{name}: must not be empty")
+    payload = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data or b""
+    return Event(
+        id=attributes.pop("id"),
+        source=attributes.pop("source"),
+        type=attributes.pop("type"),
+        time=attributes.pop("time", None),
+        subject=attributes.pop("subject", None),
+        datacontenttype=attributes.pop("datacontenttype", None),
+        extensions=attributes,
+        data=payload,
+    )
+
+
+def check_key(event: Event) -> None:
+    """BadEventError when (source, id, type) is too long for the key of a row."""
+    for name, value in (("source", event.source), ("id", event.id), ("type", event.type)):
+        if len(value.encode()) > MAX_BYTES:
+            raise BadEventError(f"{name}: must have at most {MAX_BYTES} bytes, found {len(value.encode())}")
+
+
+def decode_value(name: str, value: str) -> str:
+    """A header's value as an attribute: unquoted where all of it is quoted, then percent-decoded once."""
+    raw = value.encode("latin-1")
+    if (quoted := _QUOTED.fullmatch(raw)) is not None:
+        raw = _ESCAPE.sub(rb"\1", quoted[1])
+    try:
+        return unquote_to_bytes(raw).decode("utf-8")
+    except UnicodeDecodeError:
+        raise BadEventError(f"{name}: is not UTF-8 after percent-decoding") from None
+
+
+def parse_json(data: bytes | str, what: str = "the data") -> Any:
+    """Strict JSON: no NaN or Infinity, which no database column holds alike. Raises BadEventError."""
+    try:
+        return json.loads(data, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise BadEventError(f"{what} is not JSON: {str(error)[:120]}") from None
+
+
+def seconds(event: Event, otherwise: float, *names: str) -> float:
+    """When it happened, in Unix seconds: the first of these extensions that is a time, the `time`, or `otherwise`."""
+    for text in (*(event.extensions.get(name) for name in names), event.time):
+        if text:
+            try:
+                when = datetime.fromisoformat(text)
+            except ValueError:
+                continue
+            if when.tzinfo is not None:
+                return when.timestamp()
+    return otherwise
+
+
+def _text(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if not isinstance(value, str | int):
+        raise BadEventError(f"{name}: must be a text, a whole number or true or false")
+    if _CONTROL.search(text := str(value)):
+        raise BadEventError(f"{name}: holds a control character")
+    return text
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON number")

@@ -1,0 +1,53 @@
+"""From an HTTP request to a function's action and back to the status by which the Broker knows what to do next.
+
+no error            204, empty: a body that is no CloudEvent would be taken for a broken reply and retried
+BadEventError       400, to the dead letters at once: no retry helps
+UnavailableError    503, retried with backoff: a database or a receiver of messages is away
+anything else       500, retried, then to the dead letters: our mistake, with its traceback in the log
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import traceback
+from collections.abc import Callable
+
+from flask import Request, Response
+
+from functions.events import BadEventError, Event, read_event
+
+
+class UnavailableError(Exception):
+    """Something this function needs is away for now; trying again later can help."""
+
+
+def respond(request: Request, function: str, act: Callable[[Event], str]) -> Response:
+    """The response to one event. `act` does the work and says in a word or a line what came of it, for the log."""
+    if request.method != "POST":
+        return Response("this function takes a CloudEvent by POST\n", 405, {"Allow": "POST"}, mimetype="text/plain")
+    event: Event | None = None
+    try:
+        event = read_event(request.headers.items(), request.get_data())
+        outcome, status = act(event), 204
+    except BadEventError as error:
+        outcome, status = str(error), 400
+    except UnavailableError as error:
+        outcome, status = str(error), 503
+    except Exception as error:
+        traceback.print_exc()
+        outcome, status = f"unexpected {type(error).__name__}; the function's log has the traceback", 500
+    log(function, outcome, status, event)
+    return Response(status=204) if status == 204 else Response(f"{outcome}\n", status, mimetype="text/plain")
+
+
+def log(function: str, outcome: str, status: int = 0, event: Event | None = None) -> None:
+    """One JSON line on stderr."""
+    line: dict[str, object] = {"time": round(time.time(), 3), "function": function, "message": outcome}
+    if status:
+        line["status"] = status
+    if event is not None:
+        line |= {"id": event.id, "source": event.source, "type": event.type}
+        line |= {"traceparent": event.extensions["traceparent"]} if "traceparent" in event.extensions else {}
+    print(json.dumps(line), file=sys.stderr, flush=True)

@@ -1,0 +1,1 @@
+"""notify: tells people what happened, why, and what to do."""

@@ -1,0 +1,96 @@
+"""What the payload log says of a version during one canary step: counts only, so that any volume fits in a row.
+
+A non-200 answer is never logged, so a request whose response did not come within the deadline is a failure of its
+version. Requests younger than the deadline are left out altogether: their successes are known before their failures.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+BUCKETS_PER_DOUBLING = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One logged request and, where they came, its response and feedback. Times in Unix seconds.
+
+    `confidence` (of the chosen letter) and `letter` come with the response, `correct` with feedback.
+    """
+
+    requested_at: float
+    responded_at: float | None = None
+    letter: str | None = None
+    confidence: float | None = None
+    correct: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """One version's part of a step.
+
+    `requests` are those older than the deadline, `failures` those of them without a response in time. `latencies`
+    counts responses by bucket (see `bucket`), `letters` by chosen letter. Of the `labelled` answers `correct` were
+    right; `squares` and `fourths` sum (confidence - right)^2 and ^4 over them.
+    """
+
+    requests: int = 0
+    failures: int = 0
+    latencies: Mapping[int, int] = field(default_factory=dict)
+    letters: Mapping[str, int] = field(default_factory=dict)
+    labelled: int = 0
+    correct: int = 0
+    squares: float = 0.0
+    fourths: float = 0.0
+
+    @property
+    def responses(self) -> int:
+        return self.requests - self.failures
+
+
+@dataclass(frozen=True, slots=True)
+class StepEvidence:
+    """Both versions while the challenger's share was `percent`, from `since` (Unix seconds) on."""
+
+    percent: int
+    since: float
+    champion: Arm
+    challenger: Arm
+
+
+def bucket(seconds: float) -> int:
+    """The latency's bucket: four to a doubling (19 % wide), 0 at 1 ms."""
+    return math.floor(BUCKETS_PER_DOUBLING * math.log2(max(seconds, 1e-6) * 1000))
+
+
+def seconds_at(index: int) -> float:
+    """The lower edge of a bucket."""
+    return 2 ** (index / BUCKETS_PER_DOUBLING) / 1000
+
+
+def observe(exchanges: Iterable[Exchange], now: float, deadline: float) -> Arm:
+    """The arm of one version's exchanges; `deadline` in seconds. A response after the deadline is a failure too."""
+    requests = failures = labelled = correct = 0
+    squares = fourths = 0.0
+    latencies: Counter[int] = Counter()
+    letters: Counter[str] = Counter()
+    for e in exchanges:
+        if now - e.requested_at < deadline:
+            continue
+        requests += 1
+        if e.responded_at is None or e.responded_at - e.requested_at > deadline:
+            failures += 1
+            continue
+        latencies[bucket(e.responded_at - e.requested_at)] += 1
+        if e.letter is not None:
+            letters[e.letter] += 1
+        if e.correct is not None and e.confidence is not None:
+            labelled += 1
+            correct += e.correct
+            square = (e.confidence - e.correct) ** 2
+            squares += square
+            fourths += square * square
+    return Arm(requests, failures, dict(latencies), dict(letters), labelled, correct, squares, fourths)

@@ -1,0 +1,202 @@
+"""What collect reads in logged requests, responses and feedback."""
+
+from __future__ import annotations
+
+import json
+import struct
+from typing import Any
+
+import pytest
+
+from functions.collect.bodies import AnswerFacts
+from functions.collect.decision import Asked, Judged, Responded, answer_key, understand
+from functions.events import FEEDBACK, INFERENCE_REQUEST, INFERENCE_RESPONSE, BadEventError, Event
+
+ONE = {"question": "1 + 1?", "choices": ["1", "2"]}
+TWO = {"question": "2 + 2?", "choices": ["3", "4", "5"], "code": "x", "id": "q2", "subject": "sums"}
+ANSWER = {
+    "letter": "B",
+    "index": 1,
+    "choice": "2",
+    "probabilities": {"A": 0.1, "B": 0.9},
+    "confidence": 0.9,
+    "margin": 0.8,
+    "entropy": 0.325,
+    "letter_mass": 0.99,
+    "prompt_tokens": 40,
+    "model_version": "7",
+}
+FACTS = AnswerFacts("B", 0.9, 0.325, 0.8, 0.99, 40)
+SEVEN = {"annotations": '{"coding-mcqa/model-version": "7"}'}
+
+
+def event(type: str, data: Any, extensions: dict[str, str] | None = None, time: str | None = None) -> Event:
+    body = data if isinstance(data, bytes) else json.dumps(data).encode()
+    return Event("e1", "http://logger", type, time, None, "application/json", extensions or {}, body)
+
+
+def tensor(name: str, shape: list[int], data: list[Any], datatype: str = "BYTES") -> dict[str, Any]:
+    return {"name": name, "shape": shape, "datatype": datatype, "data": data}
+
+
+V2_REQUEST = {
+    "inputs": [
+        tensor("question", [2], ["1 + 1?", "2 + 2?"]),
+        tensor("choices", [2, 3], ["1", "2", "", "3", "4", "5"]),
+        tensor("code", [2], ["", "x"]),
+        tensor("id", [2], ["", "q2"]),
+        tensor("subject", [2], ["", "sums"]),
+    ]
+}
+V2_RESPONSE = {
+    "model_name": "coding-mcqa",
+    "model_version": "7",
+    "id": "r",
+    "outputs": [
+        tensor("letter", [2], ["B", "B"]),
+        tensor("index", [2], [1, 1], "INT32"),
+        tensor("probabilities", [2, 2], [0.1, 0.9, 0.1, 0.9], "FP32"),
+        tensor("confidence", [2], [0.9, 0.9], "FP32"),
+        tensor("margin", [2], [0.8, 0.8], "FP32"),
+        tensor("entropy", [2], [0.325, 0.325], "FP32"),
+        tensor("letter_mass", [2], [0.99, 0.99], "FP32"),
+        tensor("prompt_tokens", [2], [40, 40], "INT32"),
+    ],
+}
+
+
+def binary(payload: dict[str, Any], raw: bytes) -> bytes:
+    return json.dumps(payload).encode() + raw
+
+
+BINARY_INPUT = {"name": "question", "shape": [1], "datatype": "BYTES", "parameters": {"binary_data_size": 6}}
+
+
+@pytest.mark.parametrize(
+    ("body", "questions"),
+    [
+        ({"instances": [ONE]}, (ONE,)),
+        ({"instances": [{**ONE, "answer": 1}, TWO], "parameters": {"debias": "none"}}, (ONE, TWO)),
+        (V2_REQUEST, (ONE, TWO)),
+        ({"inputs": [tensor("question", [1], ["1 + 1?"]), tensor("choices", [2], ["1", "2"])]}, (ONE,)),
+        ({"inputs": [tensor("question", [1], ["1 + 1?"]), tensor("choices", [1, 2], [["1", "2"]])]}, (ONE,)),
+        ({"instances": []}, ()),
+        (binary({"inputs": [BINARY_INPUT]}, struct.pack("<I", 2) + b"\xff?"), ()),
+    ],
+)
+def test_questions_of_a_request(body: Any, questions: tuple[Any, ...]) -> None:
+    found = understand(event(INFERENCE_REQUEST, body, {**SEVEN, "recordedtime": "1970-01-01T00:01:00Z"}), 5.0)
+    assert found == Asked("http://logger", "e1", "7", 60.0, questions)
+
+
+@pytest.mark.parametrize(
+    ("body", "answers"),
+    [
+        ({"predictions": [ANSWER], "model_version": "7"}, (FACTS,)),
+        ({"predictions": [ANSWER, ANSWER]}, (FACTS, FACTS)),
+        ({"explanations": [{**ANSWER, "explanation": "because"}]}, (FACTS,)),
+        (V2_RESPONSE, (FACTS, FACTS)),
+        ({"outputs": [tensor("letter", [1], ["A"])]}, (AnswerFacts("A"),)),
+        ({"outputs": [tensor("probabilities", [1, 2], [0.1, 0.9])]}, ()),
+        (binary({"outputs": [{**BINARY_INPUT, "name": "letter"}]}, b"\x01\x00\x00\x00A"), ()),
+    ],
+)
+def test_answers_of_a_response(body: Any, answers: tuple[Any, ...]) -> None:
+    found = understand(event(INFERENCE_RESPONSE, body, SEVEN, "1970-01-01T00:01:00Z"), 5.0)
+    assert found == Responded("http://logger", "e1", "7", 60.0, answers)
+
+
+@pytest.mark.parametrize(
+    ("extensions", "body_version", "version"),
+    [
+        (SEVEN, "6", "7"),
+        ({}, "6", "6"),
+        ({"annotations": "{}"}, "6", "6"),
+        ({}, None, None),
+    ],
+)
+def test_the_annotation_names_the_version_before_the_body(
+    extensions: dict[str, str], body_version: str | None, version: str | None
+) -> None:
+    body = {"predictions": [ANSWER], **({"model_version": body_version} if body_version else {})}
+    found = understand(event(INFERENCE_RESPONSE, body, extensions), 5.0)
+    assert isinstance(found, Responded)
+    assert (found.version, found.at) == (version, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ({"answer_id": "abc", "answer": 2}, ("abc", 0, "C")),
+        ({"answer_id": "abc/3", "answer": "d"}, ("abc", 3, "D")),
+        ({"answer_id": "abc/0", "answer": "A"}, ("abc", 0, "A")),
+    ],
+)
+def test_feedback(data: Any, expected: tuple[str, int, str]) -> None:
+    found = understand(event(FEEDBACK, data, time="1970-01-01T00:00:09Z"), 5.0)
+    assert found == Judged("http://logger", "e1", *expected, 9.0)
+
+
+@pytest.mark.parametrize(
+    ("answer_id", "key"),
+    [
+        ("a", ("a", 0)),
+        ("a/1", ("a", 1)),
+        ("a/b", ("a/b", 0)),
+        ("a/b/2", ("a/b", 2)),
+        ("/2", ("/2", 0)),
+        ("a/²", ("a/²", 0)),
+    ],
+)
+def test_answer_ids(answer_id: str, key: tuple[str, int]) -> None:
+    assert answer_key(answer_id) == key
+
+
+@pytest.mark.parametrize(
+    ("type", "data", "message"),
+    [
+        ("org.example", {}, "type: collect knows"),
+        (INFERENCE_REQUEST, b"", "the body is not JSON"),
+        (INFERENCE_REQUEST, b"{", "the body is not JSON"),
+        (INFERENCE_REQUEST, b'{"instances": []} and more', "more than its JSON"),
+        (INFERENCE_REQUEST, b'{"instances": [{"question": "\xff"}]}', "the body is not JSON"),
+        (INFERENCE_REQUEST, b"[" * 100_000, "the body is not JSON"),
+        (INFERENCE_REQUEST, [], "must be a JSON object"),
+        (INFERENCE_REQUEST, {}, "neither instances"),
+        (INFERENCE_REQUEST, {"instances": [5]}, "question 0"),
+        (INFERENCE_REQUEST, {"instances": [ONE, {"question": "?", "choices": ["1"]}]}, "question 1: choices"),
+        (INFERENCE_REQUEST, {"instances": [{"question": "?", "choices": "ab"}]}, "question 0: choices"),
+        (INFERENCE_REQUEST, {"inputs": [tensor("question", [2], ["?"])]}, "does not fit"),
+        (INFERENCE_REQUEST, {"inputs": [{"name": "question"}]}, r"inputs\[0\]"),
+        (INFERENCE_REQUEST, {"inputs": [tensor("question", [0], [])]}, "shape"),
+        (
+            INFERENCE_REQUEST,
+            {"inputs": [tensor("question", [2], ["?", "?"]), tensor("choices", [1, 2], ["1", "2"])]},
+            "different numbers of rows",
+        ),
+        (INFERENCE_RESPONSE, {}, "neither predictions"),
+        (INFERENCE_RESPONSE, {"predictions": [{"letter": "Z"}]}, "letter: must be A to J"),
+        (INFERENCE_RESPONSE, {"predictions": [{**ANSWER, "confidence": "high"}]}, "confidence: must be a number"),
+        (INFERENCE_RESPONSE, {"predictions": [{**ANSWER, "entropy": True}]}, "entropy: must be a number"),
+        (INFERENCE_RESPONSE, b'{"predictions": [{"letter": "A", "confidence": NaN}]}', "not JSON"),
+        (INFERENCE_RESPONSE, b'{"predictions": [{"letter": "A", "confidence": 1e999}]}', "must be a number"),
+        (INFERENCE_RESPONSE, {"predictions": [], "model_version": 7}, "model version"),
+        (FEEDBACK, [], "must be an object"),
+        (FEEDBACK, {"answer": 1}, "answer_id"),
+        (FEEDBACK, {"answer_id": "a"}, "answer: must be"),
+        (FEEDBACK, {"answer_id": "a", "answer": 10}, "answer: must be"),
+        (FEEDBACK, {"answer_id": "a", "answer": True}, "answer: must be"),
+        (FEEDBACK, {"answer_id": "a", "answer": "AB"}, "answer: must be"),
+    ],
+)
+def test_poison_is_refused_with_the_reason(type: str, data: Any, message: str) -> None:
+    with pytest.raises(BadEventError, match=message):
+        understand(event(type, data), 5.0)
+
+
+@pytest.mark.parametrize(
+    "annotations", ["7", "{", '{"coding-mcqa/model-version": 7}', '{"coding-mcqa/model-version": ""}']
+)
+def test_unreadable_annotations_are_poison(annotations: str) -> None:
+    with pytest.raises(BadEventError, match=r"annotations|model version"):
+        understand(event(INFERENCE_REQUEST, {"instances": [ONE]}, {"annotations": annotations}), 5.0)
