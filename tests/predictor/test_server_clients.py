@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import grpc
 import httpx
+import psutil
+import pytest
 from tritonclient.grpc import service_pb2 as pb
 
 from predictor.question import LETTERS
-from tests.servers import EXPLAIN, INFER, PREDICT, RunningServer, tensors
+from tests.servers import EXPLAIN, INFER, PREDICT, RunningServer, running, tensors
 
 CLIENTS = 32
 REQUESTS = 2000
@@ -107,17 +111,23 @@ class Client(threading.Thread):
         assert item["id"] == name
 
 
-def test_two_thousand_mixed_requests_from_32_clients(server: RunningServer, record_property: Any, capsys: Any) -> None:
-    before = server.metric("mcqa_requests_total")
+def load(server: RunningServer) -> list[Client]:
+    """Every client's requests, all at once."""
     clients = [Client(server, number) for number in range(CLIENTS)]
-    began = time.perf_counter()
     for client in clients:
         client.start()
     for client in clients:
         client.join()
+    assert [problem for client in clients for problem in client.wrong] == []
+    return clients
+
+
+def test_two_thousand_mixed_requests_from_32_clients(server: RunningServer, record_property: Any, capsys: Any) -> None:
+    before = server.metric("mcqa_requests_total")
+    began = time.perf_counter()
+    clients = load(server)
     elapsed = time.perf_counter() - began
     seconds = sorted(second for client in clients for second in client.seconds)
-    assert [problem for client in clients for problem in client.wrong] == []
     assert len(seconds) >= REQUESTS
     kinds = sum((client.kinds for client in clients), Counter())
     assert min(kinds.values()) > 50
@@ -131,3 +141,22 @@ def test_two_thousand_mixed_requests_from_32_clients(server: RunningServer, reco
     assert 0 <= server.metric("mcqa_requests_total") - before - len(seconds) <= probes
     assert server.metric("mcqa_requests_in_flight") == 0
     assert (server.metric("mcqa_queue_questions"), server.metric("mcqa_queue_tokens")) == (0, 0)
+
+
+@pytest.mark.soak
+def test_minutes_of_mixed_load_do_not_grow_the_server(random_version: Path, capsys: Any) -> None:
+    minutes = float(os.environ.get("SOAK_MINUTES", "10"))
+    with running(random_version) as server:
+
+        def memory() -> int:
+            """Resident megabytes."""
+            return psutil.Process(server.process.pid).memory_info().rss >> 20
+
+        load(server)
+        settled, deadline, rounds = memory(), time.monotonic() + 60 * minutes, 0
+        while time.monotonic() < deadline:
+            load(server)
+            rounds += 1
+        with capsys.disabled():
+            print(f"\n{rounds} rounds of {REQUESTS} requests: {settled} MB after the first, {memory()} MB at the end")
+        assert memory() < settled + 100
