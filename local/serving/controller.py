@@ -1,0 +1,223 @@
+"""The serving part as the supervisor runs it: store in, processes and a gateway out.
+
+    async with Serving(store, ServingSettings(folder=…, cwd=…, domain="localhost:8080"), resolve) as serving:
+        print(serving.port)
+
+`resolve` turns a storageUri into a local folder, on a thread of its own; what it raises is shown in the revision's
+status, and it is asked again. Started again on the same folder, it takes over the workloads that a killed one left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+import aiohttp
+
+from local.kube.resources import Object
+from local.kube.store import ApiError, Store
+from local.serving.autoscaler import read_scaling
+from local.serving.gateway import Gateway, Key
+from local.serving.hosts import CLUSTER, parse_host, reachable
+from local.serving.payload_logger import PayloadLogger
+from local.serving.podspec import Machine, ProcessSpec, process_spec
+from local.serving.pool import Identity, Pool, PoolStatus
+from local.serving.predictors import SOURCE_URI
+from local.serving.reconcile import Reconciler, World
+from local.serving.runner import Process, left_behind
+from local.serving.settings import ServingSettings
+from local.serving.status import condition_of
+
+log = logging.getLogger("serving")
+
+Resolver = Callable[[str], Path]
+_LOOK_SECONDS = 0.25
+_TIMEOUT = 300
+
+
+class Serving:
+    """Everything of serving, inside one event loop. `port` is the gateway's once it is entered."""
+
+    def __init__(self, store: Store, settings: ServingSettings, resolve: Resolver) -> None:
+        self._store, self._settings, self._resolve = store, settings, resolve
+        self._pools: dict[Key, Pool] = {}
+        self._found: dict[Key, list[Process]] = {}
+        self._stopping: set[asyncio.Task[None]] = set()
+        self._dirty = self._closing = False
+
+    @property
+    def port(self) -> int:
+        return self._gateway.port
+
+    def status(self) -> dict[Key, PoolStatus]:
+        """Each revision's replicas, for people."""
+        return {key: pool.status for key, pool in self._pools.items()}
+
+    def pids(self, namespace: str, revision: str) -> list[int]:
+        """The process groups of a revision's replicas."""
+        pool = self._pools.get((namespace, revision))
+        return pool.pids if pool else []
+
+    async def __aenter__(self) -> Self:
+        settings = self._settings
+        self._wake, self._loop = asyncio.Event(), asyncio.get_running_loop()
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=1.0)  # gunicorn closes idle connections after 2 s
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None),
+            read_bufsize=256 * 1024,
+        )
+        self._logger = PayloadLogger(self._session, self._locate)
+        chance = random.Random(settings.seed).random if settings.seed is not None else None
+        self._gateway = Gateway(settings.domain, self._session, self._logger, chance)
+        try:
+            await self._gateway.start(settings.host, settings.port)
+        except OSError:
+            await self._logger.close()
+            await self._session.close()
+            raise
+        domain = settings.domain if ":" in settings.domain else f"{settings.domain}:{self.port}"
+        self._reconciler = Reconciler(self._store, settings.folder, domain)
+        for process in left_behind(settings.folder):
+            self._found.setdefault((process.pod.namespace, process.pod.revision), []).append(process)
+        self._unlisten = self._store.listen(self._changed_elsewhere)
+        self._task = asyncio.create_task(self._run(), name="serving")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Answers what is under way, then ends every workload."""
+        self._unlisten()
+        await self._gateway.stop()
+        self._closing = True
+        self._wake.set()
+        await self._task  # a pass under way still writes to the store
+        await asyncio.gather(*(pool.stop() for pool in self._pools.values()), *self._stopping)
+        await self._logger.close()
+        await self._session.close()
+
+    def _changed_elsewhere(self) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._wake.set)
+
+    async def _run(self) -> None:
+        seen, passed = -1, 0.0
+        while not self._closing:
+            self._wake.clear()
+            try:
+                version = await asyncio.to_thread(lambda: self._store.version)
+                if version != seen or self._dirty or time.monotonic() - passed > self._settings.resync:
+                    self._dirty = False
+                    world = await asyncio.to_thread(self._reconciler.plan, self.status())
+                    await self._arrange(world)
+                    wrote = await asyncio.to_thread(self._reconciler.report, world)
+                    seen, passed = (-1 if wrote else version), time.monotonic()
+                    if wrote:
+                        continue
+            except Exception:
+                # Level-triggered: whatever it was, the next pass starts from what is there then.
+                log.exception("a pass over the services failed and is repeated")
+                await asyncio.sleep(1.0)
+            try:
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    def _pool_changed(self) -> None:
+        self._dirty = True
+        self._wake.set()
+
+    async def _arrange(self, world: World) -> None:
+        """Pools and routes as the pass wants them."""
+        for key, revision in world.revisions.items():
+            if key not in self._pools or self._pools[key].who.uid != revision["metadata"]["uid"]:
+                await self._retire(key)
+                self._open(key, revision)
+            pool = self._pools[key]
+            if pool.reachable != (key in world.reachable):
+                pool.reachable = not pool.reachable
+                pool.wake()  # its minimum counts again, or no more
+        self._gateway.routes, self._gateway.pools = world.routes, self._pools
+        for key in set(self._pools) - set(world.revisions):
+            await self._retire(key)
+        for key in list(self._found):
+            for process in self._found.pop(key):
+                log.info("ending %s: its revision is gone", process.pod.name)
+                self._later(_end(process, self._settings.stop_grace))
+
+    def _open(self, key: Key, revision: Object) -> None:
+        metadata, spec = revision["metadata"], revision["spec"]
+        annotations = metadata.get("annotations") or {}
+        concurrency = int(spec.get("containerConcurrency") or 0)
+        try:
+            scaling = read_scaling(annotations, concurrency, cap=self._settings.replica_cap)
+        except ValueError as error:
+            log.warning("revision %s: %s; the defaults are taken", metadata["name"], error)
+            scaling = read_scaling({}, concurrency, cap=self._settings.replica_cap)
+        pool = Pool(
+            Identity(key[0], key[1], metadata["uid"]),
+            scaling,
+            float(spec.get("timeoutSeconds") or _TIMEOUT),
+            lambda port: self._prepare(revision, port),
+            self._settings,
+            self._session,
+            self._pool_changed,
+            proven=condition_of(revision).status == "True",
+        )
+        for process in self._found.pop(key, []):
+            if process.pod.uid == metadata["uid"]:
+                log.info("taking over %s, process %d", process.pod.name, process.pid)
+                pool.adopt(process)
+            else:
+                self._later(_end(process, self._settings.stop_grace))
+        self._pools[key] = pool
+        pool.start()
+
+    async def _retire(self, key: Key) -> None:
+        pool = self._pools.pop(key, None)
+        if pool:
+            self._later(pool.stop())
+
+    def _later(self, work: object) -> None:
+        task: asyncio.Task[None] = asyncio.create_task(work)  # type: ignore[arg-type]
+        self._stopping.add(task)
+        task.add_done_callback(self._stopping.discard)
+
+    async def _prepare(self, revision: Object, port: int) -> ProcessSpec:
+        metadata = revision["metadata"]
+        uri = (metadata.get("annotations") or {}).get(SOURCE_URI, "")
+        folder = str(await asyncio.to_thread(self._resolve, uri)) if uri else ""
+        settings = self._settings
+        machine = Machine(settings.env, settings.addresses, settings.interpreters)
+
+        def lookup(kind: str, name: str) -> Object | None:
+            try:
+                return self._store.get(kind, name, metadata["namespace"])
+            except ApiError:
+                return None
+
+        made = await asyncio.to_thread(process_spec, revision, lookup, machine, port=port, model=folder)
+        for note in made.notes:
+            log.debug("%s: %s", metadata["name"], note)
+        return made
+
+    def _locate(self, url: str) -> tuple[str, str]:
+        """A cluster URL as (URL here, Host header): by `addresses`, or through the gateway for Knative Services."""
+        here = reachable(url, dict(self._settings.addresses))
+        scheme, _, rest = here.partition("://")
+        place, slash, path = rest.partition("/")
+        if here == url and parse_host(place, CLUSTER) and place.partition(":")[0].endswith(f".{CLUSTER}"):
+            return f"{scheme}://127.0.0.1:{self.port}{slash}{path}", place
+        return here, ""
+
+
+async def _end(process: Process, grace: float) -> None:
+    await process.stop(grace)
+    process.forget()

@@ -1,0 +1,48 @@
+"""Names of services in URLs: `[tag-]name.namespace.<domain>`, and back."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit, urlunsplit
+
+CLUSTER = "svc.cluster.local"
+PREDICTOR = "-predictor"
+
+
+def external(domain: str, namespace: str, name: str, tag: str = "") -> str:
+    """The URL of a service, or of one of its tags, from outside. `domain` may carry a port."""
+    return f"http://{tag + '-' if tag else ''}{name}.{namespace}.{domain}"
+
+
+def internal(namespace: str, name: str) -> str:
+    """The URL of a service as workloads in a cluster write it."""
+    return f"http://{name}.{namespace}.{CLUSTER}"
+
+
+def parse_host(host: str, domain: str) -> tuple[str, str] | None:
+    """(name with its tag, namespace) of a Host header, None when it is not one of ours.
+
+    A name in a foreign domain is refused, so that a page on the web cannot reach workloads by rebinding its own name.
+    """
+    bare = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() and ":" in host else host
+    bare = bare.lower().rstrip(".")
+    for suffix in (domain.partition(":")[0].lower(), CLUSTER, "svc"):
+        labels = bare.removesuffix(f".{suffix}").split(".")
+        if bare.endswith(f".{suffix}") and len(labels) == 2 and all(labels):
+            return labels[0], labels[1]
+    labels = bare.split(".")
+    return (labels[0], labels[1]) if len(labels) == 2 and all(labels) else None
+
+
+def reachable(value: str, addresses: dict[str, str]) -> str:
+    """A URL with its cluster host replaced by where that host is on this machine; any other text as it is."""
+    if "://" not in value:
+        return value
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        return value
+    place = parts.netloc.rpartition("@")[2]
+    found = addresses.get(place) or addresses.get(place.removesuffix(":80"))
+    if not found:
+        return value
+    return urlunsplit(parts._replace(netloc=parts.netloc.removesuffix(place) + found))

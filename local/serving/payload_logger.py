@@ -1,0 +1,181 @@
+"""Requests and responses of an InferenceService as CloudEvents, as KServe's agent sends them (kserve `pkg/logger`).
+
+Binary mode, one event for each request and one for each response with status 200, both with the same id and source;
+the response's event carries the request's content type. Each is sent once, by a few workers off the path of the
+answer: a sink that is slow or gone loses events, never requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from urllib.parse import quote
+
+import aiohttp
+
+from local.kube.resources import Object
+from local.serving.predictors import ISVC_LABEL, LOGGER
+
+log = logging.getLogger("serving")
+
+REQUEST = "org.kubeflow.serving.inference.request"
+RESPONSE = "org.kubeflow.serving.inference.response"
+SOURCE = "http://localhost:9081/"
+WORKERS = 5
+QUEUE = 1000
+SEND_SECONDS = 10.0
+# Printable ASCII without space, double quote and percent (CloudEvents HTTP binding 1.0.2, section 3.1.3.2).
+_SAFE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
+
+
+@dataclass(frozen=True, slots=True)
+class LogTarget:
+    """Where a revision's events go, and what they say of it."""
+
+    url: str
+    mode: str
+    service: str
+    namespace: str
+    component: str
+    endpoint: str
+    headers: tuple[str, ...]
+    annotations: Mapping[str, str]
+
+    def wants(self, type: str) -> bool:
+        return self.mode == "all" or type.endswith(f".{self.mode}")
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """One event to send."""
+
+    target: LogTarget
+    type: str
+    id: str
+    content_type: str
+    metadata: Mapping[str, list[str]]
+    body: bytes
+    at: datetime
+
+
+def log_target(revision: Object) -> LogTarget | None:
+    """What a revision's annotations want logged, None for nothing."""
+    metadata = revision["metadata"]
+    annotations, labels = metadata.get("annotations") or {}, metadata.get("labels") or {}
+    url = annotations.get(LOGGER + "-sink-url", "")
+    if annotations.get(LOGGER) != "true" or not url:
+        return None
+
+    def names(field: str) -> list[str]:
+        return [name for name in annotations.get(f"{LOGGER}-metadata-{field}", "").split(",") if name]
+
+    return LogTarget(
+        url=url,
+        mode=annotations.get(LOGGER + "-mode", "all"),
+        service=labels.get(ISVC_LABEL, ""),
+        namespace=metadata["namespace"],
+        component=labels.get("component", ""),
+        endpoint=labels.get("endpoint", ""),
+        headers=tuple(names("headers")),
+        annotations={name: annotations[name] for name in names("annotations") if name in annotations},
+    )
+
+
+def event_id(ce_id: str) -> str:
+    """The id of a request's events: its own Ce-Id header, or a new one."""
+    return ce_id or str(uuid.uuid4())
+
+
+def logged_headers(target: LogTarget, headers: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """The request headers that `metadataHeaders` names, under the names it gives them."""
+    wanted = {name.lower(): name for name in target.headers}
+    found: dict[str, list[str]] = {}
+    for name, value in headers:
+        if name.lower() in wanted:
+            found.setdefault(wanted[name.lower()], []).append(value)
+    return found
+
+
+def event_headers(payload: Payload) -> dict[str, str]:
+    """The HTTP headers of an event in binary mode."""
+    target = payload.target
+    recorded = payload.at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    attributes = {
+        "specversion": "1.0",
+        "id": payload.id,
+        "source": SOURCE,
+        "type": payload.type,
+        "time": recorded,
+        "inferenceservicename": target.service,
+        "namespace": target.namespace,
+        "component": target.component,
+        "endpoint": target.endpoint,
+        "recordedtime": recorded,
+        "metadata": json.dumps(payload.metadata, separators=(",", ":")),
+    }
+    if target.annotations:
+        attributes["annotations"] = json.dumps(dict(sorted(target.annotations.items())), separators=(",", ":"))
+    headers = {f"ce-{name}": quote(value, safe=_SAFE) for name, value in attributes.items()}
+    if payload.content_type:
+        headers["content-type"] = payload.content_type
+    return headers
+
+
+class PayloadLogger:
+    """A bounded queue and the workers that empty it. `locate` turns a cluster URL into (URL here, Host header)."""
+
+    def __init__(self, session: aiohttp.ClientSession, locate: Callable[[str], tuple[str, str]]) -> None:
+        self._session, self._locate = session, locate
+        self._queue: asyncio.Queue[Payload] = asyncio.Queue(QUEUE)
+        self._workers = [asyncio.create_task(self._work()) for _ in range(WORKERS)]
+        self.lost = 0
+
+    def send(self, payload: Payload) -> None:
+        """Takes an event to be sent; drops it when too many wait."""
+        if not payload.target.wants(payload.type):
+            return
+        try:
+            self._queue.put_nowait(payload)
+        except asyncio.QueueFull:
+            self._lose(f"{QUEUE} payloads wait already")
+
+    async def close(self, patience: float = 5.0) -> None:
+        """Sends what waits, for so many seconds at most."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                await self._queue.join()
+        for worker in self._workers:
+            worker.cancel()
+        await asyncio.gather(*self._workers, return_exceptions=True)
+
+    async def _work(self) -> None:
+        while True:
+            payload = await self._queue.get()
+            try:
+                await self._post(payload)
+            except (TimeoutError, OSError, aiohttp.ClientError, ValueError) as error:
+                self._lose(f"{payload.target.url}: {error or type(error).__name__}")
+            finally:
+                self._queue.task_done()
+
+    async def _post(self, payload: Payload) -> None:
+        url, host = self._locate(payload.target.url)
+        headers = event_headers(payload)
+        if host:
+            headers["host"] = host
+        async with (
+            asyncio.timeout(SEND_SECONDS),
+            self._session.post(url, data=payload.body, headers=headers, skip_auto_headers=("Content-Type",)) as answer,
+        ):
+            if answer.status >= 300:
+                self._lose(f"{payload.target.url} answered {answer.status}")
+
+    def _lose(self, why: str) -> None:
+        self.lost += 1
+        log.warning("a payload event was lost: %s", why)

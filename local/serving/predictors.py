@@ -1,0 +1,161 @@
+"""An InferenceService's Knative Service, as KServe's controller renders it from the ServingRuntime."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from local.kube.resources import Object
+from local.serving.hosts import PREDICTOR
+from local.serving.revisions import owner
+from local.serving.traffic import TAG_ROUTING, canary_traffic
+
+INTERNAL = "internal.serving.kserve.io/"
+SOURCE_URI = INTERNAL + "storage-initializer-sourceuri"
+LOGGER = INTERNAL + "logger"
+ISVC_LABEL = "serving.kserve.io/inferenceservice"
+MODEL_DIR = "/mnt/models"
+CONTAINER = "kserve-container"
+# What of an InferenceService's own annotations never reaches the revision template.
+_NOT_COPIED = ("kubectl.kubernetes.io/", "autoscaling.knative.dev/min-scale", "autoscaling.knative.dev/max-scale")
+_MODEL_ONLY = {"modelFormat", "runtime", "runtimeVersion", "protocolVersion", "storageUri", "storage"}
+_POD_ONLY = ("serviceAccountName", "nodeSelector", "tolerations", "affinity", "imagePullSecrets", "volumes")
+
+
+class RenderError(ValueError):
+    """The InferenceService cannot be deployed; `reason` is KServe's word for it."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        self.reason = reason
+        super().__init__(message)
+
+
+def render(isvc: Object, runtimes: Sequence[Object], rolled_out: str) -> Object:
+    """The Knative Service of the predictor. `runtimes` are the ServingRuntimes it may use, namespaced ones first.
+
+    RenderError where KServe would report NoSupportingRuntime, RuntimeNotRecognized or a broken template.
+    """
+    metadata, predictor = isvc["metadata"], isvc["spec"]["predictor"]
+    annotations = metadata.get("annotations") or {}
+    pod, extra = _pod(isvc, runtimes)
+    template_annotations = {
+        name: value
+        for name, value in {**annotations, **extra["annotations"], **(predictor.get("annotations") or {})}.items()
+        if not name.startswith(_NOT_COPIED)
+    }
+    template_annotations |= {**_scaling(predictor), **_logging(predictor.get("logger"))}
+    if uri := (predictor.get("model") or {}).get("storageUri"):
+        template_annotations[SOURCE_URI] = uri
+    labels = {
+        **extra["labels"],
+        **(predictor.get("labels") or {}),
+        ISVC_LABEL: metadata["name"],
+        "component": "predictor",
+    }
+    for name, field in (("containerConcurrency", "containerConcurrency"), ("timeoutSeconds", "timeout")):
+        if predictor.get(field) is not None:
+            pod[name] = predictor[field]
+    percent = predictor.get("canaryTrafficPercent")
+    tag_routing = annotations.get(TAG_ROUTING) == "true"
+    return {
+        "apiVersion": "serving.knative.dev/v1",
+        "kind": "Service",
+        "metadata": {
+            "name": metadata["name"] + PREDICTOR,
+            "namespace": metadata["namespace"],
+            "labels": {ISVC_LABEL: metadata["name"], "component": "predictor"},
+            "ownerReferences": [owner(isvc)],
+        },
+        "spec": {
+            "template": {"metadata": {"annotations": template_annotations, "labels": labels}, "spec": pod},
+            "traffic": canary_traffic(percent, rolled_out, tag_routing=tag_routing),
+        },
+    }
+
+
+def _pod(isvc: Object, runtimes: Sequence[Object]) -> tuple[dict[str, Any], dict[str, dict[str, str]]]:
+    predictor, name = isvc["spec"]["predictor"], isvc["metadata"]["name"]
+    model = predictor.get("model")
+    if model is None:
+        containers = copy.deepcopy(predictor.get("containers") or [])
+        if not containers:
+            raise RenderError(
+                "InvalidPredictorSpec", f"InferenceService {name}: neither predictor.model nor containers"
+            )
+        return {"containers": [_filled(containers[0], name), *containers[1:]]}, {"annotations": {}, "labels": {}}
+    spec = _runtime(model, runtimes)["spec"]
+    found = [copy.deepcopy(item) for item in spec["containers"] if item.get("name") == CONTAINER]
+    if not found:
+        raise RenderError("InvalidServingRuntime", f"the ServingRuntime has no container named {CONTAINER}")
+    own = {field: value for field, value in model.items() if field not in _MODEL_ONLY and field != "name"}
+    container = _filled(_merged(found[0], own), name)
+    pod: dict[str, Any] = {"containers": [container]}
+    pod |= {field: spec[field] for field in _POD_ONLY if spec.get(field)}
+    pod |= {field: predictor[field] for field in _POD_ONLY if predictor.get(field)}
+    return pod, {"annotations": spec.get("annotations") or {}, "labels": spec.get("labels") or {}}
+
+
+def _runtime(model: Mapping[str, Any], runtimes: Sequence[Object]) -> Object:
+    wanted, known = model.get("runtime"), [item for item in runtimes if not (item["spec"].get("disabled"))]
+    if wanted:
+        for item in known:
+            if item["metadata"]["name"] == wanted:
+                return item
+        names = ", ".join(sorted(item["metadata"]["name"] for item in known)) or "none"
+        raise RenderError("RuntimeNotRecognized", f"there is no ServingRuntime {wanted}; found {names}")
+    fmt = model["modelFormat"]
+    for item in known:
+        for supported in item["spec"].get("supportedModelFormats") or ():
+            same = supported["name"] == fmt["name"] and fmt.get("version") in (None, supported.get("version"))
+            if same and supported.get("autoSelect"):
+                return item
+    raise RenderError("NoSupportingRuntime", f"no ServingRuntime supports modelFormat {fmt['name']} by itself")
+
+
+def _merged(base: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """A runtime's container with the model's own fields: env by name, args appended, the rest replaced."""
+    merged = dict(base)
+    for field, value in own.items():
+        if field == "env":
+            names = {item["name"] for item in value}
+            merged["env"] = [item for item in base.get("env", ()) if item["name"] not in names] + list(value)
+        elif field == "args":
+            merged["args"] = [*base.get("args", ()), *value]
+        elif isinstance(value, dict) and isinstance(base.get(field), dict):
+            merged[field] = {**base[field], **value}
+        else:
+            merged[field] = value
+    return merged
+
+
+def _filled(value: Any, name: str) -> Any:
+    """The runtime's placeholders, in every text."""
+    if isinstance(value, str):
+        return value.replace("{{.Name}}", name).replace("{{ .Name }}", name)
+    if isinstance(value, dict):
+        return {key: _filled(inner, name) for key, inner in value.items()}
+    return [_filled(inner, name) for inner in value] if isinstance(value, list) else value
+
+
+def _scaling(predictor: Mapping[str, Any]) -> dict[str, str]:
+    found = {"autoscaling.knative.dev/min-scale": str(predictor.get("minReplicas", 1))}
+    if predictor.get("maxReplicas"):
+        found["autoscaling.knative.dev/max-scale"] = str(predictor["maxReplicas"])
+    if predictor.get("scaleTarget"):
+        found["autoscaling.knative.dev/target"] = str(predictor["scaleTarget"])
+    if predictor.get("scaleMetric"):
+        found["autoscaling.knative.dev/metric"] = predictor["scaleMetric"]
+    return found
+
+
+def _logging(logger: Mapping[str, Any] | None) -> dict[str, str]:
+    if not logger:
+        return {}
+    found = {LOGGER: "true", LOGGER + "-mode": logger.get("mode") or "all"}
+    if logger.get("url"):
+        found[LOGGER + "-sink-url"] = logger["url"]
+    for field, name in (("metadataHeaders", "-metadata-headers"), ("metadataAnnotations", "-metadata-annotations")):
+        if logger.get(field):
+            found[LOGGER + name] = ",".join(logger[field])
+    return found

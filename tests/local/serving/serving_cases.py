@@ -1,0 +1,92 @@
+"""What the serving tests share: manifests for a small HTTP server as the workload, and a client."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from local.kube.store import Store
+from local.serving.controller import Serving
+from local.serving.settings import ServingSettings
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[2]
+KNATIVE = "Service.serving.knative.dev"
+
+
+def knative_service(name: str, scale: dict[str, str] | None = None, **env: str) -> dict[str, Any]:
+    annotations = {f"autoscaling.knative.dev/{key}": value for key, value in (scale or {}).items()}
+    container = {
+        "image": "dev.local/workload:1",
+        "command": ["python", str(HERE / "serving_workload.py")],
+        "env": [{"name": key, "value": value} for key, value in env.items()],
+        "readinessProbe": {"httpGet": {"path": "/ready"}},
+    }
+    template = {"metadata": {"annotations": annotations}, "spec": {"containers": [container]}}
+    return {
+        "apiVersion": "serving.knative.dev/v1",
+        "kind": "Service",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {"template": template},
+    }
+
+
+def inference_service(name: str, version: str = "1", **predictor: Any) -> dict[str, Any]:
+    container = {
+        "name": "kserve-container",
+        "image": "dev.local/workload:1",
+        "command": ["python", str(HERE / "serving_workload.py")],
+        "args": ["--model_name={{.Name}}", "--model_dir=/mnt/models"],
+        "env": [{"name": "VERSION", "value": version}],
+    }
+    return {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {
+            "name": name,
+            "namespace": "default",
+            "annotations": {"serving.kserve.io/enable-tag-routing": "true"},
+        },
+        "spec": {"predictor": {"minReplicas": 1, "containers": [container], **predictor}},
+    }
+
+
+@dataclass
+class Platform:
+    store: Store
+    serving: Serving
+    session: aiohttp.ClientSession
+    folder: Path
+
+    async def get(self, name: str, path: str = "/", method: str = "GET", **options: Any) -> tuple[int, Any]:
+        """Status and JSON of a request to `name.default.localhost`."""
+        headers = {"host": f"{name}.default.localhost", **options.pop("headers", {})}
+        url = f"http://127.0.0.1:{self.serving.port}{path}"
+        async with self.session.request(method, url, headers=headers, **options) as answer:
+            return answer.status, await answer.json()
+
+    def ready(self, kind: str, name: str, status: str = "True") -> bool:
+        item = self.store.get(kind, name)
+        seen = (item.get("status") or {}).get("observedGeneration") == item["metadata"]["generation"]
+        conditions = (item.get("status") or {}).get("conditions") or ()
+        return seen and any(c["type"] == "Ready" and c["status"] == status for c in conditions)
+
+    async def until(self, true: Callable[[], Any], seconds: float = 30.0) -> Any:
+        async with asyncio.timeout(seconds):
+            while not (found := true()):
+                await asyncio.sleep(0.03)
+        return found
+
+    async def up(self, kind: str, name: str) -> None:
+        await self.until(lambda: self.ready(kind, name))
+
+
+def settings(folder: Path, **more: Any) -> ServingSettings:
+    env = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    return ServingSettings(**{"folder": folder, "cwd": ROOT, "env": env, "seed": 1, "first_backoff": 0.05, **more})

@@ -1,0 +1,354 @@
+"""Serving's decisions: traffic, revisions, scaling, process specs, hosts."""
+
+from __future__ import annotations
+
+import base64
+import sys
+
+import pytest
+from serving_cases import inference_service, knative_service
+
+from local.serving.autoscaler import Sample, Scaling, decide, duration, read_scaling
+from local.serving.gateway import Route, find
+from local.serving.hosts import parse_host, reachable
+from local.serving.podspec import Machine, Probe, SpecError, process_spec
+from local.serving.predictors import RenderError, render
+from local.serving.revisions import next_revision
+from local.serving.traffic import Rollout, Target, canary_traffic, choose, knative_targets, rolled_out
+
+LATEST = {"latestRevision": True, "percent": 100}
+
+
+@pytest.mark.parametrize(
+    ("traffic", "latest", "ready", "expected"),
+    [
+        ([], "a-2", {"a-1", "a-2"}, [Target("a-2", 100, "", True)]),
+        ([], "", set(), []),
+        ([LATEST], "a-1", {"a-1"}, [Target("a-1", 100, "", True)]),
+        (
+            [{"latestRevision": True, "percent": 10, "tag": "latest"}, {"revisionName": "a-1", "percent": 90}],
+            "a-2",
+            {"a-1", "a-2"},
+            [Target("a-2", 10, "latest", True), Target("a-1", 90)],
+        ),
+        ([LATEST, {"revisionName": "a-9", "tag": "t"}], "a-1", {"a-1"}, []),
+    ],
+)
+def test_knative_traffic(traffic, latest, ready, expected):
+    assert knative_targets(traffic, latest, frozenset(ready)) == expected
+
+
+@pytest.mark.parametrize(
+    ("percent", "rolled", "tags", "expected"),
+    [
+        (10, "", False, [(100, None, None)]),  # the first rollout ignores the canary
+        (None, "m-1", True, [(100, None, "latest")]),
+        (100, "m-1", True, [(100, None, "latest")]),
+        (10, "m-1", True, [(10, None, "latest"), (90, "m-1", "prev")]),
+        (10, "m-1", False, [(10, None, None), (90, "m-1", "prev")]),
+        (0, "m-1", False, [(0, None, None), (100, "m-1", "prev")]),
+    ],
+)
+def test_canary_traffic(percent, rolled, tags, expected):
+    found = canary_traffic(percent, rolled, tag_routing=tags)
+    assert [(item["percent"], item.get("revisionName"), item.get("tag")) for item in found] == expected
+
+
+@pytest.mark.parametrize(
+    ("before", "created", "ready", "targets", "latest", "previous"),
+    [
+        (Rollout(), "m-1", "m-1", [Target("m-1", 100, "", True)], "m-1", ""),
+        # A canary, and one that is not ready yet.
+        (Rollout("m-1", "m-1", "m-1"), "m-2", "m-2", [Target("m-2", 10, "", True), Target("m-1", 90)], "m-1", ""),
+        (Rollout("m-1", "m-1", "m-1"), "m-2", "m-1", [Target("m-1", 10, "", True), Target("m-1", 90)], "m-1", ""),
+        # Promoted.
+        (Rollout("m-2", "m-2", "m-1"), "m-2", "m-2", [Target("m-2", 100, "", True)], "m-2", "m-1"),
+        # Promoted, then a share below 100 again: what was before is `prev` again.
+        (
+            Rollout("m-2", "m-2", "m-2", "m-1"),
+            "m-2",
+            "m-2",
+            [Target("m-2", 20, "", True), Target("m-2", 80, "prev")],
+            "m-1",
+            "m-1",
+        ),
+        # Nothing before the first: it stays.
+        (Rollout("m-1", "m-1", "m-1"), "m-1", "m-1", [Target("m-1", 5, "", True), Target("m-1", 95)], "m-1", ""),
+    ],
+)
+def test_rolled_out(before, created, ready, targets, latest, previous):
+    after = rolled_out(before, created, ready, targets)
+    assert (after.latest_rolled_out, after.previous_rolled_out) == (latest, previous)
+    assert (after.latest_created, after.latest_ready) == (created, ready)
+
+
+@pytest.mark.parametrize(("point", "revision"), [(0.0, "b"), (0.0999, "b"), (0.1, "a"), (0.999, "a")])
+def test_choose(point, revision):
+    assert choose([Target("b", 10), Target("a", 90), Target("c", 0, "c")], point) == revision
+
+
+def test_nothing_is_chosen_without_traffic():
+    assert choose([], 0.5) == choose([Target("a", 0, "a")], 0.5) == ""
+
+
+def stored(item, **metadata):
+    return {**item, "metadata": {**item["metadata"], "uid": "u1", **metadata}}
+
+
+def test_only_the_template_makes_a_revision():
+    service = stored(knative_service("f", VERSION="1"))
+    first = next_revision(service, [])
+    assert first["metadata"]["name"] == "f-00001"
+    assert first["metadata"]["labels"]["serving.knative.dev/configurationGeneration"] == "1"
+    assert next_revision(service, [first]) is None
+    traffic = {**service, "spec": {**service["spec"], "traffic": [LATEST]}}
+    assert next_revision(traffic, [first]) is None
+    second = next_revision(stored(knative_service("f", VERSION="2")), [first])
+    assert second["metadata"]["name"] == "f-00002"
+    back = next_revision(service, [first, second])
+    assert back["metadata"]["name"] == "f-00003", "the old template again is a new revision"
+    annotated = next_revision(stored(knative_service("f", {"window": "6s"}, VERSION="2")), [first, second])
+    assert annotated["metadata"]["name"] == "f-00003"
+    assert next_revision({**service, "status": {"latestCreatedRevisionName": "f-00007"}}, [])["metadata"]["name"] == (
+        "f-00008"
+    )
+
+
+@pytest.mark.parametrize(
+    ("annotations", "concurrency", "expected"),
+    [
+        ({}, 0, Scaling()),
+        ({"min-scale": "1", "max-scale": "3"}, 0, Scaling(low=1, high=3)),
+        ({}, 10, Scaling(target=7.0, limit=10)),
+        ({"target": "50"}, 10, Scaling(target=7.0, limit=10)),
+        ({"target": "8", "target-utilization-percentage": "100"}, 0, Scaling(target=8.0)),
+        ({"window": "6s", "scale-to-zero-pod-retention-period": "1m5s"}, 0, Scaling(window=6.0, retention=65.0)),
+    ],
+)
+def test_read_scaling(annotations, concurrency, expected):
+    found = {f"autoscaling.knative.dev/{key}": value for key, value in annotations.items()}
+    assert read_scaling(found, concurrency) == expected
+
+
+def test_bad_annotations_are_named():
+    with pytest.raises(ValueError, match=r"autoscaling.knative.dev/window: '6' is not a duration"):
+        read_scaling({"autoscaling.knative.dev/window": "6"}, 0)
+    assert duration("1h1m1.5s") == 3661.5
+    assert read_scaling({"autoscaling.knative.dev/max-scale": "9"}, 0, cap=2).high == 2
+
+
+def load(now, seconds, concurrency):
+    return [Sample(now - second, concurrency) for second in range(seconds)]
+
+
+@pytest.mark.parametrize(
+    ("scaling", "samples", "facts", "replicas"),
+    [
+        (Scaling(), [], {"running": 0}, 0),
+        (Scaling(), [], {"running": 0, "waiting": 1}, 1),
+        (Scaling(low=2), [], {"running": 0}, 2),
+        (Scaling(low=2), load(1000, 60, 0), {"running": 2, "reachable": False}, 0),
+        (Scaling(), load(1000, 60, 0), {"running": 1}, 0),
+        (Scaling(), load(1000, 30, 0), {"running": 1, "active_since": 970}, 1),
+        (Scaling(retention=60), [*load(1000, 60, 0), Sample(930, 1)], {"running": 1}, 1),
+        (Scaling(target=7), load(1000, 60, 14), {"running": 2}, 2),
+        (Scaling(target=7), load(1000, 60, 14.1), {"running": 2}, 3),
+        (Scaling(target=7, high=2), load(1000, 60, 70), {"running": 2}, 2),
+        (Scaling(), load(1000, 60, 0.001), {"running": 1}, 1),
+        # A burst: the stable window sees 1 replica, the panic window 5.
+        (Scaling(target=7), load(1000, 6, 35) + [Sample(1000 - s, 0) for s in range(6, 60)], {"running": 1}, 5),
+        (Scaling(target=7), load(1000, 60, 1), {"running": 5, "panic_until": 1010}, 5),
+    ],
+)
+def test_decide(scaling, samples, facts, replicas):
+    facts = {"waiting": 0, "active_since": 0.0, **facts}
+    assert decide(scaling, samples, 1000.0, **facts).replicas == replicas
+
+
+def revision(**container):
+    container = {"image": "dev.local/x:1", "command": ["python", "-m", "thing"], **container}
+    labels = {"serving.knative.dev/service": "f"}
+    metadata = {"name": "f-00001", "namespace": "default", "labels": labels}
+    return {"kind": "Revision", "metadata": metadata, "spec": {"containers": [container]}}
+
+
+OBJECTS = {
+    ("ConfigMap", "loop"): {"data": {"A": "1", "URL": "http://mlflow.ns.svc.cluster.local:5000/x"}},
+    ("Secret", "keys"): {"data": {"K": base64.b64encode(b"secret").decode()}},
+}
+
+
+def lookup(kind, name):
+    return OBJECTS.get((kind, name))
+
+
+def test_the_process_of_a_revision():
+    env = [
+        {"name": "PLAIN", "value": "v-$(A)-$(NONE)-$$"},
+        {"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "K"}}},
+        {"name": "MAYBE", "valueFrom": {"configMapKeyRef": {"name": "loop", "key": "Z", "optional": True}}},
+        {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+        {"name": "MCQA_HOST", "value": "0.0.0.0"},
+        {"name": "K_SERVICE", "value": "other"},
+    ]
+    sources = [{"configMapRef": {"name": "loop"}}, {"secretRef": {"name": "none", "optional": True}}]
+    probe = {"httpGet": {"path": "/up", "port": 8080}, "timeoutSeconds": 2}
+    item = revision(
+        env=env,
+        envFrom=sources,
+        args=["--dir=/mnt/models", "--port=$(PORT)", "--host=0.0.0.0"],
+        readinessProbe=probe,
+        resources={"limits": {"cpu": "1"}},
+    )
+    machine = Machine({"PATH": "/bin", "A": "0"}, {"mlflow.ns.svc.cluster.local:5000": "127.0.0.1:5001"})
+    made = process_spec(item, lookup, machine, port=4711, model="/m")
+    assert made.argv == (sys.executable, "-m", "thing", "--dir=/m", "--port=4711", "--host=127.0.0.1")
+    assert made.env == {
+        "PATH": "/bin",
+        "A": "1",
+        "URL": "http://127.0.0.1:5001/x",
+        "PLAIN": "v-1-$(NONE)-$",
+        "KEY": "secret",
+        "MCQA_HOST": "127.0.0.1",
+        "PORT": "4711",
+        "HOST": "127.0.0.1",
+        "K_REVISION": "f-00001",
+        "K_SERVICE": "f",
+        "K_CONFIGURATION": "f",
+    }
+    assert made.probe == Probe("/up", timeout=2.0)
+    assert made.notes == ("env NODE: fieldRef is of pods only and left out", "resources is not enforced")
+
+
+@pytest.mark.parametrize(
+    ("container", "message"),
+    [
+        ({"command": None}, "its container has no command, and images are not run here"),
+        ({"envFrom": [{"configMapRef": {"name": "gone"}}]}, "configmap 'gone' not found"),
+        (
+            {"env": [{"name": "X", "valueFrom": {"configMapKeyRef": {"name": "loop", "key": "Z"}}}]},
+            "env X: couldn't find key Z in ConfigMap loop",
+        ),
+    ],
+)
+def test_processes_that_cannot_start(container, message):
+    with pytest.raises(SpecError, match=message):
+        process_spec(revision(**container), lookup, Machine(), port=1)
+
+
+def test_images_choose_the_interpreter():
+    machine = Machine(interpreters={"dev.local/": "/a/python", "dev.local/x": "/b/python"})
+    assert process_spec(revision(), lookup, machine, port=1).argv[0] == "/b/python"
+
+
+RUNTIME = {
+    "metadata": {"name": "rt", "namespace": "default"},
+    "spec": {
+        "supportedModelFormats": [{"name": "fmt", "autoSelect": True}],
+        "containers": [
+            {
+                "name": "kserve-container",
+                "image": "i",
+                "command": ["python"],
+                "args": ["--model_name={{.Name}}"],
+                "env": [{"name": "A", "value": "1"}, {"name": "B", "value": "1"}],
+                "readinessProbe": {"httpGet": {"path": "/v2/models/{{.Name}}/ready"}},
+            }
+        ],
+    },
+}
+
+
+def with_model(**model):
+    item = stored(inference_service("m"))
+    item["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"] = "{}"
+    item["spec"]["predictor"] = {
+        "minReplicas": 0,
+        "maxReplicas": 3,
+        "scaleTarget": 8,
+        "annotations": {"v": "1"},
+        "logger": {"mode": "all", "url": "http://b", "metadataAnnotations": ["v"]},
+        "model": {"modelFormat": {"name": "fmt"}, "storageUri": "mlflow://m/1", **model},
+    }
+    return item
+
+
+def test_an_inference_service_becomes_a_knative_service():
+    made = render(with_model(env=[{"name": "B", "value": "2"}], args=["--more"]), [RUNTIME], "")
+    assert made["metadata"]["name"] == "m-predictor"
+    (container,) = made["spec"]["template"]["spec"]["containers"]
+    assert container["args"] == ["--model_name=m", "--more"]
+    assert container["env"] == [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]
+    assert container["readinessProbe"]["httpGet"]["path"] == "/v2/models/m/ready"
+    internal = "internal.serving.kserve.io/"
+    assert made["spec"]["template"]["metadata"]["annotations"] == {
+        "serving.kserve.io/enable-tag-routing": "true",
+        "v": "1",
+        "autoscaling.knative.dev/min-scale": "0",
+        "autoscaling.knative.dev/max-scale": "3",
+        "autoscaling.knative.dev/target": "8",
+        internal + "logger": "true",
+        internal + "logger-mode": "all",
+        internal + "logger-sink-url": "http://b",
+        internal + "logger-metadata-annotations": "v",
+        internal + "storage-initializer-sourceuri": "mlflow://m/1",
+    }
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [({"runtime": "other"}, "RuntimeNotRecognized"), ({"modelFormat": {"name": "x"}}, "NoSupportingRuntime")],
+)
+def test_runtimes_that_do_not_fit(model, reason):
+    with pytest.raises(RenderError) as failed:
+        render(with_model(**model), [RUNTIME], "")
+    assert failed.value.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("a.b.localhost", ("a", "b")),
+        ("a.b.localhost:8080", ("a", "b")),
+        ("A.B.svc.cluster.local.", ("a", "b")),
+        ("a.b.svc", ("a", "b")),
+        ("a.b", ("a", "b")),
+        ("a.b.evil.example", None),
+        ("127.0.0.1:8080", None),
+        ("localhost", None),
+        ("", None),
+    ],
+)
+def test_hosts(host, expected):
+    assert parse_host(host, "localhost:8080") == expected
+
+
+@pytest.mark.parametrize(
+    ("label", "expected"),
+    [
+        ("m", (("d", "m-predictor"), "")),
+        ("m-predictor", (("d", "m-predictor"), "")),
+        ("prev-m", (("d", "m-predictor"), "prev")),
+        ("latest-m-predictor", None),
+        ("prev-f", None),
+        ("f", (("d", "f"), "")),
+    ],
+)
+def test_routes_are_found_by_name_and_tag(label, expected):
+    routes = {("d", "m-predictor"): Route((Target("m-1", 100, "prev"),)), ("d", "f"): Route()}
+    assert find(routes, label, "d") == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("http://a.b.svc/x?y", "http://127.0.0.1:9/x?y"),
+        ("http://a.b.svc:80/", "http://127.0.0.1:9/"),
+        ("postgresql://u:p@db.b.svc:5432/x", "postgresql://u:p@127.0.0.1:8/x"),
+        ("http://a.b.svc:81/", "http://a.b.svc:81/"),
+        ("a.b.svc", "a.b.svc"),
+        ("http://[broken", "http://[broken"),
+    ],
+)
+def test_cluster_addresses(value, expected):
+    assert reachable(value, {"a.b.svc": "127.0.0.1:9", "db.b.svc:5432": "127.0.0.1:8"}) == expected
