@@ -3,6 +3,7 @@
 
 # Several servers share the cores in the tests: threads that wait must not hold them (predictor/openmp.py).
 export OMP_WAIT_POLICY ?= passive
+# tritonclient (tests/predictor) and kserve (the others) register the same protobuf names: two processes.
 PYTEST := .venv/bin/python -m pytest
 
 help: ## Show these verbs
@@ -14,7 +15,8 @@ run: ## Set everything up, serve the shipped model and answer a first question
 
 test: ## Set everything up and run every test
 	@scripts/setup dev
-	$(PYTEST) -m "not soak" $(ARGS)
+	$(PYTEST) -m "not soak" tests/predictor $(ARGS)
+	$(PYTEST) -m "not soak" tests --ignore tests/predictor $(ARGS)
 
 lint: ## ruff, its formatter's check, and mypy
 	@scripts/setup dev
@@ -28,7 +30,7 @@ bench: ## Measure speed, cold start and memory against the peers (real size, ran
 
 soak: ## Long runs: hostile requests and mixed load for minutes
 	@scripts/setup dev
-	$(PYTEST) -m soak --timeout 3600 $(ARGS)
+	$(PYTEST) -m soak --timeout 3600 tests/predictor $(ARGS)
 
 format: ## Rewrite the code as `make lint` wants it
 	@scripts/setup dev
