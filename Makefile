@@ -2,7 +2,7 @@
 .PHONY: help run test lint bench soak format lock clean
 
 # Several servers share the cores in the tests: threads that wait must not hold them (predictor/openmp.py).
-export OMP_WAIT_POLICY ?= passive
+test soak: export OMP_WAIT_POLICY ?= passive
 # tritonclient (tests/predictor) and kserve (the others) register the same protobuf names: two processes.
 PYTEST := .venv/bin/python -m pytest
 

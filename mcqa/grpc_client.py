@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mcqa import defaults
-from mcqa.client import TIMEOUT, answers_from_tensors, no_server, tensors
 from mcqa.errors import CommandError, ServerError
+from mcqa.wire import TIMEOUT, answers_from_tensors, no_server, tensors
 from predictor.question import Answer, Debias, Question
 
 SERVICE = "/inference.GRPCInferenceService"

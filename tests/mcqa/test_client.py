@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mcqa import client, grpc_client
+from mcqa import client, grpc_client, wire
 from mcqa.errors import CommandError, NoServer, ServerError
 from predictor.question import Answer, Question
 
@@ -30,7 +30,7 @@ def test_an_answer_survives_its_json_form() -> None:
 
 
 def test_tensors_are_padded_to_the_widest_question() -> None:
-    assert client.tensors(QUESTIONS[:2]) == [
+    assert wire.tensors(QUESTIONS[:2]) == [
         ("question", [2], ["What is len([1, 2])?", "Ünï ☃?"]),
         ("choices", [2, 4], ["1", "2", "3", "an error", "a", "b", "", ""]),
         ("code", [2], ["", "print('ß')\n"]),
