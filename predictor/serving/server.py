@@ -120,6 +120,7 @@ class Server(ModelServer):
                     "model_version": self.model.version,
                     "device": scorer.device,
                     "dtype": scorer.dtype,
+                    "why": scorer.hardware.reason,
                     "http": f"http://{settings.host}:{settings.http_port}",
                     "grpc": f"{settings.host}:{settings.grpc_port}" if self.enable_grpc else "off",
                 }
