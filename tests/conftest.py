@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from mlflow_server import mlflow_server
 from versions import make_version
 
 # A shell that runs the tests in the background has them ignore Ctrl-C, and the processes they start inherit that.
@@ -21,3 +23,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 def version(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small Qwen2 with random float32 weights."""
     return make_version(tmp_path_factory.mktemp("version") / "random-qwen2")
+
+
+@pytest.fixture(scope="session")
+def mlflow_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One MLflow server for all tests of the session; each uses a registered model of its own name."""
+    with mlflow_server(tmp_path_factory.mktemp("mlflow")) as url:
+        yield url

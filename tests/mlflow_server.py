@@ -1,0 +1,52 @@
+"""A real MLflow server, started as the embedded platform starts it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+
+from local.platform import mlflow
+
+
+@contextlib.contextmanager
+def mlflow_server(folder: Path) -> Iterator[str]:
+    """The server's URL. Webhooks may go to loopback addresses."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = int(free.getsockname()[1])
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    env = {**kept, **mlflow.environment(mlflow.new_key(os.urandom(32)))}
+    with (folder / "mlflow.log").open("wb") as log:
+        server = subprocess.Popen(
+            mlflow.command(folder, port), cwd=folder, env=env, stdout=log, stderr=log, start_new_session=True
+        )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 120
+        while not _healthy(url):
+            assert server.poll() is None, (folder / "mlflow.log").read_text()[-4000:]
+            assert time.monotonic() < deadline, (folder / "mlflow.log").read_text()[-4000:]
+            time.sleep(0.2)
+        yield url
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        try:
+            server.wait(30)
+        except subprocess.TimeoutExpired:
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
+
+
+def _healthy(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health", timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False
