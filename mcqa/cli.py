@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from mcqa import ask, bank, evaluate, hello, model, serve, terminal
+from local.platform.settings import PlatformError
+from mcqa import ask, bank, evaluate, events, hello, logs, model, serve, status, terminal, up
 from mcqa.errors import CommandError
 from predictor.hardware import HardwareError
 from predictor.openmp import spin_briefly
@@ -22,7 +23,7 @@ class Group(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except (CommandError, HardwareError, QuestionError, SourceError, VersionError) as failure:
+        except (CommandError, HardwareError, PlatformError, QuestionError, SourceError, VersionError) as failure:
             terminal.error(str(failure))
         raise typer.Exit(1)
 
@@ -43,6 +44,12 @@ app.command()(ask.ask)
 app.command()(evaluate.evaluate)
 app.command()(bank.bank)
 app.add_typer(model.app, name="model")
+app.command()(up.up)
+app.command()(up.down)
+app.command()(status.status)
+app.command()(logs.logs)
+app.command()(events.events)
+app.add_typer(events.dead_letters_app, name="dead-letters")
 
 
 def _version(value: bool) -> None:

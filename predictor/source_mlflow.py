@@ -14,7 +14,7 @@ import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
 import httpx
@@ -80,7 +80,7 @@ class Registry:
         except (httpx.InvalidURL, OSError) as error:
             raise SourceError(f"MLFLOW_TRACKING_URI={self.name}: {describe(error)}") from None
 
-    def __enter__(self) -> Registry:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -74,9 +74,9 @@ class Serving:
             timeout=aiohttp.ClientTimeout(total=None),
             read_bufsize=256 * 1024,
         )
-        self._logger = PayloadLogger(self._session, self._locate)
+        self._logger = PayloadLogger(self._session, self.locate)
         chance = random.Random(settings.seed).random if settings.seed is not None else None
-        self._gateway = Gateway(settings.domain, self._session, self._logger, chance)
+        self._gateway = Gateway(settings.domain, self._session, self._logger, chance, settings.default_service)
         try:
             await self._gateway.start(settings.host, settings.port)
         except OSError:
@@ -208,7 +208,7 @@ class Serving:
             log.debug("%s: %s", metadata["name"], note)
         return made
 
-    def _locate(self, url: str) -> tuple[str, str]:
+    def locate(self, url: str) -> tuple[str, str]:
         """A cluster URL as (URL here, Host header): by `addresses`, or through the gateway for Knative Services."""
         here = reachable(url, dict(self._settings.addresses))
         scheme, _, rest = here.partition("://")

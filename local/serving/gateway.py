@@ -18,7 +18,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 from yarl import URL
 
-from local.serving.hosts import PREDICTOR, parse_host
+from local.serving.hosts import PREDICTOR, parse_host, parse_path, without_name
 from local.serving.payload_logger import (
     REQUEST,
     RESPONSE,
@@ -71,12 +71,18 @@ class Gateway:
     """The reverse proxy. `routes` and `pools` are the controller's, and may change between any two requests."""
 
     def __init__(
-        self, domain: str, session: aiohttp.ClientSession, logger: PayloadLogger, chance: Callable[[], float] | None
+        self,
+        domain: str,
+        session: aiohttp.ClientSession,
+        logger: PayloadLogger,
+        chance: Callable[[], float] | None,
+        default: Key | None = None,
     ) -> None:
         self.routes: dict[Key, Route] = {}
         self.pools: dict[Key, Pool] = {}
         self._domain, self._session, self._logger = domain, session, logger
         self._chance = chance or random.random
+        self._default = (default[1], default[0]) if default else None
         self._runner: web.AppRunner | None = None
         self.port = 0
 
@@ -101,7 +107,9 @@ class Gateway:
             await self._runner.cleanup()
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        place = parse_host(request.host, self._domain)
+        place, path = parse_host(request.host, self._domain), request.raw_path
+        if without_name(request.host):
+            place, path = parse_path(path) or (self._default, path)
         found = find(self.routes, *place) if place else None
         if not found:
             return _refusal(404, f"no service has the host {request.host}")
@@ -115,7 +123,7 @@ class Gateway:
         payload = await self._logged(request, target) if target else None
         body = payload.body if payload else (request.content if request.can_read_body else None)
         try:
-            upstream, replica = await self._send(request, pool, body)
+            upstream, replica = await self._send(request, path, pool, body)
         except Refused as refused:
             return _refusal(refused.status, str(refused), retry=refused.status == 503)
         try:
@@ -129,7 +137,7 @@ class Gateway:
             pool.release(replica)
 
     async def _send(
-        self, request: web.Request, pool: Pool, body: bytes | aiohttp.StreamReader | None
+        self, request: web.Request, path: str, pool: Pool, body: bytes | aiohttp.StreamReader | None
     ) -> tuple[aiohttp.ClientResponse, Replica]:
         """The response's head, and the replica that is busy with it until released. Raises Refused."""
         headers = _passed(request.headers.items())
@@ -141,7 +149,7 @@ class Gateway:
             replica = await pool.acquire()
             try:
                 async with asyncio.timeout_at(deadline):
-                    url = URL(f"http://127.0.0.1:{replica.port}{request.raw_path}", encoded=True)
+                    url = URL(f"http://127.0.0.1:{replica.port}{path}", encoded=True)
                     upstream = await self._session.request(
                         request.method,
                         url,

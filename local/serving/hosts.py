@@ -1,4 +1,8 @@
-"""Names of services in URLs: `[tag-]name.namespace.<domain>`, and back."""
+"""Names of services in URLs: `[tag-]name.namespace.<domain>`, and back.
+
+Not every resolver knows names under `localhost` (Python's does not everywhere), so a request to 127.0.0.1 may name the
+service in its path instead; a cluster's ingress has no such thing.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +35,21 @@ def parse_host(host: str, domain: str) -> tuple[str, str] | None:
             return labels[0], labels[1]
     labels = bare.split(".")
     return (labels[0], labels[1]) if len(labels) == 2 and all(labels) else None
+
+
+def without_name(host: str) -> bool:
+    """Whether a Host header names this machine only: a client that cannot resolve names under `localhost` sent it."""
+    bare = urlsplit(f"//{host}").hostname or ""
+    return bare in ("localhost", "127.0.0.1", "::1")
+
+
+def parse_path(path: str) -> tuple[tuple[str, str], str] | None:
+    """((name with its tag, namespace), the rest) of `/-/services/<namespace>/<name>/…`, None for any other path."""
+    parts = path.split("/", 5)
+    if len(parts) < 5 or parts[:3] != ["", "-", "services"] or not parts[3] or not parts[4].partition("?")[0]:
+        return None
+    name, mark, query = parts[4].partition("?")
+    return (name, parts[3]), "/" + (parts[5] if len(parts) > 5 else mark + query)
 
 
 def reachable(value: str, addresses: dict[str, str]) -> str:

@@ -14,6 +14,7 @@ class ServingSettings:
     `addresses` maps cluster hosts as manifests write them (`mlflow.ns.svc.cluster.local:5000`) to `host:port` of this
     machine; hosts of Knative Services need no entry. `interpreters` maps image prefixes to the Python that runs
     `python …` commands (the longest prefix wins, sys.executable otherwise). `env` is what every workload inherits.
+    `default_service` (namespace, name) answers requests that name no service but 127.0.0.1 or localhost.
     `replica_cap` bounds max-scale (0: not at all). `port` 0 takes a free one.
     """
 
@@ -25,6 +26,7 @@ class ServingSettings:
     env: Mapping[str, str] = field(default_factory=dict)
     addresses: Mapping[str, str] = field(default_factory=dict)
     interpreters: Mapping[str, str] = field(default_factory=dict)
+    default_service: tuple[str, str] | None = None
     replica_cap: int = 0
     queue_size: int = 10_000
     resync: float = 10.0

@@ -10,7 +10,7 @@ from serving_cases import inference_service, knative_service
 
 from local.serving.autoscaler import Sample, Scaling, decide, duration, read_scaling
 from local.serving.gateway import Route, find
-from local.serving.hosts import parse_host, reachable
+from local.serving.hosts import parse_host, parse_path, reachable, without_name
 from local.serving.podspec import Machine, Probe, SpecError, process_spec
 from local.serving.predictors import RenderError, render
 from local.serving.revisions import next_revision
@@ -352,3 +352,27 @@ def test_routes_are_found_by_name_and_tag(label, expected):
 )
 def test_cluster_addresses(value, expected):
     assert reachable(value, {"a.b.svc": "127.0.0.1:9", "db.b.svc:5432": "127.0.0.1:8"}) == expected
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("127.0.0.1:8080", True), ("localhost", True), ("[::1]:80", True), ("a.b.localhost:80", False), ("evil.test", False)],
+)
+def test_a_host_without_a_name(host, expected):
+    assert without_name(host) is expected
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/-/services/ns/rollout/mlflow?a=1", (("rollout", "ns"), "/mlflow?a=1")),
+        ("/-/services/ns/rollout", (("rollout", "ns"), "/")),
+        ("/-/services/ns/rollout?a=1", (("rollout", "ns"), "/?a=1")),
+        ("/-/services/ns/rollout/", (("rollout", "ns"), "/")),
+        ("/-/services/ns", None),
+        ("/-/services//x", None),
+        ("/v1/models", None),
+    ],
+)
+def test_a_service_in_the_path(path, expected):
+    assert parse_path(path) == expected

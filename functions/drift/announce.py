@@ -1,0 +1,42 @@
+"""A stored check as events, and the events to the sink."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import Engine, Row
+
+from functions.database import transaction
+from functions.drift.store import mark_sent, unsent
+from functions.events import DRIFT_CHECKED, DRIFT_DETECTED, Event
+from functions.sink import digest, loop_event
+
+SOURCE = "/coding-mcqa/drift"
+
+
+def events_of(row: Row[Any]) -> list[Event]:
+    """The check, and the alarm where it raised one. The same row gives the same ids.
+
+    No incident besides: notify tells people of the drift itself, and would tell them twice.
+    """
+    types = [DRIFT_CHECKED, *([DRIFT_DETECTED] if row.alarm else [])]
+    key = (row.model, row.version, row.window_start, row.window_end, row.sequence)
+    return [
+        loop_event(type, SOURCE, digest(type, *key), row.document, row.checked_at, row.traceparent) for type in types
+    ]
+
+
+def announce(engine: Engine, model: str, send: Callable[[Event], None], now: float) -> int:
+    """Sends what is not out yet, oldest first; how many checks. UnavailableError leaves the rest for the next look.
+
+    A crash between sending and noting it sends the same events once more, which receivers know by their ids.
+    """
+    with transaction(engine) as connection:
+        waiting = unsent(connection, model)
+    for row in waiting:
+        for event in events_of(row):
+            send(event)
+        with transaction(engine) as connection:
+            mark_sent(connection, model, row.sequence, now)
+    return len(waiting)

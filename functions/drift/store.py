@@ -1,0 +1,150 @@
+"""Drift checks in the database: the state before, the check after, and what is still to be sent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import Connection, Row, select, update
+
+from functions.collect.queries import first_answer, window
+from functions.database import insert_once
+from functions.drift.decision import Check, State
+from functions.drift.reference import Reference
+from functions.drift.tables import DriftCheck
+from functions.drift.window import Summary, Window
+from functions.sink import digest
+
+MOST_EVENTS = 100
+"""Checks announced in one look: a sink that was away for days is caught up with in steps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What the checks so far leave. `sequence` is the last one's number, `n` what the open window held then.
+
+    `reason` is the last verdict's on this version; None without one.
+    """
+
+    sequence: int
+    state: State
+    n: int = 0
+    reason: str | None = None
+
+
+def before(connection: Connection, model: str, version: str) -> Before:
+    """The state for the next check of `version`; a fresh one where another version was checked last.
+
+    A version that is champion again goes on behind what it was judged by before, without the old alarm. A version that
+    was never judged begins at its first answer.
+    """
+    newest = select(DriftCheck.__table__).where(DriftCheck.model == model).order_by(DriftCheck.sequence.desc()).limit(1)
+    last = connection.execute(newest).first()
+    sequence = last.sequence if last is not None else 0
+    if last is not None and last.version != version:
+        last = connection.execute(newest.where(DriftCheck.version == version)).first()
+        if last is not None:
+            return Before(sequence, State(version, _state(last).since))
+    if last is None:
+        return Before(sequence, State(version, first_answer(connection, version)))
+    state = _state(last)
+    if state.since is None:
+        state = replace(state, since=first_answer(connection, version))
+    return Before(sequence, state, 0 if closed(last) else last.n, last.reason)
+
+
+def measure(connection: Connection, reference: Reference, state: State, until: float) -> Summary:
+    """The open window against the reference; streamed, so that its memory does not depend on the window."""
+    found = Window(reference)
+    if state.since is not None:
+        for chunk in window(connection, state.version, state.since, until):
+            found.add(chunk.features, chunk.letters)
+    return found.summary()
+
+
+def append(
+    connection: Connection, model: str, sequence: int, check: Check, moved_since: float | None, trace: str, now: float
+) -> bool:
+    """Stores the check and the state it leaves as number `sequence`; False when another look was quicker."""
+    row = {
+        "model": model,
+        "sequence": sequence,
+        "version": check.version,
+        "checked_at": now,
+        "window_start": check.window_start,
+        "window_end": check.window_end,
+        "n": check.n,
+        "verdict": check.verdict,
+        "alarm": check.alarm,
+        "reason": check.reason,
+        "document": document(model, check, moved_since),
+        "traceparent": trace,
+    }
+    return insert_once(connection, DriftCheck, row)
+
+
+def document(model: str, check: Check, since: float | None) -> dict[str, Any]:
+    """What a check's events say. `drift_since`: from where on the answers had moved; `data_digest` of what was measured.
+
+    The digest is of the numbers that the check computed from the window, which no other window gives.
+    """
+    evidence = check.to_dict()
+    measured = (check.version, check.window_start, check.window_end, check.n, evidence["evidence"])
+    return {
+        **evidence,
+        "model": model,
+        "champion": check.version,
+        "drift_since": since,
+        "data_digest": digest("drift window", *measured),
+    }
+
+
+def drifted_since(connection: Connection, model: str, check: Check) -> float | None:
+    """Where the first of the windows in a row began that rejected what this check rejects too."""
+    moved = {e.feature for e in check.evidence if e.rejected}
+    left = max((count for name, count in check.state.streaks.items() if name in moved), default=0) - 1
+    begin = check.window_start
+    if left > 0:
+        statement = select(DriftCheck.__table__).where(DriftCheck.model == model, DriftCheck.version == check.version)
+        newest = connection.execute(
+            statement.order_by(DriftCheck.sequence.desc()), execution_options={"stream_results": True, "yield_per": 50}
+        )
+        for row in newest:
+            if closed(row):
+                begin, left = row.window_start, left - 1
+            if left == 0:
+                break
+        newest.close()
+    return begin
+
+
+def unsent(connection: Connection, model: str) -> Sequence[Row[Any]]:
+    """The oldest checks whose events are not out."""
+    statement = select(DriftCheck.__table__).where(DriftCheck.model == model, DriftCheck.sent_at.is_(None))
+    return connection.execute(statement.order_by(DriftCheck.sequence).limit(MOST_EVENTS)).all()
+
+
+def mark_sent(connection: Connection, model: str, sequence: int, now: float) -> None:
+    same = (DriftCheck.model == model) & (DriftCheck.sequence == sequence)
+    connection.execute(update(DriftCheck).where(same).values(sent_at=now))
+
+
+def checks(connection: Connection, model: str, limit: int = 20) -> Sequence[Row[Any]]:
+    """The newest checks first."""
+    statement = select(DriftCheck.__table__).where(DriftCheck.model == model)
+    return connection.execute(statement.order_by(DriftCheck.sequence.desc()).limit(limit)).all()
+
+
+def last_alarm(connection: Connection, model: str) -> Row[Any] | None:
+    statement = select(DriftCheck.__table__).where(DriftCheck.model == model, DriftCheck.alarm)
+    return connection.execute(statement.order_by(DriftCheck.sequence.desc()).limit(1)).first()
+
+
+def closed(row: Row[Any]) -> bool:
+    """Whether the check ended its window."""
+    return bool(row.document["state"]["since"] == row.window_end)
+
+
+def _state(row: Row[Any]) -> State:
+    return State(**row.document["state"])

@@ -1,0 +1,38 @@
+"""What the drift checks found."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, Boolean, Double, Index, Integer, String, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from functions.database import Base
+
+
+class DriftCheck(Base):
+    """One check with its evidence, and the state it leaves for the next: the last row of a model *is* the state.
+
+    Two checks at once want the same `sequence`, and the database gives it to one: that is the compare-and-swap.
+    `document` is Check.to_dict() with what the events say besides. `sent_at` is None until the events are out.
+    """
+
+    __tablename__ = "drift_checks"
+    __table_args__ = (
+        Index("ix_drift_checks_version", "model", "version", "sequence"),
+        Index("ix_drift_checks_sent", "sent_at"),
+    )
+
+    model: Mapped[str] = mapped_column(String, primary_key=True)
+    sequence: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    version: Mapped[str] = mapped_column(String)
+    checked_at: Mapped[float] = mapped_column(Double)
+    window_start: Mapped[float | None] = mapped_column(Double)
+    window_end: Mapped[float] = mapped_column(Double)
+    n: Mapped[int] = mapped_column(BigInteger)
+    verdict: Mapped[str] = mapped_column(String(16))
+    alarm: Mapped[bool] = mapped_column(Boolean)
+    reason: Mapped[str] = mapped_column(Text)
+    document: Mapped[dict[str, Any]] = mapped_column(JSON)
+    traceparent: Mapped[str] = mapped_column(String)
+    sent_at: Mapped[float | None] = mapped_column(Double)

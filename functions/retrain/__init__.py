@@ -1,0 +1,1 @@
+"""retrain: one pipeline run for one drift, and what becomes of it."""

@@ -1,0 +1,46 @@
+"""What retrain was asked for and what came of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import JSON, Double, Index, Integer, String, Text, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from functions.database import Base
+
+_ACTIVE = text("state IN ('starting', 'queued', 'running')")
+
+
+class RetrainRun(Base):
+    """One drift's retraining, at most one of a model active: the database refuses a second.
+
+    `state` is a `decision.State`. `attempt` counts the runs that may have been started, `posted_at` when the last of
+    them was asked for, `announced` the events that are out. Times in Unix seconds.
+    """
+
+    __tablename__ = "retrain_runs"
+    __table_args__ = (
+        Index("ux_retrain_runs_active", "model", unique=True, sqlite_where=_ACTIVE, postgresql_where=_ACTIVE),
+        Index("ix_retrain_runs_model", "model", "created_at"),
+    )
+
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    model: Mapped[str] = mapped_column(String)
+    champion: Mapped[str] = mapped_column(String)
+    drift_source: Mapped[str] = mapped_column(String)
+    drift_id: Mapped[str] = mapped_column(String)
+    since: Mapped[float] = mapped_column(Double)
+    reason: Mapped[str] = mapped_column(Text)
+    traceparent: Mapped[str] = mapped_column(String)
+    state: Mapped[str] = mapped_column(String(16))
+    attempt: Mapped[int] = mapped_column(Integer)
+    parameters: Mapped[dict[str, Any]] = mapped_column(JSON)
+    posted_at: Mapped[float | None] = mapped_column(Double)
+    run_id: Mapped[str | None] = mapped_column(String)
+    error: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[float] = mapped_column(Double)
+    updated_at: Mapped[float] = mapped_column(Double)
+    started_at: Mapped[float | None] = mapped_column(Double)
+    finished_at: Mapped[float | None] = mapped_column(Double)
+    announced: Mapped[int] = mapped_column(Integer)

@@ -1,0 +1,71 @@
+"""One look at a time, over all processes: aliases know no compare-and-swap, so the reconciler must be the only writer.
+
+PostgreSQL: an advisory lock of the session. SQLite: a lock on a file beside the database, because a transaction of
+that length would stop every other writer. Both end with the process that holds them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from functions.http import UnavailableError
+
+PATIENCE = 10.0
+_PAUSE = 0.05
+
+
+@contextmanager
+def only_one(engine: Engine, name: str, patience: float = PATIENCE) -> Iterator[None]:
+    """Waits up to `patience` seconds for its turn, then UnavailableError. `name` tells what is locked."""
+    with _postgresql(engine, name, patience) if engine.dialect.name == "postgresql" else _file(engine, patience):
+        yield
+
+
+@contextmanager
+def _file(engine: Engine, patience: float) -> Iterator[None]:
+    try:
+        handle = open(f"{engine.url.database}.rollout.lock", "ab")  # noqa: SIM115
+    except OSError as error:
+        raise UnavailableError(f"the lock beside the database cannot be opened: {error.strerror}") from None
+    with handle:
+
+        def taken() -> bool:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            return True
+
+        _wait(taken, patience)
+        yield
+
+
+@contextmanager
+def _postgresql(engine: Engine, name: str, patience: float) -> Iterator[None]:
+    try:
+        connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+    except SQLAlchemyError as error:
+        raise UnavailableError(f"the database is not available: {str(error).partition(chr(10))[0][:200]}") from None
+    key = {"key": f"rollout {name}"}
+    with connection:
+        take = text("SELECT pg_try_advisory_lock(hashtextextended(:key, 0))")
+        _wait(lambda: bool(connection.scalar(take, key)), patience)
+        try:
+            yield
+        finally:
+            # The connection goes back to the pool, which would keep the lock.
+            connection.execute(text("SELECT pg_advisory_unlock(hashtextextended(:key, 0))"), key)
+
+
+def _wait(taken: Callable[[], bool], patience: float) -> None:
+    deadline = time.monotonic() + patience
+    while not taken():
+        if time.monotonic() > deadline:
+            raise UnavailableError("another look at the rollout is under way; try again")
+        time.sleep(_PAUSE)

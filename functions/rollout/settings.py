@@ -1,0 +1,65 @@
+"""What the rollout function is told. Defaults are those of the pure cores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from functions.environment import SettingError, number, text, whole
+from functions.rollout import analysis, decision
+
+STEPS_VARIABLE = "MCQA_ROLLOUT_STEPS"
+DEADLINE_SECONDS = 60.0
+WEBHOOK_MAX_AGE_SECONDS = 600.0
+"""MLflow keeps a delivery's timestamp through its retries: never below 300 s in earnest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """`service` is the InferenceService's name in `namespace`. Times in seconds.
+
+    `deadline` is how long a response may take before its request counts as failed, `webhook_max_age` how old a
+    webhook's timestamp may be. An empty `webhook_secret` refuses every webhook.
+    """
+
+    model: str = "coding-mcqa"
+    service: str = "coding-mcqa"
+    namespace: str = "coding-mcqa"
+    decision: decision.Config = field(default_factory=decision.Config)
+    analysis: analysis.Config = field(default_factory=analysis.Config)
+    deadline: float = DEADLINE_SECONDS
+    webhook_max_age: float = WEBHOOK_MAX_AGE_SECONDS
+    webhook_secret: str = ""
+
+
+def read_settings(environ: Mapping[str, str]) -> Settings:
+    """SettingError (a ValueError) when a variable is not usable."""
+    base, measured = decision.Config(), analysis.Config()
+    steps = _steps(environ.get(STEPS_VARIABLE, "").strip() or ",".join(map(str, base.steps)))
+    max_step = number(environ, "MCQA_ROLLOUT_MAX_STEP_SECONDS", base.max_step)
+    max_start = number(environ, "MCQA_ROLLOUT_MAX_START_SECONDS", base.max_start)
+    try:
+        config = decision.Config(steps, max_step, max_start)
+    except ValueError as error:
+        raise SettingError(f"{STEPS_VARIABLE}: {error}") from None
+    return Settings(
+        model=text(environ, "MCQA_REGISTERED_MODEL", "coding-mcqa"),
+        service=text(environ, "MCQA_INFERENCE_SERVICE", "coding-mcqa"),
+        namespace=text(environ, "MCQA_NAMESPACE", "coding-mcqa"),
+        decision=config,
+        analysis=analysis.Config(
+            min_requests=whole(environ, "MCQA_ROLLOUT_MIN_REQUESTS", measured.min_requests, 1),
+            min_seconds=number(environ, "MCQA_ROLLOUT_MIN_SECONDS", measured.min_seconds),
+            last_percent=steps[-2],
+        ),
+        deadline=number(environ, "MCQA_ROLLOUT_DEADLINE_SECONDS", DEADLINE_SECONDS, 0.1),
+        webhook_max_age=number(environ, "MCQA_ROLLOUT_WEBHOOK_MAX_AGE_SECONDS", WEBHOOK_MAX_AGE_SECONDS, 10.0),
+        webhook_secret=environ.get("MCQA_WEBHOOK_SECRET", ""),
+    )
+
+
+def _steps(found: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in found.split(","))
+    except ValueError:
+        raise SettingError(f"{STEPS_VARIABLE} must be percents separated by commas, found {found!r}") from None

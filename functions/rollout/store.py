@@ -1,0 +1,124 @@
+"""The rollout's memory in the database: the record, the operator's wish, the decision log, webhook deliveries."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, delete, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from functions.database import insert_once
+from functions.rollout.tables import RolloutDecision, RolloutLook, RolloutRecord, RolloutWish, WebhookDelivery
+from functions.rollout.world import Rollout, StepRecord, Wish
+
+Row = Mapping[str, Any]
+
+
+def read_record(connection: Connection, model: str) -> Rollout | None:
+    row = connection.execute(select(RolloutRecord.__table__).where(RolloutRecord.model == model)).one_or_none()
+    if row is None:
+        return None
+    return Rollout(row.challenger, row.champion, tuple(StepRecord(int(p), float(since)) for p, since in row.steps))
+
+
+def write_record(connection: Connection, model: str, rollout: Rollout | None) -> None:
+    """None forgets it, and what was wished of it."""
+    if rollout is None:
+        connection.execute(delete(RolloutRecord).where(RolloutRecord.model == model))
+        clear_wish(connection, model)
+        return
+    steps = [[step.percent, step.since] for step in rollout.steps]
+    _put(connection, RolloutRecord, {
+        "model": model, "challenger": rollout.challenger, "champion": rollout.champion, "steps": steps
+    })  # fmt: skip
+
+
+def read_wish(connection: Connection, model: str) -> Wish | None:
+    row = connection.execute(select(RolloutWish.__table__).where(RolloutWish.model == model)).one_or_none()
+    return None if row is None else Wish(row.action, row.challenger, row.by)
+
+
+def write_wish(connection: Connection, model: str, wish: Wish, now: float) -> None:
+    """The newest wish is the one that counts."""
+    values = {"action": wish.action, "challenger": wish.challenger, "by": wish.by, "at": now}
+    _put(connection, RolloutWish, {"model": model, **values})
+
+
+def clear_wish(connection: Connection, model: str) -> bool:
+    """Whether there was one."""
+    gone = connection.execute(delete(RolloutWish).where(RolloutWish.model == model).returning(RolloutWish.model))
+    return gone.first() is not None
+
+
+def write_look(connection: Connection, model: str, look: Row) -> None:
+    _put(connection, RolloutLook, {"model": model, **look})
+
+
+def read_look(connection: Connection, model: str) -> Row | None:
+    found = connection.execute(select(RolloutLook.__table__).where(RolloutLook.model == model)).mappings().first()
+    return None if found is None else dict(found)
+
+
+def last_decision(connection: Connection, model: str) -> Row | None:
+    return next(iter(decisions(connection, model, 1)), None)
+
+
+def decisions(connection: Connection, model: str, most: int) -> Sequence[Row]:
+    """The newest first."""
+    table = RolloutDecision.__table__
+    found = select(table).where(RolloutDecision.model == model).order_by(RolloutDecision.number.desc()).limit(most)
+    return [dict(row) for row in connection.execute(found).mappings()]
+
+
+def append_decision(connection: Connection, model: str, decision: Row) -> Row:
+    """The new row, with its number."""
+    table = RolloutDecision.__table__
+    made = table.insert().values(model=model, **decision).returning(table)  # type: ignore[attr-defined]
+    return dict(connection.execute(made).mappings().one())
+
+
+def untold(connection: Connection, model: str) -> Sequence[Row]:
+    """The decisions whose announcement is still to be sent, oldest first."""
+    table = RolloutDecision.__table__
+    found = select(table).where(
+        RolloutDecision.model == model, RolloutDecision.announces.is_not(None), RolloutDecision.told_at.is_(None)
+    )
+    return [dict(row) for row in connection.execute(found.order_by(RolloutDecision.number)).mappings()]
+
+
+def mark_told(connection: Connection, number: int, now: float) -> None:
+    connection.execute(update(RolloutDecision).where(RolloutDecision.number == number).values(told_at=now))
+
+
+def delivered(connection: Connection, delivery: str) -> bool:
+    """Whether this webhook call was accepted before."""
+    found = connection.execute(select(WebhookDelivery.id).where(WebhookDelivery.id == delivery))
+    return found.first() is not None
+
+
+def note_delivery(connection: Connection, delivery: str, now: float, older: float) -> bool:
+    """Notes it, and forgets those received before `older`; False when it was noted already."""
+    connection.execute(delete(WebhookDelivery).where(WebhookDelivery.received_at < older))
+    return insert_once(connection, WebhookDelivery, {"id": delivery, "received_at": now})
+
+
+def plain_json(value: Any) -> Any:
+    """The value with every number that JSON does not know (NaN, infinity) as None."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): plain_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_json(item) for item in value]
+    return value
+
+
+def _put(connection: Connection, table: Any, values: Row) -> None:
+    """Inserts the row, or replaces the one with its key."""
+    target = table.__table__
+    keys = {column.name for column in target.primary_key}
+    statement: Any = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(target).values(values)
+    others = {name: value for name, value in values.items() if name not in keys}
+    connection.execute(statement.on_conflict_do_update(index_elements=list(target.primary_key), set_=others))

@@ -1,0 +1,90 @@
+"""What the rollout function remembers, and what it tells people. `model` is the registered model's name everywhere.
+
+Times are Unix seconds.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, Double, Index, Integer, String, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from functions.database import Base
+
+
+class RolloutRecord(Base):
+    """The rollout under way: no row, none. `steps` are [percent, since] pairs in order."""
+
+    __tablename__ = "rollouts"
+
+    model: Mapped[str] = mapped_column(String, primary_key=True)
+    challenger: Mapped[str] = mapped_column(String)
+    champion: Mapped[str] = mapped_column(String)
+    steps: Mapped[list[list[float]]] = mapped_column(JSON)
+
+
+class RolloutWish(Base):
+    """What an operator asked for last, about this challenger: `hold`, `promote` or `abort`."""
+
+    __tablename__ = "rollout_wishes"
+
+    model: Mapped[str] = mapped_column(String, primary_key=True)
+    action: Mapped[str] = mapped_column(String(16))
+    challenger: Mapped[str] = mapped_column(String)
+    by: Mapped[str] = mapped_column(String)
+    at: Mapped[float] = mapped_column(Double)
+
+
+class RolloutLook(Base):
+    """The newest look: what was found, with its evidence. Overwritten by each."""
+
+    __tablename__ = "rollout_looks"
+
+    model: Mapped[str] = mapped_column(String, primary_key=True)
+    at: Mapped[float] = mapped_column(Double)
+    phase: Mapped[str] = mapped_column(String(16))
+    action: Mapped[str] = mapped_column(String)
+    reason: Mapped[str] = mapped_column(Text)
+    champion: Mapped[str | None] = mapped_column(String)
+    challenger: Mapped[str | None] = mapped_column(String)
+    version: Mapped[str | None] = mapped_column(String)
+    percent: Mapped[int | None] = mapped_column(Integer)
+    evidence: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+
+
+class RolloutDecision(Base):
+    """One decision, noted before it was carried out; the same one again is no new row.
+
+    `generation` is the InferenceService's when it was taken, `percent` the challenger's share at that time, `evidence`
+    the analysis behind it, `trace` the traceparent that its events carry. `announces` is what people and other
+    functions are to be told of it (None: nothing), `told_at` when they were.
+    """
+
+    __tablename__ = "rollout_decisions"
+    __table_args__ = (Index("ix_rollout_decisions_model", "model", "number"),)
+
+    number: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    model: Mapped[str] = mapped_column(String)
+    at: Mapped[float] = mapped_column(Double)
+    phase: Mapped[str] = mapped_column(String(16))
+    action: Mapped[str] = mapped_column(String)
+    reason: Mapped[str] = mapped_column(Text)
+    champion: Mapped[str | None] = mapped_column(String)
+    challenger: Mapped[str | None] = mapped_column(String)
+    percent: Mapped[int | None] = mapped_column(Integer)
+    generation: Mapped[str] = mapped_column(String)
+    evidence: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    trace: Mapped[str | None] = mapped_column(String)
+    announces: Mapped[str | None] = mapped_column(String(16))
+    told_at: Mapped[float | None] = mapped_column(Double)
+
+
+class WebhookDelivery(Base):
+    """A webhook call that was accepted, kept as long as its timestamp would be."""
+
+    __tablename__ = "webhook_deliveries"
+    __table_args__ = (Index("ix_webhook_deliveries_received_at", "received_at"),)
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    received_at: Mapped[float] = mapped_column(Double)

@@ -1,0 +1,101 @@
+"""MLflow's registry webhooks: who may ask for a look. Pure, but for the clock that the caller brings.
+
+A webhook is never believed what it says: a genuine one means "look again". Signature (MLflow's security notes):
+`v1,` + base64 of HMAC-SHA256 over `<delivery id>.<timestamp>.<body>`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from functions.events import ROLLOUT_REQUESTED, BadEventError, Event, parse_json
+from functions.sink import digest, loop_event, traceparent
+
+MAX_BYTES = 64 * 1024
+CLOCK_SKEW = 60.0
+"""Seconds by which MLflow's clock may run ahead of ours."""
+
+TEST_MODEL = "example_model"
+"""What MLflow's `test_webhook` sends as the name, whatever the webhook is for."""
+
+ENTITIES = frozenset({"registered_model", "model_version", "model_version_tag", "model_version_alias"})
+SOURCE = "/functions/rollout/mlflow"
+_DELIVERY = re.compile(r"[\x21-\x7e]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`status` is the HTTP answer. `look` only for a genuine call about our model: 202 once the look is asked for."""
+
+    status: int
+    reason: str
+    delivery: str = ""
+    look: bool = False
+
+
+def judge(headers: Mapping[str, str], body: bytes, secret: str, model: str, max_age: float, now: float) -> Verdict:
+    """What to make of a POST; header names in any case. Whether it is a replay is for the caller to say."""
+    found = {name.lower(): value for name, value in headers.items()}
+    if len(body) > MAX_BYTES:
+        return Verdict(413, f"the body has more than {MAX_BYTES} bytes")
+    if not secret:
+        return Verdict(503, "MCQA_WEBHOOK_SECRET is not set: no webhook can be told from a forged one")
+    delivery, timestamp = found.get("x-mlflow-delivery-id", ""), found.get("x-mlflow-timestamp", "")
+    if not _DELIVERY.fullmatch(delivery) or not re.fullmatch(r"[0-9]{1,12}", timestamp):
+        return Verdict(401, "X-MLflow-Delivery-Id or X-MLflow-Timestamp is missing or malformed")
+    if not _genuine(found.get("x-mlflow-signature", ""), f"{delivery}.{timestamp}.".encode() + body, secret):
+        return Verdict(401, "X-MLflow-Signature is missing or does not fit")
+    age = now - int(timestamp)
+    if age > max_age:
+        return Verdict(401, f"the timestamp is {age:.0f} s old, {max_age:.0f} s are allowed")
+    if age < -CLOCK_SKEW:
+        return Verdict(401, f"the timestamp lies {-age:.0f} s in the future")
+    return _content(body, model, delivery)
+
+
+def request_event(delivery: str, now: float) -> Event:
+    """The event that asks for a look; the same for a repeated delivery."""
+    key = digest(ROLLOUT_REQUESTED, delivery)
+    return loop_event(ROLLOUT_REQUESTED, SOURCE, key, {"delivery": delivery}, now, traceparent(key))
+
+
+def signature(secret: str, delivery: str, timestamp: str, body: bytes) -> str:
+    """The header's value as MLflow makes it."""
+    signed = hmac.new(secret.encode(), f"{delivery}.{timestamp}.".encode() + body, hashlib.sha256)
+    return f"v1,{base64.b64encode(signed.digest()).decode()}"
+
+
+def _genuine(header: str, signed: bytes, secret: str) -> bool:
+    version, _, text = header.partition(",")
+    try:
+        given = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    made = hmac.new(secret.encode(), signed, hashlib.sha256).digest()
+    return hmac.compare_digest(given, made) and version == "v1"
+
+
+def _content(body: bytes, model: str, delivery: str) -> Verdict:
+    try:
+        data: Any = parse_json(body, "the body")
+    except BadEventError as error:
+        return Verdict(400, str(error))
+    payload = data.get("data") if isinstance(data, dict) else None
+    if not isinstance(payload, dict) or not isinstance(name := payload.get("name"), str):
+        return Verdict(400, "the body is no webhook of MLflow: data.name is missing")
+    if name == TEST_MODEL != model:
+        return Verdict(200, "MLflow's test; nothing to do", delivery)
+    if name != model:
+        return Verdict(404, f"this function rolls out {model}, the webhook is about {json.dumps(name)[:100]}")
+    entity = data.get("entity")
+    if entity not in ENTITIES:
+        return Verdict(200, f"nothing here follows from {json.dumps(entity)[:100]}", delivery)
+    return Verdict(202, f"{entity} {str(data.get('action'))[:40]}", delivery, look=True)

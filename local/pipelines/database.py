@@ -1,0 +1,133 @@
+"""The SQLite file of experiments, pipelines, runs and tasks. The server and every run's process write to it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+FILE = "pipelines.sqlite"
+BUSY_SECONDS = 20.0
+_TABLES = """
+CREATE TABLE IF NOT EXISTS experiments (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, name TEXT NOT NULL UNIQUE,
+    description TEXT NOT NULL, namespace TEXT NOT NULL, created_at TEXT NOT NULL,
+    storage_state TEXT NOT NULL DEFAULT 'AVAILABLE', last_run_at TEXT NOT NULL DEFAULT ''
+);
+CREATE TABLE IF NOT EXISTS pipelines (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, name TEXT NOT NULL UNIQUE,
+    display_name TEXT NOT NULL, description TEXT NOT NULL, namespace TEXT NOT NULL, created_at TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS versions (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, pipeline_id TEXT NOT NULL, name TEXT NOT NULL,
+    display_name TEXT NOT NULL, description TEXT NOT NULL, created_at TEXT NOT NULL, spec TEXT NOT NULL,
+    UNIQUE (pipeline_id, name)
+);
+CREATE TABLE IF NOT EXISTS runs (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, experiment_id TEXT NOT NULL,
+    display_name TEXT NOT NULL, description TEXT NOT NULL, pipeline_id TEXT NOT NULL, version_id TEXT NOT NULL,
+    recurring_run_id TEXT NOT NULL DEFAULT '', spec TEXT NOT NULL, parameters TEXT NOT NULL,
+    service_account TEXT NOT NULL, created_at TEXT NOT NULL, scheduled_at TEXT NOT NULL,
+    finished_at TEXT NOT NULL DEFAULT '', state TEXT NOT NULL, storage_state TEXT NOT NULL DEFAULT 'AVAILABLE',
+    error TEXT NOT NULL DEFAULT '', history TEXT NOT NULL, outputs TEXT NOT NULL DEFAULT '{}',
+    attempt INTEGER NOT NULL DEFAULT 0, first_attempt INTEGER NOT NULL DEFAULT 0, pid INTEGER NOT NULL DEFAULT 0,
+    deleted INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX IF NOT EXISTS runs_by_state ON runs (state);
+CREATE TABLE IF NOT EXISTS tasks (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, run_id TEXT NOT NULL, path TEXT NOT NULL, id TEXT NOT NULL UNIQUE,
+    name TEXT NOT NULL, state TEXT NOT NULL, created_at TEXT NOT NULL, started_at TEXT NOT NULL DEFAULT '',
+    finished_at TEXT NOT NULL DEFAULT '', error TEXT NOT NULL DEFAULT '', outputs TEXT NOT NULL DEFAULT '{}',
+    history TEXT NOT NULL, executions INTEGER NOT NULL DEFAULT 0, UNIQUE (run_id, path)
+);
+CREATE TABLE IF NOT EXISTS recurring_runs (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, experiment_id TEXT NOT NULL,
+    display_name TEXT NOT NULL, created_at TEXT NOT NULL, updated_at TEXT NOT NULL, status TEXT NOT NULL,
+    next_at TEXT NOT NULL, body TEXT NOT NULL
+);
+"""
+
+Row = sqlite3.Row
+
+
+class Database:
+    """One connection, used by one thread at a time; several processes may open the same file."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.RLock()
+        self._depth = 0
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._sql = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        self._sql.row_factory = sqlite3.Row
+        path.chmod(0o600)  # parameters may be secret
+        self._sql.execute("PRAGMA journal_mode = WAL")
+        # FULL: what was answered survives a power cut too, not only kill -9.
+        self._sql.execute("PRAGMA synchronous = FULL")
+        self._sql.executescript(f"BEGIN IMMEDIATE; {_TABLES} COMMIT;")
+
+    def close(self) -> None:
+        with self._lock:
+            self._sql.close()
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """The only writer of all processes; rolled back on an exception."""
+        with self._lock:
+            if self._depth:
+                yield
+                return
+            self._sql.execute("BEGIN IMMEDIATE")
+            self._depth = 1
+            try:
+                yield
+            except BaseException:
+                self._sql.execute("ROLLBACK")
+                raise
+            else:
+                self._sql.execute("COMMIT")
+            finally:
+                self._depth = 0
+
+    def one(self, sql: str, *values: Any) -> Row | None:
+        with self._lock:
+            found: Row | None = self._sql.execute(sql, values).fetchone()
+            return found
+
+    def all(self, sql: str, *values: Any) -> Sequence[Row]:
+        with self._lock:
+            return self._sql.execute(sql, values).fetchall()
+
+    def change(self, sql: str, *values: Any) -> int:
+        """The number of rows changed."""
+        with self._lock:
+            return self._sql.execute(sql, values).rowcount
+
+    def insert(self, table: str, **values: Any) -> None:
+        """sqlite3.IntegrityError when a name or id is taken."""
+        with self._lock:
+            marks = ", ".join("?" * len(values))
+            self._sql.execute(f"INSERT INTO {table} ({', '.join(values)}) VALUES ({marks})", tuple(values.values()))
+
+
+def now() -> str:
+    """RFC 3339 in UTC with microseconds; such texts sort by time."""
+    return stamp(datetime.now(UTC))
+
+
+def stamp(when: datetime) -> str:
+    return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def entry(state: str, error: str = "", code: int = 13) -> dict[str, Any]:
+    """An item of a state_history."""
+    found: dict[str, Any] = {"update_time": now(), "state": state}
+    return found | {"error": {"code": code, "message": error, "details": []}} if error else found
+
+
+def appended(history: str, *items: dict[str, Any]) -> str:
+    return json.dumps([*json.loads(history), *items])

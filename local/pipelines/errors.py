@@ -1,0 +1,52 @@
+"""Every refusal of the API in the form grpc-gateway gives it: `{"error", "code", "message", "details"}`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+INVALID_ARGUMENT = 3
+NOT_FOUND = 5
+ALREADY_EXISTS = 6
+RESOURCE_EXHAUSTED = 8
+FAILED_PRECONDITION = 9
+UNIMPLEMENTED = 12
+INTERNAL = 13
+
+HTTP_STATUS = {
+    INVALID_ARGUMENT: 400,
+    NOT_FOUND: 404,
+    ALREADY_EXISTS: 409,
+    RESOURCE_EXHAUSTED: 413,
+    FAILED_PRECONDITION: 400,
+    UNIMPLEMENTED: 501,
+    INTERNAL: 500,
+}
+
+
+class ApiError(Exception):
+    """A refused request: its gRPC `code` (google.rpc.Code) and one line for people."""
+
+    def __init__(self, code: int, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.status = status or HTTP_STATUS[code]
+
+    def body(self) -> dict[str, Any]:
+        return {"error": self.message, "code": self.code, "message": self.message, "details": []}
+
+
+def invalid(message: str) -> ApiError:
+    return ApiError(INVALID_ARGUMENT, " ".join(message.split())[:600])
+
+
+def not_found(what: str, key: str) -> ApiError:
+    return ApiError(NOT_FOUND, f"there is no {what} {key[:200]!r}")
+
+
+def exists(what: str, name: str) -> ApiError:
+    return ApiError(ALREADY_EXISTS, f"{what} {name[:200]!r} already exists; choose another name")
+
+
+def precondition(message: str) -> ApiError:
+    return ApiError(FAILED_PRECONDITION, message)

@@ -1,0 +1,200 @@
+"""Runs and the states of their tasks: what clients ask for and change.
+
+    PENDING ──▶ RUNNING ──▶ SUCCEEDED | FAILED          the run's own process writes the result, once
+       │            └─▶ CANCELING ──▶ CANCELED          by :terminate
+       └──────────────────────────▶ CANCELED
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from local.pipelines import parameters, shapes
+from local.pipelines import spec as specs
+from local.pipelines.database import Database, Row, appended, entry, now
+from local.pipelines.errors import invalid, not_found, precondition
+from local.pipelines.listing import listing
+from local.pipelines.store import DEFAULT, MAX_DESCRIPTION, MAX_NAME, label, paged, text
+
+FIELDS = {
+    "created_at": "created_at", "finished_at": "finished_at", "scheduled_at": "scheduled_at", "run_id": "id", "id": "id",
+    "name": "display_name", "display_name": "display_name", "description": "description", "state": "state",
+    "storage_state": "storage_state", "experiment_id": "experiment_id", "recurring_run_id": "recurring_run_id",
+    "pipeline_id": "pipeline_id", "pipeline_version_id": "version_id", "service_account": "service_account",
+}  # fmt: skip
+_SPACE = uuid.UUID("5b1c1d57-3b0c-4d8f-9f5b-0a4f5b1f7a10")
+
+
+class Runs:
+    def __init__(self, database: Database, folder: Path) -> None:
+        self.database = database
+        self._folder = folder
+
+    def folder(self, key: str) -> Path:
+        """Where a run's files are. `key` is the id of a run that is known, never what a client sent."""
+        return self._folder / "runs" / key
+
+    def create(self, body: Mapping[str, Any], key: str = "", recurring: str = "", scheduled: str = "") -> dict[str, Any]:
+        """A run, PENDING. ApiError when it could not run here. The same `key` again gives the run that is there."""
+        name = label(body, "display_name")
+        chosen = self.prepare(body)
+        created = now()
+        with self.database.writing():
+            if key and self.database.one("SELECT 1 FROM runs WHERE id = ?", key):
+                return self.get(key)
+            self.database.insert(
+                "runs",
+                id=key or (key := str(uuid.uuid4())),
+                experiment_id=chosen["experiment_id"],
+                display_name=name,
+                description=text(body, "description", MAX_DESCRIPTION),
+                pipeline_id=chosen["pipeline_id"],
+                version_id=chosen["version_id"],
+                recurring_run_id=recurring,
+                spec=chosen["spec"],
+                parameters=json.dumps(chosen["parameters"]),
+                service_account=text(body, "service_account", MAX_NAME),
+                created_at=created,
+                scheduled_at=scheduled or created,
+                state="PENDING",
+                history=json.dumps([entry("PENDING")]),
+            )
+            for path, task in specs.tasks(json.loads(chosen["spec"])):
+                add_task(self.database, key, path, task.get("taskInfo", {}).get("name") or path[-1])
+            experiment = "UPDATE experiments SET last_run_at = ?, storage_state = 'AVAILABLE' WHERE id = ?"
+            self.database.change(experiment, created, chosen["experiment_id"])
+        return self.get(key)
+
+    def prepare(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """What a run of this body runs, checked: experiment, pipeline version, spec (JSON) and parameters."""
+        config = body.get("runtime_config") or {}
+        if not isinstance(config, dict):
+            raise invalid("runtime_config must be an object")
+        text(config, "pipeline_root", 1000)
+        experiment = text(body, "experiment_id", MAX_NAME)
+        found = self.database.one("SELECT id FROM experiments WHERE id = ? OR (? = '' AND name = ?)",
+                                  experiment, experiment, DEFAULT)  # fmt: skip
+        if found is None:
+            raise not_found("experiment", experiment)
+        pipeline, version, stored = self._stored(body)
+        given = body.get("pipeline_spec")
+        if (stored is None) == (given is None):
+            raise invalid("give either a pipeline_spec or a pipeline_version_reference")
+        spec = json.loads(stored) if stored is not None else specs.canonical(given)
+        values = parameters.check(spec["root"].get("inputDefinitions", {}), config.get("parameters"))
+        return {
+            "experiment_id": found["id"], "pipeline_id": pipeline, "version_id": version, "parameters": values,
+            "spec": stored if stored is not None else json.dumps(spec),
+        }  # fmt: skip
+
+    def _stored(self, body: Mapping[str, Any]) -> tuple[str, str, str | None]:
+        """The pipeline, version and spec that the body refers to; the newest version where it names none."""
+        reference = body.get("pipeline_version_reference") or {}
+        if not isinstance(reference, dict):
+            raise invalid("pipeline_version_reference must be an object")
+        pipeline = text(reference, "pipeline_id", MAX_NAME)
+        version = text(reference, "pipeline_version_id", MAX_NAME) or text(body, "pipeline_version_id", MAX_NAME)
+        if not pipeline and not version:
+            return "", "", None
+        if version:
+            row = self.database.one("SELECT * FROM versions WHERE id = ?", version)
+        else:
+            row = self.database.one("SELECT * FROM versions WHERE pipeline_id = ? ORDER BY seq DESC", pipeline)
+        if row is None or (pipeline and row["pipeline_id"] != pipeline):
+            raise not_found("pipeline version", version or f"of the pipeline {pipeline}")
+        return row["pipeline_id"], row["id"], row["spec"]
+
+    def get(self, key: str) -> dict[str, Any]:
+        return shapes.run(self.row(key), self.tasks(key))
+
+    def list(self, query: Mapping[str, str]) -> dict[str, Any]:
+        where: dict[str, Any] = {"deleted": 0}
+        if experiment := query.get("experiment_id"):
+            where["experiment_id"] = experiment
+        page = listing(self.database, "runs", FIELDS, query, where)
+        return paged("runs", [shapes.run(row) for row in page.rows], page.total, page.token)
+
+    def tasks(self, key: str) -> list[Row]:
+        return list(self.database.all("SELECT * FROM tasks WHERE run_id = ? ORDER BY seq", key))
+
+    def terminate(self, key: str) -> None:
+        """A waiting run is cancelled at once; a running one by the scheduler; a finished one stays what it is."""
+        with self.database.writing():
+            row = self.row(key)
+            if row["state"] == "PENDING":
+                finish(self.database, row, "CANCELED", "terminated before it began")
+            elif row["state"] == "RUNNING":
+                history = appended(row["history"], entry("CANCELING"))
+                self.database.change("UPDATE runs SET state = 'CANCELING', history = ? WHERE id = ?", history, key)
+            elif row["state"] != "CANCELING":
+                raise precondition(f"the run has finished: {row['state']}")
+
+    def retry(self, key: str) -> None:
+        """A failed or cancelled run once more: what succeeded is kept, everything else runs again."""
+        with self.database.writing():
+            row = self.row(key)
+            if row["state"] not in ("FAILED", "CANCELED"):
+                raise precondition(f"only a run that failed or was cancelled can be retried; this one is {row['state']}")
+            requeue(self.database, row, "", refund=True)
+
+    def keep(self, key: str, state: str) -> None:
+        """Archives a run or brings it back."""
+        self.row(key)
+        self.database.change("UPDATE runs SET storage_state = ? WHERE id = ?", state, key)
+
+    def delete(self, key: str) -> None:
+        """Gone for clients at once; the scheduler ends it and removes its files."""
+        with self.database.writing():
+            self.row(key)
+            self.database.change("UPDATE runs SET deleted = 1 WHERE id = ?", key)
+
+    def row(self, key: str) -> Row:
+        found = self.database.one("SELECT * FROM runs WHERE id = ? AND deleted = 0", key)
+        if found is None:
+            raise not_found("run", key)
+        return found
+
+
+def task_id(run: str, path: str) -> str:
+    return str(uuid.uuid5(_SPACE, f"{run}/{path}"))
+
+
+def add_task(database: Database, run: str, path: tuple[str, ...], name: str) -> None:
+    """A task that waits, unless it is there."""
+    joined = "/".join(path)
+    database.change(
+        "INSERT OR IGNORE INTO tasks (run_id, path, id, name, state, created_at, history) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        run, joined, task_id(run, joined), name, "PENDING", now(), json.dumps([entry("PENDING")]),
+    )  # fmt: skip
+
+
+def finish(database: Database, row: Row, state: str, error: str = "") -> None:
+    """A run's last state, and one for every task that has none. Inside a transaction."""
+    code = 1 if state == "CANCELED" else 13
+    history = appended(row["history"], entry(state, error, code))
+    change = "UPDATE runs SET state = ?, error = ?, finished_at = ?, history = ?, pid = 0 WHERE id = ?"
+    database.change(change, state, error, now(), history, row["id"])
+    for task in database.all("SELECT * FROM tasks WHERE run_id = ? AND state IN ('PENDING', 'RUNNING')", row["id"]):
+        ended = "SKIPPED" if task["state"] == "PENDING" else "CANCELED" if state == "CANCELED" else "FAILED"
+        told = "" if ended == "SKIPPED" else error
+        change = "UPDATE tasks SET state = ?, error = ?, finished_at = ?, history = ? WHERE id = ?"
+        at = now() if task["started_at"] else ""
+        database.change(change, ended, told, at, appended(task["history"], entry(ended, told, code)), task["id"])
+
+
+def requeue(database: Database, row: Row, reason: str, *, refund: bool) -> None:
+    """Back to PENDING. Tasks that succeeded stay. `refund`: this start does not count. Inside a transaction."""
+    history = appended(row["history"], entry("PENDING", reason, 14))
+    change = """UPDATE runs SET state = 'PENDING', error = '', finished_at = '', history = ?, pid = 0,
+        first_attempt = CASE WHEN ? THEN attempt ELSE first_attempt END WHERE id = ?"""
+    database.change(change, history, refund, row["id"])
+    for task in database.all("SELECT * FROM tasks WHERE run_id = ? AND state <> 'SUCCEEDED'", row["id"]):
+        if task["state"] == "PENDING":
+            continue
+        change = """UPDATE tasks SET state = 'PENDING', error = '', started_at = '', finished_at = '', history = ?
+            WHERE id = ?"""
+        database.change(change, appended(task["history"], entry("PENDING", reason, 14)), task["id"])

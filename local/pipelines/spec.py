@@ -1,0 +1,242 @@
+"""A compiled pipeline (KFP IR YAML): read, brought into one form, and refused where this platform could not run it.
+
+The server reads IR with KFP's own protocol buffers, without importing the SDK: that would cost every start half a second.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import io
+import json
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from google.protobuf import json_format
+
+from local.pipelines import condition
+from local.pipelines.errors import ApiError, invalid
+
+MAX_SPEC = 16 * 1024 * 1024
+EXECUTOR = "kfp.dsl.executor_main"
+_CONTAINERIZED = ["python3", "-m", EXECUTOR]
+_MAX_DEPTH = 50
+
+Spec = dict[str, Any]
+
+
+def parse_package(name: str, content: bytes) -> Spec:
+    """The pipeline in an uploaded file: YAML, or one YAML file in a .zip, .tar.gz or .tgz. ApiError 400."""
+    try:
+        if name.endswith((".tar.gz", ".tgz")):
+            content = _from_tar(content)
+        elif name.endswith(".zip"):
+            content = _from_zip(content)
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError) as error:
+        raise invalid(f"the package {name[:80]!r} cannot be read: {error}") from None
+    return parse_yaml(content)
+
+
+def parse_yaml(content: bytes | str) -> Spec:
+    """The pipeline in IR YAML, of which a second document may be its platform's spec. ApiError 400."""
+    try:
+        documents = [document for document in yaml.load_all(content, _Loader) if document is not None]
+    except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
+        raise invalid(f"the pipeline is not YAML: {error}") from None
+    if not documents or not all(isinstance(document, dict) for document in documents):
+        raise invalid("the pipeline is not IR YAML: expected a mapping; compile it with kfp.compiler.Compiler()")
+    spec, *platform = documents
+    return canonical({"pipeline_spec": spec, "platform_spec": platform[0]} if platform else spec)
+
+
+def canonical(document: Any) -> Spec:
+    """The pipeline_spec of a request or file, in camelCase, checked. A platform spec beside it says how a cluster runs it,
+    and is dropped. ApiError 400 says in a line why it cannot run here.
+    """
+    if isinstance(document, dict) and ("pipeline_spec" in document or "pipelineSpec" in document):
+        document = document.get("pipeline_spec", document.get("pipelineSpec"))
+    if not isinstance(document, dict):
+        raise invalid("the pipeline_spec must be a JSON object")
+    messages = _messages()
+    try:
+        # An alias in YAML may refer to itself, and what is not JSON cannot be stored.
+        json.dumps(document, allow_nan=False).encode()
+        message = json_format.ParseDict(document, messages.PipelineSpec(), max_recursion_depth=_MAX_DEPTH * 3)
+        spec: Spec = json_format.MessageToDict(message)
+        json.dumps(spec, allow_nan=False).encode()
+    except (json_format.Error, ValueError, TypeError, RecursionError, AttributeError, OverflowError) as error:
+        raise invalid(f"the pipeline_spec is not valid: {error}") from None
+    _check(spec)
+    return spec
+
+
+def name(spec: Spec) -> str:
+    return str(spec["pipelineInfo"]["name"])
+
+
+def tasks(spec: Spec) -> Iterator[tuple[tuple[str, ...], Spec]]:
+    """Every task with its path from the root, parents first. The tasks inside a loop come once, whatever it iterates."""
+    yield from _tasks(spec, spec["root"], ())
+
+
+def implementation(spec: Spec, task: Spec) -> Spec:
+    """The component that a task runs."""
+    return spec["components"][task["componentRef"]["name"]]
+
+
+def _tasks(spec: Spec, component: Spec, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Spec]]:
+    for key, task in component["dag"]["tasks"].items():
+        yield (*path, key), task
+        inner = implementation(spec, task)
+        if "dag" in inner:
+            yield from _tasks(spec, inner, (*path, key))
+
+
+def _check(spec: Spec) -> None:
+    label = spec.get("pipelineInfo", {}).get("name", "")
+    if not label or not label.isprintable() or "/" in label or ".." in label or len(label) > 128:
+        raise invalid("pipelineInfo.name must be a name of at most 128 characters")
+    if "dag" not in spec.get("root", {}):
+        raise invalid("the pipeline has no root.dag; compile it with kfp.compiler.Compiler()")
+    components = spec.setdefault("components", {})
+    executors = spec.setdefault("deploymentSpec", {}).setdefault("executors", {})
+    if not isinstance(executors, dict):
+        raise invalid("deploymentSpec.executors must be a mapping")
+    for key, component in components.items():
+        if not key.startswith("comp-") or "/" in key or ".." in key:
+            raise invalid(f"component {key!r}: its name must begin with comp- and hold no path")
+        if "dag" in component:
+            continue
+        executor = executors.get(component.get("executorLabel", ""))
+        if not isinstance(executor, dict):
+            raise invalid(f"component {key!r}: there is no executor {component.get('executorLabel')!r}")
+        _check_executor(component["executorLabel"], executor)
+    _check_dag(spec, spec["root"], ("root",))
+
+
+def _check_executor(label: str, executor: Spec) -> None:
+    try:
+        json_format.ParseDict(executor, _messages().PipelineDeploymentConfig.ExecutorSpec())
+    except (json_format.Error, TypeError, AttributeError) as error:
+        raise invalid(f"executor {label!r} is not valid: {error}") from None
+    if "importer" in executor:
+        return
+    if "container" not in executor:
+        raise invalid(f"executor {label!r}: only Python components and importers run here, found {sorted(executor)}")
+    command = executor["container"].get("command", [])
+    if not any(EXECUTOR in part for part in command) or command[:3] == _CONTAINERIZED:
+        image = executor["container"].get("image", "")
+        raise invalid(
+            f"executor {label!r} is a container component (image {image!r}), which needs a cluster; "
+            "on one machine only lightweight Python components (@dsl.component without target_image) run"
+        )
+
+
+def _check_dag(spec: Spec, component: Spec, path: tuple[str, ...]) -> None:
+    where = "/".join(path)
+    if len(path) > _MAX_DEPTH:
+        raise invalid(f"the pipeline nests more than {_MAX_DEPTH} levels, or within itself: {where[:80]}")
+    found = component["dag"].setdefault("tasks", {})
+    if not found:
+        raise invalid(f"{where} has no tasks")
+    for key, task in found.items():
+        if not key or "/" in key or ".." in key:
+            raise invalid(f"task {key!r} in {where}: its name must not hold a path")
+        reference = task.get("componentRef", {}).get("name", "")
+        inner = spec["components"].get(reference)
+        if inner is None:
+            raise invalid(f"task {key!r} in {where}: there is no component {reference!r}")
+        missing = [other for other in task.get("dependentTasks", []) if other not in found]
+        if missing:
+            raise invalid(f"task {key!r} in {where} waits for {missing[0]!r}, which is not there")
+        _check_condition(key, task, where)
+        if "dag" in inner:
+            _check_dag(spec, inner, (*path, key))
+    _check_order(found, where)
+
+
+def _check_condition(key: str, task: Spec, where: str) -> None:
+    """A condition that could not be evaluated would skip its steps and let the run succeed."""
+    text = task.get("triggerPolicy", {}).get("condition", "")
+    if not text:
+        return
+    try:
+        names = condition.inputs(text)
+    except condition.ConditionError as error:
+        raise invalid(f"task {key!r} in {where}: {error}") from None
+    given = task.get("inputs", {}).get("parameters", {})
+    if unknown := sorted(names - given.keys()):
+        raise invalid(f"task {key!r} in {where}: its condition reads {unknown[0]!r}, which is none of its inputs")
+
+
+def _check_order(found: Spec, where: str) -> None:
+    waiting = {key: set(task.get("dependentTasks", [])) for key, task in found.items()}
+    while waiting:
+        ready = [key for key, needs in waiting.items() if not needs & waiting.keys()]
+        if not ready:
+            raise invalid(f"the tasks {', '.join(sorted(waiting))} in {where} wait for each other"[:300])
+        for key in ready:
+            del waiting[key]
+
+
+def _from_tar(content: bytes) -> bytes:
+    with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as archive:
+        members = {member.name: member for member in archive if member.isfile()}
+        chosen = members[_choose(list(members))]
+        stream = archive.extractfile(chosen)
+        return _limited(stream.read(MAX_SPEC + 1) if stream else b"")
+
+
+def _from_zip(content: bytes) -> bytes:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive, archive.open(_choose(archive.namelist())) as stream:
+        return _limited(stream.read(MAX_SPEC + 1))
+
+
+def _choose(names: list[str]) -> str:
+    found = [entry for entry in names if entry.endswith((".yaml", ".yml"))]
+    if "pipeline.yaml" in found:
+        return "pipeline.yaml"
+    if len(found) != 1:
+        raise ValueError(f"expected pipeline.yaml or exactly one YAML file in it, found {len(found)}")
+    return found[0]
+
+
+def _limited(content: bytes) -> bytes:
+    if len(content) > MAX_SPEC:
+        raise ApiError(8, f"the pipeline is larger than {MAX_SPEC} bytes")
+    return content
+
+
+@functools.cache
+def _messages() -> Any:
+    """KFP's pipeline_spec_pb2, loaded from its file."""
+    package = importlib.util.find_spec("kfp")
+    if package is None or package.origin is None:
+        raise RuntimeError("kfp is not installed")
+    path = Path(package.origin).parent / "pipeline_spec" / "pipeline_spec_pb2.py"
+    found = importlib.util.spec_from_file_location("_kfp_pipeline_spec_pb2", path)
+    if found is None or found.loader is None:
+        raise RuntimeError(f"{path} is not there: this kfp is not supported")
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """Without timestamps: a date is text. Aliases are refused: a few lines of them can stand for gigabytes."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases are not supported")
+        return super().compose_node(parent, index)
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, regexp) for tag, regexp in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}

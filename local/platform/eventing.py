@@ -1,0 +1,188 @@
+"""Knative Eventing's controllers here: Brokers and Triggers into the broker process, their statuses into the API."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import aiohttp
+
+from local.broker.config import resolve_addresses
+from local.kube.resources import Object
+from local.kube.store import ApiError, Store
+from local.serving.hosts import internal
+from local.serving.status import Condition, conditions
+
+log = logging.getLogger("eventing")
+
+INGRESS = "broker-ingress.knative-eventing.svc.cluster.local"
+RESYNC_SECONDS = 10.0
+_LOOK_SECONDS = 0.25
+
+
+class Unresolved(Exception):
+    """A reference that leads nowhere; the message names it."""
+
+
+def address_of(store: Store, reference: Mapping[str, Any]) -> str:
+    """The cluster URL of a Knative Service or a Broker; Unresolved when it is not there or of another kind."""
+    kind, name = str(reference.get("kind")), str(reference.get("name"))
+    group = str(reference.get("apiVersion", "")).rpartition("/")[0]
+    namespace = str(reference.get("namespace") or "default")
+    known = {("Service", "serving.knative.dev"), ("Broker", "eventing.knative.dev")}
+    if (kind, group) not in known:
+        raise Unresolved(f"{kind} {name}: only Knative Services and Brokers have addresses here")
+    try:
+        store.get(f"{kind}.{group}", name, namespace)
+    except ApiError as error:
+        if error.code == 404:
+            raise Unresolved(f"{kind} {namespace}/{name} is not there") from None
+        raise
+    return f"http://{INGRESS}/{namespace}/{name}" if kind == "Broker" else internal(namespace, name)
+
+
+class Eventing:
+    """Keeps the broker at `url` as the API's objects say."""
+
+    def __init__(self, store: Store, session: aiohttp.ClientSession, url: str) -> None:
+        self._store, self._session, self._url = store, session, url
+        self._told: dict[tuple[str, str, str], str] = {}
+        self._refused: dict[tuple[str, str, str], str] = {}
+
+    def forget(self) -> None:
+        """The broker process is a new one: it is told everything again."""
+        self._told.clear()
+
+    async def run(self) -> None:
+        """Until it is cancelled; a failed pass is repeated."""
+        seen, passed = -1, 0.0
+        while True:
+            try:
+                version = await asyncio.to_thread(lambda: self._store.version)
+                if version != seen or time.monotonic() - passed > RESYNC_SECONDS:
+                    if time.monotonic() - passed > RESYNC_SECONDS:
+                        self.forget()
+                    await self.sync()
+                    seen, passed = version, time.monotonic()
+            except (aiohttp.ClientError, TimeoutError, ApiError, OSError) as error:
+                log.info("the broker is told later: %s", error or type(error).__name__)
+                self.forget()
+                await asyncio.sleep(0.5)
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def sync(self) -> None:
+        """One pass: Brokers before the Triggers that need them, and what is gone last."""
+        wanted: set[tuple[str, str, str]] = set()
+        for kind in ("Broker", "Trigger"):
+            for item in (await asyncio.to_thread(self._store.list, kind)).items:
+                key = (kind, item["metadata"]["namespace"], item["metadata"]["name"])
+                wanted.add(key)
+                await self._apply(key, item)
+        for kind, namespace, name in await self._known():
+            if (kind, namespace, name) not in wanted:
+                await self._send("DELETE", f"/-/{kind.lower()}s/{namespace}/{name}")
+                self._told.pop((kind, namespace, name), None)
+
+    async def _apply(self, key: tuple[str, str, str], item: Object) -> None:
+        problem = ""
+        try:
+            resolved = await asyncio.to_thread(
+                resolve_addresses, item, lambda reference: address_of(self._store, reference)
+            )
+        except Unresolved as error:
+            resolved, problem = dict(item), str(error)
+        else:
+            stated = {"apiVersion": item["apiVersion"], "kind": item["kind"], "spec": item.get("spec") or {}}
+            stated["metadata"] = {"namespace": key[1], "name": key[2]}
+            addresses = {k: v for k, v in (resolved.get("status") or {}).items() if k.endswith("Uri")}
+            body = json.dumps({**stated, "status": addresses}, sort_keys=True)
+            digest = hashlib.sha256(body.encode()).hexdigest()
+            if self._told.get(key) != digest:
+                status, answer = await self._send("PUT", "/-/objects", body)
+                self._refused[key] = answer if status == 422 else ""
+                if status < 300 or status == 422:
+                    self._told[key] = digest
+            problem = self._refused.get(key, "")
+        await asyncio.to_thread(self._report, item, resolved, problem)
+
+    def _report(self, item: Object, resolved: Object, problem: str) -> None:
+        status = broker_status(item, problem) if item["kind"] == "Broker" else self._trigger(item, resolved, problem)
+        report(self._store, item, status)
+
+    def _trigger(self, item: Object, resolved: Object, problem: str) -> dict[str, Any]:
+        namespace, spec = item["metadata"]["namespace"], item.get("spec") or {}
+        try:
+            broker = str(spec.get("broker") or (spec.get("brokerRef") or {}).get("name"))
+            self._store.get("Broker", broker, namespace)
+        except ApiError:
+            return trigger_status(item, {}, problem, f"Broker {namespace}/{broker} is not there")
+        return trigger_status(item, resolved.get("status") or {}, problem, "")
+
+    async def _known(self) -> list[tuple[str, str, str]]:
+        async with self._session.get(f"{self._url}/-/objects", timeout=aiohttp.ClientTimeout(5)) as answer:
+            items = (await answer.json())["items"]
+        return [(i["kind"], i["metadata"].get("namespace", "default"), i["metadata"]["name"]) for i in items]
+
+    async def _send(self, method: str, path: str, body: str | None = None) -> tuple[int, str]:
+        timeout = aiohttp.ClientTimeout(5)
+        async with self._session.request(method, self._url + path, data=body, timeout=timeout) as answer:
+            text = await answer.text()
+            if answer.status >= 500:
+                raise OSError(f"the broker answered {answer.status}: {text[:200]}")
+            return answer.status, text[:300]
+
+
+def report(store: Store, item: Object, status: dict[str, Any]) -> None:
+    """Writes a status where it differs from the object's; its `conditions` are Condition objects, still without times.
+
+    An object that changed meanwhile keeps its status: the next pass sees the change.
+    """
+    old = item.get("status") or {}
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    status = {**status, "conditions": conditions(old.get("conditions") or (), status["conditions"], now)}
+    if status != old:
+        try:
+            store.update_status({**item, "status": status})
+        except ApiError as error:
+            if error.code not in (404, 409):
+                raise
+
+
+def broker_status(item: Object, problem: str) -> dict[str, Any]:
+    """A Broker's status as Knative reports it, its conditions still without times."""
+    metadata = item["metadata"]
+    url = f"http://{INGRESS}/{metadata['namespace']}/{metadata['name']}"
+    ok: Literal["True", "False"] = "False" if problem else "True"
+    parts = [Condition("Addressable", "True"), Condition("DeadLetterSinkResolved", ok, *_why(problem))]
+    return {
+        "observedGeneration": metadata["generation"],
+        "address": {"url": url, "name": "http"},
+        "conditions": [Condition("Ready", ok, *_why(problem)), *parts],
+    }
+
+
+def trigger_status(item: Object, addresses: Mapping[str, Any], problem: str, no_broker: str) -> dict[str, Any]:
+    """A Trigger's status as Knative reports it, its conditions still without times."""
+    reason = no_broker or problem
+    status: dict[str, Any] = {
+        "observedGeneration": item["metadata"]["generation"],
+        "conditions": [
+            Condition("Ready", "False" if reason else "True", *_why(reason)),
+            Condition("BrokerReady", "False" if no_broker else "True", *_why(no_broker)),
+            Condition("DeadLetterSinkResolved", "True"),
+            Condition("DependencyReady", "True"),
+            Condition("SubscriberResolved", "False" if problem else "True", *_why(problem)),
+            Condition("SubscriptionReady", "False" if reason else "True", *_why(reason)),
+        ],
+    }
+    return status | {name: addresses[name] for name in ("subscriberUri", "deadLetterSinkUri") if addresses.get(name)}
+
+
+def _why(problem: str) -> Iterable[str]:
+    return ("NotResolved", problem) if problem else ()

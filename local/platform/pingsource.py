@@ -1,0 +1,152 @@
+"""PingSources: an event to each one's sink whenever its schedule says, as Knative's adapter sends them."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+
+from local.kube import cron
+from local.kube.resources import Object
+from local.kube.store import ApiError, Store
+from local.platform.eventing import Unresolved, address_of, report
+from local.serving.status import Condition
+
+log = logging.getLogger("pingsource")
+
+TYPE = "dev.knative.sources.ping"
+TRIES = 5
+_LOOK_SECONDS = 0.25
+
+Locate = Callable[[str], tuple[str, str]]
+"""A cluster URL as (URL on this machine, Host header or "")."""
+
+
+@dataclass(slots=True)
+class _Due:
+    schedule: tuple[str, str]
+    at: datetime | None
+
+
+def source_of(item: Object) -> str:
+    metadata = item["metadata"]
+    return f"/apis/v1/namespaces/{metadata['namespace']}/pingsources/{metadata['name']}"
+
+
+def event_of(item: Object, at: datetime) -> tuple[dict[str, str], bytes]:
+    """Headers and body of the event of one tick. The id is the tick's own: sent again, it is the same event."""
+    spec, source = item["spec"], source_of(item)
+    headers = {
+        "ce-specversion": "1.0",
+        "ce-id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{source}#{item['metadata'].get('uid')}@{at.isoformat()}")),
+        "ce-source": source,
+        "ce-type": TYPE,
+        "ce-time": at.isoformat().replace("+00:00", "Z"),
+    }
+    overrides = (spec.get("ceOverrides") or {}).get("extensions") or {}
+    headers |= {f"ce-{name}": quote(str(value), safe=" !#$&'()*+,/:;=?@[]~") for name, value in overrides.items()}
+    body = base64.b64decode(spec["dataBase64"]) if spec.get("dataBase64") else str(spec.get("data") or "").encode()
+    if body:
+        headers["content-type"] = spec.get("contentType") or "application/json"
+    return headers, body
+
+
+class PingSources:
+    """Sends the ticks of every PingSource in the store. Ticks that fall in a time when nothing runs are not made up."""
+
+    def __init__(self, store: Store, session: aiohttp.ClientSession, locate: Locate) -> None:
+        self._store, self._session, self._locate = store, session, locate
+        self._due: dict[str, _Due] = {}
+        self._sending: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        seen, items = -1, []
+        while True:
+            try:
+                version = await asyncio.to_thread(lambda: self._store.version)
+                if version != seen:
+                    items = [*(await asyncio.to_thread(self._store.list, "PingSource")).items]
+                    for item in items:
+                        await asyncio.to_thread(self._report, item)
+                    self._due = {uid: due for uid, due in self._due.items() if uid in {_uid(i) for i in items}}
+                    seen = version
+                for item in items:
+                    self._look(item, datetime.now(UTC))
+            except Exception:
+                log.exception("a pass over the PingSources failed and is repeated")
+                await asyncio.sleep(1.0)
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    def _look(self, item: Object, now: datetime) -> None:
+        spec = item["spec"]
+        schedule = (str(spec["schedule"]), str(spec.get("timezone") or "UTC"))
+        due = self._due.get(_uid(item))
+        if due is None or due.schedule != schedule:
+            self._due[_uid(item)] = _Due(schedule, _next(schedule, now))
+        elif due.at is not None and due.at <= now:
+            at, due.at = due.at, _next(schedule, now)
+            task = asyncio.create_task(self._send(item, at))
+            self._sending.add(task)
+            task.add_done_callback(self._sending.discard)
+
+    async def _send(self, item: Object, at: datetime) -> None:
+        headers, body = event_of(item, at)
+        for attempt in range(TRIES):
+            try:
+                url, host = self._locate(await asyncio.to_thread(_sink, self._store, item))
+                sent = {**headers, **({"host": host} if host else {})}
+                timeout = aiohttp.ClientTimeout(30)
+                async with self._session.post(url, data=body or None, headers=sent, timeout=timeout) as answer:
+                    if answer.status < 300:
+                        return
+                    problem = f"the sink answered {answer.status}"
+            except (aiohttp.ClientError, TimeoutError, OSError, Unresolved, ApiError) as error:
+                problem = str(error) or type(error).__name__
+            await asyncio.sleep(0.5 * 2**attempt)
+        log.warning("the tick of %s at %s is lost: %s", source_of(item), at.isoformat(), problem)
+
+    def _report(self, item: Object) -> None:
+        try:
+            uri, problem = _sink(self._store, item), ""
+        except Unresolved as error:
+            uri, problem = "", str(error)
+        why = ("NotFound", problem) if problem else ()
+        truth: Any = "False" if problem else "True"
+        status = {
+            "observedGeneration": item["metadata"]["generation"],
+            "conditions": [
+                Condition("Ready", truth, *why),
+                Condition("SinkProvided", truth, *why),
+                Condition("Deployed", "True"),
+            ],
+            "ceAttributes": [{"type": TYPE, "source": source_of(item)}],
+            **({"sinkUri": uri} if uri else {}),
+        }
+        report(self._store, item, status)
+
+
+def _sink(store: Store, item: Object) -> str:
+    sink = item["spec"].get("sink") or {}
+    if reference := sink.get("ref"):
+        return address_of(store, {"namespace": item["metadata"]["namespace"], **reference})
+    return str(sink.get("uri"))
+
+
+def _next(schedule: tuple[str, str], now: datetime) -> datetime | None:
+    try:
+        return cron.parse(schedule[0]).next(now, schedule[1])
+    except ValueError:
+        return None  # the API refuses such schedules; one that never comes again is no error
+
+
+def _uid(item: Object) -> str:
+    return str(item["metadata"]["uid"])

@@ -1,0 +1,105 @@
+"""What runs beside the supervisor, and what everything is told about where the others are."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from local.platform import mlflow
+from local.platform.eventing import INGRESS
+from local.platform.parts import Program
+from local.platform.settings import BROKER, HOST, NAMESPACE, Folder, Settings
+
+INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "SSL_CERT_FILE")
+"""Of the environment in which `mcqa up` is called. Nothing else: what a workload knows, its manifest told it."""
+
+
+def base_environment(folder: Folder) -> dict[str, str]:
+    """What every process of the platform gets."""
+    kept = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    return {**kept, "KUBECONFIG": str(folder.kubeconfig), "PYTHONUNBUFFERED": "1"}
+
+
+def secret(folder: Folder) -> dict[str, str]:
+    """The Secret `loop`."""
+    values = {
+        "MCQA_DATABASE_URL": f"sqlite:///{folder.database}",
+        "MCQA_WEBHOOK_SECRET": folder.secrets()["webhook"],
+    }
+    # The one setting that is the user's own and has no other place: whom to tell.
+    return values | ({"MCQA_NOTIFY_URLS": urls} if (urls := os.environ.get("MCQA_NOTIFY_URLS")) else {})
+
+
+def loop_environment(folder: Folder, settings: Settings) -> dict[str, str]:
+    """How processes outside the manifests (pipeline steps, the command line) find the loop's parts."""
+    ports = settings.ports
+    return {
+        **secret(folder),
+        "K_SINK": f"http://{HOST}:{ports.broker}/{NAMESPACE}/{BROKER}",
+        "MLFLOW_TRACKING_URI": f"http://{HOST}:{ports.mlflow}",
+        "KFP_ENDPOINT": f"http://{HOST}:{ports.pipelines}",
+        "MCQA_REGISTERED_MODEL": "coding-mcqa",
+        "MCQA_CACHE": str(folder.path / "models"),
+        "KUBECONFIG": str(folder.kubeconfig),
+    }
+
+
+def addresses(settings: Settings) -> dict[str, str]:
+    """Cluster hosts as the manifests write them, and where they are here."""
+    ports = settings.ports
+    return {
+        INGRESS: f"{HOST}:{ports.broker}",
+        f"mlflow.{NAMESPACE}.svc.cluster.local:5000": f"{HOST}:{ports.mlflow}",
+        "ml-pipeline.kubeflow.svc.cluster.local:8888": f"{HOST}:{ports.pipelines}",
+    }
+
+
+def programs(folder: Folder, settings: Settings) -> list[Program]:
+    """The broker, the MLflow server and the pipelines' API."""
+    ports, base = settings.ports, base_environment(folder)
+    broker = _folder(folder.path / "broker")
+    tracking = _folder(folder.path / "mlflow")
+    runs = _folder(folder.path / "pipelines")
+    return [
+        Program(
+            "broker",
+            (
+                sys.executable, "-m", "local.broker",
+                "--database", str(broker / "broker.db"), "--port", str(ports.broker),
+                "--connect-to", f"svc.cluster.local={HOST}:{ports.gateway}",
+            ),
+            base,
+            ports.broker,
+            "/readyz",
+        ),
+        Program(
+            "mlflow",
+            mlflow.command(tracking, ports.mlflow),
+            {**base, **mlflow.environment(folder.secrets()["encryption"])},
+            ports.mlflow,
+            "/health",
+        ),
+        Program(
+            "pipelines",
+            (sys.executable, "-m", "local.pipelines", "--folder", str(runs), "--port", str(ports.pipelines)),
+            {**base, **_without_webhook(loop_environment(folder, settings))},
+            ports.pipelines,
+            "/apis/v2beta1/healthz",
+        ),
+    ]  # fmt: skip
+
+
+def webhook_url(settings: Settings) -> str:
+    """Where MLflow delivers: the rollout function, named in the path (Python resolves no names under localhost)."""
+    return f"http://{HOST}:{settings.ports.gateway}/-/services/{NAMESPACE}/rollout/mlflow"
+
+
+def _without_webhook(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if name != "MCQA_WEBHOOK_SECRET"}
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    return path

@@ -1,0 +1,165 @@
+"""What the platform is told, and where it keeps what: everything lies under one folder."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import socket
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import IO, Any
+
+from local.platform.mlflow import new_key
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The checkout: the manifests' commands are run in it."""
+
+FOLDER = ROOT / ".local"
+NAMESPACE = "coding-mcqa"
+BROKER = "default"
+HOST = "127.0.0.1"
+
+
+class PlatformError(Exception):
+    """The platform cannot start or go on; one line for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Loopback ports; 0 takes a free one at the first start."""
+
+    gateway: int = 8080
+    api: int = 6443
+    broker: int = 8081
+    mlflow: int = 5000
+    pipelines: int = 8888
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """`config` replaces values of the ConfigMap `loop`, `schedules` those of PingSources, by name; as an operator would
+    with kubectl. `source` is the version registered first. `replica_cap` bounds every service's replicas (0: not).
+    """
+
+    ports: Ports = field(default_factory=Ports)
+    config: Mapping[str, str] = field(default_factory=dict)
+    schedules: Mapping[str, str] = field(default_factory=dict)
+    source: str = "models/tiny"
+    replica_cap: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """The platform's folder."""
+
+    path: Path
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.path / "kubeconfig"
+
+    @property
+    def serving(self) -> Path:
+        return self.path / "serving"
+
+    @property
+    def parts(self) -> Path:
+        return self.path / "platform"
+
+    @property
+    def database(self) -> Path:
+        return self.path / "loop.db"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "supervisor.log"
+
+    @property
+    def status(self) -> Path:
+        return self.path / "status.json"
+
+    @property
+    def environment(self) -> Path:
+        return self.path / "environment.json"
+
+    def make(self) -> None:
+        """The folder, readable by its owner only: it holds keys."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.path.chmod(0o700)
+
+    def settings(self) -> Settings:
+        """As saved last; the defaults before. PlatformError when the file is not usable."""
+        try:
+            data = json.loads((self.path / "settings.json").read_text())
+            return Settings(**{**data, "ports": Ports(**data["ports"])})
+        except FileNotFoundError:
+            return Settings()
+        except (ValueError, TypeError, KeyError) as error:
+            raise PlatformError(f"{self.path / 'settings.json'} is not usable: {error}; remove it") from None
+
+    def save(self, settings: Settings) -> Settings:
+        """Saved, with ports 0 replaced by free ones."""
+        ports = settings.ports
+        if taken := [one.name for one in fields(ports) if getattr(ports, one.name) == 0]:
+            ports = replace(ports, **dict(zip(taken, free_ports(len(taken)), strict=True)))
+        settings = replace(settings, ports=ports)
+        write_json(self.path / "settings.json", asdict(settings))
+        return settings
+
+    def secrets(self) -> dict[str, str]:
+        """Made at the first start and kept: the webhook's secret, and the key that guards it in MLflow's database."""
+        path = self.path / "secrets.json"
+        if not path.exists():
+            made = {"webhook": secrets.token_urlsafe(32), "encryption": new_key(secrets.token_bytes(32))}
+            write_json(path, made, mode=0o600)
+        found: dict[str, str] = json.loads(path.read_text())
+        return found
+
+    def lock(self) -> IO[str] | None:
+        """Held by the one supervisor of this folder as long as it lives; None when another holds it."""
+        file = (self.path / "supervisor.lock").open("a+")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            return None
+        file.seek(0)
+        file.truncate()
+        file.write(str(os.getpid()))
+        file.flush()
+        return file
+
+    def running(self) -> int | None:
+        """The process id of the supervisor that holds this folder."""
+        path = self.path / "supervisor.lock"
+        if not path.exists():
+            return None
+        with path.open("r+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                return int(file.read() or 0) or None
+        return None
+
+
+def write_json(path: Path, data: Any, mode: int = 0o644) -> None:
+    """Appears whole or not at all."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as file:
+        json.dump(data, file, indent=1)
+    part.replace(path)
+
+
+def free_ports(count: int) -> list[int]:
+    """Different free ports of this machine."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind((HOST, 0))
+        return [int(one.getsockname()[1]) for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()

@@ -1,0 +1,34 @@
+"""Which loop the verbs speak to: the platform on this machine, or whatever the environment names."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from local.platform.settings import FOLDER, Folder
+from mcqa.errors import CommandError
+
+FOLDER_VARIABLE = "MCQA_LOCAL_DIR"
+
+
+def folder(path: Path | None = None) -> Folder:
+    """The platform's folder: `path`, else MCQA_LOCAL_DIR, else `.local` of the checkout."""
+    return Folder(path or Path(os.environ.get(FOLDER_VARIABLE) or FOLDER))
+
+
+def environ() -> dict[str, str]:
+    """The variables by which the loop's parts find each other (K_SINK, MLFLOW_TRACKING_URI, MCQA_DATABASE_URL, …).
+
+    The process's own where MCQA_DATABASE_URL is set there, the local platform's otherwise; CommandError without either.
+    """
+    if os.environ.get("MCQA_DATABASE_URL"):
+        return dict(os.environ)
+    path = folder().environment
+    if not path.exists():
+        raise CommandError(
+            f"there is no loop here: start one with `mcqa up`, or set MCQA_DATABASE_URL, MLFLOW_TRACKING_URI and "
+            f"K_SINK to reach another (looked for {path})"
+        )
+    found: dict[str, str] = json.loads(path.read_text())
+    return {**os.environ, **found}

@@ -1,0 +1,177 @@
+"""`mcqa status`: is everything well, in one look."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import httpx
+import typer
+from rich.table import Table
+
+from local.platform.settings import HOST, NAMESPACE, Folder
+from mcqa import loop, terminal
+from mcqa.errors import CommandError
+from mcqa.up import FolderOption, status_of
+
+TIMEOUT = 3.0
+
+
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
+    directory: FolderOption = None,
+) -> None:
+    """Show the loop on this machine: processes, services and their traffic, versions, runs, events.
+
+    Exit code 1 when it is not up or something is wrong.
+    """
+    folder = loop.folder(directory)
+    if not folder.running():
+        raise CommandError("the loop is not running on this machine: start it with `mcqa up`")
+    found = gather(folder)
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+    else:
+        _print(found)
+    if found["problems"]:
+        raise typer.Exit(1)
+
+
+def gather(folder: Folder) -> dict[str, Any]:
+    """Plain data; what could not be asked is in `problems`, one line each."""
+    own = status_of(folder)
+    ports = folder.settings().ports
+    problems: list[str] = []
+
+    def ask(what: str, question: Callable[[], Any]) -> Any:
+        try:
+            return question()
+        except Exception as error:
+            problems.append(f"{what}: {' '.join(str(error).split()) or type(error).__name__}"[:300])
+            return None
+
+    problems += [
+        f"{p['name']}: {p['state']} {p['message']}".strip() for p in own.get("parts", ()) if p["state"] != "ready"
+    ]
+    problems += [f"{s['name']}: {s['detail'] or s['state']}" for s in own.get("steps", ()) if s["state"] != "done"]
+    broker = ask("broker", lambda: _json(f"http://{HOST}:{ports.broker}/-/figures"))
+    services = ask("API", lambda: _services(folder)) or []
+    problems += [f"{s['name']}: {s['message']}" for s in services if not s["ready"]]
+    for trigger in (broker or {}).get("triggers", ()):
+        if dead := trigger["dead_lettered"] + trigger["dead"] + trigger["dead_lettering"]:
+            problems.append(f"{trigger['trigger']}: {dead} dead letters, see `mcqa dead-letters list`")
+    return {
+        "up_for": time.time() - float(own.get("began", time.time())),
+        "pid": own.get("pid"),
+        "parts": own.get("parts", []),
+        "services": _with_replicas(services, own),
+        "aliases": ask("model registry", _aliases),
+        "runs": ask("pipelines", lambda: _runs(f"http://{HOST}:{ports.pipelines}")),
+        "broker": broker,
+        "problems": problems,
+    }
+
+
+def _services(folder: Folder) -> list[dict[str, Any]]:
+    from lightkube import Client, KubeConfig
+    from lightkube.generic_resource import create_namespaced_resource as resource
+
+    client: Any = Client(KubeConfig.from_file(str(folder.kubeconfig)).get(), namespace=NAMESPACE)
+    model = resource("serving.kserve.io", "v1beta1", "InferenceService", "inferenceservices")
+    service = resource("serving.knative.dev", "v1", "Service", "services")
+    found = []
+    for kind, items in (("model", client.list(model)), ("function", client.list(service))):
+        for item in items:
+            if kind == "function" and (item.metadata.ownerReferences or ()):
+                continue  # the InferenceService's own
+            status: dict[str, Any] = item.status or {}
+            part = (status.get("components") or {}).get("predictor", status)
+            ready: dict[str, Any] = next((c for c in status.get("conditions") or () if c["type"] == "Ready"), {})
+            found.append(
+                {
+                    "name": item.metadata.name,
+                    "kind": kind,
+                    "ready": ready.get("status") == "True",
+                    "message": ready.get("message", "not ready yet"),
+                    "traffic": [
+                        {"revision": one.get("revisionName"), "percent": one.get("percent", 0), "tag": one.get("tag")}
+                        for one in part.get("traffic") or ()
+                    ],
+                    "version": _version(item) if kind == "model" else None,
+                }
+            )
+    return found
+
+
+def _version(item: Any) -> str | None:
+    uri = ((item.spec.get("predictor") or {}).get("model") or {}).get("storageUri")
+    return str(uri) if uri else None
+
+
+def _with_replicas(services: list[dict[str, Any]], own: dict[str, Any]) -> list[dict[str, Any]]:
+    """Each revision's processes, beside the service that they are of."""
+    for service in services:
+        wanted = service["name"] + ("-predictor-" if service["kind"] == "model" else "-")
+        service["revisions"] = [
+            one for one in own.get("revisions", ()) if one["revision"].rpartition("-")[0] + "-" == wanted
+        ]
+    return services
+
+
+def _aliases() -> dict[str, str]:
+    from functions.registry import ModelRegistry
+
+    environ = loop.environ()
+    with ModelRegistry(environ, environ.get("MCQA_REGISTERED_MODEL", "coding-mcqa")) as registry:
+        model = registry.model()
+    return dict(model.aliases) if model else {}
+
+
+def _runs(url: str) -> list[dict[str, Any]]:
+    found = _json(f"{url}/apis/v2beta1/runs?page_size=5&sort_by=created_at%20desc").get("runs") or []
+    return [{name: run.get(name) for name in ("run_id", "display_name", "state", "created_at")} for run in found]
+
+
+def _json(url: str) -> Any:
+    return httpx.get(url, timeout=TIMEOUT).raise_for_status().json()
+
+
+def _print(found: dict[str, Any]) -> None:
+    out = terminal.out
+    out.print(f"[bold]the loop[/] is up for {_duration(found['up_for'])}, process {found['pid']}\n")
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    for name in ("", "state", "processes", "traffic"):
+        table.add_column(name)
+    for part in found["parts"]:
+        again = f", restarted {part['restarts']}×" if part["restarts"] else ""
+        table.add_row(part["name"], _state(part["state"] == "ready", part["state"]), f"{part['pid']}{again}", "")
+    for service in found["services"]:
+        running = ", ".join(str(pid) for one in service["revisions"] for pid in one["pids"])
+        traffic = " · ".join(
+            f"{one['percent']} % {one['revision']}" for one in service["traffic"] if one["percent"]
+        ) if service["kind"] == "model" else ""  # fmt: skip
+        table.add_row(service["name"], _state(service["ready"], "ready"), running or "[dim]scaled to zero[/]", traffic)
+    out.print(table)
+    if found["aliases"] is not None:
+        told = ", ".join(f"{name} {version}" for name, version in sorted(found["aliases"].items()))
+        out.print(f"\n[bold]versions[/]  {told or 'none registered'}")
+    for run in found["runs"] or ():
+        out.print(f"[bold]run[/]       {run['display_name']} {run['state']} [dim]{run['created_at']}[/]")
+    if broker := found["broker"]:
+        delivered = sum(one["delivered"] for one in broker["triggers"])
+        waiting = sum(one["depth"] for one in broker["triggers"])
+        out.print(f"[bold]events[/]    {broker['events']} kept, {delivered} delivered, {waiting} waiting")
+    for problem in found["problems"]:
+        out.print(f"[bold red]✗[/] {problem}", soft_wrap=True, markup=True)
+
+
+def _state(good: bool, text: str) -> str:
+    return f"[green]{text}[/]" if good else f"[red]{'not ready' if text == 'ready' else text}[/]"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else (f"{minutes} min {rest} s" if minutes else f"{rest} s")

@@ -1,0 +1,243 @@
+"""`mcqa up` and `mcqa down`: the whole loop on this machine, in the background."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from local.platform.settings import HOST, ROOT, Folder, Ports, Settings
+from mcqa import local, loop, terminal
+from mcqa.errors import CommandError
+
+FolderOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--dir", help="Where the loop keeps everything.", show_default=".local of the checkout", envvar="MCQA_LOCAL_DIR"
+    ),
+]
+START_SECONDS = 300.0
+STOP_SECONDS = 90.0
+
+
+def up(
+    directory: FolderOption = None,
+    port: Annotated[int | None, typer.Option(help="Gateway: questions go here.", show_default="8080")] = None,
+    api_port: Annotated[int | None, typer.Option(help="Kubernetes API.", show_default="6443")] = None,
+    broker_port: Annotated[int | None, typer.Option(help="Event broker.", show_default="8081")] = None,
+    mlflow_port: Annotated[int | None, typer.Option(help="MLflow server.", show_default="5000")] = None,
+    pipelines_port: Annotated[int | None, typer.Option(help="Pipelines API.", show_default="8888")] = None,
+    source: Annotated[
+        str, typer.Option("--model", help="What is registered as version 1: a folder or hf://owner/model.")
+    ] = Settings().source,
+    config: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="A value of the ConfigMap `loop`; repeatable."),
+    ] = None,
+    schedule: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=CRON", help="A PingSource's schedule, as drift='@every 1m'; repeatable."),
+    ] = None,
+    replicas: Annotated[int, typer.Option(min=0, help="At most this many of each service, 0 for no cap.")] = 1,
+) -> None:
+    """Bring up the whole loop from the cluster's own manifests: model, functions, broker, MLflow, pipelines.
+
+    Ports: 0 takes a free one; what is not given stays as it was at the last start.
+    """
+    folder = loop.folder(directory)
+    if pid := folder.running():
+        terminal.note(f"the loop is up already, process {pid}: change it with kubectl, or `mcqa down` first")
+        return
+    given = {
+        "gateway": port, "api": api_port, "broker": broker_port, "mlflow": mlflow_port, "pipelines": pipelines_port
+    }  # fmt: skip
+    start(folder, ports=given, source=source, config=_pairs(config, "--set"), schedules=_pairs(schedule, "--schedule"),
+          replicas=replicas, say=_say)  # fmt: skip
+    _where(folder)
+
+
+def down(
+    directory: FolderOption = None,
+    delete: Annotated[bool, typer.Option("--delete", help="Also forget everything: answers, versions, runs.")] = False,
+) -> None:
+    """End the loop on this machine. What it knows stays for the next `mcqa up`."""
+    folder = loop.folder(directory)
+    ended = stop(folder)
+    terminal.note("the loop is down" if ended else "no loop was running")
+    if delete and folder.path.exists():
+        import shutil
+
+        shutil.rmtree(folder.path)
+        terminal.note(f"removed {local.shown(folder.path)}")
+
+
+def start(
+    folder: Folder,
+    *,
+    ports: dict[str, int | None] | None = None,
+    source: str = Settings().source,
+    config: dict[str, str] | None = None,
+    schedules: dict[str, str] | None = None,
+    replicas: int = 1,
+    say: Callable[[dict[str, Any]], None] = lambda step: None,
+) -> None:
+    """Starts the supervisor and returns once everything is up; `say` is told of every step that is done.
+
+    CommandError when it ends or takes longer than START_SECONDS.
+    """
+    folder.make()
+    before = folder.settings()
+    chosen = replace(before.ports, **{name: value for name, value in (ports or {}).items() if value is not None})
+    settings = Settings(chosen, config or {}, schedules or {}, _source(source), replicas)
+    _require_ports(folder.save(settings).ports)
+    folder.status.unlink(missing_ok=True)
+    size = folder.log.stat().st_size if folder.log.exists() else 0
+    with folder.log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "local.platform", "--dir", str(folder.path)],
+            cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+        )  # fmt: skip
+    _wait(folder, process, size, say)
+
+
+def stop(folder: Folder) -> bool:
+    """Ends the supervisor and, where one was killed, what it left behind; whether anything ran."""
+    pid = folder.running()
+    if pid:
+        os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + STOP_SECONDS
+        with terminal.err.status("ending: what was accepted is finished first"):
+            while folder.running() == pid:
+                if time.monotonic() > deadline:
+                    raise CommandError(f"process {pid} did not end within {STOP_SECONDS:.0f} s: see {folder.log}")
+                time.sleep(0.1)
+    return bool(_end_orphans(folder) or pid)
+
+
+def status_of(folder: Folder) -> dict[str, Any]:
+    """What the supervisor wrote last; empty before its first word."""
+    try:
+        found: dict[str, Any] = json.loads(folder.status.read_text())
+        return found
+    except (OSError, ValueError):
+        return {}
+
+
+def _end_orphans(folder: Folder) -> int:
+    import asyncio
+
+    from local.serving.runner import left_behind
+
+    async def end() -> int:
+        found = [one for place in (folder.parts, folder.serving) for one in left_behind(place)]
+        for one in found:
+            await one.stop(10.0)
+            one.forget()
+        return len(found)
+
+    return asyncio.run(end())
+
+
+def _wait(folder: Folder, process: subprocess.Popen[bytes], size: int, say: Callable[[dict[str, Any]], None]) -> None:
+    told: set[str] = set()
+    began = time.monotonic()
+    with terminal.err.status("starting") as spinner, _interruptible():
+        while True:
+            status = status_of(folder)
+            for step in status.get("steps", ()):
+                if step["state"] == "done" and step["name"] not in told:
+                    told.add(step["name"])
+                    say(step)
+            if status.get("ready"):
+                return
+            if process.poll() is not None:
+                raise CommandError(f"the loop did not start: {_last_line(folder, size)}")
+            busy = [f"{s['name']}: {s['detail']}" if s["state"] == "failed" else s["name"]
+                    for s in status.get("steps", ()) if s["state"] in ("running", "failed")]  # fmt: skip
+            seconds = time.monotonic() - began
+            spinner.update(f"starting ({seconds:.0f} s) · {' · '.join(busy) or 'the API'}"[:200])
+            if seconds > START_SECONDS:
+                raise CommandError(
+                    f"not up after {seconds:.0f} s ({'; '.join(busy)}); it goes on trying: `mcqa status`, `mcqa logs`"
+                )
+            time.sleep(0.1)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise CommandError("still starting in the background: `mcqa status` shows it, `mcqa down` ends it") from None
+
+
+def _require_ports(ports: Ports) -> None:
+    import socket
+    from dataclasses import asdict
+
+    flags = {"gateway": "--port"}
+    for name, port in asdict(ports).items():
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except (OSError, OverflowError) as error:
+                flag = flags.get(name, f"--{name}-port")
+                reason = getattr(error, "strerror", None) or error
+                raise CommandError(
+                    f"port {port} of {HOST} cannot be used ({reason}): give another with {flag}, 0 for any free one"
+                ) from None
+
+
+def _source(source: str) -> str:
+    """A folder as an absolute path, relative to where the user stands or else to the checkout."""
+    if "://" in source:
+        return source
+    here = Path(source).expanduser()
+    path = here if here.exists() else ROOT / source
+    if not path.exists():
+        raise CommandError(f"--model {source}: no such folder; a model of the Hugging Face Hub is hf://owner/model")
+    return str(path.resolve())
+
+
+def _pairs(texts: list[str] | None, flag: str) -> dict[str, str]:
+    pairs = {}
+    for text in texts or ():
+        name, separator, value = text.partition("=")
+        if not separator or not name:
+            raise typer.BadParameter(f"must be NAME=VALUE, found {text!r}", param_hint=flag)
+        pairs[name] = value
+    return pairs
+
+
+def _say(step: dict[str, Any]) -> None:
+    terminal.out.print(f"[green]✓[/] {step['name']:<22} [dim]{step['seconds']:>5.1f} s[/]  {step['detail']}")
+
+
+def _where(folder: Folder) -> None:
+    ports, mcqa = folder.settings().ports, local.invocation()
+    terminal.out.print(
+        f"\n  questions   http://{HOST}:{ports.gateway}   (v1, v2)\n"
+        f"  MLflow      http://{HOST}:{ports.mlflow}\n"
+        f"  pipelines   http://{HOST}:{ports.pipelines}\n"
+        f"  kubectl     export KUBECONFIG={local.shown(folder.kubeconfig)}\n\n"
+        f"[bold]Next[/]  {mcqa} ask · {mcqa} status · {mcqa} demo · {mcqa} down",
+        soft_wrap=True,
+    )
+
+
+def _last_line(folder: Folder, size: int) -> str:
+    with folder.log.open("rb") as file:
+        file.seek(size)
+        lines = file.read().decode(errors="replace").strip().splitlines()
+    return lines[-1].removeprefix("local.platform: ") if lines else "it said nothing"

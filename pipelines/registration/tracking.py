@@ -1,0 +1,134 @@
+"""MLflow runs over its REST API: importing mlflow costs 3 s, and each pipeline step is a process of its own.
+
+One parent run a run key, one nested run a step below it. All are found again by their tags, so a pipeline that is run
+again writes into the runs that it has.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from functions.http import UnavailableError
+from functions.registry import ModelRegistry
+from predictor.source_mlflow import PROXY
+
+EXPERIMENT = "coding-mcqa"
+STEP_TAG = "step"
+RUN_KEY_TAG = "run_key"
+PIPELINE_STEP = "pipeline"
+MAX_TAG = 5000
+MAX_PARAM = 6000
+
+
+class Tracking(ModelRegistry):
+    """The registry with its experiment's runs. Errors as in ModelRegistry."""
+
+    def experiment(self) -> str:
+        """The id of the experiment, which is made when it is not there yet."""
+        found = self.call("GET", "experiments/get-by-name", experiment_name=EXPERIMENT)
+        if found is None:
+            try:
+                made = self.call("POST", "experiments/create", name=EXPERIMENT)
+                return str((made or {})["experiment_id"])
+            except UnavailableError as error:
+                if "RESOURCE_ALREADY_EXISTS" not in str(error) and "already exists" not in str(error):
+                    raise
+                found = self.call("GET", "experiments/get-by-name", experiment_name=EXPERIMENT) or {}
+        return str(found["experiment"]["experiment_id"])
+
+    def find_run(self, run_key: str, step: str) -> dict[str, Any] | None:
+        """The newest run of this key and step."""
+        body: dict[str, Any] = {
+            "experiment_ids": [self.experiment()],
+            "filter": f"tags.{RUN_KEY_TAG} = '{run_key}' and tags.{STEP_TAG} = '{step}'",
+            "max_results": 1,
+        }
+        runs = (self.call("POST", "runs/search", **body) or {}).get("runs") or [None]
+        return runs[0]
+
+    def start_run(self, run_key: str, step: str, name: str, tags: Mapping[str, str], parent: str | None = None) -> str:
+        """The id of the run of this key and step, which is running from now on."""
+        now = int(time.time() * 1000)
+        found = self.find_run(run_key, step)
+        if found is not None:
+            run_id = str(found["info"]["run_id"])
+            self._post("runs/update", run_id=run_id, status="RUNNING", end_time=None)
+            for key, value in tags.items():
+                self.tag_run(run_id, key, value)
+            return run_id
+        every = {**tags, RUN_KEY_TAG: run_key, STEP_TAG: step}
+        if parent is not None:
+            every["mlflow.parentRunId"] = parent
+        made = self._post(
+            "runs/create",
+            experiment_id=self.experiment(),
+            start_time=now,
+            run_name=name,
+            tags=[{"key": k, "value": v[:MAX_TAG]} for k, v in every.items()],
+        )
+        return str(made["run"]["info"]["run_id"])
+
+    def end_run(self, run_id: str, status: str) -> None:
+        """`status`: FINISHED, FAILED or KILLED."""
+        self._post("runs/update", run_id=run_id, status=status, end_time=int(time.time() * 1000))
+
+    def tag_run(self, run_id: str, key: str, value: str) -> None:
+        self._post("runs/set-tag", run_id=run_id, key=key, value=value[:MAX_TAG])
+
+    def log(self, run_id: str, metrics: Mapping[str, float] = {}, params: Mapping[str, Any] = {}) -> None:
+        """Metrics and params; a param's first value stays (MLflow's are immutable), a metric's last counts."""
+        now = int(time.time() * 1000)
+        if metrics:
+            rows = [{"key": k, "value": float(v), "timestamp": now, "step": 0} for k, v in metrics.items()]
+            self._post("runs/log-batch", run_id=run_id, metrics=rows)
+        if params:
+            run = self._post("runs/get", method="GET", run_id=run_id)["run"]
+            there = {p["key"] for p in run["data"].get("params") or ()}
+            new = [{"key": k, "value": str(v)[:MAX_PARAM]} for k, v in params.items() if k not in there]
+            if new:
+                self._post("runs/log-batch", run_id=run_id, params=new)
+
+    def upload(self, run_id: str, name: str, content: bytes | str) -> None:
+        """A file among the run's artifacts, through the server's artifact proxy."""
+        uri = str(self._post("runs/get", method="GET", run_id=run_id)["run"]["info"]["artifact_uri"])
+        parts = urlsplit(uri)
+        if parts.scheme != "mlflow-artifacts":
+            return  # A store that only its own client can write to. The pipeline's artifacts hold the file as well.
+        data = content.encode() if isinstance(content, str) else content
+        try:
+            response = self._http.put(f"{PROXY}{parts.path}/{name}", content=data)
+        except httpx.TransportError as error:
+            raise UnavailableError(f"the model registry does not answer: {type(error).__name__}: {error}") from None
+        if response.status_code != 200:
+            raise UnavailableError(f"the model registry refused {name}: {response.status_code} {response.text[:100]}")
+
+    def _post(self, path: str, *, method: str = "POST", **fields: Any) -> dict[str, Any]:
+        answer = self.call(method, path, **{k: v for k, v in fields.items() if v is not None})
+        if answer is None:
+            raise UnavailableError(f"the model registry does not know what {path} names")
+        return answer
+
+
+@contextmanager
+def step_run(tracking: Tracking, run_key: str, step: str) -> Iterator[str]:
+    """The nested run of one step below the pipeline's run; FAILED with the error's line when the step raises."""
+    found = tracking.find_run(run_key, PIPELINE_STEP)
+    parent = None if found is None else str(found["info"]["run_id"])
+    run_id = tracking.start_run(run_key, step, step, {"error": ""}, parent)
+    try:
+        yield run_id
+    except BaseException as error:
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        try:
+            tracking.tag_run(run_id, "error", text)
+            tracking.end_run(run_id, "FAILED")
+        except UnavailableError:
+            pass  # The step's own error matters more.
+        raise
+    tracking.end_run(run_id, "FINISHED")
