@@ -91,8 +91,12 @@ class Writer:
         if old is None:
             config["metadata"].pop("uid", None)
             self._require_namespace(resource, namespace, name)
-            item = objects.new(resource, _decoded(resource, config, write), namespace, str(uuid.uuid4()), _now())
-            item = fields.applied(None, item, manager, _now(), force=write.force)
+            config = _decoded(resource, config, write)
+            item = objects.new(resource, config, namespace, str(uuid.uuid4()), _now())
+            # What the API fills in is nobody's: applying the same again must not take it away.
+            stated = {**config, "apiVersion": item["apiVersion"]}
+            owned = fields.applied(None, stated, manager, _now(), force=write.force)["metadata"]
+            item["metadata"] |= {name: owned[name] for name in ("managedFields",) if name in owned}
             return self._put(resource, item, None, write), True
         config = _decoded(resource, config, write)
         if not sub and resource.has_status:
@@ -102,7 +106,10 @@ class Writer:
             raise errors.conflict(resource, name)
         result = fields.applied(old, config, manager, _now(), force=write.force)
         item = objects.changed(resource, old, result, sub)
-        item["metadata"]["managedFields"] = result["metadata"].get("managedFields", [])
+        item["metadata"].pop("managedFields", None)
+        item["metadata"] |= {
+            name: result["metadata"][name] for name in ("managedFields",) if name in result["metadata"]
+        }
         return self._put(resource, item, old, write), False
 
     def _put(self, resource: Resource, item: Object, old: Object | None, write: Write) -> Object:

@@ -1,8 +1,8 @@
 """Runs and the states of their tasks: what clients ask for and change.
 
-    PENDING ──▶ RUNNING ──▶ SUCCEEDED | FAILED          the run's own process writes the result, once
-       │            └─▶ CANCELING ──▶ CANCELED          by :terminate
-       └──────────────────────────▶ CANCELED
+PENDING ──▶ RUNNING ──▶ SUCCEEDED | FAILED          the run's own process writes the result, once
+   │            └─▶ CANCELING ──▶ CANCELED          by :terminate
+   └──────────────────────────▶ CANCELED
 """
 
 from __future__ import annotations
@@ -32,13 +32,15 @@ _SPACE = uuid.UUID("5b1c1d57-3b0c-4d8f-9f5b-0a4f5b1f7a10")
 class Runs:
     def __init__(self, database: Database, folder: Path) -> None:
         self.database = database
-        self._folder = folder
+        self.root = folder
 
     def folder(self, key: str) -> Path:
         """Where a run's files are. `key` is the id of a run that is known, never what a client sent."""
-        return self._folder / "runs" / key
+        return self.root / "runs" / key
 
-    def create(self, body: Mapping[str, Any], key: str = "", recurring: str = "", scheduled: str = "") -> dict[str, Any]:
+    def create(
+        self, body: Mapping[str, Any], key: str = "", recurring: str = "", scheduled: str = ""
+    ) -> dict[str, Any]:
         """A run, PENDING. ApiError when it could not run here. The same `key` again gives the run that is there."""
         name = label(body, "display_name")
         chosen = self.prepare(body)
@@ -138,7 +140,9 @@ class Runs:
         with self.database.writing():
             row = self.row(key)
             if row["state"] not in ("FAILED", "CANCELED"):
-                raise precondition(f"only a run that failed or was cancelled can be retried; this one is {row['state']}")
+                raise precondition(
+                    f"only a run that failed or was cancelled can be retried; this one is {row['state']}"
+                )
             requeue(self.database, row, "", refund=True)
 
     def keep(self, key: str, state: str) -> None:

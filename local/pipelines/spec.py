@@ -26,6 +26,7 @@ MAX_SPEC = 16 * 1024 * 1024
 EXECUTOR = "kfp.dsl.executor_main"
 _CONTAINERIZED = ["python3", "-m", EXECUTOR]
 _MAX_DEPTH = 50
+_MAX_TASKS = 2000
 
 Spec = dict[str, Any]
 
@@ -80,7 +81,7 @@ def name(spec: Spec) -> str:
 
 
 def tasks(spec: Spec) -> Iterator[tuple[tuple[str, ...], Spec]]:
-    """Every task with its path from the root, parents first. The tasks inside a loop come once, whatever it iterates."""
+    """Every task with its path from the root, parents first. What is inside a loop is known only when it iterates."""
     yield from _tasks(spec, spec["root"], ())
 
 
@@ -93,7 +94,7 @@ def _tasks(spec: Spec, component: Spec, path: tuple[str, ...]) -> Iterator[tuple
     for key, task in component["dag"]["tasks"].items():
         yield (*path, key), task
         inner = implementation(spec, task)
-        if "dag" in inner:
+        if "dag" in inner and "parameterIterator" not in task and "artifactIterator" not in task:
             yield from _tasks(spec, inner, (*path, key))
 
 
@@ -116,7 +117,7 @@ def _check(spec: Spec) -> None:
         if not isinstance(executor, dict):
             raise invalid(f"component {key!r}: there is no executor {component.get('executorLabel')!r}")
         _check_executor(component["executorLabel"], executor)
-    _check_dag(spec, spec["root"], ("root",))
+    _check_dag(spec, spec["root"], ("root",), 0)
 
 
 def _check_executor(label: str, executor: Spec) -> None:
@@ -137,13 +138,17 @@ def _check_executor(label: str, executor: Spec) -> None:
         )
 
 
-def _check_dag(spec: Spec, component: Spec, path: tuple[str, ...]) -> None:
+def _check_dag(spec: Spec, component: Spec, path: tuple[str, ...], before: int) -> int:
+    """The number of tasks so far: components that use components can stand for any number of them."""
     where = "/".join(path)
     if len(path) > _MAX_DEPTH:
         raise invalid(f"the pipeline nests more than {_MAX_DEPTH} levels, or within itself: {where[:80]}")
     found = component["dag"].setdefault("tasks", {})
     if not found:
         raise invalid(f"{where} has no tasks")
+    count = before + len(found)
+    if count > _MAX_TASKS:
+        raise invalid(f"the pipeline has more than {_MAX_TASKS} tasks")
     for key, task in found.items():
         if not key or "/" in key or ".." in key:
             raise invalid(f"task {key!r} in {where}: its name must not hold a path")
@@ -156,8 +161,9 @@ def _check_dag(spec: Spec, component: Spec, path: tuple[str, ...]) -> None:
             raise invalid(f"task {key!r} in {where} waits for {missing[0]!r}, which is not there")
         _check_condition(key, task, where)
         if "dag" in inner:
-            _check_dag(spec, inner, (*path, key))
+            count = _check_dag(spec, inner, (*path, key), count)
     _check_order(found, where)
+    return count
 
 
 def _check_condition(key: str, task: Spec, where: str) -> None:

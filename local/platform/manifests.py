@@ -37,7 +37,7 @@ def read(folder: Path) -> list[Object]:
         documents = [operations.apply(item) if _meant(item, patch["target"]) else item for item in documents]
     if namespace := kustomization.get("namespace"):
         for item in documents:
-            if item["kind"] not in ("Namespace", "ClusterStorageContainer"):
+            if item["kind"] != "Namespace":  # of custom kinds kustomize cannot know which are a cluster's; nor need we
                 item["metadata"]["namespace"] = namespace
     return documents
 

@@ -356,7 +356,13 @@ def test_cluster_addresses(value, expected):
 
 @pytest.mark.parametrize(
     ("host", "expected"),
-    [("127.0.0.1:8080", True), ("localhost", True), ("[::1]:80", True), ("a.b.localhost:80", False), ("evil.test", False)],
+    [
+        ("127.0.0.1:8080", True),
+        ("localhost", True),
+        ("[::1]:80", True),
+        ("a.b.localhost:80", False),
+        ("evil.test", False),
+    ],
 )
 def test_a_host_without_a_name(host, expected):
     assert without_name(host) is expected

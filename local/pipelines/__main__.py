@@ -1,0 +1,87 @@
+"""Runs the pipelines' API: `python -m local.pipelines --folder .local/pipelines --port 8888`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+from pathlib import Path
+
+import uvicorn
+from starlette.concurrency import run_in_threadpool
+
+from local.pipelines import processes
+from local.pipelines.app import make_app
+from local.pipelines.database import FILE, Database
+from local.pipelines.runs import Runs
+from local.pipelines.scheduler import Limits, Scheduler
+from local.pipelines.store import Store
+
+HOST = "127.0.0.1"
+LOOK_SECONDS = 0.1
+log = logging.getLogger("local.pipelines")
+
+
+def main() -> int:
+    arguments = _parser().parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    folder: Path = arguments.folder.resolve()
+    if processes.lock(folder / "server.lock", 10.0) is None:
+        print(f"pipelines: another server uses {folder}; stop it, or choose another --folder", file=sys.stderr)
+        return 1
+    limits = Limits(parallel=max(1, arguments.parallel), attempts=max(1, arguments.attempts))
+    return asyncio.run(_serve(folder, arguments.port, limits))
+
+
+async def _serve(folder: Path, port: int, limits: Limits) -> int:
+    database = Database(folder / FILE)
+    runs = Runs(database, folder)
+    scheduler = Scheduler(runs, limits)
+    config = uvicorn.Config(
+        make_app(Store(database), runs), host=HOST, port=port, lifespan="off", access_log=False, log_level="warning",
+        server_header=False, timeout_graceful_shutdown=3,
+    )  # fmt: skip
+    server = uvicorn.Server(config)
+
+    def stop(*_: object) -> None:
+        server.should_exit = True
+
+    # uvicorn raises the signal that stopped it once more when it is done; the runs are yet to be put away then.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    looking = asyncio.create_task(_look(scheduler))
+    await server.serve()
+    looking.cancel()
+    await asyncio.gather(looking, return_exceptions=True)
+    if server.started:
+        await run_in_threadpool(scheduler.stop)
+    database.close()
+    return 0 if server.started else 1
+
+
+async def _look(scheduler: Scheduler) -> None:
+    while True:
+        try:
+            # Not cut in two by the end of the server.
+            await asyncio.shield(run_in_threadpool(scheduler.look))
+        except Exception:  # the next look may succeed
+            log.exception("the runs could not be looked at")
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m local.pipelines", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    add = parser.add_argument
+    add("--folder", type=Path, required=True, help="database, logs and files of all runs; made when missing")
+    add("--port", type=int, default=8888, help=f"port to listen on, on {HOST}")
+    add("--parallel", type=int, default=1, help="runs that are executed at a time")
+    add("--attempts", type=int, default=3, help="starts of a run whose process dies before it is given up")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,239 @@
+"""kfp.local as this platform runs it: its task dispatcher and orchestrator, with what happens in them written down.
+
+kfp.local has no interface for this, so functions of its modules are replaced by ones that call them. `install` says which;
+a kfp without one of them is refused at once. Three things are set right on the way: conditions on named outputs, loops over
+items that cannot be found (both would be skipped, and the run succeed), and outputs that a failed execution left behind.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import threading
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kfp.local import (
+    cache,
+    executor_input_utils,
+    io,
+    placeholder_utils,
+    status,
+    subprocess_task_handler,
+    task_dispatcher,
+)
+from kfp.local.executor_output_utils import pb2_value_to_python
+from kfp.local.orchestrator import enhanced_dag_orchestrator, task_executor, task_spec_utils
+
+from local.pipelines import condition
+from local.pipelines.logs import excerpt
+from local.pipelines.record import Record
+from local.pipelines.runs import task_id
+
+TaskPath = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """A DAG that runs: its path, and its component. Kept by its IOStore, for loops run their DAGs in other threads."""
+
+    path: TaskPath
+    component: Any
+
+
+@dataclass
+class _Thread(threading.local):
+    """What this thread is in: the DAG whose IOStore is about to be made, and the task that is executed."""
+
+    scope: _Scope | None = None
+    task: TaskPath = ()
+
+
+@dataclass
+class Hooks:
+    """The hooks of one run. `files` is its folder, `lock` a descriptor that its steps keep open."""
+
+    record: Record
+    root: Any
+    files: Path
+    lock: int
+    errors: dict[TaskPath, str] = field(default_factory=dict)
+    _here: _Thread = field(default_factory=_Thread)
+
+    def install(self) -> None:
+        run = self.record.run
+        self._here.scope = _Scope((), self.root)
+        _replace(io, "IOStore", _scoped_store(self._here))
+        _replace(placeholder_utils, "make_random_id", lambda: run)
+        # The same folders in every attempt, so that the outputs of finished tasks are where they were.
+        _replace(executor_input_utils, "get_local_pipeline_resource_name", lambda name: name)
+        _wrap(task_executor, "execute_single_task", self._single_task)
+        _wrap(task_dispatcher, "run_single_task_implementation", self._execution)
+        _wrap(enhanced_dag_orchestrator, "execute_task", self._task)
+        _wrap(enhanced_dag_orchestrator, "_run_parallel_for_task", self._loop)
+        _replace(subprocess_task_handler, "run_local_subprocess", self._subprocess)
+        evaluator = enhanced_dag_orchestrator.ConditionEvaluator
+        _replace(evaluator, "evaluate_condition", staticmethod(self._condition))
+
+    def _task(self, original: Callable[..., Any], **task: Any) -> Any:
+        """A task of a DAG with control flow: a leaf, a nested DAG, or one iteration of a loop."""
+        component = task["components"][task["task_spec"].component_ref.name]
+        if component.WhichOneof("implementation") != "dag":
+            return original(**task)
+        path = self._path(task)
+        before = self._here.scope
+        self._here.scope = _Scope(path, component)
+        self.record.task_started(path)
+        try:
+            found = original(**task)
+        except Exception as error:
+            return self._broken(path, error)
+        finally:
+            self._here.scope = before
+        self.record.task_finished(
+            path, _state(found[1]), "" if _state(found[1]) == "SUCCEEDED" else "a task in it failed"
+        )
+        return found
+
+    def _single_task(self, original: Callable[..., Any], **task: Any) -> Any:
+        """A leaf with all its retries, unless an earlier attempt at the run has finished it."""
+        path = self._path(task)
+        if (known := self._known(path)) is not None:
+            return known, status.Status.SUCCESS
+        self._here.task = path
+        self.errors.pop(path, None)
+        self.record.task_started(path)
+        try:
+            outputs, result = original(**task)
+        except Exception as error:
+            return self._broken(path, error)
+        finally:
+            self._here.task = ()
+        if result == status.Status.SUCCESS:
+            self.record.task_finished(path, "SUCCEEDED", outputs=cache.LocalCache._serialize_outputs(outputs))
+        else:
+            self.record.task_finished(path, "FAILED", self.errors.get(path, "the step failed"))
+        return outputs, result
+
+    def _known(self, path: TaskPath) -> dict[str, Any] | None:
+        found = self.record.succeeded(path)
+        try:
+            return None if found is None else cache.LocalCache._deserialize_outputs(found)
+        except cache._MissingArtifactError:
+            return None
+
+    def _execution(self, original: Callable[..., Any], **task: Any) -> Any:
+        """One execution of a leaf. kfp's set_retry makes several."""
+        path = self._here.task
+        if path in self.errors:
+            self.record.task_retried(path, self.errors.pop(path))
+        name = executor_input_utils.get_local_task_resource_name(task["component_name"])
+        left = Path(task["pipeline_root"], task["pipeline_resource_name"], name)
+        shutil.rmtree(left, ignore_errors=True)
+        outputs, result = original(**task)
+        if result != status.Status.SUCCESS:
+            told = excerpt(self._log(path))
+            self.errors[path] = f"the step failed: {told}" if told else "the step failed and wrote nothing"
+        return outputs, result
+
+    def _subprocess(self, full_command: list[str], env_vars: dict[str, str] | None = None) -> int:
+        """A step's process; its output goes to a file that outlives us, not through a pipe that would end it."""
+        path = self._here.task
+        env = {
+            **os.environ, **(env_vars or {}), "KFP_RUN_ID": self.record.run, "KFP_TASK_NAME": path[-1],
+            "KFP_POD_NAME": "-".join(path), "TMPDIR": str(_made(self.files / "tmp")), "PYTHONUNBUFFERED": "1",
+            # Steps share one environment: what they ask pip for must be there already, never change it.
+            "PIP_NO_INDEX": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        }  # fmt: skip
+        with self._log(path).open("ab") as log:
+            process = subprocess.Popen(
+                full_command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env, pass_fds=(self.lock,)
+            )
+        return process.wait()
+
+    def _condition(self, text: str, store: Any) -> bool:
+        """dsl.If: what cannot be evaluated fails the run instead of skipping the guarded steps."""
+        scope: _Scope = store.scope
+        tasks = scope.component.dag.tasks
+        guarded = [name for name in tasks if tasks[name].trigger_policy.condition == text]
+        given = tasks[guarded[0]].inputs.parameters
+
+        def value(name: str) -> Any:
+            source = given[name]
+            try:
+                if source.HasField("task_output_parameter"):
+                    produced = source.task_output_parameter
+                    return store.get_task_output(produced.producer_task, produced.output_parameter_key)
+                if source.HasField("component_input_parameter"):
+                    return store.get_parent_input(source.component_input_parameter)
+                return pb2_value_to_python(source.runtime_value.constant)
+            except ValueError as error:
+                raise condition.ConditionError(f"condition {text!r}: {error}") from None
+
+        holds = condition.evaluate(text, value)
+        if not holds:
+            for name in guarded:
+                self.record.task_skipped((*scope.path, name))
+        return holds
+
+    def _loop(self, original: Callable[..., Any], **loop: Any) -> Any:
+        """dsl.ParallelFor; every iteration is a task of its own."""
+        path, store = self._path(loop), loop["io_store"]
+        self.record.task_started(path)
+        try:
+            failed = original(**loop)
+            if loop["task_spec"].WhichOneof("iterator") == "artifact_iterator" and not failed:
+                # kfp.local only warns when there are none to be found.
+                task_spec_utils.get_artifact_iterator_items(loop["task_spec"], store, loop["task_name"])
+        except Exception as error:
+            self._broken(path, error)
+            return True
+        self.record.task_finished(path, "FAILED" if failed else "SUCCEEDED", "an iteration failed" if failed else "")
+        return failed
+
+    def _broken(self, path: TaskPath, error: Exception) -> tuple[dict[str, Any], status.Status]:
+        """A task that cannot be run has failed; an exception would pass by the exit handlers."""
+        traceback.print_exception(error)
+        self.record.task_finished(path, "FAILED", " ".join(f"{type(error).__name__}: {error}".split())[:500])
+        return {}, status.Status.FAILURE
+
+    def _path(self, task: dict[str, Any]) -> TaskPath:
+        name, scope = task["task_name"], task["io_store"].scope.path
+        loop, iteration, _ = name.partition("-iteration-")
+        return (*scope, loop, name) if iteration else (*scope, name)
+
+    def _log(self, path: TaskPath) -> Path:
+        return _made(self.files / "logs") / f"{task_id(self.record.run, '/'.join(path))}.log"
+
+
+def _scoped_store(here: _Thread) -> type[io.IOStore]:
+    class ScopedStore(io.IOStore):
+        def __init__(self, parent: Any = None) -> None:
+            super().__init__(parent)
+            self.scope = here.scope
+
+    return ScopedStore
+
+
+def _wrap(module: Any, name: str, hook: Callable[..., Any]) -> None:
+    original = getattr(module, name)
+    _replace(module, name, lambda **arguments: hook(original, **arguments))
+
+
+def _replace(module: Any, name: str, value: Any) -> None:
+    if not hasattr(module, name):
+        raise RuntimeError(f"this kfp has no {module.__name__}.{name}; the platform knows kfp 2.17")
+    setattr(module, name, value)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _state(result: status.Status) -> str:
+    return "SUCCEEDED" if result == status.Status.SUCCESS else "FAILED"

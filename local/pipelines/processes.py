@@ -1,0 +1,89 @@
+"""The processes of a run: marked in their environment, so that they are found again after the server was killed.
+
+A run's process is started in a session of its own and outlives the server. It holds `lock` in the run's folder as long as
+it lives; what it starts inherits the mark and the lock.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+MARK = "EMBEDDED_PIPELINE_RUN"
+SUPERSEDED = 3
+"""The exit status of a process that found its run taken by another, cancelled or finished."""
+
+
+def start(folder: Path, run: str, attempt: int, files: Path, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Starts the process of one attempt at a run; its output goes to `run.log` in `files`."""
+    files.mkdir(parents=True, exist_ok=True)
+    command = (sys.executable, "-m", "local.pipelines.execute", str(folder), run, str(attempt))
+    with (files / "run.log").open("ab") as log:
+        return subprocess.Popen(
+            command, env={**env, MARK: mark(folder, run)}, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            start_new_session=True,
+        )  # fmt: skip
+
+
+def mark(folder: Path, run: str) -> str:
+    return f"{folder.resolve()}:{run}"
+
+
+def living(wanted: str) -> list[int]:
+    """The processes that carry a mark, without those that have ended and wait for their parent to notice."""
+    if not Path("/proc/self/environ").exists():
+        return _listed(wanted)
+    entry, found = f"{MARK}={wanted}".encode(), []
+    for item in Path("/proc").iterdir():
+        # An ended process has no environment left.
+        with suppress(OSError, ValueError):
+            if entry in (item / "environ").read_bytes().split(b"\0") and int(item.name) != os.getpid():
+                found.append(int(item.name))
+    return found
+
+
+def signal_all(wanted: str, number: int) -> list[int]:
+    """Signals every process that carries a mark, and says which they were."""
+    found = living(wanted)
+    for pid in found:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+    return found
+
+
+def end_all(wanted: str, seconds: float) -> None:
+    """SIGKILL, again and again, until none is left; TimeoutError when some do not go."""
+    deadline = time.monotonic() + seconds
+    while signal_all(wanted, signal.SIGKILL):
+        if time.monotonic() > deadline:
+            raise TimeoutError("processes of the run do not end")
+        time.sleep(0.01)
+
+
+def lock(path: Path, seconds: float) -> int | None:
+    """An exclusive lock on a file, held until every process that has the descriptor is gone; None when another has it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                os.close(descriptor)
+                return None
+            time.sleep(0.02)
+
+
+def _listed(wanted: str) -> list[int]:
+    shown = subprocess.run(["ps", "eww", "-axo", "pid=,command="], capture_output=True, text=True, check=False).stdout
+    lines = [line.split() for line in shown.splitlines() if f"{MARK}={wanted}" in line]
+    return [int(words[0]) for words in lines if f"{MARK}={wanted}" in words and int(words[0]) != os.getpid()]

@@ -1,0 +1,99 @@
+"""What a run's process writes down of it. Every write first makes sure that the run is still this process's to write."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+from local.pipelines import processes
+from local.pipelines.database import Database, Row, appended, entry, now
+from local.pipelines.runs import add_task, finish, task_id
+
+
+class Record:
+    def __init__(self, database: Database, run: str, attempt: int) -> None:
+        self.run = run
+        self._database = database
+        self._attempt = attempt
+
+    def begin(self) -> Row:
+        """The run, now ours: from here on a killed server finds this process."""
+        with self._own() as row:
+            self._database.change("UPDATE runs SET pid = ? WHERE id = ?", os.getpid(), self.run)
+        return row
+
+    def task_started(self, path: tuple[str, ...]) -> None:
+        joined = "/".join(path)
+        with self._own():
+            add_task(self._database, self.run, path, path[-1])
+            task = self._task(joined)
+            change = """UPDATE tasks SET state = 'RUNNING', executions = executions + 1, finished_at = '', error = '',
+                started_at = CASE started_at WHEN '' THEN ? ELSE started_at END, history = ? WHERE id = ?"""
+            self._database.change(change, now(), appended(task["history"], entry("RUNNING")), task["id"])
+
+    def task_finished(
+        self, path: tuple[str, ...], state: str, error: str = "", outputs: Mapping[str, Any] | None = None
+    ) -> None:
+        with self._own():
+            task = self._task("/".join(path))
+            change = "UPDATE tasks SET state = ?, error = ?, outputs = ?, finished_at = ?, history = ? WHERE id = ?"
+            history = appended(task["history"], entry(state, error))
+            self._database.change(change, state, error, json.dumps(outputs or {}), now(), history, task["id"])
+
+    def task_retried(self, path: tuple[str, ...], error: str) -> None:
+        """An execution failed and another one follows."""
+        with self._own():
+            task = self._task("/".join(path))
+            history = appended(task["history"], entry("FAILED", error), entry("RUNNING"))
+            change = "UPDATE tasks SET history = ?, executions = executions + 1 WHERE id = ?"
+            self._database.change(change, history, task["id"])
+
+    def task_skipped(self, path: tuple[str, ...]) -> None:
+        with self._own():
+            task = self._task("/".join(path))
+            if task["state"] == "PENDING":
+                change = "UPDATE tasks SET state = 'SKIPPED', history = ? WHERE id = ?"
+                self._database.change(change, appended(task["history"], entry("SKIPPED")), task["id"])
+
+    def succeeded(self, path: tuple[str, ...]) -> dict[str, Any] | None:
+        """The outputs of a task that succeeded in an earlier attempt at this run."""
+        sql = "SELECT outputs FROM tasks WHERE id = ? AND state = 'SUCCEEDED'"
+        row = self._database.one(sql, task_id(self.run, "/".join(path)))
+        return json.loads(row[0]) if row else None
+
+    def failed_tasks(self) -> list[Row]:
+        sql = "SELECT * FROM tasks WHERE run_id = ? AND state = 'FAILED' ORDER BY finished_at, seq"
+        return list(self._database.all(sql, self.run))
+
+    def finish(self, state: str, error: str = "") -> None:
+        """The run's result, with its last tasks' states, in one transaction."""
+        with self._own() as row:
+            finish(self._database, row, state, error)
+
+    @contextmanager
+    def _own(self) -> Iterator[Row]:
+        with self._database.writing():
+            sql = "SELECT * FROM runs WHERE id = ? AND attempt = ? AND state = 'RUNNING' AND deleted = 0"
+            row = self._database.one(sql, self.run, self._attempt)
+            if row is None:
+                leave()
+            yield row
+
+    def _task(self, path: str) -> Row:
+        row = self._database.one("SELECT * FROM tasks WHERE id = ?", task_id(self.run, path))
+        if row is None:
+            raise LookupError(f"task {path} was never added")
+        return row
+
+
+def leave() -> NoReturn:
+    """Another attempt, a cancellation or a result came first: nothing more is ours to do or to write."""
+    if os.getpgrp() == os.getpid():
+        # Its steps too; SIGKILL to ourselves would hide why.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        os.killpg(0, signal.SIGTERM)
+    os._exit(processes.SUPERSEDED)

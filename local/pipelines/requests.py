@@ -1,0 +1,95 @@
+"""What a request sends: JSON, an uploaded file, and where it comes from. No request may be larger than MAX_BODY."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from collections.abc import AsyncIterator
+from typing import Any, NoReturn
+
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from local.pipelines.errors import RESOURCE_EXHAUSTED, ApiError, invalid
+
+MAX_BODY = 32 * 1024 * 1024
+
+
+async def read_json(request: Request) -> dict[str, Any]:
+    """The body, a JSON object (none at all is an empty one)."""
+    body = await _read(request)
+    try:
+        found = json.loads(body, parse_constant=_refuse) if body.strip() else {}
+        json.dumps(found, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise invalid(f"the body is not JSON: {str(error)[:120]}") from None
+    if not isinstance(found, dict):
+        raise invalid("the body must be a JSON object")
+    return found
+
+
+async def read_upload(request: Request) -> tuple[str, bytes]:
+    """Name and content of the file `uploadfile` of a multipart form."""
+    body = await _read(request)
+
+    async def stream() -> AsyncIterator[bytes]:
+        yield body
+        yield b""
+
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        raise invalid("send the pipeline as the file `uploadfile` of a multipart/form-data body")
+    try:
+        parser = MultiPartParser(request.headers, stream(), max_files=1, max_fields=20)  # type: ignore[arg-type]
+        form = await parser.parse()
+    except (MultiPartException, KeyError, ValueError, AssertionError) as error:
+        raise invalid(f"the multipart body cannot be read: {str(error)[:120]}") from None
+    async with form:
+        found = form.get("uploadfile")
+        if not isinstance(found, UploadFile):
+            raise invalid("the multipart body has no file `uploadfile`")
+        return found.filename or "", await found.read()
+
+
+def check_origin(request: Request) -> None:
+    """Refuses what a web page of another site could have a browser send: pipelines are programs, and run here."""
+    host = request.headers.get("host", "")
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+    if not (_is_address(name.strip("[]")) or name == "localhost" or name.endswith((".localhost", ".cluster.local"))):
+        raise ApiError(7, f"host {host[:80]!r} is not an address of this machine", 403)
+    origin = request.headers.get("origin")
+    if origin is not None and origin.partition("://")[2] != host:
+        raise ApiError(7, "requests from pages of another origin are refused", 403)
+
+
+def query(request: Request) -> dict[str, str]:
+    """The query's parameters; the last one of a name counts."""
+    found = dict(request.query_params)
+    for name, value in found.items():
+        try:
+            (name + value).encode()
+        except UnicodeEncodeError:
+            raise invalid("the query is not UTF-8") from None
+    return found
+
+
+async def _read(request: Request) -> bytes:
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > MAX_BODY:
+            raise ApiError(RESOURCE_EXHAUSTED, f"the body is larger than {MAX_BODY} bytes")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON number")

@@ -1,0 +1,157 @@
+"""Gives waiting runs a process, takes over those of a server that was killed, and starts again what died.
+
+Level-triggered: every look compares the database with the processes there are, so a look may be lost or made twice.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+
+from local.pipelines import processes
+from local.pipelines.database import Row, appended, entry
+from local.pipelines.runs import Runs, finish, requeue
+
+log = logging.getLogger(__name__)
+GRACE_SECONDS = 5.0
+END_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`parallel` runs at a time; `attempts` starts of one run before it is given up."""
+
+    parallel: int = 1
+    attempts: int = 3
+
+
+class Scheduler:
+    def __init__(self, runs: Runs, limits: Limits) -> None:
+        self._runs = runs
+        self._database = runs.database
+        self._folder = runs.root
+        self._limits = limits
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._deadlines: dict[str, float] = {}
+
+    def look(self) -> None:
+        """One look at every run that is not finished or is deleted."""
+        for row in self._database.all(
+            "SELECT * FROM runs WHERE state IN ('RUNNING', 'CANCELING') OR deleted = 1 ORDER BY seq"
+        ):
+            try:
+                self._look_at(row)
+            except (OSError, TimeoutError) as error:
+                log.warning("run %s: %s; trying again", row["id"], error)
+        self._start_waiting()
+
+    def stop(self) -> None:
+        """Ends the runs' processes; their runs wait for the next start of the server, which continues them."""
+        for row in self._database.all("SELECT * FROM runs WHERE state = 'RUNNING'"):
+            processes.signal_all(self._mark(row), signal.SIGTERM)
+            processes.end_all(self._mark(row), END_SECONDS)
+            self._reap(row["id"])
+            with self._database.writing():
+                found = self._database.one("SELECT * FROM runs WHERE id = ? AND state = 'RUNNING'", row["id"])
+                if found:
+                    requeue(self._database, found, "the platform was stopped", refund=True)
+
+    def _look_at(self, row: Row) -> None:
+        if row["deleted"]:
+            self._remove(row)
+        elif row["state"] == "CANCELING":
+            if self._ended_politely(row):
+                self._settle(row["id"], "CANCELING", "CANCELED", "terminated")
+        elif not self._alive(row):
+            self._gone(row)
+
+    def _alive(self, row: Row) -> bool:
+        if child := self._children.get(row["id"]):
+            return child.poll() is None
+        # The process itself; steps that outlived it do not count.
+        return bool(row["pid"]) and row["pid"] in processes.living(self._mark(row)) or self._starting(row)
+
+    def _starting(self, row: Row) -> bool:
+        """Whether a process was begun, but is not yet so far as to say its number."""
+        return not row["pid"] and bool(processes.living(self._mark(row)))
+
+    def _gone(self, row: Row) -> None:
+        """The run's process is gone without a result, unless it wrote one since we looked."""
+        child = self._children.pop(row["id"], None)
+        processes.end_all(self._mark(row), END_SECONDS)
+        with self._database.writing():
+            found = self._database.one("SELECT * FROM runs WHERE id = ? AND state = 'RUNNING'", row["id"])
+            if found is None or found["attempt"] != row["attempt"]:
+                return
+            used = found["attempt"] - found["first_attempt"]
+            status = "" if child is None else f" ({_status(child.returncode)})"
+            reason = f"the run's process ended without a result{status}, start {used} of {self._limits.attempts}"
+            log.warning("run %s: %s", row["id"], reason)
+            if used >= self._limits.attempts:
+                finish(self._database, found, "FAILED", reason)
+            else:
+                requeue(self._database, found, reason, refund=False)
+
+    def _ended_politely(self, row: Row) -> bool:
+        deadline = self._deadlines.setdefault(row["id"], time.monotonic() + GRACE_SECONDS)
+        kind = signal.SIGTERM if time.monotonic() < deadline else signal.SIGKILL
+        self._reap(row["id"], wait=False)
+        if processes.signal_all(self._mark(row), kind):
+            return False
+        self._deadlines.pop(row["id"], None)
+        self._reap(row["id"])
+        return True
+
+    def _remove(self, row: Row) -> None:
+        processes.end_all(self._mark(row), END_SECONDS)
+        self._reap(row["id"])
+        shutil.rmtree(self._runs.folder(row["id"]), ignore_errors=True)
+        with self._database.writing():
+            self._database.change("DELETE FROM tasks WHERE run_id = ?", row["id"])
+            self._database.change("DELETE FROM runs WHERE id = ?", row["id"])
+
+    def _start_waiting(self) -> None:
+        busy = self._database.one("SELECT count(*) FROM runs WHERE state IN ('RUNNING', 'CANCELING') AND deleted = 0")
+        free = self._limits.parallel - (busy[0] if busy else 0)
+        sql = "SELECT * FROM runs WHERE state = 'PENDING' AND deleted = 0 ORDER BY seq LIMIT ?"
+        for row in self._database.all(sql, max(free, 0)):
+            with self._database.writing():
+                change = """UPDATE runs SET state = 'RUNNING', attempt = attempt + 1, pid = 0, history = ?
+                    WHERE id = ? AND state = 'PENDING'"""
+                if not self._database.change(change, appended(row["history"], entry("RUNNING")), row["id"]):
+                    continue
+            key, attempt = row["id"], row["attempt"] + 1
+            self._reap(key)
+            self._children[key] = processes.start(self._folder, key, attempt, self._runs.folder(key), dict(os.environ))
+
+    def _settle(self, key: str, before: str, state: str, reason: str) -> None:
+        with self._database.writing():
+            found = self._database.one("SELECT * FROM runs WHERE id = ? AND state = ?", key, before)
+            if found:
+                finish(self._database, found, state, reason)
+
+    def _reap(self, key: str, *, wait: bool = True) -> None:
+        """Forgets an ended child, which would otherwise stay as a zombie."""
+        child = self._children.get(key)
+        if child is None:
+            return
+        if wait:
+            child.wait(END_SECONDS)
+        if child.poll() is not None:
+            del self._children[key]
+
+    def reap_finished(self) -> None:
+        for key in list(self._children):
+            self._reap(key, wait=False)
+
+    def _mark(self, row: Row) -> str:
+        return processes.mark(self._folder, row["id"])
+
+
+def _status(code: int | None) -> str:
+    return f"killed by signal {-code}" if code is not None and code < 0 else f"exit status {code}"

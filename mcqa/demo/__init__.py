@@ -1,0 +1,1 @@
+"""`mcqa demo`: the whole loop at work, told as it happens."""

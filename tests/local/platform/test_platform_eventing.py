@@ -1,0 +1,199 @@
+"""Eventing's controllers and PingSources, with a real store and a real broker process."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from local.kube.store import Store
+from local.platform.eventing import Eventing, Unresolved, address_of
+from local.platform.pingsource import PingSources, event_of
+from local.platform.settings import free_ports
+
+ROOT = Path(__file__).resolve().parents[3]
+BROKER = {
+    "apiVersion": "eventing.knative.dev/v1",
+    "kind": "Broker",
+    "metadata": {"name": "default", "namespace": "default"},
+    "spec": {"delivery": {"retry": 1, "backoffPolicy": "linear", "backoffDelay": "PT0.1S"}},
+}
+SERVICE = {
+    "apiVersion": "serving.knative.dev/v1",
+    "kind": "Service",
+    "metadata": {"name": "f", "namespace": "default"},
+    "spec": {"template": {"spec": {"containers": [{"image": "dev.local/f:1"}]}}},
+}
+
+
+def trigger(name="t", service="f", broker="default", **filters):
+    reference = {"apiVersion": "serving.knative.dev/v1", "kind": "Service", "name": service}
+    return {
+        "apiVersion": "eventing.knative.dev/v1",
+        "kind": "Trigger",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {"broker": broker, "subscriber": {"ref": reference}, **filters},
+    }
+
+
+def ping(**spec):
+    reference = {"apiVersion": "eventing.knative.dev/v1", "kind": "Broker", "name": "default"}
+    return {
+        "apiVersion": "sources.knative.dev/v1",
+        "kind": "PingSource",
+        "metadata": {"name": "tick", "namespace": "default"},
+        "spec": {"schedule": "@every 1s", "sink": {"ref": reference}, **spec},
+    }
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store(tmp_path / "kube.sqlite")
+    yield store
+    store.close()
+
+
+@pytest.fixture
+async def session():
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+@pytest.fixture
+async def received():
+    """A subscriber: the headers and bodies of what it got, and its port."""
+    got = []
+
+    async def take(request):
+        got.append((dict(request.headers), await request.read()))
+        return web.Response(status=204)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", take)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    yield got, runner.addresses[0][1]
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def broker(tmp_path, session, received):
+    """A broker process that reaches every cluster service at the subscriber."""
+    (port,) = free_ports(1)
+    command = [sys.executable, "-m", "local.broker", "--database", str(tmp_path / "b.db"), "--port", str(port)]
+    command += ["--connect-to", f"svc.cluster.local=127.0.0.1:{received[1]}"]
+    process = subprocess.Popen(command, cwd=ROOT)
+    url = f"http://127.0.0.1:{port}"
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            async with session.get(f"{url}/readyz") as answer:
+                if answer.status == 200:
+                    break
+        except aiohttp.ClientError:
+            pass
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
+    yield url
+    process.terminate()
+    assert process.wait(20) == 0
+
+
+async def until(true, seconds=20.0):
+    async with asyncio.timeout(seconds):
+        while not true():
+            await asyncio.sleep(0.05)
+
+
+def ready(item):
+    return {c["type"]: (c["status"], c.get("message", "")) for c in item["status"]["conditions"]}
+
+
+async def test_triggers_reach_the_broker_and_say_so(store, session, broker, received):
+    for item in (BROKER, SERVICE, trigger()):
+        store.create(item)
+    eventing = Eventing(store, session, broker)
+    await eventing.sync()
+    found = store.get("Trigger", "t")
+    assert ready(found)["Ready"] == ("True", "")
+    assert found["status"]["subscriberUri"] == "http://f.default.svc.cluster.local"
+    address = store.get("Broker", "default")["status"]["address"]["url"]
+    assert address == "http://broker-ingress.knative-eventing.svc.cluster.local/default/default"
+    headers = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/s", "ce-type": "t"}
+    async with session.post(f"{broker}/default/default", headers=headers, data=b"{}") as answer:
+        assert answer.status == 202
+    await until(lambda: received[0])
+    assert received[0][0][0]["Host"] == "f.default.svc.cluster.local"
+    version = store.version
+    await eventing.sync()
+    assert store.version == version, "a pass that changes nothing writes nothing"
+
+
+async def test_what_is_deleted_leaves_the_broker(store, session, broker):
+    for item in (BROKER, SERVICE, trigger("a"), trigger("b")):
+        store.create(item)
+    eventing = Eventing(store, session, broker)
+    await eventing.sync()
+    store.delete("Trigger", "a")
+    await eventing.sync()
+    async with session.get(f"{broker}/-/objects") as answer:
+        names = {item["metadata"]["name"] for item in (await answer.json())["items"]}
+    assert names == {"default", "b"}
+
+
+async def test_a_trigger_that_leads_nowhere_says_why(store, session, broker):
+    store.create(BROKER)
+    store.create(trigger("lost"))
+    store.create(SERVICE)
+    store.create(trigger("orphan", broker="other"))
+    store.delete("Service.serving.knative.dev", "f")
+    await Eventing(store, session, broker).sync()
+    lost = ready(store.get("Trigger", "lost"))
+    assert lost["Ready"] == lost["SubscriberResolved"] == ("False", "Service default/f is not there")
+    assert ready(store.get("Trigger", "orphan"))["BrokerReady"] == ("False", "Broker default/other is not there")
+
+
+def test_only_services_and_brokers_have_addresses(store):
+    with pytest.raises(Unresolved, match="ConfigMap x: only Knative Services and Brokers"):
+        address_of(store, {"apiVersion": "v1", "kind": "ConfigMap", "name": "x"})
+
+
+async def test_ticks_arrive_on_schedule(store, session, received):
+    store.create(BROKER)
+    store.create(ping(data='{"a": 1}', ceOverrides={"extensions": {"team": "red"}}))
+    sources = PingSources(store, session, lambda url: (f"http://127.0.0.1:{received[1]}/", "somewhere"))
+    task = asyncio.create_task(sources.run())
+    await until(lambda: len(received[0]) >= 2)
+    task.cancel()
+    (first, body), (second, _) = received[0][:2]
+    assert first["ce-type"] == "dev.knative.sources.ping"
+    assert first["ce-source"] == "/apis/v1/namespaces/default/pingsources/tick"
+    assert (first["Host"], first["ce-team"], body) == ("somewhere", "red", b'{"a": 1}')
+    assert first["ce-id"] != second["ce-id"]
+    item = store.get("PingSource", "tick")
+    assert ready(item)["Ready"] == ("True", "")
+    assert item["status"]["sinkUri"].endswith("/default/default")
+
+
+def test_a_ticks_event_is_the_same_when_it_is_sent_again():
+    item = ping()
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    assert event_of(item, at) == event_of(item, at)
+    assert event_of(item, at)[0]["ce-time"] == "2026-01-01T00:00:00Z"
+
+
+async def test_a_sink_that_is_not_there_is_a_status(store, session):
+    store.create(ping())
+    task = asyncio.create_task(PingSources(store, session, lambda url: (url, "")).run())
+    await until(lambda: store.get("PingSource", "tick").get("status"))
+    task.cancel()
+    assert ready(store.get("PingSource", "tick"))["Ready"] == ("False", "Broker default/default is not there")
