@@ -34,7 +34,7 @@ def number(
 
 def whole(environ: Mapping[str, str], name: str, default: int, low: int = 0) -> int:
     """A whole number of at least `low`."""
-    value = number(environ, name, default, low)
+    value = number(environ, name, float(default), low)
     if not value.is_integer():
         raise SettingError(f"{name} must be a whole number, found {environ[name]!r}")
     return int(value)

@@ -17,18 +17,19 @@ def folder(path: Path | None = None) -> Folder:
     return Folder(path or Path(os.environ.get(FOLDER_VARIABLE) or FOLDER))
 
 
-def environ() -> dict[str, str]:
+def environ(path: Path | None = None) -> dict[str, str]:
     """The variables by which the loop's parts find each other (K_SINK, MLFLOW_TRACKING_URI, MCQA_DATABASE_URL, …).
 
-    The process's own where MCQA_DATABASE_URL is set there, the local platform's otherwise; CommandError without either.
+    Those of the local platform in the folder `path` where it is given. Else the process's own where MCQA_DATABASE_URL
+    is set there, or the local platform's; CommandError without any.
     """
-    if os.environ.get("MCQA_DATABASE_URL"):
+    if path is None and os.environ.get("MCQA_DATABASE_URL"):
         return dict(os.environ)
-    path = folder().environment
-    if not path.exists():
+    place = folder(path).environment
+    if not place.exists():
         raise CommandError(
             f"there is no loop here: start one with `mcqa up`, or set MCQA_DATABASE_URL, MLFLOW_TRACKING_URI and "
-            f"K_SINK to reach another (looked for {path})"
+            f"K_SINK to reach another (looked for {place})"
         )
-    found: dict[str, str] = json.loads(path.read_text())
+    found: dict[str, str] = json.loads(place.read_text())
     return {**os.environ, **found}

@@ -67,7 +67,7 @@ def gather(folder: Folder) -> dict[str, Any]:
         "pid": own.get("pid"),
         "parts": own.get("parts", []),
         "services": _with_replicas(services, own),
-        "aliases": ask("model registry", _aliases),
+        "aliases": ask("model registry", lambda: _aliases(folder)),
         "runs": ask("pipelines", lambda: _runs(f"http://{HOST}:{ports.pipelines}")),
         "broker": broker,
         "problems": problems,
@@ -120,10 +120,10 @@ def _with_replicas(services: list[dict[str, Any]], own: dict[str, Any]) -> list[
     return services
 
 
-def _aliases() -> dict[str, str]:
+def _aliases(folder: Folder) -> dict[str, str]:
     from functions.registry import ModelRegistry
 
-    environ = loop.environ()
+    environ = loop.environ(folder.path)
     with ModelRegistry(environ, environ.get("MCQA_REGISTERED_MODEL", "coding-mcqa")) as registry:
         model = registry.model()
     return dict(model.aliases) if model else {}

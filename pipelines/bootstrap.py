@@ -45,10 +45,10 @@ def bootstrap(environ: Mapping[str, str], source: str, webhook_url: str | None =
             return [*done, f"{registry.model_name} version {model.aliases[CHAMPION]} is champion"]
         first = versions.find(registry, BOOTSTRAP_KEY)
         if first is None:
-            if any_version := registry.versions(1):
+            if others := registry.versions(1):
                 raise SettingError(
-                    f"{registry.model_name} has no champion, and its versions (up to {any_version[0].version}) were not "
-                    f"made here: set the alias {CHAMPION!r} on the one to serve"
+                    f"{registry.model_name} has no champion, and version {others[0].version} was not made here: "
+                    f"set the alias {CHAMPION!r} on the version to serve"
                 )
             with tempfile.TemporaryDirectory(prefix="mcqa-bootstrap-") as folder:
                 first = versions.register(registry, uri, _candidate(source, Path(folder)))

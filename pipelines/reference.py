@@ -3,8 +3,8 @@
     python -m pipelines.reference models/tiny
 
 writes `reference.json` into the folder, of the answers to 2,048 holdout questions with four choices, the subjects that
-the tiny model was trained on in equal shares: the mix that `mcqa demo` begins with. The questions are fixed by the seed;
-the answers' last digits depend on processor, threads and library versions.
+the tiny model was trained on in equal shares: the mix that `mcqa demo` begins with. The questions are fixed by the
+seed; the answers' last digits depend on processor, threads and library versions.
 """
 
 from __future__ import annotations

@@ -130,7 +130,7 @@ def cluster(folder: Path) -> Iterator[Cluster]:
             failed.append(error)
             started.set()
 
-    thread = threading.Thread(target=run)
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
     started.wait(30)
     try:
@@ -219,7 +219,7 @@ class SinkServer:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}/"
-        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05})
+        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         self.thread.start()
 
     def of(self, *types: str) -> list[dict[str, Any]]:

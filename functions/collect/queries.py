@@ -18,7 +18,8 @@ from functions.rollout.evidence import Arm, Exchange, StepEvidence, observe
 from predictor.question import LETTERS
 
 WINDOW_FEATURES = ("confidence", "entropy", "margin", "prompt_tokens", "letter_mass")
-CHUNK = 20_000
+CHUNK = 2_000
+"""Rows at a time. Ten times as many take 1.5 times as long a row: they leave the processor's cache."""
 
 
 class Step(Protocol):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import Connection, Row, select, update
 
@@ -15,6 +15,9 @@ from functions.drift.reference import Reference
 from functions.drift.tables import DriftCheck
 from functions.drift.window import Summary, Window
 from functions.sink import digest
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 MOST_EVENTS = 100
 """Checks announced in one look: a sink that was away for days is caught up with in steps."""
@@ -59,7 +62,8 @@ def measure(connection: Connection, reference: Reference, state: State, until: f
     found = Window(reference)
     if state.since is not None:
         for chunk in window(connection, state.version, state.since, until):
-            found.add(chunk.features, chunk.letters)
+            # None where the client did not ask for it: NumPy reads it as NaN, which Window counts as invalid.
+            found.add(cast("Mapping[str, ArrayLike]", chunk.features), chunk.letters)
     return found.summary()
 
 
@@ -85,7 +89,7 @@ def append(
 
 
 def document(model: str, check: Check, since: float | None) -> dict[str, Any]:
-    """What a check's events say. `drift_since`: from where on the answers had moved; `data_digest` of what was measured.
+    """What a check's events say. `drift_since`: from where on the answers had moved; `data_digest`: of what they are.
 
     The digest is of the numbers that the check computed from the window, which no other window gives.
     """

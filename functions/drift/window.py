@@ -7,6 +7,7 @@ distribution function is flat and the window's only rises. Chunks may come in an
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -45,7 +46,7 @@ class Window:
 
     def __init__(self, reference: Reference) -> None:
         self._features = {name: _Counts(f) for name, f in reference.features.items()}
-        self._letters: dict[str, int] = {}
+        self._letters: Counter[str] = Counter()
         self._n = 0
 
     def add(self, features: Mapping[str, ArrayLike], letters: Iterable[str]) -> None:
@@ -55,9 +56,9 @@ class Window:
         """
         for name, counts in self._features.items():
             counts.add(np.asarray(features[name], dtype=np.float64))
-        for letter in letters:
-            self._letters[letter] = self._letters.get(letter, 0) + 1
-            self._n += 1
+        chosen = Counter(letters)
+        self._letters.update(chosen)
+        self._n += chosen.total()
 
     def summary(self) -> Summary:
         return Summary(

@@ -15,8 +15,9 @@ _ACTIVE = text("state IN ('starting', 'queued', 'running')")
 class RetrainRun(Base):
     """One drift's retraining, at most one of a model active: the database refuses a second.
 
-    `state` is a `decision.State`. `attempt` counts the runs that may have been started, `posted_at` when the last of
-    them was asked for, `announced` the events that are out. Times in Unix seconds.
+    `state` is a `decision.State`. `attempt` counts the runs that may have been started, `posted_at` says when the last
+    of them was asked for; `version` is what the run registered. `announced` counts the events that are out. Times in
+    Unix seconds.
     """
 
     __tablename__ = "retrain_runs"
@@ -38,6 +39,7 @@ class RetrainRun(Base):
     parameters: Mapped[dict[str, Any]] = mapped_column(JSON)
     posted_at: Mapped[float | None] = mapped_column(Double)
     run_id: Mapped[str | None] = mapped_column(String)
+    version: Mapped[str | None] = mapped_column(String)
     error: Mapped[str] = mapped_column(Text)
     created_at: Mapped[float] = mapped_column(Double)
     updated_at: Mapped[float] = mapped_column(Double)

@@ -168,9 +168,7 @@ class _Api:
     async def create_version(self, request: Request) -> Any:
         body = await read_json(request)
         if "pipeline_spec" not in body:
-            raise ApiError(
-                UNIMPLEMENTED, "packages are not fetched from elsewhere; send the pipeline_spec, or upload it"
-            )
+            raise ApiError(UNIMPLEMENTED, "packages are not fetched by URL; send the pipeline_spec or upload it")
         spec = await run_in_threadpool(specs.canonical, body["pipeline_spec"])
         return await run_in_threadpool(self._store.create_version, _id(request), body, spec)
 

@@ -1,7 +1,7 @@
 """The conditions of `dsl.If`, as the compiler writes them: comparisons in CEL, joined by `&&`, negated by `!(…)`.
 
-kfp.local evaluates them by putting values into a Python expression, cannot find a named output's value, and takes what it
-cannot evaluate for false: the guarded steps are skipped and the run succeeds. Here what cannot be evaluated is an error.
+kfp.local evaluates them by putting values into a Python expression, cannot find a named output's value, and takes
+what it cannot evaluate for false: the guarded steps are skipped and the run succeeds. Here that is an error.
 """
 
 from __future__ import annotations

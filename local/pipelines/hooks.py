@@ -1,8 +1,8 @@
 """kfp.local as this platform runs it: its task dispatcher and orchestrator, with what happens in them written down.
 
-kfp.local has no interface for this, so functions of its modules are replaced by ones that call them. `install` says which;
-a kfp without one of them is refused at once. Three things are set right on the way: conditions on named outputs, loops over
-items that cannot be found (both would be skipped, and the run succeed), and outputs that a failed execution left behind.
+kfp.local has no interface for this, so functions of its modules are replaced by ones that call them. `install` says
+which; a kfp without one of them is refused at once. Three things are set right on the way: conditions on named outputs,
+loops over items that cannot be found (both would be skipped, and the run succeed), and what a failed try left behind.
 """
 
 from __future__ import annotations
@@ -94,9 +94,8 @@ class Hooks:
             return self._broken(path, error)
         finally:
             self._here.scope = before
-        self.record.task_finished(
-            path, _state(found[1]), "" if _state(found[1]) == "SUCCEEDED" else "a task in it failed"
-        )
+        done = found[1] == status.Status.SUCCESS
+        self.record.task_finished(path, "SUCCEEDED" if done else "FAILED", "" if done else "a task in it failed")
         return found
 
     def _single_task(self, original: Callable[..., Any], **task: Any) -> Any:
@@ -233,7 +232,3 @@ def _replace(module: Any, name: str, value: Any) -> None:
 def _made(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def _state(result: status.Status) -> str:
-    return "SUCCEEDED" if result == status.Status.SUCCESS else "FAILED"

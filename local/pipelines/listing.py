@@ -1,4 +1,4 @@
-"""List calls: page_size, page_token, sort_by and filter (`filter.proto`) as SQL over the columns that may be asked for."""
+"""List calls: page_size, page_token, sort_by and filter (`filter.proto`) as SQL over the columns that may be asked."""
 
 from __future__ import annotations
 

@@ -29,7 +29,8 @@ _PAGE = """<!doctype html><meta charset="utf-8"><title>{title}</title>
 table{{border-collapse:collapse;width:100%}}td,th{{text-align:left;padding:.3rem .7rem;border-bottom:1px solid #ddd;
 vertical-align:top}}.FAILED{{color:#b00020}}.SUCCEEDED{{color:#0a7a2f}}.SKIPPED,.PENDING{{color:#777}}
 pre{{white-space:pre-wrap}}</style>
-<script>const run=location.hash.match(/^#\\/runs\\/details\\/([\\w-]+)/);if(run)location.replace("/runs/"+run[1])</script>
+<script>const run=location.hash.match(/^#\\/runs\\/details\\/([\\w-]+)/)
+if(run)location.replace("/runs/"+run[1])</script>
 <h1>{title}</h1>{body}"""
 
 

@@ -19,8 +19,8 @@ _NAMES = {
 
 
 def check(inputs: Mapping[str, Any], given: Any) -> dict[str, Any]:
-    """The parameters to run with, without defaults. `inputs` is `root.inputDefinitions`. ApiError 400 names the parameter,
-    what was found and what is wanted.
+    """The parameters to run with, without defaults. `inputs` is `root.inputDefinitions`. ApiError 400 names the
+    parameter, what was found and what is wanted.
     """
     if given is None:
         given = {}

@@ -1,7 +1,7 @@
 """The processes of a run: marked in their environment, so that they are found again after the server was killed.
 
-A run's process is started in a session of its own and outlives the server. It holds `lock` in the run's folder as long as
-it lives; what it starts inherits the mark and the lock.
+A run's process is started in a session of its own and outlives the server. It holds `lock` in the run's folder as
+long as it lives; what it starts inherits the mark and the lock.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def end_all(wanted: str, seconds: float) -> None:
 
 
 def lock(path: Path, seconds: float) -> int | None:
-    """An exclusive lock on a file, held until every process that has the descriptor is gone; None when another has it."""
+    """An exclusive lock on a file, held by all who inherit the descriptor; None when another has it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     deadline = time.monotonic() + seconds

@@ -1,4 +1,4 @@
-"""What a run's process writes down of it. Every write first makes sure that the run is still this process's to write."""
+"""What a run's process writes down of it. Every write first makes sure that the run is still this process's."""
 
 from __future__ import annotations
 

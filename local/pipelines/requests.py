@@ -44,11 +44,13 @@ async def read_upload(request: Request) -> tuple[str, bytes]:
         form = await parser.parse()
     except (MultiPartException, KeyError, ValueError, AssertionError) as error:
         raise invalid(f"the multipart body cannot be read: {str(error)[:120]}") from None
-    async with form:
+    try:
         found = form.get("uploadfile")
         if not isinstance(found, UploadFile):
             raise invalid("the multipart body has no file `uploadfile`")
         return found.filename or "", await found.read()
+    finally:
+        await form.close()
 
 
 def check_origin(request: Request) -> None:

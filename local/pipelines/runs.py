@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,8 @@ from local.pipelines.listing import listing
 from local.pipelines.store import DEFAULT, MAX_DESCRIPTION, MAX_NAME, label, paged, text
 
 FIELDS = {
-    "created_at": "created_at", "finished_at": "finished_at", "scheduled_at": "scheduled_at", "run_id": "id", "id": "id",
-    "name": "display_name", "display_name": "display_name", "description": "description", "state": "state",
+    "created_at": "created_at", "finished_at": "finished_at", "scheduled_at": "scheduled_at", "run_id": "id",
+    "id": "id", "name": "display_name", "display_name": "display_name", "description": "description", "state": "state",
     "storage_state": "storage_state", "experiment_id": "experiment_id", "recurring_run_id": "recurring_run_id",
     "pipeline_id": "pipeline_id", "pipeline_version_id": "version_id", "service_account": "service_account",
 }  # fmt: skip
@@ -120,8 +120,8 @@ class Runs:
         page = listing(self.database, "runs", FIELDS, query, where)
         return paged("runs", [shapes.run(row) for row in page.rows], page.total, page.token)
 
-    def tasks(self, key: str) -> list[Row]:
-        return list(self.database.all("SELECT * FROM tasks WHERE run_id = ? ORDER BY seq", key))
+    def tasks(self, key: str) -> Sequence[Row]:
+        return tuple(self.database.all("SELECT * FROM tasks WHERE run_id = ? ORDER BY seq", key))
 
     def terminate(self, key: str) -> None:
         """A waiting run is cancelled at once; a running one by the scheduler; a finished one stays what it is."""

@@ -73,12 +73,9 @@ class Scheduler:
     def _alive(self, row: Row) -> bool:
         if child := self._children.get(row["id"]):
             return child.poll() is None
-        # The process itself; steps that outlived it do not count.
-        return bool(row["pid"]) and row["pid"] in processes.living(self._mark(row)) or self._starting(row)
-
-    def _starting(self, row: Row) -> bool:
-        """Whether a process was begun, but is not yet so far as to say its number."""
-        return not row["pid"] and bool(processes.living(self._mark(row)))
+        found = processes.living(self._mark(row))
+        # The process itself: steps that outlived it do not count. One that just began has not said its number yet.
+        return row["pid"] in found if row["pid"] else bool(found)
 
     def _gone(self, row: Row) -> None:
         """The run's process is gone without a result, unless it wrote one since we looked."""

@@ -1,6 +1,6 @@
 """A compiled pipeline (KFP IR YAML): read, brought into one form, and refused where this platform could not run it.
 
-The server reads IR with KFP's own protocol buffers, without importing the SDK: that would cost every start half a second.
+The server reads IR with KFP's own protocol buffers, without importing the SDK, which would cost half a second.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def parse_yaml(content: bytes | str) -> Spec:
 
 
 def canonical(document: Any) -> Spec:
-    """The pipeline_spec of a request or file, in camelCase, checked. A platform spec beside it says how a cluster runs it,
-    and is dropped. ApiError 400 says in a line why it cannot run here.
+    """The pipeline_spec of a request or file, in camelCase, checked. A platform spec beside it says how a cluster runs
+    it, and is dropped. ApiError 400 says in a line why it cannot run here.
     """
     if isinstance(document, dict) and ("pipeline_spec" in document or "pipelineSpec" in document):
         document = document.get("pipeline_spec", document.get("pipelineSpec"))
@@ -85,13 +85,24 @@ def tasks(spec: Spec) -> Iterator[tuple[tuple[str, ...], Spec]]:
     yield from _tasks(spec, spec["root"], ())
 
 
+def order(found: Spec) -> list[str]:
+    """The names of a DAG's tasks, each after those it waits for; without the ones that wait for each other."""
+    waiting = {key: set(task.get("dependentTasks", [])) for key, task in sorted(found.items())}
+    done: list[str] = []
+    while ready := [key for key, needs in waiting.items() if not needs & waiting.keys()]:
+        done += ready
+        waiting = {key: needs for key, needs in waiting.items() if key not in ready}
+    return done
+
+
 def implementation(spec: Spec, task: Spec) -> Spec:
     """The component that a task runs."""
     return spec["components"][task["componentRef"]["name"]]
 
 
 def _tasks(spec: Spec, component: Spec, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Spec]]:
-    for key, task in component["dag"]["tasks"].items():
+    for key in order(component["dag"]["tasks"]):
+        task = component["dag"]["tasks"][key]
         yield (*path, key), task
         inner = implementation(spec, task)
         if "dag" in inner and "parameterIterator" not in task and "artifactIterator" not in task:
@@ -162,7 +173,8 @@ def _check_dag(spec: Spec, component: Spec, path: tuple[str, ...], before: int) 
         _check_condition(key, task, where)
         if "dag" in inner:
             count = _check_dag(spec, inner, (*path, key), count)
-    _check_order(found, where)
+    if len(done := order(found)) < len(found):
+        raise invalid(f"the tasks {', '.join(sorted(found.keys() - set(done)))[:200]} in {where} wait for each other")
     return count
 
 
@@ -178,16 +190,6 @@ def _check_condition(key: str, task: Spec, where: str) -> None:
     given = task.get("inputs", {}).get("parameters", {})
     if unknown := sorted(names - given.keys()):
         raise invalid(f"task {key!r} in {where}: its condition reads {unknown[0]!r}, which is none of its inputs")
-
-
-def _check_order(found: Spec, where: str) -> None:
-    waiting = {key: set(task.get("dependentTasks", [])) for key, task in found.items()}
-    while waiting:
-        ready = [key for key, needs in waiting.items() if not needs & waiting.keys()]
-        if not ready:
-            raise invalid(f"the tasks {', '.join(sorted(waiting))} in {where} wait for each other"[:300])
-        for key in ready:
-            del waiting[key]
 
 
 def _from_tar(content: bytes) -> bytes:

@@ -34,7 +34,8 @@ class Store:
         self._database = database
         with database.writing():
             database.change(
-                "INSERT OR IGNORE INTO experiments (id, name, description, namespace, created_at) VALUES (?, ?, ?, '', ?)",
+                """INSERT OR IGNORE INTO experiments (id, name, description, namespace, created_at)
+                    VALUES (?, ?, ?, '', ?)""",
                 str(uuid.uuid4()), DEFAULT, "All runs created without specifying an experiment will be grouped here.",
                 now(),
             )  # fmt: skip

@@ -182,7 +182,7 @@ class Platform:
                 step.state = "running"
                 try:
                     step.detail = await act()
-                except (PlatformError, OSError, aiohttp.ClientError, TimeoutError) as error:
+                except Exception as error:  # whatever it is, it is shown and tried again
                     step.state, step.detail = "failed", str(error) or type(error).__name__
                     log.warning("%s: %s; again in %.1f s", name, step.detail, pause)
                     await asyncio.sleep(pause)

@@ -21,6 +21,7 @@ from predictor.source_mlflow import PROXY
 EXPERIMENT = "coding-mcqa"
 STEP_TAG = "step"
 RUN_KEY_TAG = "run_key"
+ATTEMPT_TAG = "pipeline_run"
 PIPELINE_STEP = "pipeline"
 MAX_TAG = 5000
 MAX_PARAM = 6000
@@ -57,7 +58,7 @@ class Tracking(ModelRegistry):
         now = int(time.time() * 1000)
         found = self.find_run(run_key, step)
         if found is not None:
-            run_id = str(found["info"]["run_id"])
+            run_id = id_of(found)
             self._post("runs/update", run_id=run_id, status="RUNNING", end_time=None)
             for key, value in tags.items():
                 self.tag_run(run_id, key, value)
@@ -116,11 +117,15 @@ class Tracking(ModelRegistry):
 
 
 @contextmanager
-def step_run(tracking: Tracking, run_key: str, step: str) -> Iterator[str]:
-    """The nested run of one step below the pipeline's run; FAILED with the error's line when the step raises."""
-    found = tracking.find_run(run_key, PIPELINE_STEP)
-    parent = None if found is None else str(found["info"]["run_id"])
-    run_id = tracking.start_run(run_key, step, step, {"error": ""}, parent)
+def step_run(tracking: Tracking, run: Mapping[str, str], step: str) -> Iterator[str]:
+    """The nested run of one step below the pipeline's run; FAILED with the error's line when the step raises.
+
+    `run` names the run_key, and the pipeline_run that works at it: a run key may take more than one.
+    """
+    found = tracking.find_run(run["run_key"], PIPELINE_STEP)
+    parent = None if found is None else id_of(found)
+    tags = {"error": "", ATTEMPT_TAG: run["pipeline_run"]}
+    run_id = tracking.start_run(run["run_key"], step, step, tags, parent)
     try:
         yield run_id
     except BaseException as error:
@@ -132,3 +137,12 @@ def step_run(tracking: Tracking, run_key: str, step: str) -> Iterator[str]:
             pass  # The step's own error matters more.
         raise
     tracking.end_run(run_id, "FINISHED")
+
+
+def tags_of(run: Mapping[str, Any] | None) -> dict[str, str]:
+    """The tags of a run as the REST API gives it; none of None."""
+    return {tag["key"]: tag["value"] for tag in ((run or {}).get("data") or {}).get("tags") or ()}
+
+
+def id_of(run: Mapping[str, Any]) -> str:
+    return str(run["info"]["run_id"])

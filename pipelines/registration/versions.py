@@ -1,8 +1,8 @@
 """A folder becomes a registered version: Hugging Face layout at the root, once a run key, whole or not at all.
 
-A version is made in an order in which a crash leaves nothing that serves: the logged model with its files (PENDING until
-all are there), then READY, then in one request the version with all its tags. The next attempt with the same run key
-takes a finished logged model of the same content, deletes any other, and finds a version that is there already.
+A version is made in an order in which a crash leaves nothing that serves: the logged model with its files (PENDING
+until all are there), then READY, then in one request the version with all its tags. The next attempt with the same run
+key takes a finished logged model of the same content, deletes any other, and finds a version that is there already.
 """
 
 from __future__ import annotations

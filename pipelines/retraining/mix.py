@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 from pipelines.bank import LabelledQuestion, Split, content_key, generate, subjects
 from pipelines.retraining.feedback import Feedback, data_digest, held_out
@@ -31,11 +32,20 @@ class Sizes:
     minimum: int = 200
     holdout_share: float = 0.25
     replay: int = 2000
-    replay_share: float = 0.5
+    replay_share: float = 0.4
     bank: int = 0
     current: int = 800
     old: int = 1000
     recent: int = 2000
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Sizes:
+        """From a pipeline's parameter, where every number is a float; DataError names an unknown option."""
+        known = {f.name for f in fields(cls)}
+        if unknown := options.keys() - known:
+            raise DataError(f"no data option {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}")
+        shares = ("holdout_share", "replay_share")
+        return cls(**{name: float(v) if name in shares else int(v) for name, v in options.items()})
 
     def __post_init__(self) -> None:
         if not 0 < self.holdout_share < 1 or not 0 <= self.replay_share < 1:

@@ -44,7 +44,7 @@ def upgrade() -> None:
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("parameters", sa.JSON(), nullable=False),
         sa.Column("posted_at", sa.Double()),
-        sa.Column("run_id", sa.String()),
+        *(sa.Column(name, sa.String()) for name in ("run_id", "version")),
         sa.Column("error", sa.Text(), nullable=False),
         *(sa.Column(name, sa.Double(), nullable=False) for name in ("created_at", "updated_at")),
         *(sa.Column(name, sa.Double()) for name in ("started_at", "finished_at")),

@@ -73,8 +73,11 @@ def test_applying_again_changes_nothing_and_keeps_the_served_version(store):
         }
     }
     store.patch("InferenceService", "coding-mcqa", served, "coding-mcqa")
-    assert manifests.apply(store, items) == 0
-    predictor = store.get("InferenceService", "coding-mcqa", "coding-mcqa")["spec"]["predictor"]
+    generation = store.get("InferenceService", "coding-mcqa", "coding-mcqa")["metadata"]["generation"]
+    manifests.apply(store, items)
+    after = store.get("InferenceService", "coding-mcqa", "coding-mcqa")
+    assert after["metadata"]["generation"] == generation
+    predictor = after["spec"]["predictor"]
     assert predictor["model"]["storageUri"] == "mlflow://coding-mcqa/7"
     assert predictor["annotations"][manifests.VERSION_ANNOTATION] == "7"
     assert predictor["canaryTrafficPercent"] == 25

@@ -1,0 +1,106 @@
+"""Kubeflow Pipelines' REST API (v2beta1) as retrain needs it, without kfp: the pipeline, its runs, a new run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from functions.environment import text
+from functions.http import UnavailableError
+
+API = "/apis/v2beta1"
+PIPELINE = "coding-mcqa-retraining"
+TOKEN_PATH = "/var/run/secrets/kubeflow/pipelines/token"
+TIMEOUT = httpx.Timeout(15.0, connect=3.0)
+MOST_RUNS = 100
+
+
+class RefusedError(Exception):
+    """The server understood and will not do it, however often it is asked."""
+
+
+class Pipelines:
+    """The server of KFP_ENDPOINT. UnavailableError when it is away, or does not let us in."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        endpoint = text(environ, "KFP_ENDPOINT").rstrip("/")
+        self._token = Path(text(environ, "MCQA_KFP_TOKEN_PATH", TOKEN_PATH))
+        self._http = httpx.Client(base_url=endpoint, timeout=TIMEOUT)
+
+    def newest(self, name: str = PIPELINE) -> dict[str, str]:
+        """The reference to the newest version of the pipeline of this name."""
+        found = self._get(f"/pipelines/names/{quote(name, safe='')}")
+        if found is None:
+            raise UnavailableError(
+                f"the pipeline server has no pipeline {name}; upload it, then this goes on by itself"
+            )
+        query = {"sort_by": "created_at desc", "page_size": "1"}
+        listed = self._get(f"/pipelines/{quote(found['pipeline_id'], safe='')}/versions", query) or {}
+        versions = listed.get("pipeline_versions") or []
+        if not versions:
+            raise UnavailableError(f"the pipeline {name} has no version; upload one, then this goes on by itself")
+        return {"pipeline_id": found["pipeline_id"], "pipeline_version_id": versions[0]["pipeline_version_id"]}
+
+    def runs(self, display_name: str) -> list[dict[str, Any]]:
+        """The runs of this name, the oldest first."""
+        predicate = {"operation": "EQUALS", "key": "display_name", "string_value": display_name}
+        query = {
+            "filter": json.dumps({"predicates": [predicate]}),
+            "sort_by": "created_at asc",
+            "page_size": str(MOST_RUNS),
+        }
+        listed = (self._get("/runs", query) or {}).get("runs") or []
+        return [run for run in listed if run.get("display_name") == display_name]
+
+    def run(self, run_id: str) -> dict[str, Any] | None:
+        """A run with its steps; None when there is none."""
+        return self._get(f"/runs/{quote(run_id, safe='')}")
+
+    def start(self, display_name: str, description: str, reference: Mapping[str, str], parameters: Any) -> str:
+        """Asks for a run; its id. RefusedError when the server will not. After UnavailableError it may exist."""
+        body = {
+            "display_name": display_name,
+            "description": description,
+            "pipeline_version_reference": dict(reference),
+            "runtime_config": {"parameters": dict(parameters)},
+        }
+        answer = self._call("POST", "/runs", json=body)
+        if answer.status_code in (400, 404, 422):
+            raise RefusedError(f"the pipeline server refused the run: {_message(answer)}")
+        return str(self._json(answer)["run_id"])
+
+    def _get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any] | None:
+        answer = self._call("GET", path, params=query or {})
+        return None if answer.status_code == 404 else self._json(answer)
+
+    def _call(self, method: str, path: str, **options: Any) -> httpx.Response:
+        # Read each time: the kubelet replaces the projected token before it ends.
+        headers = {"Authorization": f"Bearer {self._token.read_text().strip()}"} if self._token.is_file() else {}
+        try:
+            return self._http.request(method, f"{API}{path}", headers=headers, **options)
+        except httpx.TransportError as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise UnavailableError(f"the pipeline server does not answer: {reason}") from None
+
+    def _json(self, answer: httpx.Response) -> dict[str, Any]:
+        if not answer.is_success:
+            raise UnavailableError(f"the pipeline server answered {answer.status_code}: {_message(answer)}")
+        try:
+            data = answer.json()
+        except ValueError:
+            data = None
+        if not isinstance(data, dict):
+            raise UnavailableError("KFP_ENDPOINT is no pipeline server: it did not answer with a JSON object")
+        return data
+
+
+def _message(answer: httpx.Response) -> str:
+    try:
+        return " ".join(str(answer.json()["message"]).split())[:300]
+    except (ValueError, KeyError, TypeError):
+        return " ".join(answer.text.split())[:200]

@@ -1,0 +1,88 @@
+"""Retrainings in the database. Every change names the state it starts from, so that of two at once one happens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, or_, select, update
+
+from functions.database import insert_once
+from functions.retrain.decision import ACTIVE, FINISHED, Drift, Known
+from functions.retrain.tables import RetrainRun
+
+
+def ask(connection: Connection, drift: Drift, source: str, id: str, trace: str, now: float) -> bool:
+    """Notes that this drift wants a retraining; False when it is known."""
+    row = {
+        "key": drift.key,
+        "model": drift.model,
+        "champion": drift.version,
+        "drift_source": source,
+        "drift_id": id,
+        "since": drift.since,
+        "reason": drift.reason,
+        "traceparent": trace,
+        "state": "waiting",
+        "attempt": 0,
+        "parameters": {},
+        "error": "",
+        "created_at": now,
+        "updated_at": now,
+        "announced": 0,
+    }
+    return insert_once(connection, RetrainRun, row)
+
+
+def known(connection: Connection, model: str) -> list[Known]:
+    """What decide() must see: all that wait or are active, and the newest that ended."""
+    columns = (RetrainRun.key, RetrainRun.state, RetrainRun.champion, RetrainRun.created_at, RetrainRun.finished_at)
+    statement = select(*columns, RetrainRun.run_id).where(RetrainRun.model == model)
+    going = connection.execute(statement.where(RetrainRun.state.in_(("waiting", *ACTIVE)))).all()
+    ended = statement.where(RetrainRun.finished_at.is_not(None)).order_by(RetrainRun.finished_at.desc()).limit(10)
+    rows = [*going, *connection.execute(ended).all()]
+    return [Known(r.key, r.state, r.champion, r.created_at, r.finished_at, r.run_id is not None) for r in rows]
+
+
+def find(connection: Connection, key: str) -> Row[Any] | None:
+    return connection.execute(select(RetrainRun.__table__).where(RetrainRun.key == key)).first()
+
+
+def active(connection: Connection, model: str) -> Row[Any] | None:
+    """The one retraining that has, or may have, a run."""
+    statement = select(RetrainRun.__table__).where(RetrainRun.model == model, RetrainRun.state.in_(ACTIVE))
+    return connection.execute(statement).first()
+
+
+def unannounced(connection: Connection, model: str) -> Sequence[Row[Any]]:
+    """Retrainings of which an event may not be out, the oldest first."""
+    ended = RetrainRun.state.in_(FINISHED) & (RetrainRun.announced < 4)
+    statement = select(RetrainRun.__table__).where(RetrainRun.model == model, or_(RetrainRun.state.in_(ACTIVE), ended))
+    return connection.execute(statement.order_by(RetrainRun.created_at)).all()
+
+
+def newest(connection: Connection, model: str, limit: int = 20) -> Sequence[Row[Any]]:
+    statement = select(RetrainRun.__table__).where(RetrainRun.model == model)
+    return connection.execute(statement.order_by(RetrainRun.created_at.desc()).limit(limit)).all()
+
+
+def of_drift(connection: Connection, id: str) -> Row[Any] | None:
+    """The retraining that a drift event asked for."""
+    return connection.execute(select(RetrainRun.__table__).where(RetrainRun.drift_id == id).limit(1)).first()
+
+
+def change(connection: Connection, row: Row[Any], now: float, **values: Any) -> bool:
+    """Sets these columns if the row still is in the state, attempt and posted_at that were read."""
+    same = (
+        (RetrainRun.key == row.key)
+        & (RetrainRun.state == row.state)
+        & (RetrainRun.attempt == row.attempt)
+        & RetrainRun.posted_at.is_not_distinct_from(row.posted_at)
+    )
+    statement = update(RetrainRun).where(same).values(**values, updated_at=now).returning(RetrainRun.key)
+    return connection.execute(statement).first() is not None
+
+
+def announced(connection: Connection, key: str, count: int) -> None:
+    statement = update(RetrainRun).where(RetrainRun.key == key, RetrainRun.announced < count)
+    connection.execute(statement.values(announced=count))

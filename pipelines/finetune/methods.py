@@ -1,0 +1,93 @@
+"""Which way a version is fine-tuned, and doing it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pipelines.bank.labelled import LabelledQuestion
+from predictor.prompt import PromptFormat
+from predictor.weights import weight_files
+
+Method = Literal["auto", "full", "lora"]
+FULL_BYTES = 200_000_000
+"""Up to this size of the weights every one of them is trained: LoRA saves memory that nobody lacks, and learns less."""
+FULL_LR = 2e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How it was done: the method, its numbers for the record, and the questions left out as unusable for it."""
+
+    method: Literal["full", "lora"]
+    numbers: dict[str, float]
+    left_out: int
+
+
+def choose(folder: Path, method: str) -> Literal["full", "lora"]:
+    """`method` itself; for auto, full for a version that is small and reads questions as the tiny model does."""
+    if method == "full" or method == "lora":
+        return method  # type: ignore[return-value]
+    if method != "auto":
+        raise ValueError(f"fine_tune_method must be auto, full or lora, found {method!r}")
+    form = PromptFormat.read(folder)
+    adapter = (folder / "base").is_dir()
+    small = not adapter and sum(file.stat().st_size for file in weight_files(folder)) <= FULL_BYTES
+    return "full" if small and (form.system, form.layout) == ("", "letter-last") else "lora"
+
+
+def fine_tune(
+    base: Path,
+    out: Path,
+    questions: Sequence[LabelledQuestion],
+    *,
+    method: str = "auto",
+    seconds: float | None = None,
+    steps: int | None = None,
+    lr: float | None = None,
+    seed: int = 0,
+    lora: Mapping[str, Any] = {},
+) -> Outcome:
+    """Trains the version in `base` and writes the new one to `out`; prints progress.
+
+    `seconds` and `steps` None: until the method's own end. `lr` None: the method's own. ValueError without a question.
+    """
+    chosen = choose(base, method)
+    limits = {"seconds": seconds, "steps": steps, "lr": lr, "seed": seed}
+    if chosen == "lora":
+        from pipelines.finetune.lora import LoraSettings, tune_lora
+
+        settings = LoraSettings.of({**lora, **{k: v for k, v in limits.items() if v is not None}})
+        tuned = tune_lora(base, out, questions, settings)
+        return Outcome("lora", {k: float(v) for k, v in asdict(tuned).items()}, tuned.too_long)
+    from pipelines.tiny import fine_tune as full
+
+    usable = teachable(base, questions)
+    done = full(base, out, usable, steps=steps, seconds=seconds, lr=lr or FULL_LR, seed=seed)
+    numbers = {"steps": float(done.steps), "questions": float(done.questions)}
+    return Outcome("full", numbers, len(questions) - len(usable))
+
+
+def teachable(base: Path, questions: Sequence[LabelledQuestion]) -> list[LabelledQuestion]:
+    """The questions whose ids training sees exactly as serving does, in full and with their letters found.
+
+    Special tokens in a question's text, say, are text to the server alone: learned from, they would teach nonsense.
+    """
+    from tokenizers import Tokenizer
+
+    from pipelines.tiny.examples import Encoder
+    from pipelines.tiny.model import MAX_TOKENS
+    from predictor.prompt import PromptEncoder
+
+    training, serving = Encoder(Tokenizer.from_file(str(base / "tokenizer.json"))), PromptEncoder(base)
+    found = []
+    for one in questions:
+        try:
+            ids = training.encode([one])[0].ids
+        except (AssertionError, ValueError, IndexError):
+            continue
+        if len(ids) <= MAX_TOKENS and tuple(ids) == serving.encode(one.question):
+            found.append(one)
+    return found

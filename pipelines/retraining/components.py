@@ -1,0 +1,189 @@
+"""The pipeline's components. Each body only calls its step's plain function.
+
+All run in the pipelines image, which holds this package. None is cached: each reads the registry or the database, or
+writes to the run's record, and a cached step would leave the record with a gap.
+"""
+
+# No `from __future__ import annotations`: kfp reads the annotations themselves.
+
+import functools
+
+from kfp import dsl
+from kfp.dsl import HTML, ClassificationMetrics, Dataset, Input, Markdown, Metrics, Model, Output
+
+IMAGE = "dev.local/coding-mcqa/pipelines:0.1.0"
+
+component = functools.partial(dsl.component, base_image=IMAGE, install_kfp_package=False)
+
+
+@component
+def collect_data(
+    run_key: str,
+    model_name: str,
+    champion: str,
+    since: float,
+    until: float,
+    reason: str,
+    traceparent: str,
+    drift_event: str,
+    pipeline_run: str,
+    sizes: dict,
+    replay_share: float,
+    seed: int,
+    train: Output[Dataset],
+    holdout: Output[Dataset],
+    counts: Output[Metrics],
+) -> dict:
+    """The labelled data of the window. What is returned says to the later steps which run this is."""
+    from pathlib import Path
+
+    from pipelines.retraining.mix import Sizes
+    from pipelines.retraining.steps.collect import collect
+
+    run = {
+        "run_key": run_key,
+        "model": model_name,
+        "champion": champion,
+        "reason": reason,
+        "traceparent": traceparent,
+        "drift_event": drift_event,
+        "pipeline_run": pipeline_run,
+    }
+    registered, found = collect(
+        run, since, until, Sizes.of({**sizes, "replay_share": replay_share}), seed, Path(train.path), Path(holdout.path)
+    )
+    for name, value in found.items():
+        counts.log_metric(name, value)
+    return {**run, "registered": registered}
+
+
+@component
+def fine_tune(
+    run: dict,
+    method: str,
+    seconds: float,
+    steps: int,
+    learning_rate: float,
+    replay_share: float,
+    seed: int,
+    lora: dict,
+    train: Input[Dataset],
+    challenger: Output[Model],
+    training: Output[Metrics],
+):
+    """The challenger, trained from the champion."""
+    from pathlib import Path
+
+    from pipelines.retraining.steps.tune import tune
+
+    numbers = tune(
+        run,
+        Path(train.path),
+        Path(challenger.path),
+        method=method,
+        seconds=seconds,
+        steps=steps,
+        lr=learning_rate,
+        replay_share=replay_share,
+        seed=seed,
+        lora=lora,
+    )
+    challenger.metadata["framework"] = "safetensors"
+    for name, value in numbers.items():
+        training.log_metric(name, value)
+
+
+@component
+def evaluate(
+    run: dict,
+    timed: int,
+    challenger: Input[Model],
+    holdout: Input[Dataset],
+    results: Output[Dataset],
+    scores: Output[Metrics],
+    letters: Output[ClassificationMetrics],
+    report: Output[HTML],
+):
+    """Champion and challenger on the same held-out questions."""
+    from pathlib import Path
+
+    from pipelines.retraining.steps.evaluate import evaluate_both
+
+    paths = (Path(challenger.path), Path(holdout.path), Path(results.path), Path(report.path))
+    found = evaluate_both(run, *paths, timed=timed)
+    for name, value in found.numbers.items():
+        scores.log_metric(name, value)
+    letters.log_confusion_matrix(found.letters, found.confusion)
+
+
+@component
+def gate(run: dict, options: dict, results: Input[Dataset], verdict: Output[Markdown]) -> bool:
+    """Whether the challenger is proven better, and no worse than a margin elsewhere."""
+    from pathlib import Path
+
+    from pipelines.retraining.steps.decide import decide
+
+    return decide(run, Path(results.path), Path(verdict.path), options)
+
+
+@component
+def measure_reference(
+    run: dict,
+    challenger: Input[Model],
+    holdout: Input[Dataset],
+    reference: Output[Dataset],
+    answers: Output[Metrics],
+):
+    """The challenger's drift reference."""
+    from pathlib import Path
+
+    from pipelines.retraining.steps.measure import measure
+
+    for name, value in measure(run, Path(challenger.path), Path(holdout.path), Path(reference.path)).items():
+        answers.log_metric(name, value)
+
+
+@component
+def register(
+    run: dict,
+    challenger: Input[Model],
+    reference: Input[Dataset],
+    holdout: Input[Dataset],
+    scores: Input[Metrics],
+) -> str:
+    """The registered version, with the alias challenger."""
+    from pathlib import Path
+
+    from pipelines.retraining.steps.register import register
+
+    numbers = {name: float(value) for name, value in scores.metadata.items() if isinstance(value, int | float)}
+    return register(run, Path(challenger.path), Path(reference.path), Path(holdout.path), numbers)
+
+
+@component
+def report(
+    run_key: str,
+    model_name: str,
+    champion: str,
+    reason: str,
+    traceparent: str,
+    drift_event: str,
+    pipeline_run: str,
+    summary: Output[Markdown],
+    status: dsl.PipelineTaskFinalStatus,
+):
+    """How the run ended, whatever happened."""
+    from pathlib import Path
+
+    from pipelines.retraining.steps.report import report
+
+    run = {
+        "run_key": run_key,
+        "model": model_name,
+        "champion": champion,
+        "reason": reason,
+        "traceparent": traceparent,
+        "drift_event": drift_event,
+        "pipeline_run": pipeline_run,
+    }
+    report(run, str(status.state or ""), Path(summary.path))

@@ -1,0 +1,285 @@
+"""The drift function as a process, on a real registry and both databases: what it stores, sends and survives."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from function_server import FunctionServer, postgresql
+from loop_parts import Sent, Sink, answer, killable, reference, register, set_champion, sink
+from sqlalchemy import Engine, select, text
+
+from functions.database import engine
+from functions.drift.decision import Config
+from functions.drift.look import due, settings
+from functions.drift.tables import DriftCheck
+from functions.environment import SettingError
+from functions.events import DRIFT_CHECKED, DRIFT_DETECTED, PING
+from functions.migrate import migrate
+from functions.retrain.decision import read_drift
+
+TICK = {"type": PING, "source": "/apis/v1/namespaces/coding-mcqa/pingsources/drift"}
+NOW = time.time()
+
+
+@pytest.fixture(scope="module")
+def postgresql_url() -> Iterator[str]:
+    try:
+        with postgresql() as url:
+            yield url
+    except LookupError as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        found = f"sqlite:///{tmp_path}/loop.db"
+    else:
+        found = request.getfixturevalue("postgresql_url")
+        with engine(found).begin() as connection:
+            connection.execute(text("DROP SCHEMA public CASCADE"))
+            connection.execute(text("CREATE SCHEMA public"))
+    return found
+
+
+@pytest.fixture
+def database(url: str) -> Iterator[Engine]:
+    made = engine(url)
+    migrate(made)
+    yield made
+    made.dispose()
+
+
+@pytest.fixture
+def out() -> Iterator[Sink]:
+    with sink() as made:
+        yield made
+
+
+@pytest.fixture
+def model() -> str:
+    return f"drift-{uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def env(url: str, out: Sink, mlflow_url: str, model: str) -> dict[str, str]:
+    return {
+        "MCQA_DATABASE_URL": url,
+        "K_SINK": out.url,
+        "MLFLOW_TRACKING_URI": mlflow_url,
+        "MCQA_REGISTERED_MODEL": model,
+        "MCQA_DRIFT_SETTLE_SECONDS": "0",
+        "MCQA_DRIFT_MIN_SAMPLE": "200",
+        "MCQA_DRIFT_ENOUGH": "1000",
+        "MCQA_DRIFT_CONSECUTIVE": "2",
+    }
+
+
+def checks(database: Engine) -> list[Any]:
+    with database.connect() as connection:
+        return list(connection.execute(select(DriftCheck.__table__).order_by(DriftCheck.sequence)))
+
+
+def tick(function: FunctionServer, status: int = 204) -> str:
+    answered = function.post({}, id=uuid4().hex, **TICK)
+    assert answered.status_code == status, answered.text
+    return answered.text
+
+
+def test_no_drift_and_drift_in_two_windows(
+    env: dict[str, str], database: Engine, out: Sink, mlflow_url: str, model: str, tmp_path: Path
+) -> None:
+    with killable("drift", tmp_path / "drift.log", env) as process:
+        function = process.start()
+
+        def said() -> str:
+            return str(process.lines()[-1]["message"])
+
+        tick(function)
+        assert said() == f"insufficient: {model} has no champion, it is not registered"
+        bare = register(mlflow_url, model, {})
+        set_champion(mlflow_url, model, bare)
+        for _ in range(2):
+            tick(function)
+        assert "has no reference.json" in said()
+        assert [(row.verdict, row.version) for row in checks(database)] == [("insufficient", bare)]  # once
+
+        version = register(mlflow_url, model, {"reference.json": reference()})
+        set_champion(mlflow_url, model, version)
+        tick(function)
+        answer(database, version, 1000, time.time() - 100, time.time())
+        answer(database, bare, 1000, time.time() - 100, time.time(), shift=3.0)  # another version's are not ours
+        tick(function)
+        assert [row.verdict for row in checks(database)][1:] == ["insufficient", "no-drift"]
+        tick(function)
+        assert said() == "nothing new: 0 answers in the window, 0 at the last check" or "insufficient" in said()
+        for seed in (2, 3, 4):
+            answer(database, version, 300, time.time() - 0.01, time.time(), seed=seed, shift=0.8)
+            tick(function)
+    stored = [row for row in checks(database) if row.verdict not in ("insufficient", "no-drift")]
+    assert [(row.verdict, row.alarm) for row in stored] == [("suspect", False), ("drift", True), ("drift", False)]
+    assert all(row.sent_at is not None for row in checks(database))
+    assert len(out.of(DRIFT_CHECKED)) == len(checks(database))
+    (alarm,) = out.of(DRIFT_DETECTED)
+    assert alarm.data["alarm"] is True
+    moved = [e["feature"] for e in alarm.data["evidence"] if e["rejected"]]
+    assert moved == ["confidence"]
+    assert alarm.data["drift_since"] == stored[0].window_start
+    assert alarm.data["champion"] == alarm.data["version"] == version
+    trace = alarm.attributes["traceparent"]
+    assert [s.attributes["traceparent"] for s in out.of(DRIFT_CHECKED) if s.data["alarm"]] == [trace]
+    drift = read_drift(alarm.data)  # what retrain takes
+    assert (drift.model, drift.version, drift.since) == (model, version, stored[0].window_start)
+
+
+def test_the_settling_time_keeps_young_answers_for_later(
+    env: dict[str, str], database: Engine, mlflow_url: str, model: str, tmp_path: Path
+) -> None:
+    version = register(mlflow_url, model, {"reference.json": reference()})
+    set_champion(mlflow_url, model, version)
+    answer(database, version, 400, NOW - 1000, NOW - 500)
+    answer(database, version, 300, time.time() - 20, time.time())
+    with killable("drift", tmp_path / "drift.log", {**env, "MCQA_DRIFT_SETTLE_SECONDS": "60"}) as process:
+        tick(process.start())
+    (row,) = checks(database)
+    assert (row.n, row.window_start) == (400, pytest.approx(NOW - 1000, abs=1e-3))
+    assert row.window_end < time.time() - 59
+
+
+def test_of_looks_at_the_same_time_one_is_stored(
+    env: dict[str, str], database: Engine, out: Sink, mlflow_url: str, model: str, tmp_path: Path
+) -> None:
+    version = register(mlflow_url, model, {"reference.json": reference()})
+    set_champion(mlflow_url, model, version)
+    with killable("drift", tmp_path / "a.log", env) as a, killable("drift", tmp_path / "b.log", env) as b:
+        functions = [a.start(), b.start()]
+        for _ in range(2):
+            begin = time.time()
+            answer(database, version, 600, begin - 0.01, begin, seed=int(begin * 1e3), shift=1.0)
+            with ThreadPoolExecutor(8) as pool:
+                list(pool.map(lambda i: tick(functions[i % 2]), range(8)))
+    rows = checks(database)
+    assert [row.sequence for row in rows] == list(range(1, len(rows) + 1))
+    closing = [row for row in rows if row.n >= 200]
+    assert [(row.verdict, row.alarm) for row in closing] == [("suspect", False), ("drift", True)]
+    assert len(out.of(DRIFT_DETECTED)) == 1
+
+
+def test_a_sink_that_is_away_gets_the_alarm_later(
+    env: dict[str, str], database: Engine, out: Sink, mlflow_url: str, model: str, tmp_path: Path
+) -> None:
+    version = register(mlflow_url, model, {"reference.json": reference()})
+    set_champion(mlflow_url, model, version)
+    out.status = 503
+    with killable("drift", tmp_path / "drift.log", env) as process:
+        function = process.start()
+        for seed in (1, 2):
+            answer(database, version, 300, time.time() - 0.01, time.time(), seed=seed, shift=1.0)
+            assert "the sink answered 503" in tick(function, 503)
+        assert out.events == []
+        out.status = 202
+        tick(function)
+    assert [s.data["verdict"] for s in out.of(DRIFT_CHECKED)][:2] == ["suspect", "drift"]
+    assert len(out.of(DRIFT_DETECTED)) == 1
+    assert len(out.events) == len({s.key for s in out.events})
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("seed", range(3))
+def test_killed_at_any_moment_the_alarm_is_sent_exactly_once_by_id(
+    env: dict[str, str], database: Engine, out: Sink, mlflow_url: str, model: str, tmp_path: Path, seed: int
+) -> None:
+    version = register(mlflow_url, model, {"reference.json": reference()})
+    set_champion(mlflow_url, model, version)
+    rng = random.Random(seed)
+    with killable("drift", tmp_path / "drift.log", env) as process:
+        for round in range(2):
+            begin = time.time()
+            answer(database, version, 400, begin - 0.01, begin, seed=seed * 10 + round, shift=1.0)
+            for moment in ("stored", "some time", "sent", "quiet"):
+                function = process.start()
+                if moment == "quiet":
+                    out.on_event = lambda _: None
+                    tick(function)
+                    process.kill()
+                    break
+                kill_at = {"stored": DRIFT_CHECKED, "sent": DRIFT_DETECTED}.get(moment)
+
+                def on_event(sent: Sent, kill_at: str | None = kill_at) -> None:
+                    # The event is accepted, the function never hears of it.
+                    if sent.attributes["type"] == kill_at:
+                        process.kill()
+
+                out.on_event = on_event
+                if kill_at is None:
+                    timer = threading.Timer(rng.uniform(0.0, 0.25), process.kill)
+                    timer.start()
+                try:
+                    function.post({}, id=uuid4().hex, **TICK)
+                except httpx.TransportError:
+                    pass  # it was killed
+                finally:
+                    if kill_at is None:
+                        timer.join()
+                    elif process.process is not None and process.process.poll() is None:
+                        process.kill()
+    assert [row.alarm for row in checks(database) if row.n >= 200] == [False, True]
+    assert len(out.of(DRIFT_DETECTED)) == 1
+    assert {row.sent_at is None for row in checks(database)} == {False}
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_a_champion_that_comes_again_is_not_judged_by_what_was_judged(
+    env: dict[str, str], database: Engine, mlflow_url: str, model: str, tmp_path: Path
+) -> None:
+    first, second = (register(mlflow_url, model, {"reference.json": reference()}) for _ in range(2))
+    answer(database, first, 400, NOW - 2000, NOW - 1500, shift=1.0)
+    with killable("drift", tmp_path / "drift.log", env) as process:
+        function = process.start()
+        for champion in (first, second, first):
+            set_champion(mlflow_url, model, champion)
+            tick(function)
+    rows = checks(database)
+    assert [(row.version, row.verdict, row.n) for row in rows] == [
+        (first, "suspect", 400),
+        (second, "insufficient", 0),
+        (first, "insufficient", 0),
+    ]
+    assert rows[2].window_start == rows[0].window_end
+    assert rows[2].document["state"]["streaks"] == {}
+
+
+@pytest.mark.parametrize(
+    ("judged", "seen", "n", "wanted"),
+    [
+        (False, 0, 0, True),  # the first look tells that there is nothing
+        (True, 0, 0, False),
+        (True, 0, 1, True),
+        (True, 150, 180, False),
+        (True, 150, 188, True),
+        (True, 190, 200, True),  # now there are enough to say something
+        (True, 200, 249, False),
+        (True, 200, 250, True),
+        (True, 900, 1000, True),
+    ],
+)
+def test_when_a_growing_window_is_looked_at_again(judged: bool, seen: int, n: int, wanted: bool) -> None:
+    assert due(judged, seen, n, Config()) is wanted
+
+
+def test_settings_are_the_cores_unless_told() -> None:
+    assert settings({}).config == Config()
+    found = settings({"MCQA_DRIFT_ALPHA": "0.05", "MCQA_DRIFT_MIN_SAMPLE": "50", "MCQA_REGISTERED_MODEL": "m"})
+    assert (found.model, found.config) == ("m", Config(alpha=0.05, min_sample=50))
+    for wrong in ({"MCQA_DRIFT_ALPHA": "2"}, {"MCQA_DRIFT_MIN_SAMPLE": "2000"}, {"MCQA_DRIFT_CONSECUTIVE": "x"}):
+        with pytest.raises(SettingError, match="MCQA_DRIFT_"):
+            settings(wrong)
