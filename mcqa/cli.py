@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from local.platform.settings import PlatformError
 from mcqa import ask, bank, evaluate, events, hello, logs, model, serve, status, terminal, up
+from mcqa.demo.command import demo
 from mcqa.errors import CommandError
 from predictor.hardware import HardwareError
 from predictor.openmp import spin_briefly
@@ -46,6 +47,7 @@ app.command()(bank.bank)
 app.add_typer(model.app, name="model")
 app.command()(up.up)
 app.command()(up.down)
+app.command()(demo)
 app.command()(status.status)
 app.command()(logs.logs)
 app.command()(events.events)

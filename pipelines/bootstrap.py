@@ -21,6 +21,7 @@ from functions.registry import ModelRegistry
 from functions.rollout.world import CHAMPION
 from pipelines.registration import versions, webhooks
 from predictor.source import SourceError, resolve
+from predictor.source_files import data_files
 
 BOOTSTRAP_KEY = "bootstrap"
 SUBJECTS_TAG = "subjects"
@@ -64,7 +65,7 @@ def _candidate(source: str, work: Path) -> versions.Candidate:
 
     folder = resolve(source)
     if not (folder / reference.FILE).is_file():
-        for name, path in versions.data_files(folder).items():
+        for name, path in data_files(folder).items():
             (work / name).parent.mkdir(parents=True, exist_ok=True)
             (work / name).symlink_to(path)
         reference.write(work, reference.bank_questions())

@@ -51,6 +51,15 @@ class KfpServer:
             assert time.monotonic() < deadline, self.log.read_text()[-4000:]
             time.sleep(0.02)
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid if self._process else 0
+
+    def wait(self) -> None:
+        """Until the server has ended."""
+        if self._process:
+            self._process.wait(60)
+
     def kill(self) -> None:
         """kill -9 of the server; its runs go on."""
         if self._process:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -91,12 +92,12 @@ def sink() -> Iterator[Sink]:
 
 @dataclass
 class Killable:
-    """A function process that may be killed and started again, at one address."""
+    """A function process that may be killed and started again, at another port: the kernel takes a moment to free it."""
 
     name: str
     log: Path
     env: Mapping[str, str]
-    port: int = field(default_factory=free_port)
+    port: int = 0
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -104,24 +105,35 @@ class Killable:
         return FunctionServer(f"http://127.0.0.1:{self.port}/", self.log)
 
     def start(self) -> FunctionServer:
+        self.port = free_port()
         with self.log.open("ab") as out:
             env = environment(PORT=str(self.port), HOST="127.0.0.1", THREADS="4", **self.env)
-            self.process = subprocess.Popen(command(self.name), cwd=ROOT, env=env, stdout=out, stderr=out)
+            self.process = subprocess.Popen(
+                command(self.name), cwd=ROOT, env=env, stdout=out, stderr=out, start_new_session=True
+            )
         deadline = time.monotonic() + 60
         while True:
             assert self.process.poll() is None, self.log.read_text()[-4000:]
             assert time.monotonic() < deadline, self.log.read_text()[-4000:]
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
-                return self.server
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as probe:
+                # A port of the ephemeral range with nobody behind it can be connected to itself.
+                if probe.getsockname() != probe.getpeername():
+                    return self.server
             time.sleep(0.02)
 
     def kill(self) -> None:
+        """kill -9, of the server's workers as well, as the end of a container does it."""
         assert self.process is not None
-        self.process.send_signal(signal.SIGKILL)
+        kill_all(self.process)
         self.process.wait()
 
     def lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+
+
+def kill_all(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 @contextlib.contextmanager
@@ -130,7 +142,7 @@ def killable(name: str, log: Path, env: Mapping[str, str]) -> Iterator[Killable]
     try:
         yield made
     finally:
-        if made.process is not None and made.process.poll() is None:
+        if made.process is not None:
             made.kill()
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
 import threading
 import time
 from collections import Counter
@@ -225,8 +224,7 @@ class SinkServer:
     def of(self, *types: str) -> list[dict[str, Any]]:
         """The events whose type's last words are these, each id once, as a receiver that dedupes sees them."""
         once = {event["ce-id"]: event for event in reversed(self.events)}
-        kept = [event for event in reversed(once.values()) if any(name in event["ce-type"] for name in types)]
-        return kept
+        return [event for event in reversed(once.values()) if any(name in event["ce-type"] for name in types)]
 
     def stop(self) -> None:
         self.forward = None
@@ -280,7 +278,3 @@ def until(true: Callable[[], Any], seconds: float = 30.0) -> Any:
                 return found
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.03)
-
-
-def python() -> str:
-    return sys.executable

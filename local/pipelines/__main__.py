@@ -21,6 +21,7 @@ from local.pipelines.store import Store
 
 HOST = "127.0.0.1"
 LOOK_SECONDS = 0.1
+TAKEOVER_SECONDS = 2.0
 log = logging.getLogger("local.pipelines")
 
 
@@ -28,7 +29,7 @@ def main() -> int:
     arguments = _parser().parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     folder: Path = arguments.folder.resolve()
-    if processes.lock(folder / "server.lock", 10.0) is None:
+    if processes.lock(folder / "server.lock", TAKEOVER_SECONDS) is None:
         print(f"pipelines: another server uses {folder}; stop it, or choose another --folder", file=sys.stderr)
         return 1
     limits = Limits(parallel=max(1, arguments.parallel), attempts=max(1, arguments.attempts))

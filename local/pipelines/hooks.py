@@ -133,6 +133,11 @@ class Hooks:
         name = executor_input_utils.get_local_task_resource_name(task["component_name"])
         left = Path(task["pipeline_root"], task["pipeline_resource_name"], name)
         shutil.rmtree(left, ignore_errors=True)
+        for absent in [key for key, value in task["arguments"].items() if value is None]:
+            # kfp.local takes no None for an argument, but one as a default.
+            if (known := task["component_spec"].input_definitions.parameters).get(absent):
+                known[absent].default_value.null_value = 0
+            del task["arguments"][absent]
         outputs, result = original(**task)
         if result != status.Status.SUCCESS:
             told = excerpt(self._log(path))

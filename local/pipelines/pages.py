@@ -81,7 +81,7 @@ class Pages:
         """An artifact's file. Only what a task said it made is served, and only from the run's own folder."""
         key, wanted = request.path_params["id"], request.path_params["path"]
         self._runs.row(key)
-        made = await run_in_threadpool(lambda: {one["path"]: one for one in self._artifacts(key)})
+        made = await run_in_threadpool(lambda: {one["path"]: one for one in self._artifacts(key) if one["path"]})
         if wanted not in made:
             raise not_found("artifact", wanted)
         kind = _TYPES.get(made[wanted]["type"]) or mimetypes.guess_type(wanted)[0] or "application/octet-stream"

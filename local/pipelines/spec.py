@@ -46,6 +46,9 @@ def parse_package(name: str, content: bytes) -> Spec:
 def parse_yaml(content: bytes | str) -> Spec:
     """The pipeline in IR YAML, of which a second document may be its platform's spec. ApiError 400."""
     try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(content, _Loader)):
+            # A few lines of them can stand for gigabytes, and the compiler writes none.
+            raise invalid("the pipeline is not IR YAML: aliases are not supported")
         documents = [document for document in yaml.load_all(content, _Loader) if document is not None]
     except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
         raise invalid(f"the pipeline is not YAML: {error}") from None
@@ -65,7 +68,7 @@ def canonical(document: Any) -> Spec:
         raise invalid("the pipeline_spec must be a JSON object")
     messages = _messages()
     try:
-        # An alias in YAML may refer to itself, and what is not JSON cannot be stored.
+        # What is not JSON, such as a set of YAML's, cannot be stored.
         json.dumps(document, allow_nan=False).encode()
         message = json_format.ParseDict(document, messages.PipelineSpec(), max_recursion_depth=_MAX_DEPTH * 3)
         spec: Spec = json_format.MessageToDict(message)
@@ -236,12 +239,7 @@ def _messages() -> Any:
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Without timestamps: a date is text. Aliases are refused: a few lines of them can stand for gigabytes."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases are not supported")
-        return super().compose_node(parent, index)
+    """Without timestamps: a date is text."""
 
 
 _Loader.yaml_implicit_resolvers = {

@@ -35,7 +35,7 @@ SHIFTED = Mix("shifted", 0.8)
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One question as its asker saw it. `at` in Unix seconds, `seconds` until answered, `status` 0: no answer at all."""
+    """One question as its asker saw it: `at` in Unix seconds, `seconds` until answered, `status` 0 for no answer."""
 
     at: float
     mix: str

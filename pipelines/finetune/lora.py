@@ -57,7 +57,7 @@ class LoraSettings:
         known = {f.name: f.type for f in fields(cls)}
         if unknown := options.keys() - known.keys():
             raise ValueError(f"no LoRA option {', '.join(sorted(unknown))}; there are {', '.join(known)}")
-        values = {
+        values: dict[str, Any] = {
             name: int(value) if "int" in str(known[name]) and value is not None else value
             for name, value in options.items()
         }

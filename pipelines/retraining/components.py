@@ -65,12 +65,13 @@ def fine_tune(
     steps: int,
     learning_rate: float,
     replay_share: float,
+    blend: float,
     seed: int,
     lora: dict,
     train: Input[Dataset],
     challenger: Output[Model],
     training: Output[Metrics],
-):
+) -> None:
     """The challenger, trained from the champion."""
     from pathlib import Path
 
@@ -85,6 +86,7 @@ def fine_tune(
         steps=steps,
         lr=learning_rate,
         replay_share=replay_share,
+        blend=blend,
         seed=seed,
         lora=lora,
     )
@@ -103,7 +105,7 @@ def evaluate(
     scores: Output[Metrics],
     letters: Output[ClassificationMetrics],
     report: Output[HTML],
-):
+) -> None:
     """Champion and challenger on the same held-out questions."""
     from pathlib import Path
 
@@ -133,7 +135,7 @@ def measure_reference(
     holdout: Input[Dataset],
     reference: Output[Dataset],
     answers: Output[Metrics],
-):
+) -> None:
     """The challenger's drift reference."""
     from pathlib import Path
 
@@ -171,7 +173,7 @@ def report(
     pipeline_run: str,
     summary: Output[Markdown],
     status: dsl.PipelineTaskFinalStatus,
-):
+) -> None:
     """How the run ended, whatever happened."""
     from pathlib import Path
 

@@ -28,7 +28,7 @@ def gated(run_key: str, trace: str, verdict: str, reason: str, **custom: Any) ->
         "testSuite": {"id": "gate", "name": "challenger against champion"},
         "reason": reason,
     }
-    return _event(events.TESTSUITERUN_FINISHED, run_key, content, trace, verdict=verdict, run_key=run_key, **custom)
+    return _event(events.TESTSUITERUN_FINISHED, run_key, content, trace, verdict=verdict, **custom)
 
 
 def published(run_key: str, trace: str, model: str, version: str, **custom: Any) -> Event:

@@ -45,7 +45,8 @@ class Sizes:
         if unknown := options.keys() - known:
             raise DataError(f"no data option {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}")
         shares = ("holdout_share", "replay_share")
-        return cls(**{name: float(v) if name in shares else int(v) for name, v in options.items()})
+        values: dict[str, Any] = {name: float(v) if name in shares else int(v) for name, v in options.items()}
+        return cls(**values)
 
     def __post_init__(self) -> None:
         if not 0 < self.holdout_share < 1 or not 0 <= self.replay_share < 1:

@@ -7,15 +7,15 @@ from kfp import compiler, dsl
 from pipelines.retraining import PIPELINE
 from pipelines.retraining import components as step
 
-# Outside things that are away for a while: the database, the registry, the Broker.
+# For outside things that are away for a while: the database, the registry, the Broker.
 RETRIES = 3
-BACKOFF = "5s"
+BACKOFF = "2s"
 
 
-def _settle(task: dsl.PipelineTask) -> None:
-    """Never cached (see components.py), tried again: every step can be repeated from its inputs."""
+def _settle(task: dsl.PipelineTask, retries: int = RETRIES) -> None:
+    """Never cached (see components.py), tried again: every step can be repeated from its inputs, also after its end."""
     task.set_caching_options(False)
-    task.set_retry(RETRIES, backoff_duration=BACKOFF, backoff_factor=2.0)
+    task.set_retry(retries, backoff_duration=BACKOFF, backoff_factor=2.0)
 
 
 @dsl.pipeline(name=PIPELINE, description="Labelled feedback in; a challenger that passed the gate out.")
@@ -35,10 +35,11 @@ def retraining(
     fine_tune_steps: int = 0,
     learning_rate: float = 0.0,
     replay_share: float = 0.4,
+    blend: float = 0.8,
     lora: dict = {},  # noqa: B006
     timed_questions: int = 150,
     gate: dict = {},  # noqa: B006
-):
+) -> None:
     """See README. `data` overrides mix.Sizes, `lora` finetune.lora.LoraSettings, `gate` gate.Config.
 
     `fine_tune_seconds`, `fine_tune_steps` and `learning_rate` of 0 mean: no such limit, the method's own.
@@ -68,14 +69,18 @@ def retraining(
             steps=fine_tune_steps,
             learning_rate=learning_rate,
             replay_share=replay_share,
+            blend=blend,
             seed=seed,
             lora=lora,
         )
         challenger = tuned.outputs["challenger"]
         evaluated = step.evaluate(run=run, challenger=challenger, holdout=holdout, timed=timed_questions)
         passed = step.gate(run=run, results=evaluated.outputs["results"], options=gate)
-        for task in (collected, tuned, evaluated, passed):
+        for task in (evaluated, passed):
             _settle(task)
+        # Too little feedback does not become more, and a minute of training is long.
+        for task in (collected, tuned):
+            _settle(task, retries=1)
         with dsl.If(passed.outputs["Output"] == True, name="passed"):  # noqa: E712 - an expression of the compiler's
             measured = step.measure_reference(run=run, challenger=challenger, holdout=holdout)
             registered = step.register(

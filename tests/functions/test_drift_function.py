@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 import time
@@ -14,7 +15,7 @@ from uuid import uuid4
 import httpx
 import pytest
 from function_server import FunctionServer, postgresql
-from loop_parts import Sent, Sink, answer, killable, reference, register, set_champion, sink
+from loop_parts import Sent, Sink, answer, kill_all, killable, reference, register, set_champion, sink
 from sqlalchemy import Engine, select, text
 
 from functions.database import engine
@@ -205,33 +206,29 @@ def test_killed_at_any_moment_the_alarm_is_sent_exactly_once_by_id(
         for round in range(2):
             begin = time.time()
             answer(database, version, 400, begin - 0.01, begin, seed=seed * 10 + round, shift=1.0)
-            for moment in ("stored", "some time", "sent", "quiet"):
+            for moment in (DRIFT_CHECKED, "some time", DRIFT_DETECTED, "quiet"):
                 function = process.start()
+                victim = process.process
+                assert victim is not None
                 if moment == "quiet":
                     out.on_event = lambda _: None
                     tick(function)
                     process.kill()
-                    break
-                kill_at = {"stored": DRIFT_CHECKED, "sent": DRIFT_DETECTED}.get(moment)
+                    continue
 
-                def on_event(sent: Sent, kill_at: str | None = kill_at) -> None:
+                def on_event(sent: Sent, victim: Any = victim, wanted: str = moment) -> None:
                     # The event is accepted, the function never hears of it.
-                    if sent.attributes["type"] == kill_at:
-                        process.kill()
+                    if sent.attributes["type"] == wanted:
+                        kill_all(victim)
 
                 out.on_event = on_event
-                if kill_at is None:
-                    timer = threading.Timer(rng.uniform(0.0, 0.25), process.kill)
-                    timer.start()
-                try:
+                timer = threading.Timer(rng.uniform(0.0, 0.25) if moment == "some time" else 20.0, kill_all, [victim])
+                timer.start()
+                with contextlib.suppress(httpx.TransportError):  # it was killed
                     function.post({}, id=uuid4().hex, **TICK)
-                except httpx.TransportError:
-                    pass  # it was killed
-                finally:
-                    if kill_at is None:
-                        timer.join()
-                    elif process.process is not None and process.process.poll() is None:
-                        process.kill()
+                timer.cancel()
+                timer.join()
+                process.kill()
     assert [row.alarm for row in checks(database) if row.n >= 200] == [False, True]
     assert len(out.of(DRIFT_DETECTED)) == 1
     assert {row.sent_at is None for row in checks(database)} == {False}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,14 +15,16 @@ from rollout_loop import NAMESPACE, Cluster, Model, SinkServer, broken, cluster,
 from sqlalchemy import Engine
 
 from functions.database import engine, transaction
+from functions.events import Event
 from functions.http import UnavailableError
 from functions.migrate import migrate
+from functions.notify.message import build
 from functions.registry import ModelRegistry
 from functions.rollout import store
 from functions.rollout.reconcile import Parts, reconcile
 from functions.rollout.serving import Cluster as Api
 from functions.rollout.settings import read_settings
-from functions.rollout.world import Decision, Hold, Wish
+from functions.rollout.world import Decision, Hold, StepRecord, Wait, Wish
 from functions.sink import Sink
 
 TRACE = "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"
@@ -43,7 +46,7 @@ class Loop:
     engine: Engine
     sink: SinkServer
     parts: Parts
-    fed: tuple[int, float] = (0, 0.0)
+    fed: StepRecord | None = None
 
     @property
     def name(self) -> str:
@@ -56,24 +59,19 @@ class Loop:
         """Traffic for the step that has just begun, once."""
         with transaction(self.engine) as connection:
             record = store.read_record(connection, self.name)
-        if record is None or record.steps[-1].percent == 0 or (self.fed == (record.steps[-1].percent, record.steps[-1].since)):
+        step = record.steps[-1] if record else None
+        if record is None or step is None or step.percent == 0 or step == self.fed:
             return
-        step = record.steps[-1]
-        self.fed = (step.percent, step.since)
+        self.fed = step
         mine = 450
         counts = {record.challenger: mine, record.champion: mine * (100 - step.percent) // step.percent}
         traffic(self.engine, counts, step.since, **kinds)
 
-    def run(self, done, looks: int = 60, **kinds: tuple[str, ...]) -> tuple[Decision, list[int]]:
-        """Looks, with traffic, until `done(decision)`; the decision and the challenger's shares on the way."""
-        shares: list[int] = []
+    def run(self, done: Callable[[Decision], bool], looks: int = 60, **kinds: tuple[str, ...]) -> Decision:
+        """Looks, with traffic, until `done(decision)`."""
         for _ in range(looks):
-            decision = self.look()
-            share = self.cluster.predictor(self.name).get("canaryTrafficPercent")
-            if share is not None and (not shares or shares[-1] != share):
-                shares.append(share)
-            if done(decision):
-                return decision, shares
+            if done(decision := self.look()):
+                return decision
             self.feed(**kinds)
         raise AssertionError(f"not done after {looks} looks: {decision}")
 
@@ -87,9 +85,7 @@ class Loop:
 
 
 @pytest.fixture
-def loop(
-    platform: Cluster, mlflow_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Loop]:
+def loop(platform: Cluster, mlflow_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loop]:
     """Version 1 is champion and serves, 2 and 3 are registered."""
     monkeypatch.setenv("KUBECONFIG", str(platform.kubeconfig))
     name = f"rollout-{os.getpid()}-{next(NUMBERS)}"
@@ -130,8 +126,7 @@ def held(decision: Decision) -> bool:
 def test_a_promotion(loop: Loop) -> None:
     assert loop.look().phase == "idle"
     loop.model.alias("challenger", "2")
-    last, shares = loop.run(idle)
-    assert shares == [0, 10, 25, 50]
+    loop.run(idle)
     assert loop.model.aliases == {"champion": "2", "previous_champion": "1"}
     assert loop.model.tags("2")["rollout"] == "promoted over 1"
     assert loop.cluster.traffic(loop.name) == {"2": 100}
@@ -149,3 +144,165 @@ def test_a_promotion(loop: Loop) -> None:
     before = loop.log()
     assert loop.look().phase == "idle"
     assert loop.log() == before, "another look with nothing new is no new row"
+
+
+def test_a_version_that_fails_goes_back(loop: Loop) -> None:
+    loop.model.alias("challenger", "2")
+    loop.run(idle, failing=("2",))
+    assert loop.model.aliases == {"champion": "1", "challenger": "2"}
+    tag = loop.model.tags("2")["rollout"]
+    assert tag.startswith("rolled back from 1: failed at 10 %: failures 0.500 against 0.000")
+    assert loop.cluster.traffic(loop.name) == {"1": 100}
+    sent = loop.sink.of("service", "incident")
+    assert [event["ce-type"].split(".")[2] + " " + event["ce-type"].split(".")[3] for event in sent] == [
+        "service deployed",
+        "service rolledback",
+        "incident detected",
+    ]
+    assert "failures 0.500" in sent[1]["data"]["customData"]["reason"]
+    assert "failures 0.500" in sent[2]["data"]["subject"]["content"]["description"]
+    for event in sent:
+        message = build(
+            Event(event["ce-id"], event["ce-source"], event["ce-type"], data=json.dumps(event["data"]).encode())
+        )
+        assert message is None or "failures 0.500" in message.why
+    # Only when somebody removes the tag is it tried again, and then it is another attempt with events of its own.
+    loop.model.untag("2", "rollout")
+    loop.run(idle, wrong=("2",))
+    assert "accuracy 0." in loop.model.tags("2")["rollout"]
+    assert len(loop.sink.of("rolledback")) == 2
+
+
+def test_too_little_evidence_holds_and_tells_once(loop: Loop) -> None:
+    config = replace(loop.parts.settings.decision, max_step=0.5)
+    loop.parts = replace(loop.parts, settings=replace(loop.parts.settings, decision=config))
+    loop.model.alias("challenger", "2")
+    until(lambda: held(loop.look()))
+    for _ in range(3):
+        decision = loop.look()
+    assert "promote or abort it: 0 of at least 100 requests" in decision.reason
+    assert len(loop.sink.of("incident")) == 1
+    assert len([event for event in loop.sink.events if "incident" in event["ce-type"]]) == 1
+    assert loop.cluster.traffic(loop.name) == {"1": 90, "2": 10}
+    loop.wish("promote", "2")
+    loop.run(idle)
+    assert loop.model.aliases == {"champion": "2", "previous_champion": "1"}
+    assert any("without its canary" in row["reason"] for row in loop.log())
+    with transaction(loop.engine) as connection:
+        assert store.read_wish(connection, loop.name) is None
+
+
+def test_hold_and_abort(loop: Loop) -> None:
+    loop.wish("hold", "2")
+    loop.model.alias("challenger", "2")
+    assert loop.run(held).reason == "challenger 2 is held by the operator"
+    loop.wish("abort", "3")
+    assert loop.look().phase != "held", "a wish about another version is void, and replaces the one before"
+    until(lambda: loop.cluster.predictor(loop.name).get("canaryTrafficPercent") == 10 or not loop.look())
+    loop.wish("hold", "2")
+    decision = loop.run(held)
+    assert decision.reason == "held at 10 % by the operator"
+    assert loop.sink.of("incident") == [], "the operator knows"
+    loop.wish("abort", "2")
+    loop.run(idle)
+    assert loop.model.tags("2")["rollout"] == "rolled back from 1: aborted by the operator"
+    assert [event["ce-type"].split(".")[3] for event in loop.sink.of("service", "incident")] == [
+        "deployed",
+        "rolledback",
+    ]
+    loop.model.untag("2", "rollout")
+    assert loop.look().phase != "held"
+    assert "rollout" not in loop.model.tags("2"), "the old wish does not abort the next try"
+
+
+def test_a_new_challenger_starts_over(loop: Loop) -> None:
+    loop.model.alias("challenger", "2")
+    until(lambda: loop.look().phase == "step")
+    loop.model.alias("challenger", "3")
+    loop.run(idle)
+    assert loop.model.aliases == {"champion": "3", "previous_champion": "1"}
+    assert "rollout" not in loop.model.tags("2")
+    assert [event["ce-type"].split(".")[3] for event in loop.sink.of("service")] == ["deployed", "deployed", "upgraded"]
+
+
+def test_a_revision_that_never_gets_ready_goes_back(loop: Loop) -> None:
+    config = replace(loop.parts.settings.decision, max_start=1.0)
+    loop.parts = replace(loop.parts, settings=replace(loop.parts.settings, decision=config))
+    uri = f"mlflow://{loop.name}/2"
+    broken.add(uri)
+    try:
+        loop.model.alias("challenger", "2")
+        until(lambda: idle(loop.look()))
+    finally:
+        broken.discard(uri)
+    assert "its revision was not ready after" in loop.model.tags("2")["rollout"]
+    assert loop.cluster.traffic(loop.name) == {"1": 100}
+
+
+def test_looks_at_the_same_time_are_one_after_the_other(loop: Loop) -> None:
+    loop.model.alias("challenger", "2")
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(30):
+            found = [pool.submit(loop.look) for _ in range(4)]
+            if any(idle(one.result()) for one in found):
+                break
+            loop.feed()
+    loop.run(idle)
+    assert loop.model.aliases == {"champion": "2", "previous_champion": "1"}
+    assert [event["ce-type"].split(".")[3] for event in loop.sink.of("service")] == ["deployed", "upgraded"]
+    actions = [row["action"] for row in loop.log() if row["action"] not in ("wait", "hold")]
+    assert len(actions) == len(set(actions)), actions
+
+
+def test_a_sink_that_is_away_stops_no_rollback_and_loses_no_event(loop: Loop) -> None:
+    loop.model.alias("challenger", "2")
+    until(lambda: loop.look().phase == "step")
+    loop.sink.status = 503
+    loop.feed(failing=("2",))
+
+    def back() -> bool:
+        with pytest.raises(UnavailableError, match="sink"):
+            loop.look()
+        return loop.cluster.traffic(loop.name) == {"1": 100}
+
+    until(back)
+    assert loop.model.tags("2")["rollout"].startswith("rolled back")
+    assert loop.sink.of("rolledback") == []
+    loop.sink.status = 202
+    loop.run(idle)
+    assert len(loop.sink.of("rolledback")) == len(loop.sink.of("incident")) == 1
+
+
+def test_an_edit_by_hand_is_put_right(loop: Loop) -> None:
+    """storageUri without its annotation: what answers could not be told from the champion's."""
+    patch = {"spec": {"predictor": {"model": {"storageUri": f"mlflow://{loop.name}/3"}}}}
+    loop.cluster.store.patch("InferenceService", loop.name, patch, NAMESPACE)
+    loop.run(idle)
+    predictor = loop.cluster.predictor(loop.name)
+    assert predictor["model"]["storageUri"] == f"mlflow://{loop.name}/1"
+    assert predictor["annotations"]["coding-mcqa/model-version"] == "1"
+
+
+def test_without_champion_or_service(loop: Loop) -> None:
+    """Told only when it lasts: a loop that has just come up has neither."""
+    now = [1000.0]
+    parts = replace(loop.parts, clock=lambda: now[0], cluster=Api(NAMESPACE, "nothing", loop.name))
+    for _ in range(2):
+        assert "there is no InferenceService" in reconcile(parts, None).reason
+    assert loop.sink.events == []
+    now[0] += 300
+    for _ in range(2):
+        assert isinstance(reconcile(parts, None).action, Hold)
+    assert len(loop.sink.events) == 1
+    assert "there is no InferenceService" in loop.sink.events[0]["data"]["subject"]["content"]["description"]
+
+
+def test_what_is_away_is_said(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(loop.look().action, Wait)
+    away = replace(loop.parts, registry=ModelRegistry({"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}, loop.name))
+    with pytest.raises(UnavailableError, match="registry"):
+        reconcile(away, None)
+    monkeypatch.setenv("KUBECONFIG", "/nowhere")
+    with pytest.raises(UnavailableError, match="Kubernetes API"):
+        reconcile(replace(loop.parts, cluster=Api(NAMESPACE, loop.name, loop.name)), None)
+    assert isinstance(loop.look().action, Wait), "a client made before goes on"

@@ -41,7 +41,7 @@ def decide(
         verdict.write_text(text, encoding="utf-8")
         line = one_line(found, registered)
         parent = tracking.find_run(run["run_key"], PIPELINE_STEP)
-        for each in filter(None, (run_id, parent and id_of(parent))):
+        for each in (run_id, *([id_of(parent)] if parent else [])):
             tracking.tag_run(each, "gate", line)
         tracking.upload(run_id, "verdict.md", text)
         tracking.upload(run_id, "gate.json", json.dumps(found.to_dict()))

@@ -20,8 +20,8 @@ from predictor.openmp import spin_briefly
 from predictor.source import resolve
 from predictor.source_files import data_files
 
-PRIOR_QUESTIONS = 60
-PRIOR_SHARE = 0.02
+PRIOR_QUESTIONS = 40
+PRIOR_SHARE = 0.1
 """A number of choices that this share of the questions has is worth a prior of its own."""
 
 
@@ -35,6 +35,7 @@ def tune(
     steps: int,
     lr: float,
     replay_share: float,
+    blend: float,
     seed: int,
     lora: Mapping[str, Any],
     environ: Mapping[str, str] = os.environ,
@@ -63,11 +64,14 @@ def tune(
             steps=steps or None,
             lr=lr or None,
             seed=seed,
+            blend=blend,
             lora=lora,
         )
         numbers = {**outcome.numbers, "left_out": float(outcome.left_out)}
         numbers |= letter_prior(challenger, [*new, *old], seed)
-        tracking.log(run_id, numbers, {"method": outcome.method, "lr": lr, "replay_share": replay_share, "seed": seed})
+        tracking.log(
+            run_id, numbers, {"method": outcome.method, "lr": lr, "replay_share": replay_share, "blend": blend}
+        )
         print(", ".join(f"{name} {value:g}" for name, value in numbers.items()), flush=True)
         return numbers
 

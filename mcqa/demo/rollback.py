@@ -1,0 +1,90 @@
+"""The second story: somebody sets the alias `challenger` on a broken version by hand, past the pipeline's gate."""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from functions import events
+from functions.registry import ModelRegistry
+from functions.rollout.world import CHALLENGER, CHAMPION
+from mcqa import loop
+from mcqa.demo.broken import WHAT, Fault, break_version
+from mcqa.demo.learn import RATE
+from mcqa.demo.stage import Stage, share, shown, stage, where
+from mcqa.errors import CommandError
+from pipelines.registration import versions
+from predictor import source
+
+AFTER_SECONDS = 10.0
+
+
+def rollback(directory: Path | None, fault: Fault) -> None:
+    """The whole story, on the demo's loop where it is up. CommandError when the broken version gets through."""
+    with stage(directory, fresh=False, rate=RATE) as on:
+        on.narrator.chapter("1. A usual day")
+        on.watch.until(lambda: len(on.traffic.samples) >= 200, 60, "the usual traffic")
+        on.narrator.line(f"right: {shown(share(on.traffic.samples))}")
+        champion, broken = _register(on, fault)
+        _caught(on, broken)
+        _account(on, champion, broken)
+
+
+def _register(on: Stage, fault: Fault) -> tuple[str, str]:
+    on.narrator.chapter("2. A broken version")
+    environ = loop.environ(on.folder.path)
+    with ModelRegistry(environ, environ["MCQA_REGISTERED_MODEL"]) as registry, tempfile.TemporaryDirectory() as work:
+        model = registry.model()
+        if model is None or CHAMPION not in model.aliases:
+            raise CommandError("the registry has no champion: see `mcqa status`")
+        champion = model.aliases[CHAMPION]
+        good = source.resolve(f"mlflow://{registry.model_name}/{champion}")
+        break_version(good, Path(work) / "version", fault)
+        candidate = versions.Candidate(
+            Path(work) / "version",
+            f"demo-{secrets.token_hex(8)}",
+            tags={"source": f"version {champion} with a fault in {fault}, by mcqa demo"},
+        )
+        made = versions.register(registry, environ["MLFLOW_TRACKING_URI"], candidate)
+        registry.set_alias(CHALLENGER, made.version)
+    on.narrator.line(f"registered version {made.version} and set the alias {CHALLENGER} on it by hand: {WHAT[fault]}")
+    return champion, made.version
+
+
+def _caught(on: Stage, broken: str) -> None:
+    on.narrator.chapter("3. Its canary")
+    seen = on.watch.seen
+    on.watch.until(lambda: seen.get(events.SERVICE_UPGRADED) or seen.get(events.SERVICE_ROLLEDBACK), 240, "the canary")
+    if seen.get(events.SERVICE_UPGRADED):
+        raise CommandError(f"version {broken} was promoted although it is broken")
+
+
+def _account(on: Stage, champion: str, broken: str) -> None:
+    on.narrator.chapter("4. What people noticed")
+    rolled_back = time.time()
+    on.watch.until(lambda: time.time() - rolled_back > AFTER_SECONDS, AFTER_SECONDS + 30, "a last look")
+    samples = on.traffic.samples
+    versions_of = Counter(one.version for one in samples if one.status == 200)
+    failed = [one for one in samples if one.status != 200]
+    after = on.traffic.since(rolled_back + 2.0)
+    told = Counter(one.status or "no answer" for one in failed)
+    on.narrator.line(
+        f"of {len(samples)} questions, version {champion} answered {versions_of[champion]}, "
+        f"version {broken} {versions_of[broken]}; not answered: {len(failed)} {dict(told) if failed else ''}".strip()
+    )
+    on.narrator.line(f"right, version {champion}: {shown(share([s for s in samples if s.version == champion]))}")
+    if versions_of[broken]:
+        on.narrator.line(f"right, version {broken}: {shown(share([s for s in samples if s.version == broken]))}")
+    wrong = [one for one in after if one.status != 200 or one.version == broken]
+    if wrong:
+        raise CommandError(f"{len(wrong)} questions still met version {broken} or no answer after the rollback")
+    on.narrator.good(
+        f"since the rollback, all {len(after)} questions were answered by version {champion}",
+        "the reason is in the version's tag `rollout`; it is not tried again while that is there",
+    )
+    on.narrator.chapter("Where to look")
+    for line in where(on.folder):
+        on.narrator.console.print(f"  {line}", soft_wrap=True, highlight=False)

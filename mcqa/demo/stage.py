@@ -1,0 +1,131 @@
+"""Where the demo plays: a loop of its own, with impatient settings, and people who use it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from local.platform.settings import HOST, NAMESPACE, ROOT, Folder, Ports
+from mcqa import loop, up
+from mcqa.demo.tell import Narrator
+from mcqa.demo.traffic import Sample, Traffic
+from mcqa.demo.watch import Watch
+from pipelines.evaluation.metrics import Share, wilson
+
+FOLDER = ROOT / ".local-demo"
+
+CONFIG = {
+    # The same rules as in production, on a clock of seconds: people ask 25 questions a second here.
+    "MCQA_DRIFT_MIN_SAMPLE": "150",
+    "MCQA_DRIFT_ENOUGH": "400",
+    "MCQA_DRIFT_SETTLE_SECONDS": "3",
+    "MCQA_ROLLOUT_MIN_REQUESTS": "60",
+    "MCQA_ROLLOUT_MIN_SECONDS": "5",
+    "MCQA_ROLLOUT_DEADLINE_SECONDS": "5",
+    "MCQA_RETRAIN_COOLDOWN_SECONDS": "60",
+    "MCQA_RETRAIN_PARAMETERS": json.dumps({"fine_tune_seconds": 55}),
+}
+SCHEDULES = {"drift": "@every 8s", "rollout": "@every 3s", "retrain": "@every 4s"}
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    folder: Folder
+    narrator: Narrator
+    traffic: Traffic
+    watch: Watch
+
+
+@contextmanager
+def stage(directory: Path | None, *, fresh: bool, rate: float) -> Iterator[Stage]:
+    """The loop, up; people asking until the block is left. `fresh`: an earlier demo is ended and forgotten first."""
+    folder, narrator = Folder((directory or FOLDER).resolve()), Narrator()
+    if fresh or not folder.running():
+        _start(folder, narrator, fresh)
+    else:
+        narrator.good(f"the loop in {folder.path.name} is up already")
+    ports = folder.settings().ports
+    environ = loop.environ(folder.path)
+    traffic = Traffic(f"http://{HOST}:{ports.gateway}", environ["K_SINK"], rate=rate)
+    watch = Watch(folder, narrator)
+    traffic.start()
+    try:
+        with narrator.live(lambda: _state(traffic)):
+            yield Stage(folder, narrator, traffic, watch)
+    finally:
+        traffic.stop()
+
+
+def share(samples: list[Sample]) -> Share:
+    """The right ones among those that were answered, with their 95 % interval."""
+    answered = [one for one in samples if one.status == 200]
+    return wilson(sum(one.correct for one in answered), len(answered))
+
+
+def shown(found: Share) -> str:
+    return f"{found.value:.1%} [{found.low:.1%}, {found.high:.1%}] of {found.total}"
+
+
+def where(folder: Folder) -> list[str]:
+    """Where to look, in lines."""
+    ports, option = folder.settings().ports, f"--dir {folder.path.name}"
+    return [
+        f"MLflow         http://{HOST}:{ports.mlflow}    versions, aliases, runs with their reports",
+        f"pipeline runs  http://{HOST}:{ports.pipelines}",
+        f"kubectl        KUBECONFIG={folder.path.name}/kubeconfig kubectl -n {NAMESPACE} get isvc,ksvc,triggers",
+        f"the rest       mcqa status|events|rollout status|drift status {option}",
+        f"the end        mcqa down --delete {option}",
+    ]
+
+
+def _start(folder: Folder, narrator: Narrator, fresh: bool) -> None:
+    if folder.path.exists() and up.stop(folder):
+        narrator.line("ended the loop of an earlier demo")
+    if fresh and folder.path.exists():
+        _require_ours(folder)
+        shutil.rmtree(folder.path)
+    up.start(
+        folder,
+        ports=dict(_ports(Ports())),
+        config=CONFIG,
+        schedules=SCHEDULES,
+        say=lambda step: narrator.good(f"{step['name']}: {step['detail']}"),
+    )
+    (folder.path / "demo").touch()
+
+
+def _require_ours(folder: Folder) -> None:
+    from mcqa.errors import CommandError
+
+    if any(folder.path.iterdir()) and not (folder.path / "demo").exists() and folder.path != FOLDER:
+        raise CommandError(f"{folder.path} is no folder of a demo: choose another with --dir, it would be emptied")
+
+
+def _ports(wanted: Ports) -> Iterator[tuple[str, int]]:
+    """The usual ports where they are free, any free ones where not: another loop may be up."""
+    for name, port in asdict(wanted).items():
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                port = 0
+        yield name, port
+
+
+def _state(traffic: Traffic) -> str:
+    last = traffic.samples[-200:]
+    if not last:
+        return "waiting for the first answer"
+    found = share(last)
+    versions: dict[str, int] = {}
+    for one in last:
+        versions[one.version or "none"] = versions.get(one.version or "none", 0) + 1
+    told = ", ".join(f"version {name} {count / len(last):.0%}" for name, count in sorted(versions.items()))
+    right = f"right {found.value:.0%} of the last {len(last)}"
+    return f"     {traffic.mix.name} mix, {traffic.rate:g} questions/s · {right} · {told}"

@@ -1,0 +1,165 @@
+"""What happens in the loop, as it happens: events from the broker, decisions of the rollout, steps of the pipeline."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import httpx
+from sqlalchemy import create_engine, text
+
+from functions import events
+from local.platform.settings import HOST, Folder
+from mcqa import loop, up
+from mcqa.demo.tell import Narrator
+from mcqa.errors import CommandError
+
+TOLD_TYPES = (
+    events.DRIFT_CHECKED, events.DRIFT_DETECTED, events.PIPELINERUN_QUEUED, events.TESTSUITERUN_FINISHED,
+    events.ARTIFACT_PUBLISHED, events.PIPELINERUN_FINISHED, events.SERVICE_UPGRADED, events.SERVICE_ROLLEDBACK,
+)  # fmt: skip
+MARKS = {"SUCCEEDED": ("✓", "green"), "FAILED": ("✗", "red"), "SKIPPED": ("-", "yellow")}
+
+
+class Watch:
+    """Tells the narrator what is new, each time `look` is called, and remembers it in `seen` by event type."""
+
+    def __init__(self, folder: Folder, narrator: Narrator) -> None:
+        ports = folder.settings().ports
+        self._folder, self._narrator = folder, narrator
+        self._broker = httpx.Client(base_url=f"http://{HOST}:{ports.broker}", timeout=5)
+        self._pipelines = httpx.Client(base_url=f"http://{HOST}:{ports.pipelines}/apis/v2beta1", timeout=5)
+        self._engine = create_engine(loop.environ(folder.path)["MCQA_DATABASE_URL"])
+        self._last_decision = self._newest_decision()
+        self._last_events = dict.fromkeys(TOLD_TYPES, self._newest_event())
+        self._steps: dict[str, str] = {}
+        self._verdict = ""
+        self.began = time.time()
+        self.seen: dict[str, list[Mapping[str, Any]]] = {}
+        self.decisions: list[Mapping[str, Any]] = []
+        self.trace = ""
+
+    def until(self, true: Callable[[], Any], seconds: float, what: str) -> Any:
+        """What `true` gives once that is anything. CommandError after `seconds`, or when the loop has gone."""
+        deadline = time.monotonic() + seconds
+        while True:
+            self.look()
+            if found := true():
+                return found
+            if not self._folder.running():
+                raise CommandError(f"the loop ended: see {self._folder.log}")
+            if time.monotonic() > deadline:
+                problems = "; ".join(
+                    f"{p['name']} {p['state']} {p['message']}"
+                    for p in up.status_of(self._folder).get("parts", ())
+                    if p["state"] != "ready"
+                )
+                raise CommandError(
+                    f"{what} took more than {seconds:.0f} s{': ' + problems if problems else ''}; the loop is still "
+                    f"up: see `mcqa status`, `mcqa logs` and `mcqa events` with --dir {self._folder.path}"
+                )
+            time.sleep(0.4)
+
+    def look(self) -> None:
+        try:
+            for event in self._new_events():
+                self._tell(event)
+            for row in self._new_decisions():
+                self._tell_decision(row)
+            if self.seen.get(events.PIPELINERUN_QUEUED):
+                self._tell_steps()
+        except httpx.TransportError:
+            return  # a part is being started again: the next look sees it all
+
+    def _newest_event(self) -> int:
+        found = self._broker.get("/-/events", params={"limit": 1}).raise_for_status().json()["items"]
+        return int(found[0]["seq"]) if found else 0
+
+    def _new_events(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        for type in TOLD_TYPES:
+            items = self._broker.get("/-/events", params={"limit": 20, "type": type}).json().get("items", [])
+            new = [item["seq"] for item in items if item["seq"] > self._last_events[type]]
+            for seq in new:
+                found.append(self._broker.get(f"/-/events/{seq}").json())
+                self._last_events[type] = max(self._last_events[type], seq)
+        return sorted(found, key=lambda item: int(item["seq"]))
+
+    def _newest_decision(self) -> int:
+        with self._engine.connect() as connection:
+            return int(connection.scalar(text("SELECT coalesce(max(number), 0) FROM rollout_decisions")) or 0)
+
+    def _new_decisions(self) -> list[Mapping[str, Any]]:
+        query = text("SELECT * FROM rollout_decisions WHERE number > :last ORDER BY number")
+        with self._engine.connect() as connection:
+            rows: list[Mapping[str, Any]] = [
+                dict(row) for row in connection.execute(query, {"last": self._last_decision}).mappings()
+            ]
+        if rows:
+            self._last_decision = int(rows[-1]["number"])
+        return rows
+
+    def _tell(self, item: dict[str, Any]) -> None:
+        event = item["event"]
+        data, type = event.get("data") or {}, event["type"]
+        self.seen.setdefault(type, []).append(data)
+        content = (data.get("subject") or {}).get("content") or {}
+        narrator = self._narrator
+        if type == events.DRIFT_CHECKED:
+            self._tell_check(data)
+        elif type == events.DRIFT_DETECTED:
+            self.trace = str(event.get("traceparent", ""))[3:35]
+            narrator.bad(f"drift of version {data.get('version')}", *evidence(data), f"trace {self.trace}")
+        elif type == events.PIPELINERUN_QUEUED:
+            narrator.line("retraining: a pipeline run is queued", f"run key {str(data['subject']['id'])[:16]}…")
+        elif type == events.TESTSUITERUN_FINISHED:
+            tell = narrator.good if content.get("outcome") == "success" else narrator.bad
+            tell(f"gate: {(data.get('customData') or {}).get('verdict', content.get('outcome'))}", content["reason"])
+        elif type == events.ARTIFACT_PUBLISHED:
+            narrator.good(f"registered {data['subject']['id']}: it becomes the challenger")
+        elif type == events.PIPELINERUN_FINISHED and content.get("outcome") == "error":
+            narrator.bad("the pipeline run broke", str(content.get("errors", ""))[:300])
+        elif type == events.SERVICE_UPGRADED:
+            narrator.good(f"promoted: {content['artifactId']} answers everything")
+        elif type == events.SERVICE_ROLLEDBACK:
+            why = str((data.get("customData") or {}).get("reason", ""))
+            narrator.bad(f"rolled back to {content['artifactId']}", why)
+
+    def _tell_check(self, data: Mapping[str, Any]) -> None:
+        """Only what is news: the same verdict again is none."""
+        if data.get("verdict") != self._verdict and data.get("verdict") != "drift":
+            self._narrator.line(f"drift check: {data.get('verdict')}", str(data.get("reason", "")))
+        self._verdict = str(data.get("verdict"))
+
+    def _tell_decision(self, row: Mapping[str, Any]) -> None:
+        self.decisions.append(row)
+        if row["phase"] in ("starting", "stepped-up", "held") and row["action"] != "wait":
+            self._narrator.line(f"rollout: {row['action']}", row["reason"])
+
+    def _tell_steps(self) -> None:
+        runs = self._pipelines.get("/runs", params={"page_size": 1, "sort_by": "created_at desc"}).json().get("runs")
+        for task in ((runs or [{}])[0].get("run_details") or {}).get("task_details") or ():
+            name, state = str(task.get("display_name")), str(task.get("state"))
+            key = f"{runs[0]['run_id']}/{task.get('task_id')}"
+            if self._steps.get(key) == state:
+                continue
+            self._steps[key] = state
+            if state == "RUNNING" and not task.get("child_tasks"):
+                self._narrator.line(f"pipeline: {name}")
+            elif state == "FAILED":
+                self._narrator.bad(f"pipeline: {name} failed", str((task.get("error") or {}).get("message", ""))[:300])
+
+
+def evidence(data: Mapping[str, Any]) -> list[str]:
+    """A check's rejected features, one line each."""
+    lines = []
+    for item in data.get("evidence") or ():
+        if item.get("rejected"):
+            unit = "sd" if item["test"] == "ks" else "V"
+            lines.append(
+                f"{item['feature']:<14} {item['test']:<11} effect {item['effect']:.2f} {unit} "
+                f"(floor {item['floor']:g}), adjusted p {item['p_adjusted']:.1g}, "
+                f"n {item['n']} against {item['n_reference']}"
+            )
+    return lines

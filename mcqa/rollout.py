@@ -1,0 +1,249 @@
+"""`mcqa rollout`: where the canary stands and why, and the operator's word on it."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import time
+from collections.abc import Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from mcqa import terminal
+from mcqa.errors import CommandError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Engine
+
+    from functions.rollout.settings import Settings
+
+rollout_app = typer.Typer(no_args_is_help=True, help="The canary: where it stands and why; promote, hold or abort it.")
+
+_VERDICTS = {"pass": "green", "fail": "bold red", "inconclusive": "yellow"}
+_NEXT = {
+    "idle": "nothing; a version with the alias [bold]challenger[/] starts a rollout.",
+    "blocked": "what the reason says; the rollout goes on by itself then.",
+    "held": "[bold]mcqa rollout promote[/], [bold]abort[/] or [bold]resume[/].",
+    "rolling-back": "nothing; the champion is getting its traffic back.",
+    "promoting": "nothing; the aliases follow the traffic.",
+    "finished": "nothing.",
+}
+_GOES_ON = "nothing; [bold]mcqa rollout promote[/], [bold]hold[/] or [bold]abort[/] to step in."
+
+Version = Annotated[str | None, typer.Option(help="Only if the challenger is this version.")]
+
+
+@rollout_app.command()
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON.")] = False,
+    decisions: Annotated[int, typer.Option(min=0, help="How many of the last decisions to show.")] = 8,
+) -> None:
+    """Show champion, challenger, traffic, evidence and the last decisions."""
+    with _failures():
+        found = _status(decisions)
+    if as_json:
+        terminal.out.print_json(json.dumps(found))
+        return
+    look = found["look"]
+    if look is None:
+        terminal.note("the rollout function has not looked yet: it does at its next tick (`mcqa status`)")
+        return
+    _summary(look, found)
+    if look["evidence"]:
+        terminal.out.print()
+        terminal.out.print(_measures(look["evidence"]["measures"], look["champion"], look["challenger"]))
+    if found["decisions"]:
+        terminal.out.print()
+        terminal.out.print(_log(found["decisions"]))
+    terminal.out.print()
+    terminal.out.print(f"What to do: {_NEXT.get(look['phase'], _GOES_ON)}")
+
+
+@rollout_app.command()
+def promote(version: Version = None) -> None:
+    """Give the challenger all traffic, whatever its canary says, and make it champion."""
+    _wish("promote", version)
+
+
+@rollout_app.command()
+def hold(version: Version = None) -> None:
+    """Stop at the present share until `promote`, `abort` or `resume`. A version that fails still goes back."""
+    _wish("hold", version)
+
+
+@rollout_app.command()
+def abort(version: Version = None) -> None:
+    """Take the challenger back: all traffic to the champion."""
+    _wish("abort", version)
+
+
+@rollout_app.command()
+def resume(version: Version = None) -> None:
+    """Take back what was asked for: the canary goes on by its evidence."""
+    _wish("resume", version)
+
+
+def _wish(action: Literal["promote", "hold", "abort", "resume"], version: str | None) -> None:
+    from functions.database import transaction
+    from functions.rollout import store
+    from functions.rollout.world import Wish
+
+    with _failures():
+        environ, settings, engine = _loop()
+        challenger = _challenger(environ, settings.model, version)
+        now = time.time()
+        with transaction(engine) as connection:
+            if action == "resume":
+                if not store.clear_wish(connection, settings.model):
+                    raise CommandError(f"nothing was asked for of challenger {challenger}: there is nothing to resume")
+            else:
+                store.write_wish(connection, settings.model, Wish(action, challenger, _who()), now)
+        soon = _ask(environ, settings.model, action, challenger, now)
+    terminal.out.print(f"{action} challenger {challenger}: noted, {soon}", markup=False)
+    terminal.note("`mcqa rollout status` shows what comes of it")
+
+
+def _challenger(environ: Mapping[str, str], model: str, version: str | None) -> str:
+    """The version under rollout; CommandError when there is none, or another than `version`."""
+    from functions.registry import ModelRegistry
+    from functions.rollout.world import CHALLENGER, CHAMPION, Version
+
+    with ModelRegistry(environ, model) as registry:
+        found = registry.model()
+        aliases = found.aliases if found else {}
+        challenger, champion = aliases.get(CHALLENGER), aliases.get(CHAMPION)
+        if challenger is None or challenger == champion:
+            serves = f"version {champion} is champion" if champion else "there is no champion either"
+            raise CommandError(
+                f"there is no rollout: no version of {model} has the alias {CHALLENGER} ({serves}). Set it on the "
+                "version to try, and its canary starts"
+            )
+        if version not in (None, challenger):
+            raise CommandError(f"version {version} is not under rollout; the challenger is version {challenger}")
+        named = registry.version(challenger)
+    if named is not None and (why := Version(challenger, named.tags).rolled_back):
+        raise CommandError(f"challenger {challenger} is out already: {why}. Remove its tag 'rollout' to try it again")
+    return challenger
+
+
+def _ask(environ: Mapping[str, str], model: str, action: str, challenger: str, now: float) -> str:
+    """Asks the rollout function to look; in words, when it will."""
+    from functions.events import ROLLOUT_REQUESTED
+    from functions.http import UnavailableError
+    from functions.sink import Sink, digest, loop_event, traceparent
+
+    key = digest(ROLLOUT_REQUESTED, model, action, challenger, now)
+    data = {"action": action, "challenger": challenger}
+    try:
+        Sink(environ).send(loop_event(ROLLOUT_REQUESTED, "/mcqa/rollout", key, data, now, traceparent(key)))
+    except UnavailableError as error:
+        return f"done at the next tick ({error})"
+    return "the rollout function looks now"
+
+
+def _status(most: int) -> dict[str, Any]:
+    from functions.database import transaction
+    from functions.rollout import store
+
+    _, settings, engine = _loop()
+    with transaction(engine) as connection:
+        look = store.read_look(connection, settings.model)
+        record, wish = store.read_record(connection, settings.model), store.read_wish(connection, settings.model)
+        log = store.decisions(connection, settings.model, most)
+    return {
+        "model": settings.model,
+        "look": look,
+        "steps": [{"percent": step.percent, "since": step.since} for step in record.steps] if record else [],
+        "planned": list(settings.decision.steps),
+        "wish": None if wish is None else {"action": wish.action, "challenger": wish.challenger, "by": wish.by},
+        "decisions": log,
+    }
+
+
+def _loop() -> tuple[dict[str, str], Settings, Engine]:
+    from functions.database import connect
+    from functions.rollout.settings import read_settings
+    from mcqa.loop import environ
+
+    found = environ()
+    return found, read_settings(found), connect(found)
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """What a function would answer with 4xx or 503 is one line here."""
+    from functions.http import UnavailableError
+
+    try:
+        yield
+    except (UnavailableError, ValueError) as error:
+        raise CommandError(str(error)) from None
+
+
+def _who() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "operator"
+
+
+def _summary(look: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_column(overflow="fold")
+    share = 100 if look["percent"] is None else look["percent"]
+    champion, challenger = look["champion"] or "none", look["challenger"] or "none"
+    rolling = look["challenger"] is not None and look["version"] == look["challenger"]
+    table.add_row("champion", Text(f"version {champion}" + (f", {100 - share} % of the traffic" if rolling else "")))
+    table.add_row("challenger", Text(f"version {challenger}" + (f", {share} % of the traffic" if rolling else "")))
+    if rolling:
+        table.add_row("steps", Text(" → ".join(f"[{p} %]" if p == share else f"{p} %" for p in found["planned"])))
+    table.add_row("phase", Text(f"{look['phase']} ({time.time() - look['at']:.0f} s ago)"))
+    table.add_row("why", Text(look["reason"].replace("; ", "\n")))
+    if wish := found["wish"]:
+        table.add_row("asked for", Text(f"{wish['action']} version {wish['challenger']}, by {wish['by']}"))
+    terminal.out.print(table)
+
+
+def _measures(measures: list[dict[str, Any]], champion: str, challenger: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("measure", style="cyan")
+    for name in (f"version {champion}", f"version {challenger}", "worse by", "bounds", "margin", "n"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("verdict")
+    for one in measures:
+        low, high = one["low"], one["high"]
+        bounds = "–" if low is None or high is None else f"{low:+.3f} … {high:+.3f}"
+        table.add_row(
+            one["name"],
+            _number(one["champion"]),
+            _number(one["challenger"]),
+            _number(one["worse_by"], "+.3f"),
+            bounds,
+            _number(one["margin"]),
+            f"{one['n_champion']} / {one['n_challenger']}",
+            Text(one["verdict"], style=_VERDICTS.get(one["verdict"], "")),
+        )
+    return table
+
+
+def _log(rows: list[dict[str, Any]]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("time", "phase", "decision"):
+        table.add_column(name, no_wrap=True, style="dim" if name == "time" else "")
+    table.add_column("why", overflow="fold")
+    for row in reversed(rows):
+        when = datetime.fromtimestamp(row["at"]).strftime("%H:%M:%S")
+        table.add_row(when, row["phase"], Text(row["action"]), Text(row["reason"].partition(";")[0]))
+    return table
+
+
+def _number(value: float | None, form: str = ".3f") -> str:
+    return "–" if value is None else format(value, form)

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from functions.events import BadEventError
+from functions.retrain.decision import Known, Observed, State, decide, follow, may_post, observe, read_drift
+from functions.sink import digest
+
+DAY = 86_400.0
+DRIFT: dict[str, Any] = {
+    "model": "coding-mcqa",
+    "version": "7",
+    "window_start": 100.0,
+    "window_end": 200.0,
+    "drift_since": 50.0,
+    "data_digest": digest("x"),
+    "reason": "confidence by\n0.5 sd",
+}
+
+
+def known(key: str, state: State, created: float = 1.0, champion: str = "7", finished: float | None = None) -> Known:
+    return Known(key, state, champion, created, finished, ran=finished is not None)
+
+
+@pytest.mark.parametrize(
+    ("rows", "champion", "kind", "key"),
+    [
+        ([], "7", "nothing", None),
+        ([known("a", "succeeded", finished=1.0)], "7", "nothing", None),
+        ([known("a", "waiting")], "7", "start", "a"),
+        # nobody can say that the champion changed: it has none for now
+        ([known("a", "waiting")], None, "wait", None),
+        ([known("a", "waiting")], "8", "void", "a"),
+        ([known("a", "waiting", champion="6"), known("b", "waiting", 2.0)], "7", "void", "a"),
+        # of two drifts of one version the newer one has the data
+        ([known("a", "waiting", 1.0), known("b", "waiting", 2.0)], "7", "void", "a"),
+        # one run at a time
+        *(([known("a", state), known("b", "waiting", 2.0)], "7", "wait", None) for state in ("starting", "queued", "running")),
+        # the cool-down counts from the end of the last run, however it ended
+        ([known("a", "failed", finished=DAY - 99), known("b", "waiting", 2.0)], "7", "wait", None),
+        ([known("a", "succeeded", finished=DAY - 100), known("b", "waiting", 2.0)], "7", "start", "b"),
+        ([known("z", "canceled", finished=5.0), known("a", "succeeded", finished=DAY), known("b", "waiting")], "7", "wait", None),
+        # what never ran cools nothing down
+        ([Known("a", "failed", "7", 1.0, DAY, ran=False), known("b", "waiting", 2.0)], "7", "start", "b"),
+        ([known("a", "void"), known("b", "waiting", 2.0)], "7", "start", "b"),
+    ],
+)  # fmt: skip
+def test_what_may_start(rows: list[Known], champion: str | None, kind: str, key: str | None) -> None:
+    action = decide(rows, champion, now=DAY, cooldown=100.0)
+    assert (action.kind, action.key) == (kind, key)
+    assert action.reason
+
+
+def task(name: str, state: str, message: str = "") -> dict[str, Any]:
+    return {"display_name": name, "state": state, **({"error": {"message": message}} if message else {})}
+
+
+@pytest.mark.parametrize(
+    ("run", "seen"),
+    [
+        ({}, Observed("queued")),
+        ({"state": "PENDING"}, Observed("queued")),
+        ({"state": "RUNTIME_STATE_UNSPECIFIED"}, Observed("queued")),
+        ({"state": "RUNNING"}, Observed("running")),
+        ({"state": "PAUSED"}, Observed("running")),
+        ({"state": "CANCELING"}, Observed("running")),
+        ({"state": "SUCCEEDED"}, Observed("succeeded")),
+        ({"state": "CANCELED"}, Observed("canceled", "the run was canceled")),
+        (None, Observed("canceled", "the run is gone from the pipeline server")),
+        ({"state": "FAILED"}, Observed("failed", "the run failed and does not say why")),
+        ({"state": "FAILED", "error": {"message": "a\nb"}}, Observed("failed", "a b")),
+        # an exit handler that ends well hides what broke
+        (
+            {"state": "SUCCEEDED", "run_details": {"task_details": [task("train", "FAILED", "oom"), task("exit", "SUCCEEDED")]}},
+            Observed("failed", "the run says SUCCEEDED, but step train failed: oom"),
+        ),
+        # a step that worked at the second try did not break
+        (
+            {"state": "SUCCEEDED", "run_details": {"task_details": [task("train(0)", "FAILED"), task("train(1)", "SUCCEEDED")]}},
+            Observed("succeeded"),
+        ),
+        ({"state": "SUCCEEDED", "run_details": {"task_details": [task("register", "SKIPPED")]}}, Observed("succeeded")),
+    ],
+)  # fmt: skip
+def test_a_run_as_we_see_it(run: dict[str, Any] | None, seen: Observed) -> None:
+    assert observe(run) == seen
+
+
+@pytest.mark.parametrize(
+    ("state", "attempt", "after"),
+    [("failed", 1, "starting"), ("failed", 2, "failed"), ("canceled", 1, "canceled"), ("succeeded", 1, "succeeded")],
+)
+def test_only_what_broke_is_tried_again(state: Any, attempt: int, after: State) -> None:
+    assert follow(Observed(state), attempt, attempts=2) == after
+
+
+def test_a_request_that_may_still_arrive_is_waited_for() -> None:
+    assert may_post(None, 100.0, 60.0)
+    assert not may_post(99.0, 100.0, 60.0)
+    assert may_post(40.0, 100.0, 60.0)
+
+
+def test_the_key_is_of_model_version_window_and_data() -> None:
+    drift = read_drift(DRIFT)
+    assert (drift.since, drift.window, drift.reason) == (50.0, (100.0, 200.0), "confidence by 0.5 sd")
+    assert len(drift.key) == 64
+    assert read_drift({**DRIFT, "reason": "other", "n": 5}).key == drift.key
+    changes: list[dict[str, Any]] = [
+        {"model": "m"}, {"version": "8"}, {"window_start": 101.0}, {"window_end": 201.0}, {"data_digest": digest("y")},
+    ]  # fmt: skip
+    assert len({read_drift({**DRIFT, **change}).key for change in changes} | {drift.key}) == 6
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"version": None}, "version: must be"),
+        ({"version": ""}, "version: must be"),
+        ({"data_digest": 5}, "data_digest: must be"),
+        ({"window_start": None}, "window_start: must be Unix seconds"),
+        ({"window_end": "now"}, "window_end: must be Unix seconds"),
+        ({"window_end": True}, "window_end: must be Unix seconds"),
+        ({"window_end": float("nan")}, "window_end: must be Unix seconds"),
+        ({"window_end": 99.0}, "window_start <= window_end"),
+        ({"drift_since": 150.0}, "drift_since <="),
+    ],
+)
+def test_what_is_no_drift(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadEventError, match=message):
+        read_drift({**DRIFT, **change})
+    with pytest.raises(BadEventError, match="JSON object"):
+        read_drift([])

@@ -1,0 +1,156 @@
+"""Pipelines of a few small steps. Where a step says that it ran, it appends a line to the file `marks`."""
+
+# kfp reads the annotations themselves: no postponed evaluation here.
+from typing import List, NamedTuple, Optional  # noqa: UP035
+
+from kfp import dsl
+
+
+@dsl.component(base_image="python:3.11", install_kfp_package=False)
+def decide(x: float) -> bool:
+    return x > 0.5
+
+
+@dsl.component(base_image="python:3.11", install_kfp_package=False)
+def verdict(x: float) -> NamedTuple("Verdict", [("passed", bool), ("why", str), ("count", int)]):  # type: ignore[valid-type]
+    from collections import namedtuple
+
+    return namedtuple("Verdict", "passed why count")(x > 0.5, "it's more", 3)
+
+
+@dsl.component(base_image="python:3.11", install_kfp_package=False)
+def note(text: str, marks: str, seconds: float = 0.0) -> str:
+    import fcntl
+    import time
+
+    with open(marks, "a") as file:
+        file.write(text + "\n")
+    print("noted", text, flush=True)
+    with open(marks + "." + text, "a") as alone:
+        try:
+            fcntl.flock(alone, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with open(marks, "a") as file:
+                file.write("twice at once\n")
+        time.sleep(seconds)
+    return text
+
+
+@dsl.component(base_image="python:3.11", install_kfp_package=False)
+def fail_until(marks: str, times: int) -> int:
+    import os
+
+    with open(marks, "a") as file:
+        file.write("try\n")
+    with open(marks) as file:
+        tries = len(file.readlines())
+    print("this is try", tries, "in", os.environ["KFP_TASK_NAME"])
+    if tries < times:
+        raise ValueError(f"not yet: {tries} of {times}")
+    return tries
+
+
+@dsl.component(base_image="python:3.11", install_kfp_package=False)
+def write_reports(
+    metrics: dsl.Output[dsl.Metrics],
+    page: dsl.Output[dsl.HTML],
+    text: dsl.Output[dsl.Markdown],
+    data: dsl.Output[dsl.Dataset],
+):
+    metrics.log_metric("accuracy", 0.75)
+    with open(page.path, "w") as file:
+        file.write("<h1>Report</h1>")
+    with open(text.path, "w") as file:
+        file.write("# Report")
+    with open(data.path, "w") as file:
+        file.write("1,2,3")
+    data.metadata["rows"] = 1
+
+
+@dsl.component(base_image="python:3.11", install_kfp_package=False)
+def read_data(data: dsl.Input[dsl.Dataset], marks: str):
+    with open(data.path) as file, open(marks, "a") as out:
+        out.write(f"{file.read()} {data.metadata['rows']}\n")
+
+
+@dsl.component(base_image="python:3.11", install_kfp_package=False)
+def say_goodbye(marks: str, status: dsl.PipelineTaskFinalStatus):
+    with open(marks, "a") as file:
+        file.write(f"goodbye {status.state}\n")
+
+
+@dsl.component(base_image="python:3.11", install_kfp_package=False)
+def tell(run: str, optional: Optional[str] = None) -> str:
+    import os
+
+    return f"{run} {os.environ['KFP_RUN_ID']} {os.environ.get('GREETING')} {optional}"
+
+
+@dsl.container_component
+def shell():
+    return dsl.ContainerSpec(image="alpine", command=["sh", "-c", "echo hello"])
+
+
+@dsl.pipeline(name="gated", description="A gate, and what it lets through.")
+def gated(x: float, marks: str):
+    gate = decide(x=x)
+    with dsl.If(gate.output == True, name="passed"):  # noqa: E712
+        note(text="passed", marks=marks)
+    with dsl.Else(name="refused"):
+        note(text="refused", marks=marks)
+
+
+@dsl.pipeline(name="named")
+def named(x: float, marks: str):
+    found = verdict(x=x)
+    with dsl.If(found.outputs["passed"] == True, name="passed"):  # noqa: E712
+        note(text="passed", marks=marks)
+        with dsl.If(found.outputs["why"] != "other", name="why"), dsl.If(found.outputs["count"] >= 3, name="enough"):
+            note(text="nested", marks=marks)
+
+
+@dsl.pipeline(name="handled")
+def handled(marks: str, times: int = 99):
+    with dsl.ExitHandler(say_goodbye(marks=marks), name="guarded"):
+        tried = fail_until(marks=marks, times=times)
+        note(text="after", marks=marks).after(tried)
+        note(text="beside", marks=marks)
+
+
+@dsl.pipeline(name="flaky")
+def flaky(marks: str, times: int):
+    fail_until(marks=marks, times=times).set_retry(num_retries=2, backoff_duration="0s")
+
+
+@dsl.pipeline(name="chain")
+def chain(marks: str, seconds: float = 0.0):
+    first = note(text="first", marks=marks)
+    nap = note(text="nap", marks=marks, seconds=seconds).after(first)
+    note(text="last", marks=marks).after(nap)
+
+
+@dsl.pipeline(name="reports")
+def reports(marks: str):
+    made = write_reports()
+    read_data(data=made.outputs["data"], marks=marks)
+
+
+@dsl.pipeline(name="loop")
+def loop(marks: str, items: List[str] = ["a", "b", "c"]):  # noqa: UP006, B006
+    with dsl.ParallelFor(items) as item:
+        note(text=item, marks=marks)
+
+
+@dsl.pipeline(name="facts")
+def facts(optional: Optional[str] = None) -> str:
+    return tell(run=dsl.PIPELINE_JOB_ID_PLACEHOLDER, optional=optional).output
+
+
+@dsl.pipeline(name="typed")
+def typed(text: str, whole: int, number: float, flag: bool, many: List[int], thing: dict = {}):  # noqa: UP006, B006
+    note(text=text, marks="/dev/null")
+
+
+@dsl.pipeline(name="contained")
+def contained():
+    shell()

@@ -1,0 +1,229 @@
+"""The real kfp.Client against the platform: everything a user or the loop does with pipelines and runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import kfp_cases as cases
+import pytest
+from kfp import compiler
+from kfp_server import KfpServer
+from kfp_server_api.exceptions import ApiException
+
+
+def run(client: Any, pipeline: Any, **arguments: Any) -> Any:
+    """The finished run."""
+    started = client.create_run_from_pipeline_func(pipeline, arguments=arguments)
+    return client.wait_for_run_completion(started.run_id, 60, 0.05)
+
+
+def states(found: Any) -> dict[str, str]:
+    return {task.display_name: task.state for task in found.run_details.task_details}
+
+
+def lines(marks: Path) -> list[str]:
+    return marks.read_text().split("\n")[:-1] if marks.exists() else []
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> str:
+    path = tmp_path / "gated.yaml"
+    compiler.Compiler().compile(cases.gated, str(path))
+    return str(path)
+
+
+def predicate(key: str, value: str, operation: str = "EQUALS") -> str:
+    return json.dumps({"predicates": [{"operation": operation, "key": key, "stringValue": value}]})
+
+
+def test_experiments(kfp_client: Any) -> None:
+    made = kfp_client.create_experiment("drift-study", description="why")
+    assert kfp_client.create_experiment("drift-study").experiment_id == made.experiment_id
+    assert kfp_client.get_experiment(experiment_name="drift-study").description == "why"
+    assert kfp_client.get_experiment(experiment_id=made.experiment_id).storage_state == "AVAILABLE"
+    names = [one.display_name for one in kfp_client.list_experiments(page_size=100).experiments]
+    assert {"Default", "drift-study"} <= set(names)
+    kfp_client.archive_experiment(made.experiment_id)
+    assert kfp_client.get_experiment(made.experiment_id).storage_state == "ARCHIVED"
+    kfp_client.delete_experiment(made.experiment_id)
+    with pytest.raises(ApiException) as refused:
+        kfp_client.get_experiment(made.experiment_id)
+    assert refused.value.status == 404
+
+
+def test_pipelines_and_versions(kfp_client: Any, package: str) -> None:
+    made = kfp_client.upload_pipeline(package, pipeline_name="uploaded", description="first")
+    assert kfp_client.get_pipeline_id("uploaded") == made.pipeline_id
+    assert kfp_client.get_pipeline(made.pipeline_id).description == "first"
+    with pytest.raises(ApiException) as refused:
+        kfp_client.upload_pipeline(package, pipeline_name="uploaded")
+    assert refused.value.status == 409
+    assert json.loads(refused.value.body)["code"] == 6
+
+    second = kfp_client.upload_pipeline_version(package, "second", pipeline_name="uploaded")
+    with pytest.raises(ApiException) as refused:
+        kfp_client.upload_pipeline_version(package, "second", pipeline_id=made.pipeline_id)
+    assert refused.value.status == 409
+    versions = kfp_client.list_pipeline_versions(made.pipeline_id, sort_by="created_at desc")
+    assert [one.display_name for one in versions.pipeline_versions] == ["second", "uploaded"]
+    got = kfp_client.get_pipeline_version(made.pipeline_id, second.pipeline_version_id)
+    assert got.pipeline_spec["pipelineInfo"]["name"] == "gated"
+
+    kfp_client.delete_pipeline_version(made.pipeline_id, second.pipeline_version_id)
+    versions = kfp_client.list_pipeline_versions(made.pipeline_id).pipeline_versions
+    assert [one.display_name for one in versions] == ["uploaded"]
+    kfp_client.delete_pipeline_version(made.pipeline_id, versions[0].pipeline_version_id)
+    kfp_client.delete_pipeline(made.pipeline_id)
+    assert kfp_client.get_pipeline_id("uploaded") is None
+
+
+def test_run_of_a_version(kfp_client: Any, server: KfpServer, package: str, marks: Path) -> None:
+    pipeline = kfp_client.upload_pipeline(package, pipeline_name="to-run")
+    version = kfp_client.list_pipeline_versions(pipeline.pipeline_id).pipeline_versions[0]
+    experiment = kfp_client.create_experiment("versions")
+    started = kfp_client.run_pipeline(
+        experiment.experiment_id, "by version", pipeline_id=pipeline.pipeline_id,
+        version_id=version.pipeline_version_id, params={"x": 1, "marks": str(marks)},
+    )  # fmt: skip
+    done = kfp_client.wait_for_run_completion(started.run_id, 60, 0.05)
+    assert (done.state, done.error, lines(marks)) == ("SUCCEEDED", None, ["passed"])
+    assert [item.state for item in done.state_history] == ["PENDING", "RUNNING", "SUCCEEDED"]
+    assert done.pipeline_version_reference.pipeline_version_id == version.pipeline_version_id
+    assert done.runtime_config.parameters == {"x": 1.0, "marks": str(marks)}
+    assert done.created_at <= done.finished_at
+
+    # Without a version: the newest one; as the retrain function starts its runs.
+    body = {
+        "display_name": "newest", "description": "key", "pipeline_version_reference": {"pipeline_id": pipeline.pipeline_id},
+        "runtime_config": {"parameters": {"x": 0.1, "marks": str(marks)}},
+    }  # fmt: skip
+    answer = httpx.post(f"{server.url}/apis/v2beta1/runs", json=body)
+    assert answer.status_code == 200, answer.text
+    newest = kfp_client.wait_for_run_completion(answer.json()["run_id"], 60, 0.05)
+    assert newest.pipeline_version_reference.pipeline_version_id == version.pipeline_version_id
+    assert (newest.state, newest.description, lines(marks)) == ("SUCCEEDED", "key", ["passed", "refused"])
+
+    found = kfp_client.list_runs(filter=predicate("display_name", "by version")).runs
+    assert [one.run_id for one in found] == [started.run_id]
+    assert kfp_client.list_runs(experiment_id=experiment.experiment_id).total_size == 1
+    kfp_client.archive_run(started.run_id)
+    assert kfp_client.get_run(started.run_id).storage_state == "ARCHIVED"
+    kfp_client.unarchive_run(started.run_id)
+    kfp_client.delete_run(started.run_id)
+    with pytest.raises(ApiException) as refused:
+        kfp_client.get_run(started.run_id)
+    assert refused.value.status == 404
+
+
+def test_a_gate_runs_one_branch_and_marks_the_other_skipped(kfp_client: Any, marks: Path) -> None:
+    done = run(kfp_client, cases.gated, x=0.9, marks=str(marks))
+    assert done.state == "SUCCEEDED"
+    assert lines(marks) == ["passed"]
+    found = states(done)
+    assert (found["passed"], found["note"], found["refused"], found["note-2"]) == (
+        "SUCCEEDED", "SUCCEEDED", "SKIPPED", "SKIPPED",
+    )  # fmt: skip
+    by_name = {task.display_name: task for task in done.run_details.task_details}
+    assert by_name["note"].parent_task_id == by_name["passed"].task_id
+    assert by_name["decide"].start_time < by_name["decide"].end_time <= by_name["note"].start_time
+
+
+def test_conditions_on_named_outputs_are_evaluated(kfp_client: Any, marks: Path) -> None:
+    """kfp.local itself skips them, and the run succeeds."""
+    done = run(kfp_client, cases.named, x=0.9, marks=str(marks))
+    assert (done.state, sorted(lines(marks))) == ("SUCCEEDED", ["nested", "passed"])
+    done = run(kfp_client, cases.named, x=0.1, marks=str(marks))
+    assert (done.state, sorted(lines(marks))) == ("SUCCEEDED", ["nested", "passed"])
+    assert {state for name, state in states(done).items() if name != "verdict"} == {"SKIPPED"}
+
+
+def test_a_failure_is_not_hidden_by_an_exit_handler(kfp_client: Any, marks: Path) -> None:
+    done = run(kfp_client, cases.handled, marks=str(marks))
+    assert done.state == "FAILED"
+    assert done.error.message.startswith("task 'fail-until': the step failed: ")
+    assert "ValueError: not yet: " in done.error.message
+    assert lines(marks)[-1] == "goodbye FAILED"
+    assert "after" not in lines(marks)
+    found = states(done)
+    assert (found["fail-until"], found["note"], found["guarded"], found["say-goodbye"]) == (
+        "FAILED", "SKIPPED", "FAILED", "SUCCEEDED",
+    )  # fmt: skip
+
+
+def test_retries_of_a_task(kfp_client: Any, tmp_path: Path) -> None:
+    done = run(kfp_client, cases.flaky, marks=str(tmp_path / "enough"), times=3)
+    assert (done.state, len(lines(tmp_path / "enough"))) == ("SUCCEEDED", 3)
+    history = [item.state for item in done.run_details.task_details[0].state_history]
+    assert history == ["PENDING", "RUNNING", "FAILED", "RUNNING", "FAILED", "RUNNING", "SUCCEEDED"]
+    done = run(kfp_client, cases.flaky, marks=str(tmp_path / "few"), times=4)
+    assert (done.state, len(lines(tmp_path / "few"))) == ("FAILED", 3)
+
+
+def test_a_failed_run_is_retried_where_it_failed(kfp_client: Any, server: KfpServer, marks: Path) -> None:
+    done = run(kfp_client, cases.handled, marks=str(marks), times=2)
+    assert done.state == "FAILED"
+    before = lines(marks)
+    assert httpx.post(f"{server.url}/apis/v2beta1/runs/{done.run_id}:retry").status_code == 200
+    done = kfp_client.wait_for_run_completion(done.run_id, 60, 0.05)
+    assert (done.state, done.error) == ("SUCCEEDED", None)
+    assert before.count("beside") == lines(marks).count("beside") == 1
+    assert lines(marks).count("try") == 2
+    assert lines(marks).count("after") == 1
+
+
+def test_loops(kfp_client: Any, marks: Path) -> None:
+    done = run(kfp_client, cases.loop, marks=str(marks))
+    assert (done.state, sorted(lines(marks))) == ("SUCCEEDED", ["a", "b", "c"])
+    assert {f"for-loop-1-iteration-{i}" for i in range(3)} <= states(done).keys()
+    empty = run(kfp_client, cases.loop, marks=str(marks), items=[])
+    assert (empty.state, len(lines(marks))) == ("SUCCEEDED", 3)
+
+
+def test_artifacts_and_logs(kfp_client: Any, server: KfpServer, marks: Path) -> None:
+    done = run(kfp_client, cases.reports, marks=str(marks))
+    assert (done.state, lines(marks)) == ("SUCCEEDED", ["1,2,3 1.0"])
+    base = f"{server.url}/apis/v2beta1/runs/{done.run_id}"
+    made = {one["name"]: one for one in httpx.get(f"{base}/artifacts").json()["artifacts"]}
+    assert made["metrics"]["metadata"] == {"accuracy": 0.75}
+    page = httpx.get(server.url + made["page"]["url"])
+    assert (page.text, page.headers["content-type"]) == ("<h1>Report</h1>", "text/html; charset=utf-8")
+    assert page.headers["content-security-policy"].startswith("sandbox;")
+    assert httpx.get(server.url + made["text"]["url"]).headers["content-type"].startswith("text/markdown")
+    shown = httpx.get(f"{server.url}/runs/{done.run_id}").text
+    assert "write-reports" in shown
+    assert made["page"]["url"] in shown
+    assert done.display_name in httpx.get(server.url).text
+
+    noted = run(kfp_client, cases.chain, marks=str(marks))
+    task = next(task for task in noted.run_details.task_details if task.display_name == "note")
+    log = httpx.get(f"{server.url}/apis/v2beta1/runs/{noted.run_id}/nodes/{task.task_id}/log")
+    assert "noted first" in log.text
+
+
+def test_placeholders_and_the_environment(kfp_client: Any, server: KfpServer) -> None:
+    done = run(kfp_client, cases.facts)
+    assert done.state == "SUCCEEDED"
+    root = server.folder / "runs" / done.run_id / "root"
+    output = json.loads((root / "facts" / "tell" / "executor_output.json").read_text())
+    assert output["parameterValues"]["Output"] == f"{done.run_id} {done.run_id} hello None"
+
+
+def test_pages_of_a_list(kfp_client: Any, package: str) -> None:
+    for index in range(5):
+        kfp_client.upload_pipeline(package, pipeline_name=f"paged-{index}")
+    asked = {"page_size": 2, "filter": predicate("display_name", "paged-", "IS_SUBSTRING")}
+    for order, wanted in (
+        ("display_name desc", [4, 3, 2, 1, 0]),
+        ("created_at", [0, 1, 2, 3, 4]),
+        ("", [0, 1, 2, 3, 4]),
+    ):
+        names, token, pages = [], "", 0
+        while pages == 0 or token:
+            page = kfp_client.list_pipelines(page_token=token, sort_by=order, **asked)
+            names += [one.display_name for one in page.pipelines]
+            token, pages = page.next_page_token, pages + 1
+            assert page.total_size == 5
+        assert (names, pages) == ([f"paged-{index}" for index in wanted], 3)

@@ -1,0 +1,147 @@
+"""From feedback rows to what is learned from and examined on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from functions.collect.queries import Labelled
+from pipelines.bank import HELD_OUT_SUBJECTS, TRAINING_SUBJECTS, LabelledQuestion, content_key, generate
+from pipelines.retraining.feedback import Feedback, data_digest, gather, held_out
+from pipelines.retraining.mix import DataError, Mix, Sizes, balanced, mix
+from predictor.question import Question
+
+SMALL = Sizes(minimum=50, replay=60, current=40, old=30, recent=50)
+
+
+def row(stem: str, answer: int, at: float = 0.0, choices: tuple[str, ...] = ("1", "2", "3"), **more: Any) -> Labelled:
+    return Labelled(f"{stem}-{at}/0", {"question": stem, "choices": list(choices), **more}, answer, "1", None, at)
+
+
+def feedback_of(questions: list[LabelledQuestion]) -> Feedback:
+    return Feedback(tuple(questions), len(questions), 0, 0)
+
+
+def test_duplicates_collapse_whatever_the_order_of_their_choices() -> None:
+    found = gather([row("a?", 0, 1.0), row("a?", 0, 2.0), row(" a? ", 2, 3.0, ("3", "2", "1"))])
+    assert (len(found.questions), found.rows, found.conflicting) == (1, 3, 0)
+    assert found.questions[0].right == "1"
+    assert found.questions[0].question.choices == ("3", "2", "1"), "the form in which it was last asked"
+
+
+@pytest.mark.parametrize(
+    ("answers", "right"),
+    [
+        ([(0, 1.0), (1, 2.0), (1, 3.0)], "2"),  # the majority
+        ([(1, 3.0), (0, 1.0), (1, 2.0), (0, 4.0), (0, 5.0)], "1"),  # whatever the order of the rows
+        ([(0, 1.0), (1, 2.0)], "2"),  # of equally many the latest
+        ([(1, 2.0), (0, 3.0)], "1"),
+    ],
+)
+def test_contradictions_are_settled(answers: list[tuple[int, float]], right: str) -> None:
+    found = gather([row("a?", answer, at) for answer, at in answers])
+    assert found.conflicting == 1
+    assert [one.right for one in found.questions] == [right]
+
+
+def test_the_same_stem_with_other_choices_is_another_question_on_the_same_side() -> None:
+    found = gather([row("Which is true?", 0), row("Which is true?", 1, 0.0, ("x", "y"))])
+    assert (len(found.questions), found.conflicting) == (2, 0)
+    assert len({held_out(one.question, 0.5) for one in found.questions}) == 1
+
+
+def test_what_is_no_question_is_left_out_and_counted() -> None:
+    bad = [row("a?", 3), row("", 0), row("b?", 0, choices=("1", "1")), row("c?", 0, code=7)]
+    found = gather([*bad, row("good?", 0)])
+    assert (found.rows, found.unusable) == (5, 4)
+    assert [one.question.stem for one in found.questions] == ["good?"]
+
+
+def test_the_split_is_stable_and_has_the_asked_share() -> None:
+    questions = generate(3, 2000)
+    kept = sum(held_out(one.question, 0.25) for one in questions) / len(questions)
+    assert 0.21 < kept < 0.29
+    assert all(held_out(one.question, 0.3) for one in questions if held_out(one.question, 0.2))
+
+
+def test_the_digest_depends_on_content_alone() -> None:
+    a, b = generate(3, 30), generate(4, 30)
+    assert data_digest([a, b]) == data_digest([a[::-1], b[::-1]])
+    assert data_digest([a, b]) != data_digest([b, a])
+    other = LabelledQuestion(a[0].question, (a[0].answer + 1) % 4)
+    assert data_digest([a, b]) != data_digest([[other, *a[1:]], b])
+
+
+@pytest.fixture(scope="module")
+def mixed() -> Mix:
+    questions = generate(5, 210, HELD_OUT_SUBJECTS) + generate(6, 90, TRAINING_SUBJECTS, split="holdout")
+    asked = [one.question for one in questions]
+    return mix(feedback_of(questions), asked, TRAINING_SUBJECTS, SMALL, seed=0)
+
+
+def test_no_problem_is_learned_from_and_examined_on(mixed: Mix) -> None:
+    learned = {content_key(one.question) for one in (*mixed.new, *mixed.old)}
+    examined = {content_key(one.question) for one in (*mixed.current, *mixed.old_holdout)}
+    assert not learned & examined
+    assert not learned & {content_key(q) for q in mixed.recent}
+
+
+def test_the_parts_are_what_they_are_called(mixed: Mix) -> None:
+    assert {one.subject for one in mixed.new} == set(HELD_OUT_SUBJECTS)
+    assert {one.subject for one in mixed.old} <= set(TRAINING_SUBJECTS)
+    assert {one.subject for one in mixed.old_holdout} <= set(TRAINING_SUBJECTS)
+    assert set(mixed.learned) == {*TRAINING_SUBJECTS, *HELD_OUT_SUBJECTS}
+    assert len(mixed.current) == 40
+    shares = Counter(one.subject in HELD_OUT_SUBJECTS for one in mixed.current)
+    assert shares[True] / 40 == pytest.approx(0.7, abs=0.15)
+    assert len(mixed.recent) == 50
+
+
+def test_too_few_held_out_questions_are_topped_up_in_feedbacks_own_shares() -> None:
+    questions = generate(5, 70, ("sql",)) + generate(6, 30, ("complexity",))
+    sizes = replace(SMALL, current=60)
+    found = mix(feedback_of(questions), [], TRAINING_SUBJECTS, sizes, seed=0)
+    given = Counter(one.subject for one in questions if held_out(one.question, 0.25))
+    assert sum(given.values()) < len(found.current) <= 61
+    shares = Counter(one.subject for one in found.current)
+    assert shares["sql"] / len(found.current) == pytest.approx(given["sql"] / sum(given.values()), abs=0.1)
+
+
+def test_subjects_that_the_bank_does_not_know_are_not_topped_up() -> None:
+    questions = [
+        LabelledQuestion(Question(f"question {i}?", ("1", "2"), None, f"f{i}", "cobol"), i % 2) for i in range(100)
+    ]
+    found = mix(feedback_of(questions), [], TRAINING_SUBJECTS, SMALL, seed=0)
+    assert {one.subject for one in found.current} == {"cobol"}
+    assert "cobol" in found.learned
+
+
+def test_feedback_on_old_subjects_alone_is_all_new() -> None:
+    questions = generate(6, 100, TRAINING_SUBJECTS)
+    found = mix(feedback_of(questions), [], TRAINING_SUBJECTS, SMALL, seed=0)
+    assert len(found.new) == sum(not held_out(one.question, 0.25) for one in questions)
+
+
+def test_too_little_feedback_says_how_much_it_takes() -> None:
+    with pytest.raises(DataError, match=r"30 different labelled questions .* at least 50 needed"):
+        mix(feedback_of(generate(5, 30)), [], TRAINING_SUBJECTS, SMALL, seed=0)
+
+
+@pytest.mark.parametrize(("new", "old", "share"), [(100, 300, 0.4), (300, 100, 0.4), (100, 100, 0.5), (50, 0, 0.4)])
+def test_an_epoch_holds_everything_in_the_asked_shares(new: int, old: int, share: float) -> None:
+    questions = generate(7, new + old)
+    whole = balanced(questions[:new], questions[new:], share)
+    counts = Counter(one.question.id for one in whole)
+    assert set(counts) == {one.question.id for one in questions}
+    if old:
+        ids = {one.question.id for one in questions[new:]}
+        assert sum(counts[i] for i in ids) / len(whole) == pytest.approx(share, abs=0.01)
+
+
+def test_an_unknown_option_is_named() -> None:
+    with pytest.raises(DataError, match="no data option holdout"):
+        Sizes.of({"holdout": 3.0})
+    assert Sizes.of({"current": 300.0}).current == 300
