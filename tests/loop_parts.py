@@ -92,7 +92,7 @@ def sink() -> Iterator[Sink]:
 
 @dataclass
 class Killable:
-    """A function process that may be killed and started again, at another port: the kernel takes a moment to free it."""
+    """A function process to kill and start again, at another port each time: the kernel takes a moment to free one."""
 
     name: str
     log: Path

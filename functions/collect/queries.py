@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, Executable, Row, ScalarSelect, and_, select
+from sqlalchemy import Connection, Executable, Row, ScalarSelect, and_, func, select
 
 from functions.collect.tables import AskedQuestion, GivenAnswer, GivenFeedback, LoggedRequest, LoggedResponse
 from functions.rollout.evidence import Arm, Exchange, StepEvidence, observe
@@ -68,6 +68,17 @@ def window(connection: Connection, version: str, since: float, until: float, chu
     for rows in _streamed(connection, statement, chunk).partitions():
         letters, *values = zip(*rows, strict=True)
         yield Chunk(dict(zip(WINDOW_FEATURES, values, strict=True)), letters)
+
+
+def count(connection: Connection, version: str, since: float, until: float) -> int:
+    """How many answers a window holds."""
+    statement = select(func.count()).where(
+        GivenAnswer.version == version,
+        GivenAnswer.answered_at >= since,
+        GivenAnswer.answered_at < until,
+        GivenAnswer.letter.is_not(None),
+    )
+    return connection.scalar(statement) or 0
 
 
 def first_answer(connection: Connection, version: str) -> float | None:

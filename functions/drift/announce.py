@@ -21,10 +21,14 @@ def events_of(row: Row[Any]) -> list[Event]:
     No incident besides: notify tells people of the drift itself, and would tell them twice.
     """
     types = [DRIFT_CHECKED, *([DRIFT_DETECTED] if row.alarm else [])]
-    key = (row.model, row.version, row.window_start, row.window_end, row.sequence)
     return [
-        loop_event(type, SOURCE, digest(type, *key), row.document, row.checked_at, row.traceparent) for type in types
+        loop_event(type, SOURCE, event_id(type, row), row.document, row.checked_at, row.traceparent) for type in types
     ]
+
+
+def event_id(type: str, row: Row[Any]) -> str:
+    """The id of a check's event of this type."""
+    return digest(type, row.model, row.version, row.window_start, row.window_end, row.sequence)
 
 
 def announce(engine: Engine, model: str, send: Callable[[Event], None], now: float) -> int:

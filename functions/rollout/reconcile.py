@@ -54,7 +54,7 @@ MAX_WRITES = 20
 
 SETTLE_SECONDS = 1.0
 """How long a look waits for the controllers after its own change: mostly that saves a whole tick."""
-_SETTLE_PAUSE = 0.1
+_SETTLE_PAUSE = 0.05
 
 
 class EventSink(Protocol):

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import logging
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -33,15 +34,21 @@ def main() -> int:
         print(f"pipelines: another server uses {folder}; stop it, or choose another --folder", file=sys.stderr)
         return 1
     limits = Limits(parallel=max(1, arguments.parallel), attempts=max(1, arguments.attempts))
-    return asyncio.run(_serve(folder, arguments.port, limits))
+    try:
+        listening = _listen(arguments.port)
+    except OSError as error:
+        print(f"pipelines: cannot listen on {HOST}:{arguments.port}: {error.strerror}; choose another --port",
+              file=sys.stderr)  # fmt: skip
+        return 1
+    return asyncio.run(_serve(folder, listening, limits))
 
 
-async def _serve(folder: Path, port: int, limits: Limits) -> int:
+async def _serve(folder: Path, listening: socket.socket, limits: Limits) -> int:
     database = Database(folder / FILE)
     runs = Runs(database, folder)
     scheduler = Scheduler(runs, limits)
     config = uvicorn.Config(
-        make_app(Store(database), runs), host=HOST, port=port, lifespan="off", access_log=False, log_level="warning",
+        make_app(Store(database), runs), lifespan="off", access_log=False, log_level="warning",
         server_header=False, timeout_graceful_shutdown=3,
     )  # fmt: skip
     server = uvicorn.Server(config)
@@ -52,24 +59,33 @@ async def _serve(folder: Path, port: int, limits: Limits) -> int:
     # uvicorn raises the signal that stopped it once more when it is done; the runs are yet to be put away then.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    looking = asyncio.create_task(_look(scheduler))
-    await server.serve()
-    looking.cancel()
-    await asyncio.gather(looking, return_exceptions=True)
-    if server.started:
-        await run_in_threadpool(scheduler.stop)
+    looking = asyncio.create_task(_look(scheduler, server))
+    await server.serve([listening])
+    server.should_exit = True
+    await looking
+    await run_in_threadpool(scheduler.stop)
     database.close()
-    return 0 if server.started else 1
+    return 0
 
 
-async def _look(scheduler: Scheduler) -> None:
-    while True:
+async def _look(scheduler: Scheduler, server: uvicorn.Server) -> None:
+    while not server.should_exit:
         try:
-            # Not cut in two by the end of the server.
-            await asyncio.shield(run_in_threadpool(scheduler.look))
+            await run_in_threadpool(scheduler.look)
         except Exception:  # the next look may succeed
             log.exception("the runs could not be looked at")
         await asyncio.sleep(LOOK_SECONDS)
+
+
+def _listen(port: int) -> socket.socket:
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((HOST, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 def _parser() -> argparse.ArgumentParser:

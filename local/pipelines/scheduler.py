@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from local.pipelines import processes
 from local.pipelines.database import Row, appended, entry
 from local.pipelines.runs import Runs, finish, requeue
+from local.pipelines.shapes import FINISHED
 
 log = logging.getLogger(__name__)
 GRACE_SECONDS = 5.0
@@ -48,11 +49,12 @@ class Scheduler:
                 self._look_at(row)
             except (OSError, TimeoutError) as error:
                 log.warning("run %s: %s; trying again", row["id"], error)
+        self._bury()
         self._start_waiting()
 
     def stop(self) -> None:
         """Ends the runs' processes; their runs wait for the next start of the server, which continues them."""
-        for row in self._database.all("SELECT * FROM runs WHERE state = 'RUNNING'"):
+        for row in self._database.all("SELECT * FROM runs WHERE state IN ('RUNNING', 'CANCELING')"):
             processes.signal_all(self._mark(row), signal.SIGTERM)
             processes.end_all(self._mark(row), END_SECONDS)
             self._reap(row["id"])
@@ -142,9 +144,15 @@ class Scheduler:
         if child.poll() is not None:
             del self._children[key]
 
-    def reap_finished(self) -> None:
-        for key in list(self._children):
-            self._reap(key, wait=False)
+    def _bury(self) -> None:
+        """Forgets the processes that wrote a result, and ends what their steps left behind, as a pod's end would."""
+        for key, child in list(self._children.items()):
+            if child.poll() is None:
+                continue
+            row = self._database.one("SELECT state FROM runs WHERE id = ?", key)
+            if row is None or row["state"] in FINISHED:
+                del self._children[key]
+                processes.end_all(processes.mark(self._folder, key), END_SECONDS)
 
     def _mark(self, row: Row) -> str:
         return processes.mark(self._folder, row["id"])

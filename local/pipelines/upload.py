@@ -30,15 +30,14 @@ def upload(url: str, name: str, path: Path) -> str:
     digest = hashlib.sha256(content).hexdigest()[:16]
     with httpx.Client(base_url=f"{url.rstrip('/')}/apis/v2beta1/", timeout=TIMEOUT_SECONDS) as client:
         pipeline = _pipeline(client, name)
-        newest = _versions(client, pipeline, page_size="1", sort_by="created_at desc")
-        if newest and digest in newest[0].get("name", newest[0]["display_name"]):
-            return str(newest[0]["pipeline_version_id"])
-        count = _number(client, pipeline) + 1
-        asked = {"name": f"{name}-{count}-{digest}", "pipelineid": pipeline}
+        known, count = _newest(client, pipeline, digest)
+        if known:
+            return known
+        asked = {"name": f"{name}-{count + 1}-{digest}", "pipelineid": pipeline}
         files = {"uploadfile": (path.name, content, "application/yaml")}
         answer = _send(client, "POST", "pipelines/upload_version", params=asked, files=files)
-        if answer.status_code == _CONFLICT:  # another upload of the same file was faster
-            return str(_versions(client, pipeline, page_size="1", sort_by="created_at desc")[0]["pipeline_version_id"])
+        if answer.status_code == _CONFLICT and (known := _newest(client, pipeline, digest)[0]):
+            return known  # another upload of the same file was faster
         return str(_good(answer)["pipeline_version_id"])
 
 
@@ -56,14 +55,15 @@ def _pipeline(client: httpx.Client, name: str) -> str:
     raise UploadError(f"the pipeline {name!r} is there and cannot be found; is it another namespace's?")
 
 
-def _versions(client: httpx.Client, pipeline: str, **query: str) -> list[dict[str, Any]]:
+def _newest(client: httpx.Client, pipeline: str, digest: str) -> tuple[str, int]:
+    """The id of the newest version where that is of this digest, else ""; and how many versions there are."""
+    query = {"page_size": "1", "sort_by": "created_at desc"}
     found = _good(_send(client, "GET", f"pipelines/{pipeline}/versions", params=query))
-    return list(found.get("pipeline_versions", []))
-
-
-def _number(client: httpx.Client, pipeline: str) -> int:
-    query = {"page_size": "1"}
-    return int(_good(_send(client, "GET", f"pipelines/{pipeline}/versions", params=query)).get("total_size", 0))
+    count = int(found.get("total_size", 0))
+    for version in found.get("pipeline_versions", []):
+        if version.get("name", version["display_name"]).endswith(f"-{digest}"):
+            return str(version["pipeline_version_id"]), count
+    return "", count
 
 
 def _send(client: httpx.Client, method: str, path: str, **options: Any) -> httpx.Response:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from functions.events import BadEventError
-from functions.retrain.decision import Known, Observed, State, decide, follow, may_post, observe, read_drift
+from functions.retrain.decision import ACTIVE, Known, Observed, State, decide, follow, may_post, observe, read_drift
 from functions.sink import digest
 
 DAY = 86_400.0
@@ -37,11 +37,11 @@ def known(key: str, state: State, created: float = 1.0, champion: str = "7", fin
         # of two drifts of one version the newer one has the data
         ([known("a", "waiting", 1.0), known("b", "waiting", 2.0)], "7", "void", "a"),
         # one run at a time
-        *(([known("a", state), known("b", "waiting", 2.0)], "7", "wait", None) for state in ("starting", "queued", "running")),
+        *(([known("a", state), known("b", "waiting", 2.0)], "7", "wait", None) for state in ACTIVE),
         # the cool-down counts from the end of the last run, however it ended
         ([known("a", "failed", finished=DAY - 99), known("b", "waiting", 2.0)], "7", "wait", None),
         ([known("a", "succeeded", finished=DAY - 100), known("b", "waiting", 2.0)], "7", "start", "b"),
-        ([known("z", "canceled", finished=5.0), known("a", "succeeded", finished=DAY), known("b", "waiting")], "7", "wait", None),
+        ([known("z", "canceled", finished=DAY), known("b", "waiting")], "7", "wait", None),
         # what never ran cools nothing down
         ([Known("a", "failed", "7", 1.0, DAY, ran=False), known("b", "waiting", 2.0)], "7", "start", "b"),
         ([known("a", "void"), known("b", "waiting", 2.0)], "7", "start", "b"),
@@ -55,6 +55,10 @@ def test_what_may_start(rows: list[Known], champion: str | None, kind: str, key:
 
 def task(name: str, state: str, message: str = "") -> dict[str, Any]:
     return {"display_name": name, "state": state, **({"error": {"message": message}} if message else {})}
+
+
+def ended(*tasks: dict[str, Any]) -> dict[str, Any]:
+    return {"state": "SUCCEEDED", "run_details": {"task_details": list(tasks)}}
 
 
 @pytest.mark.parametrize(
@@ -73,15 +77,15 @@ def task(name: str, state: str, message: str = "") -> dict[str, Any]:
         ({"state": "FAILED", "error": {"message": "a\nb"}}, Observed("failed", "a b")),
         # an exit handler that ends well hides what broke
         (
-            {"state": "SUCCEEDED", "run_details": {"task_details": [task("train", "FAILED", "oom"), task("exit", "SUCCEEDED")]}},
+            ended(task("train", "FAILED", "oom"), task("exit", "SUCCEEDED")),
             Observed("failed", "the run says SUCCEEDED, but step train failed: oom"),
         ),
         # a step that worked at the second try did not break
         (
-            {"state": "SUCCEEDED", "run_details": {"task_details": [task("train(0)", "FAILED"), task("train(1)", "SUCCEEDED")]}},
+            ended(task("train(0)", "FAILED"), task("train(1)", "SUCCEEDED")),
             Observed("succeeded"),
         ),
-        ({"state": "SUCCEEDED", "run_details": {"task_details": [task("register", "SKIPPED")]}}, Observed("succeeded")),
+        (ended(task("register", "SKIPPED")), Observed("succeeded")),
     ],
 )  # fmt: skip
 def test_a_run_as_we_see_it(run: dict[str, Any] | None, seen: Observed) -> None:

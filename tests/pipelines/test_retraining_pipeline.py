@@ -40,10 +40,10 @@ LEARNS = {
     "data": {"current": 90, "old": 40, "replay": 40, "recent": 100},
     "gate": {
         "min_questions": 50,
-        "old_margin": None,
-        "ece_margin": None,
-        "letter_margin": None,
-        "latency_factor": None,
+        "old_margin": "off",
+        "ece_margin": "off",
+        "letter_margin": "off",
+        "latency_factor": "off",
     },
 }
 # Nothing is learned in a step of no size: the gate cannot pass it.

@@ -14,6 +14,7 @@ from pipelines.registration.tracking import PIPELINE_STEP, Tracking, id_of, step
 from pipelines.retraining import events
 from pipelines.retraining.steps.evaluate import read_results
 
+OFF = "off"
 SIGNS = {"pass": "✅", "fail": "❌", "inconclusive": "❔"}
 
 
@@ -53,12 +54,16 @@ def decide(
 
 
 def config(options: Mapping[str, Any]) -> Config:
-    """The gate's configuration; ValueError names an unknown option. None switches a guard off."""
+    """The gate's configuration; ValueError names an unknown option.
+
+    A guard is switched off by the text "off": a parameter of Kubeflow's cannot hold a null.
+    """
     known = {f.name for f in fields(Config)}
     if unknown := options.keys() - known:
         raise ValueError(f"no gate option {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}")
     whole = {"min_questions": int(options["min_questions"])} if "min_questions" in options else {}
-    return Config(**{**options, **whole})
+    values: dict[str, Any] = {name: None if value == OFF else value for name, value in {**options, **whole}.items()}
+    return Config(**values)
 
 
 def one_line(found: Gate, registered: str = "") -> str:

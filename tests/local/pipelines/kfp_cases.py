@@ -80,7 +80,7 @@ def say_goodbye(marks: str, status: dsl.PipelineTaskFinalStatus):
 
 
 @dsl.component(base_image="python:3.11", install_kfp_package=False)
-def tell(run: str, optional: Optional[str] = None) -> str:
+def tell(run: str, optional: Optional[str] = None) -> str:  # noqa: UP045
     import os
 
     return f"{run} {os.environ['KFP_RUN_ID']} {os.environ.get('GREETING')} {optional}"
@@ -142,7 +142,7 @@ def loop(marks: str, items: List[str] = ["a", "b", "c"]):  # noqa: UP006, B006
 
 
 @dsl.pipeline(name="facts")
-def facts(optional: Optional[str] = None) -> str:
+def facts(optional: Optional[str] = None) -> str:  # noqa: UP045
     return tell(run=dsl.PIPELINE_JOB_ID_PLACEHOLDER, optional=optional).output
 
 
@@ -154,3 +154,25 @@ def typed(text: str, whole: int, number: float, flag: bool, many: List[int], thi
 @dsl.pipeline(name="contained")
 def contained():
     shell()
+
+
+@dsl.component(base_image="python:3.11", install_kfp_package=False)
+def leave_behind(marks: str):
+    import subprocess
+
+    subprocess.Popen(["sleep", "300"], start_new_session=True)
+
+
+@dsl.component(base_image="python:3.11", packages_to_install=["there-is-no-such-package==1.0"])
+def ask_for_package():
+    print("not reached")
+
+
+@dsl.pipeline(name="leaving")
+def leaving(marks: str):
+    leave_behind(marks=marks)
+
+
+@dsl.pipeline(name="asking")
+def asking():
+    ask_for_package()

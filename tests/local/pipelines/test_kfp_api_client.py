@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 from kfp import compiler
 from kfp_server import KfpServer
 from kfp_server_api.exceptions import ApiException
+
+from local.pipelines import processes
 
 
 def run(client: Any, pipeline: Any, **arguments: Any) -> Any:
@@ -97,7 +100,8 @@ def test_run_of_a_version(kfp_client: Any, server: KfpServer, package: str, mark
 
     # Without a version: the newest one; as the retrain function starts its runs.
     body = {
-        "display_name": "newest", "description": "key", "pipeline_version_reference": {"pipeline_id": pipeline.pipeline_id},
+        "display_name": "newest", "description": "key",
+        "pipeline_version_reference": {"pipeline_id": pipeline.pipeline_id},
         "runtime_config": {"parameters": {"x": 0.1, "marks": str(marks)}},
     }  # fmt: skip
     answer = httpx.post(f"{server.url}/apis/v2beta1/runs", json=body)
@@ -209,6 +213,21 @@ def test_placeholders_and_the_environment(kfp_client: Any, server: KfpServer) ->
     root = server.folder / "runs" / done.run_id / "root"
     output = json.loads((root / "facts" / "tell" / "executor_output.json").read_text())
     assert output["parameterValues"]["Output"] == f"{done.run_id} {done.run_id} hello None"
+
+
+def test_what_a_step_leaves_behind_ends_with_its_run(kfp_client: Any, server: KfpServer, marks: Path) -> None:
+    done = run(kfp_client, cases.leaving, marks=str(marks))
+    assert done.state == "SUCCEEDED"
+    deadline = time.monotonic() + 20
+    while processes.living(processes.mark(server.folder, done.run_id)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_packages_are_not_installed_into_the_servers_environment(kfp_client: Any) -> None:
+    done = run(kfp_client, cases.asking)
+    assert done.state == "FAILED"
+    assert "No matching distribution found for there-is-no-such-package==1.0" in done.error.message
 
 
 def test_pages_of_a_list(kfp_client: Any, package: str) -> None:

@@ -45,7 +45,8 @@ def test_conditions(condition: str, holds: bool) -> None:
 @pytest.mark.parametrize(
     "condition",
     [
-        "", "true ==", "__import__('os')", "inputs.parameter_values['yes'].x == 1", "inputs.parameter_values['n'] > 'a'",
+        "", "true ==", "__import__('os')", "inputs.parameter_values['yes'].x == 1",
+        "inputs.parameter_values['n'] > 'a'",
         "int(inputs.parameter_values['s']) == 1", "x == 1", "true == true == true", "(" * 500, "1" * 5000, "not true",
         "inputs.parameter_values['none'] > 1", "int == 1",
     ],

@@ -1,0 +1,132 @@
+"""The rollout's memory on both databases, and the lock that lets one look at a time."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from function_server import postgresql
+from sqlalchemy import Engine, text
+
+from functions.database import engine, transaction
+from functions.http import UnavailableError
+from functions.migrate import migrate
+from functions.rollout import store
+from functions.rollout.lock import only_one
+from functions.rollout.world import Rollout, StepRecord, Wish
+
+
+@pytest.fixture(scope="module")
+def postgresql_url() -> Iterator[str]:
+    try:
+        with postgresql() as url:
+            yield url
+    except LookupError as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+    if request.param == "sqlite":
+        made = engine(f"sqlite:///{tmp_path}/loop.db")
+    else:
+        made = engine(request.getfixturevalue("postgresql_url"))
+        with made.begin() as connection:
+            connection.execute(text("DROP SCHEMA public CASCADE"))
+            connection.execute(text("CREATE SCHEMA public"))
+    migrate(made)
+    yield made
+    made.dispose()
+
+
+def test_record_and_wish(database: Engine) -> None:
+    rollout = Rollout("7", "6", (StepRecord(0, 1.25), StepRecord(10, 2.5)))
+    with transaction(database) as connection:
+        assert store.read_record(connection, "m") is None
+        for steps in (rollout.steps[:1], rollout.steps):
+            store.write_record(connection, "m", Rollout("7", "6", steps))
+        store.write_wish(connection, "m", Wish("hold", "7", "ann"), 1.0)
+        store.write_wish(connection, "m", Wish("abort", "7", "bob"), 2.0)
+        store.write_wish(connection, "other", Wish("hold", "1"), 2.0)
+    with transaction(database) as connection:
+        assert store.read_record(connection, "m") == rollout
+        assert store.read_wish(connection, "m") == Wish("abort", "7", "bob")
+        store.write_record(connection, "m", None)
+        assert store.read_record(connection, "m") is None
+        assert store.read_wish(connection, "m") is None, "forgotten with its rollout"
+        assert store.read_wish(connection, "other") is not None
+        assert not store.clear_wish(connection, "m")
+
+
+def decision(**more: Any) -> dict[str, Any]:
+    row = {"at": 1.0, "phase": "step", "action": "wait", "reason": "why", "champion": "6", "challenger": "7"}
+    return {**row, "percent": 10, "generation": "u/1", "evidence": None, "trace": None, "announces": None, **more}
+
+
+def test_the_log_and_what_is_still_to_be_told(database: Engine) -> None:
+    evidence = store.plain_json({"n": math.nan, "high": math.inf, "all": (1.5, {"x": -math.inf})})
+    with transaction(database) as connection:
+        first = store.append_decision(connection, "m", decision(announces="held", evidence=evidence))
+        second = store.append_decision(connection, "m", decision())
+        third = store.append_decision(connection, "m", decision(announces="upgraded"))
+        store.append_decision(connection, "other", decision(announces="held"))
+    assert first["evidence"] == {"n": None, "high": None, "all": [1.5, {"x": None}]}
+    with transaction(database) as connection:
+        found = store.decisions(connection, "m", 2)
+        assert [row["number"] for row in found] == [third["number"], second["number"]]
+        assert store.last_decision(connection, "m") == third
+        assert store.untold(connection, "m") == [first, third]
+        store.mark_told(connection, first["number"], 5.0)
+        assert store.untold(connection, "m") == [third]
+
+
+def test_the_look_is_overwritten(database: Engine) -> None:
+    names = ("phase", "action", "reason", "champion", "challenger", "percent", "evidence", "at")
+    for phase in ("step", "held"):
+        with transaction(database) as connection:
+            row = decision(phase=phase)
+            store.write_look(connection, "m", {"version": "7", **{name: row[name] for name in names}})
+    with transaction(database) as connection:
+        assert (store.read_look(connection, "m") or {})["phase"] == "held"
+        assert store.read_look(connection, "other") is None
+
+
+def test_deliveries_are_noted_once_and_forgotten_in_time(database: Engine) -> None:
+    with transaction(database) as connection:
+        assert store.note_delivery(connection, "a", 100.0, 0.0)
+        assert not store.note_delivery(connection, "a", 100.0, 0.0)
+        assert store.delivered(connection, "a")
+        store.note_delivery(connection, "b", 800.0, 140.0)
+        assert not store.delivered(connection, "a")
+        assert store.delivered(connection, "b")
+
+
+def test_one_look_at_a_time(database: Engine) -> None:
+    inside, most, wrong = [0], [0], []
+
+    def look() -> None:
+        try:
+            for _ in range(5):
+                with only_one(database, "m"):
+                    inside[0] += 1
+                    most[0] = max(most[0], inside[0])
+                    inside[0] -= 1
+        except Exception as error:
+            wrong.append(error)
+
+    threads = [threading.Thread(target=look) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert (most, wrong) == ([1], [])
+    with only_one(database, "m"), pytest.raises(UnavailableError, match="another look"), only_one(database, "m", 0.2):
+        pass
+    with pytest.raises(ZeroDivisionError), only_one(database, "m"):
+        raise ZeroDivisionError
+    with only_one(database, "m", 0.2):
+        pass

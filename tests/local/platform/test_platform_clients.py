@@ -1,0 +1,148 @@
+"""kubectl and KServeClient change what live traffic meets: the real API, the real gateway, real processes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import sys
+from collections import Counter
+from pathlib import Path
+
+import aiohttp
+import pytest
+from scipy.stats import binom
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "serving"))
+
+from serving_cases import Platform, inference_service, settings
+
+from local.kube.server import Server
+from local.serving.controller import Serving
+
+NAME = "m"
+
+
+@pytest.fixture
+async def platform(tmp_path):
+    api = Server(tmp_path, 0)
+    api.capture_signals = contextlib.nullcontext
+    served = asyncio.create_task(api.serve())
+    async with (
+        Serving(api.store, settings(tmp_path), lambda uri: Path(uri)) as serving,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=64)) as session,
+    ):
+        yield Platform(api.store, serving, session, tmp_path)
+    api.should_exit = True
+    await served
+    api.store.close()
+
+
+@pytest.fixture
+def kubectl(platform):
+    program = shutil.which("kubectl")
+    if program is None:
+        pytest.skip("kubectl is not installed")
+    environment = {"KUBECONFIG": str(platform.folder / "kubeconfig"), "HOME": str(platform.folder)}
+
+    async def run(*arguments, stdin=None):
+        process = await asyncio.create_subprocess_exec(
+            program,
+            *arguments,
+            env={**environment, "PATH": os.environ["PATH"]},
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await process.communicate(json.dumps(stdin).encode() if stdin else None)
+        assert process.returncode == 0, err.decode()
+        return out.decode()
+
+    return run
+
+
+async def answers(platform, count):
+    """How many of `count` requests each version answered; every one must be answered."""
+    gate, found = asyncio.Semaphore(48), Counter()
+
+    async def one():
+        async with gate:
+            status, told = await platform.get(NAME)
+            assert status == 200
+            found[told["version"]] += 1
+
+    await asyncio.gather(*(one() for _ in range(count)))
+    return found
+
+
+def traffic(platform):
+    part = platform.store.get("InferenceService", NAME)["status"]["components"]["predictor"]
+    return {one["revisionName"][-1]: one["percent"] for one in part["traffic"]}
+
+
+async def test_kubectl_patch_moves_live_traffic(platform, kubectl):
+    await kubectl("apply", "-f", "-", stdin=inference_service(NAME))
+    await kubectl("wait", "--for=condition=Ready", "isvc", NAME, "--timeout=60s")
+    assert await answers(platform, 50) == {"1": 50}
+    second = inference_service(NAME, "2", canaryTrafficPercent=10)
+    await kubectl("apply", "-f", "-", stdin=second)
+    await platform.until(lambda: traffic(platform) == {"2": 10, "1": 90})
+    for percent in (10, 35):
+        patch = json.dumps({"spec": {"predictor": {"canaryTrafficPercent": percent}}})
+        await kubectl("patch", "isvc", NAME, "--type=merge", "-p", patch)
+        await platform.until(lambda wanted=percent: traffic(platform).get("2") == wanted)
+        found = await answers(platform, 10_000 if percent == 10 else 2_000)
+        low, high = binom.interval(0.999, found.total(), percent / 100)
+        assert low <= found["2"] <= high, found
+    shown = await kubectl("get", "isvc", NAME)
+    assert "True" in shown
+    assert f"{NAME}-predictor-00002" in shown
+    described = await kubectl("describe", "isvc", NAME)
+    assert "Canary Traffic Percent:  35" in described
+    assert f"service.serving.knative.dev/{NAME}-predictor" in await kubectl("get", "ksvc", "-o", "name")
+    await kubectl("patch", "isvc", NAME, "--type=merge", "-p", '{"spec":{"predictor":{"canaryTrafficPercent":null}}}')
+    await platform.until(lambda: traffic(platform) == {"2": 100})
+    assert await answers(platform, 200) == {"2": 200}
+    await kubectl("delete", "isvc", NAME)
+    await platform.until(lambda: not platform.serving.status())
+    status, _ = await platform.get(NAME)
+    assert status == 404
+
+
+def typed(item):
+    """The object as KServe's client wants it."""
+    from kserve import V1beta1InferenceService, V1beta1InferenceServiceSpec, V1beta1PredictorSpec
+    from kubernetes.client import V1Container, V1EnvVar, V1ObjectMeta
+
+    (container,) = item["spec"]["predictor"]["containers"]
+    predictor = V1beta1PredictorSpec(
+        min_replicas=1,
+        canary_traffic_percent=item["spec"]["predictor"].get("canaryTrafficPercent"),
+        containers=[V1Container(**{**container, "env": [V1EnvVar(**one) for one in container["env"]]})],
+    )
+    return V1beta1InferenceService(
+        api_version=item["apiVersion"],
+        kind=item["kind"],
+        metadata=V1ObjectMeta(name=NAME, namespace="default"),
+        spec=V1beta1InferenceServiceSpec(predictor=predictor),
+    )
+
+
+async def test_kserve_client_rolls_out(platform):
+    pytest.importorskip("kserve", reason="the KServe SDK is not installed")
+    from kserve import KServeClient
+
+    client = await asyncio.to_thread(lambda: KServeClient(config_file=str(platform.folder / "kubeconfig")))
+    first = typed(inference_service(NAME))
+    await asyncio.to_thread(client.create, first, namespace="default")
+    await asyncio.to_thread(client.wait_isvc_ready, NAME, namespace="default", timeout_seconds=60)
+    assert await answers(platform, 20) == {"1": 20}
+    second = typed(inference_service(NAME, "2", canaryTrafficPercent=50))
+    await asyncio.to_thread(client.patch, NAME, second, namespace="default")
+    await platform.until(lambda: traffic(platform) == {"2": 50, "1": 50})
+    assert set(await answers(platform, 200)) == {"1", "2"}
+    found = await asyncio.to_thread(client.get, NAME, namespace="default")
+    assert found["status"]["components"]["predictor"]["latestReadyRevision"] == f"{NAME}-predictor-00002"
+    await asyncio.to_thread(client.delete, NAME, namespace="default")
