@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench soak format lock clean
+.PHONY: help run demo down test lint bench soak format lock clean
 
 # Several servers share the cores in the tests: threads that wait must not hold them (predictor/openmp.py).
 test soak: export OMP_WAIT_POLICY ?= passive
@@ -9,9 +9,18 @@ PYTEST := .venv/bin/python -m pytest
 help: ## Show these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: ## Set everything up, serve the shipped model and answer a first question
+run: ## Set everything up, bring up the whole loop and answer a first question
 	@scripts/setup run
-	@.venv/bin/mcqa hello
+	@.venv/bin/mcqa up
+	@.venv/bin/mcqa ask --random
+
+demo: ## Show the loop learn something new, from drift to promotion (some 5 minutes)
+	@scripts/setup run
+	@.venv/bin/mcqa demo $(ARGS)
+
+down: ## End the loop that `make run` or `make demo` brought up
+	@.venv/bin/mcqa down
+	@.venv/bin/mcqa down --dir .local-demo
 
 test: ## Set everything up and run every test
 	@scripts/setup dev
@@ -42,4 +51,4 @@ lock: ## Resolve pyproject.toml into the lock files again
 	scripts/lock
 
 clean: ## Remove the environment and everything made under the checkout
-	rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache build *.egg-info
+	rm -rf .venv .local .local-demo .cache .pytest_cache .mypy_cache .ruff_cache build *.egg-info

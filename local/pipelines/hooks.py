@@ -1,8 +1,9 @@
 """kfp.local as this platform runs it: its task dispatcher and orchestrator, with what happens in them written down.
 
 kfp.local has no interface for this, so functions of its modules are replaced by ones that call them. `install` says
-which; a kfp without one of them is refused at once. Three things are set right on the way: conditions on named outputs,
-loops over items that cannot be found (both would be skipped, and the run succeed), and what a failed try left behind.
+which; a kfp without one of them is refused at once. Set right on the way: conditions on named outputs and loops over
+items that cannot be found (both would be skipped, and the run succeed), other tasks' outputs inside a loop (which the
+loop's item would replace), optional parameters without a value, and what a failed try left behind.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kfp.compiler import pipeline_spec_builder
 from kfp.local import (
     cache,
     executor_input_utils,
@@ -75,6 +77,7 @@ class Hooks:
         _wrap(task_dispatcher, "run_single_task_implementation", self._execution)
         _wrap(enhanced_dag_orchestrator, "execute_task", self._task)
         _wrap(enhanced_dag_orchestrator, "_run_parallel_for_task", self._loop)
+        _replace(task_spec_utils, "create_parameter_loop_iteration_task_spec", _iteration)
         _replace(subprocess_task_handler, "run_local_subprocess", self._subprocess)
         evaluator = enhanced_dag_orchestrator.ConditionEvaluator
         _replace(evaluator, "evaluate_condition", staticmethod(self._condition))
@@ -221,6 +224,17 @@ def _scoped_store(here: _Thread) -> type[io.IOStore]:
             self.scope = here.scope
 
     return ScopedStore
+
+
+def _iteration(task: Any, item: Any, _: str) -> Any:
+    """The task of one iteration of a loop: the item for its input, and every other input as it is."""
+    made = type(task)()
+    made.CopyFrom(task)
+    given = made.inputs.parameters[task.parameter_iterator.item_input]
+    given.Clear()
+    given.runtime_value.constant.CopyFrom(pipeline_spec_builder.to_protobuf_value(item))
+    made.ClearField("parameter_iterator")
+    return made
 
 
 def _wrap(module: Any, name: str, hook: Callable[..., Any]) -> None:

@@ -40,8 +40,9 @@ def retraining(
     timed_questions: int = 150,
     gate: dict = {},  # noqa: B006
 ) -> None:
-    """See README. `data` overrides mix.Sizes, `lora` finetune.lora.LoraSettings, `gate` gate.Config.
+    """`since` and `until` in Unix seconds: the feedback to learn from.
 
+    `data` overrides mix.Sizes, `lora` finetune.lora.LoraSettings, `gate` gate.Config ("off" switches a guard off).
     `fine_tune_seconds`, `fine_tune_steps` and `learning_rate` of 0 mean: no such limit, the method's own.
     """
     job = dsl.PIPELINE_JOB_ID_PLACEHOLDER

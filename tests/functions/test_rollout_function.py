@@ -310,26 +310,40 @@ def test_mlflow_is_told_to_try_again_while_the_sink_is_away(loop: Loop) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_killed_anywhere_it_comes_to_the_same_end(loop: Loop, seed: int) -> None:
-    """kill -9 at random moments of a promotion: the same aliases, tags and traffic, each event told."""
-    random_ = random.Random(seed)
+@pytest.mark.parametrize("outcome", ["promoted", "rolled back"])
+def test_killed_anywhere_it_comes_to_the_same_end(loop: Loop, outcome: str, seed: int) -> None:
+    """kill -9 at random moments of a rollout: the same aliases, tags and traffic, each event told."""
+    random_ = random.Random(f"{outcome} {seed}")
     champion, version = loop.model.aliases["champion"], loop.model.add()
     loop.model.alias("challenger", version)
-    first = len(loop.sink.events)
+    first, kinds = len(loop.sink.events), {"failing": (version,)} if outcome == "rolled back" else {}
     for _ in range(3):
         looking = threading.Thread(target=lambda: suppressed(loop))
         looking.start()
         time.sleep(random_.uniform(0.005, 0.6))
         loop.function.kill()
         looking.join()
-        loop.feed()
+        loop.feed(**kinds)
         loop.function.start()
-    promote(loop, version)
-    assert loop.model.aliases == {"champion": version, "previous_champion": champion}
-    assert loop.model.tags(version)["rollout"] == f"promoted over {champion}"
-    assert loop.cluster.traffic(loop.model.name) == {version: 100}
-    told = [e for e in loop.sink.of("service", "incident") if e in loop.sink.events[first:]]
-    assert [event["ce-type"].split(".")[3] for event in told] == ["deployed", "upgraded"]
+    last = version if outcome == "promoted" else champion
+
+    def over() -> bool:
+        suppressed(loop)
+        loop.feed(**kinds)
+        return loop.phase() == "idle" and "rollout" in loop.model.tags(version)
+
+    until(over, 60)
+    assert loop.model.aliases["champion"] == last
+    assert loop.cluster.traffic(loop.model.name) == {last: 100}
+    if outcome == "promoted":
+        assert loop.model.aliases == {"champion": version, "previous_champion": champion}
+        assert loop.model.tags(version)["rollout"] == f"promoted over {champion}"
+        wanted = ["service.deployed", "service.upgraded"]
+    else:
+        assert loop.model.tags(version)["rollout"].startswith(f"rolled back from {champion}: failed at 10 %: failures")
+        wanted = ["service.deployed", "service.rolledback", "incident.detected"]
+    told = [e["ce-type"].split(".", 2)[2] for e in loop.sink.of("service", "incident") if e in loop.sink.events[first:]]
+    assert told == [f"{name}.0.3.0" for name in wanted]
 
 
 def suppressed(loop: Loop) -> None:

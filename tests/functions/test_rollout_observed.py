@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from typing import Any
 
 import pytest
@@ -207,4 +206,4 @@ def test_the_configmap_names_every_variable_with_its_default() -> None:
     assert own == {
         word.strip('"') for word in text.replace(",", " ").replace(")", " ").split() if '"MCQA_ROLLOUT_' in word
     }
-    assert read_settings(data) == Settings(), json.dumps(data)
+    assert read_settings(data) == Settings()

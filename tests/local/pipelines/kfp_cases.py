@@ -176,3 +176,29 @@ def leaving(marks: str):
 @dsl.pipeline(name="asking")
 def asking():
     ask_for_package()
+
+
+@dsl.component(base_image="python:3.11", install_kfp_package=False)
+def join(texts: List[str], marks: str) -> str:  # noqa: UP006
+    with open(marks, "a") as file:
+        file.write("+".join(sorted(texts)) + "\n")
+    return "+".join(texts)
+
+
+@dsl.pipeline
+def inner(x: float, marks: str) -> str:
+    gate = decide(x=x)
+    with dsl.If(gate.output == True):  # noqa: E712
+        high = note(text="high", marks=marks)
+    with dsl.Else():
+        low = note(text="low", marks=marks)
+    return dsl.OneOf(high.output, low.output)
+
+
+@dsl.pipeline(name="nested")
+def nested(marks: str):
+    first = inner(x=0.9, marks=marks)
+    second = inner(x=0.1, marks=marks)
+    with dsl.ParallelFor(["1", "2", "3"]) as item:
+        told = note(text=f"{first.output}-{second.output}-{item}", marks=marks)
+    join(texts=dsl.Collected(told.output), marks=marks)

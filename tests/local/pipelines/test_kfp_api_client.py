@@ -186,6 +186,17 @@ def test_loops(kfp_client: Any, marks: Path) -> None:
     assert (empty.state, len(lines(marks))) == ("SUCCEEDED", 3)
 
 
+def test_pipelines_in_pipelines(kfp_client: Any, marks: Path) -> None:
+    """Tasks of one name in two places, dsl.OneOf, and what a loop collects."""
+    done = run(kfp_client, cases.nested, marks=str(marks))
+    assert done.state == "SUCCEEDED", done.error
+    told = [f"high-low-{item}" for item in (1, 2, 3)]
+    assert sorted(lines(marks)) == sorted(["high", "low", *told, "+".join(told)])
+    found = [(task.display_name, task.state) for task in done.run_details.task_details]
+    assert found.count(("decide", "SUCCEEDED")) == 2
+    assert [state for _, state in found].count("SKIPPED") == 4
+
+
 def test_artifacts_and_logs(kfp_client: Any, server: KfpServer, marks: Path) -> None:
     done = run(kfp_client, cases.reports, marks=str(marks))
     assert (done.state, lines(marks)) == ("SUCCEEDED", ["1,2,3 1.0"])

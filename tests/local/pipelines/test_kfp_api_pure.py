@@ -105,8 +105,7 @@ def test_upload_as_a_command(server: KfpServer, tmp_path: Path) -> None:
 
 
 def test_the_server_does_without_the_sdk() -> None:
-    code = "import sys, local.pipelines.__main__ as m, local.pipelines.spec as s; s._messages(); print('kfp' in sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
-    )
+    code = "import sys, local.pipelines.__main__, local.pipelines.spec as s; s._messages(); print('kfp' in sys.modules)"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "False\n"

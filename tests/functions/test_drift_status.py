@@ -1,0 +1,98 @@
+"""`mcqa drift status` on a database with checks and a retraining, and a real registry."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import typer
+from loop_parts import answer, reference, register, set_champion
+from typer.testing import CliRunner
+
+from functions.database import engine
+from functions.drift.announce import events_of
+from functions.drift.look import Drift, settings
+from functions.drift.store import checks
+from functions.events import DRIFT_DETECTED, Event
+from functions.migrate import migrate
+from functions.registry import ModelRegistry
+from functions.retrain.decision import read_drift
+from functions.retrain.store import ask
+from mcqa.drift import drift_app
+from mcqa.errors import CommandError
+
+PING = Event("1", "/ping", "dev.knative.sources.ping")
+
+
+@pytest.fixture
+def environ(tmp_path: Path, mlflow_url: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    found = {
+        "MCQA_DATABASE_URL": f"sqlite:///{tmp_path}/loop.db",
+        "MLFLOW_TRACKING_URI": mlflow_url,
+        "MCQA_REGISTERED_MODEL": f"status-{uuid4().hex[:8]}",
+        "MCQA_DRIFT_SETTLE_SECONDS": "0",
+    }
+    for name, value in found.items():
+        monkeypatch.setenv(name, value)
+    migrate(engine(found["MCQA_DATABASE_URL"]))
+    return found
+
+
+def run(*arguments: str) -> str:
+    whole = typer.Typer()
+    whole.add_typer(drift_app, name="drift")
+    done = CliRunner().invoke(whole, ["drift", "status", *arguments], env={"COLUMNS": "160"})
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done.output
+
+
+def test_from_nothing_to_an_alarm_and_its_retraining(environ: dict[str, str], mlflow_url: str) -> None:
+    model, database = environ["MCQA_REGISTERED_MODEL"], engine(environ["MCQA_DATABASE_URL"])
+    nothing = json.loads(run("--json"))
+    assert (nothing["champion"], nothing["window"], nothing["checks"], nothing["alarm"]) == (None, None, [], None)
+    assert "has no champion" in run()
+
+    version = register(mlflow_url, model, {"reference.json": reference()})
+    set_champion(mlflow_url, model, version)
+    drift = Drift(settings(environ), database, ModelRegistry(environ, model))
+    for seed in (1, 2):
+        answer(database, version, 300, time.time() - 0.01, time.time(), seed=seed, shift=1.0)
+        drift.look(PING, time.time())
+        if seed == 1:
+            suspected = json.loads(run("--json"))
+            assert (suspected["streaks"], suspected["alarm"], suspected["retraining"]) == (
+                {"confidence": 1},
+                None,
+                None,
+            )
+    answer(database, version, 40, time.time() - 0.01, time.time(), seed=3)
+    assert "retraining not asked for yet" in run()
+
+    with database.begin() as connection:
+        (newest, _) = checks(connection, model)
+        detected: Any = next(e for e in events_of(newest) if e.type == DRIFT_DETECTED)
+        asked = read_drift(json.loads(detected.data))
+        ask(connection, asked, detected.source, detected.id, detected.extensions["traceparent"], time.time())
+    found = json.loads(run("--json"))
+    assert found["champion"] == version
+    assert found["window"]["answers"] == 40
+    assert [(c["verdict"], c["alarm"]) for c in found["checks"]] == [("drift", True), ("suspect", False)]
+    assert [e["feature"] for e in found["checks"][0]["evidence"] if e["rejected"]] == ["confidence"]
+    assert found["alarm"]["sequence"] == 2
+    assert (found["retraining"]["key"], found["retraining"]["state"]) == (asked.key, "waiting")
+    shown = run()
+    for part in (f"version {version}", "40 answers", "drift, alarm", "suspect", "ks", "chi-square", "moved", "0.1"):
+        assert part in shown
+    assert f"retrain-{asked.key[:16]} waiting" in shown
+    assert len(json.loads(run("--json", "--last", "1"))["checks"]) == 1
+
+
+def test_a_registry_that_is_away_is_one_line(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with pytest.raises(CommandError, match=r"registry.*mcqa status"):
+        run()

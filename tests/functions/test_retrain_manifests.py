@@ -1,0 +1,55 @@
+"""What drift and retrain read is what the ConfigMap tells them; and they start without what they do not need."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from function_server import ROOT, environment
+
+from functions.drift.look import settings as drift_settings
+from functions.retrain.look import settings as retrain_settings
+from functions.retrain.pipelines import TOKEN_PATH
+
+HEAVY = ("pandas", "torch", "kserve", "mlflow", "kfp", "scipy", "transformers", "alembic", "apprise", "kubernetes")
+
+
+@pytest.fixture(scope="module")
+def config() -> dict[str, Any]:
+    return dict(yaml.safe_load((ROOT / "knative/config.yaml").read_text())["data"])
+
+
+def test_the_config_map_holds_the_defaults(config: dict[str, str]) -> None:
+    assert drift_settings(config) == drift_settings({})
+    assert retrain_settings(config) == retrain_settings({})
+    assert config["MCQA_KFP_TOKEN_PATH"] == TOKEN_PATH
+    names = {name for name in config if name.startswith(("MCQA_DRIFT_", "MCQA_RETRAIN_", "MCQA_KFP_"))}
+    code = "".join(path.read_text() for path in Path(ROOT, "functions").glob("*/*.py"))
+    assert {name for name in names if f'"{name}"' not in code} == set()
+
+
+@pytest.mark.parametrize(("name", "unneeded"), [("drift", HEAVY), ("retrain", (*HEAVY, "numpy"))])
+def test_a_cold_start_imports_only_what_it_needs(name: str, unneeded: tuple[str, ...]) -> None:
+    code = (
+        "import json, sys, time; begin = time.perf_counter(); import functions_framework; "
+        f"import functions.{name}.handler; seconds = time.perf_counter() - begin; "
+        f"print(json.dumps([[m for m in {unneeded!r} if m in sys.modules], round(seconds, 3)]))"
+    )
+    env = {
+        "MCQA_DATABASE_URL": "sqlite://",
+        "K_SINK": "http://127.0.0.1:9",
+        "MLFLOW_TRACKING_URI": "http://127.0.0.1:9",
+        "KFP_ENDPOINT": "http://127.0.0.1:9",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment(**env), capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    heavy, seconds = json.loads(done.stdout)
+    print(f"{name}: functions_framework and handler imported in {seconds} s")
+    assert heavy == []

@@ -1,0 +1,128 @@
+"""`mcqa rollout` against a real registry and database."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import typer
+from click.testing import Result
+from rollout_loop import Model, SinkServer
+from sqlalchemy import Engine
+from typer.testing import CliRunner
+
+from functions.database import engine, transaction
+from functions.events import ROLLOUT_REQUESTED
+from functions.migrate import migrate
+from functions.rollout import store
+from functions.rollout.analysis import analyse
+from functions.rollout.evidence import Arm, StepEvidence
+from functions.rollout.world import Rollout, StepRecord, Wish
+from mcqa.cli import Group
+from mcqa.rollout import rollout_app
+
+
+@dataclass
+class Case:
+    model: Model
+    engine: Engine
+    sink: SinkServer
+
+    def run(self, *arguments: str) -> Result:
+        app = typer.Typer(cls=Group)
+        app.add_typer(rollout_app, name="rollout")
+        return CliRunner().invoke(app, ["rollout", *arguments])
+
+    def wish(self) -> Wish | None:
+        with transaction(self.engine) as connection:
+            return store.read_wish(connection, self.model.name)
+
+
+@pytest.fixture(scope="module")
+def model(mlflow_url: str) -> Model:
+    made = Model(mlflow_url, f"rollout-cli-{os.getpid()}")
+    made.create(2)
+    made.alias("champion", "1")
+    return made
+
+
+@pytest.fixture
+def case(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Case]:
+    database = engine(f"sqlite:///{tmp_path}/loop.db")
+    migrate(database)
+    sink = SinkServer()
+    env = {"MCQA_DATABASE_URL": f"sqlite:///{tmp_path}/loop.db", "MLFLOW_TRACKING_URI": model.url, "K_SINK": sink.url}
+    for name, value in {**env, "MCQA_REGISTERED_MODEL": model.name, "COLUMNS": "160"}.items():
+        monkeypatch.setenv(name, value)
+    yield Case(model, database, sink)
+    sink.stop()
+    database.dispose()
+
+
+def test_without_a_rollout_it_says_so(case: Case) -> None:
+    found = case.run("promote")
+    assert found.exit_code == 1
+    assert "there is no rollout" in found.output
+    assert "version 1 is champion" in found.output
+    assert (case.wish(), case.sink.events) == (None, [])
+    assert "has not looked yet" in case.run("status").output
+
+
+def test_wishes(case: Case) -> None:
+    case.model.alias("challenger", "2")
+    other = case.run("abort", "--version", "1")
+    assert (other.exit_code, case.wish()) == (1, None)
+    assert "the challenger is version 2" in other.output
+    for action in ("hold", "promote", "abort"):
+        found = case.run(action, "--version", "2")
+        assert found.exit_code == 0, found.output
+        assert f"{action} challenger 2: noted, the rollout function looks now" in found.output
+        wish = case.wish()
+        assert wish is not None
+        assert (wish.action, wish.challenger) == (action, "2")
+        assert case.sink.events[-1]["ce-type"] == ROLLOUT_REQUESTED
+    assert case.run("resume").exit_code == 0
+    assert case.wish() is None
+    assert "nothing to resume" in case.run("resume").output
+    case.sink.status = 503
+    found = case.run("hold")
+    assert (found.exit_code, case.wish() is None) == (0, False)
+    assert "at the next tick" in found.output
+    case.model.call("POST", "model-versions/set-tag", name=case.model.name, version="2", key="rollout",
+                    value="rolled back from 1: slow")  # fmt: skip
+    assert "rolled back from 1: slow" in case.run("promote").output
+    case.model.untag("2", "rollout")
+
+
+def test_status(case: Case) -> None:
+    arms = Arm(900, 3, {17: 897}, {"A": 897}, 500, 400, 50.0, 10.0), Arm(100, 20, {17: 80}, {"A": 80})
+    analysis = analyse([StepEvidence(10, 0.0, *arms)], 1000.0)
+    row = {"at": 1000.0, "phase": "step", "action": "set 0 % of the traffic", "reason": analysis.reason}
+    row |= {"champion": "1", "challenger": "2", "percent": 10, "evidence": store.plain_json(analysis.to_dict())}
+    with transaction(case.engine) as connection:
+        store.write_look(connection, case.model.name, {**row, "version": "2"})
+        store.append_decision(connection, case.model.name, {**row, "generation": "u/1", "trace": None})
+        store.write_record(connection, case.model.name, Rollout("2", "1", (StepRecord(10, 0.0),)))
+        store.write_wish(connection, case.model.name, Wish("hold", "2", "ann"), 1.0)
+    found = case.run("status")
+    assert found.exit_code == 0, found.output
+    for text in ("version 1, 90 % of the traffic", "[10 %] → 25 %", "failures", "0.200", "900 / 100", "hold version 2"):
+        assert text in found.output, found.output
+    assert "What to do: nothing; mcqa rollout promote, hold or abort" in found.output
+    whole = json.loads(case.run("status", "--json").output)
+    assert whole["steps"] == [{"percent": 10, "since": 0.0}]
+    assert whole["look"]["evidence"]["verdict"] == "fail"
+    assert whole["wish"] == {"action": "hold", "challenger": "2", "by": "ann"}
+
+
+def test_a_loop_that_is_away(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    found = case.run("promote")
+    assert found.exit_code == 1
+    assert "registry" in found.output
+    monkeypatch.setenv("MCQA_DATABASE_URL", "sqlite:////nowhere/loop.db")
+    assert "database is not available" in case.run("status").output
