@@ -65,11 +65,9 @@ def window(connection: Connection, version: str, since: float, until: float, chu
         GivenAnswer.answered_at < until,
         GivenAnswer.letter.is_not(None),
     )
-    with _streamed(connection, statement, chunk) as result:
-        # The driver's plain tuples: Row objects of a million answers cost a third of the whole check.
-        while rows := result.cursor.fetchmany(chunk):
-            letters, *values = zip(*rows, strict=True)
-            yield Chunk(dict(zip(WINDOW_FEATURES, values, strict=True)), letters)
+    for rows in _streamed(connection, statement, chunk).partitions():
+        letters, *values = zip(*rows, strict=True)
+        yield Chunk(dict(zip(WINDOW_FEATURES, values, strict=True)), letters)
 
 
 def count(connection: Connection, version: str, since: float, until: float) -> int:

@@ -29,6 +29,8 @@ def environment(encryption_key: str) -> dict[str, str]:
         "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
         # A failed delivery holds a thread of the server; the rollout function's timer heals what is lost.
         "MLFLOW_WEBHOOK_REQUEST_TIMEOUT": "10",
+        # For how long the server goes on believing that there is no webhook.
+        "MLFLOW_WEBHOOK_CACHE_TTL": "5",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",
     }

@@ -122,7 +122,7 @@ def test_no_drift_and_drift_in_two_windows(
         tick(function)
         assert [row.verdict for row in checks(database)][1:] == ["insufficient", "no-drift"]
         tick(function)
-        assert said() == "nothing new: 0 answers in the window, 0 at the last check" or "insufficient" in said()
+        assert said() == "nothing new: 0 answers in the window, 0 at the last check"
         for seed in (2, 3, 4):
             answer(database, version, 300, time.time() - 0.01, time.time(), seed=seed, shift=0.8)
             tick(function)

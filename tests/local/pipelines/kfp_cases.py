@@ -110,9 +110,9 @@ def named(x: float, marks: str):
 
 
 @dsl.pipeline(name="handled")
-def handled(marks: str, times: int = 99):
+def handled(marks: str, tries: str, times: int = 99):
     with dsl.ExitHandler(say_goodbye(marks=marks), name="guarded"):
-        tried = fail_until(marks=marks, times=times)
+        tried = fail_until(marks=tries, times=times)
         note(text="after", marks=marks).after(tried)
         note(text="beside", marks=marks)
 
