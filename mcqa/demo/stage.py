@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from local.platform.settings import HOST, NAMESPACE, ROOT, Folder, Ports
-from mcqa import loop, up
+from local.platform.settings import HOST, ROOT, Folder, Ports
+from mcqa import local, loop, up
 from mcqa.demo.tell import Narrator
 from mcqa.demo.traffic import Sample, Traffic
 from mcqa.demo.watch import Watch
@@ -73,13 +73,13 @@ def shown(found: Share) -> str:
 
 def where(folder: Folder) -> list[str]:
     """Where to look, in lines."""
-    ports, option = folder.settings().ports, f"--dir {folder.path.name}"
+    ports, place = folder.settings().ports, local.shown(folder.path)
     return [
         f"MLflow         http://{HOST}:{ports.mlflow}    versions, aliases, runs with their reports",
         f"pipeline runs  http://{HOST}:{ports.pipelines}",
-        f"kubectl        KUBECONFIG={folder.path.name}/kubeconfig kubectl -n {NAMESPACE} get isvc,ksvc,triggers",
-        f"the rest       mcqa status|events|rollout status|drift status {option}",
-        f"the end        mcqa down --delete {option}",
+        f"kubectl        KUBECONFIG={place}/kubeconfig kubectl get isvc,ksvc,triggers,revisions",
+        f"the rest       export MCQA_LOCAL_DIR={place}; mcqa status, events, drift status, rollout status",
+        f"the end        {local.invocation()} down --delete --dir {place}",
     ]
 
 

@@ -53,6 +53,8 @@ class Traffic:
     ):
         self.mix, self.rate = mix, rate
         self.samples: list[Sample] = []
+        self.acknowledged: list[str] = []
+        """Ids of the feedback events that the broker took."""
         self.unsaid = 0
         """Feedback that the broker did not take."""
         self._predict = f"{url}/v1/models/{model}:predict"
@@ -124,6 +126,7 @@ class Traffic:
             try:
                 async with session.post(self._sink, data=body, headers=headers) as response:
                     if response.status == 202:
+                        self.acknowledged.append(headers["ce-id"])
                         return
             except (aiohttp.ClientError, TimeoutError, OSError):
                 pass

@@ -38,7 +38,3 @@ def make_client(url: str) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return kfp.Client(host=url)
-
-
-def lines(marks: Path) -> list[str]:
-    return marks.read_text().split("\n")[:-1] if marks.exists() else []

@@ -1,0 +1,329 @@
+"""`kill -9` at random points of the whole loop, and what must still hold afterwards.
+
+    python -m benchmarks.kills [--kills 60] [--seed 1] [--pause 4]
+
+A loop of its own is brought up with impatient settings; people ask and say what was right, the mix of subjects shifts,
+the loop retrains and rolls out; afterwards versions are registered by hand, good and broken ones in turn, so that
+there is always a rollout to disturb. All the while one process is killed after the other: the supervisor (started
+again by hand, as a person would), the broker, MLflow, the pipelines' API, a pipeline run, a function, the model server.
+
+At the end, with everything up again and quiet, these must hold (exit code 1 where one does not):
+
+    lost        every feedback that the broker acknowledged is in the database, or among the dead letters
+    counted     no answer is in the database twice, no feedback counted twice
+    retrained   one drift, one retraining: no run key with two runs that succeeded, two versions, or two active runs
+    promoted    whoever ever was champion was the first version, or passed the gate's and the canary's verdicts
+    answered    the model answers, the champion alone
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+from sqlalchemy import create_engine, text
+
+from functions.http import UnavailableError
+from functions.registry import ModelRegistry
+from functions.rollout.world import CHALLENGER, CHAMPION, ROLLOUT_TAG
+from local.platform.settings import HOST, ROOT, Folder
+from mcqa import loop, up
+from mcqa.demo.broken import Fault, break_version
+from mcqa.demo.stage import CONFIG, SCHEDULES
+from mcqa.demo.traffic import SHIFTED, Traffic
+from pipelines.registration import versions
+from predictor import source
+
+VICTIMS = ("supervisor", "broker", "mlflow", "pipelines", "run", "function", "model")
+WEIGHTS = (3, 4, 2, 2, 3, 6, 2)
+QUICK = {
+    "fine_tune_seconds": 12,
+    "timed_questions": 40,
+}
+RATE = 12.0
+QUIET_SECONDS = 240.0
+
+
+@dataclass
+class Champions(threading.Thread):
+    """Looks at the alias all the time: whoever was champion for longer than a look is seen."""
+
+    environ: dict[str, str]
+    seen: list[str] = field(default_factory=list)
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        super().__init__(daemon=True)
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def run(self) -> None:
+        with ModelRegistry(self.environ, self.environ["MCQA_REGISTERED_MODEL"]) as registry:
+            while not self.stopping.wait(0.2):
+                try:
+                    model = registry.model()
+                except UnavailableError:
+                    continue
+                champion = model.aliases.get(CHAMPION) if model else None
+                if champion and champion not in self.seen[-1:]:
+                    self.seen.append(champion)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.kills", description=__doc__.partition("\n")[0])
+    parser.add_argument("--kills", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--pause", type=float, default=4.0, help="mean seconds between kills")
+    parser.add_argument("--dir", type=Path, help="keep everything here")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="mcqa-kills-") as temporary:
+        return Kills(Folder(args.dir or Path(temporary)), args.kills, args.seed, args.pause).run()
+
+
+class Kills:
+    def __init__(self, folder: Folder, kills: int, seed: int, pause: float) -> None:
+        self.folder, self.kills, self.pause = folder, kills, pause
+        self.random = random.Random(seed)
+        self.killed: Counter[str] = Counter()
+        self.began = time.monotonic()
+
+    def run(self) -> int:
+        config = {**CONFIG, "MCQA_RETRAIN_PARAMETERS": json.dumps(QUICK), "MCQA_RETRAIN_COOLDOWN_SECONDS": "10"}
+        ports: dict[str, int | None] = dict.fromkeys(("gateway", "api", "broker", "mlflow", "pipelines"), 0)
+        self.say("bringing the loop up")
+        up.start(self.folder, ports=ports, config=config, schedules=SCHEDULES)
+        self.environ = loop.environ(self.folder.path)
+        self.engine = create_engine(self.environ["MCQA_DATABASE_URL"])
+        ports_now = self.folder.settings().ports
+        traffic = Traffic(f"http://{HOST}:{ports_now.gateway}", self.environ["K_SINK"], rate=RATE)
+        champions = Champions(self.environ)
+        try:
+            champions.start()
+            traffic.start()
+            time.sleep(20)
+            traffic.mix = SHIFTED
+            self.until(lambda: self.rows("SELECT 1 FROM drift_checks WHERE alarm"), 120, "the drift")
+            self.disturb()
+            self.settle()
+            traffic.stop()
+            self.until(lambda: not self.waiting(), 120, "the last deliveries")
+            champions.stopping.set()
+            return self.account(traffic, champions.seen)
+        finally:
+            traffic.stop()
+            champions.stopping.set()
+            up.stop(self.folder)
+
+    def disturb(self) -> None:
+        """The kills; whenever nothing is being rolled out, somebody registers a version."""
+        made = 0
+        for number in range(1, self.kills + 1):
+            time.sleep(self.random.uniform(0.3, 2 * self.pause - 0.3))
+            if number > self.kills / 3 and self.idle():
+                made += self.challenge(made)
+            victim = self.kill()
+            self.say(f"kill {number} of {self.kills}: {victim}")
+            if not self.folder.running():
+                time.sleep(self.random.uniform(0.0, 2.0))
+                self.start_again()
+
+    def kill(self) -> str:
+        """Kills one process that is there; its name."""
+        while True:
+            victim = self.random.choices(VICTIMS, WEIGHTS)[0]
+            pids = self.pids(victim)
+            if pids:
+                name, pid = self.random.choice(sorted(pids.items()))
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+                self.killed[victim] += 1
+                return name
+            time.sleep(0.05)
+
+    def pids(self, victim: str) -> dict[str, int]:
+        status = up.status_of(self.folder)
+        if victim == "supervisor":
+            return {victim: pid} if (pid := self.folder.running()) else {}
+        if victim in ("broker", "mlflow", "pipelines"):
+            return {p["name"]: p["pid"] for p in status.get("parts", ()) if p["name"] == victim and p["pid"]}
+        if victim == "run":
+            return {f"pipeline run {pid}": pid for pid in runs_of(self.folder)}
+        model = victim == "model"
+        return {
+            one["revision"]: one["pids"][0]
+            for one in status.get("revisions", ())
+            if one["pids"] and ("-predictor-" in one["revision"]) is model
+        }
+
+    def start_again(self) -> None:
+        """What a person does who finds the supervisor dead."""
+        with self.folder.log.open("ab") as output:
+            subprocess.Popen(
+                [sys.executable, "-m", "local.platform", "--dir", str(self.folder.path)],
+                cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+            )  # fmt: skip
+        self.until(self.folder.running, 30, "the supervisor")
+
+    def idle(self) -> bool:
+        return not self.rows("SELECT 1 FROM rollouts") and not self.rows(
+            "SELECT 1 FROM retrain_runs WHERE state IN ('starting', 'queued', 'running')"
+        )
+
+    def challenge(self, made: int) -> int:
+        """Registers a version and sets the alias on it, past the gate: a broken one, or a copy of the champion."""
+        try:
+            with ModelRegistry(self.environ, self.environ["MCQA_REGISTERED_MODEL"]) as registry:
+                model = registry.model()
+                if model is None or CHAMPION not in model.aliases or CHALLENGER in model.aliases:
+                    return 0
+                good = source.resolve(f"mlflow://{model.name}/{model.aliases[CHAMPION]}", cache=None)
+                with tempfile.TemporaryDirectory() as work:
+                    folder = Path(work) / "v"
+                    break_version(good, folder, list(Fault)[made % len(Fault)])
+                    candidate = versions.Candidate(folder, f"by-hand-{made}")
+                    version = versions.register(registry, self.environ["MLFLOW_TRACKING_URI"], candidate).version
+                registry.set_alias(CHALLENGER, version)
+                self.say(f"version {version}, broken, is challenger by hand")
+                return 1
+        except Exception as error:  # the registry was killed: another time
+            self.say(f"could not register: {type(error).__name__}")
+            return 0
+
+    def settle(self) -> None:
+        """Everything up, no run and no rollout under way."""
+        if not self.folder.running():
+            self.start_again()
+        self.until(lambda: up.status_of(self.folder).get("ready"), 120, "everything being up")
+        self.until(self.idle, QUIET_SECONDS, "the end of rollouts and runs")
+
+    def waiting(self) -> int:
+        figures = httpx.get(f"http://{HOST}:{self.folder.settings().ports.broker}/-/figures", timeout=5).json()
+        return sum(one["depth"] + one["dead_lettering"] for one in figures["triggers"])
+
+    def account(self, traffic: Traffic, champions: list[str]) -> int:
+        """Checks what must hold and prints it; 0 when all of it does."""
+        results = {
+            "lost": self.lost(traffic),
+            "counted": self.counted_twice(),
+            "retrained": self.retrained_twice(),
+            "promoted": self.promoted_unproven(champions),
+            "answered": self.unanswered(),
+        }
+        failed = sum(sample.status != 200 for sample in traffic.samples)
+        print(f"\n{sum(self.killed.values())} kills in {time.monotonic() - self.began:.0f} s: {dict(self.killed)}")
+        print(f"questions {len(traffic.samples)}, of these not answered {failed} (a killed server's are its own)")
+        print(f"feedback acknowledged {len(traffic.acknowledged)}, given up unacknowledged {traffic.unsaid}")
+        print(f"champions in order: {', '.join(champions)}")
+        for row in self.rows("SELECT key, state, attempt, version FROM retrain_runs"):
+            print(f"retraining {row['key'][:12]}: {row['state']}, attempt {row['attempt']}, version {row['version']}")
+        for name, problems in results.items():
+            print(f"{name:<10} {'ok' if not problems else 'BROKEN: ' + '; '.join(problems[:5])}")
+        return int(any(results.values()))
+
+    def lost(self, traffic: Traffic) -> list[str]:
+        kept = {row["id"] for row in self.rows("SELECT id FROM feedback")}
+        dead = {row["id"] for row in self.rows("SELECT id FROM dead_letters")}
+        return [f"{name} was acknowledged" for name in traffic.acknowledged if name not in kept | dead]
+
+    def counted_twice(self) -> list[str]:
+        problems = []
+        for table, key in (("answers", "source, id, place"), ("feedback", "answer_id, place"), ("requests", "id")):
+            twice = self.rows(f"SELECT {key} FROM {table} GROUP BY {key} HAVING count(*) > 1")
+            problems += [f"{table}: {dict(row)}" for row in twice]
+        return problems
+
+    def retrained_twice(self) -> list[str]:
+        url = f"http://{HOST}:{self.folder.settings().ports.pipelines}/apis/v2beta1/runs?page_size=200"
+        done = Counter(
+            run["display_name"]
+            for run in httpx.get(url, timeout=10).json().get("runs") or ()
+            if run["state"] in ("SUCCEEDED", "RUNNING", "PENDING")
+        )
+        problems = [f"{count} runs {name}" for name, count in done.items() if count > 1]
+        with ModelRegistry(self.environ, self.environ["MCQA_REGISTERED_MODEL"]) as registry:
+            keys = Counter(one.tags.get("run_key", f"none {one.version}") for one in registry.versions())
+        return problems + [f"{count} versions of {key[:16]}" for key, count in keys.items() if count > 1]
+
+    def promoted_unproven(self, champions: list[str]) -> list[str]:
+        problems = []
+        with ModelRegistry(self.environ, self.environ["MCQA_REGISTERED_MODEL"]) as registry:
+            for name in champions[1:]:
+                version = registry.version(name)
+                tags = dict(version.tags) if version else {}
+                if "gate" not in tags:
+                    problems.append(f"version {name} has no gate's verdict")
+                if not tags.get(ROLLOUT_TAG, "").startswith(("promoted over", "rolled back")):
+                    problems.append(f"version {name} is tagged {tags.get(ROLLOUT_TAG)!r}")
+                passed = self.rows(
+                    "SELECT DISTINCT percent FROM rollout_decisions WHERE challenger = :name AND phase = 'stepped-up'",
+                    name=name,
+                )
+                if len(passed) < 3:
+                    problems.append(f"version {name} has only the steps {[row['percent'] for row in passed]} noted")
+        return problems
+
+    def unanswered(self) -> list[str]:
+        url = f"http://{HOST}:{self.folder.settings().ports.gateway}/v1/models/coding-mcqa:predict"
+        body = {"instances": [{"question": "1 + 1?", "choices": ["1", "2"]}]}
+        answers = [httpx.post(url, json=body, timeout=60) for _ in range(20)]
+        served = {one.json()["model_version"] for one in answers if one.status_code == 200}
+        with ModelRegistry(self.environ, self.environ["MCQA_REGISTERED_MODEL"]) as registry:
+            model = registry.model()
+        champion = model.aliases.get(CHAMPION) if model else None
+        bad = [f"status {one.status_code}" for one in answers if one.status_code != 200]
+        return bad + ([f"versions {served} answer, champion is {champion}"] if served != {champion} else [])
+
+    def rows(self, query: str, **values: Any) -> list[Any]:
+        with self.engine.connect() as connection:
+            return list(connection.execute(text(query), values).mappings())
+
+    def until(self, true: Callable[[], Any], seconds: float, what: str) -> None:
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                if true():
+                    return
+            except (httpx.TransportError, UnavailableError):
+                pass
+            if time.monotonic() > deadline:
+                raise SystemExit(f"{what} did not come within {seconds:.0f} s; see {self.folder.path}")
+            time.sleep(0.2)
+
+    def say(self, line: str) -> None:
+        print(f"{time.monotonic() - self.began:6.1f} s  {line}", flush=True)
+
+
+def runs_of(folder: Folder) -> list[int]:
+    """The processes that execute pipeline runs of this folder, and the steps they started."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = path.read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        if str(folder.path / "pipelines") in command and (
+            "local.pipelines.execute" in command or "executor_main" in command
+        ):
+            found.append(int(path.parent.name))
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())
