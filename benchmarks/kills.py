@@ -108,6 +108,7 @@ class Kills:
         self.say("bringing the loop up")
         up.start(self.folder, ports=ports, config=config, schedules=SCHEDULES)
         self.environ = loop.environ(self.folder.path)
+        os.environ |= {name: self.environ[name] for name in ("MLFLOW_TRACKING_URI", "MCQA_CACHE")}
         self.engine = create_engine(self.environ["MCQA_DATABASE_URL"])
         ports_now = self.folder.settings().ports
         traffic = Traffic(f"http://{HOST}:{ports_now.gateway}", self.environ["K_SINK"], rate=RATE)

@@ -7,10 +7,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from local.platform import mlflow
+from local.platform import manifests, mlflow
 from local.platform.eventing import INGRESS
 from local.platform.parts import Program
-from local.platform.settings import BROKER, HOST, NAMESPACE, Folder, Settings
+from local.platform.settings import BROKER, HOST, NAMESPACE, ROOT, Folder, Settings
 
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "SSL_CERT_FILE")
 """Of the environment in which `mcqa up` is called. Nothing else: what a workload knows, its manifest told it."""
@@ -33,14 +33,18 @@ def secret(folder: Folder) -> dict[str, str]:
 
 
 def loop_environment(folder: Folder, settings: Settings) -> dict[str, str]:
-    """How processes outside the manifests (pipeline steps, the command line) find the loop's parts."""
+    """What processes outside the manifests (pipeline steps, the command line) are told: as the functions are, but with
+    this machine's addresses.
+    """
     ports = settings.ports
+    (loop,) = [one for one in manifests.read(ROOT / "knative") if one["kind"] == "ConfigMap"]
     return {
+        **loop["data"],
+        **settings.config,
         **secret(folder),
         "K_SINK": f"http://{HOST}:{ports.broker}/{NAMESPACE}/{BROKER}",
         "MLFLOW_TRACKING_URI": f"http://{HOST}:{ports.mlflow}",
         "KFP_ENDPOINT": f"http://{HOST}:{ports.pipelines}",
-        "MCQA_REGISTERED_MODEL": "coding-mcqa",
         "MCQA_CACHE": str(folder.path / "models"),
         "KUBECONFIG": str(folder.kubeconfig),
     }

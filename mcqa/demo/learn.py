@@ -11,7 +11,7 @@ from mcqa.demo.traffic import SHIFTED, USUAL, Sample
 from mcqa.errors import CommandError
 
 RATE = 25.0
-QUIET_RATE = 12.0
+QUIET_RATE = 6.0
 """While the pipeline trains on the same two cores."""
 MEASURED = 300
 """Questions by which accuracy is told, before and after."""

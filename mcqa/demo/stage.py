@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 from collections.abc import Iterator
@@ -51,11 +52,12 @@ def stage(directory: Path | None, *, fresh: bool, rate: float) -> Iterator[Stage
         narrator.good(f"the loop in {folder.path.name} is up already")
     ports = folder.settings().ports
     environ = loop.environ(folder.path)
+    os.environ |= {name: environ[name] for name in ("MLFLOW_TRACKING_URI", "MCQA_CACHE")}  # where versions come from
     traffic = Traffic(f"http://{HOST}:{ports.gateway}", environ["K_SINK"], rate=rate)
     watch = Watch(folder, narrator)
     traffic.start()
     try:
-        with narrator.live(lambda: _state(traffic)):
+        with narrator.live(lambda: _state(traffic, watch)):
             yield Stage(folder, narrator, traffic, watch)
     finally:
         traffic.stop()
@@ -118,7 +120,9 @@ def _ports(wanted: Ports) -> Iterator[tuple[str, int]]:
         yield name, port
 
 
-def _state(traffic: Traffic) -> str:
+def _state(traffic: Traffic, watch: Watch) -> str:
+    if watch.busy:
+        return f"     {watch.busy}"
     last = traffic.samples[-200:]
     if not last:
         return "waiting for the first answer"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -39,6 +40,8 @@ class Watch:
         self.seen: dict[str, list[Mapping[str, Any]]] = {}
         self.decisions: list[Mapping[str, Any]] = []
         self.trace = ""
+        self.busy = ""
+        """What the pipeline is at."""
 
     def until(self, true: Callable[[], Any], seconds: float, what: str) -> Any:
         """What `true` gives once that is anything. CommandError after `seconds`, or when the loop has gone."""
@@ -115,7 +118,10 @@ class Watch:
             narrator.line("retraining: a pipeline run is queued", f"run key {str(data['subject']['id'])[:16]}…")
         elif type == events.TESTSUITERUN_FINISHED:
             tell = narrator.good if content.get("outcome") == "success" else narrator.bad
-            tell(f"gate: {(data.get('customData') or {}).get('verdict', content.get('outcome'))}", content["reason"])
+            tell(
+                f"gate: {(data.get('customData') or {}).get('verdict', content.get('outcome'))}",
+                *content["reason"].split("; "),
+            )
         elif type == events.ARTIFACT_PUBLISHED:
             narrator.good(f"registered {data['subject']['id']}: it becomes the challenger")
         elif type == events.PIPELINERUN_FINISHED and content.get("outcome") == "error":
@@ -124,31 +130,54 @@ class Watch:
             narrator.good(f"promoted: {content['artifactId']} answers everything")
         elif type == events.SERVICE_ROLLEDBACK:
             why = str((data.get("customData") or {}).get("reason", ""))
-            narrator.bad(f"rolled back to {content['artifactId']}", why)
+            narrator.bad(f"rolled back to {content['artifactId']}", *why.split("; "))
 
     def _tell_check(self, data: Mapping[str, Any]) -> None:
-        """Only what is news: the same verdict again is none."""
-        if data.get("verdict") != self._verdict and data.get("verdict") != "drift":
-            self._narrator.line(f"drift check: {data.get('verdict')}", str(data.get("reason", "")))
-        self._verdict = str(data.get("verdict"))
+        """Only what is news: the same verdict again is none, nor is a small window while the loop works on it."""
+        verdict = str(data.get("verdict"))
+        alarmed = bool(self.seen.get(events.DRIFT_DETECTED))
+        if verdict not in (self._verdict, "drift") and not (alarmed and verdict == "insufficient"):
+            self._narrator.line(f"drift check: {verdict}", str(data.get("reason", "")))
+        self._verdict = verdict
 
     def _tell_decision(self, row: Mapping[str, Any]) -> None:
         self.decisions.append(row)
-        if row["phase"] in ("starting", "stepped-up", "held") and row["action"] != "wait":
-            self._narrator.line(f"rollout: {row['action']}", row["reason"])
+        if row["phase"] in ("starting", "stepped-up", "held") and row["action"].startswith(("pin", "set", "hold")):
+            self._narrator.line(f"rollout: {row['action']}", *row["reason"].split("; "))
 
     def _tell_steps(self) -> None:
-        runs = self._pipelines.get("/runs", params={"page_size": 1, "sort_by": "created_at desc"}).json().get("runs")
-        for task in ((runs or [{}])[0].get("run_details") or {}).get("task_details") or ():
-            name, state = str(task.get("display_name")), str(task.get("state"))
-            key = f"{runs[0]['run_id']}/{task.get('task_id')}"
-            if self._steps.get(key) == state:
+        """Each step of the newest run when it has ended, with the last thing it said; what goes on is in `busy`."""
+        latest = self._pipelines.get("/runs", params={"page_size": 1, "sort_by": "created_at desc"}).json()
+        run = ((latest.get("runs") or [{}])[0]).get("run_id")
+        if not run:
+            return
+        details = self._pipelines.get(f"/runs/{run}").json().get("run_details") or {}
+        tasks = details.get("task_details") or []
+        groups = {task.get("parent_task_id") for task in tasks}
+        self.busy = ""
+        for task in tasks:
+            name, state, number = str(task["display_name"]), str(task["state"]), task["task_id"]
+            if number in groups or not task.get("start_time"):
                 continue
-            self._steps[key] = state
-            if state == "RUNNING" and not task.get("child_tasks"):
-                self._narrator.line(f"pipeline: {name}")
-            elif state == "FAILED":
-                self._narrator.bad(f"pipeline: {name} failed", str((task.get("error") or {}).get("message", ""))[:300])
+            if state == "RUNNING":
+                self.busy = f"{name}: {self._last_word(run, number)}"
+            elif self._steps.get(number) != state:
+                took = _time(task["end_time"]) - _time(task["start_time"]) if task.get("end_time") else 0.0
+                mark, colour = MARKS.get(state, ("•", "cyan"))
+                self._narrator.line(
+                    f"pipeline: {name} {state.lower()} after {took:.0f} s", self._last_word(run, number),
+                    mark=mark, colour=colour,
+                )  # fmt: skip
+            self._steps[number] = state
+
+    def _last_word(self, run: str, task: str) -> str:
+        text = self._pipelines.get(f"/runs/{run}/nodes/{task}/log").text
+        said = [line.strip() for line in text.splitlines() if line.strip() and line[0] not in "[{}|# "]
+        return said[-1][:300] if said else ""
+
+
+def _time(text: str) -> float:
+    return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
 
 
 def evidence(data: Mapping[str, Any]) -> list[str]:
