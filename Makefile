@@ -1,5 +1,7 @@
 .DEFAULT_GOAL := help
-.PHONY: help run demo down test lint bench soak format lock clean
+.PHONY: help run demo down test test-unit test-integration lint evaluate bench kills soak format lock clean \
+	pipeline pipeline-upload images images-scan images-push manifests secrets deploy smoke \
+	setup-mlflow setup-kubeflow cluster-up cluster-status
 
 # Several servers share the cores in the tests: threads that wait must not hold them (predictor/openmp.py).
 test soak: export OMP_WAIT_POLICY ?= passive
@@ -7,7 +9,7 @@ test soak: export OMP_WAIT_POLICY ?= passive
 PYTEST := .venv/bin/python -m pytest
 
 help: ## Show these verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: ## Set everything up, bring up the whole loop and answer a first question
 	@scripts/setup run
@@ -37,6 +39,10 @@ bench: ## Measure speed, cold start and memory against the peers (real size, ran
 	@scripts/setup bench
 	.venv/bin/python -m benchmarks $(ARGS)
 
+kills: ## Kill processes of the whole loop at random 60 times and check what must hold (some 10 minutes)
+	@scripts/setup run
+	.venv/bin/python -m benchmarks.kills $(ARGS)
+
 soak: ## Long runs: hostile requests and mixed load for minutes
 	@scripts/setup dev
 	$(PYTEST) -m soak --timeout 3600 tests/predictor $(ARGS)
@@ -52,3 +58,44 @@ lock: ## Resolve pyproject.toml into the lock files again
 
 clean: ## Remove the environment and everything made under the checkout
 	rm -rf .venv .local .local-demo .cache .pytest_cache .mypy_cache .ruff_cache build *.egg-info
+
+pipeline: ## Compile the retraining pipeline to .cache/retraining.yaml
+	@scripts/setup run
+	.venv/bin/python -m pipelines.retraining compile .cache/retraining.yaml $(ARGS)
+
+pipeline-upload: pipeline ## Upload the compiled pipeline to KFP_ENDPOINT as a new version, where it is one
+	.venv/bin/mcqa pipeline upload $(ARGS)
+
+images: ## Build every image (BASE, REGISTRY, TAG; see docs/images.md)
+	scripts/images $(ARGS)
+
+images-scan: ## Look for known faults in the images
+	scripts/images-scan $(ARGS)
+
+images-push: ## Push the images to REGISTRY
+	scripts/images-push $(ARGS)
+
+manifests: ## Render every overlay and validate each document strictly
+	@scripts/setup dev
+	scripts/validate-manifests $(ARGS)
+
+secrets: ## Create the cluster's secrets with random values, where they are not there yet
+	scripts/secrets $(ARGS)
+
+deploy: ## Apply an overlay to the current cluster: OVERLAY=minikube|production|standard
+	scripts/deploy $(OVERLAY)
+
+smoke: ## Ask a deployed model over its ingress: URL=…
+	scripts/smoke $(URL)
+
+setup-mlflow: ## MLflow with its database on the current cluster
+	scripts/setup-mlflow
+
+setup-kubeflow: ## Kubeflow Pipelines on the current cluster
+	scripts/setup-kubeflow
+
+cluster-up: ## Minikube from nothing to the first answer
+	scripts/cluster-up $(ARGS)
+
+cluster-status: ## What the current cluster still lacks, in words
+	scripts/cluster-status

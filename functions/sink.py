@@ -66,7 +66,7 @@ def cdevent(
     **custom: Any,
 ) -> Event:
     """A CDEvent (specification 0.5) about the subject with this id; `custom` becomes its customData."""
-    context = {"version": CDEVENTS_VERSION, "id": key, "source": source, "type": type, "timestamp": _iso(time)}
+    context = {"specversion": CDEVENTS_VERSION, "id": key, "source": source, "type": type, "timestamp": _iso(time)}
     data: dict[str, Any] = {
         "context": context,
         "subject": {"id": subject, "source": source, "content": dict(content)},

@@ -10,7 +10,9 @@ takes. An alarm needs `consecutive` closed windows in a row that rejected a comm
 break the row.
 
 After an alarm the state stays alarmed: further checks say `drift` but raise no second alarm until the champion
-changes, or `recover_after` closed windows in a row find nothing (then the next drift is a new one).
+changes, or `recover_after` closed windows in a row find nothing (then the next drift is a new one). One that is still
+there after `remind_after` seconds is raised once more: what was done about it did not help, or could not be done with
+the feedback there was then.
 
 prompt_tokens is whole numbers, and ties make Kolmogorov-Smirnov conservative. It is kept all the same: prompts
 spread over a hundred lengths, where the loss is small, while breaking the ties at random would give two different
@@ -48,6 +50,7 @@ class Config:
     min_cramers_v: float = 0.1
     consecutive: int = 2
     recover_after: int = 24
+    remind_after: float = 86_400.0
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha < 1:
@@ -141,6 +144,10 @@ def check(reference: Reference, window: Summary, state: State, now: float, confi
     streaks = {e.feature: state.streaks.get(e.feature, 0) + 1 for e in rejected}
     longest = max(streaks.values())
     moved = ", ".join(_describe(e) for e in sorted(rejected, key=lambda e: -e.effect / e.floor))
+    if state.alarmed_at is not None and now - state.alarmed_at >= config.remind_after:
+        hours = (now - state.alarmed_at) / 3600
+        after = State(state.version, now, streaks, 0, now)
+        return verdict("drift", f"still drifted {hours:.0f} h after the last alarm: {moved}", after, alarm=True)
     if state.alarmed_at is not None:
         after = State(state.version, now, streaks, 0, state.alarmed_at)
         return verdict("drift", f"still drifted, alarm raised before: {moved}", after)

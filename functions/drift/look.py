@@ -52,6 +52,7 @@ def settings(environ: Mapping[str, str]) -> Settings:
             min_sample=whole(environ, "MCQA_DRIFT_MIN_SAMPLE", default.min_sample, 1),
             enough=whole(environ, "MCQA_DRIFT_ENOUGH", default.enough, 1),
             consecutive=whole(environ, "MCQA_DRIFT_CONSECUTIVE", default.consecutive, 1),
+            remind_after=number(environ, "MCQA_DRIFT_REMIND_SECONDS", default.remind_after, 60.0),
         )
     except SettingError:
         raise

@@ -26,24 +26,29 @@ def outcome(row: Row[Any]) -> str:
     return "success" if row.version else "failure"
 
 
-def events_of(row: Row[Any]) -> list[Event | None]:
-    """All that happened so far; later states only append to it. None stands for what did not happen."""
+def events_of(row: Row[Any], link: str) -> list[Event | None]:
+    """All that happened so far; later states only append to it. None stands for what did not happen.
+
+    `link` is the run's page.
+    """
     if row.state in ("waiting", "starting", "void"):
         return []
-    out: list[Event | None] = [None if row.run_id is None else _event(events.PIPELINERUN_QUEUED, row, row.posted_at)]
+    out: list[Event | None] = [
+        None if row.run_id is None else _event(events.PIPELINERUN_QUEUED, row, link, row.posted_at)
+    ]
     if row.state == "queued":
         return out
-    out.append(None if row.started_at is None else _event(events.PIPELINERUN_STARTED, row, row.started_at))
+    out.append(None if row.started_at is None else _event(events.PIPELINERUN_STARTED, row, link, row.started_at))
     if row.state in FINISHED:
         ended = {"outcome": outcome(row), **({"errors": row.error} if row.error else {})}
-        out.append(_event(events.PIPELINERUN_FINISHED, row, row.finished_at, **ended))
+        out.append(_event(events.PIPELINERUN_FINISHED, row, link, row.finished_at, **ended))
         out.append(_incident(row) if row.state == "failed" and row.attempt > 1 else None)
     return out
 
 
-def _event(type: str, row: Row[Any], time: float | None, **content: str) -> Event:
+def _event(type: str, row: Row[Any], link: str, time: float | None, **content: str) -> Event:
     key = digest(type, row.key, content.get("outcome", ""))
-    told = {"pipelineName": PIPELINE, **content}
+    told = {"pipelineName": PIPELINE, "uri": link, **content}
     return cdevent(type, SOURCE, key, row.key, told, time or row.updated_at, row.traceparent, **_custom(row))
 
 
@@ -51,7 +56,7 @@ def _incident(row: Row[Any]) -> Event:
     """The pipeline told of each attempt that broke, and people hear the same only once: this is the end of it."""
     drift = f"retraining for the drift of version {row.champion}"
     description = f"{drift} broke {row.attempt} times and is not tried again: {row.error}"
-    content = {"description": description, "service": {"id": row.model}}
+    content = {"description": description, "environment": {"id": "pipeline"}, "service": {"id": row.model}}
     key = digest(events.INCIDENT_DETECTED, row.key)
     time = row.finished_at or row.updated_at
     return cdevent(events.INCIDENT_DETECTED, SOURCE, key, row.key, content, time, row.traceparent, **_custom(row))

@@ -188,7 +188,7 @@ class Retrain:
         with transaction(self._engine) as connection:
             rows = store.unannounced(connection, self._settings.model)
         for row in rows:
-            events = events_of(row)
+            events = events_of(row, self._pipelines.link(row.run_id or ""))
             if row.announced >= len(events):
                 continue
             for event in events[row.announced :]:

@@ -20,6 +20,11 @@ TIMEOUT = httpx.Timeout(15.0, connect=3.0)
 MOST_RUNS = 100
 
 
+def run_link(endpoint: str, run_id: str) -> str:
+    """The page of a run in the user interface that the server at `endpoint` has."""
+    return f"{endpoint.rstrip('/')}/#/runs/details/{run_id}"
+
+
 class RefusedError(Exception):
     """The server understood and will not do it, however often it is asked."""
 
@@ -31,6 +36,10 @@ class Pipelines:
         endpoint = text(environ, "KFP_ENDPOINT").rstrip("/")
         self._token = Path(text(environ, "MCQA_KFP_TOKEN_PATH", TOKEN_PATH))
         self._http = httpx.Client(base_url=endpoint, timeout=TIMEOUT)
+
+    def link(self, run_id: str) -> str:
+        """The run's page in the Kubeflow UI."""
+        return run_link(str(self._http.base_url), run_id)
 
     def newest(self, name: str = PIPELINE) -> dict[str, str]:
         """The reference to the newest version of the pipeline of this name."""

@@ -16,8 +16,9 @@ from pipelines.retraining import PIPELINE
 SOURCE = f"pipelines/{PIPELINE}"
 
 
-def started(run_key: str, trace: str, **custom: Any) -> Event:
-    return _event(events.PIPELINERUN_STARTED, run_key, {"pipelineName": PIPELINE}, trace, **custom)
+def started(run_key: str, trace: str, link: str, **custom: Any) -> Event:
+    """`link`: the run's page."""
+    return _event(events.PIPELINERUN_STARTED, run_key, {"pipelineName": PIPELINE, "uri": link}, trace, **custom)
 
 
 def gated(run_key: str, trace: str, verdict: str, reason: str, **custom: Any) -> Event:

@@ -85,6 +85,12 @@ def test_an_alarm_ends_after_quiet_windows_and_the_next_drift_is_a_new_one() -> 
     assert relapse[-1].verdict == "drift", "a relapse starts the count again"
 
 
+def test_a_drift_that_stays_is_raised_again() -> None:
+    checks = run([window(confidence=MOVED)] * 6, Config(remind_after=2.0))
+    assert [hour for hour, c in enumerate(checks, start=1) if c.alarm] == [2, 4, 6]
+    assert "still drifted" in checks[3].reason
+
+
 def test_a_thin_reference_is_insufficient() -> None:
     thin = Reference({"confidence": FeatureReference(199, 0.0, 1.0, (0.0,))}, {})
     found = check(thin, window(), State("7"), 1.0)

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, and_, select
 from functions.collect import queries
 from functions.collect.tables import AskedQuestion, LoggedRequest
 from functions.database import connect, transaction
+from functions.retrain.pipelines import run_link
 from pipelines.bank import TRAINING_SUBJECTS, dump_jsonl, load_jsonl
 from pipelines.bank.labelled import LabelledQuestion
 from pipelines.registration import versions
@@ -48,7 +49,9 @@ def collect(
     # What an earlier attempt had come to is no more.
     tags |= {"outcome": "", "error": "", "gate": ""}
     tracking.start_run(run["run_key"], PIPELINE_STEP, f"{PIPELINE} {run['run_key'][:16]}", tags)
-    event = events.started(run["run_key"], run["traceparent"], reason=run["reason"], drift_event=run["drift_event"])
+    link = run_link(environ.get("KFP_ENDPOINT", ""), run["pipeline_run"])
+    told = {name: run[name] for name in ("reason", "drift_event")}
+    event = events.started(run["run_key"], run["traceparent"], link, **told)
     events.send(event, environ)
     with step_run(tracking, run, "collect-data") as run_id:
         champion = tracking.version(run["champion"])
