@@ -51,7 +51,7 @@ from predictor import source
 VICTIMS = ("supervisor", "broker", "mlflow", "pipelines", "run", "function", "model")
 WEIGHTS = (3, 4, 2, 2, 3, 6, 2)
 QUICK = {
-    "fine_tune_seconds": 12,
+    "fine_tune_seconds": 40,
     "timed_questions": 40,
 }
 RATE = 12.0

@@ -99,7 +99,7 @@ def start(
     before = folder.settings()
     chosen = replace(before.ports, **{name: value for name, value in (ports or {}).items() if value is not None})
     settings = Settings(chosen, config or {}, schedules or {}, _source(source), replicas)
-    _require_ports(folder.save(settings).ports)
+    _require_ports(folder, folder.save(settings).ports)
     folder.status.unlink(missing_ok=True)
     size = folder.log.stat().st_size if folder.log.exists() else 0
     with folder.log.open("ab") as output:
@@ -181,12 +181,18 @@ def _interruptible() -> Iterator[None]:
         raise CommandError("still starting in the background: `mcqa status` shows it, `mcqa down` ends it") from None
 
 
-def _require_ports(ports: Ports) -> None:
+def _require_ports(folder: Folder, ports: Ports) -> None:
+    """CommandError for a port that somebody else has. What a killed supervisor left of this loop is taken over."""
     import socket
     from dataclasses import asdict
 
+    from local.serving.runner import left_behind
+
     flags = {"gateway": "--port"}
+    ours = {process.pod.port for process in left_behind(folder.parts)}
     for name, port in asdict(ports).items():
+        if port in ours:
+            continue
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

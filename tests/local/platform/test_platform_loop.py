@@ -1,0 +1,260 @@
+"""The whole platform as `mcqa up` starts it: every part real, asked as users ask it, killed, taken over, ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import httpx
+import pytest
+
+from local.platform.settings import HOST, Folder
+from mcqa import up
+
+ROOT = Path(__file__).resolve().parents[3]
+PORTS = ("--port", "--api-port", "--broker-port", "--mlflow-port", "--pipelines-port")
+QUESTION = {"question": "What is 2 + 3?", "choices": ["4", "5", "6"]}
+pytestmark = pytest.mark.timeout(600)
+
+
+def mcqa(folder, *arguments, code=0):
+    command = [sys.executable, "-m", "mcqa", *arguments]
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**os.environ, "MCQA_LOCAL_DIR": str(folder.path), "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == code, (arguments, done.stdout[-2000:], done.stderr[-2000:])
+    return done.stdout + done.stderr
+
+
+def until(true, seconds=60.0):
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            if found := true():
+                return found
+        except (httpx.TransportError, sqlite3.OperationalError):
+            pass
+        assert time.monotonic() < deadline, "it did not come"
+        time.sleep(0.2)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The platform, up, with a tick each 2 s."""
+    folder = Folder(tmp_path_factory.mktemp("platform"))
+    ticks = [option for name in ("drift", "rollout", "retrain") for option in ("--schedule", f"{name}=@every 2s")]
+    said = mcqa(folder, "up", *(part for flag in PORTS for part in (flag, "0")), *ticks)
+    assert "✓ model server" in said
+    yield folder
+    mcqa(folder, "down")
+    alive = [path for path in Path("/proc").glob("[0-9]*/cmdline") if str(folder.path).encode() in _read(path)]
+    assert not alive, "processes are left"
+
+
+def _read(path):
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+@pytest.fixture
+def ports(folder):
+    return folder.settings().ports
+
+
+@pytest.fixture
+def gateway(ports):
+    return f"http://{HOST}:{ports.gateway}"
+
+
+def rows(folder, query, *values):
+    with sqlite3.connect(folder.database, timeout=10) as connection:
+        return connection.execute(query, values).fetchall()
+
+
+def ask(gateway, **headers):
+    body = {"instances": [QUESTION]}
+    return httpx.post(f"{gateway}/v1/models/coding-mcqa:predict", json=body, headers=headers, timeout=60)
+
+
+def say(folder, name, answer):
+    """Feedback to the broker; whether it was acknowledged."""
+    sink = json.loads(folder.environment.read_text())["K_SINK"]
+    headers = {
+        "ce-specversion": "1.0",
+        "ce-id": f"{name}-feedback",
+        "ce-source": "/test",
+        "ce-type": "dev.cdeventsx.mcqa-answer.feedback",
+    }
+    return httpx.post(sink, json={"answer_id": name, "answer": answer}, headers=headers, timeout=10).status_code == 202
+
+
+def test_everything_is_up_and_says_so(folder):
+    said = mcqa(folder, "status")
+    for name in ("broker", "mlflow", "pipelines", "coding-mcqa", "collect", "drift", "rollout", "retrain", "notify"):
+        assert name in said
+    assert "champion 1" in said
+    found = json.loads(mcqa(folder, "status", "--json"))
+    assert found["problems"] == []
+    assert "already" in mcqa(folder, "up")
+
+
+def test_a_question_and_its_feedback_reach_the_database(folder, gateway):
+    name = str(uuid.uuid4())
+    answer = ask(gateway, **{"ce-id": name})
+    assert answer.status_code == 200
+    assert answer.json()["predictions"][0]["model_version"] == "1"
+    assert say(folder, name, 1)
+    until(lambda: rows(folder, "SELECT 1 FROM feedback WHERE answer_id = ?", name))
+    until(lambda: rows(folder, "SELECT 1 FROM answers WHERE id = ? AND version = '1'", name))
+    named = httpx.get(gateway, headers={"host": "coding-mcqa.coding-mcqa.localhost"}, timeout=10)
+    assert named.status_code != 503
+    tensor = [
+        {"name": "question", "shape": [1], "datatype": "BYTES", "data": [QUESTION["question"]]},
+        {"name": "choices", "shape": [1, 3], "datatype": "BYTES", "data": QUESTION["choices"]},
+    ]
+    second = httpx.post(f"{gateway}/v2/models/coding-mcqa/infer", json={"inputs": tensor}, timeout=60)
+    assert second.json()["model_version"] == "1"
+
+
+def test_kubectl_sees_the_loop(folder):
+    program = shutil.which("kubectl")
+    if program is None:
+        pytest.skip("kubectl is not installed")
+    environment = {"KUBECONFIG": str(folder.kubeconfig), "PATH": os.environ["PATH"], "HOME": str(folder.path)}
+
+    def kubectl(*arguments):
+        return subprocess.run(
+            [program, *arguments], env=environment, capture_output=True, text=True, check=True, timeout=60
+        ).stdout
+
+    lines = kubectl("get", "isvc,ksvc,brokers,triggers,pingsources", "--no-headers").splitlines()
+    # Not ready only: what has nothing to do is scaled to zero and ready all the same.
+    assert [line for line in lines if line.strip() and "True" not in line] == []
+    assert "Subscriber Uri:" in kubectl("describe", "trigger", "collect")
+    patched = kubectl("patch", "pingsource", "drift", "--type=merge", "-p", '{"spec":{"schedule":"@every 3s"}}')
+    assert "patched" in patched
+
+
+def test_the_pipeline_is_there_for_kfps_own_client(ports):
+    kfp = pytest.importorskip("kfp")
+    client = kfp.Client(host=f"http://{HOST}:{ports.pipelines}")
+    names = [pipeline.display_name for pipeline in client.list_pipelines().pipelines]
+    assert names == ["coding-mcqa-retraining"]
+
+
+def test_mlflow_takes_traces(ports):
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SpanExportResult
+
+    url = f"http://{HOST}:{ports.mlflow}"
+    found = httpx.get(f"{url}/api/2.0/mlflow/experiments/get-by-name?experiment_name=coding-mcqa", timeout=10).json()
+    headers = {"x-mlflow-experiment-id": found["experiment"]["experiment_id"]}
+    exporter = OTLPSpanExporter(f"{url}/v1/traces", headers=headers)
+    with TracerProvider().get_tracer("test").start_as_current_span("click") as span:
+        pass
+    assert exporter.export([span]) is SpanExportResult.SUCCESS
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [({}, 401), ({"X-MLflow-Signature": "v1,AAAA", "X-MLflow-Delivery-Id": "1", "X-MLflow-Timestamp": "1"}, 401)],
+)
+def test_an_unsigned_webhook_is_refused_at_the_gateway(gateway, headers, status):
+    url = f"{gateway}/-/services/coding-mcqa/rollout/mlflow"
+    assert httpx.post(url, json={"entity": "x"}, headers=headers, timeout=60).status_code == status
+
+
+def test_events_and_logs(folder):
+    assert "dev.knative.sources.ping" in mcqa(folder, "events", "-n", "50")
+    (first,) = [json.loads(line) for line in mcqa(folder, "events", "-n", "1", "--json").splitlines()]
+    assert json.loads(mcqa(folder, "events", str(first["seq"])))["deliveries"]
+    assert "collect" in mcqa(folder, "logs")
+    assert '"function": "rollout"' in mcqa(folder, "logs", "rollout")
+    assert "no log of 'nonsense'" in mcqa(folder, "logs", "nonsense", code=1)
+
+
+def test_a_poison_event_becomes_a_dead_letter_and_can_be_replayed(folder):
+    sink = json.loads(folder.environment.read_text())["K_SINK"]
+    headers = {
+        "ce-specversion": "1.0",
+        "ce-id": "poison",
+        "ce-source": "/test",
+        "ce-type": "dev.cdeventsx.mcqa-answer.feedback",
+    }
+    assert httpx.post(sink, content=b"{", headers=headers, timeout=10).status_code == 202
+    until(lambda: rows(folder, "SELECT 1 FROM dead_letters WHERE id = 'poison'"))
+    listed = json.loads(mcqa(folder, "dead-letters", "list", "--json").splitlines()[0])
+    assert (listed["status"], listed["id"]) == (400, "poison")
+    assert "poison" in mcqa(folder, "dead-letters", "show", listed["name"])
+    assert "1 queued again" in mcqa(folder, "dead-letters", "replay", listed["name"])
+    assert "dead letters" in mcqa(folder, "status", code=1)
+
+
+@pytest.mark.parametrize("victim", ["broker", "mlflow", "pipelines"])
+def test_a_killed_part_comes_back(folder, victim):
+    (part,) = [p for p in up.status_of(folder)["parts"] if p["name"] == victim]
+    os.kill(part["pid"], signal.SIGKILL)
+
+    def back():
+        (now,) = [p for p in up.status_of(folder)["parts"] if p["name"] == victim]
+        return now["state"] == "ready" and now["pid"] != part["pid"]
+
+    until(back, 120)
+
+
+def test_a_killed_model_server_comes_back(folder, gateway):
+    (one,) = [r for r in up.status_of(folder)["revisions"] if "-predictor-" in r["revision"] and r["pids"]]
+    os.killpg(one["pids"][0], signal.SIGKILL)
+    until(lambda: ask(gateway).status_code == 200)
+
+
+def test_a_killed_supervisor_is_taken_over(folder, gateway):
+    before = up.status_of(folder)
+    name = str(uuid.uuid4())
+    assert say(folder, name, 0)
+    os.kill(folder.running(), signal.SIGKILL)
+    until(lambda: folder.running() is None)
+    assert "not running" in mcqa(folder, "status", code=1)
+    mcqa(folder, "up")
+    after = up.status_of(folder)
+    assert {p["name"]: p["pid"] for p in after["parts"]} == {p["name"]: p["pid"] for p in before["parts"]}
+    assert ask(gateway).status_code == 200
+    until(lambda: rows(folder, "SELECT 1 FROM feedback WHERE answer_id = ?", name))
+
+
+def test_a_second_supervisor_is_refused(folder):
+    command = [sys.executable, "-m", "local.platform", "--dir", str(folder.path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert f"is in use by process {folder.running()}" in done.stderr
+
+
+def test_a_taken_port_is_named(tmp_path, ports):
+    other = Folder(tmp_path / "other")
+    said = mcqa(other, "up", "--port", str(ports.gateway), code=1)
+    assert f"port {ports.gateway} of 127.0.0.1 cannot be used" in said
+    assert "--port" in said
+
+
+def test_down_ends_what_a_killed_supervisor_left(folder):
+    os.kill(folder.running(), signal.SIGKILL)
+    until(lambda: folder.running() is None)
+    assert "the loop is down" in mcqa(folder, "down")
+    assert "no loop was running" in mcqa(folder, "down")
