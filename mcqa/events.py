@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import time
 from datetime import datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import httpx
 import typer
 from rich.table import Table
 
@@ -15,6 +14,9 @@ from local.platform.settings import HOST
 from mcqa import loop, terminal
 from mcqa.errors import CommandError
 from mcqa.up import FolderOption
+
+if TYPE_CHECKING:
+    import httpx
 
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 
@@ -99,6 +101,8 @@ def dead_letters_replay(
 
 
 def _broker(directory: Any) -> httpx.Client:
+    import httpx
+
     folder = loop.folder(directory)
     if not folder.status.exists():
         raise CommandError("there is no loop on this machine: start one with `mcqa up`")
@@ -106,6 +110,8 @@ def _broker(directory: Any) -> httpx.Client:
 
 
 def _get(broker: httpx.Client, path: str, query: dict[str, Any] | None = None) -> Any:
+    import httpx
+
     try:
         return _answer(broker.get(path, params=query))
     except httpx.TransportError as error:

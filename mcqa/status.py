@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from typing import Annotated, Any
 
-import httpx
 import typer
 from rich.table import Table
 
@@ -135,6 +134,8 @@ def _runs(url: str) -> list[dict[str, Any]]:
 
 
 def _json(url: str) -> Any:
+    import httpx
+
     return httpx.get(url, timeout=TIMEOUT).raise_for_status().json()
 
 

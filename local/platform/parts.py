@@ -23,7 +23,8 @@ log = logging.getLogger("platform")
 
 NAMESPACE = "platform"
 START_SECONDS = 180.0
-LONGEST_PAUSE = 30.0
+LONGEST_PAUSE = 10.0
+HEALTHY_SECONDS = 20.0
 
 State = Literal["starting", "ready", "failed", "stopped"]
 
@@ -79,7 +80,7 @@ class Part:
                 self.pid = 0
                 if self._stopping:
                     break
-                pause = 0.5 if time.monotonic() - begun > 60 else min(pause * 2, LONGEST_PAUSE)
+                pause = 0.5 if time.monotonic() - begun > HEALTHY_SECONDS else min(pause * 2, LONGEST_PAUSE)
                 self._set("failed", f"ended by itself: {last_lines(self.log, 1)}")
                 log.warning("%s ended by itself and is started again in %.1f s", self.program.name, pause)
                 self.restarts += 1

@@ -63,6 +63,11 @@ class Serving:
         pool = self._pools.get((namespace, revision))
         return pool.pids if pool else []
 
+    def ports(self, namespace: str, revision: str) -> list[int]:
+        """The loopback ports of a revision's replicas."""
+        pool = self._pools.get((namespace, revision))
+        return pool.ports if pool else []
+
     async def __aenter__(self) -> Self:
         settings = self._settings
         self._wake, self._loop = asyncio.Event(), asyncio.get_running_loop()

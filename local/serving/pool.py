@@ -106,6 +106,10 @@ class Pool:
     def pids(self) -> list[int]:
         return [replica.process.pid for replica in self._replicas if replica.process]
 
+    @property
+    def ports(self) -> list[int]:
+        return [replica.process.pod.port for replica in self._replicas if replica.process]
+
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name=f"pool {self.who.revision}")
 

@@ -45,11 +45,14 @@ class Tracking(ModelRegistry):
 
     def find_run(self, run_key: str, step: str) -> dict[str, Any] | None:
         """The newest run of this key and step."""
-        body: dict[str, Any] = {
-            "experiment_ids": [self.experiment()],
-            "filter": f"tags.{RUN_KEY_TAG} = '{run_key}' and tags.{STEP_TAG} = '{step}'",
-            "max_results": 1,
-        }
+        return self._newest(f"tags.{RUN_KEY_TAG} = '{run_key}' and tags.{STEP_TAG} = '{step}'")
+
+    def find_attempt(self, pipeline_run: str) -> dict[str, Any] | None:
+        """The parent run that the platform's run of this id writes to."""
+        return self._newest(f"tags.{ATTEMPT_TAG} = '{pipeline_run}' and tags.{STEP_TAG} = '{PIPELINE_STEP}'")
+
+    def _newest(self, query: str) -> dict[str, Any] | None:
+        body: dict[str, Any] = {"experiment_ids": [self.experiment()], "filter": query, "max_results": 1}
         runs = (self.call("POST", "runs/search", **body) or {}).get("runs") or [None]
         return runs[0]
 

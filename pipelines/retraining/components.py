@@ -11,7 +11,7 @@ import functools
 from kfp import dsl
 from kfp.dsl import HTML, ClassificationMetrics, Dataset, Input, Markdown, Metrics, Model, Output
 
-IMAGE = "dev.local/coding-mcqa/pipelines:0.1.0"
+from pipelines.retraining.cluster import IMAGE
 
 component = functools.partial(dsl.component, base_image=IMAGE, install_kfp_package=False)
 
@@ -49,12 +49,12 @@ def collect_data(
         "drift_event": drift_event,
         "pipeline_run": pipeline_run,
     }
-    registered, found = collect(
+    run, found = collect(
         run, since, until, Sizes.of({**sizes, "replay_share": replay_share}), seed, Path(train.path), Path(holdout.path)
     )
     for name, value in found.items():
         counts.log_metric(name, value)
-    return {**run, "registered": registered}
+    return run
 
 
 @component

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -22,6 +23,7 @@ from pipelines.registration.tracking import PIPELINE_STEP, Tracking, step_run
 from pipelines.retraining import PIPELINE, events
 from pipelines.retraining.feedback import Feedback, gather, questions_of
 from pipelines.retraining.mix import DataError, Mix, Sizes, mix
+from pipelines.retraining.steps import identity
 from predictor.question import Question, parse_question
 
 SUBJECTS_TAG = "subjects"
@@ -38,35 +40,68 @@ def collect(
     train: Path,
     holdout: Path,
     environ: Mapping[str, str] = os.environ,
-) -> tuple[str, dict[str, float]]:
-    """Writes the folders `train` and `holdout`; (the version already registered under this run key or "", counts).
+) -> tuple[dict[str, str], dict[str, float]]:
+    """Writes the folders `train` and `holdout`; (the run as the later steps get it, counts).
 
-    `run` names run_key, model, champion, reason, traceparent, drift_event, pipeline_run. Raises DataError when there
-    is too little feedback.
+    `run` names run_key, model, champion, reason, traceparent, drift_event, pipeline_run; what of it is empty is found
+    out (see identity.py), and `until` 0 is now. The result has `registered` beside it: the version already registered
+    under this run key, or "". Raises DataError when there is too little feedback.
     """
+    run = {**run, "model": identity.model_of(run, environ)}
     tracking = Tracking(environ, run["model"])
-    tags = {name: run[name] for name in ("reason", "traceparent", "drift_event", "pipeline_run", "champion", "model")}
-    # What an earlier attempt had come to is no more.
-    tags |= {"outcome": "", "error": "", "gate": ""}
-    tracking.start_run(run["run_key"], PIPELINE_STEP, f"{PIPELINE} {run['run_key'][:16]}", tags)
-    link = run_link(environ.get("KFP_ENDPOINT", ""), run["pipeline_run"])
-    told = {name: run[name] for name in ("reason", "drift_event")}
-    event = events.started(run["run_key"], run["traceparent"], link, **told)
-    events.send(event, environ)
+    drawn: tuple[Feedback, Mix] | None = None
+    if not run["run_key"]:
+        # An earlier try of this step may have found it out, and the same run must not become two.
+        tags = identity.recorded(tracking, run)
+        run, until = identity.complete(run, tags), until or float(tags.get("until") or 0)
+    run["champion"] = run["champion"] or identity.champion_of(tracking)
+    until = until or time.time()
+    if not run["run_key"]:
+        try:
+            drawn = _draw(tracking, run, since, until, sizes, seed, environ)
+            key = identity.key_of_data(run["model"], run["champion"], drawn[1].digest)
+        except DataError:
+            key = identity.key_of_run(run["pipeline_run"])  # and below the same error, for the record
+        run = identity.named(run, key)
+    begin(tracking, run, until, environ)
     with step_run(tracking, run, "collect-data") as run_id:
-        champion = tracking.version(run["champion"])
-        if champion is None:
-            raise DataError(f"{run['model']} has no version {run['champion']}: nothing to compare a challenger with")
-        known = [s for s in champion.tags.get(SUBJECTS_TAG, "").split(",") if s] or TRAINING_SUBJECTS
-        feedback, asked = read(environ, since, until, sizes.recent)
-        data = mix(feedback, asked, known, sizes, seed)
+        feedback, data = drawn or _draw(tracking, run, since, until, sizes, seed, environ)
         write(data, train, holdout)
         counts = _counts(feedback, data)
         params = {**asdict(sizes), "since": since, "until": until, "seed": seed, "data_digest": data.digest}
         tracking.log(run_id, counts, params)
         print(", ".join(f"{name} {value:g}" for name, value in counts.items()), flush=True)
         earlier = versions.find(tracking, run["run_key"])
-    return (earlier.version if earlier else ""), counts
+    return {**run, "registered": earlier.version if earlier else ""}, counts
+
+
+def begin(tracking: Tracking, run: Mapping[str, str], until: float, environ: Mapping[str, str]) -> None:
+    """The run's record, and the event that tells of it."""
+    tags = {name: run[name] for name in ("reason", "traceparent", "drift_event", "pipeline_run", "champion", "model")}
+    # What an earlier attempt had come to is no more.
+    tags |= {"until": repr(until), "outcome": "", "error": "", "gate": ""}
+    tracking.start_run(run["run_key"], PIPELINE_STEP, f"{PIPELINE} {run['run_key'][:16]}", tags)
+    link = run_link(environ.get("KFP_ENDPOINT", ""), run["pipeline_run"])
+    told = {name: run[name] for name in ("reason", "drift_event")}
+    events.send(events.started(run["run_key"], run["traceparent"], link, **told), environ)
+
+
+def _draw(
+    tracking: Tracking,
+    run: Mapping[str, str],
+    since: float,
+    until: float,
+    sizes: Sizes,
+    seed: int,
+    environ: Mapping[str, str],
+) -> tuple[Feedback, Mix]:
+    champion = tracking.version(run["champion"]) if run["champion"] else None
+    if champion is None:
+        wanted = f"version {run['champion']}" if run["champion"] else "champion"
+        raise DataError(f"{run['model']} has no {wanted}: nothing to compare a challenger with")
+    known = [s for s in champion.tags.get(SUBJECTS_TAG, "").split(",") if s] or TRAINING_SUBJECTS
+    feedback, asked = read(environ, since, until, sizes.recent)
+    return feedback, mix(feedback, asked, known, sizes, seed)
 
 
 def read(environ: Mapping[str, str], since: float, until: float, recent: int) -> tuple[Feedback, list[Question]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from pipelines.registration import versions
 from pipelines.registration.tracking import ATTEMPT_TAG, PIPELINE_STEP, Tracking, id_of, tags_of
 from pipelines.retraining import PIPELINE, events
+from pipelines.retraining.steps import identity
 
 STEPS = ("collect-data", "fine-tune", "evaluate", "gate", "reference", "register")
 
@@ -30,7 +31,11 @@ def outcome(gate: str, version: str, failed: Mapping[str, str], state: str) -> t
 
 def report(run: Mapping[str, str], state: str, page: Path, environ: Mapping[str, str] = os.environ) -> str:
     """Writes the Markdown `page`; the outcome. `state` is what Kubeflow says of the steps before."""
+    run = {**run, "model": identity.model_of(run, environ)}
     tracking = Tracking(environ, run["model"])
+    if not run["run_key"]:
+        run = identity.complete(run, identity.recorded(tracking, run))
+        run = identity.named(run, run["run_key"] or identity.key_of_run(run["pipeline_run"]))
     failed = {}
     for step in STEPS:
         found = tracking.find_run(run["run_key"], step)
