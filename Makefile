@@ -46,6 +46,7 @@ kills: ## Kill processes of the whole loop at random 60 times and check what mus
 soak: ## Long runs: hostile requests and mixed load for minutes
 	@scripts/setup dev
 	$(PYTEST) -m soak --timeout 3600 tests/predictor $(ARGS)
+	$(PYTEST) -m soak --timeout 3600 tests --ignore tests/predictor $(ARGS)
 
 format: ## Rewrite the code as `make lint` wants it
 	@scripts/setup dev

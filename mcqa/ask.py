@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from mcqa import client, defaults, local, questions, terminal
+from mcqa import client, defaults, local, loop, questions, terminal
 from mcqa.errors import NoServer
 from mcqa.questions import Asked
 from predictor.question import Answer, Debias, Question, parse_question
@@ -28,6 +28,8 @@ class Told:
     explanations: Sequence[str]
     seconds: float
     source: str
+    ids: Sequence[str] = ()
+    """By which feedback may refer to the answers, where they came over REST."""
 
 
 def ask(
@@ -70,6 +72,8 @@ def ask(
         _print_json(told)
     else:
         _print(asked, told)
+        if len(told.ids) == 1 and loop.folder().running():
+            terminal.note(f"what was right?  {local.invocation()} feedback {told.ids[0]} LETTER")
 
 
 def _asked(
@@ -124,6 +128,7 @@ def _tell_remote(
     start = time.perf_counter()
     answers: list[Answer] = []
     texts: list[str] = []
+    ids: list[str] = []
     for first in range(0, len(asked), BATCH):
         batch = asked[first : first + BATCH]
         if explain and isinstance(server, client.V1Client):
@@ -132,7 +137,9 @@ def _tell_remote(
             texts += [str(one["explanation"]) for one in explained]
         else:
             answers += server.ask(batch, debias)
-    return Told(answers, texts, time.perf_counter() - start, f"{protocol} {server.address}")
+        if isinstance(server, client.RestClient):
+            ids += [f"{server.last_id}/{place}" if place else server.last_id for place in range(len(batch))]
+    return Told(answers, texts, time.perf_counter() - start, f"{protocol} {server.address}", ids)
 
 
 def _tell_local(model: str, asked: Sequence[Question], debias: Debias | None, explain: int) -> Told:

@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from local.platform.settings import PlatformError
-from mcqa import ask, bank, drift, evaluate, events, hello, logs, model, rollout, serve, status, terminal, up
+from mcqa import ask, bank, drift, evaluate, events, feedback, hello, logs, model, rollout, serve, status, terminal, up
 from mcqa.demo.command import demo
 from mcqa.errors import CommandError
 from predictor.hardware import HardwareError
@@ -42,6 +42,7 @@ app = typer.Typer(
 app.command()(hello.hello)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(serve.serve)
 app.command()(ask.ask)
+app.command()(feedback.feedback)
 app.command()(evaluate.evaluate)
 app.command()(bank.bank)
 app.add_typer(model.app, name="model")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import uuid
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -47,6 +48,8 @@ class RestClient:
 
         self.address = (url if "://" in url else f"http://{url}").rstrip("/")
         self.model_name = model_name
+        self.last_id = ""
+        """Of the last request, in KServe's payload log: what feedback on its answers refers to."""
         self._http = httpx.Client(base_url=self.address, timeout=timeout)
 
     def ready(self) -> bool:
@@ -62,7 +65,8 @@ class RestClient:
         import httpx
 
         try:
-            response = self._http.post(path, json=body)
+            self.last_id = str(uuid.uuid4())
+            response = self._http.post(path, json=body, headers={"ce-id": self.last_id})
         except httpx.TimeoutException:
             raise NoServer(f"{self.address} did not answer within {self._http.timeout.read:.0f} s") from None
         except httpx.ConnectError:

@@ -54,8 +54,8 @@ def _event(type: str, row: Row[Any], link: str, time: float | None, **content: s
 
 def _incident(row: Row[Any]) -> Event:
     """The pipeline told of each attempt that broke, and people hear the same only once: this is the end of it."""
-    drift = f"retraining for the drift of version {row.champion}"
-    description = f"{drift} broke {row.attempt} times and is not tried again: {row.error}"
+    what = f"retraining of version {row.champion}" + (f" ({row.reason})" if row.reason else "")
+    description = f"{what} broke {row.attempt} times and is not tried again: {row.error}"
     content = {"description": description, "environment": {"id": "pipeline"}, "service": {"id": row.model}}
     key = digest(events.INCIDENT_DETECTED, row.key)
     time = row.finished_at or row.updated_at

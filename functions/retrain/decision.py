@@ -1,15 +1,16 @@
 """May a retraining start, and what became of the one that did? Pure.
 
-A drift is answered by at most one run that succeeds, and at no time by two that are active:
+A drift or a request is answered by at most one run that succeeds, and at no time by two that are active:
 
-waiting    the drift is known; a run is not allowed yet (cool-down, another run is active)
+waiting    it is known; a run is not allowed yet (cool-down, another run is active)
 starting   a run is intended; it may or may not exist: only the pipeline server knows
 queued     the server has it
 running
 succeeded  the run ended well: it registered a version, or the gate refused its challenger
 failed     every attempt broke
 canceled   somebody ended it or deleted it, which is a decision, so nothing is tried again
-void       the champion changed before it began: the drift was of a version that serves no more
+void       there is nothing to do any more: the drift was of a version that serves no more, another drift or request
+           took its place, or there is too little feedback for a request
 
 A run that broke is tried again (a node went away, a registry restarted, a process was killed), because the alarm was
 raised once and nobody raises it again. It is tried again only when the server says that it ended, so the two never
@@ -22,6 +23,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from functions.events import BadEventError
@@ -29,6 +31,8 @@ from functions.events import BadEventError
 State = Literal["waiting", "starting", "queued", "running", "succeeded", "failed", "canceled", "void"]
 ACTIVE = frozenset({"starting", "queued", "running"})
 FINISHED = frozenset({"succeeded", "failed", "canceled"})
+PERIODS = {"daily": "%G-W%V-%u", "weekly": "%G-W%V", "monthly": "%Y-%m"}
+"""Reasons of a schedule: within one such period it asks once, however often and by whomever its tick is sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +54,27 @@ class Drift:
 
 
 @dataclass(frozen=True, slots=True)
+class RetrainRequest:
+    """A retraining that no drift asks for: of the champion there is when it starts, on the feedback since it was made.
+
+    `occasion` tells requests apart.
+    """
+
+    model: str
+    occasion: str
+    reason: str
+    version: str = ""
+    since: float = 0.0
+
+    @property
+    def key(self) -> str:
+        """The run key, 64 hex digits."""
+        return hashlib.sha256(json.dumps(["requested", self.model, self.occasion]).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
 class Known:
-    """A retraining as the database knows it. `ran`: a run was started for it."""
+    """A retraining as the database knows it. `ran`: a run was started for it. A request that waits has no champion."""
 
     key: str
     state: State
@@ -88,30 +111,62 @@ def read_drift(data: Any) -> Drift:
     since = start if data.get("drift_since") is None else _moment(data, "drift_since")
     if not since <= start <= end:
         raise BadEventError(f"drift_since <= window_start <= window_end is needed, found {since}, {start}, {end}")
-    reason = data.get("reason")
-    said = " ".join(reason.replace("\x00", "").split())[:1000] if isinstance(reason, str) else ""
+    said = _reason(data)
     return Drift(texts["model"] or "", texts["version"] or "", (start, end), since, texts["data_digest"] or "", said)
+
+
+def read_request(data: Any, model: str, at: float, event: str) -> RetrainRequest:
+    """The request of an event's data, {"reason": "weekly"}; BadEventError without a reason.
+
+    `at`: the event's time in Unix seconds; `event`: its source and id.
+    """
+    reason = _reason(data) if isinstance(data, dict) else ""
+    if not reason:
+        raise BadEventError('the data must be a JSON object with a reason, like {"reason": "weekly"}')
+    if (named := data.get("model", model)) != model:
+        raise BadEventError(f"model: this function retrains {model}, found {named!a}"[:200])
+    period = PERIODS.get(reason)
+    when = f"{reason} {datetime.fromtimestamp(at, UTC).strftime(period)}" if period else event
+    return RetrainRequest(model, when, reason)
+
+
+def asks(data: Any) -> bool:
+    """Whether a tick's data is a request, not merely a reason to look."""
+    return isinstance(data, dict) and bool(_reason(data))
+
+
+def too_little(labels: int, minimum: int, champion: str) -> str:
+    """Why a request cannot be met: feedback since the champion was made; "" when it can."""
+    if labels >= minimum:
+        return ""
+    return f"{labels} answers got feedback since version {champion} was made, at least {minimum} needed"
 
 
 def decide(known: Sequence[Known], champion: str | None, now: float, cooldown: float) -> Action:
     """The one next step for what waits. `known` holds every retraining of the model that waits, is active or ended."""
     waiting = sorted((k for k in known if k.state == "waiting"), key=lambda k: (k.created, k.key))
     if not waiting:
-        return Action("nothing", "no drift waits for a retraining")
+        return Action("nothing", "no drift waits for a retraining, and nobody asked for one")
     if champion is None:
         return Action("wait", "the model has no champion now")
     for one in waiting:
-        if one.champion != champion:
+        if one.champion not in ("", champion):
             reason = f"the champion is version {champion} now, the drift was found in version {one.champion}"
             return Action("void", reason, one.key)
-    if len(waiting) > 1:
-        return Action("void", f"a newer drift of version {champion} is known", waiting[0].key)
+    drifts = [one for one in waiting if one.champion]
+    chosen = (drifts or waiting)[-1]
+    for one in waiting:
+        if one is not chosen:
+            other = f"drift of version {champion}" if drifts else "request"
+            return Action(
+                "void", f"a {'newer ' if bool(one.champion) == bool(drifts) else ''}{other} is known", one.key
+            )
     if (active := next((k for k in known if k.state in ACTIVE), None)) is not None:
         return Action("wait", f"retraining {active.key[:16]} is {active.state}")
     ended = max((k.finished for k in known if k.ran and k.finished is not None), default=None)
     if ended is not None and now < ended + cooldown:
         return Action("wait", f"the cool-down after the last run lasts {ended + cooldown - now:.0f} s more")
-    return Action("start", waiting[0].key[:16], waiting[0].key)
+    return Action("start", chosen.key[:16], chosen.key)
 
 
 def observe(run: Mapping[str, Any] | None) -> Observed:
@@ -158,6 +213,11 @@ def _broken(run: Mapping[str, Any]) -> str:
 
 def _line(text: str) -> str:
     return " ".join(str(text).replace("\x00", "").split())[:500]
+
+
+def _reason(data: Mapping[str, Any]) -> str:
+    reason = data.get("reason")
+    return " ".join(reason.replace("\x00", "").split())[:1000] if isinstance(reason, str) else ""
 
 
 def _moment(data: Mapping[str, Any], name: str) -> float:

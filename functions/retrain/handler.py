@@ -1,4 +1,7 @@
-"""retrain's HTTP side: a drift is noted, and it and every ping mean look."""
+"""retrain's HTTP side: a drift or a request is noted, and it and every ping mean look.
+
+A request is an event of its own type, or the tick of a schedule whose data gives a reason.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,19 @@ import time
 from flask import Request, Response
 
 from functions.database import connect, transaction
-from functions.events import DRIFT_DETECTED, PING, BadEventError, Event, check_key, parse_json
+from functions.events import (
+    DRIFT_DETECTED,
+    PING,
+    RETRAINING_REQUESTED,
+    BadEventError,
+    Event,
+    check_key,
+    parse_json,
+    seconds,
+)
 from functions.http import UnavailableError, respond
 from functions.registry import ModelRegistry
-from functions.retrain.decision import read_drift
+from functions.retrain.decision import Drift, RetrainRequest, asks, read_drift, read_request
 from functions.retrain.look import Retrain, settings
 from functions.retrain.pipelines import Pipelines
 from functions.retrain.store import ask
@@ -30,9 +42,17 @@ def handle(request: Request) -> Response:
 def _act(event: Event) -> str:
     said = ""
     if event.type == DRIFT_DETECTED:
-        said = _note(event)
+        drift = read_drift(parse_json(event.data))
+        if drift.model != _settings.model:
+            raise BadEventError(f"model: this function retrains {_settings.model}, found {drift.model!a}"[:200])
+        said = _note(event, drift, "drift")
+    elif event.type == RETRAINING_REQUESTED or _asks(event):
+        at = seconds(event, time.time())
+        asked = read_request(parse_json(event.data), _settings.model, at, f"{event.source} {event.id}")
+        said = _note(event, asked, "request")
     elif event.type != PING:
-        raise BadEventError(f"type: retrain knows {DRIFT_DETECTED} and {PING}, found {event.type[:120]!r}")
+        known = f"{DRIFT_DETECTED}, {RETRAINING_REQUESTED} and {PING}"
+        raise BadEventError(f"type: retrain knows {known}, found {event.type[:120]!r}")
     try:
         return said + _retrain.look()
     except UnavailableError as error:
@@ -41,11 +61,15 @@ def _act(event: Event) -> str:
         return f"{said}not now: {error}"
 
 
-def _note(event: Event) -> str:
+def _note(event: Event, asked: Drift | RetrainRequest, what: str) -> str:
     check_key(event)
-    drift = read_drift(parse_json(event.data))
-    if drift.model != _settings.model:
-        raise BadEventError(f"model: this function retrains {_settings.model}, found {drift.model!a}"[:200])
     with transaction(_engine) as connection:
-        new = ask(connection, drift, event.source, event.id, trace_of(event, drift.key), time.time())
-    return "drift noted; " if new else "this drift is known; "
+        new = ask(connection, asked, event.source, event.id, trace_of(event, asked.key), time.time())
+    return f"{what} noted; " if new else f"this {what} is known; "
+
+
+def _asks(event: Event) -> bool:
+    try:
+        return event.type == PING and asks(parse_json(event.data))
+    except BadEventError:
+        return False

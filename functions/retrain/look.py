@@ -30,10 +30,12 @@ from functions.events import Event
 from functions.registry import ModelRegistry
 from functions.retrain import store
 from functions.retrain.announce import events_of
-from functions.retrain.decision import FINISHED, decide, follow, may_post, observe
+from functions.retrain.decision import FINISHED, decide, follow, may_post, observe, too_little
 from functions.retrain.pipelines import Pipelines, RefusedError
 
 CHAMPION = "champion"
+MINIMUM = 200
+"""The pipeline's own (pipelines/retraining/mix.py), which this image does not hold."""
 GRACE = 60.0
 FRESH = 10.0
 OURS = ("run_key", "model_name", "champion", "since", "until", "reason", "traceparent", "drift_event")
@@ -41,12 +43,18 @@ OURS = ("run_key", "model_name", "champion", "since", "until", "reason", "tracep
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`cooldown` in seconds between the end of a run and the next drift's; `parameters` go to the pipeline as well."""
+    """`cooldown` in seconds between the end of a run and the next one; `parameters` go to the pipeline as well."""
 
     model: str
     cooldown: float
     attempts: int
     parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def minimum(self) -> int:
+        """The labelled questions that the pipeline needs at least."""
+        data = self.parameters.get("data")
+        return int(data.get("minimum", MINIMUM)) if isinstance(data, dict) else MINIMUM
 
 
 def settings(environ: Mapping[str, str]) -> Settings:
@@ -110,19 +118,27 @@ class Retrain:
             if action.kind == "void":
                 self._change(row, state="void", error=action.reason)
                 continue
+            of = {"champion": row.champion, "since": row.since}
+            if not row.champion:
+                assert champion is not None
+                of = {"champion": champion, "since": self._made(champion)}
+                with transaction(self._engine) as connection:
+                    labels = store.labels(connection, of["since"], now)
+                if reason := too_little(labels, self._settings.minimum, champion):
+                    self._change(row, state="void", error=reason)
+                    continue
             parameters = {
                 **self._settings.parameters,
+                **of,
                 "run_key": row.key,
                 "model_name": row.model,
-                "champion": row.champion,
-                "since": row.since,
                 # Of the drift's answers many get their feedback only after the alarm.
                 "until": now,
                 "reason": row.reason,
                 "traceparent": row.traceparent,
                 "drift_event": f"{row.drift_source} {row.drift_id}",
             }
-            claimed = self._change(row, state="starting", attempt=1, parameters=parameters)
+            claimed = self._change(row, state="starting", attempt=1, parameters=parameters, **of)
             return "another look was quicker" if claimed is None else self._start(claimed, champion)
 
     def _follow(self, row: Row[Any]) -> str:
@@ -200,6 +216,10 @@ class Retrain:
     def _champion(self) -> str | None:
         found = self._registry.model()
         return None if found is None else found.aliases.get(CHAMPION)
+
+    def _made(self, version: str) -> float:
+        found = self._registry.version(version)
+        return found.created if found else 0.0
 
     def _version(self, key: str) -> str | None:
         """The version that the run of this key registered."""

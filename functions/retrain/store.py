@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, or_, select, update
+from sqlalchemy import Connection, Row, func, or_, select, update
 
+from functions.collect.tables import GivenFeedback
 from functions.database import insert_once
-from functions.retrain.decision import ACTIVE, FINISHED, Drift, Known
+from functions.retrain.decision import ACTIVE, FINISHED, Drift, Known, RetrainRequest
 from functions.retrain.tables import RetrainRun
 
 
-def ask(connection: Connection, drift: Drift, source: str, id: str, trace: str, now: float) -> bool:
-    """Notes that this drift wants a retraining; False when it is known."""
+def ask(connection: Connection, drift: Drift | RetrainRequest, source: str, id: str, trace: str, now: float) -> bool:
+    """Notes that this drift or request wants a retraining; False when it is known."""
     row = {
         "key": drift.key,
         "model": drift.model,
@@ -52,6 +53,12 @@ def active(connection: Connection, model: str) -> Row[Any] | None:
     """The one retraining that has, or may have, a run."""
     statement = select(RetrainRun.__table__).where(RetrainRun.model == model, RetrainRun.state.in_(ACTIVE))
     return connection.execute(statement).first()
+
+
+def labels(connection: Connection, since: float, until: float) -> int:
+    """How many answers got feedback within [since, until)."""
+    within = (GivenFeedback.given_at >= since) & (GivenFeedback.given_at < until)
+    return connection.scalar(select(func.count()).where(within)) or 0
 
 
 def unannounced(connection: Connection, model: str) -> Sequence[Row[Any]]:

@@ -13,7 +13,9 @@ _ACTIVE = text("state IN ('starting', 'queued', 'running')")
 
 
 class RetrainRun(Base):
-    """One drift's retraining, at most one of a model active: the database refuses a second.
+    """A drift's or a request's retraining, at most one of a model active: the database refuses a second.
+
+    `drift_source` and `drift_id` name the event that asked. A request has no `champion` and no `since` until it starts.
 
     `state` is a `decision.State`. `attempt` counts the runs that may have been started, `posted_at` says when the last
     of them was asked for; `version` is what the run registered. `announced` counts the events that are out. Times in

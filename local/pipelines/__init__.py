@@ -14,7 +14,7 @@
 | a pod that vanishes is started again      | the run's process is, up to --attempts; finished tasks are kept        |
 | :retry                                    | yes: what succeeded is kept                                            |
 | :terminate                                | yes: SIGTERM, then SIGKILL, to all of the run's processes              |
-| recurring runs                            | refused (501)                                                          |
+| recurring runs                            | yes, cron (in UTC) and periodic; no [[ScheduledTime]] in parameters     |
 | set_cpu_limit, accelerators, node choice  | accepted, without effect                                               |
 | secrets, volumes (kfp-kubernetes)         | dropped: steps read the server's environment                           |
 | pipeline_root in S3 or GCS                | files of the run's folder                                              |

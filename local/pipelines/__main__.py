@@ -16,6 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from local.pipelines import processes
 from local.pipelines.app import make_app
 from local.pipelines.database import FILE, Database
+from local.pipelines.recurring import RecurringRuns
 from local.pipelines.runs import Runs
 from local.pipelines.scheduler import Limits, Scheduler
 from local.pipelines.store import Store
@@ -46,9 +47,10 @@ def main() -> int:
 async def _serve(folder: Path, listening: socket.socket, limits: Limits) -> int:
     database = Database(folder / FILE)
     runs = Runs(database, folder)
+    recurring = RecurringRuns(runs)
     scheduler = Scheduler(runs, limits)
     config = uvicorn.Config(
-        make_app(Store(database), runs), lifespan="off", access_log=False, log_level="warning",
+        make_app(Store(database), runs, recurring), lifespan="off", access_log=False, log_level="warning",
         server_header=False, timeout_graceful_shutdown=3,
     )  # fmt: skip
     server = uvicorn.Server(config)
@@ -59,7 +61,7 @@ async def _serve(folder: Path, listening: socket.socket, limits: Limits) -> int:
     # uvicorn raises the signal that stopped it once more when it is done; the runs are yet to be put away then.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    looking = asyncio.create_task(_look(scheduler, server))
+    looking = asyncio.create_task(_look(recurring, scheduler, server))
     await server.serve([listening])
     server.should_exit = True
     await looking
@@ -68,9 +70,10 @@ async def _serve(folder: Path, listening: socket.socket, limits: Limits) -> int:
     return 0
 
 
-async def _look(scheduler: Scheduler, server: uvicorn.Server) -> None:
+async def _look(recurring: RecurringRuns, scheduler: Scheduler, server: uvicorn.Server) -> None:
     while not server.should_exit:
         try:
+            await run_in_threadpool(recurring.fire)
             await run_in_threadpool(scheduler.look)
         except Exception:  # the next look may succeed
             log.exception("the runs could not be looked at")

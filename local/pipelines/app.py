@@ -16,6 +16,7 @@ from starlette.routing import Route
 from local.pipelines import pages
 from local.pipelines import spec as specs
 from local.pipelines.errors import INTERNAL, INVALID_ARGUMENT, NOT_FOUND, UNIMPLEMENTED, ApiError, invalid
+from local.pipelines.recurring import RecurringRuns
 from local.pipelines.requests import check_origin, query, read_json, read_upload
 from local.pipelines.runs import Runs
 from local.pipelines.store import Store
@@ -26,11 +27,12 @@ BASE = "/apis/v2beta1"
 Handler = Callable[[Request], Awaitable[Any]]
 
 
-def make_app(store: Store, runs: Runs) -> Starlette:
+def make_app(store: Store, runs: Runs, recurring_runs: RecurringRuns) -> Starlette:
     """The ASGI app. Handlers give a JSON message, or a Response of their own."""
-    api = _Api(store, runs)
+    api = _Api(store, runs, recurring_runs)
     show = pages.Pages(runs)
     experiment, pipeline, run = "/experiments/{id}", "/pipelines/{id}", "/runs/{id}"
+    recurring = "/recurringruns/{id}"
     table: list[tuple[str, str, Handler]] = [
         ("GET", "/healthz", api.health),
         ("POST", "/experiments", api.create_experiment),
@@ -62,7 +64,12 @@ def make_app(store: Store, runs: Runs) -> Starlette:
         ("DELETE", run, api.delete_run),
         ("GET", run + "/artifacts", show.artifacts),
         ("GET", run + "/nodes/{task}/log", show.log),
-        *((method, "/recurringruns{rest:path}", api.recurring) for method in ("GET", "POST", "DELETE")),
+        ("POST", "/recurringruns", api.create_recurring_run),
+        ("GET", "/recurringruns", api.recurring_runs),
+        ("POST", recurring + ":enable", api.enable_recurring_run),
+        ("POST", recurring + ":disable", api.disable_recurring_run),
+        ("GET", recurring, api.recurring_run),
+        ("DELETE", recurring, api.delete_recurring_run),
     ]
     routes = [_route(method, BASE + path, handler) for method, path, handler in table]
     routes += [
@@ -98,9 +105,10 @@ async def _refused(_: Request, error: Exception) -> Response:
 
 
 class _Api:
-    def __init__(self, store: Store, runs: Runs) -> None:
+    def __init__(self, store: Store, runs: Runs, recurring_runs: RecurringRuns) -> None:
         self._store = store
         self._runs = runs
+        self._recurring = recurring_runs
 
     async def health(self, _: Request) -> Any:
         return {"multi_user": False, "pipeline_store": "database"}
@@ -207,8 +215,23 @@ class _Api:
     async def delete_run(self, request: Request) -> Any:
         await run_in_threadpool(self._runs.delete, _id(request))
 
-    async def recurring(self, _: Request) -> Any:
-        raise ApiError(UNIMPLEMENTED, "recurring runs need a cluster; here, a PingSource can start runs on a schedule")
+    async def create_recurring_run(self, request: Request) -> Any:
+        return await run_in_threadpool(self._recurring.create, await read_json(request))
+
+    async def recurring_runs(self, request: Request) -> Any:
+        return await run_in_threadpool(self._recurring.list, query(request))
+
+    async def recurring_run(self, request: Request) -> Any:
+        return await run_in_threadpool(self._recurring.get, _id(request))
+
+    async def enable_recurring_run(self, request: Request) -> Any:
+        await run_in_threadpool(self._recurring.switch, _id(request), "ENABLED")
+
+    async def disable_recurring_run(self, request: Request) -> Any:
+        await run_in_threadpool(self._recurring.switch, _id(request), "DISABLED")
+
+    async def delete_recurring_run(self, request: Request) -> Any:
+        await run_in_threadpool(self._recurring.delete, _id(request))
 
 
 def _id(request: Request) -> str:

@@ -32,7 +32,7 @@ from kfp.local.executor_output_utils import pb2_value_to_python
 from kfp.local.orchestrator import enhanced_dag_orchestrator, task_executor, task_spec_utils
 
 from local.pipelines import condition
-from local.pipelines.logs import excerpt
+from local.pipelines.logs import cut, excerpt, wait
 from local.pipelines.record import Record
 from local.pipelines.runs import task_id
 
@@ -160,7 +160,9 @@ class Hooks:
             process = subprocess.Popen(
                 full_command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env, pass_fds=(self.lock,)
             )
-        return process.wait()
+        code = wait(process, self._log(path))
+        cut(self._log(path))
+        return code
 
     def _condition(self, text: str, store: Any) -> bool:
         """dsl.If: what cannot be evaluated fails the run instead of skipping the guarded steps."""

@@ -2,9 +2,40 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 
+MAX_BYTES = 16 * 1024 * 1024
+KEPT_BYTES = 4 * 1024 * 1024
+LOOK_SECONDS = 0.5
 _NOISE = ("[KFP Executor",)
+
+
+def wait(process: subprocess.Popen[bytes], path: Path) -> int:
+    """The exit status of a process that appends to a log, which is kept below MAX_BYTES meanwhile, looked at now and
+    then: what is written faster is cut a moment later.
+    """
+    while True:
+        try:
+            return process.wait(LOOK_SECONDS)
+        except subprocess.TimeoutExpired:
+            cut(path)
+
+
+def cut(path: Path, most: int = MAX_BYTES, kept: int = KEPT_BYTES) -> None:
+    """Leaves only the last `kept` bytes, from a line's begin, of a log that has more than `most`.
+
+    Whoever appends goes on doing so; what it writes in this very moment may be lost.
+    """
+    size = path.stat().st_size
+    if size <= most:
+        return
+    lines = tail(path, kept).partition(b"\n")[2]
+    note = f"[the first {size - len(lines):,} bytes of this log were dropped]\n".encode()
+    with path.open("ab") as log:
+        os.truncate(path, 0)
+        log.write(note + lines)
 
 
 def excerpt(path: Path, lines: int = 3) -> str:

@@ -76,6 +76,32 @@ def run(row: Row, tasks: Iterable[Row] | None = None) -> dict[str, Any]:
     return message
 
 
+def recurring_run(row: Row) -> dict[str, Any]:
+    """A recurring run; numbers of 64 bits are texts, as protocol buffers have them in JSON."""
+    body = json.loads(row["body"])
+    ((kind, schedule),) = ((name, value) for name, value in body["trigger"].items() if value)
+    if "interval_second" in schedule:
+        schedule = {**schedule, "interval_second": str(schedule["interval_second"])}
+    return _full(
+        recurring_run_id=row["id"],
+        display_name=row["display_name"],
+        description=body["description"],
+        pipeline_spec=body.get("pipeline_spec"),
+        pipeline_version_reference=body.get("pipeline_version_reference"),
+        runtime_config=body.get("runtime_config"),
+        service_account=body["service_account"],
+        max_concurrency=str(body["max_concurrency"]),
+        trigger={kind: {name: value for name, value in schedule.items() if value}},
+        mode=body["mode"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        status=row["status"],
+        error=_error(body.get("error", "")),
+        no_catchup=body["no_catchup"],
+        experiment_id=row["experiment_id"],
+    )
+
+
 def _tasks(rows: list[Row]) -> list[dict[str, Any]]:
     ids = {row["path"]: row["id"] for row in rows}
     children: dict[str, list[dict[str, str]]] = {}

@@ -50,7 +50,7 @@ def _retrain(on: Stage) -> str:
     on.traffic.rate = QUIET_RATE
     seen = on.watch.seen
     on.watch.until(
-        lambda: seen.get(events.ARTIFACT_PUBLISHED) or seen.get(events.PIPELINERUN_FINISHED), 240, "retraining"
+        lambda: seen.get(events.ARTIFACT_PUBLISHED) or seen.get(events.PIPELINERUN_FINISHED), 900, "retraining"
     )
     if not seen.get(events.ARTIFACT_PUBLISHED):
         raise CommandError("the pipeline registered no version: the gate said no, as told above")
@@ -61,7 +61,7 @@ def _roll_out(on: Stage, version: str) -> float:
     on.narrator.chapter("4. The new version gets a canary")
     on.traffic.rate = RATE
     seen = on.watch.seen
-    on.watch.until(lambda: seen.get(events.SERVICE_UPGRADED) or seen.get(events.SERVICE_ROLLEDBACK), 180, "the canary")
+    on.watch.until(lambda: seen.get(events.SERVICE_UPGRADED) or seen.get(events.SERVICE_ROLLEDBACK), 400, "the canary")
     if not seen.get(events.SERVICE_UPGRADED):
         raise CommandError(f"version {version} was rolled back, as told above")
     return time.time()

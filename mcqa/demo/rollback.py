@@ -15,6 +15,7 @@ from mcqa import loop
 from mcqa.demo.broken import WHAT, Fault, break_version
 from mcqa.demo.learn import RATE
 from mcqa.demo.stage import Stage, share, shown, stage, where
+from mcqa.demo.traffic import SHIFTED
 from mcqa.errors import CommandError
 from pipelines.registration import versions
 from predictor import source
@@ -26,6 +27,8 @@ def rollback(directory: Path | None, fault: Fault) -> None:
     """The whole story, on the demo's loop where it is up. CommandError when the broken version gets through."""
     with stage(directory, fresh=False, rate=RATE) as on:
         on.narrator.chapter("1. A usual day")
+        if _champion(on) != "1":
+            on.traffic.mix = SHIFTED  # what the loop has learned since is what is usual now
         on.watch.until(lambda: len(on.traffic.samples) >= 200, 60, "the usual traffic")
         on.narrator.line(f"right: {shown(share(on.traffic.samples))}")
         champion, broken = _register(on, fault)
@@ -33,14 +36,19 @@ def rollback(directory: Path | None, fault: Fault) -> None:
         _account(on, champion, broken)
 
 
+def _champion(on: Stage) -> str:
+    environ = loop.environ(on.folder.path)
+    with ModelRegistry(environ, environ["MCQA_REGISTERED_MODEL"]) as registry:
+        model = registry.model()
+    if model is None or CHAMPION not in model.aliases:
+        raise CommandError("the registry has no champion: see `mcqa status`")
+    return model.aliases[CHAMPION]
+
+
 def _register(on: Stage, fault: Fault) -> tuple[str, str]:
     on.narrator.chapter("2. A broken version")
-    environ = loop.environ(on.folder.path)
+    environ, champion = loop.environ(on.folder.path), _champion(on)
     with ModelRegistry(environ, environ["MCQA_REGISTERED_MODEL"]) as registry, tempfile.TemporaryDirectory() as work:
-        model = registry.model()
-        if model is None or CHAMPION not in model.aliases:
-            raise CommandError("the registry has no champion: see `mcqa status`")
-        champion = model.aliases[CHAMPION]
         good = source.resolve(f"mlflow://{registry.model_name}/{champion}")
         break_version(good, Path(work) / "version", fault)
         candidate = versions.Candidate(
@@ -57,7 +65,7 @@ def _register(on: Stage, fault: Fault) -> tuple[str, str]:
 def _caught(on: Stage, broken: str) -> None:
     on.narrator.chapter("3. Its canary")
     seen = on.watch.seen
-    on.watch.until(lambda: seen.get(events.SERVICE_UPGRADED) or seen.get(events.SERVICE_ROLLEDBACK), 240, "the canary")
+    on.watch.until(lambda: seen.get(events.SERVICE_UPGRADED) or seen.get(events.SERVICE_ROLLEDBACK), 400, "the canary")
     if seen.get(events.SERVICE_UPGRADED):
         raise CommandError(f"version {broken} was promoted although it is broken")
 

@@ -1,8 +1,8 @@
 """What a cluster is told of each step beside its program: environment, resources, scratch space, deadline, node, user.
 
-It goes into the compiled file's second document, its platform spec, which a local runner does not read: there a step has
-the environment of the runner. Names of ConfigMap and Secret, and their keys, are those of knative/config.yaml; both must
-be in the namespace where the pods run.
+It goes into the compiled file's second document, its platform spec, which a local runner does not read: there a step
+has the environment of the runner. Names of ConfigMap and Secret, and their keys, are those of knative/config.yaml; both
+must be in the namespace where the pods run.
 
 What kfp-kubernetes cannot say: a read-only root, fsGroup, ephemeral-storage requests, a priority class. Kubeflow itself
 drops all capabilities and forbids privilege escalation; the service account is the run's, not the pipeline's.
@@ -41,8 +41,8 @@ class Needs:
 
 _TELLS = ("MLFLOW_TRACKING_URI", "K_SINK")
 _ENDS = (*_TELLS, "KFP_ENDPOINT", "MCQA_REGISTERED_MODEL")
-# For 1.5 B parameters in bfloat16, 3.1 GB a copy. Fine-tuning holds one in memory beside LoRA's own and the activations,
-# and has three in /tmp at most: the base, its plain copy and, without a claim, the cache. Evaluation holds two.
+# For 1.5 B parameters in bfloat16, 3.1 GB a copy. Fine-tuning holds one in memory beside LoRA's own and activations; in
+# /tmp it has the base's plain copy, the adapter and, without a claim, the base. Evaluation holds two versions.
 NEEDS: dict[Step, Needs] = {
     "collect-data": Needs(("250m", "2"), ("1Gi", "2Gi"), "1Gi", 1800, _ENDS, ("MCQA_DATABASE_URL",)),
     "fine-tune": Needs(("4", "8"), ("12Gi", "16Gi"), "16Gi", 6 * 3600, model=True),
@@ -107,6 +107,8 @@ def deploy(task: dsl.PipelineTask, step: Step, options: Options, placement: dict
     if options.pull_secrets:
         kubernetes.set_image_pull_secrets(task, list(options.pull_secrets))
     if step in options.placed:
+        # The compiler passes these two on into the exit handler's group only when it is told that they are used.
+        task.register_pipeline_channels([placement["accelerator"], placement["accelerators"]])
         task.set_accelerator_type(placement["accelerator"]).set_accelerator_limit(placement["accelerators"])
         kubernetes.add_node_selector_json(task, placement["node_selector"])
         kubernetes.add_toleration_json(task, placement["tolerations"])

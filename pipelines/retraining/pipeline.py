@@ -121,7 +121,7 @@ def compile_pipeline(path: Path, options: Options | None = None) -> None:
 
 def _settler(options: Options, placement: dict[str, Any]) -> Callable[..., None]:
     def settle(task: dsl.PipelineTask, name: Step, retries: int = RETRIES) -> None:
-        """Never cached (see components.py), tried again: every step can be repeated from its inputs, also after its end."""
+        """Never cached (see components.py), tried again: every step can be repeated from its inputs, even when done."""
         task.set_caching_options(False)
         task.set_retry(retries, backoff_duration=BACKOFF, backoff_factor=2.0)
         deploy(task, name, options, placement)

@@ -1,7 +1,7 @@
 """Which retraining a run is, also where its parameters do not say: Kubeflow's own schedules and people start it bare.
 
-A run without a key gets the one of model, champion and data, so that the same data never makes two versions. Where there
-are not even data it gets one of its own, to have a record that says so.
+A run without a key gets the one of model, champion and data, so that the same data never makes two versions. Where
+there are not even data it gets one of its own, to have a record that says so.
 """
 
 from __future__ import annotations

@@ -132,6 +132,14 @@ def test_a_question_and_its_feedback_reach_the_database(folder, gateway):
     assert second.json()["model_version"] == "1"
 
 
+def test_ask_and_feedback_from_the_command_line(folder, gateway):
+    said = mcqa(folder, "ask", "--random", "--seed", "3", "--url", gateway)
+    name = said.split("feedback ")[1].split()[0]
+    assert "C was right" in mcqa(folder, "feedback", name, "c")
+    assert until(lambda: rows(folder, "SELECT letter FROM feedback WHERE answer_id = ?", name)) == [("C",)]
+    assert "must be one letter" in mcqa(folder, "feedback", name, "42", code=2)
+
+
 def test_kubectl_sees_the_loop(folder):
     program = shutil.which("kubectl")
     if program is None:

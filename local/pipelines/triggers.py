@@ -1,0 +1,121 @@
+"""When a recurring run starts runs: Kubeflow's cron of six fields, seconds first, or every so many seconds. Pure, UTC.
+
+As its controller decides it: the first time comes after `start_time`, which may be past, else after the creation; what
+was missed is caught up on one by one, or only its latest, with no_catchup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from local.kube import cron
+from local.pipelines.errors import invalid
+
+MAX_INTERVAL = 10 * 365 * 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """Either `interval` in seconds, or a `schedule` at these `seconds` of its minutes (none of them: its own)."""
+
+    interval: int = 0
+    schedule: cron.Schedule = field(default_factory=cron.Schedule)
+    seconds: tuple[int, ...] = ()
+    start: datetime | None = None
+    end: datetime | None = None
+
+    def first(self, created: datetime) -> datetime | None:
+        if self.interval and self.start is not None and self.start > created:
+            return self._until_end(self.start)
+        return self.after(self.start or created)
+
+    def after(self, time: datetime) -> datetime | None:
+        """The first time later than `time`; None when there is none."""
+        if self.interval:
+            return self._until_end(time + timedelta(seconds=self.interval))
+        try:
+            return self._until_end(self._next(time))
+        except (ValueError, OverflowError):
+            return None  # a day that never comes
+
+    def due(self, time: datetime, now: datetime, catchup: bool) -> tuple[datetime, datetime | None]:
+        """Which run to start when the one of `time` is due: (its time, the next one)."""
+        following = self.after(time)
+        if catchup:
+            return time, following
+        if self.interval and now > time:
+            time += timedelta(seconds=int((now - time).total_seconds()) // self.interval * self.interval)
+            return min(time, self.end or time), self.after(time)
+        while following is not None and following <= now:
+            time, following = following, self.after(following)
+        return time, following
+
+    def _next(self, time: datetime) -> datetime:
+        if not self.seconds:
+            return self.schedule.next(time)
+        minute = time.replace(second=0, microsecond=0)
+        if self.schedule.next(minute - timedelta(minutes=1)) == minute:
+            for second in self.seconds:
+                if (found := minute + timedelta(seconds=second)) > time:
+                    return found
+        return self.schedule.next(time) + timedelta(seconds=self.seconds[0])
+
+    def _until_end(self, time: datetime) -> datetime | None:
+        return None if self.end is not None and time > self.end else time
+
+
+def read(trigger: Any) -> Trigger:
+    """The trigger of a request. ApiError 400 says what is none."""
+    if not isinstance(trigger, Mapping):
+        raise invalid("trigger must be an object with a cron_schedule or a periodic_schedule")
+    by_cron, by_period = trigger.get("cron_schedule"), trigger.get("periodic_schedule")
+    given = by_cron if by_period is None else by_period
+    if not isinstance(given, Mapping) or (by_cron is None) == (by_period is None):
+        raise invalid("trigger needs either a cron_schedule or a periodic_schedule")
+    start, end = (_time(given, name) for name in ("start_time", "end_time"))
+    if start is not None and end is not None and end <= start:
+        raise invalid("end_time must be later than start_time")
+    if by_period is not None:
+        return Trigger(interval=whole(given, "interval_second", 1, MAX_INTERVAL), start=start, end=end)
+    schedule, seconds = _cron(given.get("cron"))
+    return Trigger(schedule=schedule, seconds=seconds, start=start, end=end)
+
+
+def whole(fields: Mapping[str, Any], name: str, low: int, high: int) -> int:
+    """A whole number, which JSON of protocol buffers writes as a text where it has 64 bits."""
+    value = fields.get(name)
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 12:
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise invalid(f"{name} must be a whole number from {low} to {high}, found {str(value)[:40]!r}")
+    return value
+
+
+def _cron(text: Any) -> tuple[cron.Schedule, tuple[int, ...]]:
+    if not isinstance(text, str) or len(text) > 200:
+        raise invalid("cron must be a text of six fields: second minute hour day-of-month month day-of-week")
+    fields = text.split()
+    try:
+        if text.strip().startswith("@"):
+            found = cron.parse(text)
+            return found, () if found.every else (0,)
+        if len(fields) not in (5, 6):
+            raise ValueError(f"expected six fields, seconds first, found {len(fields)}: {text!r}")
+        # Seconds have the same form and range as minutes; a day of the week that is left out is any.
+        seconds = cron.parse(f"{fields[0]} * * * *").fields[0]
+        return cron.parse(" ".join([*fields[1:], "*"][:5])), tuple(sorted(seconds))
+    except ValueError as error:
+        raise invalid(f"cron: {error}") from None
+
+
+def _time(fields: Mapping[str, Any], name: str) -> datetime | None:
+    if not (text := fields.get(name)):
+        return None
+    try:
+        found = datetime.fromisoformat(str(text))
+    except ValueError:
+        raise invalid(f"{name} must be an RFC 3339 time, found {str(text)[:40]!r}") from None
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
