@@ -1,4 +1,4 @@
-"""The model evaluation gate of CI: `mcqa evaluate` on fixed questions, compared with a stored baseline answer by answer.
+"""The model evaluation gate of CI: `mcqa evaluate` on fixed questions, against a stored baseline, answer by answer.
 
 Both answered the same questions, so the comparison is paired: of the questions that one of them got right alone, an
 interval of the loss. Passing takes proof that the loss stays within a margin; too few questions are no pass.
@@ -87,8 +87,8 @@ def compare(baseline: Baseline, model: str, records: Sequence[Record], margin: f
     found = {record.id: summary(record) for record in records}
     if different := found.keys() ^ baseline.answers.keys():
         raise UnusableError(
-            f"the baseline is of other questions ({len(different)} differ, {min(different)} among them): where they were "
-            "meant to change, measure the model that serves and write the baseline anew with --write"
+            f"the baseline is of other questions ({len(different)} differ, {min(different)} among them): where they "
+            "were meant to change, measure the model that serves and write the baseline anew with --write"
         )
     pairs = [(baseline.answers[key], found[key]) for key in found]
     n = len(pairs)

@@ -18,10 +18,12 @@ th { border-bottom: 1px solid #888; } th:first-child, td:first-child { text-alig
 </style></head><body>
 <h1>{{ gate.model }}: <span class="{{ word(gate.passed) }}">{{ word(gate.passed) }}</span></h1>
 <p>{{ gate.questions }} questions of {{ report.questions.bank }} ({{ report.questions.split }}, seed
-{{ report.questions.seed }}) against the baseline of {{ gate.baseline }}: {{ gate.gained }} gained, {{ gate.lost }} lost.
-Measured {{ report.started }}{% if report.model.device %} on {{ report.model.device }}, {{ report.model.dtype }}{% endif %}.
+{{ report.questions.seed }}) against the baseline of {{ gate.baseline }}: {{ gate.gained }} gained,
+{{ gate.lost }} lost. Measured {{ report.started }}{% if report.model.device %} on {{ report.model.device }},
+{{ report.model.dtype }}{% endif %}.
 </p>
-<table><tr><th>check</th><th>baseline</th><th>now</th><th>worse by</th><th>at most (95 %)</th><th>allowed</th><th></th></tr>
+<table><tr><th>check</th><th>baseline</th><th>now</th><th>worse by</th><th>at most (95 %)</th><th>allowed</th>
+<th></th></tr>
 {% for check in gate.checks %}<tr><td>{{ check.name }}</td><td>{{ "%.3f" % check.baseline }}</td>
 <td>{{ "%.3f" % check.found }}</td><td>{{ "%+.3f" % check.worse }}</td><td>{{ "%+.3f" % check.bound }}</td>
 <td>{{ "%.3f" % check.margin }}</td><td class="{{ word(check.passed) }}">{{ word(check.passed) }}</td></tr>

@@ -46,22 +46,27 @@ def _parser() -> argparse.ArgumentParser:
         help="repeatable; without a value whatever it is")  # fmt: skip
     add("--placed", action="append", choices=("fine-tune", "evaluate", "reference"), metavar="STEP",
         help="a step that accelerator, node selector and tolerations are for (fine-tune); repeatable")  # fmt: skip
-    add("--fine-tune-cpu", metavar="N", help="CPUs that fine-tuning requests and is limited to (4, 8)")
-    add("--fine-tune-memory", metavar="SIZE", help="memory that fine-tuning requests and is limited to (12Gi, 16Gi)")
-    add("--fine-tune-seconds", type=int, metavar="N", help="until fine-tuning is ended (21600)")
+    add("--size", choices=("1.5b", "tiny"), default="1.5b", help="the model that CPU, memory and disk are for (1.5b)")
+    add("--fine-tune-cpu", metavar="N", help="CPUs that fine-tuning requests and is limited to (1.5b: 4, 8)")
+    add(
+        "--fine-tune-memory",
+        metavar="SIZE",
+        help="memory that fine-tuning requests and is limited to (1.5b: 12Gi, 16Gi)",
+    )
+    add("--fine-tune-seconds", type=int, metavar="N", help="until fine-tuning is ended (1.5b: 21600)")
     return parser
 
 
 def _options(args: argparse.Namespace) -> Options:
-    from pipelines.retraining.cluster import NEEDS, Options, Placement
+    from pipelines.retraining.cluster import SIZES, Options, Placement
 
     plain = ("image", "config_map", "secret", "cache_claim", "pull_policy")
     given: dict[str, Any] = {name: value for name in plain if (value := getattr(args, name)) is not None}
-    listed = {name: tuple(value) for name in ("pull_secrets", "placed") if (value := getattr(args, name))}
+    given |= {name: tuple(value) for name in ("pull_secrets", "placed") if (value := getattr(args, name))}
     place: dict[str, Any] = {
         name: value for name in ("accelerator", "accelerators", "tolerations") if (value := getattr(args, name))
     }
-    needs = NEEDS["fine-tune"]
+    needs = SIZES[args.size]["fine-tune"]
     if args.fine_tune_cpu:
         needs = replace(needs, cpu=(args.fine_tune_cpu, args.fine_tune_cpu))
     if args.fine_tune_memory:
@@ -69,7 +74,7 @@ def _options(args: argparse.Namespace) -> Options:
     if args.fine_tune_seconds:
         needs = replace(needs, seconds=args.fine_tune_seconds)
     placement = Placement(**place, node_selector=dict(args.node_selector or ()))
-    return Options(**given, **listed, placement=placement, needs={"fine-tune": needs})
+    return Options(**given, placement=placement, needs=SIZES[args.size] | {"fine-tune": needs})
 
 
 def _label(text: str) -> tuple[str, str]:

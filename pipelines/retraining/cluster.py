@@ -49,9 +49,17 @@ NEEDS: dict[Step, Needs] = {
     "evaluate": Needs(("2", "8"), ("8Gi", "12Gi"), "8Gi", 3 * 3600, model=True),
     "gate": Needs(("100m", "1"), ("512Mi", "1Gi"), "1Gi", 900, _TELLS),
     "reference": Needs(("2", "8"), ("5Gi", "8Gi"), "8Gi", 3 * 3600, model=True),
-    "register": Needs(("500m", "2"), ("2Gi", "4Gi"), "8Gi", 3600, _TELLS),
+    "register": Needs(("500m", "2"), ("1Gi", "4Gi"), "8Gi", 3600, _TELLS),
     "report": Needs(("100m", "1"), ("512Mi", "1Gi"), "1Gi", 900, _ENDS),
 }
+
+
+_SMALL = (("500m", "2"), ("1Gi", "3Gi"), "2Gi", 3600)
+SIZES: dict[str, dict[Step, Needs]] = {
+    "1.5b": NEEDS,
+    "tiny": NEEDS | {name: Needs(*_SMALL, model=True) for name, needs in NEEDS.items() if needs.model},
+}
+"""By the size of the model: tiny is for the shipped one, and fits one small node."""
 
 
 @dataclass(frozen=True, slots=True)

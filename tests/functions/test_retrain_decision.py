@@ -5,7 +5,20 @@ from typing import Any
 import pytest
 
 from functions.events import BadEventError
-from functions.retrain.decision import ACTIVE, Known, Observed, State, decide, follow, may_post, observe, read_drift
+from functions.retrain.decision import (
+    ACTIVE,
+    Known,
+    Observed,
+    State,
+    asks,
+    decide,
+    follow,
+    may_post,
+    observe,
+    read_drift,
+    read_request,
+    too_little,
+)
 from functions.sink import digest
 
 DAY = 86_400.0
@@ -45,6 +58,17 @@ def known(key: str, state: State, created: float = 1.0, champion: str = "7", fin
         # what never ran cools nothing down
         ([Known("a", "failed", "7", 1.0, DAY, ran=False), known("b", "waiting", 2.0)], "7", "start", "b"),
         ([known("a", "void"), known("b", "waiting", 2.0)], "7", "start", "b"),
+        # a request is for whatever the champion is
+        ([known("a", "waiting", champion="")], "7", "start", "a"),
+        ([known("a", "waiting", champion="")], "8", "start", "a"),
+        ([known("a", "waiting", champion="")], None, "wait", None),
+        ([known("a", "running"), known("b", "waiting", 2.0, champion="")], "7", "wait", None),
+        ([known("a", "succeeded", finished=DAY - 99), known("b", "waiting", 2.0, champion="")], "7", "wait", None),
+        # of two the newer one; and a drift says more, whenever it came
+        ([known("a", "waiting", 1.0, ""), known("b", "waiting", 2.0, "")], "7", "void", "a"),
+        ([known("a", "waiting", 1.0, ""), known("b", "waiting", 2.0)], "7", "void", "a"),
+        ([known("a", "waiting", 1.0), known("b", "waiting", 2.0, "")], "7", "void", "b"),
+        ([known("a", "waiting", 1.0, "6"), known("b", "waiting", 2.0, "")], "7", "void", "a"),
     ],
 )  # fmt: skip
 def test_what_may_start(rows: list[Known], champion: str | None, kind: str, key: str | None) -> None:
@@ -136,3 +160,47 @@ def test_what_is_no_drift(change: dict[str, Any], message: str) -> None:
         read_drift({**DRIFT, **change})
     with pytest.raises(BadEventError, match="JSON object"):
         read_drift([])
+
+
+SUNDAY = 1_795_348_800.0  # 2026-11-22, the last day of week 47
+
+
+@pytest.mark.parametrize(
+    ("reason", "at", "event", "same"),
+    [
+        # a schedule asks once a period, however often its tick is sent
+        ("weekly", SUNDAY + 3600, "other", True),
+        ("weekly", SUNDAY - 6 * DAY, "other", True),
+        ("weekly", SUNDAY + DAY, "event", False),
+        ("daily", SUNDAY, "event", False),
+        # whatever else is one request an event
+        ("by hand", SUNDAY, "event", False),
+    ],
+)
+def test_which_requests_are_the_same(reason: str, at: float, event: str, same: bool) -> None:
+    weekly = read_request({"reason": "weekly"}, "m", SUNDAY, "event")
+    assert (weekly.reason, weekly.version, weekly.since, len(weekly.key)) == ("weekly", "", 0.0, 64)
+    assert (read_request({"reason": reason}, "m", at, event).key == weekly.key) == same
+
+
+def test_requests_by_hand_are_told_apart_by_their_event() -> None:
+    keys = {read_request({"reason": "r"}, model, SUNDAY, event).key for model in "mn" for event in ("1", "2")}
+    assert len(keys) == 4
+
+
+@pytest.mark.parametrize("data", [None, [], {}, {"reason": ""}, {"reason": " \n"}, {"reason": 5}, {"body": "tick"}])
+def test_a_tick_without_a_reason_is_no_request(data: Any) -> None:
+    assert not asks(data)
+    with pytest.raises(BadEventError, match="with a reason"):
+        read_request(data, "m", SUNDAY, "event")
+
+
+def test_a_request_for_another_model_is_refused() -> None:
+    assert read_request({"reason": "r", "model": "m"}, "m", SUNDAY, "e").model == "m"
+    with pytest.raises(BadEventError, match="retrains m, found 'n'"):
+        read_request({"reason": "r", "model": "n"}, "m", SUNDAY, "e")
+
+
+def test_without_feedback_there_is_nothing_to_learn() -> None:
+    assert too_little(200, 200, "7") == ""
+    assert too_little(199, 200, "7") == "199 answers got feedback since version 7 was made, at least 200 needed"

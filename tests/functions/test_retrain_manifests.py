@@ -33,6 +33,15 @@ def test_the_config_map_holds_the_defaults(config: dict[str, str]) -> None:
     assert {name for name in names if f'"{name}"' not in code} == set()
 
 
+def test_the_minimum_of_feedback_is_the_pipelines() -> None:
+    from functions.retrain.look import MINIMUM
+    from pipelines.retraining.mix import Sizes
+
+    assert Sizes().minimum == MINIMUM
+    assert retrain_settings({}).minimum == MINIMUM
+    assert retrain_settings({"MCQA_RETRAIN_PARAMETERS": '{"data": {"minimum": 30}}'}).minimum == 30
+
+
 @pytest.mark.parametrize(("name", "unneeded"), [("drift", HEAVY), ("retrain", (*HEAVY, "numpy"))])
 def test_a_cold_start_imports_only_what_it_needs(name: str, unneeded: tuple[str, ...]) -> None:
     code = (

@@ -112,8 +112,6 @@ def test_every_container_is_bounded_and_without_privilege(bounded):
             resources = container["resources"]
             assert set(resources) == {"requests", "limits"}, document["metadata"]["name"]
             checked += 1
-            if document["kind"] == "ClusterStorageContainer":
-                continue  # KServe gives it the predictor's own security context
             security = container["securityContext"]
             assert security["runAsNonRoot"] is True
             assert security["runAsUser"] > 0

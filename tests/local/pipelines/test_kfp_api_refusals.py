@@ -197,10 +197,6 @@ def test_uploads(http: httpx.Client, tmp_path: Path) -> None:
     refused(http.post("/pipelines/upload_version", files={"uploadfile": ("p.yaml", content)}), "pipelineid")
 
 
-def test_recurring_runs_say_that_they_need_a_cluster(http: httpx.Client) -> None:
-    refused(http.post("/recurringruns", json={}), "cluster", status=501, code=12)
-
-
 def test_pages_of_other_origins_are_refused(server: KfpServer) -> None:
     for headers in ({"Origin": "https://example.org"}, {"Host": "example.org"}, {"Host": "example.org:80"}):
         refused(httpx.get(f"{server.url}/apis/v2beta1/runs", headers=headers), status=403, code=7)

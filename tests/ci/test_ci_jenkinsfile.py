@@ -1,0 +1,237 @@
+"""The Jenkinsfile: it parses, it is declarative, every command is the repository's own, no secret is in it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import tree_sitter_groovy
+import yaml
+from ci_commands import problem, verbs
+from tree_sitter import Language, Node, Parser
+
+ROOT = Path(__file__).resolve().parents[2]
+TEXT = (ROOT / "Jenkinsfile").read_text()
+LINTER = ROOT / ".cache/groovy-lint/version"
+
+# The grammar of Declarative Pipeline: what may stand in `pipeline` and in `stage`.
+PIPELINE = {"agent", "environment", "libraries", "options", "parameters", "post", "stages", "tools", "triggers"}
+STAGE = {
+    "agent",
+    "environment",
+    "failFast",
+    "input",
+    "matrix",
+    "options",
+    "parallel",
+    "post",
+    "stages",
+    "steps",
+    "tools",
+    "when",
+}
+POST = {
+    "always",
+    "changed",
+    "fixed",
+    "regression",
+    "aborted",
+    "failure",
+    "success",
+    "unstable",
+    "unsuccessful",
+    "cleanup",
+}
+STAGES = ["Lint", "Unit", "Integration", "Soak", "Model evaluation", "Images", "Staging", "Production"]
+
+
+def parse(text: str) -> Node:
+    text = re.sub(r"(?<!')''(?!')", "'_'", text)  # the grammar knows no empty string
+    return Parser(Language(tree_sitter_groovy.language())).parse(text.encode()).root_node
+
+
+def walk(node: Node) -> Iterator[Node]:
+    yield node
+    for child in node.children:
+        yield from walk(child)
+
+
+def text_of(node: Node | None) -> str:
+    return "" if node is None else (node.text or b"").decode()
+
+
+def blocks(text: str) -> dict[str, str]:
+    """The direct blocks `name { … }` or `name('…') { … }` of a block's inside, by what stands before the brace."""
+    found: dict[str, str] = {}
+    code = re.sub(r"(?m)^\s*//.*$", "", text)
+    depth = start = 0
+    head = ""
+    for position, sign in enumerate(code):
+        if sign == "{":
+            if depth == 0:
+                head, start = code[:position].rstrip().rpartition("\n")[2].strip(), position + 1
+            depth += 1
+        elif sign == "}":
+            depth -= 1
+            if depth == 0:
+                found[head] = code[start:position]
+    return found
+
+
+def stages(inside: str) -> dict[str, str]:
+    """Name and inside of each stage of a `stages` or `parallel` block."""
+    found = {}
+    for head, body in blocks(inside).items():
+        match = re.fullmatch(r"stage\('([^']+)'\)", head)
+        assert match, f"{head!r} is no stage"
+        found[match[1]] = body
+    return found
+
+
+def pipeline() -> dict[str, str]:
+    return blocks(blocks(TEXT)["pipeline"])
+
+
+def test_it_is_groovy() -> None:
+    broken = [text_of(node)[:60] for node in walk(parse(TEXT)) if node.type == "ERROR" or node.is_missing]
+    assert not broken
+
+
+@pytest.mark.parametrize(
+    "damage", [("pipeline {", "pipeline {{"), ("sh 'make lint'", "sh 'make lint"), ("steps {", "steps {)")]
+)
+def test_damage_would_be_seen(damage: tuple[str, str]) -> None:
+    assert parse(TEXT.replace(*damage, 1)).has_error
+
+
+def test_it_is_declarative() -> None:
+    top = pipeline()
+    assert set(top) <= PIPELINE
+    assert {"options", "parameters", "post", "stages", "triggers"} <= set(top)
+    assert re.search(r"(?m)^    agent none$", TEXT)
+    assert set(blocks(top["post"])) <= POST
+    assert {"failure", "fixed"} <= set(blocks(top["post"]))
+    for name, inside in stages(top["stages"]).items():
+        assert set(blocks(inside)) <= STAGE, name
+        assert len({"steps", "parallel", "stages", "matrix"} & set(blocks(inside))) == 1, name
+        for inner, body in (stages(blocks(inside)["parallel"]) if "parallel" in blocks(inside) else {}).items():
+            assert set(blocks(body)) <= STAGE, inner
+            assert "steps" in blocks(body), inner
+
+
+def test_the_stages_and_their_order() -> None:
+    top = stages(pipeline()["stages"])
+    assert list(top) == STAGES
+    assert len(stages(blocks(top["Unit"])["parallel"])) > 1
+    inner = re.findall(r"stage\('(\w[\w ]*)'\)", top["Images"] + top["Staging"])
+    assert inner == ["Build", "Scan", "Push", "Deploy", "Smoke test"]
+
+
+def test_every_stage_ends_by_itself() -> None:
+    for name, inside in stages(pipeline()["stages"]).items():
+        if name == "Production":  # bounded by --minutes, and by the pipeline's own limit while it waits for an answer
+            continue
+        found = blocks(inside)
+        parts = stages(found["parallel"]).values() if "parallel" in found else [inside]
+        assert all("timeout(" in blocks(part).get("options", "") for part in parts), name
+    assert re.search(r"timeout\(time: \d+, unit: 'HOURS'\)", pipeline()["options"])
+
+
+def test_safe_defaults() -> None:
+    options, parameters, top = pipeline()["options"], pipeline()["parameters"], stages(pipeline()["stages"])
+    assert "disableConcurrentBuilds()" in options
+    assert "buildDiscarder(" in options
+    assert "booleanParam(name: 'PRODUCTION', defaultValue: false" in parameters
+    for name in ("REGISTRY", "STAGING_URL", "MODEL_VERSION", "MLFLOW_TRACKING_URI", "SLACK_CHANNEL", "MAIL_TO"):
+        assert f"string(name: '{name}', defaultValue: ''" in parameters
+    for name in ("Staging", "Production"):
+        assert "branch 'main'" in blocks(top[name])["when"]
+    assert "params.PRODUCTION" in blocks(top["Production"])["when"]
+    assert "beforeInput true" in blocks(top["Production"])["when"]
+    assert "submitter" in blocks(top["Production"])["input"]
+
+
+def test_triggers() -> None:
+    triggers = pipeline()["triggers"]
+    assert "githubPush()" in triggers
+    assert "cron(" in triggers
+
+
+def commands(text: str) -> list[str]:
+    """The argument of every `sh`; AssertionError where it is no plain literal: Groovy could put a secret in."""
+    found = []
+    for match in re.finditer(r"\bsh\b(?!')\s*(\(?[^\n]*)", re.sub(r"(?m)//.*$", "", text)):
+        literal = re.fullmatch(r"'([^'\\]*)'", match[1].strip())
+        assert literal, f"sh {match[1]}: must be one single-quoted string"
+        found.append(literal[1])
+    return found
+
+
+def test_every_command_is_a_verb_or_a_script() -> None:
+    found = commands(TEXT)
+    assert len(found) >= 14
+    assert {command: why for command in found if (why := problem(command))} == {}
+    assert not re.search(r"\b(bat|powershell|pwsh)\b", TEXT)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "curl https://example.com",
+        "make nothing-of-the-kind",
+        "make lint && rm -rf /",
+        "scripts/not-there",
+        "make",
+        "make lint test",
+    ],
+)
+def test_another_command_would_be_seen(command: str) -> None:
+    assert problem(command)
+
+
+@pytest.mark.parametrize("line", ['sh "make lint $TOKEN"', "sh(script: 'make lint')", "sh '''make lint'''"])
+def test_another_form_of_sh_would_be_seen(line: str) -> None:
+    with pytest.raises(AssertionError):
+        commands(line)
+
+
+def test_verbs_are_read_off_a_makefile() -> None:
+    text = ".PHONY: ghost\ntest soak: export A ?= b\nlint: ## x\n\t@run\nboth: lint ## y\nP := z\nnone: ## w\n\n"
+    assert verbs(text) == {"lint", "both"}
+
+
+def test_secrets_come_from_the_credential_store_alone() -> None:
+    named = set(re.findall(r"(?:credentialsId|tokenCredentialId): '([^']+)'", TEXT))
+    assert named == {"coding-mcqa-registry", "coding-mcqa-staging", "coding-mcqa-mlflow", "coding-mcqa-slack"}
+    documented = (ROOT / "docs/ci.md").read_text()
+    assert all(f"`{name}`" in documented for name in named)
+    assert "password(" not in TEXT  # a parameter of that kind is stored with the build
+
+
+def test_the_pod_of_its_agents() -> None:
+    pod = yaml.safe_load((ROOT / ".jenkins/agent.yaml").read_text())
+    containers = {container["name"]: container for container in pod["spec"]["containers"]}
+    assert set(re.findall(r"onAgent\('(\w+)'\)", TEXT)) == set(containers)
+    assert pod["spec"]["securityContext"]["runAsNonRoot"] is True
+    assert pod["spec"]["automountServiceAccountToken"] is False
+    for container in containers.values():
+        assert not container["image"].endswith(":latest")
+        assert {"cpu", "memory"} <= set(container["resources"]["limits"])
+        assert not container["securityContext"].get("privileged")
+        assert container["securityContext"]["capabilities"]["drop"] == ["ALL"]
+    assert containers["tools"]["securityContext"]["allowPrivilegeEscalation"] is False
+
+
+@pytest.mark.skipif(
+    not (LINTER.is_file() and shutil.which("java") and shutil.which("node")),
+    reason="npm-groovy-lint is not installed: scripts/ci-lint-jenkinsfile does it (Node 20, Java 17)",
+)
+def test_groovys_own_compiler_and_codenarc_accept_it() -> None:
+    done = subprocess.run(
+        ["scripts/ci-lint-jenkinsfile"], cwd=ROOT, capture_output=True, text=True, timeout=280, check=False
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]

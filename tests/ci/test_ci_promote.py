@@ -1,0 +1,128 @@
+"""Production's door: when a version may become challenger, and how its canary is followed. With a real registry."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from functions.registry import ModelRegistry
+from scripts import ci_promote
+from scripts.ci_promote import RefusedError, Seen, judge, look, may_start, promote
+
+BACK = "rolled back from 6: accuracy is worse"
+
+
+@pytest.mark.parametrize(
+    ("seen", "start"),
+    [
+        (Seen("6", None), True),
+        (Seen(None, None), True),
+        (Seen("6", "7"), False),  # asked for before: this run follows it
+        (Seen("7", None), False),  # serves already
+        (Seen("6", "6"), True),  # what a promotion leaves behind
+        (Seen("6", "5", challenger_tag="rolled back from 6: slow"), True),  # the last one is out
+    ],
+)
+def test_may_start(seen: Seen, start: bool) -> None:
+    assert may_start("7", seen) is start
+
+
+@pytest.mark.parametrize(
+    ("seen", "why"),
+    [
+        (Seen("6", "8"), "version 8 is under rollout"),
+        (Seen("6", None, BACK), "was rolled back"),
+        (Seen("6", "7", BACK), "was rolled back"),
+    ],
+)
+def test_may_not_start(seen: Seen, why: str) -> None:
+    with pytest.raises(RefusedError, match=why):
+        may_start("7", seen)
+
+
+@pytest.mark.parametrize(
+    ("seen", "state"),
+    [
+        (Seen("6", "7"), "under way"),
+        (Seen("6", "7", "passed over 6"), "under way"),
+        (Seen("7", "7", "promoted over 6"), "promoted"),
+        (Seen("7", None, "promoted over 6"), "promoted"),
+        (Seen("6", "7", BACK), "not promoted"),
+        (Seen("6", "8"), "not promoted"),
+        (Seen("6", None), "not promoted"),
+    ],
+)
+def test_verdicts(seen: Seen, state: str) -> None:
+    assert judge("7", seen).state == state
+
+
+@pytest.fixture
+def registry(mlflow_url: str) -> Iterator[ModelRegistry]:
+    """A registered model with versions 1 (champion) and 2."""
+    name = f"ci-{uuid.uuid4().hex[:8]}"
+    with httpx.Client(base_url=f"{mlflow_url}/api/2.0/mlflow", timeout=30) as client:
+        client.post("/registered-models/create", json={"name": name}).raise_for_status()
+        for _ in range(2):
+            body = {"name": name, "source": "mlflow-artifacts:/0/models/m/artifacts"}
+            client.post("/model-versions/create", json=body).raise_for_status()
+    with ModelRegistry({"MLFLOW_TRACKING_URI": mlflow_url}, name) as found:
+        found.set_alias("champion", "1")
+        yield found
+
+
+def later(act: object) -> threading.Thread:
+    """What the rollout function does, after the alias is there."""
+
+    def run() -> None:
+        time.sleep(0.3)
+        act()  # type: ignore[operator]
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+def test_a_promotion_is_followed_to_its_end(registry: ModelRegistry) -> None:
+    said: list[str] = []
+    thread = later(lambda: registry.set_alias("champion", "2"))
+    assert promote(registry, "2", 30, said.append, pause=0.1).state == "promoted"
+    thread.join()
+    assert said[0].startswith("version 2 is challenger now")
+    assert promote(registry, "2", 5, said.append, pause=0.1).state == "promoted"  # and again
+
+
+def test_a_rollback_fails_the_build(registry: ModelRegistry) -> None:
+    thread = later(lambda: registry.set_tag("2", "rollout", BACK))
+    verdict = promote(registry, "2", 30, lambda _: None, pause=0.1)
+    thread.join()
+    assert (verdict.state, verdict.reason) == ("not promoted", BACK)
+    with pytest.raises(RefusedError, match="remove its tag"):
+        promote(registry, "2", 5, lambda _: None)
+
+
+def test_patience_ends(registry: ModelRegistry) -> None:
+    assert promote(registry, "2", 0.3, lambda _: None, pause=0.1).state == "under way"
+    assert look(registry, "2").challenger == "2"
+
+
+def test_a_version_that_is_not_there(registry: ModelRegistry) -> None:
+    with pytest.raises(RefusedError, match="no version '99'"):
+        promote(registry, "99", 1, lambda _: None)
+
+
+@pytest.mark.parametrize("version", ["", "latest", "1; rm", "7@challenger"])
+def test_only_a_number_is_a_version(version: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        ci_promote.main([version])
+    assert "must be a version's number" in capsys.readouterr().err
+
+
+def test_without_a_registry(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    assert ci_promote.main(["7"]) == 1
+    assert capsys.readouterr().err.startswith("ci-promote: the model registry")

@@ -1,0 +1,40 @@
+"""What CI may run: verbs of the Makefile, and scripts of the repository."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+ASSIGNMENT = re.compile(r"[A-Z_]+=")
+
+
+def verbs(makefile: str) -> set[str]:
+    """The targets that have a recipe or prerequisites: what `make NAME` would do something for."""
+    found = set()
+    lines = makefile.splitlines()
+    for number, line in enumerate(lines):
+        if match := re.match(r"([a-z][a-z0-9 -]*):(?!=)([^#]*)(#.*)?$", line):
+            body = number + 1 < len(lines) and lines[number + 1].startswith("\t")
+            if body or (match[2].strip() and "=" not in match[2]):
+                found |= set(match[1].split())
+    return found
+
+
+def problem(command: str) -> str | None:
+    """Why this is no command that a person finds in the repository; None when it is one."""
+    if "\n" in command.strip() or re.search(r"[;&|<>`]|\$\(", command):
+        return "is more than one plain command"
+    program, *arguments = shlex.split(command)
+    if program == "make":
+        targets = [argument for argument in arguments if not ASSIGNMENT.match(argument)]
+        known = verbs((ROOT / "Makefile").read_text())
+        if len(targets) != 1 or targets[0] not in known:
+            return f"names no verb of the Makefile: {', '.join(targets) or 'none'}"
+        return None
+    script = ROOT / program
+    if not program.startswith("scripts/") or not script.is_file() or not os.access(script, os.X_OK):
+        return "is neither a make verb nor an executable script of scripts/"
+    return None

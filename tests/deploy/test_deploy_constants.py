@@ -1,0 +1,153 @@
+"""Environment variables and event types, manifests against code, in both directions."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mlflow.environment_variables
+import pytest
+
+from functions import events
+from predictor.serving.settings import ENV_PREFIX
+from predictor.serving.settings import Settings as Predictor
+
+ROOT = Path(__file__).resolve().parents[2]
+VARIABLE = re.compile(r"(MCQA|MLFLOW|KFP|K|OTEL)_[A-Z0-9_]*[A-Z0-9]")
+IMAGES = {"functions": ("functions", "predictor"), "predictor": ("predictor",), "pipelines": ("pipelines", "functions", "predictor")}
+
+OPTIONAL = {
+    "MCQA_NOTIFY_URLS": "scripts/secrets puts it into the Secret where it is given",
+    "MCQA_CACHE": "where downloaded versions are kept; on a cluster each pod has its own volume",
+    "MCQA_COMMIT": "the commit that a version was trained from, where CI tells it",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "MLflow's own, with our defaults",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "MLflow's own, with our defaults",
+    "MLFLOW_TRACKING_USERNAME": "for an MLflow that asks for one",
+    "MLFLOW_TRACKING_PASSWORD": "for an MLflow that asks for one",
+    "MLFLOW_TRACKING_TOKEN": "for an MLflow that asks for one",
+    "MLFLOW_TRACKING_INSECURE_TLS": "for an MLflow behind TLS of its own",
+    "MLFLOW_TRACKING_SERVER_CERT_PATH": "for an MLflow behind TLS of its own",
+    "K_REVISION": "Knative sets it",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "traces, where there is a collector",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "traces, where there is a collector",
+    "OTEL_SDK_DISABLED": "OpenTelemetry's own",
+    "OTEL_SERVICE_NAME": "OpenTelemetry's own",
+    "OTEL_TRACES_EXPORTER": "OpenTelemetry's own",
+}
+UNHEARD = {"DRIFT_CHECKED": "for whoever watches; nothing in the loop waits for it"}
+
+
+def read_in(folder: str) -> set[str]:
+    """The variables that a package's code names."""
+    found = set()
+    for path in (ROOT / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and VARIABLE.fullmatch(node.value):
+                found.add(node.value)
+    return found
+
+
+FLAGS = {f"{ENV_PREFIX}{name.upper()}" for name in Predictor.__dataclass_fields__}
+
+
+def secret_keys() -> dict[str, set[str]]:
+    """The keys of each Secret that scripts/secrets makes."""
+    text = (ROOT / "scripts/secrets").read_text()
+    found: dict[str, set[str]] = {}
+    for name in ("postgres", "mlflow", "loop"):
+        block = text[: text.index(f"make_secret {name}\n")].rpartition(f"if has {name}")[2]
+        found[name] = set(re.findall(r"\b([A-Z][A-Z0-9]+_[A-Z0-9_]+)(?= [\"$A-Z])", block))
+    return found
+
+
+def containers(documents: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    def walk(value: Any) -> Iterator[dict[str, Any]]:
+        if isinstance(value, dict):
+            if "image" in value:
+                yield value
+            for inner in value.values():
+                yield from walk(inner)
+        elif isinstance(value, list):
+            for inner in value:
+                yield from walk(inner)
+
+    for document in documents:
+        for container in walk(document):
+            yield container["image"].rpartition("/")[2].partition(":")[0], container
+
+
+def given(documents: list[dict[str, Any]], container: dict[str, Any]) -> set[str]:
+    """The names of the variables that a container is told."""
+    configs = {d["metadata"]["name"]: set(d["data"]) for d in documents if d["kind"] == "ConfigMap"}
+    names = {variable["name"] for variable in container.get("env") or ()}
+    for source in container.get("envFrom") or ():
+        if "configMapRef" in source:
+            names |= configs[source["configMapRef"]["name"]]
+        else:
+            names |= secret_keys()[source["secretRef"]["name"]]
+    return names
+
+
+def test_secrets_have_the_keys_that_the_manifests_speak_of():
+    assert secret_keys()["loop"] == {"MCQA_DATABASE_URL", "MCQA_WEBHOOK_SECRET", "MCQA_NOTIFY_URLS"}
+    assert secret_keys()["postgres"] == {"POSTGRES_PASSWORD", "LOOP_PASSWORD", "MLFLOW_PASSWORD"}
+    assert secret_keys()["mlflow"] >= {"MLFLOW_BACKEND_STORE_URI", "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY"}
+
+
+@pytest.mark.parametrize("overlay", ["minikube", "production", "standard"])
+def test_nothing_is_set_that_nothing_reads(overlays, overlay):
+    documents = overlays[overlay]
+    loop = next(set(d["data"]) for d in documents if d["kind"] == "ConfigMap" and d["metadata"]["name"] == "loop")
+    everything = set().union(*(read_in(folder) for folder in IMAGES["pipelines"]))
+    assert loop | secret_keys()["loop"] <= everything
+    for image, container in containers(documents):
+        own = {variable["name"] for variable in container.get("env") or ()}
+        if image in IMAGES:
+            assert own <= FLAGS | set().union(*(read_in(folder) for folder in IMAGES[image])), container["name"]
+
+
+def test_nothing_is_read_that_nothing_sets(minikube):
+    told = set().union(*(given(minikube, container) for _, container in containers(minikube)))
+    read = set().union(*(read_in(folder) for folder in ("functions", "predictor", "pipelines")))
+    assert read - told - FLAGS == OPTIONAL.keys() - told - FLAGS
+    assert OPTIONAL.keys() <= read
+
+
+def test_what_mlflow_is_told_it_reads(overlays):
+    source = Path(mlflow.environment_variables.__file__).parent
+    command_line = (source / "cli" / "__init__.py").read_text()
+    variables = (source / "environment_variables.py").read_text()
+    others = {"HOME", "DO_NOT_TRACK", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+    for documents in overlays.values():
+        for image, container in containers(documents):
+            if image == "mlflow":
+                names = given(documents, container)
+                assert "MLFLOW_BACKEND_STORE_URI" in names
+                for name in names - others:
+                    assert f'"{name}"' in command_line or f'"{name}"' in variables, name
+
+
+def filters(trigger: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """(dialect, event type) of each filter on the type."""
+    for one in trigger["spec"]["filters"]:
+        for item in one.get("any", [one]):
+            for dialect, attributes in item.items():
+                if "type" in attributes:
+                    yield dialect, attributes["type"]
+
+
+def test_event_types_are_the_codes(minikube):
+    types = {name: value for name, value in vars(events).items() if name.isupper() and str(value).startswith(("dev.", "org."))}
+    assert len(types) >= 16
+    wanted = [one for d in minikube if d["kind"] == "Trigger" for one in filters(d)]
+    heard = set()
+    for dialect, wish in wanted:
+        matching = {
+            name for name, value in types.items() if (value == wish if dialect == "exact" else value.startswith(wish))
+        }
+        assert matching, f"no event of the code has the type {wish}"
+        heard |= matching
+    assert types.keys() - heard == UNHEARD.keys()

@@ -1,0 +1,244 @@
+"""NetworkPolicies by a table of who may talk to whom; names and ports in the manifests against the code."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from local.platform.programs import addresses
+from local.platform.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = "coding-mcqa"
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A pod by its namespace and labels, or a machine by its address."""
+
+    namespace: str = HERE
+    labels: dict[str, str] = field(default_factory=dict)
+    address: str = ""
+
+
+def function(name: str) -> Peer:
+    return Peer(labels={"app.kubernetes.io/name": name, "coding-mcqa/role": "function"})
+
+
+def named(name: str) -> Peer:
+    return Peer(labels={"app.kubernetes.io/name": name})
+
+
+PREDICTOR = Peer(
+    labels={"app.kubernetes.io/name": "predictor", "serving.kserve.io/inferenceservice": "coding-mcqa"}
+)
+MIGRATE = Peer(labels={"app.kubernetes.io/name": "migrate", "coding-mcqa/role": "migrate"})
+MLFLOW, POSTGRES, BOOTSTRAP = named("mlflow"), named("postgres"), named("bootstrap")
+GATEWAY, ACTIVATOR = Peer("kourier-system"), Peer("knative-serving", {"app": "activator"})
+BROKER, DNS, STRANGER = Peer("knative-eventing"), Peer("kube-system"), Peer("default")
+PIPELINES = Peer("kubeflow", {"app": "ml-pipeline"})
+STEP = Peer("kubeflow", {"pipelines.kubeflow.org/v2_component": "true"})
+INTERNET, PRIVATE = Peer("", address="93.184.215.14"), Peer("", address="10.0.0.7")
+
+
+def selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
+    for expression in selector.get("matchExpressions") or ():
+        assert expression["operator"] == "In"
+        if labels.get(expression["key"]) not in expression["values"]:
+            return False
+    return all(labels.get(key) == value for key, value in (selector.get("matchLabels") or {}).items())
+
+
+def meant(peer: dict[str, Any], who: Peer) -> bool:
+    if "ipBlock" in peer:
+        block = peer["ipBlock"]
+        if not who.address or ipaddress.ip_address(who.address) not in ipaddress.ip_network(block["cidr"]):
+            return False
+        out = [ipaddress.ip_network(one) for one in block.get("except") or ()]
+        return not any(ipaddress.ip_address(who.address) in one for one in out)
+    if who.address:
+        return False
+    if "namespaceSelector" in peer:
+        if not selects(peer["namespaceSelector"], {"kubernetes.io/metadata.name": who.namespace}):
+            return False
+    elif who.namespace != HERE:
+        return False
+    return selects(peer.get("podSelector") or {}, who.labels)
+
+
+def passes(policies: list[dict[str, Any]], direction: str, pod: Peer, other: Peer, port: int) -> bool:
+    """One direction of Kubernetes' rule: what no policy isolates is open; else any rule of any policy opens it."""
+    if pod.namespace != HERE:
+        return True
+    mine = [
+        policy["spec"]
+        for policy in policies
+        if direction in policy["spec"]["policyTypes"] and selects(policy["spec"]["podSelector"], pod.labels)
+    ]
+    side, peers = ("ingress", "from") if direction == "Ingress" else ("egress", "to")
+    rules = [rule for spec in mine for rule in spec.get(side) or ()]
+    return not mine or any(
+        ("ports" not in rule or port in [one["port"] for one in rule["ports"]])
+        and (peers not in rule or any(meant(peer, other) for peer in rule[peers]))
+        for rule in rules
+    )
+
+
+def reaches(documents: list[dict[str, Any]], source: Peer, target: Peer, port: int) -> bool:
+    policies = [document for document in documents if document["kind"] == "NetworkPolicy"]
+    return passes(policies, "Egress", source, target, port) and passes(policies, "Ingress", target, source, port)
+
+
+FUNCTIONS = ("collect", "drift", "rollout", "retrain", "notify", "dead-letters")
+ON_KNATIVE = [
+    *((GATEWAY, function(name), 8012, True) for name in FUNCTIONS),
+    *((ACTIVATOR, function(name), 8012, True) for name in FUNCTIONS),
+    *((function(name), DNS, 53, True) for name in FUNCTIONS),
+    *((STRANGER, function(name), 8012, False) for name in FUNCTIONS),
+    *((function(name), function("rollout"), 8012, False) for name in FUNCTIONS),
+    *((MLFLOW, function(name), port, False) for name in FUNCTIONS for port in (8012, 8080)),
+    (GATEWAY, PREDICTOR, 8012, True),
+    (ACTIVATOR, PREDICTOR, 8012, True),
+    (PREDICTOR, MLFLOW, 5000, True),
+    (PREDICTOR, BROKER, 8080, True),
+    (PREDICTOR, INTERNET, 443, False),
+    (PREDICTOR, PRIVATE, 443, False),
+    (STRANGER, PREDICTOR, 8080, False),
+    *((function(name), BROKER, 8080, True) for name in ("drift", "rollout", "retrain")),
+    *((function(name), MLFLOW, 5000, True) for name in ("drift", "rollout", "retrain")),
+    *((function(name), MLFLOW, 5000, False) for name in ("collect", "notify", "dead-letters")),
+    (BOOTSTRAP, MLFLOW, 5000, True),
+    (STEP, MLFLOW, 5000, True),
+    (PIPELINES, MLFLOW, 5000, False),
+    (STRANGER, MLFLOW, 5000, False),
+    (GATEWAY, MLFLOW, 5000, False),
+    # MLflow calls any webhook: its way out is the gateway, behind which the rollout function is, and nothing private.
+    (MLFLOW, GATEWAY, 8081, True),
+    (MLFLOW, PREDICTOR, 8080, False),
+    (MLFLOW, PRIVATE, 80, False),
+    (MLFLOW, PRIVATE, 443, False),
+    (MLFLOW, Peer("", address="169.254.169.254"), 80, False),
+    (function("rollout"), PRIVATE, 6443, True),
+    *((function(name), PRIVATE, 6443, False) for name in FUNCTIONS if name != "rollout"),
+    (function("retrain"), PIPELINES, 8888, True),
+    (function("drift"), PIPELINES, 8888, False),
+    (function("notify"), INTERNET, 443, True),
+    (function("notify"), PRIVATE, 443, False),
+    (function("collect"), INTERNET, 443, False),
+]
+POSTGRES_HERE = [
+    *((function(name), POSTGRES, 5432, True) for name in FUNCTIONS),
+    (MIGRATE, POSTGRES, 5432, True),
+    (MLFLOW, POSTGRES, 5432, True),
+    (STEP, POSTGRES, 5432, True),
+    (BOOTSTRAP, POSTGRES, 5432, False),
+    (PREDICTOR, POSTGRES, 5432, False),
+    (STRANGER, POSTGRES, 5432, False),
+    (POSTGRES, INTERNET, 443, False),
+]
+OUTSIDE = [
+    *((function(name), PRIVATE, 5432, True) for name in FUNCTIONS),
+    (MLFLOW, PRIVATE, 5432, True),
+    (MLFLOW, INTERNET, 443, True),  # S3
+    (PREDICTOR, PRIVATE, 5432, False),
+]
+IN_STANDARD = [
+    *((BROKER, function(name), 8080, True) for name in FUNCTIONS if name != "rollout"),
+    *((STRANGER, function(name), 8080, False) for name in FUNCTIONS),
+    (GATEWAY, function("collect"), 8080, False),
+    (Peer("envoy-gateway-system"), PREDICTOR, 8080, True),
+    (MLFLOW, GATEWAY, 8081, False),
+    (MLFLOW, function("collect"), 8080, False),
+    (function("retrain"), PIPELINES, 8888, True),
+]
+
+
+@pytest.mark.parametrize(
+    ("overlay", "table"),
+    [
+        ("minikube", [*ON_KNATIVE, *POSTGRES_HERE]),
+        # There S3 is a public address.
+        ("production", [row for row in [*ON_KNATIVE, *OUTSIDE] if row != (MLFLOW, INTERNET, 443, False)]),
+        ("standard", [*IN_STANDARD, *POSTGRES_HERE]),
+    ],
+    ids=["minikube", "production", "standard"],
+)
+def test_who_may_talk_to_whom(overlays, overlay, table):
+    for source, target, port, expected in table:
+        assert reaches(overlays[overlay], source, target, port) is expected, (source, target, port)
+
+
+def config(documents: list[dict[str, Any]], name: str = "loop") -> dict[str, str]:
+    (found,) = (d for d in documents if d["kind"] == "ConfigMap" and d["metadata"]["name"] == name)
+    return found["data"]
+
+
+def test_cluster_names_are_services(overlays):
+    """Every name below .svc.cluster.local is a Service here, with that port, or one that another system has."""
+    elsewhere = {
+        "broker-ingress.knative-eventing": {80},
+        "kafka-broker-ingress.knative-eventing": {80},
+        "ml-pipeline.kubeflow": {8888},
+        "kafka-cluster-kafka-bootstrap.kafka": {9092},
+    }
+    for overlay, documents in overlays.items():
+        known = {name: set(ports) for name, ports in elsewhere.items()}
+        for document in documents:
+            name = f"{document['metadata']['name']}.{HERE}"
+            if document["kind"] == "Service":
+                ports = document["spec"].get("ports")
+                known.setdefault(name, set()).update({one["port"] for one in ports} if ports else {80})
+        text = "\n".join(str(document) for document in documents if document["kind"] != "NetworkPolicy")
+        for host, port in re.findall(r"([a-z0-9.-]+)\.svc\.cluster\.local(?::(\d+|\*))?", text):
+            if port != "*":
+                assert int(port or 80) in known.get(host, set()), (overlay, host, port)
+
+
+def test_the_local_platform_stands_for_the_same_addresses(minikube):
+    """What the manifests name outside the namespace, the laptop has; and nothing that no manifest names."""
+    settings = config(minikube)
+    named_here = {urlsplit(settings[key]).netloc for key in ("K_SINK", "MLFLOW_TRACKING_URI", "KFP_ENDPOINT")}
+    assert addresses(Settings()).keys() == named_here
+
+
+def test_ports_lead_to_containers(overlays):
+    for documents in overlays.values():
+        pods = [d["spec"]["template"] for d in documents if d["kind"] in ("Deployment", "StatefulSet")]
+        for service in (d for d in documents if d["kind"] == "Service" and "ports" in d["spec"]):
+            behind = [pod for pod in pods if selects({"matchLabels": service["spec"]["selector"]}, pod["metadata"]["labels"])]
+            assert len(behind) == 1, service["metadata"]["name"]
+            (container,) = behind[0]["spec"]["containers"]
+            ports = {port.get("name"): port["containerPort"] for port in container["ports"]}
+            for port in service["spec"]["ports"]:
+                assert port["targetPort"] in (*ports, *ports.values())
+            probes = [container[probe] for probe in ("readinessProbe", "livenessProbe") if probe in container]
+            for probe in probes:
+                asked = next((probe[way]["port"] for way in ("httpGet", "tcpSocket") if way in probe), None)
+                assert asked in (None, *ports, *ports.values())
+
+
+def test_the_webhook_arrives(minikube):
+    (job,) = (d for d in minikube if d["kind"] == "Job" and d["metadata"]["name"] == "bootstrap")
+    (argument,) = (a for a in job["spec"]["template"]["spec"]["containers"][0]["args"] if "webhook" in a)
+    url = urlsplit(argument.removeprefix("--webhook-url="))
+    (path,) = re.findall(r'^WEBHOOK_PATH = "(.+)"', (ROOT / "functions/rollout/handler.py").read_text(), re.MULTILINE)
+    assert (url.scheme, url.netloc, url.path) == ("http", f"rollout.{HERE}.svc.cluster.local", path)
+    assert config(minikube, "mlflow")["MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS"] == "true"
+
+
+def test_mlflow_lets_in_whom_the_loop_calls(overlays):
+    """MLflow refuses a Host that it is not told of: the loop's own address must be among them."""
+    for overlay, documents in overlays.items():
+        (deployment,) = (d for d in documents if d["kind"] == "Deployment" and d["metadata"]["name"] == "mlflow")
+        args = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
+        (hosts,) = (a.removeprefix("--allowed-hosts=").split(",") for a in args if a.startswith("--allowed-hosts="))
+        assert "*" not in hosts
+        if overlay != "tracking":
+            host = urlsplit(config(documents)["MLFLOW_TRACKING_URI"]).hostname
+            assert f"{host}:*" in hosts

@@ -1,0 +1,120 @@
+"""What each ServiceAccount may ask of the Kubernetes API, against what the functions really ask."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+ISVC, KNATIVE = "serving.kserve.io", "serving.knative.dev"
+
+
+def allowed(documents: list[dict[str, Any]], account: str, verb: str, group: str, resource: str, name: str) -> bool:
+    """As Kubernetes' RBAC decides in one namespace: any rule of any Role bound to the account."""
+    bound = {
+        document["roleRef"]["name"]
+        for document in documents
+        if document["kind"] == "RoleBinding"
+        for subject in document["subjects"]
+        if (subject["kind"], subject["name"], subject["namespace"]) == ("ServiceAccount", account, "coding-mcqa")
+    }
+    rules = [rule for d in documents if d["kind"] == "Role" and d["metadata"]["name"] in bound for rule in d["rules"]]
+    return any(
+        verb in rule["verbs"]
+        and group in rule["apiGroups"]
+        and resource in rule["resources"]
+        and ("resourceNames" not in rule or (name != "" and name in rule["resourceNames"]))
+        for rule in rules
+    )
+
+
+CALLS = [
+    # functions/rollout/serving.py: Cluster.look, Cluster.change
+    ("get", ISVC, "inferenceservices", "coding-mcqa", True),
+    ("patch", ISVC, "inferenceservices", "coding-mcqa", True),
+    ("get", KNATIVE, "services", "coding-mcqa-predictor", True),
+    ("get", KNATIVE, "revisions", "coding-mcqa-predictor-00007", True),
+    # nothing else
+    ("get", ISVC, "inferenceservices", "another", False),
+    ("patch", ISVC, "inferenceservices", "another", False),
+    ("list", ISVC, "inferenceservices", "", False),
+    ("watch", ISVC, "inferenceservices", "", False),
+    ("create", ISVC, "inferenceservices", "", False),
+    ("update", ISVC, "inferenceservices", "coding-mcqa", False),
+    ("delete", ISVC, "inferenceservices", "coding-mcqa", False),
+    ("patch", ISVC, "inferenceservices/status", "coding-mcqa", False),
+    ("get", ISVC, "servingruntimes", "coding-mcqa", False),
+    ("get", KNATIVE, "services", "collect", False),
+    ("patch", KNATIVE, "services", "coding-mcqa-predictor", False),
+    ("list", KNATIVE, "revisions", "", False),
+    ("delete", KNATIVE, "revisions", "coding-mcqa-predictor-00007", False),
+    ("get", "", "secrets", "loop", False),
+    ("get", "", "configmaps", "loop", False),
+    ("create", "", "pods", "", False),
+    ("get", "", "services", "coding-mcqa-predictor", False),
+]
+
+
+@pytest.mark.parametrize(("verb", "group", "resource", "name", "expected"), CALLS)
+def test_rollout_may(overlays, verb, group, resource, name, expected):
+    for overlay in ("minikube", "production"):
+        assert allowed(overlays[overlay], "rollout", verb, group, resource, name) is expected
+
+
+def test_the_table_names_what_the_code_asks():
+    """Every kind that serving.py declares and every verb that it uses is in the table as allowed, and no other."""
+    code = (ROOT / "functions/rollout/serving.py").read_text()
+    kinds = {
+        (group, plural)
+        for group, plural in re.findall(r'namespaced_resource\(\s*"([^"]+)", "[^"]+", "[^"]+", "([^"]+)"', code)
+    }
+    verbs = set(re.findall(r"client\.(get|list|patch|create|delete|replace|apply|watch)\(", code))
+    granted = [call for call in CALLS if call[-1]]
+    assert {(group, resource) for _, group, resource, _, _ in granted} == kinds
+    assert {verb for verb, *_ in granted} == verbs
+    others = [path for path in (ROOT / "functions").rglob("*.py") if "lightkube" in path.read_text()]
+    assert [str(path.relative_to(ROOT)) for path in others] == ["functions/rollout/serving.py"]
+
+
+def test_nobody_else_has_rights_or_a_token(overlays):
+    for name, documents in overlays.items():
+        assert not [d for d in documents if d["kind"] in ("ClusterRole", "ClusterRoleBinding")]
+        subjects = {s["name"] for d in documents if d["kind"] == "RoleBinding" for s in d["subjects"]}
+        tokens = {
+            d["metadata"]["name"]
+            for d in documents
+            if d["kind"] == "ServiceAccount" and d["automountServiceAccountToken"] is not False
+        }
+        has_rollout = name in ("minikube", "production")
+        assert subjects == tokens == ({"rollout"} if has_rollout else set())
+
+
+def test_every_workload_has_an_account_of_its_own(overlays):
+    for documents in overlays.values():
+        accounts = {d["metadata"]["name"] for d in documents if d["kind"] == "ServiceAccount"}
+        used = []
+        for document in documents:
+            spec = document.get("spec") or {}
+            if document["kind"] == "InferenceService":
+                used.append(spec["predictor"]["serviceAccountName"])
+            elif "containers" in (pod := (spec.get("template") or {}).get("spec") or {}):
+                used.append(pod["serviceAccountName"])
+        assert sorted(used) == sorted(accounts)
+
+
+def test_retrain_has_a_token_for_kubeflow_pipelines_alone(minikube):
+    from functions.retrain.pipelines import TOKEN_PATH
+
+    (service,) = (d for d in minikube if d["kind"] == "Service" and d["metadata"]["name"] == "retrain")
+    pod = service["spec"]["template"]["spec"]
+    (volume,) = (one for one in pod["volumes"] if "projected" in one)
+    (token,) = (source["serviceAccountToken"] for source in volume["projected"]["sources"])
+    assert token["audience"] == "pipelines.kubeflow.org"
+    (mount,) = (one for one in pod["containers"][0]["volumeMounts"] if one["name"] == volume["name"])
+    (config,) = (d for d in minikube if d["kind"] == "ConfigMap" and d["metadata"]["name"] == "loop")
+    assert f"{mount['mountPath']}/{token['path']}" == TOKEN_PATH == config["data"]["MCQA_KFP_TOKEN_PATH"]
+    others = [d for d in minikube if "serviceAccountToken" in str(d) and d is not service]
+    assert not [d for d in others if d["kind"] != "ServiceAccount"]

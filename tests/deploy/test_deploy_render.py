@@ -1,0 +1,91 @@
+"""Every kustomization renders, and every document of it is valid; a misspelt field is not."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from scripts.manifests import SCHEMAS, Target, check, problems, targets
+from scripts.schemas import KUBERNETES, closed
+
+ROOT = Path(__file__).resolve().parents[2]
+FREE = {"labels", "annotations", "data", "limits", "requests", "exact", "prefix", "suffix", "emptyDir", "matchLabels"}
+NESTED = {"any", "all", "not", "metadataAnnotations", "capacity"}
+
+
+def objects(value: Any, path: tuple[Any, ...] = ()) -> Any:
+    if isinstance(value, dict):
+        yield path
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from objects(inner, (*path, key))
+
+
+@pytest.mark.parametrize("target", targets(), ids=lambda target: target.name)
+def test_renders_and_is_valid(target: Target):
+    count, found = check(target)
+    assert count >= 3
+    assert found == []
+
+
+def test_a_misspelt_field_is_found_wherever_it_is(overlays):
+    """Every object of every document, with one field more."""
+    tried = set()
+    for document in [document for documents in overlays.values() for document in documents]:
+        for path in objects(document):
+            if (FREE | NESTED) & {part for part in path if isinstance(part, str)}:
+                continue
+            kind = (document["apiVersion"], document["kind"], tuple(part for part in path if isinstance(part, str)))
+            if kind in tried:
+                continue
+            tried.add(kind)
+            broken = copy.deepcopy(document)
+            node: Any = broken
+            for key in path:
+                node = node[key]
+            node["mispelt"] = "x"
+            assert any("mispelt" in problem for problem in problems(broken)), kind
+    assert len(tried) > 250
+
+
+def test_wrong_types_and_kinds_are_found(minikube):
+    (service,) = (one for one in minikube if one["kind"] == "InferenceService")
+    broken = copy.deepcopy(service)
+    broken["spec"]["predictor"]["minReplicas"] = "none"
+    assert problems(broken) == ["$.spec.predictor.minReplicas: 'none' is not of type 'integer'"]
+    assert problems({**service, "kind": "InferenceSrevice"})[0].startswith("no schema of serving.kserve.io/v1beta1/")
+
+
+def test_the_script_fails_on_a_misspelt_field(tmp_path):
+    document = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}, "dta": {"a": "b"}}
+    (tmp_path / "x.yaml").write_text(yaml.safe_dump(document))
+    (tmp_path / "kustomization.yaml").write_text("resources: [x.yaml]\n")
+    command = [sys.executable, "scripts/manifests.py", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "ConfigMap x: $: Additional properties are not allowed ('dta' was unexpected)" in done.stdout
+    assert done.stdout.splitlines()[-1] == "1 documents of 1 kustomizations: 1 mistakes"
+    (tmp_path / "kustomization.yaml").write_text("resources: [y.yaml]\n")
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, "y.yaml" in done.stdout) == (1, True)
+
+
+def test_schemas_are_closed_and_small():
+    assert {path.name for path in SCHEMAS.iterdir()} == {"custom.json", "kubernetes.json"}
+    assert sum(path.stat().st_size for path in SCHEMAS.iterdir()) < 200_000
+    assert len(KUBERNETES) >= 15
+    schema = {"type": "object", "properties": {"properties": {"type": "object", "properties": {"a": {}}}}}
+    assert closed(schema)["properties"]["properties"]["additionalProperties"] is False
+    assert "additionalProperties" not in closed({"type": "object", "x-kubernetes-preserve-unknown-fields": True})
+
+
+def test_overlays_hold_differences_only():
+    """Every file fits a screen or so; nothing but the schemas is long."""
+    for path in (ROOT / "deploy").rglob("*.yaml"):
+        if not any(part.startswith(".") for part in path.relative_to(ROOT).parts) and "compose" not in path.parts:
+            assert len(path.read_text().splitlines()) <= 100, path

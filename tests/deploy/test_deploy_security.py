@@ -1,0 +1,147 @@
+"""What no document may have: a secret's value, a moving tag, a foreign image, privilege, a container without limits."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from predictor import __version__
+from scripts.manifests import DEPLOY, Target, as_pods, render
+
+ROOT = Path(__file__).resolve().parents[2]
+OURS = "dev.local/coding-mcqa/"
+FOREIGN = {"docker.io/library/postgres:17.6-bookworm"}
+
+
+def pods(documents: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(what it is of, pod specification) of everything that containers are started from."""
+    for document in as_pods(documents):
+        name = f"{document['kind']} {document['metadata']['name']}"
+        if document["kind"] == "Pod":
+            yield name, document["spec"]
+        elif "containers" in (pod := ((document.get("spec") or {}).get("template") or {}).get("spec") or {}):
+            yield name, pod
+
+
+def containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
+    return [*pod["containers"], *(pod.get("initContainers") or ())]
+
+
+def test_every_container_is_bounded_and_without_privilege(overlays):
+    checked = 0
+    for overlay, documents in overlays.items():
+        for name, pod in pods(documents):
+            where = f"{overlay}: {name}"
+            assert not {"hostNetwork", "hostPID", "hostIPC"} & {key for key, value in pod.items() if value is True}, where
+            for volume in pod.get("volumes") or ():
+                assert "hostPath" not in volume, where
+            for container in containers(pod):
+                checked += 1
+                for bound in ("requests", "limits"):
+                    assert {"cpu", "memory"} <= container["resources"][bound].keys(), where
+                security = container["securityContext"]
+                assert security["runAsNonRoot"] is True, where
+                assert security["runAsUser"] in ((999,) if "postgres" in name else (65532,)), where
+                assert security["allowPrivilegeEscalation"] is False, where
+                assert security["readOnlyRootFilesystem"] is True, where
+                assert security["capabilities"] == {"drop": ["ALL"]}, where
+                assert security["seccompProfile"] == {"type": "RuntimeDefault"}, where
+                assert "privileged" not in security, where
+    assert checked > 35
+
+
+def test_every_long_running_container_is_probed(overlays):
+    for overlay, documents in overlays.items():
+        for name, pod in pods(documents):
+            for container in pod["containers"]:
+                if not name.startswith("Job "):
+                    assert {"readinessProbe", "livenessProbe"} <= container.keys(), f"{overlay}: {name}"
+
+
+def test_writable_places_are_volumes(overlays):
+    """With a read-only root, what writes somewhere has a volume there: /tmp at least."""
+    for overlay, documents in overlays.items():
+        for name, pod in pods(documents):
+            volumes = {volume["name"] for volume in pod.get("volumes") or ()}
+            volumes |= {"data"} if name.startswith("StatefulSet") else set()
+            for container in pod["containers"]:
+                mounts = {mount["mountPath"]: mount["name"] for mount in container.get("volumeMounts") or ()}
+                assert "/tmp" in mounts, f"{overlay}: {name}"
+                assert set(mounts.values()) <= volumes, f"{overlay}: {name}"
+
+
+def test_images_are_ours_and_pinned(overlays):
+    found = {
+        container["image"] for documents in overlays.values() for _, pod in pods(documents) for container in containers(pod)
+    }
+    assert {image for image in found if not image.startswith(OURS)} == FOREIGN
+    ours = {image for image in found if image.startswith(OURS)}
+    assert ours == {f"{OURS}{name}:{__version__}" for name in ("predictor", "functions", "pipelines", "mlflow")}
+
+
+def test_no_secret_is_written(overlays):
+    for documents in overlays.values():
+        assert not [document for document in documents if document["kind"] == "Secret"]
+        for name, pod in pods(documents):
+            for container in containers(pod):
+                for variable in container.get("env") or ():
+                    assert not re.search("PASSWORD|SECRET|TOKEN|_KEY", variable["name"]), name
+    for path in (ROOT / "deploy").rglob("*.yaml"):
+        assert not re.search(r"(?i)(password|token|secret[_-]?key):\s*[\"']?[A-Za-z0-9+/]{12,}", path.read_text()), path
+
+
+def test_the_namespace_is_restricted(overlays):
+    for overlay, documents in overlays.items():
+        for namespace in (document for document in documents if document["kind"] == "Namespace"):
+            assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted", overlay
+
+
+def test_names_and_priorities_fit(overlays):
+    """What a pod refers to is there: priority classes, claims, configuration, budgets' pods."""
+    for overlay, documents in overlays.items():
+        names = {(d["kind"], d["metadata"]["name"]) for d in documents}
+        specs = dict(pods(documents))
+        for name, pod in specs.items():
+            if priority := pod.get("priorityClassName"):
+                assert ("PriorityClass", priority) in names, f"{overlay}: {name}"
+            for volume in pod.get("volumes") or ():
+                if claim := volume.get("persistentVolumeClaim"):
+                    assert ("PersistentVolumeClaim", claim["claimName"]) in names, f"{overlay}: {name}"
+                if config := volume.get("configMap"):
+                    assert ("ConfigMap", config["name"]) in names, f"{overlay}: {name}"
+
+
+def test_production_survives_a_node(overlays):
+    documents = overlays["production"]
+    budgets = {d["metadata"]["name"]: d["spec"] for d in documents if d["kind"] == "PodDisruptionBudget"}
+    assert budgets.keys() == {"predictor", "mlflow", "functions"}
+    (service,) = (d for d in documents if d["kind"] == "InferenceService")
+    assert len(service["spec"]["predictor"]["topologySpreadConstraints"]) == 2
+    (mlflow,) = (d for d in documents if d["kind"] == "Deployment")
+    assert (mlflow["spec"]["replicas"], mlflow["spec"]["strategy"]["type"]) == (2, "RollingUpdate")
+    assert not [d for d in documents if d["kind"] in ("PersistentVolumeClaim", "StatefulSet")]
+    three = render(Target("x", DEPLOY / "production", DEPLOY / "components" / "always-on"))
+    (service,) = (d for d in three if d["kind"] == "InferenceService")
+    assert service["spec"]["predictor"]["minReplicas"] == 3
+
+
+def test_checkov_finds_nothing_that_is_not_excused():
+    own = ROOT / ".cache/checkov/bin/checkov"
+    program = os.environ.get("CHECKOV") or (str(own) if own.is_file() else shutil.which("checkov"))
+    if not program:
+        pytest.skip("checkov is not installed: scripts/check-manifests installs it")
+    environment = {**os.environ, "CHECKOV": program}
+    done = subprocess.run(["scripts/check-manifests"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-500:]
+    for line in (ROOT / "deploy/checkov.yaml").read_text().splitlines():
+        if "CKV" in line:
+            assert re.fullmatch(r"  - CKV_[A-Z0-9_]+  # .{20,}", line), f"an exception without a reason: {line}"
+    assert yaml.safe_load((ROOT / "deploy/checkov.yaml").read_text())["framework"] == ["kubernetes", "secrets"]

@@ -1,0 +1,135 @@
+"""The images' locks: the project's own versions, hashes for all of them, and neither too much nor too little."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from images_text import IMAGES, ROOT, Image, pins
+
+PROJECT = pins(ROOT / "requirements.lock")
+TORCH = re.search(r'"torch==([0-9.]+)"', (ROOT / "pyproject.toml").read_text())
+# Of these the project has no use outside of an image.
+OWN = {"mlflow": {"boto3", "botocore", "jmespath", "s3transfer"}}
+NOT_IN = {
+    "functions": {"torch", "kserve", "mlflow", "kfp", "transformers", "pandas", "scipy", "kubernetes", "setuptools"},
+    "predictor": {"mlflow", "kfp", "transformers", "peft", "matplotlib", "pandas", "kubernetes", "setuptools", "scipy"},
+    "pipelines": {"kserve", "functions-framework"},
+    "mlflow": {"torch", "kserve", "kfp", "transformers", "matplotlib", "scikit-learn"},
+}
+every = pytest.mark.parametrize("image", IMAGES, ids=lambda image: image.name)
+
+
+@every
+def test_versions_are_those_of_the_project(image: Image) -> None:
+    own = OWN.get(image.name, set())
+    found = pins(image.lock)
+    assert found
+    assert {name: version for name, version in found.items() if name not in own} == {
+        name: PROJECT.get(name) for name in found if name not in own
+    }, "make lock && scripts/images-lock"
+    assert own <= found.keys()
+
+
+@every
+def test_every_package_has_a_hash(image: Image) -> None:
+    text = image.lock.read_text()
+    packages = re.split(r"^(?=[a-z0-9])", text, flags=re.MULTILINE)[1:]
+    assert packages
+    assert not [one.split()[0] for one in packages if "--hash=sha256:" not in one]
+
+
+@every
+def test_hashes_are_those_of_the_project(image: Image) -> None:
+    def hashes(lock: Path) -> dict[str, set[str]]:
+        packages = re.split(r"^(?=[a-z0-9])", lock.read_text(), flags=re.MULTILINE)[1:]
+        return {one.split("==")[0]: set(re.findall(r"sha256:([0-9a-f]{64})", one)) for one in packages}
+
+    project = hashes(ROOT / "requirements.lock")
+    for name, found in hashes(image.lock).items():
+        assert name not in project or found == project[name], name
+
+
+@every
+def test_holds_nothing_that_it_must_not(image: Image) -> None:
+    assert not pins(image.lock).keys() & NOT_IN[image.name]
+    assert "torch" not in pins(image.lock), "its build is the image's choice"
+
+
+def test_the_cuda_build_is_the_same_torch() -> None:
+    assert TORCH is not None
+    cuda = pins(ROOT / "predictor" / "torch-cuda.lock")
+    assert cuda["torch"] == TORCH[1]
+    assert any(name.startswith("nvidia-cublas") for name in cuda)
+    assert not cuda.keys() & PROJECT.keys(), "a package would be installed twice"
+    for image in IMAGES:
+        if "torch-cuda.lock" in image.dockerfile.read_text():
+            assert ("ARG", f"TORCH_VERSION={TORCH[1]}") in image.instructions()
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Modules that a file imports, wherever in it; `from a import b` is a.b where that is a module."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module
+            yield from (name for alias in node.names if file_of(name := f"{node.module}.{alias.name}"))
+
+
+def file_of(module: str) -> Path | None:
+    where = ROOT / module.replace(".", "/")
+    return next((file for file in (where.with_suffix(".py"), where / "__init__.py") if file.is_file()), None)
+
+
+def reachable(image: Image) -> dict[Path, list[str]]:
+    """Our files that the image's own folder imports, also through others, and what each imports."""
+    waiting = sorted(image.folder.rglob("*.py")) if image.copied() else []
+    found: dict[Path, list[str]] = {}
+    while waiting:
+        path = waiting.pop()
+        if path not in found:
+            found[path] = list(imports(path))
+            waiting += [file for module in found[path] if (file := file_of(module))]
+    return found
+
+
+# Imported where the image never comes: `mcqa evaluate --bank hf:…`; reading weights, of which functions want the names.
+ELSEWHERE = {("pipelines", "datasets"), ("functions", "torch"), ("functions", "safetensors")}
+
+
+@every
+def test_everything_that_is_imported_is_there(image: Image) -> None:
+    providers = importlib.metadata.packages_distributions()
+    have = {*pins(image.lock)} | ({"torch"} if "torch-cuda.lock" in image.dockerfile.read_text() else set())
+    for path, modules in reachable(image).items():
+        for module in {one.split(".")[0] for one in modules if not file_of(one)} - sys.stdlib_module_names:
+            names = {re.sub(r"[-_.]+", "-", one).lower() for one in providers.get(module, [module])}
+            assert names & have or (image.name, module) in ELSEWHERE or (ROOT / module / "__init__.py").is_file(), (
+                f"{path.relative_to(ROOT)} imports {module}: add it to {image.folder.name}/requirements.in"
+            )
+
+
+@every
+def test_every_file_of_ours_that_is_imported_is_copied(image: Image) -> None:
+    for path in reachable(image):
+        assert any(path == one or path.is_relative_to(one) for one in image.copied()), (
+            f"{image.name}/Dockerfile does not copy {path.relative_to(ROOT)}, which something in it imports"
+        )
+
+
+def test_requirements_name_no_versions() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    direct = {re.sub(r"[-_.]+", "-", re.split(r"[^\w.-]", one)[0]).lower() for one in project}
+    transitive = {"flask", "uvicorn", "boto3", "setuptools"}  # used directly in an image, and by others' choice there
+    for image in IMAGES:
+        for line in (image.folder / "requirements.in").read_text().splitlines():
+            if name := line.partition("#")[0].strip():
+                assert re.fullmatch(r"[a-z0-9-]+(\[[a-z,]+\])?", name), f"{name}: versions come from requirements.lock"
+                assert name.partition("[")[0] in direct | transitive, name
