@@ -64,8 +64,8 @@ pipeline: ## Compile the retraining pipeline to .cache/retraining.yaml
 	@scripts/setup run
 	.venv/bin/python -m pipelines.retraining compile .cache/retraining.yaml $(ARGS)
 
-pipeline-upload: pipeline ## Upload the compiled pipeline to KFP_ENDPOINT as a new version, where it is one
-	.venv/bin/mcqa pipeline upload $(ARGS)
+pipeline-upload: pipeline ## Upload the compiled pipeline as a new version, where it is one (UPLOAD="--url …")
+	.venv/bin/mcqa pipeline upload $(UPLOAD)
 
 images: ## Build every image (BASE, REGISTRY, TAG; see docs/images.md)
 	scripts/images $(ARGS)

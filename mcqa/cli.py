@@ -8,7 +8,23 @@ import typer
 from typer.core import TyperGroup
 
 from local.platform.settings import PlatformError
-from mcqa import ask, bank, drift, evaluate, events, feedback, hello, logs, model, rollout, serve, status, terminal, up
+from mcqa import (
+    ask,
+    bank,
+    drift,
+    evaluate,
+    events,
+    feedback,
+    hello,
+    logs,
+    model,
+    pipeline,
+    rollout,
+    serve,
+    status,
+    terminal,
+    up,
+)
 from mcqa.demo.command import demo
 from mcqa.errors import CommandError
 from predictor.hardware import HardwareError
@@ -55,6 +71,7 @@ app.command()(events.events)
 app.add_typer(events.dead_letters_app, name="dead-letters")
 app.add_typer(rollout.rollout_app, name="rollout")
 app.add_typer(drift.drift_app, name="drift")
+app.add_typer(pipeline.pipeline_app, name="pipeline")
 
 
 def _version(value: bool) -> None:

@@ -126,8 +126,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     if verdict.state == "under way":
         print(
-            f"ci-promote: no verdict within {arguments.minutes:g} minutes; the canary goes on by itself. Run this again "
-            "to follow it, or see: mcqa rollout status",
+            f"ci-promote: no verdict within {arguments.minutes:g} minutes; the canary goes on by itself. Run this "
+            "again to follow it, or see: mcqa rollout status",
             file=sys.stderr,
         )
     return 0 if verdict.state == "promoted" else 1

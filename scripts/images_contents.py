@@ -16,15 +16,17 @@ from typing import Any
 
 UID = "65532"
 LABELS = ("title", "description", "licenses", "version", "revision")
-TOOLS = frozenset(
-    "gcc g++ cc c++ clang ld as make cmake ninja cargo rustc go git svn curl wget nc ncat telnet ssh sshd gdb strace "
-    "pip pip3 pip3.11 uv uvx conda npm node".split()
-)
+COMPILERS = {"gcc", "g++", "cc", "c++", "clang", "ld", "as", "make", "cmake", "ninja", "cargo", "rustc", "go", "gdb"}
+FETCHERS = {"git", "svn", "curl", "wget", "nc", "ncat", "telnet", "ssh", "sshd"}
+PACKAGERS = {"pip", "pip3", "pip3.11", "uv", "uvx", "conda", "npm", "node"}
+TOOLS = COMPILERS | FETCHERS | PACKAGERS
 INSTALLERS = re.compile(r"/(site|dist)-packages/(pip|setuptools|wheel|uv|ensurepip|_distutils_hack)/")
-SECRET_FILES = re.compile(r"(^|/)(\.env|\.netrc|\.pypirc|pip\.conf|id_(rsa|dsa|ecdsa|ed25519)|kubeconfig|\.git-credentials)$")
+SECRET_FILES = re.compile(
+    r"(^|/)(\.env|\.netrc|\.pypirc|pip\.conf|id_(rsa|dsa|ecdsa|ed25519)|kubeconfig|\.git-credentials)$"
+)
 SECRET_TEXT = re.compile(
     rb"-----BEGIN (RSA |EC |DSA |OPENSSH |ENCRYPTED )?PRIVATE KEY-----\s+[A-Za-z0-9+/]{40}"
-    rb"|AKIA[0-9A-Z]{16}|ghp_[A-Za-z0-9]{36}|xox[bp]-[0-9]{10,}-|hooks\.slack\.com/services/T[A-Z0-9]{8,}/B"
+    rb"|AKIA(?![0-9A-Z]*EXAMPLE)[0-9A-Z]{16}|ghp_[A-Za-z0-9]{36}|xox[bp]-[0-9]{10,}-|hooks\.slack\.com/services/T[A-Z0-9]{8,}/B"
 )
 SECRET_NAME = re.compile(r"(PASSWORD|SECRET|TOKEN|_KEY|CREDENTIAL)", re.IGNORECASE)
 SPACE_OF_OURS = ("app/", "opt/venv/")

@@ -169,7 +169,9 @@ def main(folders: list[str]) -> int:
 def _kustomize(folder: Path) -> list[Document]:
     program = shutil.which("kubectl")
     if program is None:
-        raise RenderError("kubectl is not installed; it renders and knows kustomize: https://kubernetes.io/docs/tasks/tools")
+        raise RenderError(
+            "kubectl is not installed; it renders and knows kustomize: https://kubernetes.io/docs/tasks/tools"
+        )
     done = subprocess.run([program, "kustomize", str(folder)], capture_output=True, text=True, timeout=120, check=False)
     if done.returncode or done.stderr.strip():
         lines = done.stderr.strip().splitlines() or [f"kubectl ended with {done.returncode}"]

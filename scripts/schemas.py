@@ -2,8 +2,8 @@
 
     .venv/bin/python scripts/schemas.py --kubernetes FOLDER --crds FOLDER [FOLDER …]
 
-FOLDER of Kubernetes: `kubernetes-json-schema/vX.Y.0-local-strict` of the PyPI package kubernetes-validate. FOLDERs of CRDs:
-YAML files with CustomResourceDefinitions, as each project publishes them. Only for a new version of one of them.
+FOLDER of Kubernetes: `kubernetes-json-schema/vX.Y.0-local-strict` of the PyPI package kubernetes-validate. FOLDERs of
+CRDs: YAML files with CustomResourceDefinitions, as each project publishes them. Only for a new version of one of them.
 
 Closed means that a field which a schema does not name is an error. Descriptions are left out, and what is written
 several times (a pod's specification, twenty times in an InferenceService) is written once, under `$defs`.
@@ -27,13 +27,26 @@ ROOT = Path(__file__).resolve().parent.parent
 SCHEMAS = ROOT / "deploy" / "schemas"
 Schema = dict[str, Any]
 
-KUBERNETES = (
-    "v1/Namespace v1/ConfigMap v1/Secret v1/Service v1/ServiceAccount v1/PersistentVolume v1/PersistentVolumeClaim "
-    "apps/v1/Deployment apps/v1/StatefulSet batch/v1/Job batch/v1/CronJob autoscaling/v2/HorizontalPodAutoscaler "
-    "policy/v1/PodDisruptionBudget networking.k8s.io/v1/NetworkPolicy networking.k8s.io/v1/Ingress "
-    "rbac.authorization.k8s.io/v1/Role rbac.authorization.k8s.io/v1/RoleBinding "
-    "scheduling.k8s.io/v1/PriorityClass"
-).split()
+KUBERNETES = [
+    "v1/Namespace",
+    "v1/ConfigMap",
+    "v1/Secret",
+    "v1/Service",
+    "v1/ServiceAccount",
+    "v1/PersistentVolume",
+    "v1/PersistentVolumeClaim",
+    "apps/v1/Deployment",
+    "apps/v1/StatefulSet",
+    "batch/v1/Job",
+    "batch/v1/CronJob",
+    "autoscaling/v2/HorizontalPodAutoscaler",
+    "policy/v1/PodDisruptionBudget",
+    "networking.k8s.io/v1/NetworkPolicy",
+    "networking.k8s.io/v1/Ingress",
+    "rbac.authorization.k8s.io/v1/Role",
+    "rbac.authorization.k8s.io/v1/RoleBinding",
+    "scheduling.k8s.io/v1/PriorityClass",
+]
 CUSTOM = {
     "InferenceService", "ServingRuntime", "ClusterStorageContainer", "LocalModelCache", "LocalModelNodeGroup",
     "Service", "Broker", "Trigger", "PingSource", "EventPolicy", "RabbitmqBrokerConfig", "ExternalSecret",

@@ -146,7 +146,7 @@ def decide(known: Sequence[Known], champion: str | None, now: float, cooldown: f
     """The one next step for what waits. `known` holds every retraining of the model that waits, is active or ended."""
     waiting = sorted((k for k in known if k.state == "waiting"), key=lambda k: (k.created, k.key))
     if not waiting:
-        return Action("nothing", "no drift waits for a retraining, and nobody asked for one")
+        return Action("nothing", "no drift and no request waits for a retraining")
     if champion is None:
         return Action("wait", "the model has no champion now")
     for one in waiting:

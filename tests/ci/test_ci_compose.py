@@ -34,7 +34,9 @@ OURS = {name for name, one in SERVICES.items() if "dev.local/coding-mcqa" in one
 
 def errors(document: Any) -> list[str]:
     place = importlib.resources.files("check_jsonschema") / "builtin_schemas" / "vendor" / "compose-spec.json"
-    return [error.message for error in jsonschema.Draft7Validator(json.loads(place.read_text())).iter_errors(document)]
+    return [
+        error.message for error in jsonschema.Draft202012Validator(json.loads(place.read_text())).iter_errors(document)
+    ]
 
 
 def test_schema() -> None:
@@ -228,6 +230,6 @@ def test_a_real_prometheus_reads_a_real_predictor(prometheus: str) -> None:
         assert time.monotonic() < deadline, "Prometheus has not scraped the predictor"
         time.sleep(0.5)
     assert [one["value"][1] for one in ask('up{job="predictor"}')] == ["1"]
-    assert [one["value"][1] for one in ask('mcqa_requests_total{status="200"}')] == ["1"]
+    assert [one["value"][1] for one in ask('mcqa_requests_total{method="predict", status="200"}')] == ["1"]
     for query in queries:  # that they parse; a rate needs two scrapes to have a value
         ask(query)

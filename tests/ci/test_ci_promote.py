@@ -67,8 +67,9 @@ def registry(mlflow_url: str) -> Iterator[ModelRegistry]:
     name = f"ci-{uuid.uuid4().hex[:8]}"
     with httpx.Client(base_url=f"{mlflow_url}/api/2.0/mlflow", timeout=30) as client:
         client.post("/registered-models/create", json={"name": name}).raise_for_status()
+        run = client.post("/runs/create", json={"experiment_id": "0"}).raise_for_status().json()["run"]["info"]
         for _ in range(2):
-            body = {"name": name, "source": "mlflow-artifacts:/0/models/m/artifacts"}
+            body = {"name": name, "source": f"{run['artifact_uri']}/model", "run_id": run["run_id"]}
             client.post("/model-versions/create", json=body).raise_for_status()
     with ModelRegistry({"MLFLOW_TRACKING_URI": mlflow_url}, name) as found:
         found.set_alias("champion", "1")

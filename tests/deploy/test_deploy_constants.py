@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,19 @@ from predictor.serving.settings import Settings as Predictor
 
 ROOT = Path(__file__).resolve().parents[2]
 VARIABLE = re.compile(r"(MCQA|MLFLOW|KFP|K|OTEL)_[A-Z0-9_]*[A-Z0-9]")
-IMAGES = {"functions": ("functions", "predictor"), "predictor": ("predictor",), "pipelines": ("pipelines", "functions", "predictor")}
+IMAGES = {
+    "functions": ("functions", "predictor"),
+    "predictor": ("predictor",),
+    "pipelines": ("pipelines", "functions", "predictor"),
+}
 
 OPTIONAL = {
     "MCQA_NOTIFY_URLS": "scripts/secrets puts it into the Secret where it is given",
     "MCQA_CACHE": "where downloaded versions are kept; on a cluster each pod has its own volume",
     "MCQA_COMMIT": "the commit that a version was trained from, where CI tells it",
+    "MCQA_KFP_NAMESPACE": "the profile of a Kubeflow of many users; empty: a Kubeflow Pipelines of one user",
+    "MCQA_KFP_EXPERIMENT": "the runs' experiment; empty: the server's default",
+    "MCQA_KFP_SERVICE_ACCOUNT": "what the steps run as; empty: the server's default",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "MLflow's own, with our defaults",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "MLflow's own, with our defaults",
     "MLFLOW_TRACKING_USERNAME": "for an MLflow that asks for one",
@@ -40,6 +48,12 @@ OPTIONAL = {
 UNHEARD = {"DRIFT_CHECKED": "for whoever watches; nothing in the loop waits for it"}
 
 
+def reads(image: str) -> set[str]:
+    """The variables that the code of an image names."""
+    return set().union(*(read_in(folder) for folder in IMAGES[image]))
+
+
+@lru_cache
 def read_in(folder: str) -> set[str]:
     """The variables that a package's code names."""
     found = set()
@@ -101,17 +115,17 @@ def test_secrets_have_the_keys_that_the_manifests_speak_of():
 def test_nothing_is_set_that_nothing_reads(overlays, overlay):
     documents = overlays[overlay]
     loop = next(set(d["data"]) for d in documents if d["kind"] == "ConfigMap" and d["metadata"]["name"] == "loop")
-    everything = set().union(*(read_in(folder) for folder in IMAGES["pipelines"]))
+    everything = reads("pipelines")
     assert loop | secret_keys()["loop"] <= everything
     for image, container in containers(documents):
         own = {variable["name"] for variable in container.get("env") or ()}
         if image in IMAGES:
-            assert own <= FLAGS | set().union(*(read_in(folder) for folder in IMAGES[image])), container["name"]
+            assert own <= FLAGS | reads(image), container["name"]
 
 
 def test_nothing_is_read_that_nothing_sets(minikube):
     told = set().union(*(given(minikube, container) for _, container in containers(minikube)))
-    read = set().union(*(read_in(folder) for folder in ("functions", "predictor", "pipelines")))
+    read = reads("pipelines")
     assert read - told - FLAGS == OPTIONAL.keys() - told - FLAGS
     assert OPTIONAL.keys() <= read
 
@@ -140,7 +154,11 @@ def filters(trigger: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def test_event_types_are_the_codes(minikube):
-    types = {name: value for name, value in vars(events).items() if name.isupper() and str(value).startswith(("dev.", "org."))}
+    types = {
+        name: value
+        for name, value in vars(events).items()
+        if name.isupper() and str(value).startswith(("dev.", "org."))
+    }
     assert len(types) >= 16
     wanted = [one for d in minikube if d["kind"] == "Trigger" for one in filters(d)]
     heard = set()

@@ -35,9 +35,7 @@ def named(name: str) -> Peer:
     return Peer(labels={"app.kubernetes.io/name": name})
 
 
-PREDICTOR = Peer(
-    labels={"app.kubernetes.io/name": "predictor", "serving.kserve.io/inferenceservice": "coding-mcqa"}
-)
+PREDICTOR = Peer(labels={"app.kubernetes.io/name": "predictor", "serving.kserve.io/inferenceservice": "coding-mcqa"})
 MIGRATE = Peer(labels={"app.kubernetes.io/name": "migrate", "coding-mcqa/role": "migrate"})
 MLFLOW, POSTGRES, BOOTSTRAP = named("mlflow"), named("postgres"), named("bootstrap")
 GATEWAY, ACTIVATOR = Peer("kourier-system"), Peer("knative-serving", {"app": "activator"})
@@ -211,7 +209,9 @@ def test_ports_lead_to_containers(overlays):
     for documents in overlays.values():
         pods = [d["spec"]["template"] for d in documents if d["kind"] in ("Deployment", "StatefulSet")]
         for service in (d for d in documents if d["kind"] == "Service" and "ports" in d["spec"]):
-            behind = [pod for pod in pods if selects({"matchLabels": service["spec"]["selector"]}, pod["metadata"]["labels"])]
+            behind = [
+                pod for pod in pods if selects({"matchLabels": service["spec"]["selector"]}, pod["metadata"]["labels"])
+            ]
             assert len(behind) == 1, service["metadata"]["name"]
             (container,) = behind[0]["spec"]["containers"]
             ports = {port.get("name"): port["containerPort"] for port in container["ports"]}

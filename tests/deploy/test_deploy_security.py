@@ -40,7 +40,9 @@ def test_every_container_is_bounded_and_without_privilege(overlays):
     for overlay, documents in overlays.items():
         for name, pod in pods(documents):
             where = f"{overlay}: {name}"
-            assert not {"hostNetwork", "hostPID", "hostIPC"} & {key for key, value in pod.items() if value is True}, where
+            assert not {"hostNetwork", "hostPID", "hostIPC"} & {key for key, value in pod.items() if value is True}, (
+                where
+            )
             for volume in pod.get("volumes") or ():
                 assert "hostPath" not in volume, where
             for container in containers(pod):
@@ -80,7 +82,10 @@ def test_writable_places_are_volumes(overlays):
 
 def test_images_are_ours_and_pinned(overlays):
     found = {
-        container["image"] for documents in overlays.values() for _, pod in pods(documents) for container in containers(pod)
+        container["image"]
+        for documents in overlays.values()
+        for _, pod in pods(documents)
+        for container in containers(pod)
     }
     assert {image for image in found if not image.startswith(OURS)} == FOREIGN
     ours = {image for image in found if image.startswith(OURS)}
@@ -139,7 +144,9 @@ def test_checkov_finds_nothing_that_is_not_excused():
     if not program:
         pytest.skip("checkov is not installed: scripts/check-manifests installs it")
     environment = {**os.environ, "CHECKOV": program}
-    done = subprocess.run(["scripts/check-manifests"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(
+        ["scripts/check-manifests"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280
+    )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-500:]
     for line in (ROOT / "deploy/checkov.yaml").read_text().splitlines():
         if "CKV" in line:

@@ -1,0 +1,150 @@
+"""The scripts for a cluster, against an embedded API server that lacks most of one, and a real model server."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from functions.database import connect
+from mcqa.server_process import free_port, running
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def call(environment: dict[str, str], *command: str, **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, cwd=ROOT, env={**environment, **more}, capture_output=True, text=True, timeout=200, check=False
+    )
+
+
+def get(environment: dict[str, str], kind: str, name: str) -> dict[str, Any]:
+    done = call(environment, "kubectl", "get", kind, name, "--namespace", "coding-mcqa", "--output", "json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_status_of_an_empty_cluster_says_what_is_missing(cluster):
+    done = call(cluster, "scripts/cluster-status")
+    assert done.returncode == 1
+    assert "✗ Kubeflow Pipelines is not installed" in done.stdout
+    assert "Knative Serving: the API is there, but no Deployment in knative-serving serves it" in done.stdout
+    assert "→ make secrets" in done.stdout
+    assert re.search(r"^\d+ missing$", done.stdout.splitlines()[-1])
+
+
+def test_status_without_a_cluster_is_one_line(cluster, tmp_path):
+    done = call(cluster, "scripts/cluster-status", KUBECONFIG=str(tmp_path / "none"))
+    assert done.returncode == 1
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "does not answer: make cluster-up makes one" in done.stderr
+
+
+def test_secrets_are_random_kept_and_never_printed(cluster):
+    first = call(cluster, "scripts/secrets")
+    assert first.returncode == 0, first.stderr
+    assert [line.split()[1:3] for line in first.stdout.splitlines()] == [
+        ["postgres", "made"], ["mlflow", "made"], ["loop", "made"]
+    ]  # fmt: skip
+    before = {name: get(cluster, "secret", name)["data"] for name in ("postgres", "mlflow", "loop")}
+    values = {key: base64.b64decode(value).decode() for data in before.values() for key, value in data.items()}
+    assert len(set(values.values())) == len(values)
+    assert not [key for key, value in values.items() if value in first.stdout + first.stderr]
+    assert values["MCQA_DATABASE_URL"] == (
+        f"postgresql://loop:{values['LOOP_PASSWORD']}@postgres.coding-mcqa.svc.cluster.local:5432/loop"
+    )
+    assert connect({"MCQA_DATABASE_URL": values["MCQA_DATABASE_URL"]}).url.password == values["LOOP_PASSWORD"]
+    assert len(base64.urlsafe_b64decode(values["MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY"])) == 32
+    again = call(cluster, "scripts/secrets")
+    assert again.stdout.count("is there and is kept") == 3
+    assert before == {name: get(cluster, "secret", name)["data"] for name in before}
+    assert "Secret loop has no key" not in call(cluster, "scripts/cluster-status").stdout
+
+
+def test_secrets_of_a_database_elsewhere(cluster):
+    for name in ("mlflow", "loop"):
+        call(cluster, "kubectl", "delete", "secret", name, "--namespace", "coding-mcqa")
+    half = call(cluster, "scripts/secrets", LOOP_DATABASE_URL="postgresql://a:b@c/d")
+    assert (half.returncode, "set both" in half.stderr) == (2, True)
+    urls = {"LOOP_DATABASE_URL": "postgresql://a:b@db.example.com/d", "MLFLOW_DATABASE_URL": "postgresql://e:f@g/h"}
+    assert call(cluster, "scripts/secrets", **urls).returncode == 0
+    found = get(cluster, "secret", "loop")["data"]["MCQA_DATABASE_URL"]
+    assert base64.b64decode(found).decode() == urls["LOOP_DATABASE_URL"]
+
+
+def test_deploy_keeps_the_version_that_serves(cluster):
+    """The rollout function's version and share, which a plain `kubectl apply -k` would set back."""
+    assert call(cluster, "kubectl", "apply", "-k", "kserve").returncode == 0
+    predictor = {
+        "annotations": {"coding-mcqa/model-version": "7"},
+        "canaryTrafficPercent": 25,
+        "model": {"storageUri": "mlflow://coding-mcqa/7"},
+    }
+    patch = json.dumps({"spec": {"predictor": predictor}})
+    name = ("inferenceservice", "coding-mcqa", "--namespace", "coding-mcqa")
+    assert call(cluster, "kubectl", "patch", *name, "--type", "merge", "--patch", patch).returncode == 0
+    done = call(cluster, "scripts/deploy", "minikube", DRY_RUN="1", REGISTRY="registry.example.com/team", TAG="9")
+    assert done.returncode == 0, done.stderr
+    text = done.stdout[done.stdout.index("apiVersion:") :]
+    documents = [one for one in yaml.safe_load_all(text) if one]
+    (service,) = (one for one in documents if one["kind"] == "InferenceService")
+    spec = service["spec"]["predictor"]
+    assert spec["model"]["storageUri"] == "mlflow://coding-mcqa/7"
+    assert spec["annotations"]["coding-mcqa/model-version"] == "7"
+    assert spec["canaryTrafficPercent"] == 25
+    images = set(re.findall(r"image: (\S+)", text))
+    assert {image for image in images if "postgres" not in image} == {
+        f"registry.example.com/team/{image}:9" for image in ("predictor", "functions", "pipelines", "mlflow")
+    }
+    assert not list((ROOT / "deploy").glob(".apply-*"))
+
+
+def test_deploy_says_what_is_wrong(cluster, tmp_path):
+    done = call(cluster, "scripts/deploy", "staging")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "deploy: 'staging' is no overlay: OVERLAY=minikube|production|standard\n",
+    )
+    done = call(cluster, "scripts/deploy", "minikube", KUBECONFIG=str(tmp_path / "none"))
+    assert (done.returncode, "the cluster does not answer" in done.stderr) == (1, True)
+
+
+def test_cluster_up_prints_what_it_would_do():
+    environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
+    done = call(environment, "scripts/cluster-up", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    versions = dict(line.split("=") for line in (ROOT / "deploy/versions.env").read_text().splitlines() if "=" in line)
+    assert all(re.fullmatch(r"v?\d+\.\d+\.\d+", version) for version in versions.values())
+    for name, version in versions.items():
+        assert version in done.stdout, name
+    # One thing after another: what others stand on comes first.
+    order = ["minikube start", "cert-manager.yaml", "serving-core.yaml", "eventing-core.yaml", "kserve.yaml"]
+    order += ["platform-agnostic", "scripts/images", "scripts/secrets ", "scripts/deploy minikube", "scripts/smoke"]
+    places = [done.stdout.rindex(one) for one in order]
+    assert places == sorted(places)
+    assert call(environment, "scripts/cluster-up", "--dryrun").returncode == 2
+
+
+@pytest.fixture(scope="module")
+def model_server():
+    port = free_port()
+    with running(None, port, free_port()):
+        yield f"http://127.0.0.1:{port}"
+
+
+def test_smoke(model_server):
+    environment = {"PATH": os.environ["PATH"], "WAIT": "60", "HOST_HEADER": "coding-mcqa.coding-mcqa.example.com"}
+    done = call(environment, "scripts/smoke", model_server)
+    assert done.returncode == 0, done.stderr
+    assert [line[:4] for line in done.stdout.splitlines()] == ["✓ v1", "✓ v2", "✓ a ", "✓ re"]
+    assert "version tiny" in done.stdout
+    done = call({**environment, "WAIT": "1"}, "scripts/smoke", f"http://127.0.0.1:{free_port()}")
+    assert done.returncode == 1
+    assert done.stderr.startswith("✗ smoke: v1 answered")

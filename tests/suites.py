@@ -1,0 +1,65 @@
+"""Which tests are integration tests: those whose module, or a fixture of it, starts a process or a server of its own.
+
+A pytest plugin; tests/conftest.py takes the hook over. Patterns are of paths below tests/, as in pathlib's `match`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePath
+
+import pytest
+
+TESTS = Path(__file__).resolve().parent
+INTEGRATION = (
+    "predictor/test_server_*.py",
+    "predictor/source_mlflow/test_*.py",
+    "predictor/test_docs_protocols.py",
+    "predictor/test_source_hf.py",
+    "functions/test_*_function.py",
+    "functions/test_*_servers.py",
+    "functions/test_*_database.py",
+    "functions/test_*_loop.py",
+    "functions/test_*_cli.py",
+    "functions/test_*_store.py",
+    "functions/test_*_benchmark.py",
+    "functions/test_drift_status.py",
+    "functions/test_retrain_manifests.py",
+    "functions/test_retrain_requests.py",
+    "local/*/test_*.py",
+    "pipelines/test_registration*.py",
+    "pipelines/test_retraining_*.py",
+    "pipelines/test_pipeline_*.py",
+    "mcqa/test_*.py",
+    "manifests/test_*.py",
+    "deploy/test_*.py",
+    "images/test_*.py",
+    "ci/test_ci_compose.py",
+    "ci/test_ci_promote.py",
+    "test_readme.py",
+)
+UNIT = (
+    "local/kube/test_kube_pure.py",
+    "local/serving/test_serving_pure.py",
+    "local/broker/test_broker_cesql*.py",
+    "local/broker/test_broker_cloudevent.py",
+    "local/broker/test_broker_rules.py",
+    "local/kube/test_kube_cron.py",
+    "pipelines/test_retraining_data.py",
+    "pipelines/test_retraining_reference.py",
+)
+"""Exceptions to the patterns above."""
+
+
+def is_integration(path: PurePath) -> bool:
+    """Of a path below tests/. What matches nothing is a unit test."""
+    return any(path.match(one) for one in INTEGRATION) and not any(path.match(one) for one in UNIT)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(TESTS) and is_integration(item.path.relative_to(TESTS)):
+            item.add_marker(pytest.mark.integration)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "integration: starts processes, servers or clients; the others are unit tests")
