@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .PHONY: help run demo down test test-unit test-integration lint evaluate bench kills soak format lock clean \
-	pipeline pipeline-upload images images-scan images-push manifests secrets deploy smoke \
+	pipeline pipeline-upload images images-scan images-push manifests manifests-check secrets deploy smoke \
 	setup-mlflow setup-kubeflow cluster-up cluster-status
 
 # Several servers share the cores in the tests: threads that wait must not hold them (predictor/openmp.py).
@@ -9,7 +9,7 @@ test soak: export OMP_WAIT_POLICY ?= passive
 PYTEST := .venv/bin/python -m pytest
 
 help: ## Show these verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: ## Set everything up, bring up the whole loop and answer a first question
 	@scripts/setup run
@@ -79,6 +79,10 @@ images-push: ## Push the images to REGISTRY
 manifests: ## Render every overlay and validate each document strictly
 	@scripts/setup dev
 	scripts/validate-manifests $(ARGS)
+
+manifests-check: ## Look for insecure settings in every overlay (checkov)
+	@scripts/setup dev
+	scripts/check-manifests $(ARGS)
 
 secrets: ## Create the cluster's secrets with random values, where they are not there yet
 	scripts/secrets $(ARGS)
