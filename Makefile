@@ -29,6 +29,17 @@ test: ## Set everything up and run every test
 	$(PYTEST) -m "not soak" tests/predictor $(ARGS)
 	$(PYTEST) -m "not soak" tests --ignore tests/predictor $(ARGS)
 
+test-unit: ## The tests that start no server, with JUnit and coverage reports
+	@scripts/setup dev
+	scripts/ci-test unit $(ARGS)
+
+test-integration: ## The tests with real servers, with JUnit and coverage reports
+	@scripts/setup dev
+	scripts/ci-test integration $(ARGS)
+
+evaluate: ## Compare the shipped model with its stored baseline; fails when it got worse
+	scripts/ci-evaluate $(ARGS)
+
 lint: ## ruff, its formatter's check, and mypy
 	@scripts/setup dev
 	.venv/bin/ruff check .

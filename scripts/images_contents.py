@@ -26,7 +26,8 @@ SECRET_FILES = re.compile(
 )
 SECRET_TEXT = re.compile(
     rb"-----BEGIN (RSA |EC |DSA |OPENSSH |ENCRYPTED )?PRIVATE KEY-----\s+[A-Za-z0-9+/]{40}"
-    rb"|(?<![A-Za-z0-9+/])AKIA(?![0-9A-Z]*EXAMPLE)[0-9A-Z]{16}(?![A-Za-z0-9+/])|ghp_[A-Za-z0-9]{36}|xox[bp]-[0-9]{10,}-|hooks\.slack\.com/services/T[A-Z0-9]{8,}/B"
+    rb"|(?<![A-Za-z0-9+/])AKIA(?![0-9A-Z]*EXAMPLE)[0-9A-Z]{16}(?![A-Za-z0-9+/])"
+    rb"|ghp_[A-Za-z0-9]{36}|xox[bp]-[0-9]{10,}-|hooks\.slack\.com/services/T[A-Z0-9]{8,}/B"
 )
 SECRET_NAME = re.compile(r"(PASSWORD|SECRET|TOKEN|_KEY|CREDENTIAL)", re.IGNORECASE)
 SPACE_OF_OURS = ("app/", "opt/venv/")

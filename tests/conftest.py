@@ -12,6 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from mlflow_server import mlflow_server
+from suites import pytest_collection_modifyitems  # noqa: F401
 from versions import make_version
 
 # A shell that runs the tests in the background has them ignore Ctrl-C, and the processes they start inherit that.
