@@ -67,6 +67,7 @@ format: ## Rewrite the code as `make lint` wants it
 lock: ## Resolve pyproject.toml into the lock files again
 	@scripts/setup run
 	scripts/lock
+	scripts/images-lock
 
 clean: ## Remove the environment and everything made under the checkout
 	rm -rf .venv .local .local-demo .cache .pytest_cache .mypy_cache .ruff_cache build *.egg-info
