@@ -51,7 +51,8 @@ from predictor import source
 VICTIMS = ("supervisor", "broker", "mlflow", "pipelines", "run", "function", "model")
 WEIGHTS = (3, 4, 2, 2, 3, 6, 2)
 QUICK = {
-    "fine_tune_seconds": 40,
+    "fine_tune_seconds": 0,
+    "fine_tune_steps": 60,
     "timed_questions": 40,
 }
 RATE = 12.0
