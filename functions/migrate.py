@@ -32,7 +32,8 @@ def migrate(engine: Engine, revision: str = "head") -> None:
     config = configuration()
     with engine.connect() as connection:
         if connection.dialect.name == "sqlite":
-            # The driver starts no transaction for DDL by itself.
+            # The driver starts no transaction for DDL by itself, and others may be migrating: a minute, not a moment.
+            connection.exec_driver_sql("PRAGMA busy_timeout = 60000")
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         else:
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('coding-mcqa migrations'))")

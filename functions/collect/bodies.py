@@ -18,6 +18,10 @@ from predictor.question import LETTERS
 QUESTION_FIELDS = ("question", "choices", "code", "id", "subject")
 
 
+class NoInferenceError(Exception):
+    """An exchange with another endpoint (readiness, metadata): the logger copies those too."""
+
+
 @dataclass(frozen=True, slots=True)
 class AnswerFacts:
     """What a response says of one question; None is what the client did not ask for."""
@@ -34,7 +38,9 @@ FEATURES = tuple(f.name for f in fields(AnswerFacts))
 
 
 def read_questions(body: bytes) -> tuple[dict[str, Any], ...]:
-    """A request's questions in their JSON form, without the labels they may carry."""
+    """A request's questions in their JSON form, without the labels they may carry. NoInferenceError for a GET's."""
+    if not body.strip():
+        raise NoInferenceError
     payload = _payload(body)
     if isinstance(instances := payload.get("instances"), list):
         rows = instances
@@ -51,14 +57,14 @@ def read_questions(body: bytes) -> tuple[dict[str, Any], ...]:
 
 
 def read_answers(body: bytes) -> tuple[tuple[AnswerFacts, ...], str | None]:
-    """A response's answers, and the version it names."""
+    """A response's answers, and the version it names. NoInferenceError for an object that holds no answers."""
     payload = _payload(body)
     version = payload.get("model_version")
     for name in ("predictions", "explanations"):
         if isinstance(rows := payload.get(name), list):
             return tuple(_answer(row, place) for place, row in enumerate(rows)), version
     if not isinstance(outputs := payload.get("outputs"), list):
-        raise BadEventError("the response has neither predictions, explanations (v1) nor outputs (v2)")
+        raise NoInferenceError
     if (columns := _columns(outputs, "outputs")) is None:
         return (), version
     rows = _rows({name: columns[name] for name in FEATURES if name in columns})

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from functions.collect.bodies import AnswerFacts, read_answers, read_questions
+from functions.collect.bodies import AnswerFacts, NoInferenceError, read_answers, read_questions
 from functions.events import (
     FEEDBACK,
     INFERENCE_REQUEST,
@@ -62,13 +62,16 @@ class Judged:
 Facts = Asked | Responded | Judged
 
 
-def understand(event: Event, now: float) -> Facts:
-    """The facts of one event; BadEventError when it can never be understood."""
+def understand(event: Event, now: float) -> Facts | None:
+    """The facts of one event, None where it is of no question; BadEventError when it can never be understood."""
     read = _READERS.get(event.type)
     if read is None:
         raise BadEventError(f"type: collect knows {', '.join(TYPES)}, found {event.type[:120]!r}")
     check_key(event)
-    return read(event, now)
+    try:
+        return read(event, now)
+    except NoInferenceError:
+        return None
 
 
 def answer_key(answer_id: str) -> tuple[str, int]:

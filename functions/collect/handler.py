@@ -21,6 +21,7 @@ def handle(request: Request) -> Response:
 
 
 def _collect(event: Event) -> str:
-    facts = understand(event, time.time())
+    if (facts := understand(event, time.time())) is None:
+        return "no inference: nothing to record"
     with transaction(_engine) as connection:
         return "recorded" if record(connection, facts) else "known already"
