@@ -56,7 +56,7 @@ QUICK = {
     "timed_questions": 40,
 }
 RATE = 12.0
-QUIET_SECONDS = 240.0
+QUIET_SECONDS = 600.0
 
 
 @dataclass
@@ -121,6 +121,7 @@ class Kills:
             traffic.mix = SHIFTED
             self.until(lambda: self.rows("SELECT 1 FROM drift_checks WHERE alarm"), 120, "the drift")
             self.disturb()
+            traffic.rate = 2 * RATE  # a canary that is under way wants its evidence
             self.settle()
             traffic.stop()
             self.until(lambda: not self.waiting(), 120, "the last deliveries")
