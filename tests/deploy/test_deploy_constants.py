@@ -25,7 +25,6 @@ IMAGES = {
 }
 
 OPTIONAL = {
-    "MCQA_NOTIFY_URLS": "scripts/secrets puts it into the Secret where it is given",
     "MCQA_CACHE": "where downloaded versions are kept; on a cluster each pod has its own volume",
     "MCQA_COMMIT": "the commit that a version was trained from, where CI tells it",
     "MCQA_KFP_NAMESPACE": "the profile of a Kubeflow of many users; empty: a Kubeflow Pipelines of one user",
@@ -33,9 +32,6 @@ OPTIONAL = {
     "MCQA_KFP_SERVICE_ACCOUNT": "what the steps run as; empty: the server's default",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "MLflow's own, with our defaults",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "MLflow's own, with our defaults",
-    "MLFLOW_TRACKING_USERNAME": "for an MLflow that asks for one",
-    "MLFLOW_TRACKING_PASSWORD": "for an MLflow that asks for one",
-    "MLFLOW_TRACKING_TOKEN": "for an MLflow that asks for one",
     "MLFLOW_TRACKING_INSECURE_TLS": "for an MLflow behind TLS of its own",
     "MLFLOW_TRACKING_SERVER_CERT_PATH": "for an MLflow behind TLS of its own",
     "K_REVISION": "Knative sets it",
@@ -64,6 +60,7 @@ def read_in(folder: str) -> set[str]:
     return found
 
 
+SECRETS = ("postgres", "mlflow", "loop", "webhook", "notify", "registry")
 FLAGS = {f"{ENV_PREFIX}{name.upper()}" for name in Predictor.__dataclass_fields__}
 
 
@@ -71,9 +68,9 @@ def secret_keys() -> dict[str, set[str]]:
     """The keys of each Secret that scripts/secrets makes."""
     text = (ROOT / "scripts/secrets").read_text()
     found: dict[str, set[str]] = {}
-    for name in ("postgres", "mlflow", "loop"):
+    for name in SECRETS:
         block = text[: text.index(f"make_secret {name}\n")].rpartition(f"if has {name}")[2]
-        found[name] = set(re.findall(r"\b([A-Z][A-Z0-9]+_[A-Z0-9_]+)(?= [\"$A-Z])", block))
+        found[name] = set(re.findall(r"(?<![{\w])([A-Z][A-Z0-9]+_[A-Z0-9_]+)(?=[ ;])", block))
     return found
 
 
@@ -106,9 +103,30 @@ def given(documents: list[dict[str, Any]], container: dict[str, Any]) -> set[str
 
 
 def test_secrets_have_the_keys_that_the_manifests_speak_of():
-    assert secret_keys()["loop"] == {"MCQA_DATABASE_URL", "MCQA_WEBHOOK_SECRET", "MCQA_NOTIFY_URLS"}
+    assert secret_keys()["loop"] == {"MCQA_DATABASE_URL"}
+    assert secret_keys()["webhook"] == {"MCQA_WEBHOOK_SECRET"}
+    assert secret_keys()["notify"] == {"MCQA_NOTIFY_URLS"}
+    assert secret_keys()["registry"] == {
+        "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"
+    }  # fmt: skip
     assert secret_keys()["postgres"] == {"POSTGRES_PASSWORD", "LOOP_PASSWORD", "MLFLOW_PASSWORD"}
     assert secret_keys()["mlflow"] >= {"MLFLOW_BACKEND_STORE_URI", "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY"}
+
+
+@pytest.mark.parametrize("overlay", ["minikube", "production", "standard"])
+def test_a_secret_goes_to_those_who_need_it(overlays, overlay):
+    told: dict[str, set[str]] = {name: set() for name in SECRETS}
+    for _, container in containers(overlays[overlay]):
+        for source in container.get("envFrom") or ():
+            if "secretRef" in source:
+                told[source["secretRef"]["name"]].add(container["name"])
+    functions = {"collect", "drift", "rollout", "retrain", "notify", "dead-letters"}
+    if overlay == "standard":
+        functions -= {"rollout"}
+    assert told["loop"] == functions | {"migrate"}
+    assert told["webhook"] == {"rollout", "bootstrap"} & (functions | {"bootstrap"})
+    assert told["notify"] == {"notify"}
+    assert told["registry"] == functions & {"drift", "rollout", "retrain"} | {"bootstrap", "storage-initializer"}
 
 
 @pytest.mark.parametrize("overlay", ["minikube", "production", "standard"])
@@ -116,7 +134,7 @@ def test_nothing_is_set_that_nothing_reads(overlays, overlay):
     documents = overlays[overlay]
     loop = next(set(d["data"]) for d in documents if d["kind"] == "ConfigMap" and d["metadata"]["name"] == "loop")
     everything = reads("pipelines")
-    assert loop | secret_keys()["loop"] <= everything
+    assert loop.union(*(secret_keys()[name] for name in ("loop", "webhook", "notify", "registry"))) <= everything
     for image, container in containers(documents):
         own = {variable["name"] for variable in container.get("env") or ()}
         if image in IMAGES:

@@ -51,9 +51,9 @@ def test_secrets_are_random_kept_and_never_printed(cluster):
     first = call(cluster, "scripts/secrets")
     assert first.returncode == 0, first.stderr
     assert [line.split()[1:3] for line in first.stdout.splitlines()] == [
-        ["postgres", "made"], ["mlflow", "made"], ["loop", "made"]
+        ["postgres", "made"], ["mlflow", "made"], ["loop", "made"], ["webhook", "made"]
     ]  # fmt: skip
-    before = {name: get(cluster, "secret", name)["data"] for name in ("postgres", "mlflow", "loop")}
+    before = {name: get(cluster, "secret", name)["data"] for name in ("postgres", "mlflow", "loop", "webhook")}
     values = {key: base64.b64decode(value).decode() for data in before.values() for key, value in data.items()}
     assert len(set(values.values())) == len(values)
     assert not [key for key, value in values.items() if value in first.stdout + first.stderr]
@@ -63,9 +63,25 @@ def test_secrets_are_random_kept_and_never_printed(cluster):
     assert connect({"MCQA_DATABASE_URL": values["MCQA_DATABASE_URL"]}).url.password == values["LOOP_PASSWORD"]
     assert len(base64.urlsafe_b64decode(values["MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY"])) == 32
     again = call(cluster, "scripts/secrets")
-    assert again.stdout.count("is there and is kept") == 3
+    assert again.stdout.count("is there and is kept") == 4
     assert before == {name: get(cluster, "secret", name)["data"] for name in before}
-    assert "Secret loop has no key" not in call(cluster, "scripts/cluster-status").stdout
+    assert not re.search(r"Secret \w+ (has no key|is not there)", call(cluster, "scripts/cluster-status").stdout)
+
+
+def test_secrets_that_are_asked_for(cluster):
+    given = {
+        "NOTIFY_URLS": "slack://a/b/c json://host/",
+        "MLFLOW_TRACKING_USERNAME": "ann",
+        "MLFLOW_TRACKING_PASSWORD": "p=w",
+    }
+    done = call(cluster, "scripts/secrets", **given)
+    assert done.returncode == 0, done.stderr
+    assert not [value for value in given.values() if value in done.stdout]
+    kept = {name: get(cluster, "secret", name)["data"] for name in ("notify", "registry")}
+    assert base64.b64decode(kept["notify"]["MCQA_NOTIFY_URLS"]).decode() == given["NOTIFY_URLS"]
+    assert {name: base64.b64decode(value).decode() for name, value in kept["registry"].items()} == {
+        name: given[name] for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+    }
 
 
 def test_secrets_of_a_database_elsewhere(cluster):
