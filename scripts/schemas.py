@@ -17,7 +17,7 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +91,8 @@ def closed(schema: Any) -> Any:
     return result
 
 
-def custom(folders: Iterable[Path]) -> Iterator[tuple[str, Schema]]:
-    """(`group/version/Kind`, closed schema) of the CRDs in the folders."""
+def custom(folders: Iterable[Path], kinds: Container[str] | None = CUSTOM) -> Iterator[tuple[str, Schema]]:
+    """(`group/version/Kind`, closed schema) of the CRDs in the folders; `kinds` None: of all of them."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     for path in sorted(path for folder in folders for path in folder.rglob("*.yaml")):
         text = path.read_text()
@@ -101,7 +101,7 @@ def custom(folders: Iterable[Path]) -> Iterator[tuple[str, Schema]]:
         # Helm's charts have templates in them, around the schema only.
         text = re.sub(r"^.*\{\{.*\}\}.*$", "", text, flags=re.MULTILINE)
         for crd in yaml.load_all(text, loader):
-            if not crd or crd["spec"]["names"]["kind"] not in CUSTOM:
+            if not crd or (kinds is not None and crd["spec"]["names"]["kind"] not in kinds):
                 continue
             for version in crd["spec"]["versions"]:
                 schema = closed(version["schema"]["openAPIV3Schema"])

@@ -6,7 +6,6 @@ import json
 import random
 import sqlite3
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ import numpy as np
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from function_server import postgresql
 from sqlalchemy import Engine, text
 
 from functions.collect.decision import understand
@@ -34,29 +32,6 @@ from functions.rollout.world import StepRecord
 from functions.schema import metadata
 
 QUESTION = {"question": "nul \x00 and € ?", "choices": ["1", "2", "3"]}
-
-
-@pytest.fixture(scope="session")
-def postgresql_url() -> Iterator[str]:
-    try:
-        with postgresql() as url:
-            yield url
-    except LookupError as reason:
-        pytest.skip(str(reason))
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
-    if request.param == "sqlite":
-        made = engine(f"sqlite:///{tmp_path}/loop.db")
-    else:
-        made = engine(request.getfixturevalue("postgresql_url"))
-        with made.begin() as connection:
-            connection.execute(text("DROP SCHEMA public CASCADE"))
-            connection.execute(text("CREATE SCHEMA public"))
-    migrate(made)
-    yield made
-    made.dispose()
 
 
 def iso(at: float) -> str:

@@ -4,43 +4,16 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from function_server import postgresql
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
-from functions.database import engine, transaction
+from functions.database import transaction
 from functions.http import UnavailableError
-from functions.migrate import migrate
 from functions.rollout import store
 from functions.rollout.lock import only_one
 from functions.rollout.world import Rollout, StepRecord, Wish
-
-
-@pytest.fixture(scope="module")
-def postgresql_url() -> Iterator[str]:
-    try:
-        with postgresql() as url:
-            yield url
-    except LookupError as reason:
-        pytest.skip(str(reason))
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
-    if request.param == "sqlite":
-        made = engine(f"sqlite:///{tmp_path}/loop.db")
-    else:
-        made = engine(request.getfixturevalue("postgresql_url"))
-        with made.begin() as connection:
-            connection.execute(text("DROP SCHEMA public CASCADE"))
-            connection.execute(text("CREATE SCHEMA public"))
-    migrate(made)
-    yield made
-    made.dispose()
 
 
 def test_record_and_wish(database: Engine) -> None:

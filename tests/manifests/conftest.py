@@ -12,67 +12,35 @@ import jsonschema
 import pytest
 import yaml
 
+from scripts.schemas import METADATA, custom
+
 ROOT = Path(__file__).resolve().parents[2]
 CRDS = ROOT.parent / "shared" / "reference" / "crds"
 FOLDERS = ("kserve", "knative")
 Document = dict[str, Any]
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # half a megabyte of schemas
-_OPEN = "x-kubernetes-preserve-unknown-fields"
 
 _TEXT: Document = {"type": "string"}
-_TEXTS: Document = {"type": "object", "additionalProperties": _TEXT}
-_METADATA: Document = {
-    "type": "object",
-    "properties": {"name": _TEXT, "namespace": _TEXT, "labels": _TEXTS, "annotations": _TEXTS},
-    "required": ["name"],
-    "additionalProperties": False,
-}
+_HEAD: Document = {"apiVersion": _TEXT, "kind": _TEXT, "metadata": METADATA}
 # The only core kinds in the manifests; clusters publish no CRD of them.
 _CORE: dict[tuple[str, str], Document] = {
-    ("v1", "Namespace"): {"type": "object", "properties": {}},
-    ("v1", "ConfigMap"): {"type": "object", "properties": {"data": _TEXTS}},
+    ("v1", "Namespace"): {},
+    ("v1", "ConfigMap"): {"data": {"type": "object", "additionalProperties": _TEXT}},
 }
-
-
-def closed(schema: Any) -> Any:
-    """The schema with every object closed that names its fields, or that is not said to keep unknown ones.
-
-    Knative's schemas keep unknown fields of some objects whose fields they name; its webhooks, which decode strictly,
-    refuse them.
-    """
-    if isinstance(schema, list):
-        return [closed(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    if schema.get("x-kubernetes-int-or-string"):
-        return {"type": ["integer", "string"]}
-    # Fields' names are data, not keywords: one of them may be called `properties` or `items`.
-    result = {key: closed(value) for key, value in schema.items() if key not in ("properties", "default", "format")}
-    if "properties" in schema:
-        result["properties"] = {name: closed(value) for name, value in schema["properties"].items()}
-    named = "properties" in schema or not schema.get(_OPEN)
-    if schema.get("type") == "object" and "additionalProperties" not in schema and named:
-        result["additionalProperties"] = False
-    return result
 
 
 @pytest.fixture(scope="session")
 def schemas() -> dict[tuple[str, str], Document]:
-    """Closed schemas by (apiVersion, kind)."""
+    """Closed schemas by (apiVersion, kind), read from the clusters' CRDs anew."""
     if not CRDS.is_dir():
         pytest.skip("the clusters' CRDs are not here: ../shared/reference/crds")
-    found = dict(_CORE)
-    for path in sorted(CRDS.rglob("*.yaml")):
-        for crd in filter(None, yaml.load_all(path.read_text(), _LOADER)):
-            for version in crd["spec"]["versions"]:
-                key = (f"{crd['spec']['group']}/{version['name']}", crd["spec"]["names"]["kind"])
-                found[key] = version["schema"]["openAPIV3Schema"]
-    head = {"apiVersion": _TEXT, "kind": _TEXT}
-    return {
-        key: closed({**schema, "properties": {**schema["properties"], **head}})
-        | {"properties": {**closed(schema["properties"]), **head, "metadata": _METADATA}}
-        for key, schema in found.items()
+    found = {
+        key: {"type": "object", "properties": fields | _HEAD, "additionalProperties": False}
+        for key, fields in _CORE.items()
     }
+    for name, schema in custom([CRDS], kinds=None):
+        api_version, _, kind = name.rpartition("/")
+        found[api_version, kind] = schema
+    return found
 
 
 @pytest.fixture(scope="session")
