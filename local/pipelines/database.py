@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from local.sqlite import SqliteFile
+
 FILE = "pipelines.sqlite"
-BUSY_SECONDS = 20.0
 _TABLES = """
 CREATE TABLE IF NOT EXISTS experiments (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, name TEXT NOT NULL UNIQUE,
@@ -55,57 +53,11 @@ CREATE TABLE IF NOT EXISTS recurring_runs (
 Row = sqlite3.Row
 
 
-class Database:
-    """One connection, used by one thread at a time; several processes may open the same file."""
+class Database(SqliteFile):
+    """The server's and its runs' tables."""
 
     def __init__(self, path: Path) -> None:
-        self._lock = threading.RLock()
-        self._depth = 0
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._sql = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        self._sql.row_factory = sqlite3.Row
-        path.chmod(0o600)  # parameters may be secret
-        self._sql.execute("PRAGMA journal_mode = WAL")
-        # FULL: what was answered survives a power cut too, not only kill -9.
-        self._sql.execute("PRAGMA synchronous = FULL")
-        self._sql.executescript(f"BEGIN IMMEDIATE; {_TABLES} COMMIT;")
-
-    def close(self) -> None:
-        with self._lock:
-            self._sql.close()
-
-    @contextmanager
-    def writing(self) -> Iterator[None]:
-        """The only writer of all processes; rolled back on an exception."""
-        with self._lock:
-            if self._depth:
-                yield
-                return
-            self._sql.execute("BEGIN IMMEDIATE")
-            self._depth = 1
-            try:
-                yield
-            except BaseException:
-                self._sql.execute("ROLLBACK")
-                raise
-            else:
-                self._sql.execute("COMMIT")
-            finally:
-                self._depth = 0
-
-    def one(self, sql: str, *values: Any) -> Row | None:
-        with self._lock:
-            found: Row | None = self._sql.execute(sql, values).fetchone()
-            return found
-
-    def all(self, sql: str, *values: Any) -> Sequence[Row]:
-        with self._lock:
-            return self._sql.execute(sql, values).fetchall()
-
-    def change(self, sql: str, *values: Any) -> int:
-        """The number of rows changed."""
-        with self._lock:
-            return self._sql.execute(sql, values).rowcount
+        super().__init__(path, _TABLES)
 
     def insert(self, table: str, **values: Any) -> None:
         """sqlite3.IntegrityError when a name or id is taken."""

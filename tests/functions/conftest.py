@@ -23,14 +23,22 @@ def postgresql_url() -> Iterator[str]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Of an empty database."""
     if request.param == "sqlite":
-        made = engine(f"sqlite:///{tmp_path}/loop.db")
-    else:
-        made = engine(request.getfixturevalue("postgresql_url"))
-        with made.begin() as connection:
-            connection.execute(text("DROP SCHEMA public CASCADE"))
-            connection.execute(text("CREATE SCHEMA public"))
+        return f"sqlite:///{tmp_path}/loop.db"
+    found: str = request.getfixturevalue("postgresql_url")
+    made = engine(found)
+    with made.begin() as connection:
+        connection.execute(text("DROP SCHEMA public CASCADE"))
+        connection.execute(text("CREATE SCHEMA public"))
+    made.dispose()
+    return found
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Engine]:
+    made = engine(database_url)
     migrate(made)
     yield made
     made.dispose()

@@ -14,50 +14,19 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from function_server import FunctionServer, postgresql
+from function_server import FunctionServer
 from loop_parts import Sent, Sink, answer, kill_all, killable, reference, register, set_champion, sink
-from sqlalchemy import Engine, select, text
+from sqlalchemy import Engine, select
 
-from functions.database import engine
 from functions.drift.decision import Config
 from functions.drift.look import due, settings
 from functions.drift.tables import DriftCheck
 from functions.environment import SettingError
 from functions.events import DRIFT_CHECKED, DRIFT_DETECTED, PING
-from functions.migrate import migrate
 from functions.retrain.decision import read_drift
 
 TICK = {"type": PING, "source": "/apis/v1/namespaces/coding-mcqa/pingsources/drift"}
 NOW = time.time()
-
-
-@pytest.fixture(scope="module")
-def postgresql_url() -> Iterator[str]:
-    try:
-        with postgresql() as url:
-            yield url
-    except LookupError as reason:
-        pytest.skip(str(reason))
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        found = f"sqlite:///{tmp_path}/loop.db"
-    else:
-        found = request.getfixturevalue("postgresql_url")
-        with engine(found).begin() as connection:
-            connection.execute(text("DROP SCHEMA public CASCADE"))
-            connection.execute(text("CREATE SCHEMA public"))
-    return found
-
-
-@pytest.fixture
-def database(url: str) -> Iterator[Engine]:
-    made = engine(url)
-    migrate(made)
-    yield made
-    made.dispose()
 
 
 @pytest.fixture
@@ -72,9 +41,9 @@ def model() -> str:
 
 
 @pytest.fixture
-def env(url: str, out: Sink, mlflow_url: str, model: str) -> dict[str, str]:
+def env(database_url: str, out: Sink, mlflow_url: str, model: str) -> dict[str, str]:
     return {
-        "MCQA_DATABASE_URL": url,
+        "MCQA_DATABASE_URL": database_url,
         "K_SINK": out.url,
         "MLFLOW_TRACKING_URI": mlflow_url,
         "MCQA_REGISTERED_MODEL": model,
@@ -194,7 +163,7 @@ def test_a_sink_that_is_away_gets_the_alarm_later(
     assert len(out.events) == len({s.key for s in out.events})
 
 
-@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("seed", range(3))
 def test_killed_at_any_moment_the_alarm_is_sent_exactly_once_by_id(
     env: dict[str, str], database: Engine, out: Sink, mlflow_url: str, model: str, tmp_path: Path, seed: int
@@ -234,7 +203,7 @@ def test_killed_at_any_moment_the_alarm_is_sent_exactly_once_by_id(
     assert {row.sent_at is None for row in checks(database)} == {False}
 
 
-@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_champion_that_comes_again_is_not_judged_by_what_was_judged(
     env: dict[str, str], database: Engine, mlflow_url: str, model: str, tmp_path: Path
 ) -> None:
