@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -171,6 +173,20 @@ def test_poison_goes_to_the_dead_letters(
     # None of the codes that the Broker retries: 404, 408, 409, 429 and 5xx.
     assert found.status_code == 400
     assert message in found.text
+
+
+def test_a_ping_deletes_what_is_too_old(collect: FunctionServer, folder: Path) -> None:
+    at = {"recordedtime": "1970-01-01T00:00:10Z"}
+    assert collect.post(QUESTIONS, id="ancient", **at, **REQUEST).status_code == 204
+    recent = {"recordedtime": datetime.now(UTC).isoformat()}
+    assert collect.post(QUESTIONS, id="recent", **recent, **REQUEST).status_code == 204
+    ping = {"type": "dev.knative.sources.ping", "source": "/apis/v1/namespaces/coding-mcqa/pingsources/retention"}
+    assert collect.post({}, id="tick", **ping).status_code == 204
+    assert re.fullmatch(r"\d+ rows older than 90 days deleted", last_line(collect)["message"])
+    with sqlite3.connect(folder / "loop.db") as db:
+        found = {id for (id,) in db.execute("SELECT id FROM requests")}
+    assert "recent" in found
+    assert "ancient" not in found
 
 
 def test_get_is_refused(collect: FunctionServer) -> None:

@@ -37,7 +37,7 @@ def containers(document: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def test_what_is_written_is_valid(manifests, problems):
-    assert len(manifests) == 21
+    assert len(manifests) == 22
     for document in manifests:
         assert problems(document) == [], document["metadata"]["name"]
 

@@ -45,11 +45,11 @@ def test_apply_twice_and_delete(kubectl):
     for _ in range(2):
         applied = kubectl("apply", "-k", "knative") + kubectl("apply", "-k", "kserve")
     lines = applied.splitlines()
-    assert len(lines) == 21
+    assert len(lines) == 22
     assert all(line.endswith("unchanged") for line in lines), applied
     assert kubectl("get", "isvc", "-o", "name").strip() == "inferenceservice.serving.kserve.io/coding-mcqa"
     names = kubectl("get", "ksvc,triggers,brokers,pingsources", "-o", "name").split()
-    assert len(names) == 6 + 5 + 1 + 4
+    assert len(names) == 6 + 5 + 1 + 5
     assert kubectl("get", "clusterstoragecontainers", "-o", "name").strip().endswith("/mlflow")
     assert kubectl("apply", "--server-side", "-k", "kserve").count("serverside-applied") == 3
     assert kubectl("diff", "-k", "kserve") == ""

@@ -1,0 +1,113 @@
+"""What people sent is deleted after MCQA_RETENTION_DAYS: questions, answers, feedback, dead letters, notices.
+
+Oldest first and a batch a transaction, so that whoever inserts waits for a moment only. What does not fit into one call
+waits for the next. Drift checks, rollouts and runs stay: they are figures, and few.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Connection, Engine, delete, func, select, tuple_
+from sqlalchemy.orm import InstrumentedAttribute
+
+from functions.collect.tables import AskedQuestion, GivenAnswer, GivenFeedback, LoggedRequest, LoggedResponse
+from functions.database import transaction
+from functions.dead_letters.tables import StoredLetter
+from functions.environment import SettingError, number
+from functions.notify.tables import SentNotice
+
+DAY = 86_400.0
+BATCH = 500
+SECONDS = 30.0
+
+
+def period(environ: Mapping[str, str]) -> float | None:
+    """MCQA_RETENTION_DAYS (90) in seconds; None where everything is kept. SettingError for less than a day.
+
+    Drift windows and canary steps read what is up to some days old.
+    """
+    days = number(environ, "MCQA_RETENTION_DAYS", 90.0)
+    if 0 < days < 1:
+        raise SettingError(f"MCQA_RETENTION_DAYS must be 0, which keeps everything, or at least 1, found {days:g}")
+    return days * DAY or None
+
+
+def forget(engine: Engine, before: float, seconds: float = SECONDS, batch: int = BATCH) -> tuple[int, bool]:
+    """Deletes what is older than `before` (Unix seconds), for about `seconds`; how many rows, and whether that was all.
+
+    Raises UnavailableError; what was deleted until then stays deleted.
+    """
+    end = time.monotonic() + seconds
+    total = 0
+    for delete_some in _STEPS:
+        while True:
+            with transaction(engine) as connection:
+                found, deleted = delete_some(connection, before, batch)
+            total += deleted
+            if found < batch:
+                break
+            if time.monotonic() > end:
+                return total, False
+    return total, True
+
+
+def _logged(
+    version: InstrumentedAttribute[str | None],
+    at: InstrumentedAttribute[float],
+    tables: Sequence[Any],
+    connection: Connection,
+    before: float,
+    batch: int,
+) -> tuple[int, int]:
+    """Deletes the oldest exchanges of some version, by the index on (version, at), from all `tables`."""
+    owner = version.class_
+    for one in _versions(connection, version):
+        oldest = select(owner.source, owner.id).where(version == one, at < before).order_by(at).limit(batch)
+        ids = defaultdict(set)
+        for row in connection.execute(oldest):
+            ids[row.source].add(row.id)
+        if ids:
+            # By source, of which there are few: PostgreSQL looks up a list of ids in the index, but not one of pairs.
+            these = [(t, source, some) for t in tables for source, some in ids.items()]
+            deleted = (connection.execute(delete(t).where(t.source == s, t.id.in_(some))) for t, s, some in these)
+            return batch, sum(one.rowcount for one in deleted)
+    return 0, 0
+
+
+def _versions(connection: Connection, column: InstrumentedAttribute[str | None]) -> Iterator[str | None]:
+    """Each value of an indexed column, with as many looks at the index as there are values."""
+    yield None
+    newest = connection.scalar(select(func.min(column)))
+    while newest is not None:
+        yield newest
+        newest = connection.scalar(select(func.min(column)).where(column > newest))
+
+
+def _dated(
+    table: Any, at: InstrumentedAttribute[float], connection: Connection, before: float, batch: int
+) -> tuple[int, int]:
+    """Deletes rows of a table that stands by itself."""
+    columns = table.__table__.primary_key.columns
+    oldest = select(*columns).where(at < before).limit(batch)
+    deleted = connection.execute(delete(table).where(tuple_(*columns).in_(oldest))).rowcount
+    return deleted, deleted
+
+
+_STEPS: tuple[Callable[[Connection, float, int], tuple[int, int]], ...] = (
+    partial(
+        _logged,
+        LoggedRequest.version,
+        LoggedRequest.requested_at,
+        (AskedQuestion, GivenAnswer, LoggedResponse, LoggedRequest),
+    ),
+    # Of those whose request was never logged.
+    partial(_logged, GivenAnswer.version, GivenAnswer.answered_at, (LoggedResponse, GivenAnswer)),
+    partial(_dated, GivenFeedback, GivenFeedback.given_at),
+    partial(_dated, StoredLetter, StoredLetter.last_at),
+    partial(_dated, SentNotice, SentNotice.sent_at),
+)

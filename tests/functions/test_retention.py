@@ -1,0 +1,87 @@
+"""What is too old is deleted, whole and nothing else; on both of the loop's databases."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import Engine, func, select
+
+from functions.collect.bodies import AnswerFacts
+from functions.collect.decision import Asked, Judged, Responded
+from functions.collect.store import record
+from functions.collect.tables import AskedQuestion, GivenAnswer, GivenFeedback, LoggedRequest, LoggedResponse
+from functions.database import Base, transaction
+from functions.dead_letters import store as dead_letters
+from functions.dead_letters.decision import Letter
+from functions.dead_letters.tables import StoredLetter
+from functions.environment import SettingError
+from functions.notify.tables import SentNotice
+from functions.retention import DAY, forget, period
+
+QUESTION = {"question": "?", "choices": ["1", "2"]}
+ANSWER = AnswerFacts("A", 0.9, 0.1, 0.8, 1.0, 40)
+PAYLOAD = (LoggedRequest, LoggedResponse, AskedQuestion, GivenAnswer)
+
+
+def exchange(database: Engine, id: str, at: float, version: str | None = "7", logged: bool = True) -> None:
+    with transaction(database) as connection:
+        if logged:
+            record(connection, Asked("/logger", id, version, at, (QUESTION, QUESTION)))
+        record(connection, Responded("/logger", id, version, at + 1, (ANSWER, ANSWER)))
+        record(connection, Judged("/people", f"f-{id}", id, 1, "B", at + 2))
+
+
+def ids(database: Engine, table: type[Base]) -> set[str]:
+    with transaction(database) as connection:
+        return set(connection.scalars(select(table.__table__.c.id)))
+
+
+def test_old_exchanges_go_whole_and_young_ones_stay(database: Engine) -> None:
+    for n, version in enumerate(("6", "7", None, "7", "10")):
+        exchange(database, f"old{n}", 10.0 + n, version)
+        exchange(database, f"young{n}", 100.0 + n, version)
+    exchange(database, "unlogged", 20.0, logged=False)
+    exchange(database, "edge", 50.0)
+    assert forget(database, 50.0, batch=2) == (5 * (1 + 1 + 2 + 2) + 3 + 6, True)
+    young = {f"young{n}" for n in range(5)} | {"edge"}
+    for table in PAYLOAD:
+        assert ids(database, table) == young, table
+    assert ids(database, GivenFeedback) == {f"f-{id}" for id in young}
+    assert forget(database, 50.0) == (0, True)
+
+
+def test_dead_letters_and_notices_go_too(database: Engine) -> None:
+    with transaction(database) as connection:
+        for id, at in (("old", 10.0), ("young", 60.0)):
+            letter = Letter(id, "/s", id, "t", "http://collect", 400, "no JSON", {"id": id}, b"{")
+            dead_letters.record(connection, letter, at)
+            notice = {"source": "/s", "id": id, "type": "t", "target": "x", "key": id, "title": "", "body": ""}
+            connection.execute(SentNotice.__table__.insert().values(**notice, sent_at=at))
+    assert forget(database, 50.0) == (2, True)
+    assert ids(database, StoredLetter) == ids(database, SentNotice) == {"young"}
+
+
+def test_what_takes_too_long_goes_on_next_time(database: Engine) -> None:
+    for n in range(6):
+        exchange(database, f"e{n}", float(n))
+    calls = 0
+    done = False
+    while not done:
+        _, done = forget(database, 50.0, seconds=0.0, batch=2)
+        calls += 1
+        with transaction(database) as connection:
+            left = connection.scalar(select(func.count()).select_from(LoggedRequest))
+        assert left == max(0, 6 - 2 * calls)
+        oldest = {f"e{n}" for n in range(2 * calls, 6)}
+        assert ids(database, LoggedRequest) == oldest
+    assert calls > 3
+
+
+@pytest.mark.parametrize(("value", "seconds"), [("", 90 * DAY), ("7", 7 * DAY), ("0", None), ("1.5", 1.5 * DAY)])
+def test_the_period(value: str, seconds: float | None) -> None:
+    assert period({"MCQA_RETENTION_DAYS": value}) == seconds
+
+
+@pytest.mark.parametrize("value", ["0.5", "-1", "nan", "a week"])
+def test_a_bad_period_is_refused(value: str) -> None:
+    with pytest.raises(SettingError, match="MCQA_RETENTION_DAYS must be"):
+        period({"MCQA_RETENTION_DAYS": value})
