@@ -54,5 +54,5 @@ def test_apply_twice_and_delete(kubectl):
     assert kubectl("apply", "--server-side", "-k", "kserve").count("serverside-applied") == 3
     assert kubectl("diff", "-k", "kserve") == ""
     assert kubectl("delete", "-k", "kserve").count("deleted") == 3
-    assert kubectl("delete", "-k", "knative").count("deleted") == 18
+    assert kubectl("delete", "-k", "knative").count("deleted") == 19
     assert kubectl("get", "namespaces", "-o", "name").split() == ["namespace/default", "namespace/kube-system"]
