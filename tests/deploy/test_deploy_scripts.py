@@ -132,6 +132,19 @@ def test_deploy_says_what_is_wrong(cluster, tmp_path):
     assert (done.returncode, "the cluster does not answer" in done.stderr) == (1, True)
 
 
+def test_deploy_fails_when_something_cannot_be_applied(cluster, tmp_path):
+    """This cluster knows neither NetworkPolicies nor Jobs, of which there are none to delete then."""
+    assert call(cluster, "scripts/secrets").returncode == 0
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text('#!/bin/sh\n[ "$1 $2" = "delete jobs" ] || exec kubectl "$@"\n')
+    kubectl.chmod(0o755)
+    done = call(cluster, "scripts/deploy", "minikube", KUBECTL=str(kubectl))
+    assert done.returncode == 1
+    assert 'no matches for kind "NetworkPolicy"' in done.stderr
+    assert done.stderr.splitlines()[-1] == "deploy: not everything could be applied; the lines above say why"
+    assert not list((ROOT / "deploy").glob(".apply-*"))
+
+
 def test_cluster_up_prints_what_it_would_do():
     environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
     done = call(environment, "scripts/cluster-up", "--dry-run")
