@@ -143,17 +143,13 @@ def parse_json(data: bytes | str, what: str = "the data") -> Any:
         raise BadEventError(f"{what} is not JSON: {str(error)[:120]}") from None
 
 
-def seconds(event: Event, otherwise: float, *names: str) -> float:
-    """When it happened, in Unix seconds: the first of these extensions that is a time, the `time`, or `otherwise`."""
-    for text in (*(event.extensions.get(name) for name in names), event.time):
-        if text:
-            try:
-                when = datetime.fromisoformat(text)
-            except ValueError:
-                continue
-            if when.tzinfo is not None:
-                return when.timestamp()
-    return otherwise
+def seconds(event: Event, otherwise: float) -> float:
+    """When it happened, in Unix seconds: its `time`, or `otherwise`."""
+    try:
+        when = datetime.fromisoformat(event.time or "")
+    except ValueError:
+        return otherwise
+    return otherwise if when.tzinfo is None else when.timestamp()
 
 
 def _text(name: str, value: Any) -> str:

@@ -57,14 +57,16 @@ def read_questions(body: bytes) -> tuple[dict[str, Any], ...]:
 
 
 def read_answers(body: bytes) -> tuple[tuple[AnswerFacts, ...], str | None]:
-    """A response's answers, and the version it names. NoInferenceError for an object that holds no answers."""
+    """A response's answers, and the version it names. NoInferenceError where it is another endpoint's."""
+    if not body.lstrip().startswith(b"{"):  # metrics, a page: every answer is an object
+        raise NoInferenceError
     payload = _payload(body)
     version = payload.get("model_version")
     for name in ("predictions", "explanations"):
         if isinstance(rows := payload.get(name), list):
             return tuple(_answer(row, place) for place, row in enumerate(rows)), version
-    if not isinstance(outputs := payload.get("outputs"), list):
-        raise NoInferenceError
+    if not isinstance(outputs := payload.get("outputs"), list) or "platform" in payload:
+        raise NoInferenceError  # v2's model metadata lists its outputs, too
     if (columns := _columns(outputs, "outputs")) is None:
         return (), version
     rows = _rows({name: columns[name] for name in FEATURES if name in columns})

@@ -1,6 +1,7 @@
 """What an event tells: a request was asked, it was answered, or somebody gave the right answer. Pure.
 
 Requests and responses are told apart by type and joined by (source, id) in the database, so their order is no matter.
+When they happened is their `time`: `recordedtime` is when the logger's queue came to send them.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ def checked_version(version: Any) -> str:
 
 
 def _asked(event: Event, now: float) -> Asked:
-    at = seconds(event, now, "recordedtime")
+    at = seconds(event, now)
     return Asked(event.source, event.id, version_of(event), at, read_questions(event.data))
 
 
@@ -109,7 +110,7 @@ def _responded(event: Event, now: float) -> Responded:
     version = version_of(event)
     if version is None and said is not None:
         version = checked_version(said)
-    return Responded(event.source, event.id, version, seconds(event, now, "recordedtime"), answers)
+    return Responded(event.source, event.id, version, seconds(event, now), answers)
 
 
 def _judged(event: Event, now: float) -> Judged:

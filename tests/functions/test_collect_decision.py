@@ -85,7 +85,7 @@ BINARY_INPUT = {"name": "question", "shape": [1], "datatype": "BYTES", "paramete
     ],
 )
 def test_questions_of_a_request(body: Any, questions: tuple[Any, ...]) -> None:
-    found = understand(event(INFERENCE_REQUEST, body, {**SEVEN, "recordedtime": "1970-01-01T00:01:00Z"}), 5.0)
+    found = understand(event(INFERENCE_REQUEST, body, SEVEN, "1970-01-01T00:01:00Z"), 5.0)
     assert found == Asked("http://logger", "e1", "7", 60.0, questions)
 
 
@@ -201,7 +201,16 @@ def test_unreadable_annotations_are_poison(annotations: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("type", "data"), [(INFERENCE_REQUEST, b""), (INFERENCE_RESPONSE, b'{"name": "coding-mcqa", "ready": true}')]
+    ("type", "data"),
+    [
+        (INFERENCE_REQUEST, b""),
+        (INFERENCE_RESPONSE, b'{"name": "coding-mcqa", "ready": true}'),
+        (
+            INFERENCE_RESPONSE,
+            b'{"name": "m", "platform": "torch", "outputs": [{"name": "letter", "datatype": "BYTES", "shape": [-1]}]}',
+        ),
+        (INFERENCE_RESPONSE, b"# HELP process_cpu_seconds_total\n"),
+    ],
 )
 def test_other_endpoints_are_not_inference(type: str, data: bytes) -> None:
     """KServe's logger copies a GET's empty body and its answer too."""

@@ -125,9 +125,9 @@ def test_collect_joins_and_answers_empty(collect: FunctionServer, folder: Path) 
     answer = {"predictions": [{"letter": "B", "confidence": 0.9}]}
     sent = [
         collect.post({"answer_id": "j1", "answer": "B"}, id="f1", **FEEDBACK),
-        collect.post(answer, id="j1", annotations=ANNOTATIONS, recordedtime="1970-01-01T00:00:11Z", **RESPONSE),
-        collect.post(QUESTIONS, id="j1", annotations=ANNOTATIONS, recordedtime="1970-01-01T00:00:10Z", **REQUEST),
-        collect.post(QUESTIONS, id="j1", annotations=ANNOTATIONS, recordedtime="1970-01-01T00:00:10Z", **REQUEST),
+        collect.post(answer, id="j1", annotations=ANNOTATIONS, time="1970-01-01T00:00:11Z", **RESPONSE),
+        collect.post(QUESTIONS, id="j1", annotations=ANNOTATIONS, time="1970-01-01T00:00:10Z", **REQUEST),
+        collect.post(QUESTIONS, id="j1", annotations=ANNOTATIONS, time="1970-01-01T00:00:10Z", **REQUEST),
     ]
     assert [(r.status_code, r.content) for r in sent] == [(204, b"")] * 4
     assert last_line(collect)["message"] == "known already"
@@ -176,9 +176,9 @@ def test_poison_goes_to_the_dead_letters(
 
 
 def test_a_ping_deletes_what_is_too_old(collect: FunctionServer, folder: Path) -> None:
-    at = {"recordedtime": "1970-01-01T00:00:10Z"}
+    at = {"time": "1970-01-01T00:00:10Z"}
     assert collect.post(QUESTIONS, id="ancient", **at, **REQUEST).status_code == 204
-    recent = {"recordedtime": datetime.now(UTC).isoformat()}
+    recent = {"time": datetime.now(UTC).isoformat()}
     assert collect.post(QUESTIONS, id="recent", **recent, **REQUEST).status_code == 204
     ping = {"type": "dev.knative.sources.ping", "source": "/apis/v1/namespaces/coding-mcqa/pingsources/retention"}
     assert collect.post({}, id="tick", **ping).status_code == 204
