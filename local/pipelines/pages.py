@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import mimetypes
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,7 @@ from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, R
 
 from local.pipelines.database import Row
 from local.pipelines.errors import not_found
+from local.pipelines.html_page import OPEN, cause, escape, moment, page, table, took, tree
 from local.pipelines.logs import tail
 from local.pipelines.runs import Runs
 
@@ -24,14 +24,7 @@ _TYPES = {"system.HTML": "text/html; charset=utf-8", "system.Markdown": "text/ma
 # A step's HTML comes from data; it may show itself and reach nothing else.
 _HEADERS = {"Content-Security-Policy": "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'",
             "X-Content-Type-Options": "nosniff"}  # fmt: skip
-_PAGE = """<!doctype html><meta charset="utf-8"><title>{title}</title>
-<style>body{{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:70rem;padding:0 1rem}}
-table{{border-collapse:collapse;width:100%}}td,th{{text-align:left;padding:.3rem .7rem;border-bottom:1px solid #ddd;
-vertical-align:top}}.FAILED{{color:#b00020}}.SUCCEEDED{{color:#0a7a2f}}.SKIPPED,.PENDING{{color:#777}}
-pre{{white-space:pre-wrap}}</style>
-<script>const run=location.hash.match(/^#\\/runs\\/details\\/([\\w-]+)/)
-if(run)location.replace("/runs/"+run[1])</script>
-<h1>{title}</h1>{body}"""
+_NO_RUNS = "<p>No runs yet. A drift that is detected starts one, and so does <code>mcqa pipeline run</code>."
 
 
 class Pages:
@@ -41,25 +34,35 @@ class Pages:
     async def index(self, _: Request) -> Response:
         """The newest runs. The links that kfp.Client prints (`/#/runs/details/…`) lead on from here."""
         found = await run_in_threadpool(self._runs.list, {"sort_by": "created_at desc", "page_size": "100"})
-        rows = [
-            f'<tr><td><a href="/runs/{run["run_id"]}">{_e(run["display_name"])}</a><td class="{run["state"]}">'
-            f"{run['state']}<td>{run['created_at'][:19]}<td>{_e(run.get('error', {}).get('message', ''))}"
-            for run in found.get("runs", [])
-        ]
-        return _page("Pipeline runs", _table("run state created error", rows))
+        runs = found.get("runs", [])
+        shown = table(("run", "state", "created (UTC)", "took", "error"), map(_run_line, runs)) if runs else _NO_RUNS
+        changing = any(run["state"] in OPEN for run in runs)
+        return HTMLResponse(page("Pipeline runs", f"<h1>Pipeline runs</h1>{shown}", changing=changing))
 
     async def run(self, request: Request) -> Response:
         return await run_in_threadpool(self._run, request.path_params["id"])
 
     def _run(self, key: str) -> Response:
         row = self._runs.row(key)
-        tasks, made = self._runs.tasks(key), list(self._artifacts(key))
-        lines = [_task_line(key, task, [one for one in made if one["task_id"] == task["id"]]) for task in tasks]
-        facts = f'<p class="{row["state"]}">{row["state"]} {_e(row["error"])}</p><p>{_e(row["description"])}</p>'
-        given = _e(json.dumps(json.loads(row["parameters"]), indent=1))
-        return _page(
-            row["display_name"], f"{facts}{_table('step state began ended made', lines)}<h2>Parameters</h2><pre>{given}"
+        tasks, made, logs = tree(self._runs.tasks(key)), list(self._artifacts(key)), self._runs.folder(key) / "logs"
+        lines = [
+            _task_line(
+                key,
+                task,
+                [one for one in made if one["task_id"] == task["id"]],
+                logged=(logs / f"{task['id']}.log").exists(),
+            )
+            for task in tasks
+        ]
+        steps = table(("step", "state", "began (UTC)", "took", "made"), lines)
+        given = escape(json.dumps(json.loads(row["parameters"]), indent=2))
+        body = (
+            f'<p><a href="/">← all runs</a><h1>{escape(row["display_name"])}</h1>'
+            f'<p class="quiet">{escape(key)}, created {row["created_at"][:19].replace("T", " ")} UTC'
+            f'<p class="{row["state"]}">{row["state"]} {escape(cause(row["error"]))}<p>{escape(row["description"])}'
+            f"{steps}<h2>Parameters</h2><pre>{given}</pre>"
         )
+        return HTMLResponse(page(row["display_name"], body, changing=row["state"] in OPEN))
 
     async def artifacts(self, request: Request) -> Any:
         """What the run's tasks have made so far: name, type, metadata, size in bytes, and where to read it."""
@@ -119,26 +122,28 @@ def _outputs(task: Row) -> Iterator[tuple[str, Mapping[str, Any]]]:
                 yield name, artifact
 
 
-def _task_line(run: str, task: Row, made: list[dict[str, Any]]) -> str:
-    indent = "&nbsp;&nbsp;" * (task["path"].count("/") * 2)
+def _run_line(run: Mapping[str, Any]) -> str:
+    error = (run.get("error") or {}).get("message", "")
+    return (
+        f'<tr><td><a href="/runs/{run["run_id"]}">{escape(run["display_name"])}</a>'
+        f'<td class="{run["state"]}">{run["state"]}{moment(run["created_at"])}'
+        f"{took(run['created_at'], run.get('finished_at'))}"
+        f'<td class="wrap" title="{escape(error)}">{escape(cause(error))}'
+    )
+
+
+def _task_line(run: str, task: Row, made: list[dict[str, Any]], *, logged: bool) -> str:
     links = []
     for one in made:
-        shown = _e(one["name"])
+        shown = escape(one["name"])
         shown = f'<a href="{one["url"]}">{shown}</a>' if one["url"] else shown
-        links.append(f"{shown} {_e(json.dumps(one['metadata'])) if one['metadata'] else ''}")
-    name = f'{indent}<a href="/apis/v2beta1/runs/{run}/nodes/{task["id"]}/log">{_e(task["name"])}</a>'
-    times = f"<td>{task['started_at'][11:19]}<td>{task['finished_at'][11:19]}"
-    state = f'<td class="{task["state"]}">{task["state"]} {_e(task["error"])}'
-    return f"<tr><td>{name}{state}{times}<td>{'<br>'.join(links)}"
-
-
-def _table(heads: str, rows: list[str]) -> str:
-    return f"<table><tr>{''.join(f'<th>{head}' for head in heads.split())}{''.join(rows)}</table>"
-
-
-def _page(title: str, body: str) -> Response:
-    return HTMLResponse(_PAGE.format(title=_e(title), body=body))
-
-
-def _e(text: str) -> str:
-    return html.escape(text)
+        links.append(f"{shown} {escape(json.dumps(one['metadata'])) if one['metadata'] else ''}")
+    name = escape(task["name"])
+    if logged:
+        name = f'<a href="/apis/v2beta1/runs/{run}/nodes/{task["id"]}/log">{name}</a>'
+    error = f'<br><span class="wrap">{escape(task["error"])}</span>' if task["error"] else ""
+    return (
+        f'<tr><td style="padding-left:{0.7 + 1.3 * task["path"].count("/"):.1f}rem">{name}'
+        f'<td class="{task["state"]}">{task["state"]}{error}{moment(task["started_at"], day=False)}'
+        f'{took(task["started_at"], task["finished_at"])}<td class="wrap">{"<br>".join(links)}'
+    )

@@ -1,4 +1,7 @@
-"""Knative Eventing's controllers here: Brokers and Triggers into the broker process, their statuses into the API."""
+"""Knative Eventing's controllers here: Brokers and Triggers into the broker process, their statuses into the API.
+
+What the statuses say, and how, is in `eventing_status`.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +10,21 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 import aiohttp
 
 from local.broker.config import resolve_addresses
 from local.kube.resources import Object
 from local.kube.store import ApiError, Store
+from local.platform.eventing_status import Resolved, broker_address, broker_status, trigger_status
 from local.serving.hosts import internal
-from local.serving.status import Condition, conditions
+from local.serving.status import conditions
 
 log = logging.getLogger("eventing")
 
-INGRESS = "broker-ingress.knative-eventing.svc.cluster.local"
 RESYNC_SECONDS = 10.0
 _LOOK_SECONDS = 0.25
 
@@ -44,7 +47,7 @@ def address_of(store: Store, reference: Mapping[str, Any]) -> str:
         if error.code == 404:
             raise Unresolved(f"{kind} {namespace}/{name} is not there") from None
         raise
-    return f"http://{INGRESS}/{namespace}/{name}" if kind == "Broker" else internal(namespace, name)
+    return broker_address(namespace, name) if kind == "Broker" else internal(namespace, name)
 
 
 class Eventing:
@@ -70,59 +73,82 @@ class Eventing:
                         self.forget()
                     await self.sync()
                     seen, passed = version, time.monotonic()
-            except (aiohttp.ClientError, TimeoutError, ApiError, OSError) as error:
+            except ApiError as error:
+                log.info("the broker is told later: %s", error)
+                self.forget()
+                await asyncio.sleep(0.5)
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 log.info("the broker is told later: %s", error or type(error).__name__)
                 self.forget()
+                await asyncio.to_thread(self._report_down)
                 await asyncio.sleep(0.5)
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def sync(self) -> None:
         """One pass: Brokers before the Triggers that need them, and what is gone last."""
+        known = await self._known()
         wanted: set[tuple[str, str, str]] = set()
         for kind in ("Broker", "Trigger"):
             for item in (await asyncio.to_thread(self._store.list, kind)).items:
                 key = (kind, item["metadata"]["namespace"], item["metadata"]["name"])
                 wanted.add(key)
                 await self._apply(key, item)
-        for kind, namespace, name in await self._known():
+        for kind, namespace, name in known:
             if (kind, namespace, name) not in wanted:
                 await self._send("DELETE", f"/-/{kind.lower()}s/{namespace}/{name}")
                 self._told.pop((kind, namespace, name), None)
 
     async def _apply(self, key: tuple[str, str, str], item: Object) -> None:
-        problem = ""
-        try:
-            resolved = await asyncio.to_thread(
-                resolve_addresses, item, lambda reference: address_of(self._store, reference)
-            )
-        except Unresolved as error:
-            resolved, problem = dict(item), str(error)
-        else:
+        found = await asyncio.to_thread(self._resolve, item)
+        if not found.problems:
             stated = {"apiVersion": item["apiVersion"], "kind": item["kind"], "spec": item.get("spec") or {}}
             stated["metadata"] = {"namespace": key[1], "name": key[2]}
-            addresses = {k: v for k, v in (resolved.get("status") or {}).items() if k.endswith("Uri")}
-            body = json.dumps({**stated, "status": addresses}, sort_keys=True)
+            body = json.dumps({**stated, "status": found.addresses}, sort_keys=True)
             digest = hashlib.sha256(body.encode()).hexdigest()
             if self._told.get(key) != digest:
                 status, answer = await self._send("PUT", "/-/objects", body)
                 self._refused[key] = answer if status == 422 else ""
                 if status < 300 or status == 422:
                     self._told[key] = digest
-            problem = self._refused.get(key, "")
-        await asyncio.to_thread(self._report, item, resolved, problem)
+        refused = self._refused.get(key, "") if not found.problems else ""
+        await asyncio.to_thread(self._report, item, found, refused)
 
-    def _report(self, item: Object, resolved: Object, problem: str) -> None:
-        status = broker_status(item, problem) if item["kind"] == "Broker" else self._trigger(item, resolved, problem)
-        report(self._store, item, status)
+    def _resolve(self, item: Object) -> Resolved:
+        """The addresses of its references; `problems` says of each that has none why, under the same name."""
+        addresses: dict[str, str] = {}
+        problems: dict[str, str] = {}
+        spec = item.get("spec") or {}
+        for part, name in (("subscriber", "subscriberUri"), ("delivery", "deadLetterSinkUri")):
+            only = {"metadata": item["metadata"], "spec": {part: spec.get(part)}}
+            try:
+                resolved = resolve_addresses(only, lambda reference: address_of(self._store, reference))
+            except Unresolved as error:
+                problems[name] = str(error)
+            else:
+                addresses |= resolved["status"]
+        return Resolved(addresses, problems)
 
-    def _trigger(self, item: Object, resolved: Object, problem: str) -> dict[str, Any]:
+    def _report(self, item: Object, found: Resolved, refused: str, *, answers: bool = True) -> None:
+        if item["kind"] == "Broker":
+            report(self._store, item, broker_status(item, found, refused, answers=answers))
+            return
         namespace, spec = item["metadata"]["namespace"], item.get("spec") or {}
         try:
-            broker = str(spec.get("broker") or (spec.get("brokerRef") or {}).get("name"))
-            self._store.get("Broker", broker, namespace)
+            broker = self._store.get(
+                "Broker", str(spec.get("broker") or (spec.get("brokerRef") or {}).get("name")), namespace
+            )
         except ApiError:
-            return trigger_status(item, {}, problem, f"Broker {namespace}/{broker} is not there")
-        return trigger_status(item, resolved.get("status") or {}, problem, "")
+            broker = None
+        report(self._store, item, trigger_status(item, broker, found, refused))
+
+    def _report_down(self) -> None:
+        """The broker process does not answer: the Brokers say so, and their Triggers."""
+        try:
+            for kind in ("Broker", "Trigger"):
+                for item in self._store.list(kind).items:
+                    self._report(item, self._resolve(item), "", answers=False)
+        except ApiError as error:
+            log.info("the statuses are written later: %s", error)
 
     async def _known(self) -> list[tuple[str, str, str]]:
         async with self._session.get(f"{self._url}/-/objects", timeout=aiohttp.ClientTimeout(5)) as answer:
@@ -152,37 +178,3 @@ def report(store: Store, item: Object, status: dict[str, Any]) -> None:
         except ApiError as error:
             if error.code not in (404, 409):
                 raise
-
-
-def broker_status(item: Object, problem: str) -> dict[str, Any]:
-    """A Broker's status as Knative reports it, its conditions still without times."""
-    metadata = item["metadata"]
-    url = f"http://{INGRESS}/{metadata['namespace']}/{metadata['name']}"
-    ok: Literal["True", "False"] = "False" if problem else "True"
-    parts = [Condition("Addressable", "True"), Condition("DeadLetterSinkResolved", ok, *_why(problem))]
-    return {
-        "observedGeneration": metadata["generation"],
-        "address": {"url": url, "name": "http"},
-        "conditions": [Condition("Ready", ok, *_why(problem)), *parts],
-    }
-
-
-def trigger_status(item: Object, addresses: Mapping[str, Any], problem: str, no_broker: str) -> dict[str, Any]:
-    """A Trigger's status as Knative reports it, its conditions still without times."""
-    reason = no_broker or problem
-    status: dict[str, Any] = {
-        "observedGeneration": item["metadata"]["generation"],
-        "conditions": [
-            Condition("Ready", "False" if reason else "True", *_why(reason)),
-            Condition("BrokerReady", "False" if no_broker else "True", *_why(no_broker)),
-            Condition("DeadLetterSinkResolved", "True"),
-            Condition("DependencyReady", "True"),
-            Condition("SubscriberResolved", "False" if problem else "True", *_why(problem)),
-            Condition("SubscriptionReady", "False" if reason else "True", *_why(reason)),
-        ],
-    }
-    return status | {name: addresses[name] for name in ("subscriberUri", "deadLetterSinkUri") if addresses.get(name)}
-
-
-def _why(problem: str) -> Iterable[str]:
-    return ("NotResolved", problem) if problem else ()

@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 from urllib.parse import quote
 
 import aiohttp
@@ -18,11 +17,10 @@ from local.kube import cron
 from local.kube.resources import Object
 from local.kube.store import ApiError, Store
 from local.platform.eventing import Unresolved, address_of, report
-from local.serving.status import Condition
+from local.platform.eventing_status import PING_TYPE, ping_source_status, source_of
 
 log = logging.getLogger("pingsource")
 
-TYPE = "dev.knative.sources.ping"
 TRIES = 5
 _LOOK_SECONDS = 0.25
 
@@ -36,11 +34,6 @@ class _Due:
     at: datetime | None
 
 
-def source_of(item: Object) -> str:
-    metadata = item["metadata"]
-    return f"/apis/v1/namespaces/{metadata['namespace']}/pingsources/{metadata['name']}"
-
-
 def event_of(item: Object, at: datetime) -> tuple[dict[str, str], bytes]:
     """Headers and body of the event of one tick. The id is the tick's own: sent again, it is the same event."""
     spec, source = item["spec"], source_of(item)
@@ -48,14 +41,14 @@ def event_of(item: Object, at: datetime) -> tuple[dict[str, str], bytes]:
         "ce-specversion": "1.0",
         "ce-id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{source}#{item['metadata'].get('uid')}@{at.isoformat()}")),
         "ce-source": source,
-        "ce-type": TYPE,
+        "ce-type": PING_TYPE,
         "ce-time": at.isoformat().replace("+00:00", "Z"),
     }
     overrides = (spec.get("ceOverrides") or {}).get("extensions") or {}
     headers |= {f"ce-{name}": quote(str(value), safe=" !#$&'()*+,/:;=?@[]~") for name, value in overrides.items()}
     body = base64.b64decode(spec["dataBase64"]) if spec.get("dataBase64") else str(spec.get("data") or "").encode()
-    if body:
-        headers["content-type"] = spec.get("contentType") or "application/json"
+    if body and spec.get("contentType"):
+        headers["content-type"] = spec["contentType"]
     return headers, body
 
 
@@ -119,19 +112,7 @@ class PingSources:
             uri, problem = _sink(self._store, item), ""
         except Unresolved as error:
             uri, problem = "", str(error)
-        why = ("NotFound", problem) if problem else ()
-        truth: Any = "False" if problem else "True"
-        status = {
-            "observedGeneration": item["metadata"]["generation"],
-            "conditions": [
-                Condition("Ready", truth, *why),
-                Condition("SinkProvided", truth, *why),
-                Condition("Deployed", "True"),
-            ],
-            "ceAttributes": [{"type": TYPE, "source": source_of(item)}],
-            **({"sinkUri": uri} if uri else {}),
-        }
-        report(self._store, item, status)
+        report(self._store, item, ping_source_status(item, uri, problem))
 
 
 def _sink(store: Store, item: Object) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from local.platform import manifests, mlflow
-from local.platform.eventing import INGRESS
+from local.platform.eventing_status import INGRESS
 from local.platform.parts import Program
 from local.platform.settings import BROKER, HOST, NAMESPACE, ROOT, Folder, Settings
 

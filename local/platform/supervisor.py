@@ -26,6 +26,7 @@ from local.platform.parts import Part, inherit
 from local.platform.pingsource import PingSources
 from local.platform.settings import HOST, NAMESPACE, ROOT, Folder, PlatformError, Settings, write_json
 from local.serving.controller import Serving
+from local.serving.hosts import PREDICTOR
 from local.serving.settings import ServingSettings
 from predictor import source
 
@@ -276,7 +277,11 @@ def _resolve(uri: str) -> Path:
 def _ready(api: Server, kind: str, name: str) -> bool:
     item = api.store.get(kind, name, NAMESPACE)
     status = item.get("status") or {}
-    seen = status.get("observedGeneration") == item["metadata"]["generation"]
+    if kind == "InferenceService":
+        # Its observedGeneration is that of its Knative Service, so that one must have seen its own spec.
+        seen = _ready(api, "Service.serving.knative.dev", name + PREDICTOR)
+    else:
+        seen = status.get("observedGeneration") == item["metadata"]["generation"]
     return seen and any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions") or ())
 
 

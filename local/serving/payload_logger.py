@@ -1,8 +1,9 @@
 """Requests and responses of an InferenceService as CloudEvents, as KServe's agent sends them (kserve `pkg/logger`).
 
-Binary mode, one event for each request and one for each response with status 200, both with the same id and source;
-the response's event carries the request's content type. Each is sent once, by a few workers off the path of the
-answer: a sink that is slow or gone loses events, never requests.
+Binary mode, one event for each request, a GET's too, and one for each response with status 200, both with the same id
+and source; the response's event carries the request's content type. `time` is when the request or response was there,
+`recordedtime` when a worker sends the event. Each is sent once, off the path of the answer: a sink that is slow or gone
+loses events, never requests.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from urllib.parse import quote
 
 import aiohttp
 
@@ -30,8 +30,6 @@ SOURCE = "http://localhost:9081/"
 WORKERS = 5
 QUEUE = 1000
 SEND_SECONDS = 10.0
-# Printable ASCII without space, double quote and percent (CloudEvents HTTP binding 1.0.2, section 3.1.3.2).
-_SAFE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,35 +91,43 @@ def event_id(ce_id: str) -> str:
 
 
 def logged_headers(target: LogTarget, headers: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    """The request headers that `metadataHeaders` names, under the names it gives them."""
-    wanted = {name.lower(): name for name in target.headers}
+    """The request headers that `metadataHeaders` names.
+
+    Only a name in Go's canonical form (X-Request-Id) finds its header: the agent compares with that, letter by letter.
+    """
     found: dict[str, list[str]] = {}
     for name, value in headers:
-        if name.lower() in wanted:
-            found.setdefault(wanted[name.lower()], []).append(value)
+        canonical = "-".join(part.capitalize() for part in name.split("-"))
+        if canonical in target.headers:
+            found.setdefault(canonical, []).append(value)
     return found
 
 
-def event_headers(payload: Payload) -> dict[str, str]:
-    """The HTTP headers of an event in binary mode."""
+def rfc3339(at: datetime) -> str:
+    """A time as Go's RFC3339Nano writes it: in UTC, without the zeros at the end of its fraction."""
+    text = at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
+    return text.rstrip("0").rstrip(".") + "Z"
+
+
+def event_headers(payload: Payload, recorded: datetime) -> dict[str, str]:
+    """The HTTP headers of an event in binary mode, their values not percent-encoded: Go's SDK sends them so."""
     target = payload.target
-    recorded = payload.at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     attributes = {
         "specversion": "1.0",
         "id": payload.id,
         "source": SOURCE,
         "type": payload.type,
-        "time": recorded,
+        "time": rfc3339(payload.at),
         "inferenceservicename": target.service,
         "namespace": target.namespace,
         "component": target.component,
         "endpoint": target.endpoint,
-        "recordedtime": recorded,
+        "recordedtime": rfc3339(recorded),
         "metadata": json.dumps(payload.metadata, separators=(",", ":")),
     }
     if target.annotations:
         attributes["annotations"] = json.dumps(dict(sorted(target.annotations.items())), separators=(",", ":"))
-    headers = {f"ce-{name}": quote(value, safe=_SAFE) for name, value in attributes.items()}
+    headers = {f"ce-{name}": value for name, value in attributes.items()}
     if payload.content_type:
         headers["content-type"] = payload.content_type
     return headers
@@ -166,7 +172,7 @@ class PayloadLogger:
 
     async def _post(self, payload: Payload) -> None:
         url, host = self._locate(payload.target.url)
-        headers = event_headers(payload)
+        headers = event_headers(payload, datetime.now(UTC))
         if host:
             headers["host"] = host
         async with (

@@ -51,13 +51,20 @@ class Replica:
 
 @dataclass(frozen=True, slots=True)
 class PoolStatus:
-    """`proven`: it has been ready once. `failed`: why it never will be, "" while it may."""
+    """`proven`: it has been ready once. `failed`: why it never will be, "" while it may.
+
+    `exit_code` and `said` are the status and the last lines of the process that ended last; None since one was ready,
+    and where what failed came before any process. `preparing`: the model is being brought.
+    """
 
     proven: bool
     failed: str
     message: str
     actual: int
     desired: int
+    exit_code: int | None = None
+    said: str = ""
+    preparing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +93,8 @@ class Pool:
         self.reachable = True
         self._prepare, self._settings, self._session, self._changed = prepare, settings, session, changed
         self._proven, self._failed, self._message = proven, "", ""
+        self._exit_code: int | None = None
+        self._said = ""
         self._replicas: list[Replica] = []
         self._waiters: deque[asyncio.Future[Replica]] = deque()
         self._wake = asyncio.Event()
@@ -100,7 +109,16 @@ class Pool:
     @property
     def status(self) -> PoolStatus:
         actual = sum(1 for replica in self._replicas if replica.ready_at and not replica.draining)
-        return PoolStatus(self._proven, self._failed, self._message, actual, self._desired)
+        return PoolStatus(
+            self._proven,
+            self._failed,
+            self._message,
+            actual,
+            self._desired,
+            self._exit_code,
+            self._said,
+            any(replica.preparing for replica in self._replicas),
+        )
 
     @property
     def pids(self) -> list[int]:
@@ -258,7 +276,7 @@ class Pool:
 
     async def _live(self, replica: Replica) -> None:
         """A replica's whole life."""
-        why = ""
+        why, code = "", None
         try:
             if replica.process is None:
                 replica.preparing = True
@@ -268,6 +286,7 @@ class Pool:
                 replica.process = await Process.start(
                     self._settings.folder, who.namespace, who.revision, who.uid, spec, self._settings.cwd
                 )
+                self._changed()
             if replica.draining:
                 await replica.process.stop(self._settings.stop_grace)
             ending = asyncio.create_task(replica.process.wait())
@@ -284,7 +303,7 @@ class Pool:
             raise
         finally:
             if replica in self._replicas:
-                self._died(replica, why)
+                self._died(replica, why, code)
 
     async def _until_ready(self, replica: Replica, ending: asyncio.Task[int | None]) -> None:
         assert replica.process
@@ -305,6 +324,7 @@ class Pool:
         replica.ready_at = time.monotonic()
         log.info("%s is ready after %.2f s", replica.process.pod.name, replica.ready_at - started)
         self._proven, self._message = True, ""
+        self._exit_code, self._said = None, ""
         self._active_since = max(self._active_since, replica.ready_at)
         self._hand_out()
         self._changed()
@@ -325,7 +345,7 @@ class Pool:
         if replica.process:
             await replica.process.stop(self._settings.stop_grace)
 
-    def _died(self, replica: Replica, why: str) -> None:
+    def _died(self, replica: Replica, why: str, code: int | None) -> None:
         self._replicas.remove(replica)
         now = time.monotonic()
         if replica.process:
@@ -339,6 +359,9 @@ class Pool:
             self._not_before = now + min(wait, MAX_BACKOFF)
             said = last_lines(log_file(self._settings.folder, self.who.namespace, self.who.revision))
             self._message = why if not replica.process or not said else f"{why}: {said}"
+            # As a container's: killed by a signal is 128 and its number.
+            self._exit_code = 128 - code if code is not None and code < 0 else code
+            self._said = said if replica.process else why
             log.warning("a replica of %s %s; next start in %.1f s", self.who.revision, self._message, wait)
             # A model store or a ConfigMap that is not there yet may come; a process that ends is the revision's fault.
             late = now - self._born > self._settings.progress_deadline

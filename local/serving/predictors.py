@@ -31,17 +31,24 @@ class RenderError(ValueError):
         super().__init__(message)
 
 
-def render(isvc: Object, runtimes: Sequence[Object], rolled_out: str) -> Object:
-    """The Knative Service of the predictor. `runtimes` are the ServingRuntimes it may use, namespaced ones first.
+def runtime_of(isvc: Object, runtimes: Sequence[Object]) -> Object | None:
+    """The ServingRuntime of its model, None where it brings its own container. `runtimes`: namespaced ones first.
 
-    RenderError where KServe would report NoSupportingRuntime, RuntimeNotRecognized or a broken template.
+    RenderError where KServe would report NoSupportingRuntime or RuntimeNotRecognized.
     """
+    model = isvc["spec"]["predictor"].get("model")
+    return None if model is None else _runtime(model, runtimes)
+
+
+def render(isvc: Object, runtime: Object | None, rolled_out: str) -> Object:
+    """The Knative Service of the predictor; RenderError for a template that is broken."""
     metadata, predictor = isvc["metadata"], isvc["spec"]["predictor"]
     annotations = metadata.get("annotations") or {}
-    pod, extra = _pod(isvc, runtimes)
+    pod, extra = _pod(isvc, runtime)
+    # What the predictor states wins over the InferenceService, and that over the runtime.
     template_annotations = {
         name: value
-        for name, value in {**annotations, **extra["annotations"], **(predictor.get("annotations") or {})}.items()
+        for name, value in {**extra["annotations"], **annotations, **(predictor.get("annotations") or {})}.items()
         if not name.startswith(_NOT_COPIED)
     }
     template_annotations |= {**_scaling(predictor), **_logging(predictor.get("logger"))}
@@ -49,6 +56,7 @@ def render(isvc: Object, runtimes: Sequence[Object], rolled_out: str) -> Object:
         template_annotations[SOURCE_URI] = uri
     labels = {
         **extra["labels"],
+        **(metadata.get("labels") or {}),
         **(predictor.get("labels") or {}),
         ISVC_LABEL: metadata["name"],
         "component": "predictor",
@@ -64,7 +72,7 @@ def render(isvc: Object, runtimes: Sequence[Object], rolled_out: str) -> Object:
         "metadata": {
             "name": metadata["name"] + PREDICTOR,
             "namespace": metadata["namespace"],
-            "labels": {ISVC_LABEL: metadata["name"], "component": "predictor"},
+            "labels": labels,
             "ownerReferences": [owner(isvc)],
         },
         "spec": {
@@ -74,26 +82,34 @@ def render(isvc: Object, runtimes: Sequence[Object], rolled_out: str) -> Object:
     }
 
 
-def _pod(isvc: Object, runtimes: Sequence[Object]) -> tuple[dict[str, Any], dict[str, dict[str, str]]]:
+def _pod(isvc: Object, runtime: Object | None) -> tuple[dict[str, Any], dict[str, dict[str, str]]]:
     predictor, name = isvc["spec"]["predictor"], isvc["metadata"]["name"]
-    model = predictor.get("model")
-    if model is None:
+    if runtime is None:
         containers = copy.deepcopy(predictor.get("containers") or [])
         if not containers:
             raise RenderError(
                 "InvalidPredictorSpec", f"InferenceService {name}: neither predictor.model nor containers"
             )
-        return {"containers": [_filled(containers[0], name), *containers[1:]]}, {"annotations": {}, "labels": {}}
-    spec = _runtime(model, runtimes)["spec"]
+        return _named([_filled(containers[0], name), *containers[1:]], name), {"annotations": {}, "labels": {}}
+    model, spec = predictor["model"], runtime["spec"]
     found = [copy.deepcopy(item) for item in spec["containers"] if item.get("name") == CONTAINER]
     if not found:
         raise RenderError("InvalidServingRuntime", f"the ServingRuntime has no container named {CONTAINER}")
     own = {field: value for field, value in model.items() if field not in _MODEL_ONLY and field != "name"}
     container = _filled(_merged(found[0], own), name)
-    pod: dict[str, Any] = {"containers": [container]}
+    pod = _named([container], name)
     pod |= {field: spec[field] for field in _POD_ONLY if spec.get(field)}
     pod |= {field: predictor[field] for field in _POD_ONLY if predictor.get(field)}
     return pod, {"annotations": spec.get("annotations") or {}, "labels": spec.get("labels") or {}}
+
+
+def _named(containers: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    """The pod, each container told the InferenceService's name."""
+    known = {"name": "INFERENCE_SERVICE_NAME", "value": name}
+    for container in containers:
+        others = [item for item in container.get("env") or () if item["name"] != known["name"]]
+        container["env"] = [*others, known]
+    return {"containers": containers}
 
 
 def _runtime(model: Mapping[str, Any], runtimes: Sequence[Object]) -> Object:
@@ -139,7 +155,8 @@ def _filled(value: Any, name: str) -> Any:
 
 
 def _scaling(predictor: Mapping[str, Any]) -> dict[str, str]:
-    found = {"autoscaling.knative.dev/min-scale": str(predictor.get("minReplicas", 1))}
+    found = {"autoscaling.knative.dev/class": "kpa.autoscaling.knative.dev"}
+    found["autoscaling.knative.dev/min-scale"] = str(predictor.get("minReplicas", 1))
     if predictor.get("maxReplicas"):
         found["autoscaling.knative.dev/max-scale"] = str(predictor["maxReplicas"])
     if predictor.get("scaleTarget"):

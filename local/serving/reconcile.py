@@ -16,12 +16,12 @@ from typing import Any
 
 from local.kube.resources import Object
 from local.kube.store import ApiError, Store
-from local.serving import status
+from local.serving import inference_status, status
 from local.serving.gateway import Key, Route
 from local.serving.hosts import PREDICTOR
 from local.serving.payload_logger import log_target
 from local.serving.pool import PoolStatus
-from local.serving.predictors import ISVC_LABEL, RenderError, render
+from local.serving.predictors import ISVC_LABEL, RenderError, render, runtime_of
 from local.serving.revisions import next_revision, of_service
 from local.serving.runner import log_file
 from local.serving.traffic import Target, knative_targets, rolled_out
@@ -29,6 +29,12 @@ from local.serving.traffic import Target, knative_targets, rolled_out
 log = logging.getLogger("serving")
 
 KNATIVE = "Service.serving.knative.dev"
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    isvc: Object
+    runtime: Object | None
 
 
 @dataclass(slots=True)
@@ -39,8 +45,9 @@ class World:
     routes: dict[Key, Route] = field(default_factory=dict)
     reachable: set[Key] = field(default_factory=set)
     # The InferenceServices that could be rendered; of the others the Knative Service is that of an older spec.
-    isvcs: list[Object] = field(default_factory=list)
+    isvcs: list[Deployed] = field(default_factory=list)
     outcomes: list[tuple[Object, status.Outcome]] = field(default_factory=list)
+    pools: Mapping[Key, PoolStatus] = field(default_factory=dict)
 
 
 class Reconciler:
@@ -54,7 +61,7 @@ class Reconciler:
         """Writes services, revisions and the revisions' status; what is to run and be routed."""
         self._written = False
         isvcs = self._store.list("InferenceService").items
-        world = World(isvcs=[isvc for isvc in isvcs if self._deploy(isvc)])
+        world = World(isvcs=[made for isvc in isvcs if (made := self._deploy(isvc))], pools=pools)
         self._drop_orphans({item["metadata"]["uid"] for item in isvcs})
         revisions = [*self._store.list("Revision").items]
         for service in self._store.list(KNATIVE).items:
@@ -69,26 +76,30 @@ class Reconciler:
         for service, result in world.outcomes:
             fresh = status.service_status(service, result, self._domain, _now())
             self._set_status(service, fresh, result.condition.message)
-        for isvc in world.isvcs:
-            self._report(isvc)
+        for deployed in world.isvcs:
+            self._report(deployed, world.pools)
         return self._written
 
-    def _deploy(self, isvc: Object) -> bool:
-        """Makes or changes its Knative Service; False when it cannot be rendered, which its status then says."""
+    def _deploy(self, isvc: Object) -> Deployed | None:
+        """Makes or changes its Knative Service; None when it cannot be rendered, which its status then says."""
         metadata = isvc["metadata"]
         namespace, name = metadata["namespace"], metadata["name"]
         runtimes = [*self._store.list("ServingRuntime", namespace).items]
         runtimes += self._store.list("ClusterServingRuntime").items
         try:
-            wanted = render(isvc, runtimes, status.rollout_of(isvc).latest_rolled_out)
+            deployed = Deployed(isvc, runtime_of(isvc, runtimes))
+            wanted = render(isvc, deployed.runtime, inference_status.rollout_of(isvc).latest_rolled_out)
         except RenderError as error:
-            self._set_status(isvc, status.isvc_failure(isvc, error.reason, str(error), _now()), str(error))
-            return False
+            fresh = inference_status.invalid_status(isvc, error.reason, str(error), _now())
+            if isvc.get("status") != fresh:
+                self._set_status(isvc, fresh, str(error))
+                self._event(isvc, "InternalError", f"fails to reconcile predictor: {error}", type="Warning")
+            return None
         try:
             current = self._store.get(KNATIVE, name + PREDICTOR, namespace)
         except ApiError:
             self._write("create", lambda: self._store.create(wanted, namespace))
-            return True
+            return deployed
         same = current["spec"] == wanted["spec"] and all(
             current["metadata"].get(part) == wanted["metadata"][part] for part in ("labels", "ownerReferences")
         )
@@ -96,7 +107,7 @@ class Reconciler:
             changed = {**current, "spec": wanted["spec"], "metadata": {**current["metadata"], **{
                 part: wanted["metadata"][part] for part in ("labels", "ownerReferences")}}}  # fmt: skip
             self._write("update", lambda: self._store.update(changed))
-        return True
+        return deployed
 
     def _drop_orphans(self, uids: set[str]) -> None:
         """Services whose InferenceService went while nobody looked."""
@@ -144,8 +155,8 @@ class Reconciler:
         ]
         return kept if all(target.revision in ready for target in kept) else []
 
-    def _report(self, isvc: Object) -> None:
-        metadata = isvc["metadata"]
+    def _report(self, deployed: Deployed, pools: Mapping[Key, PoolStatus]) -> None:
+        metadata = deployed.isvc["metadata"]
         with suppress(ApiError):
             isvc = self._store.get("InferenceService", metadata["name"], metadata["namespace"])
             service = self._store.get(KNATIVE, metadata["name"] + PREDICTOR, metadata["namespace"])
@@ -156,14 +167,15 @@ class Reconciler:
                 return
             targets = [
                 Target(item["revisionName"], item.get("percent") or 0, item.get("tag", ""), item["latestRevision"])
-                for item in found["traffic"]
+                for item in found.get("traffic") or ()
             ]
             created, ready = found.get("latestCreatedRevisionName", ""), found.get("latestReadyRevisionName", "")
-            before = status.rollout_of(isvc)
+            before = inference_status.rollout_of(isvc)
             after = rolled_out(before, created, ready, targets)
             if after.latest_rolled_out != before.latest_rolled_out:
                 self._event(isvc, "RolledOut", f"{after.latest_rolled_out} has all traffic")
-            fresh = status.isvc_status(isvc, after, found, self._domain, _now())
+            pool = pools.get((metadata["namespace"], created))
+            fresh = inference_status.inference_status(isvc, after, found, pool, deployed.runtime, _now())
             self._set_status(isvc, fresh, status.condition_of({"status": fresh}).message)
 
     def _set_status(self, item: Object, fresh: dict[str, Any], why: str) -> Object | None:
@@ -174,9 +186,11 @@ class Reconciler:
         written = self._write("update", lambda: self._store.update_status({**item, "status": fresh}))
         if written and before.status != after.status and after.status != "Unknown":
             if after.status == "True":
-                self._event(item, f"{item['kind']}Ready", f"{item['kind']} {item['metadata']['name']} is ready")
+                self._event(item, f"{item['kind']}Ready", _ready_message(item))
             else:
-                self._event(item, after.reason or "InternalError", why or after.message, type="Warning")
+                isvc = item["kind"] == "InferenceService"
+                reason = "InferenceServiceNotReady" if isvc else after.reason or "InternalError"
+                self._event(item, reason, why or after.message, type="Warning")
         return written
 
     def _write(self, what: str, action: Any) -> Any:
@@ -206,6 +220,13 @@ class Reconciler:
             "source": {"component": "embedded-serving"},
         }
         self._write("event", lambda: self._store.create(event, metadata["namespace"]))
+
+
+def _ready_message(item: Object) -> str:
+    kind, name = item["kind"], item["metadata"]["name"]
+    if kind == "Revision":
+        return "Revision becomes ready upon all resources being ready"
+    return f"InferenceService [{name}] is Ready" if kind == "InferenceService" else f"{kind} {name} is ready"
 
 
 def _now() -> str:

@@ -1,18 +1,23 @@
-"""What Knative and KServe report: conditions and status of revisions, services and InferenceServices."""
+"""What Knative reports: conditions and status of revisions and services, as pure functions.
+
+Reasons and messages are those of knative/serving's `*_lifecycle.go`; how conditions come together is knative/pkg's
+`condition_set.go`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from local.kube.resources import Object
-from local.serving.hosts import PREDICTOR, external, internal
+from local.serving.hosts import external, internal
 from local.serving.pool import PoolStatus
 from local.serving.revisions import generation
-from local.serving.traffic import Rollout, Target, status_traffic
+from local.serving.traffic import Target, status_traffic
 
 Truth = Literal["True", "False", "Unknown"]
+VISIBILITY = "networking.knative.dev/visibility"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +28,10 @@ class Condition:
     message: str = ""
     severity: str = ""
 
+    def named(self, type: str, severity: str = "") -> Condition:
+        """The same under another type."""
+        return Condition(type, self.status, self.reason, self.message, severity)
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -31,20 +40,33 @@ class Outcome:
     created: str = ""
     ready: str = ""
     targets: tuple[Target, ...] = ()
-    condition: Condition = field(default_factory=lambda: Condition("Ready", "Unknown"))
+    configurations: Condition = field(default_factory=lambda: Condition("ConfigurationsReady", "Unknown"))
+    routes: Condition = field(default_factory=lambda: Condition("RoutesReady", "Unknown"))
+
+    @property
+    def condition(self) -> Condition:
+        return overall(self.configurations, self.routes)
+
+
+def overall(*parts: Condition) -> Condition:
+    """Ready of its parts: one that failed before one that is open, and of several the last, True when all are."""
+    for status in ("False", "Unknown"):
+        for part in reversed(parts):
+            if part.status == status:
+                return part.named("Ready")
+    return Condition("Ready", "True")
 
 
 def conditions(old: Sequence[Mapping[str, Any]], new: Sequence[Condition], now: str) -> list[dict[str, Any]]:
-    """The list for a status; lastTransitionTime moves only where the status does."""
+    """The list for a status; lastTransitionTime moves with anything that a condition says, as Knative's does."""
     before = {item["type"]: item for item in old}
     made = []
     for one in sorted(new, key=lambda condition: condition.type):
-        known = before.get(one.type)
-        same = known is not None and known["status"] == one.status
         item: dict[str, Any] = {"type": one.type, "status": one.status}
-        item["lastTransitionTime"] = known["lastTransitionTime"] if known and same else now
         item |= {name: getattr(one, name) for name in ("reason", "message", "severity") if getattr(one, name)}
-        made.append(item)
+        known = dict(before.get(one.type) or {})
+        moved = known.pop("lastTransitionTime", now)
+        made.append({**item, "lastTransitionTime": moved if known == item else now})
     return made
 
 
@@ -52,174 +74,137 @@ def condition_of(item: Object, type: str = "Ready") -> Condition:
     """A condition that an object has; Unknown when it has none."""
     for found in (item.get("status") or {}).get("conditions") or ():
         if found["type"] == type:
-            return Condition(type, found["status"], found.get("reason", ""), found.get("message", ""))
+            return Condition(
+                type, found["status"], found.get("reason", ""), found.get("message", ""), found.get("severity", "")
+            )
     return Condition(type, "Unknown")
 
 
 def revision_status(revision: Object, pool: PoolStatus | None, now: str, log: str) -> dict[str, Any]:
     """A Revision's status; one that was ready stays so, whatever becomes of its replicas."""
     old = revision.get("status") or {}
-    if pool is None or pool.proven:
-        ready = Condition("Ready", "True") if pool else condition_of(revision)
-    elif pool.failed:
-        ready = Condition("Ready", "False", "ExitCode" if "status" in pool.failed else "ProgressDeadlineExceeded",
-                          f"Container failed with: {pool.failed}")  # fmt: skip
-    else:
-        ready = Condition("Ready", "Unknown", "Deploying", pool.message)
-    active = bool(pool and (pool.actual or pool.desired))
-    idle = Condition("Active", "True", severity="Info")
-    if not active:
-        idle = Condition("Active", "False", "NoTraffic", "The target is not receiving traffic.", "Info")
-    health = [Condition(name, ready.status, ready.reason, ready.message)
-              for name in ("ContainerHealthy", "ResourcesAvailable")]  # fmt: skip
+    healthy, available = _health(revision, pool)
     return {
         "observedGeneration": revision["metadata"].get("generation", 1),
-        "conditions": conditions(old.get("conditions") or (), [ready, idle, *health], now),
+        "conditions": conditions(
+            old.get("conditions") or (), [overall(healthy, available), _active(pool), healthy, available], now
+        ),
+        "containerStatuses": [
+            {"name": container.get("name") or "user-container"}
+            for container in revision["spec"].get("containers") or ()
+        ],
         "actualReplicas": pool.actual if pool else 0,
-        "desiredReplicas": pool.desired if pool else 0,
+        # The autoscaler has no number before the first replica was ready.
+        **({"desiredReplicas": pool.desired} if pool and (pool.proven or pool.failed) else {}),
         "logUrl": log,
     }
 
 
+def _health(revision: Object, pool: PoolStatus | None) -> tuple[Condition, Condition]:
+    """ContainerHealthy and ResourcesAvailable."""
+    healthy, available = "ContainerHealthy", "ResourcesAvailable"
+    if pool is None:
+        return _deployed(condition_of(revision, healthy)), _deployed(condition_of(revision, available))
+    if pool.proven:
+        return Condition(healthy, "True"), Condition(available, "True")
+    if pool.exit_code is not None:
+        said = pool.said or ("container exited with no error" if pool.exit_code == 0 else pool.message)
+        failed = Condition(healthy, "False", f"ExitCode{pool.exit_code}", f"Container failed with: {said}")
+        return failed, Condition(available, "Unknown", "Deploying")
+    if pool.failed:
+        late = f"Initial scale was never achieved: {pool.failed}"
+        return (
+            Condition(healthy, "Unknown", "Deploying"),
+            Condition(available, "False", "ProgressDeadlineExceeded", late),
+        )
+    return Condition(healthy, "Unknown", "Deploying"), Condition(available, "Unknown", "Deploying", pool.message)
+
+
+def _deployed(known: Condition) -> Condition:
+    return known if known.status != "Unknown" else Condition(known.type, "Unknown", "Deploying")
+
+
+def _active(pool: PoolStatus | None) -> Condition:
+    if pool is None:
+        return Condition("Active", "Unknown", "Deploying", "", "Info")
+    if pool.actual:
+        return Condition("Active", "True", severity="Info")
+    if pool.desired:
+        buffered = "Requests to the target are being buffered as resources are provisioned."
+        return Condition("Active", "Unknown", "Queued", buffered, "Info")
+    return Condition("Active", "False", "NoTraffic", "The target is not receiving traffic.", "Info")
+
+
 def outcome(service: Object, revisions: Sequence[Object], targets: Sequence[Target]) -> Outcome:
     """What a service's revisions (oldest first) come to; `targets` are those that are routed."""
-    created = revisions[-1]["metadata"]["name"] if revisions else ""
-    ready = latest_ready(revisions)
-    name = service["metadata"]["name"]
     if not revisions:
-        return Outcome(condition=Condition("Ready", "Unknown"))
-    newest = condition_of(revisions[-1])
-    if newest.status == "False":
-        message = f'Revision "{created}" failed with message: {newest.message}.'
-        return Outcome(created, ready, tuple(targets), Condition("Ready", "False", "RevisionFailed", message))
-    if newest.status == "Unknown":
-        return Outcome(created, ready, tuple(targets), Condition("Ready", "Unknown", newest.reason, newest.message))
-    if not targets:
-        message = f"a revision that spec.traffic of {name} names is missing or not ready"
-        return Outcome(created, ready, (), Condition("Ready", "False", "RevisionMissing", message))
-    return Outcome(created, ready, tuple(targets), Condition("Ready", "True"))
+        return Outcome()
+    configurations = _configurations(revisions[-1])
+    routes = _routes(service, revisions, configurations)
+    created = revisions[-1]["metadata"]["name"]
+    return Outcome(created, latest_ready(revisions), tuple(targets), configurations, routes)
 
 
-def latest_ready(revisions: Sequence[Object]) -> str:
+def _configurations(newest: Object) -> Condition:
+    ready, name = condition_of(newest), newest["metadata"]["name"]
+    if ready.status == "False":
+        message = f'Revision "{name}" failed with message: {ready.message}.'
+        return Condition("ConfigurationsReady", "False", "RevisionFailed", message)
+    return Condition("ConfigurationsReady", ready.status)
+
+
+def _routes(service: Object, revisions: Sequence[Object], configurations: Condition) -> Condition:
+    """Whether all traffic can go where `spec.traffic` wants it; Knative names the first target that it cannot reach."""
+    known = {item["metadata"]["name"]: condition_of(item) for item in revisions}
+    configuration = service["metadata"]["name"]
+
+    def missing(status: Truth, message: str) -> Condition:
+        return Condition("RoutesReady", status, "RevisionMissing", message)
+
+    for item in (service.get("spec") or {}).get("traffic") or ({"latestRevision": True},):
+        name = item.get("revisionName") or ""
+        if not name and not latest_ready(revisions):
+            if configurations.status == "False":
+                return missing("False", f'Configuration "{configuration}" does not have any ready Revision.')
+            return missing("Unknown", f'Configuration "{configuration}" is waiting for a Revision to become ready.')
+        if name and name not in known:
+            return missing("False", f'Revision "{name}" referenced in traffic not found.')
+        if name and known[name].status == "False":
+            return missing("False", f'Revision "{name}" failed to become ready.')
+        if name and known[name].status == "Unknown":
+            return missing("Unknown", f'Revision "{name}" is not yet ready.')
+    return Condition("RoutesReady", "True")
+
+
+def latest_ready(revisions: Iterable[Object]) -> str:
     """The newest revision that is ready, or ""."""
     able = [item for item in revisions if condition_of(item).status == "True"]
     return str(max(able, key=generation)["metadata"]["name"]) if able else ""
 
 
 def service_status(service: Object, result: Outcome, domain: str, now: str) -> dict[str, Any]:
-    """A Knative Service's status."""
+    """A Knative Service's status. `address` and `traffic` come with the first route."""
     metadata, old = service["metadata"], service.get("status") or {}
     name, namespace = metadata["name"], metadata["namespace"]
-    urls = {target.tag: external(domain, namespace, name, target.tag) for target in result.targets if target.tag}
-    whole = result.condition
-    configuration = whole if whole.reason != "RevisionMissing" else Condition("Ready", "True")
-    routed: Truth = "True" if result.targets else ("False" if whole.status == "False" else "Unknown")
-    route = Condition(
-        "RoutesReady", routed, "" if result.targets else whole.reason, "" if result.targets else whole.message
-    )
+    local = (metadata.get("labels") or {}).get(VISIBILITY) == "cluster-local"
+
+    def url(tag: str = "") -> str:
+        if local:
+            return internal(namespace, f"{tag}-{name}" if tag else name)
+        return external(domain, namespace, name, tag)
+
     made: dict[str, Any] = {
         "observedGeneration": metadata.get("generation", 1),
         "conditions": conditions(
-            old.get("conditions") or (),
-            [
-                Condition("ConfigurationsReady", configuration.status, configuration.reason, configuration.message),
-                route,
-                whole,
-            ],
-            now,
+            old.get("conditions") or (), [result.configurations, result.routes, result.condition], now
         ),
-        "url": external(domain, namespace, name),
-        "address": {"url": internal(namespace, name)},
-        "traffic": status_traffic(result.targets, urls),
+        "url": url(),
     }
+    if result.targets:
+        made["address"] = {"url": internal(namespace, name)}
+        made["traffic"] = status_traffic(result.targets, {t.tag: url(t.tag) for t in result.targets if t.tag})
     if result.created:
         made["latestCreatedRevisionName"] = result.created
     if result.ready:
         made["latestReadyRevisionName"] = result.ready
     return made
-
-
-def rollout_of(isvc: Object) -> Rollout:
-    """KServe's memory of the predictor, from the InferenceService's own status."""
-    part = ((isvc.get("status") or {}).get("components") or {}).get("predictor") or {}
-    return Rollout(
-        part.get("latestReadyRevision", ""),
-        part.get("latestCreatedRevision", ""),
-        part.get("latestRolledoutRevision", ""),
-        part.get("previousRolledoutRevision", ""),
-    )
-
-
-def isvc_status(isvc: Object, rollout: Rollout, service: Mapping[str, Any], domain: str, now: str) -> dict[str, Any]:
-    """An InferenceService's status from its Knative Service's."""
-    metadata, old = isvc["metadata"], isvc.get("status") or {}
-    name, namespace = metadata["name"], metadata["namespace"]
-    found = {item["type"]: item for item in service.get("conditions") or ()}
-
-    def mirrored(type: str, source: str, severity: str = "") -> Condition:
-        item = found.get(source) or {}
-        return Condition(type, item.get("status", "Unknown"), item.get("reason", ""), item.get("message", ""), severity)
-
-    ready, predictor = mirrored("Ready", "Ready"), mirrored("PredictorReady", "Ready")
-    ingress = Condition("IngressReady", mirrored("IngressReady", "RoutesReady").status)
-    names = (
-        ("predictor", rollout.latest_ready, "latestReadyRevision"),
-        ("predictor", rollout.latest_created, "latestCreatedRevision"),
-        ("predictor", rollout.latest_rolled_out, "latestRolledoutRevision"),
-        ("predictor", rollout.previous_rolled_out, "previousRolledoutRevision"),
-    )
-    component: dict[str, Any] = {field_name: value for _, value, field_name in names if value}
-    component |= {"url": service["url"], "address": service["address"], "traffic": service["traffic"]}
-    return {
-        "observedGeneration": metadata.get("generation", 1),
-        "conditions": conditions(
-            old.get("conditions") or (),
-            [
-                ready,
-                predictor,
-                ingress,
-                mirrored("PredictorConfigurationReady", "ConfigurationsReady", "Info"),
-                mirrored("PredictorRouteReady", "RoutesReady", "Info"),
-                mirrored("LatestDeploymentReady", "ConfigurationsReady", "Info"),
-                mirrored("RoutesReady", "RoutesReady", "Info"),
-            ],
-            now,
-        ),
-        "url": external(domain, namespace, name),
-        "address": {"url": internal(namespace, name + PREDICTOR)},
-        "components": {"predictor": component},
-        "modelStatus": _model_status(ready, rollout),
-    }
-
-
-def isvc_failure(isvc: Object, reason: str, message: str, now: str) -> dict[str, Any]:
-    """The status of an InferenceService that cannot be rendered; what serves goes on serving."""
-    old = isvc.get("status") or {}
-    bad = [Condition(type, "False", reason, message) for type in ("Ready", "PredictorReady")]
-    kept = [
-        Condition(
-            item["type"], item["status"], item.get("reason", ""), item.get("message", ""), item.get("severity", "")
-        )
-        for item in old.get("conditions") or ()
-        if item["type"] not in ("Ready", "PredictorReady")
-    ]
-    failure = {"reason": reason, "message": message}
-    return {
-        **old,
-        "observedGeneration": isvc["metadata"].get("generation", 1),
-        "conditions": conditions(old.get("conditions") or (), [*bad, *kept], now),
-        "modelStatus": {"transitionStatus": "InvalidSpec", "lastFailureInfo": failure},
-    }
-
-
-def _model_status(ready: Condition, rollout: Rollout) -> dict[str, Any]:
-    active = "Loaded" if rollout.latest_ready else ("FailedToLoad" if ready.status == "False" else "Pending")
-    if ready.status == "True":
-        return {"transitionStatus": "UpToDate", "states": {"activeModelState": active, "targetModelState": "Loaded"}}
-    if ready.status == "Unknown":
-        return {"transitionStatus": "InProgress", "states": {"activeModelState": active, "targetModelState": "Loading"}}
-    return {
-        "transitionStatus": "BlockedByFailedLoad",
-        "states": {"activeModelState": active, "targetModelState": "FailedToLoad"},
-        "lastFailureInfo": {"reason": "ModelLoadFailed", "message": ready.message},
-    }

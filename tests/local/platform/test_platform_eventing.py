@@ -159,7 +159,25 @@ async def test_a_trigger_that_leads_nowhere_says_why(store, session, broker):
     await Eventing(store, session, broker).sync()
     lost = ready(store.get("Trigger", "lost"))
     assert lost["Ready"] == lost["SubscriberResolved"] == ("False", "Service default/f is not there")
-    assert ready(store.get("Trigger", "orphan"))["BrokerReady"] == ("False", "Broker default/other is not there")
+    assert ready(store.get("Trigger", "orphan"))["BrokerReady"] == ("False", 'Broker "other" does not exist')
+
+
+async def test_a_broker_process_that_is_gone_is_a_status(store, session, broker):
+    for item in (BROKER, SERVICE, trigger()):
+        store.create(item)
+    eventing = Eventing(store, session, broker)
+    await eventing.sync()
+    assert ready(store.get("Trigger", "t"))["BrokerReady"] == ("True", "")
+    (free,) = free_ports(1)
+    gone = asyncio.create_task(Eventing(store, session, f"http://127.0.0.1:{free}").run())
+    await until(lambda: ready(store.get("Trigger", "t"))["BrokerReady"][0] == "False")
+    gone.cancel()
+    found = ready(store.get("Broker", "default"))
+    down = ("False", "The broker process does not answer.")
+    assert [found[name] for name in ("Ready", "IngressReady", "FilterReady")] == [down] * 3
+    assert ready(store.get("Trigger", "t"))["SubscriberResolved"] == ("True", ""), "it was resolved, and is still"
+    await eventing.sync()
+    assert ready(store.get("Broker", "default"))["Ready"] == ready(store.get("Trigger", "t"))["Ready"] == ("True", "")
 
 
 def test_only_services_and_brokers_have_addresses(store):

@@ -228,7 +228,13 @@ def test_a_killed_part_comes_back(folder, victim):
 
 
 def test_a_killed_model_server_comes_back(folder, gateway):
-    (one,) = [r for r in up.status_of(folder)["revisions"] if "-predictor-" in r["revision"] and r["pids"]]
+    assert ask(gateway).status_code == 200  # it may sleep since the last question
+
+    def awake():
+        return [r for r in up.status_of(folder)["revisions"] if "-predictor-" in r["revision"] and r["pids"]]
+
+    until(awake)
+    (one,) = awake()
     os.killpg(one["pids"][0], signal.SIGKILL)
     until(lambda: ask(gateway).status_code == 200)
 

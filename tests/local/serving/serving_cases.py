@@ -11,8 +11,10 @@ from typing import Any
 
 import aiohttp
 
-from local.kube.store import Store
+from local.kube.store import ApiError, Store
 from local.serving.controller import Serving
+from local.serving.inference_status import rollout_of
+from local.serving.predictors import render, runtime_of
 from local.serving.settings import ServingSettings
 
 HERE = Path(__file__).resolve().parent
@@ -73,9 +75,21 @@ class Platform:
 
     def ready(self, kind: str, name: str, status: str = "True") -> bool:
         item = self.store.get(kind, name)
-        seen = (item.get("status") or {}).get("observedGeneration") == item["metadata"]["generation"]
+        seen = (item.get("status") or {}).get("observedGeneration") == self._generation(kind, item)
         conditions = (item.get("status") or {}).get("conditions") or ()
         return seen and any(c["type"] == "Ready" and c["status"] == status for c in conditions)
+
+    def _generation(self, kind: str, item: Any) -> int:
+        """What `observedGeneration` must be; an InferenceService's is its Knative Service's, once rendered."""
+        if kind != "InferenceService":
+            return int(item["metadata"]["generation"])
+        try:
+            service = self.store.get(KNATIVE, f"{item['metadata']['name']}-predictor")
+        except ApiError:
+            return -1
+        runtime = runtime_of(item, self.store.list("ServingRuntime").items)
+        wanted = render(item, runtime, rollout_of(item).latest_rolled_out)
+        return int(service["metadata"]["generation"]) if service["spec"] == wanted["spec"] else -1
 
     async def until(self, true: Callable[[], Any], seconds: float = 30.0) -> Any:
         async with asyncio.timeout(seconds):

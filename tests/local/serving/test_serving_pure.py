@@ -6,13 +6,12 @@ import base64
 import sys
 
 import pytest
-from serving_cases import inference_service, knative_service
+from serving_cases import knative_service
 
 from local.serving.autoscaler import Sample, Scaling, decide, duration, read_scaling
 from local.serving.gateway import Route, find
 from local.serving.hosts import parse_host, parse_path, reachable, without_name
 from local.serving.podspec import Machine, Probe, SpecError, process_spec
-from local.serving.predictors import RenderError, render
 from local.serving.revisions import next_revision
 from local.serving.traffic import Rollout, Target, canary_traffic, choose, knative_targets, rolled_out
 
@@ -239,70 +238,6 @@ def test_processes_that_cannot_start(container, message):
 def test_images_choose_the_interpreter():
     machine = Machine(interpreters={"dev.local/": "/a/python", "dev.local/x": "/b/python"})
     assert process_spec(revision(), lookup, machine, port=1).argv[0] == "/b/python"
-
-
-RUNTIME = {
-    "metadata": {"name": "rt", "namespace": "default"},
-    "spec": {
-        "supportedModelFormats": [{"name": "fmt", "autoSelect": True}],
-        "containers": [
-            {
-                "name": "kserve-container",
-                "image": "i",
-                "command": ["python"],
-                "args": ["--model_name={{.Name}}"],
-                "env": [{"name": "A", "value": "1"}, {"name": "B", "value": "1"}],
-                "readinessProbe": {"httpGet": {"path": "/v2/models/{{.Name}}/ready"}},
-            }
-        ],
-    },
-}
-
-
-def with_model(**model):
-    item = stored(inference_service("m"))
-    item["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"] = "{}"
-    item["spec"]["predictor"] = {
-        "minReplicas": 0,
-        "maxReplicas": 3,
-        "scaleTarget": 8,
-        "annotations": {"v": "1"},
-        "logger": {"mode": "all", "url": "http://b", "metadataAnnotations": ["v"]},
-        "model": {"modelFormat": {"name": "fmt"}, "storageUri": "mlflow://m/1", **model},
-    }
-    return item
-
-
-def test_an_inference_service_becomes_a_knative_service():
-    made = render(with_model(env=[{"name": "B", "value": "2"}], args=["--more"]), [RUNTIME], "")
-    assert made["metadata"]["name"] == "m-predictor"
-    (container,) = made["spec"]["template"]["spec"]["containers"]
-    assert container["args"] == ["--model_name=m", "--more"]
-    assert container["env"] == [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]
-    assert container["readinessProbe"]["httpGet"]["path"] == "/v2/models/m/ready"
-    internal = "internal.serving.kserve.io/"
-    assert made["spec"]["template"]["metadata"]["annotations"] == {
-        "serving.kserve.io/enable-tag-routing": "true",
-        "v": "1",
-        "autoscaling.knative.dev/min-scale": "0",
-        "autoscaling.knative.dev/max-scale": "3",
-        "autoscaling.knative.dev/target": "8",
-        internal + "logger": "true",
-        internal + "logger-mode": "all",
-        internal + "logger-sink-url": "http://b",
-        internal + "logger-metadata-annotations": "v",
-        internal + "storage-initializer-sourceuri": "mlflow://m/1",
-    }
-
-
-@pytest.mark.parametrize(
-    ("model", "reason"),
-    [({"runtime": "other"}, "RuntimeNotRecognized"), ({"modelFormat": {"name": "x"}}, "NoSupportingRuntime")],
-)
-def test_runtimes_that_do_not_fit(model, reason):
-    with pytest.raises(RenderError) as failed:
-        render(with_model(**model), [RUNTIME], "")
-    assert failed.value.reason == reason
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,151 @@
+"""What Knative reports of a Broker, a Trigger and a PingSource, as pure functions; the conditions still without times.
+
+Reasons are those of knative/eventing's `*_lifecycle.go` and reconcilers. What Knative has not come to look at keeps
+what it said before, and is Unknown at first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from local.kube.resources import Object
+from local.serving.status import Condition, condition_of, overall
+
+INGRESS = "broker-ingress.knative-eventing.svc.cluster.local"
+PING_TYPE = "dev.knative.sources.ping"
+_NO_OIDC = "authentication-oidc feature disabled"
+_DEPENDENCY = "knative.dev/dependency"
+_AFTER_BROKER = (
+    "SubscriberResolved",
+    "DeadLetterSinkResolved",
+    "OIDCIdentityCreated",
+    "SubscriptionReady",
+    "DependencyReady",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """The addresses of an object's references, and why those that have none do not, both by the status field's name."""
+
+    addresses: Mapping[str, str] = field(default_factory=dict)
+    problems: Mapping[str, str] = field(default_factory=dict)
+
+
+def broker_address(namespace: str, name: str) -> str:
+    """The cluster URL that takes a Broker's events."""
+    return f"http://{INGRESS}/{namespace}/{name}"
+
+
+def source_of(item: Object) -> str:
+    """The CloudEvents source of a PingSource's events."""
+    metadata = item["metadata"]
+    return f"/apis/v1/namespaces/{metadata['namespace']}/pingsources/{metadata['name']}"
+
+
+def broker_status(item: Object, found: Resolved, refused: str = "", *, answers: bool = True) -> dict[str, Any]:
+    """`answers`: the broker process does; `refused`: why it does not take this Broker, "" when it does."""
+    ingress, filters, channel = (
+        Condition(name, "True") for name in ("IngressReady", "FilterReady", "TriggerChannelReady")
+    )
+    if not answers:
+        down = ("EndpointSlicesUnavailable", "The broker process does not answer.")
+        ingress, filters = Condition("IngressReady", "False", *down), Condition("FilterReady", "False", *down)
+        channel = condition_of(item, "TriggerChannelReady")
+    elif refused:
+        channel = Condition("TriggerChannelReady", "False", "ChannelFailure", refused)
+    sink = _dead_letters(found, "Info")
+    addressable, policies = Condition("Addressable", "True"), _no_policies()
+    if sink.status == "False":
+        addressable, policies = condition_of(item, "Addressable"), condition_of(item, "EventPoliciesReady")
+    parts = [channel, filters, ingress, addressable, policies]
+    metadata = item["metadata"]
+    return {
+        "observedGeneration": metadata["generation"],
+        "address": {"name": "http", "url": broker_address(metadata["namespace"], metadata["name"])},
+        "conditions": [overall(*parts), *parts, sink],
+        **found.addresses,
+    }
+
+
+def trigger_status(item: Object, broker: Object | None, found: Resolved, refused: str = "") -> dict[str, Any]:
+    """`broker` is the Trigger's, None when there is none; `refused`: why the broker process does not take it."""
+    parts = {name: condition_of(item, name) for name in _AFTER_BROKER}
+    parts["BrokerReady"] = _broker_ready(item, broker)
+    old = item.get("status") or {}
+    addresses = {name: old[name] for name in ("subscriberUri", "deadLetterSinkUri") if old.get(name)}
+    if broker is not None and parts["BrokerReady"].status == "True":
+        known, addresses = _subscription(item, broker, found, refused)
+        parts |= {condition.type: condition for condition in known}
+    return {
+        "observedGeneration": item["metadata"]["generation"],
+        "conditions": [overall(*parts.values()), *parts.values()],
+        **addresses,
+    }
+
+
+def ping_source_status(item: Object, uri: str, problem: str) -> dict[str, Any]:
+    """`uri` is its sink's, "" when it has none, which `problem` explains. Its adapter is whoever reports this."""
+    oidc = Condition("OIDCIdentityCreated", "True", _NO_OIDC)
+    if problem:
+        sink, deployed = Condition("SinkProvided", "False", "NotFound", problem), condition_of(item, "Deployed")
+    else:
+        sink, deployed = Condition("SinkProvided", "True"), Condition("Deployed", "True")
+    status: dict[str, Any] = {
+        "observedGeneration": item["metadata"]["generation"],
+        "conditions": [overall(oidc, deployed, sink), sink, deployed, oidc],
+    }
+    if not problem:
+        status |= {"ceAttributes": [{"type": PING_TYPE, "source": source_of(item)}], "sinkUri": uri}
+    return status
+
+
+def _no_policies() -> Condition:
+    message = 'Feature "authentication-oidc" must be enabled to support Authorization'
+    return Condition("EventPoliciesReady", "True", "OIDCDisabled", message)
+
+
+def _dead_letters(found: Resolved, severity: str = "") -> Condition:
+    name = "DeadLetterSinkResolved"
+    if problem := found.problems.get("deadLetterSinkUri"):
+        return Condition(name, "False", "Unable to get the dead letter sink's URI", problem, severity)
+    if found.addresses.get("deadLetterSinkUri"):
+        return Condition(name, "True", severity=severity)
+    return Condition(name, "True", "DeadLetterSinkNotConfigured", "No dead letter sink is configured.", severity)
+
+
+def _broker_ready(item: Object, broker: Object | None) -> Condition:
+    if broker is not None:
+        return condition_of(broker).named("BrokerReady")
+    spec = item.get("spec") or {}
+    name = spec.get("broker") or (spec.get("brokerRef") or {}).get("name")
+    return Condition("BrokerReady", "False", "BrokerDoesNotExist", f'Broker "{name}" does not exist')
+
+
+def _subscription(
+    item: Object, broker: Object, found: Resolved, refused: str
+) -> tuple[list[Condition], dict[str, str]]:
+    """The conditions as far as a Trigger's reconciler comes with a Broker that is ready, and its addresses."""
+    if problem := found.problems.get("subscriberUri"):
+        reason = "Unable to get the Subscriber's URI"
+        return [Condition("SubscriberResolved", "False", reason, problem)], {}
+    inherited = (broker.get("status") or {}).get("deadLetterSinkUri")
+    if inherited and "deadLetterSinkUri" not in {**found.addresses, **found.problems}:
+        found = Resolved({**found.addresses, "deadLetterSinkUri": inherited}, found.problems)
+    known = [Condition("SubscriberResolved", "True"), _dead_letters(found)]
+    if known[-1].status == "True":
+        subscribed = Condition("SubscriptionReady", "False", "NotSubscribed", refused)
+        known += [
+            Condition("OIDCIdentityCreated", "True", _NO_OIDC),
+            subscribed if refused else Condition("SubscriptionReady", "True"),
+            _dependency(item),
+        ]
+    return known, dict(found.addresses)
+
+
+def _dependency(item: Object) -> Condition:
+    if _DEPENDENCY not in (item["metadata"].get("annotations") or {}):
+        return Condition("DependencyReady", "True")
+    return Condition("DependencyReady", "Unknown", "DependencyUnknown", f"{_DEPENDENCY} is not followed here")

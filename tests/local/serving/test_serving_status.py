@@ -1,0 +1,329 @@
+"""What Knative and KServe report in each state, as it was read from a real cluster."""
+
+from __future__ import annotations
+
+import pytest
+from serving_cases import inference_service, knative_service
+
+from local.serving.inference_status import inference_status, invalid_status
+from local.serving.pool import PoolStatus
+from local.serving.status import Condition, conditions, outcome, overall, revision_status, service_status
+from local.serving.traffic import Rollout, knative_targets
+
+NOW, LATER = "2026-01-01T00:00:00Z", "2026-01-01T00:01:00Z"
+STARTING = PoolStatus(False, "", "", 0, 1)
+READY = PoolStatus(True, "", "", 1, 1)
+ASLEEP = PoolStatus(True, "", "", 0, 0)
+WAKING = PoolStatus(True, "", "", 0, 1)
+BROKEN = PoolStatus(False, "", "exited with status 3: no model", 0, 1, exit_code=3, said="no model")
+GIVEN_UP = PoolStatus(False, "exited with status 3: no model", "", 0, 0, exit_code=3, said="no model")
+LATE = PoolStatus(False, "was not ready within 60 s", "", 0, 0)
+NO_MODEL = PoolStatus(False, "", "404 not found", 0, 1)
+UNKNOWN_DEPLOYING = ("Unknown", "Deploying", "")
+WAITING = 'Configuration "m-predictor" is waiting for a Revision to become ready.'
+
+
+def said(status):
+    """(status, reason, message) by type, with the severity where it has one."""
+    return {
+        c["type"]: (c["status"], c.get("reason", ""), c.get("message", ""), *filter(None, [c.get("severity")]))
+        for c in status["conditions"]
+    }
+
+
+def revision(number, pool=None, service="m-predictor"):
+    name = f"{service}-{number:05d}"
+    labels = {"serving.knative.dev/configurationGeneration": str(number)}
+    item = {"metadata": {"name": name, "labels": labels, "generation": 1}, "spec": {"containers": [{"name": "c"}]}}
+    return {**item, "status": revision_status(item, pool, NOW, "log")} if pool else item
+
+
+@pytest.mark.parametrize(
+    ("pool", "ready", "healthy", "available", "active", "replicas"),
+    [
+        (None, UNKNOWN_DEPLOYING, UNKNOWN_DEPLOYING, UNKNOWN_DEPLOYING, UNKNOWN_DEPLOYING, (0, None)),
+        (STARTING, UNKNOWN_DEPLOYING, UNKNOWN_DEPLOYING, UNKNOWN_DEPLOYING, ("Unknown", "Queued"), (0, None)),
+        (READY, ("True", "", ""), ("True", "", ""), ("True", "", ""), ("True", ""), (1, 1)),
+        (ASLEEP, ("True", "", ""), ("True", "", ""), ("True", "", ""), ("False", "NoTraffic"), (0, 0)),
+        (WAKING, ("True", "", ""), ("True", "", ""), ("True", "", ""), ("Unknown", "Queued"), (0, 1)),
+        (
+            BROKEN,
+            ("False", "ExitCode3", "Container failed with: no model"),
+            ("False", "ExitCode3", "Container failed with: no model"),
+            UNKNOWN_DEPLOYING,
+            ("Unknown", "Queued"),
+            (0, None),
+        ),
+        (
+            LATE,
+            ("False", "ProgressDeadlineExceeded", "Initial scale was never achieved: was not ready within 60 s"),
+            UNKNOWN_DEPLOYING,
+            ("False", "ProgressDeadlineExceeded", "Initial scale was never achieved: was not ready within 60 s"),
+            ("False", "NoTraffic"),
+            (0, 0),
+        ),
+    ],
+)
+def test_a_revision(pool, ready, healthy, available, active, replicas):
+    found = revision_status(revision(1), pool, NOW, "log")
+    told = said(found)
+    assert (told["Ready"], told["ContainerHealthy"], told["ResourcesAvailable"]) == (ready, healthy, available)
+    assert told["Active"][: len(active)] == active[:3]
+    assert told["Active"][-1] == "Info"
+    assert (found["actualReplicas"], found.get("desiredReplicas")) == replicas
+    assert found["containerStatuses"] == [{"name": "c"}]
+
+
+def test_a_revision_that_was_ready_stays_so_while_nobody_looks_after_it():
+    found = revision_status(revision(1, READY), None, LATER, "log")
+    assert said(found)["Ready"] == ("True", "", "")
+
+
+def test_a_condition_moves_with_anything_it_says():
+    first = conditions((), [Condition("A", "False", "One", "x"), Condition("B", "True")], NOW)
+    again = conditions(first, [Condition("B", "True"), Condition("A", "False", "One", "x")], LATER)
+    assert again == first
+    moved = conditions(first, [Condition("A", "False", "One", "y"), Condition("B", "True")], LATER)
+    assert [one["lastTransitionTime"] for one in moved] == [LATER, NOW]
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        ([("True", ""), ("True", "")], ("True", "")),
+        ([("Unknown", "a"), ("True", "")], ("Unknown", "a")),
+        ([("False", "a"), ("Unknown", "b")], ("False", "a")),
+        ([("False", "a"), ("False", "b")], ("False", "b")),
+        ([("Unknown", "a"), ("Unknown", "b")], ("Unknown", "b")),
+    ],
+)
+def test_ready_of_parts(parts, expected):
+    found = overall(*(Condition(f"P{place}", *part) for place, part in enumerate(parts)))
+    assert (found.type, found.status, found.reason) == ("Ready", *expected)
+
+
+LATEST = {"latestRevision": True, "percent": 100, "tag": "latest"}
+CANARY = [{**LATEST, "percent": 10}, {"revisionName": "m-predictor-00001", "percent": 90, "tag": "prev"}]
+
+
+def service(revisions, traffic=(LATEST,), labels=None, name="m-predictor"):
+    """A Knative Service with its status; its routes are those that its revisions allow."""
+    item = knative_service(name)
+    item["metadata"] |= {"generation": 1, "labels": labels or {}}
+    item["spec"]["traffic"] = list(traffic)
+    ready = {
+        one["metadata"]["name"] for one in revisions if "status" in one and said(one["status"])["Ready"][0] == "True"
+    }
+    targets = knative_targets(traffic, max(ready, default=""), frozenset(ready))
+    found = outcome(item, revisions, targets)
+    return {**item, "status": service_status(item, found, "example.com", NOW)}
+
+
+FAILED = 'Revision "m-predictor-00002" failed with message: Container failed with: no model.'
+
+
+@pytest.mark.parametrize(
+    ("revisions", "traffic", "ready", "configurations", "routes"),
+    [
+        ([], [LATEST], ("Unknown", ""), ("Unknown", ""), ("Unknown", "")),
+        ([revision(1, STARTING)], [LATEST], ("Unknown", WAITING), ("Unknown", ""), ("Unknown", WAITING)),
+        (
+            [revision(1, BROKEN)],
+            [LATEST],
+            ("False", 'Configuration "m-predictor" does not have any ready Revision.'),
+            ("False", FAILED.replace("00002", "00001")),
+            ("False", 'Configuration "m-predictor" does not have any ready Revision.'),
+        ),
+        ([revision(1, READY)], [LATEST], ("True", ""), ("True", ""), ("True", "")),
+        ([revision(1, READY), revision(2, STARTING)], CANARY, ("Unknown", ""), ("Unknown", ""), ("True", "")),
+        ([revision(1, READY), revision(2, BROKEN)], CANARY, ("False", FAILED), ("False", FAILED), ("True", "")),
+        ([revision(1, ASLEEP), revision(2, READY)], CANARY, ("True", ""), ("True", ""), ("True", "")),
+        (
+            [revision(1, READY)],
+            [{"revisionName": "gone", "percent": 100}],
+            ("False", 'Revision "gone" referenced in traffic not found.'),
+            ("True", ""),
+            ("False", 'Revision "gone" referenced in traffic not found.'),
+        ),
+        (
+            [revision(1, READY), revision(2, STARTING)],
+            [{"revisionName": "m-predictor-00002", "percent": 100}],
+            ("Unknown", 'Revision "m-predictor-00002" is not yet ready.'),
+            ("Unknown", ""),
+            ("Unknown", 'Revision "m-predictor-00002" is not yet ready.'),
+        ),
+    ],
+)
+def test_a_knative_service(revisions, traffic, ready, configurations, routes):
+    told = said(service(revisions, traffic)["status"])
+    found = [(told[type][0], told[type][2]) for type in ("Ready", "ConfigurationsReady", "RoutesReady")]
+    assert found == [ready, configurations, routes]
+
+
+def test_the_addresses_of_a_knative_service():
+    first = service([revision(1, STARTING)])["status"]
+    assert first["url"] == "http://m-predictor.default.example.com"
+    assert "traffic" not in first
+    assert "address" not in first
+    public = service([revision(1, READY)])["status"]
+    assert public["traffic"] == [
+        {
+            "latestRevision": True,
+            "percent": 100,
+            "revisionName": "m-predictor-00001",
+            "tag": "latest",
+            "url": "http://latest-m-predictor.default.example.com",
+        }
+    ]
+    inside = "http://m-predictor.default.svc.cluster.local"
+    assert public["address"] == {"url": inside}
+    private = service([revision(1, READY)], labels={"networking.knative.dev/visibility": "cluster-local"})["status"]
+    assert private["url"] == inside
+    assert private["traffic"][0]["url"] == "http://latest-m-predictor.default.svc.cluster.local"
+
+
+def isvc(status=None):
+    item = inference_service("m")
+    return {**item, "metadata": {**item["metadata"], "generation": 9}, **({"status": status} if status else {})}
+
+
+RUNTIME = {"kind": "ServingRuntime", "metadata": {"name": "rt"}}
+
+
+def seen(before, revisions, pool, rollout, traffic=(LATEST,), now=NOW):
+    """The InferenceService's status after KServe looked at its Knative Service and the newest revision's replicas."""
+    return inference_status(isvc(before), rollout, service(revisions, traffic)["status"], pool, RUNTIME, now)
+
+
+FIRST = Rollout("m-predictor-00001", "m-predictor-00001", "m-predictor-00001", "")
+SECOND = Rollout("m-predictor-00002", "m-predictor-00002", "m-predictor-00001", "")
+STUCK = Rollout("m-predictor-00001", "m-predictor-00002", "m-predictor-00001", "")
+INFO = ("True", "", "", "Info")
+ALL_TRUE = {
+    "IngressReady": ("True", "", ""),
+    "LatestDeploymentReady": INFO,
+    "PredictorConfigurationReady": INFO,
+    "PredictorReady": ("True", "", ""),
+    "PredictorRouteReady": INFO,
+    "Ready": ("True", "", ""),
+    "RoutesReady": INFO,
+    "Stopped": ("False", "", "", "Info"),
+}
+
+
+def model(status):
+    """(transition, active state, target state, copies, last failure) of modelStatus."""
+    found = status["modelStatus"]
+    assert found["copies"]["failedCopies"] == 0
+    states = found["states"]
+    return (
+        found["transitionStatus"],
+        states["activeModelState"],
+        states["targetModelState"],
+        found["copies"].get("totalCopies"),
+        found.get("lastFailureInfo"),
+    )
+
+
+def test_an_inference_service_at_its_first_start():
+    found = seen(None, [revision(1, STARTING)], STARTING, Rollout("", "m-predictor-00001", "", ""))
+    waiting = ("Unknown", "RevisionMissing", WAITING)
+    assert said(found) == {
+        "IngressReady": ("Unknown", "", ""),
+        "LatestDeploymentReady": ("Unknown", "PredictorConfigurationReady not ready", "", "Info"),
+        "PredictorConfigurationReady": ("Unknown", "", "", "Info"),
+        "PredictorReady": waiting,
+        "PredictorRouteReady": (*waiting, "Info"),
+        "Ready": waiting,
+        "RoutesReady": ("Unknown", "PredictorRouteReady not ready", "", "Info"),
+        "Stopped": ("False", "", "", "Info"),
+    }
+    assert found["components"] == {"predictor": {"latestCreatedRevision": "m-predictor-00001"}}
+    assert (found["deploymentMode"], found["servingRuntimeName"]) == ("Knative", "rt")
+    assert "url" not in found
+    assert model(found) == ("InProgress", "", "Pending", None, None)
+    loading = seen(None, [revision(1, STARTING)], PoolStatus(False, "", "", 0, 1, preparing=True), Rollout())
+    assert model(loading)[0::2] == ("InProgress", "Loading", None)
+
+
+def test_an_inference_service_that_serves():
+    found = seen(None, [revision(1, READY)], READY, FIRST)
+    assert said(found) == ALL_TRUE
+    url, address = "http://m-predictor.default.example.com", {"url": "http://m-predictor.default.svc.cluster.local"}
+    assert (found["url"], found["address"]) == (url, address)
+    part = found["components"]["predictor"]
+    assert (part["url"], part["address"], part["latestRolledoutRevision"]) == (url, address, "m-predictor-00001")
+    assert "previousRolledoutRevision" not in part
+    assert model(found) == ("UpToDate", "Loaded", "Loaded", 1, None)
+    assert found["observedGeneration"] == 1, "the Knative Service's, not its own"
+
+
+def test_an_inference_service_with_a_canary():
+    before = seen(None, [revision(1, READY)], READY, FIRST)
+    found = seen(before, [revision(1, ASLEEP), revision(2, READY)], READY, SECOND, CANARY)
+    assert said(found) == ALL_TRUE
+    part = found["components"]["predictor"]
+    assert [(one["percent"], one["tag"], one["latestRevision"], one["url"]) for one in part["traffic"]] == [
+        (10, "latest", True, "http://latest-m-predictor.default.example.com"),
+        (90, "prev", False, "http://prev-m-predictor.default.example.com"),
+    ]
+    assert (part["latestReadyRevision"], part["latestRolledoutRevision"]) == ("m-predictor-00002", "m-predictor-00001")
+
+
+@pytest.mark.parametrize(
+    ("pool", "info"),
+    [
+        (BROKEN, {"exitCode": 3, "message": "no model", "reason": "ModelLoadFailed"}),
+        (NO_MODEL, {"exitCode": 1, "message": "404 not found", "reason": "ModelLoadFailed"}),
+    ],
+)
+def test_a_new_version_that_fails_and_what_stays_of_it(pool, info):
+    before = seen(None, [revision(1, READY)], READY, FIRST)
+    failed = seen(before, [revision(1, READY), revision(2, pool)], pool, STUCK, CANARY, LATER)
+    assert model(failed) == ("BlockedByFailedLoad", "Loaded", "FailedToLoad", None, info)
+    told, broken = said(failed), pool is BROKEN
+    assert told["Ready"][0] == told["PredictorReady"][0] == ("False" if broken else "Unknown")
+    assert told["LatestDeploymentReady"][1] == "PredictorConfigurationReady not ready"
+    assert told["IngressReady"] == ("True", "", ""), "there is a URL; KServe does not look further"
+    assert failed["url"] == before["url"], "it is kept while nothing is ready"
+    well = seen(failed, [revision(1, READY), revision(2, READY)], READY, SECOND, CANARY, LATER)
+    assert model(well) == ("UpToDate", "Loaded", "Loaded", 1, info), "the failure stays after a recovery"
+
+
+def test_one_that_was_given_up_is_no_longer_pending():
+    failed = seen(None, [revision(1, GIVEN_UP)], GIVEN_UP, Rollout("", "m-predictor-00001", "", ""))
+    assert model(failed)[:3] == ("BlockedByFailedLoad", "", "FailedToLoad")
+
+
+def test_sleep_changes_nothing_that_kserve_sees_until_something_else_does():
+    awake = seen(None, [revision(1, READY)], READY, FIRST)
+    asleep = seen(awake, [revision(1, ASLEEP)], ASLEEP, FIRST, now=LATER)
+    assert asleep == awake
+    moved = seen(awake, [revision(1, ASLEEP), revision(2, ASLEEP)], ASLEEP, SECOND, CANARY, LATER)
+    assert model(moved) == ("InProgress", "Loaded", "Pending", None, None)
+    woken = seen(moved, [revision(1, ASLEEP), revision(2, READY)], READY, SECOND, CANARY, LATER)
+    assert model(woken) == ("UpToDate", "Loaded", "Loaded", 1, None)
+
+
+def test_an_inference_service_that_cannot_be_rendered():
+    new = invalid_status(isvc(), "NoSupportingRuntime", "no ServingRuntime", NOW)
+    assert {type: told[0] for type, told in said(new).items()} == dict.fromkeys(
+        ("IngressReady", "PredictorReady", "Ready"), "Unknown"
+    )
+    info = {"reason": "NoSupportingRuntime", "message": "no ServingRuntime"}
+    assert new["modelStatus"]["lastFailureInfo"] == info
+    serving = seen(None, [revision(1, READY)], READY, FIRST)
+    broken = invalid_status(isvc(serving), "NoSupportingRuntime", "no ServingRuntime", LATER)
+    assert said(broken) == ALL_TRUE, "what serves goes on, and KServe's Ready with it"
+    assert model(broken) == ("InvalidSpec", "Loaded", "FailedToLoad", 1, info)
+
+
+def test_the_runtime_that_is_named():
+    cluster = {"kind": "ClusterServingRuntime", "metadata": {"name": "c"}}
+    status = service([revision(1, READY)])["status"]
+    found = inference_status(isvc(), FIRST, status, READY, cluster, NOW)
+    assert found["clusterServingRuntimeName"] == "c"
+    assert "servingRuntimeName" not in found
+    assert not {"servingRuntimeName", "clusterServingRuntimeName"} & set(
+        inference_status(isvc(), FIRST, status, READY, None, NOW)
+    )
