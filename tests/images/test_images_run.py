@@ -1,8 +1,4 @@
-"""The images, built and run as a cluster runs them: as uid 65532, on a read-only root, with no capability.
-
-Needs podman and MCQA_IMAGES_BASE, the name of a base image with Python 3.11. MCQA_IMAGES_WHEELS names a folder of
-packages to build without a network; MCQA_IMAGES_BUILT=1 takes the images that are there.
-"""
+"""Every image as a cluster runs it (tests/images_run.py says what that needs): who it is, what it holds and answers."""
 
 from __future__ import annotations
 
@@ -11,8 +7,6 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,79 +14,15 @@ import httpx
 import pytest
 import yaml
 from function_server import free_port
+from images_run import NEEDED, container, logs, run
 from images_text import IMAGES, ROOT
 from loop_parts import sink
 from servers import EXPLAIN, INFER, PREDICT, QUESTION
 
-from local.platform import mlflow as settings
-
-BASE = os.environ.get("MCQA_IMAGES_BASE", "")
-pytestmark = [
-    pytest.mark.skipif(not shutil.which("podman"), reason="needs podman"),
-    pytest.mark.skipif(not BASE, reason="needs MCQA_IMAGES_BASE, the name of a base image with Python 3.11"),
-    pytest.mark.timeout(3600),
-]
-RESTRICTED = ("--read-only", "--tmpfs=/tmp:rw,mode=1777", "--cap-drop=ALL", "--security-opt=no-new-privileges")
+pytestmark = NEEDED
 FUNCTIONS = ("collect", "drift", "rollout", "retrain", "notify", "dead-letters")
 REQUEST = "org.kubeflow.serving.inference.request"
 PING = "dev.knative.sources.ping"
-
-
-def name_of(image: str) -> str:
-    return f"dev.local/coding-mcqa/{image}:test"
-
-
-@pytest.fixture(scope="session")
-def built() -> None:
-    if os.environ.get("MCQA_IMAGES_BUILT") != "1":
-        env = {**os.environ, "ENGINE": "podman", "BASE": BASE, "TAG": "test"}
-        env |= {"WHEELS": wheels} if (wheels := os.environ.get("MCQA_IMAGES_WHEELS")) else {}
-        subprocess.run([str(ROOT / "scripts/images")], check=True, env=env, timeout=3500)
-
-
-def run(image: str, *command: str, env: dict[str, str] | None = None, mounts: tuple[str, ...] = ()) -> str:
-    """The output of a container's command; AssertionError with it when the command fails."""
-    done = subprocess.run(_command(image, env or {}, mounts, "--rm") + list(command), capture_output=True, timeout=300)
-    assert done.returncode == 0, (done.stdout + done.stderr).decode()[-3000:]
-    return done.stdout.decode()
-
-
-def _command(image: str, env: dict[str, str], mounts: tuple[str, ...], *options: str) -> list[str]:
-    given = [f"--env={key}={value}" for key, value in env.items()] + [f"--volume={mount}" for mount in mounts]
-    return ["podman", "run", "--network=host", *options, *RESTRICTED, *given, name_of(image)]
-
-
-@contextmanager
-def container(
-    image: str, *command: str, env: dict[str, str], ready: str, mounts: tuple[str, ...] = ()
-) -> Iterator[str]:
-    """A container in the background; its id, once GET `ready` is answered at all."""
-    started = subprocess.run(
-        _command(image, env, mounts, "--detach") + list(command), check=True, capture_output=True, text=True, timeout=60
-    )
-    made = started.stdout.strip()
-    began = time.monotonic()
-    try:
-        while True:
-            state = subprocess.run(
-                ["podman", "inspect", "-f", "{{.State.Running}}", made], capture_output=True, text=True
-            )
-            assert state.stdout.strip() == "true", logs(made)
-            assert time.monotonic() - began < 120, logs(made)
-            try:
-                if httpx.get(ready, timeout=5).status_code < 500:
-                    break
-            except httpx.TransportError:
-                time.sleep(0.05)
-        print(f"\n{image} {' '.join(command)[:60]}: answers after {time.monotonic() - began:.2f} s")
-        yield made
-    finally:
-        subprocess.run(["podman", "rm", "--force", "--time=10", made], capture_output=True, timeout=60)
-
-
-def logs(made: str) -> str:
-    done = subprocess.run(["podman", "logs", made], capture_output=True, text=True, timeout=30)
-    return (done.stdout + done.stderr)[-3000:]
 
 
 @pytest.mark.parametrize("image", [image.name for image in IMAGES])
@@ -114,34 +44,14 @@ def test_the_scan_finds_nothing(built: None, image: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.fixture(scope="session")
-def registry(built: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The MLflow image with version 1, registered by the pipelines image."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    folder.chmod(0o777)
-    port = free_port()
-    command = next(yaml.safe_load_all((ROOT / "deploy/mlflow/deployment.yaml").read_text()))["spec"]["template"]["spec"]
-    said = {
-        **settings.environment(settings.new_key(os.urandom(32))),
-        "MLFLOW_ARTIFACTS_DESTINATION": "/mlflow/artifacts",
-    }
-    said["MLFLOW_BACKEND_STORE_URI"] = "sqlite:////mlflow/mlflow.db"
-    args = [*command["containers"][0]["command"], *command["containers"][0]["args"]]
-    args = [{"--host=0.0.0.0": "--host=127.0.0.1", "--port=5000": f"--port={port}"}.get(one, one) for one in args]
-    url = f"http://127.0.0.1:{port}"
-    with container("mlflow", *args, env=said, ready=f"{url}/health", mounts=(f"{folder}:/mlflow",)):
-        told = {"MLFLOW_TRACKING_URI": url, "MCQA_WEBHOOK_SECRET": "of the test"}
-        first = ("python", "-m", "pipelines.bootstrap", "--source=models/tiny", "--webhook-url=http://127.0.0.1:9/")
-        assert "coding-mcqa version 1 is champion now" in run("pipelines", *first, env=told)
-        yield url
-
-
 def test_the_initializer_fetches_and_the_predictor_answers(registry: str, tmp_path: Path) -> None:
     models = tmp_path / "models"
     models.mkdir()
     models.chmod(0o777)
     fetch = ("python", "-m", "predictor.source", "mlflow://coding-mcqa/1", "/mnt/models")
+    began = time.monotonic()
     run("predictor", *fetch, env={"MLFLOW_TRACKING_URI": registry}, mounts=(f"{models}:/mnt/models",))
+    print(f"\npredictor.source: {time.monotonic() - began:.2f} s in all")
     assert (models / "model.safetensors").stat().st_size > 1_000_000
 
     port = free_port()
@@ -233,12 +143,3 @@ def _certificates() -> str:
     import certifi
 
     return certifi.where()
-
-
-def test_the_pipelines_image_compiles_its_pipeline_and_holds_the_executor(built: None) -> None:
-    said = run(
-        "pipelines", "sh", "-c", "python -m pipelines.retraining compile /tmp/x.yaml && grep -c pipelines: /tmp/x.yaml"
-    )
-    assert int(said.split()[-1]) >= 6
-    steps = "import kfp.dsl.executor_main, pipelines.retraining.steps.tune, pipelines.retraining.steps.register"
-    run("pipelines", "python", "-c", steps, env={"_KFP_RUNTIME": "true"})
