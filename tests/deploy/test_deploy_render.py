@@ -90,3 +90,13 @@ def test_overlays_hold_differences_only():
     for path in (ROOT / "deploy").rglob("*.yaml"):
         if not any(part.startswith(".") for part in path.relative_to(ROOT).parts) and "compose" not in path.parts:
             assert len(path.read_text().splitlines()) <= 100, path
+
+
+def test_standard_mode_serves_grpc_beside_rest(overlays):
+    for name, port in (("minikube", "0"), ("production", "0"), ("standard", "8081")):
+        (runtime,) = (d for d in overlays[name] if d["kind"] == "ServingRuntime")
+        (container,) = runtime["spec"]["containers"]
+        (told,) = (one["value"] for one in container["env"] if one["name"] == "MCQA_GRPC_PORT")
+        ports = {one.get("name"): one["containerPort"] for one in container["ports"]}
+        assert told == port
+        assert ports == ({"http": 8080, "grpc": 8081} if port == "8081" else {None: 8080})
