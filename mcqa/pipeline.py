@@ -61,7 +61,9 @@ def upload(
         raise CommandError(f"{file} is not there: compile it with `mcqa pipeline compile {file}`")
     with _server(url, namespace, token) as server:
         version, new = server.upload(file)
-        terminal.out.print(f"{file}: {'uploaded as' if new else 'is already'} version {version}", markup=False)
+        terminal.out.print(
+            f"{file}: {'uploaded as' if new else 'is already'} version {version}", markup=False, soft_wrap=True
+        )
 
 
 @pipeline_app.command("list")
@@ -148,7 +150,7 @@ def schedule(
             return
         wanted = Schedule(name, "" if every else cron or WEEKLY, every or 0, _parameters(parameters, _environ(url)))
         key, change = server.schedule(wanted)
-        terminal.out.print(f"schedule {name}: {change}, {_when(wanted.trigger)}, {key}", markup=False)
+        terminal.out.print(f"schedule {name}: {change}, {_when(wanted.trigger)}, {key}", markup=False, soft_wrap=True)
 
 
 @contextmanager
@@ -221,4 +223,6 @@ def _when(trigger: Mapping[str, Any]) -> str:
 
 
 def _error(run: Mapping[str, Any]) -> str:
-    return " ".join(str((run.get("error") or {}).get("message") or "").split())[:200]
+    from functions.retrain.decision import broken
+
+    return " ".join(str((run.get("error") or {}).get("message") or broken(run)).split())[:200]

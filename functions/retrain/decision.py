@@ -21,12 +21,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 from functions.events import BadEventError
+
+# What Kubeflow lists of a run beside its steps: the workflow, groups, and a step's own driver and executor.
+_AROUND = re.compile(
+    r"root|executor|(exit-handler|condition|for-loop)-.*|.*-driver|.*\.onExit|.*-retraining-[a-z0-9]{5}"
+)
 
 State = Literal["waiting", "starting", "queued", "running", "succeeded", "failed", "canceled", "void"]
 ACTIVE = frozenset({"starting", "queued", "running"})
@@ -177,12 +183,12 @@ def observe(run: Mapping[str, Any] | None) -> Observed:
     if run is None:
         return Observed("canceled", "the run is gone from the pipeline server")
     state = run.get("state")
-    if state == "SUCCEEDED" and (broken := _broken(run)):
-        return Observed("failed", f"the run says SUCCEEDED, but {broken}")
+    if state == "SUCCEEDED" and (steps := broken(run)):
+        return Observed("failed", f"the run says SUCCEEDED, but {steps}")
     if state in ("SUCCEEDED", "SKIPPED"):
         return Observed("succeeded")
     if state == "FAILED":
-        message = (run.get("error") or {}).get("message") or _broken(run)
+        message = (run.get("error") or {}).get("message") or broken(run)
         return Observed("failed", _line(message or "the run failed and does not say why"))
     if state == "CANCELED":
         return Observed("canceled", "the run was canceled")
@@ -199,8 +205,12 @@ def may_post(posted: float | None, now: float, grace: float) -> bool:
     return posted is None or now >= posted + grace
 
 
-def _broken(run: Mapping[str, Any]) -> str:
-    """The steps that failed for good; a retried step is `name(0)`, `name(1)`, … and counts by its best attempt."""
+def broken(run: Mapping[str, Any]) -> str:
+    """The steps of a run that failed for good, in a line; "" where the server's answer names none.
+
+    A retried step is `name(0)`, `name(1)`, … and counts by its best attempt. Kubeflow lists what a step is inside of
+    beside it, all FAILED with it, and says of none why: the step's log does.
+    """
     best: dict[str, tuple[bool, str]] = {}
     for task in (run.get("run_details") or {}).get("task_details") or ():
         name = str(task.get("display_name") or task.get("task_id") or "?").partition("(")[0]
@@ -208,7 +218,9 @@ def _broken(run: Mapping[str, Any]) -> str:
         if task.get("state") == "FAILED" or ended_well:
             message = str((task.get("error") or {}).get("message") or "")
             best[name] = max(best.get(name, (False, "")), (ended_well, message))
-    return _line("; ".join(f"step {name} failed: {why}" for name, (well, why) in best.items() if not well))
+    failed = {name: why for name, (well, why) in best.items() if not well}
+    steps = {name: why for name, why in failed.items() if not _AROUND.fullmatch(name)} or failed
+    return _line("; ".join(f"step {name} failed" + (f": {why}" if why else "") for name, why in steps.items()))
 
 
 def _line(text: str) -> str:

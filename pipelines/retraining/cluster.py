@@ -1,7 +1,7 @@
 """What a cluster is told of each step beside its program: environment, resources, scratch space, deadline, node, user.
 
 It goes into the compiled file's second document, its platform spec, which a local runner does not read: there a step
-has the environment of the runner. Names of ConfigMap and Secret, and their keys, are those of knative/config.yaml; both
+has the environment of the runner. Names of ConfigMap and Secrets, and their keys, are those of knative/config.yaml; they
 must be in the namespace where the pods run.
 
 What kfp-kubernetes cannot say: a read-only root, fsGroup, ephemeral-storage requests, a priority class. Kubeflow itself
@@ -19,6 +19,9 @@ USER = 65532
 CACHE = "/tmp/.cache/coding-mcqa"
 """Where predictor.source keeps downloaded versions in an image whose HOME is /tmp."""
 IMAGE = "dev.local/coding-mcqa/pipelines:0.1.0"
+REGISTRY_SECRET = "registry"
+REGISTRY_KEYS = ("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+"""For an MLflow that asks for them; every step reads the registry."""
 
 Step = Literal["collect-data", "fine-tune", "evaluate", "gate", "reference", "register", "report"]
 
@@ -110,6 +113,7 @@ def deploy(task: dsl.PipelineTask, step: Step, options: Options, placement: dict
     kubernetes.use_config_map_as_env(task, options.config_map, {name: name for name in needs.settings})
     if needs.secrets:
         kubernetes.use_secret_as_env(task, options.secret, {name: name for name in needs.secrets})
+    kubernetes.use_secret_as_env(task, REGISTRY_SECRET, {name: name for name in REGISTRY_KEYS}, optional=True)
     if options.pull_policy:
         kubernetes.set_image_pull_policy(task, options.pull_policy)
     if options.pull_secrets:

@@ -1,4 +1,4 @@
-"""The pipeline's components. Each body only calls its step's plain function.
+"""The pipeline's components. Each body only calls its step's plain function, again while something is away.
 
 All run in the pipelines image, which holds this package. None is cached: each reads the registry or the database, or
 writes to the run's record, and a cached step would leave the record with a gap.
@@ -37,6 +37,7 @@ def collect_data(
     """The labelled data of the window. What is returned says to the later steps which run this is."""
     from pathlib import Path
 
+    from pipelines.retraining.again import again
     from pipelines.retraining.mix import Sizes
     from pipelines.retraining.steps.collect import collect
 
@@ -49,9 +50,8 @@ def collect_data(
         "drift_event": drift_event,
         "pipeline_run": pipeline_run,
     }
-    run, found = collect(
-        run, since, until, Sizes.of({**sizes, "replay_share": replay_share}), seed, Path(train.path), Path(holdout.path)
-    )
+    size = Sizes.of({**sizes, "replay_share": replay_share})
+    run, found = again(lambda: collect(run, since, until, size, seed, Path(train.path), Path(holdout.path)))
     for name, value in found.items():
         counts.log_metric(name, value)
     return run
@@ -75,20 +75,23 @@ def fine_tune(
     """The challenger, trained from the champion."""
     from pathlib import Path
 
+    from pipelines.retraining.again import again
     from pipelines.retraining.steps.tune import tune
 
-    numbers = tune(
-        run,
-        Path(train.path),
-        Path(challenger.path),
-        method=method,
-        seconds=seconds,
-        steps=steps,
-        lr=learning_rate,
-        replay_share=replay_share,
-        blend=blend,
-        seed=seed,
-        lora=lora,
+    numbers = again(
+        lambda: tune(
+            run,
+            Path(train.path),
+            Path(challenger.path),
+            method=method,
+            seconds=seconds,
+            steps=steps,
+            lr=learning_rate,
+            replay_share=replay_share,
+            blend=blend,
+            seed=seed,
+            lora=lora,
+        )
     )
     challenger.metadata["framework"] = "safetensors"
     for name, value in numbers.items():
@@ -109,10 +112,11 @@ def evaluate(
     """Champion and challenger on the same held-out questions."""
     from pathlib import Path
 
+    from pipelines.retraining.again import again
     from pipelines.retraining.steps.evaluate import evaluate_both
 
     paths = (Path(challenger.path), Path(holdout.path), Path(results.path), Path(report.path))
-    found = evaluate_both(run, *paths, timed=timed)
+    found = again(lambda: evaluate_both(run, *paths, timed=timed))
     for name, value in found.numbers.items():
         scores.log_metric(name, value)
     letters.log_confusion_matrix(found.letters, found.confusion)
@@ -123,9 +127,10 @@ def gate(run: dict, options: dict, results: Input[Dataset], verdict: Output[Mark
     """Whether the challenger is proven better, and no worse than a margin elsewhere."""
     from pathlib import Path
 
+    from pipelines.retraining.again import again
     from pipelines.retraining.steps.decide import decide
 
-    return decide(run, Path(results.path), Path(verdict.path), options)
+    return again(lambda: decide(run, Path(results.path), Path(verdict.path), options))
 
 
 @component
@@ -139,9 +144,11 @@ def measure_reference(
     """The challenger's drift reference."""
     from pathlib import Path
 
+    from pipelines.retraining.again import again
     from pipelines.retraining.steps.measure import measure
 
-    for name, value in measure(run, Path(challenger.path), Path(holdout.path), Path(reference.path)).items():
+    paths = (Path(challenger.path), Path(holdout.path), Path(reference.path))
+    for name, value in again(lambda: measure(run, *paths)).items():
         answers.log_metric(name, value)
 
 
@@ -156,10 +163,12 @@ def register(
     """The registered version, with the alias challenger."""
     from pathlib import Path
 
+    from pipelines.retraining.again import again
     from pipelines.retraining.steps.register import register
 
     numbers = {name: float(value) for name, value in scores.metadata.items() if isinstance(value, int | float)}
-    return register(run, Path(challenger.path), Path(reference.path), Path(holdout.path), numbers)
+    paths = (Path(challenger.path), Path(reference.path), Path(holdout.path))
+    return again(lambda: register(run, *paths, numbers))
 
 
 @component
@@ -177,6 +186,7 @@ def report(
     """How the run ended, whatever happened."""
     from pathlib import Path
 
+    from pipelines.retraining.again import again
     from pipelines.retraining.steps.report import report
 
     run = {
@@ -188,4 +198,4 @@ def report(
         "drift_event": drift_event,
         "pipeline_run": pipeline_run,
     }
-    report(run, str(status.state or ""), Path(summary.path))
+    again(lambda: report(run, str(status.state or ""), Path(summary.path)))

@@ -95,6 +95,25 @@ def test_secrets_of_a_database_elsewhere(cluster):
     assert base64.b64decode(found).decode() == urls["LOOP_DATABASE_URL"]
 
 
+def test_kubeflows_namespace_is_given_what_steps_read(cluster):
+    assert call(cluster, "scripts/kubeflow-settings").returncode == 0  # there is no such namespace yet
+    for name in ("coding-mcqa", "kubeflow"):
+        call(cluster, "kubectl", "create", "namespace", name)
+    assert call(cluster, "kubectl", "apply", "-f", "knative/config.yaml", "-n", "coding-mcqa").returncode == 0
+    for _ in range(2):
+        assert call(cluster, "scripts/kubeflow-settings").returncode == 0
+        done = call(cluster, "scripts/secrets", MLFLOW_TRACKING_TOKEN="t0ken")
+        assert done.returncode == 0, done.stderr
+        assert [line for line in done.stdout.splitlines() if "kubeflow" in line] == [
+            "secrets: loop written in kubeflow", "secrets: registry written in kubeflow"
+        ]  # fmt: skip
+    for kind, name in (("configmap", "loop"), ("secret", "loop"), ("secret", "registry")):
+        there = call(cluster, "kubectl", "get", kind, name, "-n", "kubeflow", "-o", "json")
+        assert json.loads(there.stdout)["data"] == get(cluster, kind, name)["data"]
+    names = call(cluster, "kubectl", "get", "secrets", "-n", "kubeflow", "-o", "name").stdout.split()
+    assert names == ["secret/loop", "secret/registry"]
+
+
 def test_deploy_keeps_the_version_that_serves(cluster):
     """The rollout function's version and share, which a plain `kubectl apply -k` would set back."""
     assert call(cluster, "kubectl", "apply", "-k", "kserve").returncode == 0

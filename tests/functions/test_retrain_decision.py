@@ -110,6 +110,22 @@ def ended(*tasks: dict[str, Any]) -> dict[str, Any]:
             Observed("succeeded"),
         ),
         (ended(task("register", "SKIPPED")), Observed("succeeded")),
+        # Kubeflow Pipelines 2.17: what is around a step fails with it, nothing says why, what never ran has no state
+        (
+            {
+                **ended(
+                    task("coding-mcqa-retraining-g6d49(0)", "FAILED"),
+                    task("root", "FAILED"), task("root-driver", "SUCCEEDED"),
+                    task("exit-handler-1(0)", "FAILED"), task("exit-handler-1.onExit", "FAILED"),
+                    task("collect-data-driver(0)", "SUCCEEDED"), task("executor(0)", "FAILED"),
+                    task("collect-data(0)", "FAILED"), task("collect-data", "FAILED"),
+                    {"display_name": "fine-tune"}, task("report(0)", "SUCCEEDED"), task("executor", "SUCCEEDED"),
+                ),
+                "state": "FAILED",
+            },
+            Observed("failed", "step collect-data failed"),
+        ),
+        ({**ended(task("root-driver", "FAILED")), "state": "FAILED"}, Observed("failed", "step root-driver failed")),
     ],
 )  # fmt: skip
 def test_a_run_as_we_see_it(run: dict[str, Any] | None, seen: Observed) -> None:

@@ -10,7 +10,7 @@ import yaml
 
 from local.pipelines.spec import parse_yaml
 from pipelines.retraining.__main__ import main
-from pipelines.retraining.cluster import CACHE, IMAGE, NEEDS, USER
+from pipelines.retraining.cluster import CACHE, IMAGE, NEEDS, REGISTRY_KEYS, USER
 
 ROOT = Path(__file__).parents[2]
 MODEL = {"fine-tune", "evaluate", "measure-reference"}
@@ -63,9 +63,12 @@ def test_steps_get_the_settings_they_read_and_only_one_the_databases_address(pla
         assert (settings["configMapName"], config["metadata"]["name"]) == ("loop", "loop")
         assert set(keys) <= config["data"].keys()
         assert "MLFLOW_TRACKING_URI" in keys
-        assert ("secretAsEnv" in step) == (name == "collect-data")
-    (secret,) = steps["collect-data"]["secretAsEnv"]
-    assert (secret["secretName"], [item["envVar"] for item in secret["keyToEnv"]]) == ("loop", ["MCQA_DATABASE_URL"])
+        secrets = {one["secretName"]: one for one in step["secretAsEnv"]}
+        assert secrets.keys() == ({"loop", "registry"} if name == "collect-data" else {"registry"})
+        assert secrets["registry"]["optional"]
+        assert [item["envVar"] for item in secrets["registry"]["keyToEnv"]] == list(REGISTRY_KEYS)
+    loop = next(one for one in steps["collect-data"]["secretAsEnv"] if one["secretName"] == "loop")
+    assert [item["envVar"] for item in loop["keyToEnv"]] == ["MCQA_DATABASE_URL"]
 
 
 def test_a_run_needs_no_parameter_and_chooses_where_it_is_trained(plain: Any) -> None:

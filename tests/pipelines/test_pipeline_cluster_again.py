@@ -1,0 +1,51 @@
+"""A step that tries again by itself: Kubeflow's installation does not, when the program ended with an error."""
+
+from __future__ import annotations
+
+import pytest
+
+from functions.http import UnavailableError
+from pipelines.retraining.again import PAUSES, again
+from pipelines.retraining.mix import DataError
+from predictor.source_mlflow import ServerDown
+
+NONE = (0.0, 0.0)
+
+
+@pytest.mark.parametrize("away", [UnavailableError("no database"), ServerDown("no registry")])
+def test_what_is_away_is_asked_again(away: Exception, capsys: pytest.CaptureFixture[str]) -> None:
+    answers: list[Exception | int] = [away, away, 7]
+
+    def act() -> int:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert again(act, NONE) == 7
+    assert capsys.readouterr().err.count(f"again in 0 s: {away}") == 2
+
+
+def test_what_stays_away_is_the_error() -> None:
+    tries = []
+
+    def act() -> None:
+        tries.append(1)
+        raise UnavailableError("still away")
+
+    with pytest.raises(UnavailableError, match="still away"):
+        again(act, NONE)
+    assert len(tries) == 1 + len(NONE)
+
+
+def test_too_little_feedback_does_not_become_more() -> None:
+    tries = []
+
+    def act() -> None:
+        tries.append(1)
+        raise DataError("12 questions")
+
+    with pytest.raises(DataError):
+        again(act, NONE)
+    assert len(tries) == 1
+    assert sum(PAUSES) < 30
