@@ -1,8 +1,8 @@
 """What a cluster is told of each step beside its program: environment, resources, scratch space, deadline, node, user.
 
 It goes into the compiled file's second document, its platform spec, which a local runner does not read: there a step
-has the environment of the runner. Names of ConfigMap and Secrets, and their keys, are those of knative/config.yaml; they
-must be in the namespace where the pods run.
+has the environment of the runner. Names of ConfigMap and Secrets, and their keys, are those of knative/config.yaml, and
+they must be in the namespace where the pods run.
 
 What kfp-kubernetes cannot say: a read-only root, fsGroup, ephemeral-storage requests, a priority class. Kubeflow itself
 drops all capabilities and forbids privilege escalation; the service account is the run's, not the pipeline's.
