@@ -31,13 +31,13 @@ MODEL = "retraining-test"
 TRACE = f"00-{'a' * 32}-{'b' * 16}-01"
 # Enough for the one subject that the shipped model has never seen and learns quickest.
 LEARNS = {
-    "fine_tune_steps": 24,
+    "fine_tune_steps": 40,
     "fine_tune_seconds": 0.0,
     "learning_rate": 0.004,
     "replay_share": 0.1,
     "blend": 1.0,
     "timed_questions": 10,
-    "data": {"current": 90, "old": 40, "replay": 40, "recent": 100},
+    "data": {"current": 200, "old": 40, "replay": 40, "recent": 100},
     "gate": {
         "min_questions": 50,
         "old_margin": "off",
