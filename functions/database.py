@@ -17,6 +17,7 @@ from sqlalchemy.orm import DeclarativeBase
 
 from functions.events import BadEventError
 from functions.http import UnavailableError
+from functions.sqlite_wal import write_ahead
 
 URL_VARIABLE = "MCQA_DATABASE_URL"
 LOCK_SECONDS = 5.0
@@ -91,11 +92,8 @@ def insert_once(connection: Connection, table: Any, rows: Mapping[str, Any] | Se
 
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:
-    cursor = connection.cursor()
-    # WAL: readers do not wait for the writer. FULL: the Broker forgets what was acknowledged, so a power cut may not.
-    for pragma in ("journal_mode=WAL", "synchronous=FULL"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+    # Safe against a power cut, because the Broker forgets what was acknowledged.
+    write_ahead(connection.execute, LOCK_SECONDS)
 
 
 def _first_line(error: BaseException) -> str:

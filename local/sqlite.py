@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from functions.sqlite_wal import write_ahead
 
 BUSY_SECONDS = 20.0
 
@@ -27,22 +28,8 @@ class SqliteFile:
         self._sql = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         self._sql.row_factory = sqlite3.Row
         path.chmod(0o600)
-        self._prepare(tables)
-
-    def _prepare(self, tables: str) -> None:
-        """Two processes that open a new file at once may both want to change its mode, for which SQLite never waits."""
-        end = time.monotonic() + BUSY_SECONDS
-        while True:
-            try:
-                self._sql.execute("PRAGMA journal_mode = WAL")
-                # FULL: an acknowledged write survives a power cut too, not only kill -9.
-                self._sql.execute("PRAGMA synchronous = FULL")
-                self._sql.executescript(f"BEGIN IMMEDIATE; {tables} COMMIT;")
-                return
-            except sqlite3.OperationalError as error:
-                if "locked" not in str(error) or time.monotonic() > end:
-                    raise
-                time.sleep(0.01)
+        write_ahead(self._sql.execute, BUSY_SECONDS)
+        self._sql.executescript(f"BEGIN IMMEDIATE; {tables} COMMIT;")
 
     def close(self) -> None:
         with self._lock:

@@ -9,7 +9,10 @@ from __future__ import annotations
 import sqlite3
 from enum import IntEnum
 
+from functions.sqlite_wal import write_ahead
+
 VERSION = 1
+BUSY_SECONDS = 30.0
 
 
 class State(IntEnum):
@@ -74,9 +77,8 @@ CREATE INDEX dead_letters ON deliveries (event, trigger) WHERE state IN (2, 3, 4
 
 def connect(path: str) -> sqlite3.Connection:
     """A connection that commits only when told to. WAL with FULL: a commit is on the disk when it returns."""
-    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = FULL")
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_SECONDS)
+    write_ahead(db.execute, BUSY_SECONDS)
     db.execute("PRAGMA journal_size_limit = 67108864")
     return db
 

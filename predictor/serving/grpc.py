@@ -19,8 +19,9 @@ from predictor.serving.sdk import GRPCServer, InferenceServicer, ModelNotReady, 
 from predictor.serving.settings import Settings
 from predictor.serving.telemetry import Telemetry
 
-TRANSIT = 0.05
-"""Seconds. The clock of a client's deadline began before the call was here: its cancellation comes so much early."""
+EARLY = 0.05
+"""Seconds. A call that ends at its deadline may be cancelled so much before `time_remaining` says so: the client's
+clock began earlier, and gRPC's timers are coarse (2 ms seen, both on one machine)."""
 
 _METHODS = {
     "ModelInfer": "infer",
@@ -104,7 +105,7 @@ class Interceptor(grpc.aio.ServerInterceptor):
             status = "OK"
             return answer
         except asyncio.CancelledError:
-            late = request.deadline - time.monotonic() <= TRANSIT
+            late = request.deadline - time.monotonic() <= EARLY
             request.cause, status = ("deadline", "DEADLINE_EXCEEDED") if late else ("client_gone", "CANCELLED")
             raise
         except Exception as raised:

@@ -78,19 +78,23 @@ def test_the_migrations_make_the_models_and_can_run_again(database: Engine) -> N
 
 
 def test_migrations_at_the_same_time_wait_for_each_other(tmp_path: Path) -> None:
-    url, failures = f"sqlite:///{tmp_path}/loop.db", []
+    failures = []
 
-    def run() -> None:
+    def run(url: str, start: threading.Barrier) -> None:
+        start.wait()
         try:
             migrate(engine(url))
         except Exception as error:
             failures.append(error)
 
-    threads = [threading.Thread(target=run) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    # Several files: the moment at which SQLite would refuse the second is short.
+    for number in range(8):
+        start = threading.Barrier(4)
+        threads = [threading.Thread(target=run, args=(f"sqlite:///{tmp_path}/{number}.db", start)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
     assert failures == []
 
 
