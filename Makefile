@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .PHONY: help run demo down test test-unit test-integration lint evaluate bench kills soak format lock clean \
-	pipeline pipeline-upload images images-scan images-push manifests manifests-check secrets deploy smoke \
+	pipeline pipeline-upload pipeline-deploy images images-scan images-push manifests manifests-check secrets deploy smoke \
 	setup-mlflow setup-kubeflow cluster-up cluster-status
 
 # Several servers share the cores in the tests: threads that wait must not hold them (predictor/openmp.py).
@@ -79,6 +79,10 @@ pipeline: ## Compile the retraining pipeline to .cache/retraining.yaml
 pipeline-upload: pipeline ## Upload the compiled pipeline as a new version, where it is one (UPLOAD="--url …")
 	.venv/bin/mcqa pipeline upload $(UPLOAD)
 
+pipeline-deploy: ## Upload the pipeline, compiled for it, to the current cluster's Kubeflow (REGISTRY, TAG, ARGS="--size tiny")
+	@scripts/setup run
+	scripts/pipeline-upload $(ARGS)
+
 images: ## Build every image (BASE, REGISTRY, TAG; see docs/images.md)
 	scripts/images $(ARGS)
 
@@ -99,7 +103,7 @@ manifests-check: ## Look for insecure settings in every overlay (checkov)
 secrets: ## Create the cluster's secrets with random values, where they are not there yet
 	scripts/secrets $(ARGS)
 
-deploy: ## Apply an overlay to the current cluster: OVERLAY=minikube|production|standard
+deploy: ## Apply an overlay to the current cluster: OVERLAY=minikube|production|standard (REGISTRY, TAG, COMPONENTS)
 	scripts/deploy $(OVERLAY)
 
 smoke: ## Ask a deployed model over its ingress: URL=…
@@ -111,7 +115,7 @@ setup-mlflow: ## MLflow with its database on the current cluster
 setup-kubeflow: ## Kubeflow Pipelines on the current cluster
 	scripts/setup-kubeflow
 
-cluster-up: ## Minikube from nothing to the first answer
+cluster-up: ## Minikube from nothing to the first answer; ARGS=--no-minikube: the platform into the current cluster
 	scripts/cluster-up $(ARGS)
 
 cluster-status: ## What the current cluster still lacks, in words

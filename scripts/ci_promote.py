@@ -118,10 +118,15 @@ def promote(
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
+    address = ""
     try:
         with ModelRegistry(_environ(), arguments.model) as registry:
+            address = registry.name
             verdict = promote(registry, arguments.version, arguments.minutes * 60, _say)
-    except (RefusedError, UnavailableError, ValueError) as error:
+    except UnavailableError as error:
+        print(f"ci-promote: {error}{_hint(str(error), address)}", file=sys.stderr)
+        return 1
+    except (RefusedError, ValueError) as error:
         print(f"ci-promote: {error}", file=sys.stderr)
         return 1
     if verdict.state == "under way":
@@ -131,6 +136,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
     return 0 if verdict.state == "promoted" else 1
+
+
+def _hint(error: str, address: str) -> str:
+    """What to do where the error alone does not say it."""
+    if "refuses access (403" in error:
+        return " of a user who may change the model (docs/ci.md, Production)"
+    if "does not answer" in error:
+        return f": is {address} what MLFLOW_TRACKING_URI should be, and reached from here? (docs/ci.md, Production)"
+    return ""
 
 
 def _environ() -> dict[str, str]:

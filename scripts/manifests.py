@@ -31,6 +31,8 @@ SCHEMAS = DEPLOY / "schemas"
 BASES = ("kserve", "knative")
 OVERLAYS = ("minikube", "production", "standard", "tracking")
 STANDARD_ONLY = frozenset({"standard-canary"})
+EVERYWHERE = frozenset({"monitoring"})
+"""Components that are laid upon each overlay that serves, as they speak of what Knative and Standard mode both make."""
 Document = dict[str, Any]
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -54,9 +56,11 @@ def targets() -> list[Target]:
     found += [Target(f"deploy/{name}", DEPLOY / name) for name in OVERLAYS]
     used = {path.resolve() for name in OVERLAYS for path in _components(DEPLOY / name)}
     for component in sorted(path for path in (DEPLOY / "components").iterdir() if path.is_dir()):
-        overlay = "standard" if component.name in STANDARD_ONLY else "minikube"
+        overlays = ["standard"] if component.name in STANDARD_ONLY else ["minikube"]
+        if component.name in EVERYWHERE:
+            overlays = ["minikube", "production", "standard"]
         if component.resolve() not in used:
-            found.append(Target(f"deploy/{overlay} + {component.name}", DEPLOY / overlay, component))
+            found += [Target(f"deploy/{name} + {component.name}", DEPLOY / name, component) for name in overlays]
     return found
 
 

@@ -1,9 +1,10 @@
 """Makes deploy/schemas: what Kubernetes, KServe, Knative and their like say of each kind, closed and small.
 
-    .venv/bin/python scripts/schemas.py --kubernetes FOLDER --crds FOLDER [FOLDER …]
+    .venv/bin/python scripts/schemas.py [--kubernetes FOLDER] [--crds FOLDER [FOLDER …]]
 
 FOLDER of Kubernetes: `kubernetes-json-schema/vX.Y.0-local-strict` of the PyPI package kubernetes-validate. FOLDERs of
-CRDs: YAML files with CustomResourceDefinitions, as each project publishes them. Only for a new version of one of them.
+CRDs: YAML files with CustomResourceDefinitions, as each project publishes them. Only for a new version of one of them;
+what the folders do not have is kept as it is.
 
 Closed means that a field which a schema does not name is an error. Descriptions are left out, and what is written
 several times (a pod's specification, twenty times in an InferenceService) is written once, under `$defs`.
@@ -50,6 +51,7 @@ KUBERNETES = [
 CUSTOM = {
     "InferenceService", "ServingRuntime", "ClusterStorageContainer", "LocalModelCache", "LocalModelNodeGroup",
     "Service", "Broker", "Trigger", "PingSource", "EventPolicy", "RabbitmqBrokerConfig", "ExternalSecret",
+    "PodMonitor", "PrometheusRule",
 }  # fmt: skip
 _OPEN = "x-kubernetes-preserve-unknown-fields"
 _TEXT: Schema = {"type": "string"}
@@ -173,15 +175,26 @@ def shared(schemas: Schema, least: int = 80) -> Schema:
     return {"kinds": kinds, "$defs": dict(sorted(defs.items()))}
 
 
+def written(path: Path) -> Schema:
+    """The schemas of a file that `shared` made, references resolved."""
+    if not path.is_file():
+        return {}
+    document = json.loads(path.read_text())
+    return {name: _resolved(schema, document["$defs"]) for name, schema in document["kinds"].items()}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Writes deploy/schemas.")
-    parser.add_argument("--kubernetes", type=Path, required=True)
-    parser.add_argument("--crds", type=Path, nargs="+", required=True)
+    parser.add_argument("--kubernetes", type=Path)
+    parser.add_argument("--crds", type=Path, nargs="+", default=[])
     args = parser.parse_args()
     SCHEMAS.mkdir(exist_ok=True)
-    for name, found in (("kubernetes", kubernetes(args.kubernetes)), ("custom", custom(args.crds))):
-        document = shared(dict(found))
+    for name, found in (
+        ("kubernetes", kubernetes(args.kubernetes) if args.kubernetes else ()),
+        ("custom", custom(args.crds)),
+    ):
         path = SCHEMAS / f"{name}.json"
+        document = shared(written(path) | dict(found))
         path.write_text(json.dumps(document, separators=(",", ":"), sort_keys=True) + "\n")
         print(f"{path.relative_to(ROOT)}: {len(document['kinds'])} kinds, {path.stat().st_size / 1000:.0f} kB")
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -92,6 +93,15 @@ def stages(inside: str) -> dict[str, str]:
     return found
 
 
+def steps(inside: str) -> dict[str, str]:
+    """Name and inside of each stage of a `stages` block that does something itself, also those within another."""
+    found = {}
+    for name, body in stages(inside).items():
+        inner = blocks(body).get("parallel") or blocks(body).get("stages")
+        found.update(steps(inner) if inner else {name: body})
+    return found
+
+
 def pipeline() -> dict[str, str]:
     return blocks(blocks(TEXT)["pipeline"])
 
@@ -114,13 +124,10 @@ def test_it_is_declarative() -> None:
     assert {"options", "parameters", "post", "stages", "triggers"} <= set(top)
     assert re.search(r"(?m)^    agent none$", TEXT)
     assert set(blocks(top["post"])) <= POST
-    assert {"failure", "fixed"} <= set(blocks(top["post"]))
-    for name, inside in stages(top["stages"]).items():
+    for name, inside in {**stages(top["stages"]), **steps(top["stages"])}.items():
         assert set(blocks(inside)) <= STAGE, name
         assert len({"steps", "parallel", "stages", "matrix"} & set(blocks(inside))) == 1, name
-        for inner, body in (stages(blocks(inside)["parallel"]) if "parallel" in blocks(inside) else {}).items():
-            assert set(blocks(body)) <= STAGE, inner
-            assert "steps" in blocks(body), inner
+    assert all("steps" in blocks(inside) for inside in steps(top["stages"]).values())
 
 
 def test_the_stages_and_their_order() -> None:
@@ -129,16 +136,22 @@ def test_the_stages_and_their_order() -> None:
     assert len(stages(blocks(top["Unit"])["parallel"])) > 1
     inner = re.findall(r"stage\('(\w[\w ]*)'\)", top["Images"] + top["Staging"])
     assert inner == ["Build", "Scan", "Push", "Deploy", "Smoke test"]
+    assert list(stages(blocks(top["Production"])["stages"])) == ["Approval", "Canary"]
 
 
 def test_every_stage_ends_by_itself() -> None:
-    for name, inside in stages(pipeline()["stages"]).items():
-        if name == "Production":  # bounded by --minutes, and by the pipeline's own limit while it waits for an answer
-            continue
-        found = blocks(inside)
-        parts = stages(found["parallel"]).values() if "parallel" in found else [inside]
-        assert all("timeout(" in blocks(part).get("options", "") for part in parts), name
+    found = steps(pipeline()["stages"])
+    assert len(found) > len(STAGES)
+    for name, inside in found.items():
+        assert re.search(r"timeout\(time: \d+, unit: '(MINUTES|HOURS)'\)", blocks(inside).get("options", "")), name
     assert re.search(r"timeout\(time: \d+, unit: 'HOURS'\)", pipeline()["options"])
+
+
+def test_every_bad_end_is_told() -> None:
+    """A timeout ends a build as aborted, not as failed."""
+    post = blocks(pipeline()["post"])
+    assert set(post) == {"failure", "aborted", "fixed"}
+    assert all(re.search(r"tell\('\w+', '[\w ]+'\)", inside) for inside in post.values())
 
 
 def test_safe_defaults() -> None:
@@ -151,8 +164,8 @@ def test_safe_defaults() -> None:
     for name in ("Staging", "Production"):
         assert "branch 'main'" in blocks(top[name])["when"]
     assert "params.PRODUCTION" in blocks(top["Production"])["when"]
-    assert "beforeInput true" in blocks(top["Production"])["when"]
-    assert "submitter" in blocks(top["Production"])["input"]
+    approval, _ = stages(blocks(top["Production"])["stages"]).values()
+    assert "submitter" in blocks(approval)["input"]
 
 
 def test_triggers() -> None:
@@ -199,6 +212,12 @@ def test_another_form_of_sh_would_be_seen(line: str) -> None:
         commands(line)
 
 
+def test_the_scan_looks_for_vulnerabilities() -> None:
+    (inside,) = re.findall(r"withEnv\(\['IMAGES_SCAN_VULNERABILITIES=require'\]\) \{([^}]*)\}", TEXT)
+    assert commands(inside) == ["make images-scan"]
+    assert commands(TEXT).count("make images-scan") == 1
+
+
 def test_verbs_are_read_off_a_makefile() -> None:
     text = ".PHONY: ghost\ntest soak: export A ?= b\nlint: ## x\n\t@run\nboth: lint ## y\nP := z\nnone: ## w\n\n"
     assert verbs(text) == {"lint", "both"}
@@ -223,12 +242,45 @@ def test_the_pod_of_its_agents() -> None:
         assert {"cpu", "memory"} <= set(container["resources"]["limits"])
         assert not container["securityContext"].get("privileged")
         assert container["securityContext"]["capabilities"]["drop"] == ["ALL"]
-    assert containers["tools"]["securityContext"]["allowPrivilegeEscalation"] is False
+    tools, images = (containers[name]["securityContext"] for name in ("tools", "images"))
+    assert tools["allowPrivilegeEscalation"] is False
+    assert tools["seccompProfile"] == {"type": "RuntimeDefault"}
+    # podman's user namespace: newuidmap gains a capability from its file, and no profile may forbid unshare and mount.
+    assert "allowPrivilegeEscalation" not in images
+    assert images["capabilities"]["add"] == ["SETUID", "SETGID"]
+    assert not [one for one in (pod["spec"]["securityContext"], images) if "seccompProfile" in one]
+
+
+def test_the_image_of_its_agents() -> None:
+    text = (ROOT / ".jenkins/Dockerfile").read_text()
+    pinned = dict(line.split("=", 1) for line in (ROOT / "deploy/versions.env").read_text().splitlines() if "=" in line)
+    assert re.findall(r"^ARG KUBECTL=(\S+)$", text, re.MULTILINE) == [pinned["KUBERNETES_VERSION"]]
+    (node,) = re.findall(r"^ARG NODE=\S+/node:(\d+)\.\d+\.\d+-bookworm-slim$", text, re.MULTILINE)
+    (base,) = re.findall(r"^ARG BASE=\S+/python:3\.11\.\d+-slim-(\w+)$", text, re.MULTILINE)
+    assert base == "bookworm", "Node's image has the same C library"
+    assert int(node) >= oldest_node()
+    assert "ci-trivy" in text
+    for program in ("newuidmap", "newgidmap"):
+        assert re.search(rf"chmod u-s .*/usr/bin/{program}", text)
+        assert re.search(rf"setcap cap_set[ug]id=ep /usr/bin/{program}", text)
+
+
+def oldest_node() -> int:
+    (found,) = re.findall(r"oldest_node=(\d+)", (ROOT / "scripts/ci-lint-jenkinsfile").read_text())
+    return int(found)
+
+
+@pytest.mark.skipif(
+    not LINTER.is_file(), reason="npm-groovy-lint is not installed: scripts/ci-lint-jenkinsfile does it"
+)
+def test_the_linter_wants_that_node() -> None:
+    package = json.loads((LINTER.parent / "node_modules/npm-groovy-lint/package.json").read_text())
+    assert package["engines"]["node"] == f">={oldest_node()}.0.0"
 
 
 @pytest.mark.skipif(
     not (LINTER.is_file() and shutil.which("java") and shutil.which("node")),
-    reason="npm-groovy-lint is not installed: scripts/ci-lint-jenkinsfile does it (Node 20, Java 17)",
+    reason="npm-groovy-lint is not installed: scripts/ci-lint-jenkinsfile does it (Node, Java 17)",
 )
 def test_groovys_own_compiler_and_codenarc_accept_it() -> None:
     done = subprocess.run(

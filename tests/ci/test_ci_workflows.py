@@ -100,6 +100,13 @@ def test_both_run_what_jenkins_runs() -> None:
     only = {"make images-push", "scripts/ci-registry-login"}
     only |= {command for command in jenkins if command.startswith(("make deploy", "make smoke", "scripts/ci-promote"))}
     assert github == jenkins - only
+    assert {"make manifests", "make manifests-check", "make images-scan"} <= github
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_the_scan_looks_for_vulnerabilities(path: Path) -> None:
+    jobs = [job for job in load(path)["jobs"].values() if "make images-scan" in runs(job)]
+    assert [job["env"]["IMAGES_SCAN_VULNERABILITIES"] for job in jobs] == ["require"]
 
 
 def test_zizmor_finds_nothing() -> None:

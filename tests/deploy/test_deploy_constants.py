@@ -13,8 +13,10 @@ import mlflow.environment_variables
 import pytest
 
 from functions import events
+from pipelines.retraining import cluster
 from predictor.serving.settings import ENV_PREFIX
 from predictor.serving.settings import Settings as Predictor
+from scripts.manifests import DEPLOY, Target, render
 
 ROOT = Path(__file__).resolve().parents[2]
 VARIABLE = re.compile(r"(MCQA|MLFLOW|KFP|K|OTEL)_[A-Z0-9_]*[A-Z0-9]")
@@ -60,7 +62,7 @@ def read_in(folder: str) -> set[str]:
     return found
 
 
-SECRETS = ("postgres", "mlflow", "loop", "webhook", "notify", "registry")
+SECRETS = ("postgres", "mlflow", "mlflow-login", "loop", "webhook", "notify", "registry")
 FLAGS = {f"{ENV_PREFIX}{name.upper()}" for name in Predictor.__dataclass_fields__}
 
 
@@ -110,6 +112,9 @@ def test_secrets_have_the_keys_that_the_manifests_speak_of():
         "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"
     }  # fmt: skip
     assert secret_keys()["postgres"] == {"POSTGRES_PASSWORD", "LOOP_PASSWORD", "MLFLOW_PASSWORD"}
+    assert secret_keys()["mlflow-login"] == {
+        "MLFLOW_AUTH_ADMIN_USERNAME", "MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY"
+    }  # fmt: skip
     assert secret_keys()["mlflow"] >= {"MLFLOW_BACKEND_STORE_URI", "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY"}
 
 
@@ -127,6 +132,25 @@ def test_a_secret_goes_to_those_who_need_it(overlays, overlay):
     assert told["webhook"] == {"rollout", "bootstrap"} & (functions | {"bootstrap"})
     assert told["notify"] == {"notify"}
     assert told["registry"] == functions & {"drift", "rollout", "retrain"} | {"bootstrap", "storage-initializer"}
+
+
+def test_every_secret_can_come_from_a_vault():
+    documents = render(Target("x", DEPLOY / "production", DEPLOY / "components/external-secrets"))
+    told = {
+        source["secretRef"]["name"]
+        for _, container in containers(documents)
+        for source in container.get("envFrom") or ()
+        if "secretRef" in source
+    }
+    login = (DEPLOY / "components/mlflow-login/kustomization.yaml").read_text()
+    told |= set(re.findall(r"secretRef: \{name: ([a-z-]+)\}", login))
+    external = [d for d in documents if d["kind"] == "ExternalSecret"]
+    assert {d["spec"]["target"]["name"] for d in external} == told
+    assert all(d["spec"]["dataFrom"][0]["extract"]["key"] == f"coding-mcqa/{d['metadata']['name']}" for d in external)
+    # Those of the pipeline's steps can be put into another namespace: nothing ties them to this one.
+    steps = render(Target("x", DEPLOY / "components/external-secrets/steps"))
+    assert {d["metadata"]["name"] for d in steps} == {cluster.Options().secret, cluster.REGISTRY_SECRET}
+    assert not [d for d in steps if "namespace" in d["metadata"]]
 
 
 @pytest.mark.parametrize("overlay", ["minikube", "production", "standard"])
@@ -149,11 +173,12 @@ def test_nothing_is_read_that_nothing_sets(minikube):
 
 
 def test_what_mlflow_is_told_it_reads(overlays):
+    outside = render(Target("x", DEPLOY / "minikube", DEPLOY / "components/mlflow-ingress"))
     source = Path(mlflow.environment_variables.__file__).parent
     command_line = (source / "cli" / "__init__.py").read_text()
     variables = (source / "environment_variables.py").read_text()
     others = {"HOME", "DO_NOT_TRACK", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
-    for documents in overlays.values():
+    for documents in (*overlays.values(), outside):
         for image, container in containers(documents):
             if image == "mlflow":
                 names = given(documents, container)

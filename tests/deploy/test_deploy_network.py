@@ -13,6 +13,7 @@ import pytest
 
 from local.platform.programs import addresses
 from local.platform.settings import Settings
+from scripts.manifests import DEPLOY, Target, render
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = "coding-mcqa"
@@ -20,11 +21,12 @@ HERE = "coding-mcqa"
 
 @dataclass(frozen=True)
 class Peer:
-    """A pod by its namespace and labels, or a machine by its address."""
+    """A pod by its namespace and labels, or a machine by its address. `around`: more labels of the namespace."""
 
     namespace: str = HERE
     labels: dict[str, str] = field(default_factory=dict)
     address: str = ""
+    around: dict[str, str] = field(default_factory=dict)
 
 
 def function(name: str) -> Peer:
@@ -42,6 +44,10 @@ GATEWAY, ACTIVATOR = Peer("kourier-system"), Peer("knative-serving", {"app": "ac
 BROKER, DNS, STRANGER = Peer("knative-eventing"), Peer("kube-system"), Peer("default")
 PIPELINES = Peer("kubeflow", {"app": "ml-pipeline"})
 STEP = Peer("kubeflow", {"pipelines.kubeflow.org/v2_component": "true"})
+IN_PROFILE = Peer("ann", STEP.labels, around={"coding-mcqa/steps": "true"})
+ANOTHERS = Peer("bob", STEP.labels)
+RESOLVERS = [Peer("", address="169.254.20.10"), Peer("", address="169.254.169.254")]
+CACHE_JOB = Peer("kserve-localmodel-jobs")
 INTERNET, PRIVATE = Peer("", address="93.184.215.14"), Peer("", address="10.0.0.7")
 
 
@@ -63,7 +69,7 @@ def meant(peer: dict[str, Any], who: Peer) -> bool:
     if who.address:
         return False
     if "namespaceSelector" in peer:
-        if not selects(peer["namespaceSelector"], {"kubernetes.io/metadata.name": who.namespace}):
+        if not selects(peer["namespaceSelector"], {"kubernetes.io/metadata.name": who.namespace, **who.around}):
             return False
     elif who.namespace != HERE:
         return False
@@ -97,7 +103,8 @@ FUNCTIONS = ("collect", "drift", "rollout", "retrain", "notify", "dead-letters")
 ON_KNATIVE = [
     *((GATEWAY, function(name), 8012, True) for name in FUNCTIONS),
     *((ACTIVATOR, function(name), 8012, True) for name in FUNCTIONS),
-    *((function(name), DNS, 53, True) for name in FUNCTIONS),
+    *((function(name), where, 53, True) for name in FUNCTIONS for where in (DNS, *RESOLVERS)),
+    *((function(name), where, 80, False) for name in FUNCTIONS for where in RESOLVERS),
     *((STRANGER, function(name), 8012, False) for name in FUNCTIONS),
     *((function(name), function("rollout"), 8012, False) for name in FUNCTIONS),
     *((MLFLOW, function(name), port, False) for name in FUNCTIONS for port in (8012, 8080)),
@@ -112,7 +119,12 @@ ON_KNATIVE = [
     *((function(name), MLFLOW, 5000, True) for name in ("drift", "rollout", "retrain")),
     *((function(name), MLFLOW, 5000, False) for name in ("collect", "notify", "dead-letters")),
     (BOOTSTRAP, MLFLOW, 5000, True),
+    (BOOTSTRAP, INTERNET, 443, False),
     (STEP, MLFLOW, 5000, True),
+    (IN_PROFILE, MLFLOW, 5000, True),
+    (ANOTHERS, MLFLOW, 5000, False),
+    (Peer("ann", around=IN_PROFILE.around), MLFLOW, 5000, False),
+    (CACHE_JOB, MLFLOW, 5000, False),
     (PIPELINES, MLFLOW, 5000, False),
     (STRANGER, MLFLOW, 5000, False),
     (GATEWAY, MLFLOW, 5000, False),
@@ -135,6 +147,8 @@ POSTGRES_HERE = [
     (MIGRATE, POSTGRES, 5432, True),
     (MLFLOW, POSTGRES, 5432, True),
     (STEP, POSTGRES, 5432, True),
+    (IN_PROFILE, POSTGRES, 5432, True),
+    (ANOTHERS, POSTGRES, 5432, False),
     (BOOTSTRAP, POSTGRES, 5432, False),
     (PREDICTOR, POSTGRES, 5432, False),
     (STRANGER, POSTGRES, 5432, False),
@@ -144,6 +158,8 @@ OUTSIDE = [
     *((function(name), PRIVATE, 5432, True) for name in FUNCTIONS),
     (MLFLOW, PRIVATE, 5432, True),
     (MLFLOW, INTERNET, 443, True),  # S3
+    (BOOTSTRAP, INTERNET, 443, True),  # the first version's files
+    (BOOTSTRAP, PRIVATE, 443, False),
     (PREDICTOR, PRIVATE, 5432, False),
 ]
 IN_STANDARD = [
@@ -162,8 +178,8 @@ IN_STANDARD = [
     ("overlay", "table"),
     [
         ("minikube", [*ON_KNATIVE, *POSTGRES_HERE]),
-        # There S3 is a public address.
-        ("production", [row for row in [*ON_KNATIVE, *OUTSIDE] if row != (MLFLOW, INTERNET, 443, False)]),
+        # There S3 and the first version's source are public addresses.
+        ("production", [*(row for row in ON_KNATIVE if (*row[:3], True) not in OUTSIDE), *OUTSIDE]),
         ("standard", [*IN_STANDARD, *POSTGRES_HERE]),
     ],
     ids=["minikube", "production", "standard"],
@@ -171,6 +187,35 @@ IN_STANDARD = [
 def test_who_may_talk_to_whom(overlays, overlay, table):
     for source, target, port, expected in table:
         assert reaches(overlays[overlay], source, target, port) is expected, (source, target, port)
+
+
+def test_the_jobs_of_the_model_cache_reach_the_registry():
+    documents = render(Target("x", DEPLOY / "minikube", DEPLOY / "components/local-model-cache"))
+    assert reaches(documents, CACHE_JOB, MLFLOW, 5000)
+    assert not reaches(documents, CACHE_JOB, POSTGRES, 5432)
+    assert not reaches(documents, STRANGER, MLFLOW, 5000)
+
+
+def test_the_ingress_controller_reaches_mlflow_with_its_component_alone(minikube):
+    controller = Peer("ingress-nginx")
+    assert not reaches(minikube, controller, MLFLOW, 5000)
+    documents = render(Target("x", DEPLOY / "minikube", DEPLOY / "components/mlflow-ingress"))
+    assert reaches(documents, controller, MLFLOW, 5000)
+    for other in (PREDICTOR, POSTGRES, function("rollout")):
+        assert not reaches(documents, controller, other, 5432 if other is POSTGRES else 8012)
+    assert not reaches(documents, STRANGER, MLFLOW, 5000)
+    assert not reaches(documents, MLFLOW, PRIVATE, 443)
+
+
+@pytest.mark.parametrize("overlay", ["minikube", "production", "standard"])
+def test_only_prometheus_reads_the_model_servers_metrics(overlay):
+    documents = render(Target("x", DEPLOY / overlay, DEPLOY / "components/monitoring"))
+    prometheus = Peer("monitoring", {"app.kubernetes.io/name": "prometheus"})
+    assert reaches(documents, prometheus, PREDICTOR, 8080)
+    assert not reaches(documents, prometheus, PREDICTOR, 8012)
+    assert not reaches(documents, prometheus, MLFLOW, 5000)
+    for other in (Peer("monitoring", {"app.kubernetes.io/name": "grafana"}), Peer("default", prometheus.labels)):
+        assert not reaches(documents, other, PREDICTOR, 8080)
 
 
 def config(documents: list[dict[str, Any]], name: str = "loop") -> dict[str, str]:
@@ -236,9 +281,7 @@ def test_the_webhook_arrives(minikube):
 def test_mlflow_lets_in_whom_the_loop_calls(overlays):
     """MLflow refuses a Host that it is not told of: the loop's own address must be among them."""
     for overlay, documents in overlays.items():
-        (deployment,) = (d for d in documents if d["kind"] == "Deployment" and d["metadata"]["name"] == "mlflow")
-        args = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
-        (hosts,) = (a.removeprefix("--allowed-hosts=").split(",") for a in args if a.startswith("--allowed-hosts="))
+        hosts = config(documents, "mlflow")["MLFLOW_SERVER_ALLOWED_HOSTS"].split(",")
         assert "*" not in hosts
         if overlay != "tracking":
             host = urlsplit(config(documents)["MLFLOW_TRACKING_URI"]).hostname

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from scripts.manifests import DEPLOY, Target, render
+
 ROOT = Path(__file__).resolve().parents[2]
 ISVC, KNATIVE = "serving.kserve.io", "serving.knative.dev"
 
@@ -118,3 +120,19 @@ def test_retrain_has_a_token_for_kubeflow_pipelines_alone(minikube):
     assert f"{mount['mountPath']}/{token['path']}" == TOKEN_PATH == config["data"]["MCQA_KFP_TOKEN_PATH"]
     others = [d for d in minikube if "serviceAccountToken" in str(d) and d is not service]
     assert not [d for d in others if d["kind"] != "ServiceAccount"]
+
+
+def test_the_event_policy_names_everybody_who_sends():
+    documents = render(Target("x", DEPLOY / "minikube", DEPLOY / "components/event-policy"))
+    (policy,) = (d for d in documents if d["kind"] == "EventPolicy")
+    timers = {d["metadata"]["name"] for d in documents if d["kind"] == "PingSource"}
+    assert len(timers) >= 5
+    assert sorted(one["ref"]["name"] for one in policy["spec"]["from"] if "ref" in one) == sorted(timers)
+    handlers = (ROOT / "functions").glob("*/handler.py")
+    functions = {path.parent.name for path in handlers if "from functions.sink import" in path.read_text()}
+    logging = {d["spec"]["predictor"]["serviceAccountName"] for d in documents if "logger" in str(d.get("spec"))}
+    senders = {f"coding-mcqa:{name}" for name in functions | logging} | {"kubeflow:pipeline-runner"}
+    subjects = [one["sub"].removeprefix("system:serviceaccount:") for one in policy["spec"]["from"] if "sub" in one]
+    assert sorted(subjects) == sorted(senders)
+    accounts = {d["metadata"]["name"] for d in documents if d["kind"] == "ServiceAccount"}
+    assert functions | logging <= accounts

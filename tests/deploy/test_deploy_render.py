@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts.manifests import SCHEMAS, Target, check, problems, targets
+from scripts.manifests import DEPLOY, SCHEMAS, Target, check, problems, render, targets
 from scripts.schemas import KUBERNETES, closed
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -100,3 +100,20 @@ def test_standard_mode_serves_grpc_beside_rest(overlays):
         ports = {one.get("name"): one["containerPort"] for one in container["ports"]}
         assert told == port
         assert ports == ({"http": 8080, "grpc": 8081} if port == "8081" else {None: 8080})
+
+
+@pytest.mark.parametrize("overlay", ["minikube", "production", "standard"])
+def test_a_modelcar_is_one_version_that_stays(overlay):
+    """A volume, so that "restricted" pod security admits the pod, and nothing that deploys another version."""
+    documents = render(Target("x", DEPLOY / overlay, DEPLOY / "components/modelcar"))
+    (service,) = (d for d in documents if d["kind"] == "InferenceService")
+    predictor = service["spec"]["predictor"]
+    # KServe 0.20 takes the mode from the URI; plain oci:// adds containers that set no security context.
+    scheme, _, image = predictor["model"]["storageUri"].partition("://")
+    assert scheme == "oci+native"
+    assert image.rpartition(":")[2] == predictor["annotations"]["coding-mcqa/model-version"]
+    (namespace,) = (d for d in documents if d["kind"] == "Namespace")
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    triggers = {d["metadata"]["name"] for d in documents if d["kind"] == "Trigger"}
+    assert "drift" in triggers
+    assert "rollout" not in triggers

@@ -25,6 +25,14 @@ def call(environment: dict[str, str], *command: str, **more: str) -> subprocess.
     )
 
 
+def fake_kubectl(folder: Path, answers: str) -> str:
+    """kubectl, but for the calls that the shell commands `answers` answer."""
+    path = folder / "kubectl"
+    path.write_text(f'#!/usr/bin/env bash\n{answers}\nexec kubectl "$@"\n')
+    path.chmod(0o755)
+    return str(path)
+
+
 def get(environment: dict[str, str], kind: str, name: str) -> dict[str, Any]:
     done = call(environment, "kubectl", "get", kind, name, "--namespace", "coding-mcqa", "--output", "json")
     assert done.returncode == 0, done.stderr
@@ -90,9 +98,15 @@ def test_secrets_of_a_database_elsewhere(cluster):
     half = call(cluster, "scripts/secrets", LOOP_DATABASE_URL="postgresql://a:b@c/d")
     assert (half.returncode, "set both" in half.stderr) == (2, True)
     urls = {"LOOP_DATABASE_URL": "postgresql://a:b@db.example.com/d", "MLFLOW_DATABASE_URL": "postgresql://e:f@g/h"}
-    assert call(cluster, "scripts/secrets", **urls).returncode == 0
+    for _ in range(2):
+        assert call(cluster, "scripts/secrets", **urls).returncode == 0
     found = get(cluster, "secret", "loop")["data"]["MCQA_DATABASE_URL"]
     assert base64.b64decode(found).decode() == urls["LOOP_DATABASE_URL"]
+    other = call(cluster, "scripts/secrets", **urls | {"LOOP_DATABASE_URL": "postgresql://a:b@other.example.com/d"})
+    assert other.returncode == 1
+    assert "name another database than LOOP_DATABASE_URL" in other.stderr
+    assert not re.search("a:b|e:f", other.stderr)
+    assert get(cluster, "secret", "loop")["data"]["MCQA_DATABASE_URL"] == found
 
 
 def test_kubeflows_namespace_is_given_what_steps_read(cluster):
@@ -114,6 +128,54 @@ def test_kubeflows_namespace_is_given_what_steps_read(cluster):
     assert names == ["secret/loop", "secret/registry"]
 
 
+def test_a_profile_is_given_what_steps_read(cluster):
+    """Of a Kubeflow of many users; and by --copy-only, which makes no Secret."""
+    missing = call(cluster, "scripts/secrets", "--copy-only", KUBEFLOW_NAMESPACE="team-a")
+    assert (missing.returncode, "there is no namespace team-a" in missing.stderr) == (1, True)
+    assert call(cluster, "scripts/kubeflow-settings", KUBEFLOW_NAMESPACE="team-a").returncode == 1
+    call(cluster, "kubectl", "create", "namespace", "team-a")
+    login = ("docker-registry", "registry-pull", "--docker-server=r.example.com", "--docker-username=u")
+    made = call(
+        cluster, "kubectl", "create", "secret", *login, "--docker-password=p", "-n", "coding-mcqa", "--validate=false"
+    )
+    assert made.returncode == 0, made.stderr
+    call(cluster, "kubectl", "delete", "secret", "webhook", "-n", "coding-mcqa")
+    done = call(cluster, "scripts/secrets", "--copy-only", KUBEFLOW_NAMESPACE="team-a")
+    assert done.stdout.split("\n")[:-1] == [
+        f"secrets: {name} written in team-a" for name in ("loop", "registry", "registry-pull")
+    ]
+    there = call(cluster, "kubectl", "get", "secret", "registry-pull", "-n", "team-a", "-o", "json")
+    copy, original = json.loads(there.stdout), get(cluster, "secret", "registry-pull")
+    assert (copy["data"], copy["type"]) == (original["data"], "kubernetes.io/dockerconfigjson")
+    assert call(cluster, "kubectl", "get", "secret", "webhook", "-n", "coding-mcqa").returncode == 1
+    assert call(cluster, "scripts/kubeflow-settings", KUBEFLOW_NAMESPACE="team-a").returncode == 0
+    assert call(cluster, "kubectl", "get", "configmap", "loop", "-n", "team-a").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("exit 0", "✓ the retraining pipeline in Kubeflow"),
+        ("echo 'Error from server (NotFound): …' >&2; exit 1", "✗ the retraining pipeline was not uploaded"),
+        ("echo 'Error from server (Forbidden): …' >&2; exit 1", "- whether the retraining pipeline is in Kubeflow"),
+    ],
+)
+def test_status_says_whether_retraining_can_work(cluster, tmp_path, answer, expected):
+    kubectl = fake_kubectl(
+        tmp_path,
+        f"""case "$*" in
+            *'get namespace kubeflow') exit 0 ;;
+            *'get deployment ml-pipeline'*) echo 1; exit 0 ;;
+            *'/loop --namespace kubeflow') exit 1 ;;
+            *'get --raw /api/'*) {answer} ;;
+        esac""",
+    )
+    done = call(cluster, "scripts/cluster-status", KUBECTL=kubectl)
+    assert expected in done.stdout
+    assert "✗ the pipeline's secret/loop is not in kubeflow" in done.stdout
+    assert "✗ the pipeline's configmap/loop is not in kubeflow" in done.stdout
+
+
 def test_deploy_keeps_the_version_that_serves(cluster):
     """The rollout function's version and share, which a plain `kubectl apply -k` would set back."""
     assert call(cluster, "kubectl", "apply", "-k", "kserve").returncode == 0
@@ -125,7 +187,7 @@ def test_deploy_keeps_the_version_that_serves(cluster):
     patch = json.dumps({"spec": {"predictor": predictor}})
     name = ("inferenceservice", "coding-mcqa", "--namespace", "coding-mcqa")
     assert call(cluster, "kubectl", "patch", *name, "--type", "merge", "--patch", patch).returncode == 0
-    done = call(cluster, "scripts/deploy", "minikube", DRY_RUN="1", REGISTRY="registry.example.com/team", TAG="9")
+    done = call(cluster, "scripts/deploy", "minikube", DRY_RUN="1", REGISTRY="registry.example.com/Team", TAG="9")
     assert done.returncode == 0, done.stderr
     text = done.stdout[done.stdout.index("apiVersion:") :]
     documents = [one for one in yaml.safe_load_all(text) if one]
@@ -139,6 +201,8 @@ def test_deploy_keeps_the_version_that_serves(cluster):
         f"registry.example.com/team/{image}:9" for image in ("predictor", "functions", "pipelines", "mlflow")
     }
     assert not list((ROOT / "deploy").glob(".apply-*"))
+    done = call(cluster, "scripts/deploy", "minikube", DRY_RUN="1", COMPONENTS="modelcar")
+    assert re.findall("storageUri: (.*)", done.stdout) == ["oci+native://dev.local/coding-mcqa/model:1"]
 
 
 def test_deploy_says_what_is_wrong(cluster, tmp_path):
@@ -148,16 +212,14 @@ def test_deploy_says_what_is_wrong(cluster, tmp_path):
         "deploy: 'staging' is no overlay: OVERLAY=minikube|production|standard\n",
     )
     done = call(cluster, "scripts/deploy", "minikube", KUBECONFIG=str(tmp_path / "none"))
-    assert (done.returncode, "the cluster does not answer" in done.stderr) == (1, True)
+    assert (done.returncode, "the cluster of the current context does not answer" in done.stderr) == (1, True)
 
 
 def test_deploy_fails_when_something_cannot_be_applied(cluster, tmp_path):
     """This cluster knows neither NetworkPolicies nor Jobs, of which there are none to delete then."""
     assert call(cluster, "scripts/secrets").returncode == 0
-    kubectl = tmp_path / "kubectl"
-    kubectl.write_text('#!/bin/sh\n[ "$1 $2" = "delete jobs" ] || exec kubectl "$@"\n')
-    kubectl.chmod(0o755)
-    done = call(cluster, "scripts/deploy", "minikube", KUBECTL=str(kubectl))
+    kubectl = fake_kubectl(tmp_path, '[ "$1 $2" != "delete jobs" ] || exit 0')
+    done = call(cluster, "scripts/deploy", "minikube", KUBECTL=kubectl)
     assert done.returncode == 1
     assert "NetworkPolicy" in done.stderr or "validat" in done.stderr
     assert done.stderr.splitlines()[-1] == "deploy: not everything could be applied; the lines above say why"
@@ -174,10 +236,59 @@ def test_cluster_up_prints_what_it_would_do():
         assert version in done.stdout, name
     # One thing after another: what others stand on comes first.
     order = ["minikube start", "cert-manager.yaml", "serving-core.yaml", "eventing-core.yaml", "kserve.yaml"]
-    order += ["platform-agnostic", "scripts/images", "scripts/secrets ", "scripts/deploy minikube", "scripts/smoke"]
+    order += ["helm upgrade", "platform-agnostic", "scripts/images", "scripts/secrets ", "scripts/deploy minikube"]
+    order += ["mcqa pipeline compile", "service/ml-pipeline", "mcqa pipeline upload", "scripts/smoke"]
     places = [done.stdout.rindex(one) for one in order]
     assert places == sorted(places)
+    assert "--values deploy/monitoring/values.yaml" in done.stdout
+    assert "COMPONENTS=monitoring TAG=" in done.stdout
     assert call(environment, "scripts/cluster-up", "--dryrun").returncode == 2
+
+
+def test_cluster_up_deploys_the_images_that_it_built(tmp_path):
+    """By a tag of their content: a name that stays would leave the old code running."""
+    environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
+    done = call(environment, "scripts/cluster-up", "--dry-run", "--no-monitoring", REGISTRY="registry.example.com")
+    (tag,) = set(re.findall(r"\d+\.\d+\.\d+-\d+", done.stdout))
+    assert f"COMPONENTS= TAG={tag} scripts/deploy minikube" in done.stdout
+    assert f"--image dev.local/coding-mcqa/pipelines:{tag} --size tiny" in done.stdout
+    other = call(environment, "scripts/cluster-up", "--dry-run", BASE="debian:other")
+    assert tag not in other.stdout
+
+
+def test_cluster_up_leaves_a_cluster_of_ones_own_its_data():
+    environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
+    done = call(environment, "scripts/cluster-up", "--dry-run", "--no-minikube")
+    assert done.returncode == 0, done.stderr
+    assert re.findall("scripts/secrets.*", done.stdout) == ["scripts/secrets --copy-only "]
+    assert not re.search("minikube|scripts/(deploy|images|smoke)|pipeline upload", done.stdout)
+    options = [f"--no-{part}" for part in ("cert-manager", "knative", "kserve", "pipelines", "monitoring")]
+    done = call(environment, "scripts/cluster-up", "--dry-run", "--no-minikube", *options)
+    assert done.returncode == 0, done.stderr
+    assert not re.search("kubectl|helm", done.stdout)
+
+
+def test_cluster_up_keeps_the_ingress_and_domain_that_knative_has(tmp_path):
+    """Everything else that it does is answered with nothing."""
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text(
+        f"""#!/usr/bin/env bash
+        echo "$*" >>{tmp_path}/asked
+        case "$*" in
+            *'configmap config-network'*) echo istio.ingress.networking.knative.dev ;;
+            *'get configmap config-domain'*) echo 'example.org ' ;;
+        esac
+        """
+    )
+    kubectl.chmod(0o755)
+    environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "KUBECTL": str(kubectl)}
+    options = ("--no-minikube", "--no-cert-manager", "--no-pipelines", "--no-monitoring")
+    done = call(environment, "scripts/cluster-up", *options)
+    assert done.returncode == 0, done.stderr
+    asked = (tmp_path / "asked").read_text()
+    assert "serving-core.yaml" in asked
+    assert not re.search("kourier|patch configmap config-(domain|network)|inferenceservice-config", asked)
+    assert "its ingress class istio.ingress.networking.knative.dev stays" in done.stdout
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from pipelines import reference
 from predictor import __version__
 from scripts.manifests import DEPLOY, Target, as_pods, render
 
@@ -122,6 +123,57 @@ def test_names_and_priorities_fit(overlays):
                     assert ("PersistentVolumeClaim", claim["claimName"]) in names, f"{overlay}: {name}"
                 if config := volume.get("configMap"):
                     assert ("ConfigMap", config["name"]) in names, f"{overlay}: {name}"
+
+
+SERVING, LOOP = "coding-mcqa-serving", "coding-mcqa-loop"
+FUNCTIONS = dict.fromkeys(("collect", "drift", "rollout", "retrain", "notify", "dead-letters"), LOOP)
+EVERYWHERE = {"mlflow": SERVING, "postgres": SERVING, "migrate": LOOP, "bootstrap": LOOP}
+
+
+def priorities(documents: list[dict[str, Any]]) -> dict[str, str | None]:
+    """The priority class by workload."""
+    found = {}
+    for document in documents:
+        spec = document.get("spec") or {}
+        if document["kind"] == "InferenceService":
+            found["predictor"] = spec["predictor"].get("priorityClassName")
+        elif "containers" in (pod := (spec.get("template") or {}).get("spec") or {}):
+            found[document["metadata"]["name"]] = pod.get("priorityClassName")
+    return found
+
+
+def test_what_answers_goes_before_what_learns(overlays):
+    """Knative refuses the field where its feature is off, so its pods have a class only with components/scheduling."""
+    on_knative = {**EVERYWHERE, **FUNCTIONS, "predictor": SERVING}
+    with_scheduling = render(Target("x", DEPLOY / "minikube", DEPLOY / "components" / "scheduling"))
+    assert priorities(with_scheduling) == on_knative
+    assert priorities(overlays["minikube"]) == {**dict.fromkeys(on_knative), **EVERYWHERE}
+    assert priorities(overlays["production"]) == {name: one for name, one in on_knative.items() if name != "postgres"}
+    assert priorities(overlays["standard"]) == {name: one for name, one in on_knative.items() if name != "rollout"}
+    canary = render(Target("x", DEPLOY / "standard", DEPLOY / "components" / "standard-canary"))
+    (service,) = (d for d in canary if d["kind"] == "InferenceService")
+    assert [one["predictor"]["priorityClassName"] for one in service["spec"]["canary"]] == [SERVING]
+
+
+@pytest.mark.parametrize("overlay", ["minikube", "production", "standard"])
+def test_every_account_can_pull_from_a_private_registry(overlay):
+    documents = render(Target("x", DEPLOY / overlay, DEPLOY / "components" / "registry-pull"))
+    accounts = [document for document in documents if document["kind"] == "ServiceAccount"]
+    assert len(accounts) >= 9
+    assert all(account["imagePullSecrets"] == [{"name": "registry-pull"}] for account in accounts)
+
+
+def test_productions_first_version_has_the_time_it_takes(overlays):
+    """The real model brings no drift reference: bootstrap measures one, and Knative must not give up before."""
+    (job,) = (d for d in overlays["production"] if d["kind"] == "Job" and d["metadata"]["name"] == "bootstrap")
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert container["args"][0].startswith("--source=hf://")
+    assert int(container["resources"]["requests"]["cpu"]) >= 2
+    seconds_a_question = 0.69  # on two cores; docs/cloud.md
+    assert job["spec"]["activeDeadlineSeconds"] > 2 * reference.QUESTIONS * seconds_a_question
+    (service,) = (d for d in overlays["production"] if d["kind"] == "InferenceService")
+    deadline = service["spec"]["predictor"]["annotations"]["serving.knative.dev/progress-deadline"]
+    assert int(deadline.removesuffix("h")) * 3600 >= job["spec"]["activeDeadlineSeconds"]
 
 
 def test_production_survives_a_node(overlays):

@@ -16,7 +16,7 @@ from images_text import IMAGES, ROOT, Image, pins
 PROJECT = pins(ROOT / "requirements.lock")
 TORCH = re.search(r'"torch==([0-9.]+)"', (ROOT / "pyproject.toml").read_text())
 # Of these the project has no use outside of an image.
-OWN = {"mlflow": {"boto3", "botocore", "jmespath", "s3transfer"}}
+OWN = {"mlflow": {"boto3", "botocore", "jmespath", "s3transfer", "flask-wtf", "wtforms"}}
 NOT_IN = {
     "functions": {"torch", "kserve", "mlflow", "kfp", "transformers", "pandas", "scipy", "kubernetes", "setuptools"},
     "predictor": {"mlflow", "kfp", "transformers", "peft", "matplotlib", "pandas", "kubernetes", "setuptools", "scipy"},

@@ -1,0 +1,84 @@
+"""scripts/pipeline-upload against the local pipelines' API, which a port-forward is said to lead to."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from kfp_gate import kfp_gate
+from kfp_server import kfp_server
+
+from pipelines.kubeflow import Kubeflow
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with kfp_server(tmp_path_factory.mktemp("kubeflow")) as server:
+        yield server.url
+
+
+def upload(folder: Path, url: str, *options: str, **more: str) -> tuple[subprocess.CompletedProcess[str], str]:
+    """With what kubectl was asked."""
+    kubectl = folder / "kubectl"
+    kubectl.write_text(
+        f"""#!/usr/bin/env bash
+        echo "$*" >>{folder}/asked
+        case "$1" in
+            port-forward) echo 'Forwarding from 127.0.0.1:{url.rpartition(":")[2]} -> 8888'; exec sleep 100 ;;
+            create) echo s3same ;;
+        esac
+        """
+    )
+    kubectl.chmod(0o755)
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "KUBECTL": str(kubectl), **more}
+    done = subprocess.run(
+        ["scripts/pipeline-upload", *options], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200,
+        check=False,
+    )  # fmt: skip
+    asked = folder / "asked"
+    return done, asked.read_text() if asked.exists() else ""
+
+
+def test_the_pipeline_is_uploaded_once_with_the_image_that_is_deployed(url, tmp_path):
+    given = {"REGISTRY": "registry.example.com/Team", "TAG": "9", "COMPONENTS": "always-on registry-pull"}
+    # A proxy that nobody answers: the port-forward is asked without it.
+    given["http_proxy"] = "http://127.0.0.1:9"
+    for words in ("uploaded as version", "is already version"):
+        done, asked = upload(tmp_path, url, "--size", "tiny", **given)
+        assert done.returncode == 0, done.stderr
+        assert words in done.stdout
+    assert "port-forward --namespace kubeflow service/ml-pipeline :8888" in asked
+    assert len(Kubeflow({"KFP_ENDPOINT": url}).versions()) == 1
+    spec, platform = yaml.safe_load_all((ROOT / ".cache/retraining-cluster.yaml").read_text())
+    steps = [one["container"] for one in spec["deploymentSpec"]["executors"].values()]
+    assert {one["image"] for one in steps} == {"registry.example.com/team/pipelines:9"}
+    assert {one["resources"]["resourceMemoryRequest"] for one in steps} == {"512Mi", "1Gi"}  # the real model wants 12
+    assert "registry-pull" in yaml.safe_dump(platform)
+
+
+def test_a_profiles_pipeline_is_uploaded_with_a_token(url, tmp_path):
+    with kfp_gate(url, "s3same", "team-a") as gate:
+        done, asked = upload(tmp_path, gate.url, KUBEFLOW_NAMESPACE="team-a")
+        assert done.returncode == 0, done.stderr
+        assert gate.refused == []
+    assert "create token retrain --namespace coding-mcqa --audience pipelines.kubeflow.org" in asked
+    assert "s3same" not in done.stdout + done.stderr
+
+
+def test_options(url, tmp_path):
+    for wrong in (("--sized", "tiny"), ("--size",)):
+        done = subprocess.run(
+            ["scripts/pipeline-upload", *wrong], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+        assert "scripts/pipeline-upload" not in done.stderr
+        assert "[--size 1.5b|tiny]" in done.stderr
+    done, asked = upload(tmp_path, url, "--url", url, "--", "--accelerator", "nvidia.com/gpu")
+    assert done.returncode == 0, done.stderr
+    assert "port-forward" not in asked
