@@ -205,6 +205,45 @@ def test_deploy_keeps_the_version_that_serves(cluster):
     assert re.findall("storageUri: (.*)", done.stdout) == ["oci+native://dev.local/coding-mcqa/model:1"]
 
 
+@pytest.mark.parametrize(("overlay", "count"), [("minikube", 7), ("production", 7), ("standard", 6)])
+def test_a_changed_secret_or_setting_restarts_who_has_it_as_environment(cluster, overlay, count):
+    assert call(cluster, "scripts/secrets").returncode == 0
+
+    def stamps(**more: str) -> dict[str, str]:
+        done = call(cluster, "scripts/deploy", overlay, DRY_RUN="1", **more)
+        assert done.returncode == 0, done.stderr
+        items = [one for one in yaml.safe_load_all(done.stdout) if "template" in (one.get("spec") or {})]
+        found = {
+            one["metadata"]["name"]: (one["spec"]["template"]["metadata"].get("annotations") or {})
+            for one in items
+            if one["kind"] in ("Service", "Deployment")
+        }
+        return {name: one["coding-mcqa/settings"] for name, one in found.items() if "coding-mcqa/settings" in one}
+
+    before = stamps()
+    assert len(before) == count
+    assert {"collect", "mlflow"} <= before.keys()
+    assert stamps(TAG="9") == before
+    change = json.dumps({"stringData": {"MCQA_WEBHOOK_SECRET": os.urandom(8).hex()}})
+    patch = (
+        "kubectl",
+        "patch",
+        "secret",
+        "webhook",
+        "--namespace",
+        "coding-mcqa",
+        "--type",
+        "merge",
+        "--patch",
+        change,
+    )
+    assert call(cluster, *patch).returncode == 0
+    after = stamps()
+    assert all(after[name] != before[name] for name in before)
+    # mlflow-ingress writes its host into MLflow's settings.
+    assert all(value != after[name] for name, value in stamps(COMPONENTS="mlflow-ingress").items())
+
+
 def test_deploy_says_what_is_wrong(cluster, tmp_path):
     done = call(cluster, "scripts/deploy", "staging")
     assert (done.returncode, done.stderr) == (
