@@ -103,20 +103,21 @@ class Retrain:
         return outcome
 
     def _begin(self) -> str:
-        champion = self._champion()
+        champion, dropped = self._champion(), ""
         while True:
             with transaction(self._engine) as connection:
                 known = store.known(connection, self._settings.model)
             now = self._clock()
             action = decide(known, champion, now, self._settings.cooldown)
             if action.key is None:
-                return f"{action.kind}: {action.reason}"
+                return f"{dropped}{action.kind}: {action.reason}"
             with transaction(self._engine) as connection:
                 row = store.find(connection, action.key)
             if row is None or row.state != "waiting":
                 continue
             if action.kind == "void":
                 self._change(row, state="void", error=action.reason)
+                dropped += f"{_name(row)} dropped: {action.reason}; "
                 continue
             of = {"champion": row.champion, "since": row.since}
             if not row.champion:
@@ -126,6 +127,7 @@ class Retrain:
                     labels = store.labels(connection, of["since"], now)
                 if reason := too_little(labels, self._settings.minimum, champion):
                     self._change(row, state="void", error=reason)
+                    dropped += f"{_name(row)} dropped: {reason}; "
                     continue
             parameters = {
                 **self._settings.parameters,

@@ -87,6 +87,7 @@ def test_a_weekly_tick_retrains_once_a_week_where_there_is_feedback(loop: Loop, 
         (row,) = loop.rows()
         assert (row.state, row.champion) == ("void", "")
         assert row.error == f"0 answers got feedback since version {loop.champion} was made, at least 200 needed"
+        assert f"dropped: {row.error}; nothing: " in (tmp_path / "retrain.log").read_text()
         loop.feedback(200)
         assert server.post({"reason": "weekly"}, id="2", **tick).status_code == 204  # the same week
         assert [one.state for one in loop.rows()] == ["void"]
