@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import httpx
@@ -24,18 +24,25 @@ def mlflow_server(folder: Path) -> Iterator[str]:
         port = int(free.getsockname()[1])
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
     env = {**kept, **mlflow.environment(mlflow.new_key(os.urandom(32)))}
-    with (folder / "mlflow.log").open("wb") as log:
-        server = subprocess.Popen(
-            mlflow.command(folder, port), cwd=folder, env=env, stdout=log, stderr=log, start_new_session=True
-        )
     url = f"http://127.0.0.1:{port}"
+    with serving(mlflow.command(folder, port), env, folder, f"{url}/health"):
+        yield url
+
+
+@contextlib.contextmanager
+def serving(
+    command: Sequence[str], env: Mapping[str, str], folder: Path, probe: str, headers: Mapping[str, str] | None = None
+) -> Iterator[None]:
+    """Until the block ends; from when `probe` is answered 200, asked with `headers`."""
+    with (folder / "mlflow.log").open("wb") as log:
+        server = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log, start_new_session=True)
     try:
         deadline = time.monotonic() + 120
-        while not _healthy(url):
+        while not _answers(probe, headers):
             assert server.poll() is None, (folder / "mlflow.log").read_text()[-4000:]
             assert time.monotonic() < deadline, (folder / "mlflow.log").read_text()[-4000:]
             time.sleep(0.2)
-        yield url
+        yield
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         try:
@@ -45,8 +52,8 @@ def mlflow_server(folder: Path) -> Iterator[str]:
             server.wait()
 
 
-def _healthy(url: str) -> bool:
+def _answers(probe: str, headers: Mapping[str, str] | None) -> bool:
     try:
-        return httpx.get(f"{url}/health", timeout=5).status_code == 200
+        return httpx.get(probe, headers=headers, timeout=5).status_code == 200
     except httpx.TransportError:
         return False

@@ -21,7 +21,7 @@ from predictor.serving.telemetry import Telemetry
 
 EARLY = 0.05
 """Seconds. A call that ends at its deadline may be cancelled so much before `time_remaining` says so: the client's
-clock began earlier, and gRPC's timers are coarse (2 ms seen, both on one machine)."""
+clock began earlier, and gRPC's timers are coarse (3 ms seen, both on one machine)."""
 
 _METHODS = {
     "ModelInfer": "infer",

@@ -10,10 +10,8 @@ import base64
 import importlib.util
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -25,6 +23,7 @@ import httpx
 import pytest
 import yaml
 from function_server import free_port, postgresql
+from mlflow_server import serving
 
 from functions.http import UnavailableError
 from functions.registry import ModelRegistry
@@ -172,26 +171,10 @@ def running(pod: Document, env: dict[str, str], folder: Path) -> Iterator[str]:
     (container,) = pod["containers"]
     command = [sys.executable, *container["command"][1:], *(own.get(one, one) for one in container["args"])]
     url = f"http://127.0.0.1:{port}"
-    with (folder / "mlflow.log").open("wb") as log:
-        server = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log, start_new_session=True)
-    try:
-        deadline = time.monotonic() + 120
-        while not answers(url + container["startupProbe"]["httpGet"]["path"]):
-            assert server.poll() is None, (folder / "mlflow.log").read_text()[-4000:]
-            assert time.monotonic() < deadline, (folder / "mlflow.log").read_text()[-4000:]
-            time.sleep(0.2)
+    # As the kubelet asks: by the pod's address, which no list of hosts has.
+    probe, headers = url + container["startupProbe"]["httpGet"]["path"], {"host": "10.0.0.7:5000"}
+    with serving(command, env, folder, probe, headers):
         yield url
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(30)
-
-
-def answers(url: str) -> bool:
-    try:
-        # As the kubelet asks: by the pod's address, which no list of hosts has.
-        return httpx.get(url, headers={"host": "10.0.0.7:5000"}, timeout=5).status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 @pytest.fixture(scope="module")
