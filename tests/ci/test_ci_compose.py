@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = ROOT / "deploy/compose"
 DOCUMENT: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = DOCUMENT["services"]
+ENDS = {"folders", "migrate", "prepare"}  # before what waits for them starts
 OURS = {name for name, one in SERVICES.items() if "dev.local/coding-mcqa" in one["image"]}
 
 
@@ -76,7 +77,7 @@ def test_every_service_is_fenced_in(name: str) -> None:
     assert "/var/run/docker.sock" not in json.dumps(one)
 
 
-@pytest.mark.parametrize("name", set(SERVICES) - {"folders", "migrate"})
+@pytest.mark.parametrize("name", sorted(SERVICES.keys() - ENDS))
 def test_what_keeps_running_tells_its_health(name: str) -> None:
     assert SERVICES[name]["healthcheck"]["test"][0] == "CMD"
     assert SERVICES[name]["restart"] == "unless-stopped"
@@ -85,7 +86,7 @@ def test_what_keeps_running_tells_its_health(name: str) -> None:
 def test_nothing_waits_for_what_cannot_come() -> None:
     for name, one in SERVICES.items():
         for other, wanted in one.get("depends_on", {}).items():
-            ends = other in ("folders", "migrate")
+            ends = other in ENDS
             assert wanted["condition"] == ("service_completed_successfully" if ends else "service_healthy"), (
                 name,
                 other,
@@ -104,7 +105,7 @@ def test_every_variable_is_known_to_what_is_told_it() -> None:
     functions = {*loop["data"], "MCQA_DATABASE_URL", "MCQA_WEBHOOK_SECRET", "MCQA_NOTIFY_URLS"}
     predictor = {f"MCQA_{one.name.upper()}" for one in fields(Settings)} | {"MCQA_CACHE", "HF_HOME", "HF_TOKEN"}
     predictor |= {"MLFLOW_TRACKING_URI", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_SERVICE_NAME"}
-    for name in OURS - {"mlflow", "folders"}:
+    for name in OURS - {"mlflow", "prepare", "folders"}:
         known = predictor if name == "api" else functions
         assert set(SERVICES[name]["environment"]) <= known, name
 
@@ -118,6 +119,17 @@ def test_the_images_run_what_the_manifests_run() -> None:
         assert SERVICES[name]["command"] == [*container["command"], *container["args"]]
         image = re.sub(r"\$\{\w+:-(.*?)\}", r"\1", SERVICES[name]["image"])
         assert image == container["image"]
+
+
+def test_mlflow_is_prepared_as_in_a_cluster() -> None:
+    deployment = next(
+        d for d in yaml.safe_load_all((ROOT / "deploy/mlflow/deployment.yaml").read_text()) if d["kind"] == "Deployment"
+    )
+    (init,) = deployment["spec"]["template"]["spec"]["initContainers"]
+    assert SERVICES["prepare"]["command"] == init["command"]
+    assert SERVICES["prepare"]["image"] == SERVICES["mlflow"]["image"]
+    assert SERVICES["prepare"]["environment"] == SERVICES["mlflow"]["environment"]
+    assert "prepare" in SERVICES["mlflow"]["depends_on"]
 
 
 def test_mounted_files_are_there_and_read_only() -> None:
