@@ -19,6 +19,11 @@ from mcqa.server_process import free_port, running
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def fake(place, script):
+    place.write_text(f"#!/usr/bin/env bash\n{script}\n")
+    place.chmod(0o755)
+
+
 def call(environment: dict[str, str], *command: str, **more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command, cwd=ROOT, env={**environment, **more}, capture_output=True, text=True, timeout=200, check=False
@@ -295,6 +300,31 @@ def test_cluster_up_deploys_the_images_that_it_built(tmp_path):
     assert tag not in other.stdout
 
 
+def test_cluster_up_builds_no_image_that_minikube_has(tmp_path):
+    """As far as the images: at the Secrets this cluster says no."""
+    fake(tmp_path / "kubectl", 'case "$*" in *" namespace coding-mcqa"*) exit 1 ;; esac')
+    fake(
+        tmp_path / "minikube",
+        f'case "$1" in version) echo v1.38.0 ;; image) echo "$*" >>{tmp_path}/asked; cat {tmp_path}/has ;; esac',
+    )
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": "/nonexistent"}
+    options = [f"--no-{part}" for part in ("cert-manager", "knative", "kserve", "pipelines", "monitoring")]
+    done = call(environment, "scripts/cluster-up", "--dry-run", *options)
+    (tag,) = set(re.findall(r"\d+\.\d+\.\d+-\d+", done.stdout))
+    images = [f"dev.local/coding-mcqa/{name}:{tag}" for name in ("predictor", "functions", "pipelines", "mlflow")]
+    (tmp_path / "has").write_text("registry.k8s.io/pause:3.10\n" + "\n".join(images))
+    done = call(environment, "scripts/cluster-up", *options)
+    assert f"images {tag} are in minikube" in done.stdout, done.stderr
+    assert (tmp_path / "asked").read_text() == "image ls --profile coding-mcqa\n"
+    # One that is missing: all are built, here by a builder that cannot.
+    (tmp_path / "has").write_text("\n".join(images[1:]))
+    fake(tmp_path / "podman", "exit 1")
+    done = call({**environment, "ENGINE": "podman"}, "scripts/cluster-up", *options)
+    assert done.returncode != 0
+    assert f"images {tag}, into minikube" in done.stdout
+    assert "are in minikube" not in done.stdout
+
+
 def test_cluster_up_leaves_a_cluster_of_ones_own_its_data():
     environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
     done = call(environment, "scripts/cluster-up", "--dry-run", "--no-minikube")
@@ -310,16 +340,14 @@ def test_cluster_up_leaves_a_cluster_of_ones_own_its_data():
 def test_cluster_up_keeps_the_ingress_and_domain_that_knative_has(tmp_path):
     """Everything else that it does is answered with nothing."""
     kubectl = tmp_path / "kubectl"
-    kubectl.write_text(
-        f"""#!/usr/bin/env bash
-        echo "$*" >>{tmp_path}/asked
+    fake(
+        kubectl,
+        f"""echo "$*" >>{tmp_path}/asked
         case "$*" in
             *'configmap config-network'*) echo istio.ingress.networking.knative.dev ;;
             *'get configmap config-domain'*) echo 'example.org ' ;;
-        esac
-        """
+        esac""",
     )
-    kubectl.chmod(0o755)
     environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "KUBECTL": str(kubectl)}
     options = ("--no-minikube", "--no-cert-manager", "--no-pipelines", "--no-monitoring")
     done = call(environment, "scripts/cluster-up", *options)
