@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -14,7 +15,7 @@ import servers
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from scripts.manifests import DEPLOY, Target, render
+from scripts.manifests import DEPLOY, ROOT, Target, render
 
 OVERLAYS = ("minikube", "production", "standard")
 VALUES = yaml.safe_load((DEPLOY / "monitoring/values.yaml").read_text())
@@ -94,6 +95,33 @@ def test_helm_has_prometheus_and_grafana_look_for_what_is_here(monitored: list[D
     assert text == (DEPLOY / "compose/grafana/dashboards/predictor.json").read_text()
     asked = {panel["datasource"]["uid"] for panel in json.loads(text)["panels"]}
     assert asked == {sidecar["datasources"]["uid"]}
+
+
+def test_an_upgrade_brings_the_charts_crds_along(tmp_path: Path) -> None:
+    """Helm installs them once; afterwards an operator of tomorrow would meet the kinds of yesterday."""
+    for name, answer in (("helm", "case $1 in show) echo 'kind: CustomResourceDefinition' ;; esac"), ("kubectl", "")):
+        (tmp_path / name).write_text(f'#!/usr/bin/env bash\necho "{name} $*" >>{tmp_path}/asked\n{answer}\n')
+        (tmp_path / name).chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": "/nonexistent"}
+    options = [f"--no-{part}" for part in ("minikube", "cert-manager", "knative", "kserve", "pipelines")]
+    command = ["scripts/cluster-up", *options]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    asked = (tmp_path / "asked").read_text().splitlines()
+    crds = ".cache/monitoring-crds.yaml"
+    assert (ROOT / crds).read_text() == "kind: CustomResourceDefinition\n"
+    (ROOT / crds).unlink()
+    wanted = [
+        "helm show crds ",
+        f"kubectl apply .*--filename {crds}$",
+        f"kubectl wait .*Established --filename {crds} ",
+        "helm upgrade --install ",
+        "kubectl wait .*Available prometheus,alertmanager --all ",
+    ]
+    (places,) = zip(*([i for i, line in enumerate(asked) if re.match(one, line)] for one in wanted), strict=True)
+    assert list(places) == sorted(places)
+    chart = r"kube-prometheus-stack --repo \S+ --version \S+"
+    assert len({match[0] for line in asked if (match := re.search(chart, line))}) == 1
 
 
 def test_alerts_speak_of_what_a_real_server_tells(monitored: list[Document], scraped: Series) -> None:
