@@ -5,13 +5,17 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from scripts.deploy_leftovers import COMPONENTS, STAYS, leftovers
 from scripts.deploy_ready import FailedError, missing
+from scripts.manifests import DEPLOY, Target, render
 
 ROOT = Path(__file__).resolve().parents[2]
 Object = dict[str, Any]
@@ -132,6 +136,10 @@ def deploy(folder: Path, answers: list[list[Object]], **environment: str) -> sub
                 cat live-$n ;;
             *'get services.serving.knative.dev'*) cat behind ;;
             'get namespace kubeflow') exit 1 ;;
+            'get namespace coding-mcqa '*) echo "coding-mcqa $(cat components 2>/dev/null)" ;;
+            'annotate namespace coding-mcqa '*) all=$*; echo "${{all##*coding-mcqa/components=}}" >components ;;
+            'delete PodMonitor'*) echo 'error: the server does not have a resource type "PodMonitor"' >&2; exit 1 ;;
+            'delete PrometheusRule'*) exec cat refusal >&2 ;;
         esac
         """
     )
@@ -166,3 +174,51 @@ def test_deploy_leaves_a_version_that_is_an_image_alone(tmp_path):
     calls = (tmp_path / "calls").read_text()
     assert "delete triggers.eventing.knative.dev rollout --namespace coding-mcqa --ignore-not-found" in calls
     assert "get secret registry-pull --namespace coding-mcqa" in calls
+
+
+def test_what_components_brought_goes_with_them(tmp_path):
+    """Above all the Ingress: its login goes."""
+    for components in ("mlflow-ingress external-secrets", "external-secrets mlflow-ingress", ""):
+        (tmp_path / "calls").unlink(missing_ok=True)
+        done = deploy(tmp_path, [ALL], COMPONENTS=components, WAIT="0")
+        assert done.returncode == 0, done.stderr
+        deleted = re.findall(r"^delete ([A-Z]\S+ \S+)", (tmp_path / "calls").read_text(), re.MULTILINE)
+        # A Secret would go with its ExternalSecret.
+        gone = ["Ingress.v1.networking.k8s.io mlflow", "NetworkPolicy.v1.networking.k8s.io mlflow-ingress"]
+        assert deleted == ([] if components else gone)
+        told = [] if components else ["takes back Ingress mlflow", "takes back NetworkPolicy mlflow-ingress"]
+        assert re.findall("takes back .*", done.stdout) == told
+        assert (tmp_path / "components").read_text().split() == components.split()
+
+
+def test_what_cannot_be_deleted_is_tried_again(tmp_path):
+    """A kind that is gone is no hindrance."""
+    assert deploy(tmp_path, [ALL], COMPONENTS="monitoring", WAIT="0").returncode == 0
+    done = deploy(tmp_path, [ALL], COMPONENTS="disruption", WAIT="0")
+    assert (done.returncode, done.stdout.count("takes back")) == (1, 4)
+    assert "predictor, of a component that is not named any more, stays: cat: refusal" in done.stderr
+    assert set((tmp_path / "components").read_text().split()) == {"monitoring", "disruption"}
+    (tmp_path / "refusal").touch()
+    done = deploy(tmp_path, [ALL], COMPONENTS="disruption", WAIT="0")
+    assert (done.returncode, done.stdout.count("takes back")) == (0, 4), done.stderr
+    assert (tmp_path / "components").read_text() == "disruption\n"
+
+
+def test_leftovers_are_read_as_yaml_has_them():
+    """They are read without a YAML library; patches are nobody's objects."""
+    for folder in COMPONENTS.iterdir():
+        told = yaml.safe_load((folder / "kustomization.yaml").read_text()).get("resources", ())
+        files = [folder / one for one in told if (folder / one).is_file()]
+        wanted = [one for file in files for one in yaml.safe_load_all(file.read_text())]
+        if folder.name == "monitoring":
+            wanted += render(Target("x", folder / "../../compose/grafana"))
+        expected = {(one["apiVersion"], one["kind"], one["metadata"]["name"]) for one in wanted}
+        found = set()
+        for kind, name in leftovers([folder.name], ""):
+            kind, version, group = kind.split(".", 2)
+            found.add((f"{group}/{version}" if group else version, kind, name))
+        assert found == (set() if folder.name == STAYS else expected), folder.name
+    rendered = subprocess.run(
+        ["kubectl", "kustomize", DEPLOY / "production"], capture_output=True, text=True, check=True
+    )
+    assert ("NetworkPolicy.v1.networking.k8s.io", "to-s3") not in leftovers(["s3"], rendered.stdout)
