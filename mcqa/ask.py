@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from mcqa import client, defaults, local, loop, questions, terminal
-from mcqa.errors import NoServer
+from mcqa.errors import CommandError, NoServer, ServerError
 from mcqa.questions import Asked
 from predictor.question import Answer, Debias, Question, parse_question
 
@@ -114,11 +114,18 @@ def _tell(
         server = client.connect(protocol, url)
         try:
             return _tell_remote(server, protocol, asked, debias, explain)
-        except NoServer:
-            if url is not None or protocol != "v1":
+        except NoServer as error:
+            why: CommandError = error
+        except ServerError as error:
+            if error.status != 404:
                 raise
+            why = error
+        if url is not None or protocol != "v1":
+            raise why
         model = local.tiny()
-        terminal.note(f"no server at {server.address}: loading the shipped tiny model here")
+        # Something else may listen on the default port, which has never heard of the model.
+        what = "no server at" if isinstance(why, NoServer) else f"{defaults.MODEL_NAME} is not served at"
+        terminal.note(f"{what} {server.address}: loading the shipped tiny model here")
     return _tell_local(model, asked, debias, explain)
 
 

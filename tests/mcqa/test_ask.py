@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +53,27 @@ def test_without_a_server_the_tiny_model_is_loaded_and_that_is_said(
     assert here.pop("probabilities") == pytest.approx(there.pop("probabilities"), abs=1e-4)
     assert here["letter"] == there["letter"]
     assert here["model_version"] == there["model_version"]
+
+
+def test_something_else_on_the_default_port_is_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Other(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_error(404)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Other) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{other.server_port}"
+        monkeypatch.setattr(defaults, "URL", url)
+        result = ask(*QUESTION)
+        asked = ask(*QUESTION, "--url", url)
+        other.shutdown()
+    assert result.exit_code == 0, result.stderr
+    assert f"coding-mcqa is not served at {url}: loading the shipped tiny model here" in result.stderr
+    assert asked.exit_code == 1
+    assert "the server answered 404" in asked.stderr
 
 
 def test_a_named_model_answers_in_process() -> None:
