@@ -23,6 +23,7 @@ NAMES = {
     "apps/StatefulSet": "StatefulSet",
     "apps/Deployment": "Deployment",
     "batch/Job": "Job",
+    "serving.kserve.io/LocalModelCache": "LocalModelCache",
     "eventing.knative.dev/Broker": "Broker",
     "serving.knative.dev/Service": "function",
     "eventing.knative.dev/Trigger": "Trigger",
@@ -58,6 +59,8 @@ def reason(item: Object) -> str:
             name = item["metadata"]["name"]
             raise FailedError(f"Job {name}: {said(failed)}: kubectl logs --namespace coding-mcqa job/{name}")
         return "" if condition(item, "Complete").get("status") == "True" else "has not ended yet"
+    if item["kind"] == "LocalModelCache":
+        return cached(item)
     seen = status.get("observedGeneration")
     if seen is not None and seen != item["metadata"].get("generation"):
         return "the change was not seen yet"
@@ -77,6 +80,16 @@ def rollout(item: Object) -> str:
         return "pods of the old version are still there"
     ready = status.get("availableReplicas" if item["kind"] == "Deployment" else "readyReplicas", 0)
     return "" if ready >= wanted else f"{ready} of {wanted} pods are ready"
+
+
+def cached(item: Object) -> str:
+    """Its job tries a few times, and KServe never again: a copy that failed wants somebody to look."""
+    copies = (item.get("status") or {}).get("copies") or {}
+    total, available = copies.get("total", 0), copies.get("available", 0)
+    if total and available == total:
+        return ""
+    jobs = f"kubectl logs --namespace kserve-localmodel-jobs --selector model={item['metadata']['name']}"
+    return f"{available} of {total} nodes have it" + (f": {jobs}" if copies.get("failed") else "")
 
 
 def inference_service(item: Object, behind: list[Object], runtimes: dict[str, Object]) -> Iterator[str]:

@@ -43,6 +43,7 @@ MLFLOW = item("apps/v1", "Deployment", "mlflow", ROLLED_OUT, spec=template())
 DONE = {"conditions": [{"type": "Complete", "status": "True"}]}
 JOB = item("batch/v1", "Job", "bootstrap", DONE)
 SET = item("apps/v1", "StatefulSet", "postgres", {**ROLLED_OUT, "readyReplicas": 2}, spec=template())
+CACHE = item("serving.kserve.io/v1alpha1", "LocalModelCache", "m-3", {"copies": {"total": 2, "available": 2}})
 RUNTIME = item("serving.kserve.io/v1alpha1", "ServingRuntime", "coding-mcqa", {}, spec=template()["template"]["spec"])
 MODEL = item(
     "serving.kserve.io/v1beta1", "InferenceService", "coding-mcqa", ready(observedGeneration=7),
@@ -50,7 +51,7 @@ MODEL = item(
 )  # fmt: skip
 SERVICE = item("serving.knative.dev/v1", "Service", "coding-mcqa-predictor", ready(), spec=template())
 PODS = item("apps/v1", "Deployment", "coding-mcqa-predictor", ROLLED_OUT, spec=template())
-ALL = [MODEL, RUNTIME, FUNCTION, TRIGGER, MLFLOW, JOB, SET, item("v1", "Service", "mlflow", {})]
+ALL = [MODEL, RUNTIME, FUNCTION, TRIGGER, MLFLOW, JOB, SET, CACHE, item("v1", "Service", "mlflow", {})]
 
 
 def changed(one: Object, **more: Any) -> Object:
@@ -84,6 +85,13 @@ def test_all_is_ready(behind):
         (changed(MLFLOW, status__availableReplicas=1), "Deployment mlflow: 1 of 2 pods are ready"),
         (changed(SET, status__readyReplicas=0), "StatefulSet postgres: 0 of 2 pods are ready"),
         (changed(JOB, status={}), "Job bootstrap: has not ended yet"),
+        (changed(CACHE, status={}), "LocalModelCache m-3: 0 of 0 nodes have it"),
+        (changed(CACHE, status__copies={"total": 2, "available": 1}), "LocalModelCache m-3: 1 of 2 nodes have it"),
+        (
+            changed(CACHE, status__copies={"total": 1, "failed": 1}),
+            "LocalModelCache m-3: 0 of 1 nodes have it: kubectl logs --namespace kserve-localmodel-jobs "
+            "--selector model=m-3",
+        ),
         (changed(MODEL, status=ready("False")), "model: RevisionFailed no such image"),
     ],
 )

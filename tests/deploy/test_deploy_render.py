@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from scripts.deploy_leftovers import leftovers
 from scripts.manifests import DEPLOY, SCHEMAS, Target, check, problems, render, targets
 from scripts.schemas import KUBERNETES, closed
 
@@ -117,3 +119,36 @@ def test_a_modelcar_is_one_version_that_stays(overlay):
     triggers = {d["metadata"]["name"] for d in documents if d["kind"] == "Trigger"}
     assert "drift" in triggers
     assert "rollout" not in triggers
+
+
+@pytest.mark.parametrize("overlay", ["minikube", "production", "standard"])
+def test_a_cached_version_has_a_claim_where_it_serves(overlays, overlay):
+    """KServe mounts the claim of this name, and finds a cache where nothing turns it off, as everything else does."""
+    turned_off = "serving.kserve.io/disable-localmodel"
+    (plain,) = (d for d in overlays[overlay] if d["kind"] == "InferenceService")
+    assert plain["metadata"]["annotations"][turned_off] == "true"
+    documents = render(Target("x", DEPLOY / overlay, DEPLOY / "components/local-model-cache"))
+    of = {d["kind"]: d for d in documents if d["kind"] not in ("PersistentVolumeClaim", "Service")}
+    cache, group, volume = of["LocalModelCache"], of["LocalModelNodeGroup"], of["PersistentVolume"]
+    service = of["InferenceService"]
+    assert turned_off not in service["metadata"]["annotations"]
+    assert cache["spec"]["sourceModelUri"] == "mlflow://coding-mcqa/1"
+    assert cache["spec"]["nodeGroups"] == [group["metadata"]["name"]]
+    name = f"{cache['metadata']['name']}-{group['metadata']['name']}"
+    claims = {d["metadata"]["name"]: d for d in documents if d["kind"] == "PersistentVolumeClaim"}
+    assert claims[name]["metadata"]["namespace"] == service["metadata"]["namespace"]
+    assert claims[name]["spec"]["volumeName"] == volume["metadata"]["name"]
+    assert volume["spec"].pop("claimRef") == {"name": name, "namespace": "coding-mcqa"}
+    assert volume["spec"].pop("persistentVolumeReclaimPolicy") == "Retain"
+    assert volume["spec"] == group["spec"]["persistentVolumeSpec"]
+    wanted = {key: value for key, value in claims[name]["spec"].items() if key != "volumeName"}
+    assert wanted == group["spec"]["persistentVolumeClaimSpec"]
+
+
+def test_a_cache_goes_before_what_its_end_needs():
+    """KServe's finalizer reads the node group, and a volume waits for its claim."""
+    kinds = [kind.partition(".")[0] for kind, _ in leftovers(["local-model-cache"], "")]
+    for first, then in itertools.pairwise(
+        ["LocalModelCache", "LocalModelNodeGroup", "PersistentVolumeClaim", "PersistentVolume"]
+    ):
+        assert kinds.index(first) < kinds.index(then)

@@ -161,6 +161,7 @@ def test_the_inference_service_pins_one_version_and_tells_it(manifests):
     assert service["metadata"]["annotations"] == {
         "serving.kserve.io/deploymentMode": "Knative",
         "serving.kserve.io/enable-tag-routing": "true",
+        "serving.kserve.io/disable-localmodel": "true",
     }
     assert (predictor["minReplicas"], predictor["maxReplicas"], predictor["scaleMetric"]) == (0, 3, "concurrency")
     runtime = of(manifests, "ServingRuntime", predictor["model"]["runtime"])[0]
