@@ -13,6 +13,7 @@ from typing import Any
 
 from benchmarks.real_size import folder, questions
 from benchmarks.results import Row, median, report
+from predictor.hardware import vnni_instructions
 from predictor.question import Question
 
 ROUNDS = 12
@@ -26,7 +27,6 @@ def timed(function: Callable[..., Any], *arguments: Any) -> float:
 
 
 def main() -> None:
-    import torch
 
     from predictor.scorer import Scorer
 
@@ -67,7 +67,7 @@ def main() -> None:
         Row("GEMM peak", peak / 1e9, "GFLOP/s"),
         Row(f"(c) share of GEMM peak, {GEMM_TOKENS} tokens", share * 100, "%", at_least=80),
     ]
-    if torch.cpu.get_capabilities().get("avx512_vnni") and scorer.device == "cpu":
+    if vnni_instructions() and scorer.device == "cpu":
         rows += int8_rows(scorer, asked)
     report("scoring: one question at a time", rows)
 

@@ -80,7 +80,7 @@ def _cpu(dtype: str) -> Hardware:
         how = f"with {instructions}" if instructions else "emulated: this CPU has no bfloat16 instructions"
         return Hardware(cpu, torch.bfloat16, False, threads, f"bfloat16 asked for, {how}")
     if dtype == "int8":
-        if not torch.cpu.get_capabilities().get("avx512_vnni"):
+        if not vnni_instructions():
             raise HardwareError("dtype int8 needs a CPU with AVX512-VNNI; use --dtype auto")
         base = torch.bfloat16 if instructions else torch.float32
         return Hardware(cpu, base, True, threads, "int8 asked for; AVX512-VNNI multiplies it")
@@ -89,15 +89,34 @@ def _cpu(dtype: str) -> Hardware:
     return Hardware(cpu, torch.float32, False, threads, "no CUDA GPU; the CPU has no bfloat16 instructions")
 
 
+_BELOW_VNNI = frozenset({"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE"})
+_BELOW_BF16 = _BELOW_VNNI | {"AVX512_CORE_VNNI"}
+_BELOW_AMX = _BELOW_BF16 | {"AVX512_CORE_BF16", "AVX512_CORE_FP16", "AVX10_1_512"}
+"""oneDNN's values of ONEDNN_MAX_CPU_ISA that leave the named instructions out (its CPU dispatcher control)."""
+
+
 def bfloat16_instructions() -> str | None:
-    """The CPU's bfloat16 matrix instructions by name, or None."""
+    """The bfloat16 matrix instructions that oneDNN will use, by name, or None: what it may not use is emulated."""
     import torch
 
-    has = torch.cpu.get_capabilities()
-    for key, name in (("amx_bf16", "AMX-BF16"), ("avx512_bf16", "AVX512-BF16"), ("bf16", "Arm BF16")):
-        if has.get(key):
-            return name
-    return None
+    has, limit = torch.cpu.get_capabilities(), _instruction_limit()
+    if has.get("amx_bf16") and limit not in _BELOW_AMX:
+        return "AMX-BF16"
+    if has.get("avx512_bf16") and limit not in _BELOW_BF16:
+        return "AVX512-BF16"
+    return "Arm BF16" if has.get("bf16") else None
+
+
+def vnni_instructions() -> bool:
+    """Whether oneDNN will multiply bytes with AVX512-VNNI."""
+    import torch
+
+    return bool(torch.cpu.get_capabilities().get("avx512_vnni")) and _instruction_limit() not in _BELOW_VNNI
+
+
+def _instruction_limit() -> str:
+    """How far oneDNN was told to go: `torch.cpu.get_capabilities` tells what the CPU has, whatever the limit."""
+    return (os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "").upper()
 
 
 def usable_cpus(cgroup: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:

@@ -2,7 +2,8 @@
 
     .venv/bin/python scripts/readme.py [--write]
 
-A block marked `console` holds `$ command` and its output. Numbers and bars may differ from one machine to another.
+A block marked `console` holds `$ command` and its output. Numbers, bars and number formats may differ from one machine
+to another.
 """
 
 from __future__ import annotations
@@ -40,8 +41,11 @@ def run(command: str, url: str) -> str:
 
 
 def shape(output: str) -> str:
-    """The output without what a machine or a moment decides: numbers, bars, the spaces they push about, an order."""
+    """The output without what a machine or a moment decides: numbers, number formats, bars, the spaces they push about,
+    an order.
+    """
     output = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "0", output)
+    output = re.sub(r"\b(bfloat16|float32)\b", "0", output)
     output = re.sub(r"[-+]?\d+(\.\d+)?(e-?\d+)?", "0", output)
     output = re.sub(r"[█▉▊▋▌▍▎▏▶]", " ", output)
     return "\n".join(sorted(re.sub(r"[ \t]+", " ", line).strip() for line in output.splitlines()))

@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipelines.bank.labelled import LabelledQuestion
+from predictor.hardware import bfloat16_instructions
 from predictor.prompt import PromptEncoder
 from predictor.source_files import RECORD, data_files
 from predictor.weights import ADAPTER_CONFIG, ADAPTER_FILE, INDEX_FILE, SINGLE_FILE, Weights, weight_files
@@ -161,7 +162,7 @@ def _adapted(folder: Path, settings: LoraSettings, device: torch.device) -> Any:
 def _fast_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
-    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
+    return bfloat16_instructions() is not None
 
 
 def _train(

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from pipelines.tiny.examples import Batch
 from pipelines.tiny.forward import hidden_states
+from predictor.hardware import bfloat16_instructions
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ def train(
         torch.optim.Muon(matrices, lr=lr, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(others, lr=lr, betas=(0.9, 0.98), weight_decay=0.0),
     ]
-    reduced = torch.cpu._is_avx512_bf16_supported() if hasattr(torch.cpu, "_is_avx512_bf16_supported") else False
+    reduced = bfloat16_instructions() is not None
     started, step, snapshots, loss_mean, accuracy_mean = time.monotonic(), 0, 1, math.nan, math.nan
     for batch in data:
         elapsed = time.monotonic() - started

@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from threading import Thread
 
 import httpx
@@ -16,6 +15,7 @@ from images_run import NEEDED, container, inside, logs
 from images_text import ROOT
 from servers import EXPLAIN, PREDICT, QUESTION
 
+from predictor.hardware import vnni_instructions
 from tests.predictor.test_source_hf import REPO, Hub
 
 pytestmark = NEEDED
@@ -84,7 +84,7 @@ def test_grpc_a_registered_version_and_no_collector_for_its_traces(registry: str
         assert '"model_version": "1"' in logs(made)
 
 
-@pytest.mark.skipif("avx512_vnni" not in Path("/proc/cpuinfo").read_text(), reason="int8 needs a CPU with AVX512-VNNI")
+@pytest.mark.skipif(not vnni_instructions(), reason="int8 needs a CPU with AVX512-VNNI")
 def test_int8() -> None:
     with predictor("/model", (f"{TINY}:/model:ro",), MCQA_DTYPE="int8") as (made, url, _):
         assert letter(url) in "ABCD"

@@ -32,6 +32,32 @@ def test_unknown_names_list_the_known_ones(device, dtype):
         choose(device, dtype)
 
 
+EVERYTHING = {"avx512_vnni": True, "avx512_bf16": True, "amx_bf16": True}
+
+
+@pytest.mark.parametrize(
+    ("limit", "bfloat16", "vnni"),
+    [
+        ("", "AMX-BF16", True),
+        ("all", "AMX-BF16", True),
+        ("AVX512_CORE_AMX", "AMX-BF16", True),
+        ("AVX512_CORE_FP16", "AVX512-BF16", True),
+        ("AVX512_CORE_BF16", "AVX512-BF16", True),
+        ("AVX512_CORE_VNNI", None, True),
+        ("AVX512_CORE", None, False),
+        ("avx2", None, False),
+        ("SSE41", None, False),
+    ],
+)
+@pytest.mark.parametrize("variable", ["ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"])
+def test_instructions_that_onednn_may_not_use_do_not_count(monkeypatch, variable, limit, bfloat16, vnni):
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    monkeypatch.setenv(variable, limit)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: EVERYTHING)
+    assert hardware.bfloat16_instructions() == bfloat16
+    assert hardware.vnni_instructions() == vnni
+
+
 def test_int8_needs_vnni(monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
     with pytest.raises(HardwareError, match="AVX512-VNNI"):

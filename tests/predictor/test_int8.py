@@ -2,12 +2,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from predictor.hardware import vnni_instructions
 from predictor.question import Question
 from predictor.scorer import Scorer
 
-pytestmark = pytest.mark.skipif(
-    not torch.cpu.get_capabilities().get("avx512_vnni"), reason="int8 needs a CPU with AVX512-VNNI"
-)
+pytestmark = pytest.mark.skipif(not vnni_instructions(), reason="int8 needs a CPU with AVX512-VNNI")
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
