@@ -14,7 +14,7 @@ help: ## Show these verbs
 run: ## Set everything up, bring up the whole loop and answer a first question
 	@scripts/setup run
 	@.venv/bin/mcqa up
-	@.venv/bin/mcqa ask --random
+	@.venv/bin/mcqa ask --random --subject complexity
 
 demo: ## Show the loop learn something new, from drift to promotion (some 5 minutes)
 	@scripts/setup run

@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+from rich.text import Text
 
 from mcqa import client, defaults, local, loop, questions, terminal
+from mcqa.answered_by import remarks
 from mcqa.errors import CommandError, NoServer, ServerError
 from mcqa.questions import Asked
+from predictor.card import Card
 from predictor.question import Answer, Debias, Question, parse_question
 
 BATCH = 64
@@ -30,6 +33,8 @@ class Told:
     source: str
     ids: Sequence[str] = ()
     """By which feedback may refer to the answers, where they came over REST."""
+    card: Card | None = None
+    """Of the model that answered, where it is a demonstration model."""
 
 
 def ask(
@@ -43,6 +48,7 @@ def ask(
         str | None, typer.Option("--file", "-f", help="Questions as JSON or JSON lines; - reads stdin.")
     ] = None,
     random: Annotated[bool, typer.Option("--random", help="A random holdout question of the bank.")] = False,
+    subject: Annotated[str | None, typer.Option(help="The random question's subject.")] = None,
     seed: Annotated[int | None, typer.Option(help="Makes --random repeatable.")] = None,
     debias: Annotated[
         Literal["none", "prior", "cyclic"] | None,
@@ -66,7 +72,7 @@ def ask(
         raise typer.BadParameter("explanations are served over v1 only", param_hint="--explain")
     if url and model:
         raise typer.BadParameter("give a server or a model, not both", param_hint="--url / --model")
-    asked = _asked(question, choice or [], code, code_file, file, random, seed)
+    asked = _asked(question, choice or [], code, code_file, file, random, subject, seed)
     told = _tell([one.question for one in asked], url, model, protocol, debias, max_new_tokens if explain else 0)
     if as_json:
         _print_json(told)
@@ -83,16 +89,19 @@ def _asked(
     code_file: Path | None,
     file: str | None,
     random: bool,
+    subject: str | None,
     seed: int | None,
 ) -> list[Asked]:
     if sum([question is not None, file is not None, random]) > 1:
         raise typer.BadParameter("give a question, --file or --random, only one of them")
     if question is None and (choices or code or code_file):
         raise typer.BadParameter("choices and code need a question")
+    if subject is not None and (question is not None or file is not None):
+        raise typer.BadParameter("goes with a random question of the bank", param_hint="--subject")
     if file is not None:
         return questions.from_file(file)
     if question is None:
-        return [questions.random_one(seed)]
+        return [questions.random_one(seed, subject)]
     if code is not None and code_file is not None:
         raise typer.BadParameter("give --code or --code-file, not both")
     if len(choices) < 2:
@@ -146,7 +155,9 @@ def _tell_remote(
             answers += server.ask(batch, debias)
         if isinstance(server, client.RestClient):
             ids += [f"{server.last_id}/{place}" if place else server.last_id for place in range(len(batch))]
-    return Told(answers, texts, time.perf_counter() - start, f"{protocol} {server.address}", ids)
+    seconds = time.perf_counter() - start
+    card = server.card(answers[0].model_version) if isinstance(server, client.RestClient) and answers else None
+    return Told(answers, texts, seconds, f"{protocol} {server.address}", ids, card)
 
 
 def _tell_local(model: str, asked: Sequence[Question], debias: Debias | None, explain: int) -> Told:
@@ -158,7 +169,8 @@ def _tell_local(model: str, asked: Sequence[Question], debias: Debias | None, ex
     if explain:
         with terminal.err.status("explaining"):
             texts = [scorer.explain(p, a, max_new_tokens=explain).text for p, a in zip(prompts, answers, strict=True)]
-    return Told(answers, texts, time.perf_counter() - start, f"in process, {scorer.dtype} on {scorer.device}")
+    source = f"in process, {scorer.dtype} on {scorer.device}"
+    return Told(answers, texts, time.perf_counter() - start, source, card=scorer.card)
 
 
 def _print_json(told: Told) -> None:
@@ -187,3 +199,6 @@ def _print(asked: Sequence[Asked], told: Told) -> None:
         score = f" · {sum(right == a.index for right, a in known)} of {len(known)} right" if known else ""
         terminal.out.rule(style="dim")
         terminal.out.print(f"{len(asked)} questions{score} · {note}", style="bold")
+    if told.card:
+        for line in remarks(told.card, [one.question for one in asked], local.invocation()):
+            terminal.out.print(Text(line, style="dim"), soft_wrap=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import uuid
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from mcqa import defaults
 from mcqa.errors import CommandError, NoServer, ServerError
 from mcqa.wire import TIMEOUT, answers_from_tensors, no_server, tensors
+from predictor.card import Card
 from predictor.question import Answer, Debias, Question
 
 if TYPE_CHECKING:
@@ -60,6 +62,19 @@ class RestClient:
             return self._http.get(f"/v2/models/{self.model_name}/ready", timeout=2).status_code == 200
         except (httpx.HTTPError, httpx.InvalidURL):
             return False
+
+    def card(self, version: str) -> Card | None:
+        """The card of a demonstration model of that version; None where another version answers, or none has a card."""
+        import httpx
+
+        for _ in range(3):  # while a canary runs, the split may ask the other version
+            try:
+                found = self._http.get(f"/v2/models/{self.model_name}", timeout=2).json()
+                if version in found["versions"]:
+                    return Card.parse(json.loads(found["properties"]["card"]))
+            except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError, AttributeError):
+                return None
+        return None
 
     def _post(self, path: str, body: Mapping[str, Any]) -> Any:
         import httpx

@@ -74,12 +74,17 @@ def _right(item: dict[str, Any]) -> int | None:
     return answer
 
 
-def random_one(seed: int | None = None) -> Asked:
-    """A generated question of the holdout split, of a subject the tiny model was trained on."""
+def random_one(seed: int | None = None, subject: str | None = None) -> Asked:
+    """A generated question of the holdout split, of `subject` or any that the tiny model was trained on.
+
+    CommandError when the bank has no such subject.
+    """
     from pipelines import bank
 
     rng = random.Random(seed)
-    learned = [subject for subject in bank.subjects() if subject not in bank.HELD_OUT_SUBJECTS]
+    if subject is not None and subject not in bank.subjects():
+        raise CommandError(f"the bank has no subject {subject}; it has {', '.join(bank.subjects())}")
+    learned = [subject] if subject else [one for one in bank.subjects() if one not in bank.HELD_OUT_SUBJECTS]
     one = rng.choice(bank.generate(rng.randrange(2**31), len(learned), learned, split="holdout"))
     return Asked(one.question, one.answer)
 

@@ -15,6 +15,7 @@ import torch
 
 from predictor import calibration
 from predictor.calibration import Calibration
+from predictor.card import Card
 from predictor.hardware import Hardware, choose
 from predictor.prompt import PromptEncoder
 from predictor.question import LETTERS, Answer, Debias, Explanation, Question, QuestionError
@@ -55,9 +56,10 @@ class Scorer:
         revision: str | None = None,
         max_tokens: int = DEFAULT_MAX_TOKENS,
         letter_prior: Calibration | None = None,
+        card: Card | None = None,
     ) -> None:
         self.model, self.encoder, self.hardware = model, encoder, hardware
-        self.model_version, self.revision = model_version, revision
+        self.model_version, self.revision, self.card = model_version, revision, card
         self.max_tokens = min(max_tokens, model.config.max_positions)
         self.calibration = letter_prior or Calibration()
         self.default_debias: Debias = "prior" if self.calibration.priors else "none"
@@ -98,6 +100,7 @@ class Scorer:
             revision=revision,
             max_tokens=max_tokens,
             letter_prior=Calibration.read(folder),
+            card=Card.read(folder),
         )
 
     @property

@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 
 from functions import events
-from mcqa.demo.stage import Stage, share, shown, stage, where
+from mcqa.demo.pace import Patience
+from mcqa.demo.stage import Stage, answered, share, shown, stage, verdict, where
 from mcqa.demo.traffic import SHIFTED, USUAL, Sample
 from mcqa.errors import CommandError
 
@@ -15,6 +16,8 @@ QUIET_RATE = 6.0
 """While the pipeline trains on the same two cores."""
 MEASURED = 300
 """Questions by which accuracy is told, before and after."""
+STILL_SECONDS = 180.0
+"""Without a single answer, or a word from the pipeline, for this long, something is wrong on any machine."""
 
 
 def learn(directory: Path | None) -> None:
@@ -29,10 +32,13 @@ def learn(directory: Path | None) -> None:
 
 def _usual(on: Stage) -> str:
     on.narrator.chapter("1. A usual day")
-    on.narrator.line(f"people ask {on.traffic.rate:g} questions a second and say what was right")
+    on.narrator.line(f"people ask up to {on.traffic.rate:g} questions a second and say what was right")
     checks = on.watch.seen.setdefault(events.DRIFT_CHECKED, [])
-    on.watch.until(lambda: any(c["verdict"] == "no-drift" for c in checks), 90, "the first drift check")
-    on.watch.until(lambda: len(_answered(on, 0.0, USUAL.name)) >= MEASURED, 60, "the usual traffic")
+    patience = Patience(STILL_SECONDS, 90, 3000)
+    on.watch.until(
+        lambda: any(c["verdict"] == "no-drift" for c in checks), "the first drift check", patience, on.answered
+    )
+    on.watch.until(lambda: len(_answered(on, 0.0, USUAL.name)) >= MEASURED, "the usual traffic", patience, on.answered)
     on.narrator.line(f"right: {shown(share(_answered(on, 0.0, USUAL.name)))}")
     return str(on.traffic.samples[-1].version)
 
@@ -41,7 +47,12 @@ def _shift(on: Stage) -> float:
     on.narrator.chapter("2. People begin to ask about something new")
     on.traffic.mix, at = SHIFTED, time.time()
     on.narrator.line("80 % of the questions are now on regular expressions, SQL and bit operations")
-    on.watch.until(lambda: on.watch.seen.get(events.DRIFT_DETECTED), 120, "finding the drift")
+    on.watch.until(
+        lambda: on.watch.seen.get(events.DRIFT_DETECTED),
+        "the drift to be found",
+        Patience(STILL_SECONDS, 120, 4000),
+        on.answered,
+    )
     return at
 
 
@@ -50,7 +61,10 @@ def _retrain(on: Stage) -> str:
     on.traffic.rate = QUIET_RATE
     seen = on.watch.seen
     on.watch.until(
-        lambda: seen.get(events.ARTIFACT_PUBLISHED) or seen.get(events.PIPELINERUN_FINISHED), 900, "retraining"
+        lambda: seen.get(events.ARTIFACT_PUBLISHED) or seen.get(events.PIPELINERUN_FINISHED),
+        "the retraining",
+        Patience(2 * STILL_SECONDS),
+        lambda: on.watch.pipeline_moves,
     )
     if not seen.get(events.ARTIFACT_PUBLISHED):
         raise CommandError("the pipeline registered no version: the gate said no, as told above")
@@ -61,7 +75,12 @@ def _roll_out(on: Stage, version: str) -> float:
     on.narrator.chapter("4. The new version gets a canary")
     on.traffic.rate = RATE
     seen = on.watch.seen
-    on.watch.until(lambda: seen.get(events.SERVICE_UPGRADED) or seen.get(events.SERVICE_ROLLEDBACK), 400, "the canary")
+    on.watch.until(
+        lambda: seen.get(events.SERVICE_UPGRADED) or seen.get(events.SERVICE_ROLLEDBACK),
+        "the canary to be decided",
+        Patience(STILL_SECONDS, 400, 12_000),
+        on.answered,
+    )
     if not seen.get(events.SERVICE_UPGRADED):
         raise CommandError(f"version {version} was rolled back, as told above")
     return time.time()
@@ -70,7 +89,10 @@ def _roll_out(on: Stage, version: str) -> float:
 def _after(on: Stage, before: str, shifted_at: float, promoted_at: float, version: str) -> None:
     on.narrator.chapter("5. Better than before")
     on.watch.until(
-        lambda: len(_answered(on, promoted_at, SHIFTED.name)) >= MEASURED, 60, "the traffic after the promotion"
+        lambda: len(_answered(on, promoted_at, SHIFTED.name)) >= MEASURED,
+        "the traffic after the promotion",
+        Patience(STILL_SECONDS),
+        on.answered,
     )
     old = share([one for one in _answered(on, shifted_at, SHIFTED.name) if one.version == before])
     new = share([one for one in _answered(on, promoted_at, SHIFTED.name) if one.version == version])
@@ -78,14 +100,14 @@ def _after(on: Stage, before: str, shifted_at: float, promoted_at: float, versio
     on.narrator.line(f"on the new mix, version {version}: {shown(new)}")
     samples = on.traffic.since(0.0)
     failed = sum(one.status != 200 for one in samples)
-    apart = "the intervals do not overlap" if new.low > old.high else "the intervals overlap"
     on.narrator.line(
         f"{len(samples)} questions were asked, {failed} were not answered; {on.traffic.unsaid} feedbacks lost"
     )
-    if new.value <= old.value:
-        raise CommandError("the new version is not better on the new mix")
+    better, told = verdict(old, new, failed, len(samples))
+    if not better:
+        raise CommandError(told)
     on.narrator.good(
-        f"{new.value - old.value:+.1%} in {on.narrator.elapsed / 60:.1f} minutes, with nobody at the keyboard; {apart}",
+        f"{told}, after {on.narrator.elapsed / 60:.1f} minutes with nobody at the keyboard",
         f"one trace from the drift check to the promotion: {on.watch.trace}",
     )
     on.narrator.chapter("Where to look")
@@ -94,4 +116,4 @@ def _after(on: Stage, before: str, shifted_at: float, promoted_at: float, versio
 
 
 def _answered(on: Stage, start: float, mix: str) -> list[Sample]:
-    return [one for one in on.traffic.since(start, mix) if one.status == 200]
+    return answered(on.traffic.since(start, mix))

@@ -13,7 +13,8 @@ from functions.registry import ModelRegistry
 from functions.rollout.world import CHALLENGER, CHAMPION
 from mcqa import loop
 from mcqa.demo.broken import WHAT, Fault, break_version
-from mcqa.demo.learn import RATE
+from mcqa.demo.learn import RATE, STILL_SECONDS
+from mcqa.demo.pace import Patience
 from mcqa.demo.stage import Stage, share, shown, stage, where
 from mcqa.demo.traffic import SHIFTED
 from mcqa.errors import CommandError
@@ -21,6 +22,8 @@ from pipelines.registration import versions
 from predictor import source
 
 AFTER_SECONDS = 10.0
+AFTER_ANSWERS = 50
+"""Questions after the rollback by which it is said that all is well again."""
 
 
 def rollback(directory: Path | None, fault: Fault) -> None:
@@ -29,7 +32,7 @@ def rollback(directory: Path | None, fault: Fault) -> None:
         on.narrator.chapter("1. A usual day")
         if _champion(on) != "1":
             on.traffic.mix = SHIFTED  # what the loop has learned since is what is usual now
-        on.watch.until(lambda: len(on.traffic.samples) >= 200, 60, "the usual traffic")
+        on.watch.until(lambda: on.answered() >= 200, "the usual traffic", Patience(STILL_SECONDS), on.answered)
         on.narrator.line(f"right: {shown(share(on.traffic.samples))}")
         champion, broken = _register(on, fault)
         _caught(on, broken)
@@ -65,7 +68,12 @@ def _register(on: Stage, fault: Fault) -> tuple[str, str]:
 def _caught(on: Stage, broken: str) -> None:
     on.narrator.chapter("3. Its canary")
     seen = on.watch.seen
-    on.watch.until(lambda: seen.get(events.SERVICE_UPGRADED) or seen.get(events.SERVICE_ROLLEDBACK), 400, "the canary")
+    on.watch.until(
+        lambda: seen.get(events.SERVICE_UPGRADED) or seen.get(events.SERVICE_ROLLEDBACK),
+        "the canary to be decided",
+        Patience(STILL_SECONDS, 400, 12_000),
+        on.answered,
+    )
     if seen.get(events.SERVICE_UPGRADED):
         raise CommandError(f"version {broken} was promoted although it is broken")
 
@@ -73,7 +81,12 @@ def _caught(on: Stage, broken: str) -> None:
 def _account(on: Stage, champion: str, broken: str) -> None:
     on.narrator.chapter("4. What people noticed")
     rolled_back = time.time()
-    on.watch.until(lambda: time.time() - rolled_back > AFTER_SECONDS, AFTER_SECONDS + 30, "a last look")
+    on.watch.until(
+        lambda: time.time() - rolled_back > AFTER_SECONDS and len(on.traffic.since(rolled_back + 2.0)) >= AFTER_ANSWERS,
+        "a last look",
+        Patience(STILL_SECONDS),
+        on.answered,
+    )
     samples = on.traffic.samples
     versions_of = Counter(one.version for one in samples if one.status == 200)
     failed = [one for one in samples if one.status != 200]

@@ -16,7 +16,7 @@ from mcqa import local, loop, up
 from mcqa.demo.tell import Narrator
 from mcqa.demo.traffic import Sample, Traffic
 from mcqa.demo.watch import Watch
-from pipelines.evaluation.metrics import Share, wilson
+from pipelines.evaluation.metrics import Share, difference, wilson
 
 FOLDER = ROOT / ".local-demo"
 
@@ -42,6 +42,10 @@ class Stage:
     traffic: Traffic
     watch: Watch
 
+    def answered(self) -> int:
+        """How many questions have been answered so far."""
+        return len(answered(self.traffic.samples))
+
 
 @contextmanager
 def stage(directory: Path | None, *, fresh: bool, rate: float) -> Iterator[Stage]:
@@ -65,10 +69,35 @@ def stage(directory: Path | None, *, fresh: bool, rate: float) -> Iterator[Stage
         traffic.stop()
 
 
+def answered(samples: list[Sample]) -> list[Sample]:
+    return [one for one in samples if one.status == 200]
+
+
 def share(samples: list[Sample]) -> Share:
     """The right ones among those that were answered, with their 95 % interval."""
-    answered = [one for one in samples if one.status == 200]
-    return wilson(sum(one.correct for one in answered), len(answered))
+    found = answered(samples)
+    return wilson(sum(one.correct for one in found), len(found))
+
+
+FEWEST = 100
+"""Answers of each version below which a comparison is not worth a tick."""
+MOST_UNANSWERED = 0.05
+
+
+def verdict(old: Share, new: Share, failed: int, asked: int) -> tuple[bool, str]:
+    """Whether the new version was shown to be better, and the sentence that says so or why not."""
+    if min(old.total, new.total) < FEWEST:
+        return False, f"too few answers to compare: {old.total} and {new.total}, at least {FEWEST} each are needed"
+    if failed > MOST_UNANSWERED * asked:
+        return (
+            False,
+            f"{failed} of {asked} questions were not answered: the others may not speak for all",
+        )
+    found = difference(new, old)
+    points = f"{100 * found.value:+.1f} points ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
+    if found.low <= 0:
+        return False, f"the new version was not shown to be better on the new mix: {points}"
+    return True, points
 
 
 def shown(found: Share) -> str:
@@ -134,4 +163,4 @@ def _state(traffic: Traffic, watch: Watch) -> str:
         versions[one.version or "none"] = versions.get(one.version or "none", 0) + 1
     told = ", ".join(f"version {name} {count / len(last):.0%}" for name, count in sorted(versions.items()))
     right = f"right {found.value:.0%} of the last {len(last)}"
-    return f"     {traffic.mix.name} mix, {traffic.rate:g} questions/s · {right} · {told}"
+    return f"     {traffic.mix.name} mix, {min(traffic.pace, traffic.rate):.3g} questions/s · {right} · {told}"

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import aiohttp
 
 from mcqa.client import question_to_dict
+from mcqa.demo.pace import next_pace
 from pipelines.bank import HELD_OUT_SUBJECTS, TRAINING_SUBJECTS, LabelledQuestion, stream
 
 FEEDBACK = "dev.cdeventsx.mcqa-answer.feedback"
@@ -46,12 +47,14 @@ class Sample:
 
 
 class Traffic:
-    """Asks `rate` questions a second until `stop`, on a thread of its own. `mix` and `rate` may be set at any time."""
+    """Asks questions until `stop`, on a thread of its own: `rate` a second, or fewer (`pace`) where that many are not
+    answered in time. `mix` and `rate` may be set at any time.
+    """
 
     def __init__(
         self, url: str, sink: str, *, rate: float, mix: Mix = USUAL, seed: int = 0, model: str = "coding-mcqa"
     ):
-        self.mix, self.rate = mix, rate
+        self.mix, self.rate, self.pace = mix, rate, rate
         self.samples: list[Sample] = []
         self.acknowledged: list[str] = []
         """Ids of the feedback events that the broker took."""
@@ -85,8 +88,14 @@ class Traffic:
         under_way: set[asyncio.Task[None]] = set()
         connector = aiohttp.TCPConnector(limit=64)
         async with aiohttp.ClientSession(timeout=TIMEOUT, connector=connector) as session:
-            due = time.monotonic()
+            due = looked = time.monotonic()
+            seen = 0
             while not self._stopping.is_set():
+                if (now := time.monotonic()) - looked >= 1.0:
+                    ended, seen, looked = self.samples[seen:], len(self.samples), now
+                    unanswered = sum(one.status != 200 for one in ended)
+                    took = [one.seconds for one in ended]
+                    self.pace = next_pace(self.pace, self.rate, took, unanswered, len(under_way))
                 mix = self.mix
                 question = await asyncio.to_thread(
                     next, self._new if self._random.random() < mix.shifted else self._old
@@ -94,7 +103,7 @@ class Traffic:
                 task = asyncio.create_task(self._ask(session, question, mix))
                 under_way.add(task)
                 task.add_done_callback(under_way.discard)
-                due = max(due + self._random.expovariate(self.rate), time.monotonic() - 1.0)
+                due = max(due + self._random.expovariate(min(self.pace, self.rate)), time.monotonic() - 1.0)
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
             await asyncio.gather(*under_way)
 

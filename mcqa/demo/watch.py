@@ -13,6 +13,7 @@ from sqlalchemy import create_engine, text
 from functions import events
 from local.platform.settings import HOST, Folder
 from mcqa import loop, up
+from mcqa.demo.pace import Patience
 from mcqa.demo.tell import Narrator
 from mcqa.errors import CommandError
 
@@ -42,24 +43,33 @@ class Watch:
         self.trace = ""
         self.busy = ""
         """What the pipeline is at."""
+        self.pipeline_moves = 0
+        """How often a step of the pipeline ended or said something new."""
 
-    def until(self, true: Callable[[], Any], seconds: float, what: str) -> Any:
-        """What `true` gives once that is anything. CommandError after `seconds`, or when the loop has gone."""
-        deadline = time.monotonic() + seconds
+    def until(self, true: Callable[[], Any], what: str, patience: Patience, moved: Callable[[], int]) -> Any:
+        """What `true` gives once that is anything. CommandError when patience ends, or when the loop has gone.
+
+        `moved` counts what the waiting depends on, such as answers: while it grows, things go on.
+        """
+        began = last_move = time.monotonic()
+        first = last = moved()
         while True:
             self.look()
             if found := true():
                 return found
             if not self._folder.running():
                 raise CommandError(f"the loop ended: see {self._folder.log}")
-            if time.monotonic() > deadline:
+            now, count = time.monotonic(), moved()
+            if count != last:
+                last, last_move = count, now
+            if why := patience.verdict(now - began, now - last_move, count - first):
                 problems = "; ".join(
                     f"{p['name']} {p['state']} {p['message']}"
                     for p in up.status_of(self._folder).get("parts", ())
                     if p["state"] != "ready"
                 )
                 raise CommandError(
-                    f"{what} took more than {seconds:.0f} s{': ' + problems if problems else ''}; the loop is still "
+                    f"gave up waiting for {what}: {why}{'; ' + problems if problems else ''}; the loop is still "
                     f"up: see `mcqa status`, `mcqa logs` and `mcqa events` with --dir {self._folder.path}"
                 )
             time.sleep(0.4)
@@ -154,14 +164,16 @@ class Watch:
         details = self._pipelines.get(f"/runs/{run}").json().get("run_details") or {}
         tasks = details.get("task_details") or []
         groups = {task.get("parent_task_id") for task in tasks}
-        self.busy = ""
+        before, self.busy = self.busy, ""
         for task in tasks:
             name, state, number = str(task["display_name"]), str(task["state"]), task["task_id"]
             if number in groups or not task.get("start_time"):
                 continue
             if state == "RUNNING":
                 self.busy = f"{name}: {self._last_word(run, number)}"
+                self.pipeline_moves += self.busy != before
             elif self._steps.get(number) != state:
+                self.pipeline_moves += 1
                 took = _time(task["end_time"]) - _time(task["start_time"]) if task.get("end_time") else 0.0
                 mark, colour = MARKS.get(state, ("•", "cyan"))
                 self._narrator.line(

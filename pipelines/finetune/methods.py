@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipelines.bank.labelled import LabelledQuestion
+from predictor.card import Card
 from predictor.prompt import PromptFormat
 from predictor.weights import SINGLE_FILE, weight_files
 
@@ -55,7 +56,31 @@ def fine_tune(
 
     `seconds` and `steps` None: until the method's own end. `lr` None: the method's own. `blend`: how much of the change
     is kept of full fine-tuning, above 0 to 1 (LoRA has its alpha). ValueError without a question.
+
+    A demonstration version's card goes along, with the subjects it was taught.
     """
+    card = Card.read(base)
+    outcome = _fine_tune(
+        base, out, questions, method=method, seconds=seconds, steps=steps, lr=lr, seed=seed, blend=blend, lora=lora
+    )
+    if card:
+        card.taught(one.question for one in questions).write(out)
+    return outcome
+
+
+def _fine_tune(
+    base: Path,
+    out: Path,
+    questions: Sequence[LabelledQuestion],
+    *,
+    method: str,
+    seconds: float | None,
+    steps: int | None,
+    lr: float | None,
+    seed: int,
+    blend: float,
+    lora: Mapping[str, Any],
+) -> Outcome:
     chosen = choose(base, method)
     limits = {"seconds": seconds, "steps": steps, "lr": lr, "seed": seed}
     if chosen == "lora":

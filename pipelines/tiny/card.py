@@ -1,11 +1,16 @@
-"""The model card: what it is, how it was made, what it scores."""
+"""The model card for people (README.md) and for programs (card.json): what it is, how it was made, what it scores."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from pipelines.bank.generate import generate
 from pipelines.tiny.make import Made
 from pipelines.tiny.measure import Score
+from predictor.card import Accuracy, Card
+
+TITLE = "tiny demonstration model"
 
 _CARD = """---
 license: apache-2.0
@@ -51,7 +56,7 @@ The last rows were kept out of its training on purpose: they are the drift that 
 
 
 def write_card(folder: Path, made: Made) -> None:
-    """README.md in the version's folder."""
+    """README.md and card.json in the version's folder."""
     rows = [_row(name, score) for name, score in made.scores.items() if name != "all"]
     rows.append(_row("**all it was trained on**", made.scores["all"]))
     if made.held_out:
@@ -69,6 +74,15 @@ def write_card(folder: Path, made: Made) -> None:
         rows="\n".join(rows),
     )
     (folder / "README.md").write_text(text + (_HELD if made.held_out else ""), encoding="utf-8")
+    write_facts(folder, made.learned, made.scores["all"])
+
+
+def write_facts(folder: Path, learned: Sequence[str], score: Score) -> None:
+    """card.json: the subjects in `learned`, their stems, and the score on them."""
+    stems = sorted({one.question.stem for one in generate(0, 40 * len(learned), learned, split="train")})
+    low, high = score.interval
+    accuracy = Accuracy(round(score.accuracy, 4), round(low, 4), round(high, 4), score.asked)
+    Card(TITLE, tuple(learned), tuple(stems), accuracy).write(folder)
 
 
 def _row(name: str, score: Score) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
+
 from predictor import __version__
 from predictor.serving.bodies import parse_json
 from predictor.serving.errors import BadRequest, NotFound, RequestError
@@ -24,7 +26,10 @@ class McqaDataPlane(DataPlane):
 
     async def model_metadata(self, model_name: str) -> dict[str, Any]:
         found = await super().model_metadata(model_name)
-        return {**found, "versions": [self._model.version], "platform": "torch"}
+        found |= {"versions": [self._model.version], "platform": "torch"}
+        if card := self._model.scorer.card:
+            found["properties"] = {"card": orjson.dumps(card.to_dict()).decode()}
+        return found
 
     async def ready(self) -> bool:
         """KServe's own is always true."""

@@ -45,6 +45,7 @@ class Servicer(InferenceServicer):
     async def ModelMetadata(self, request: Any, context: Any) -> Any:
         self._data_plane.check_version(request.name, request.version)
         metadata = await self._data_plane.model_metadata(model_name=request.name)
+        metadata.pop("properties", None)  # the SDK's message has no such field
         return pb.ModelMetadataResponse(**metadata)
 
     async def ModelInfer(self, request: Any, context: Any) -> Any:

@@ -164,8 +164,16 @@ def _responses() -> Schema:
         "Live": _closed({"live": {"const": True}}),
         "Ready": _closed({"ready": {"const": True}}),
         "ServerMetadata": _closed({"name": _TEXT, "version": _TEXT, "extensions": texts}),
-        "ModelMetadata": _closed(
-            {"name": _TEXT, "versions": texts, "platform": _TEXT, "inputs": metadata, "outputs": metadata}
+        "ModelMetadata": _object(
+            {
+                "name": _TEXT,
+                "versions": texts,
+                "platform": _TEXT,
+                "inputs": metadata,
+                "outputs": metadata,
+                "properties": {"type": "object", "additionalProperties": _TEXT},
+            },
+            required=["name", "versions", "platform", "inputs", "outputs"],
         ),
     }
 

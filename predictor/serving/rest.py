@@ -37,8 +37,9 @@ class V2(V2Endpoints):
     dataplane: McqaDataPlane
 
     async def model_metadata(self, model_name: str, model_version: str | None = None) -> Any:
+        """Not KServe's own endpoint, whose model of the response has no `properties`."""
         self.dataplane.check_version(model_name, model_version)
-        return await super().model_metadata(model_name)
+        return await self.dataplane.model_metadata(model_name)
 
     async def model_ready(self, model_name: str, model_version: str | None = None) -> Any:
         self.dataplane.check_version(model_name, model_version)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -28,8 +29,8 @@ def test_a_running_server_answers(server: Any) -> None:
     assert lines[0] == QUESTION[0]
     assert sum(line.startswith("▶") for line in lines) == 1
     assert "[3]" in result.stdout  # choices are no markup
-    assert server.url in lines[-1]
-    assert "letter mass" in lines[-1]
+    (figures,) = [line for line in lines if "letter mass" in line]
+    assert server.url in figures
 
 
 @pytest.mark.parametrize("protocol", ["v1", "v2", "grpc"])
@@ -76,6 +77,34 @@ def test_something_else_on_the_default_port_is_no_server(monkeypatch: pytest.Mon
     assert "the server answered 404" in asked.stderr
 
 
+@pytest.mark.parametrize("here", [True, False])
+def test_people_are_told_what_a_demonstration_model_is(server: Any, here: bool) -> None:
+    where = ("--model", str(defaults.TINY_MODEL)) if here else ("--url", server.url)
+    lines = ask("--random", "--subject", "complexity", "--seed", "3", *where).stdout.splitlines()
+    assert lines[-2].startswith(
+        "answered by a tiny demonstration model: it learned 17 subjects, and is right about 69%"
+    )
+    assert lines[-1].startswith("the real model, 3.1 GB:")
+    assert not any("outside" in line for line in lines)
+    lines = ask("Who wrote Hamlet?", "-c", "Goethe", "-c", "Shakespeare", *where).stdout.splitlines()
+    assert lines[-2].startswith("this question is outside what it learned (aliasing, ")
+    assert lines[-1].startswith("the real model, 3.1 GB:")
+
+
+def test_of_a_version_without_a_card_nothing_is_claimed(tmp_path: Path) -> None:
+    version = shutil.copytree(defaults.TINY_MODEL, tmp_path / "mine")
+    (version / "card.json").unlink()
+    result = ask(*QUESTION, "--model", str(version))
+    assert result.exit_code == 0, result.stderr
+    assert "demonstration" not in result.stdout
+
+
+def test_a_subject_that_the_bank_lacks_is_named() -> None:
+    result = ask("--random", "--subject", "history")
+    assert result.exit_code == 1
+    assert "the bank has no subject history; it has aliasing, " in result.stderr
+
+
 def test_a_named_model_answers_in_process() -> None:
     result = ask(*QUESTION, "--model", str(defaults.TINY_MODEL))
     assert result.exit_code == 0, result.stderr
@@ -88,7 +117,7 @@ def test_a_named_model_answers_in_process() -> None:
 
 def test_a_random_question_says_whether_the_answer_was_right(server: Any) -> None:
     first, again = (ask("--random", "--seed", "3", "--url", server.url).stdout.splitlines() for _ in range(2))
-    assert first[-1].startswith(("✓ right", "✗ wrong: the answer is "))
+    assert any(line.startswith(("✓ right", "✗ wrong: the answer is ")) for line in first)
     assert first[0] == again[0]
     assert ask("--url", server.url).exit_code == 0  # without any question: a random one
 
@@ -100,7 +129,8 @@ def test_many_questions_from_stdin(server: Any) -> None:
     assert [json.loads(line)["id"] for line in result.stdout.splitlines()] == [f"n{i}" for i in range(150)]
     shown = ask("--file", "-", "--url", server.url, stdin=text).stdout.splitlines()
     right = sum(json.loads(line)["index"] == 1 for line in result.stdout.splitlines())
-    assert shown[-1].startswith(f"150 questions · {right} of 150 right · ")
+    assert any(line.startswith(f"150 questions · {right} of 150 right · ") for line in shown)
+    assert "150 of 150 questions are outside what it learned" in shown[-2]
 
 
 def test_code_comes_from_a_file_and_is_shown(server: Any, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +12,12 @@ from pathlib import Path
 import pytest
 
 from mcqa.demo.broken import Fault, break_version
-from mcqa.demo.stage import share, shown
+from mcqa.demo.pace import SLOWEST, Patience, next_pace
+from mcqa.demo.stage import share, shown, verdict
 from mcqa.demo.traffic import Sample
 from mcqa.demo.watch import evidence
 from pipelines.bank import stream
+from pipelines.evaluation.metrics import wilson
 from predictor.question import QuestionError
 from predictor.scorer import Scorer
 
@@ -52,6 +55,54 @@ def test_shares_count_what_was_answered():
     ]
     assert shown(share(samples)).endswith("of 2")
     assert share(samples).value == 0.5
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "failed", "better", "told"),
+    [
+        ((350, 1000), (160, 300), 0, True, r"\+18\.3 points \(\+11\.9 to \+24\.6\)"),
+        ((350, 1000), (110, 300), 0, False, "not shown to be better"),
+        ((350, 1000), (60, 300), 0, False, "not shown to be better"),
+        ((350, 1000), (5, 5), 0, False, "too few answers"),
+        ((2, 5), (160, 300), 0, False, "too few answers"),
+        ((350, 1000), (160, 300), 5200, False, "were not answered"),
+    ],
+)
+def test_a_tick_needs_answers_and_an_interval_above_zero(old, new, failed, better, told):
+    found, words = verdict(wilson(*old), wilson(*new), failed, 1300 + failed)
+    assert found is better
+    assert re.search(told, words), words
+
+
+@pytest.mark.parametrize(
+    ("latencies", "unanswered", "waiting", "expected"),
+    [
+        ([0.05] * 10, 0, 1, 11.0),
+        ([], 0, 0, 11.0),
+        ([0.05] * 10, 1, 1, 7.0),
+        ([2.0] * 10, 0, 5, 7.0),
+        ([2.0] * 4 + [0.1] * 6, 0, 5, 11.0),
+        ([], 0, 21, 7.0),
+    ],
+)
+def test_the_pace_follows_what_is_answered(latencies, unanswered, waiting, expected):
+    assert next_pace(10.0, 25.0, latencies, unanswered, waiting) == pytest.approx(expected)
+
+
+def test_the_pace_stays_within_its_bounds():
+    fast = slow = 10.0
+    for _ in range(50):
+        fast, slow = next_pace(fast, 25.0, [0.1], 0, 0), next_pace(slow, 25.0, [9.0], 1, 99)
+    assert (fast, slow) == (25.0, SLOWEST)
+
+
+def test_patience_is_with_the_machine_not_the_clock():
+    patience = Patience(180, 120, 4000)
+    assert patience.verdict(3600, 5, 3000) is None  # slow, but getting there
+    assert patience.verdict(60, 5, 5000) is None  # fast
+    assert "within 5000 answers" in (patience.verdict(200, 5, 5000) or "")
+    assert "nothing moved for 181 s" in (patience.verdict(200, 181, 10) or "")
+    assert Patience(360).verdict(86400, 100, 10**6) is None
 
 
 def test_evidence_names_what_moved():

@@ -37,6 +37,22 @@ def test_wilson_is_scipys(pair: tuple[int, int]) -> None:
     assert 0 <= ours.low <= ours.value <= ours.high <= 1
 
 
+@pytest.mark.parametrize(
+    ("after", "before", "low", "high"),
+    [((56, 70), (48, 80), 0.0524, 0.3339), ((9, 10), (3, 10), 0.1705, 0.8090), ((10, 10), (0, 20), 0.6791, 1.0)],
+)
+def test_difference_is_newcombes(after: tuple[int, int], before: tuple[int, int], low: float, high: float) -> None:
+    """The examples of Newcombe 1998, table II, method 10."""
+    found = metrics.difference(metrics.wilson(*after), metrics.wilson(*before))
+    assert found.value == after[0] / after[1] - before[0] / before[1]
+    assert (found.low, found.high) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_a_difference_needs_two_samples() -> None:
+    with pytest.raises(ValueError, match="two samples"):
+        metrics.difference(metrics.wilson(1, 2), metrics.wilson(0, 0))
+
+
 @pytest.mark.parametrize("pair", [(-1, 3), (4, 3)])
 def test_wilson_refuses_impossible_counts(pair: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="0 <= count <= total"):

@@ -5,14 +5,19 @@ from pathlib import Path
 
 import pytest
 
+from predictor.card import Card
 from tests.servers import RunningServer, running
 from tests.versions import make_version
+
+CARD = Card("model of random weights", ("dice",), ("What do the dice show?",))
 
 
 @pytest.fixture(scope="session")
 def random_version(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small Qwen2 with random weights: answers quickly, and differently to every question."""
-    return make_version(tmp_path_factory.mktemp("versions") / "random-1")
+    folder = make_version(tmp_path_factory.mktemp("versions") / "random-1")
+    CARD.write(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -139,6 +139,7 @@ def test_tritonclient_discovers(client: triton.InferenceServerClient) -> None:
 def test_the_metadata_is_true(server: RunningServer) -> None:
     metadata = server.client.get("/v2/models/coding-mcqa").json()
     assert metadata["versions"] == ["random-1"]
+    assert json.loads(metadata["properties"]["card"])["title"] == "model of random weights"
     assert {item["name"]: (item["datatype"], item["shape"]) for item in metadata["outputs"]} == TYPES
     every = [
         {"name": item["name"], "datatype": item["datatype"], "shape": [1, 2] if len(item["shape"]) == 2 else [1]}

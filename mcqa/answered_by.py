@@ -1,0 +1,33 @@
+"""What people are told about who answered, where that is a demonstration model: what to expect of it, and what not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mcqa import defaults
+from predictor.card import Card
+from predictor.question import Question
+
+
+def remarks(card: Card, questions: Sequence[Question], invocation: str) -> list[str]:
+    """One line each: what answered, whether the questions are outside what it learned, how to get the real model."""
+    article = "an" if card.title[:1].lower() in "aeiou" else "a"
+    lines = [f"answered by {article} {card.title}: it learned {len(card.subjects)} subjects, {_expected(card)}"]
+    outside = sum(not card.covers(question) for question in questions)
+    if outside:
+        which = "this question is" if len(questions) == 1 else f"{outside} of {len(questions)} questions are"
+        lines.append(f"{which} outside what it learned ({_named(card.subjects)}): expect a guess")
+    lines.append(f"the real model, 3.1 GB:  {invocation} serve --model {defaults.REAL_MODEL}")
+    return lines
+
+
+def _expected(card: Card) -> str:
+    if card.accuracy is None:
+        return "and was trained further since its accuracy was measured"
+    found = card.accuracy
+    return f"and is right about {found.value:.0%} of the time on those ({found.low:.1%} to {found.high:.1%})"
+
+
+def _named(subjects: Sequence[str], most: int = 6) -> str:
+    shown = ", ".join(subjects[:most])
+    return f"{shown} and {len(subjects) - most} more" if len(subjects) > most else shown
