@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 
 from mcqa import client, defaults, local, questions, server_process, terminal
+from mcqa.answered_by import remarks
 from mcqa.errors import CommandError
 from predictor.question import LETTERS, Answer, Question
 
@@ -69,6 +70,8 @@ def _ask_thrice(asked: questions.Asked, url: str, target: str) -> None:
     first = answers[PROTOCOLS[0][1]]
     terminal.out.print(terminal.question_view(question))
     terminal.out.print(terminal.answer_view(question, first, right=asked.right))
+    if card := client.V1Client(url).card(first.model_version):
+        terminal.out.print(remarks(card, [question], local.invocation())[0], style="dim", soft_wrap=True)
     terminal.out.print()
     terminal.out.print(table)
     if disagreement := differing(answers):

@@ -60,7 +60,13 @@ class Card:
                 data["title"],
                 tuple(data["subjects"]),
                 tuple(data["stems"]),
-                accuracy and Accuracy(*(float(accuracy[k]) for k in ("value", "low", "high")), accuracy["questions"]),
+                accuracy
+                and Accuracy(
+                    float(accuracy["value"]),
+                    float(accuracy["low"]),
+                    float(accuracy["high"]),
+                    int(accuracy["questions"]),
+                ),
             )
         except (KeyError, TypeError, ValueError, OverflowError):
             return None
