@@ -55,19 +55,7 @@ class Card:
     def parse(cls, data: Mapping[str, Any]) -> Card | None:
         """A card from its JSON form; None for anything else."""
         try:
-            accuracy = data.get("accuracy")
-            card = cls(
-                data["title"],
-                tuple(data["subjects"]),
-                tuple(data["stems"]),
-                accuracy
-                and Accuracy(
-                    float(accuracy["value"]),
-                    float(accuracy["low"]),
-                    float(accuracy["high"]),
-                    int(accuracy["questions"]),
-                ),
-            )
+            card = cls(data["title"], tuple(data["subjects"]), tuple(data["stems"]), _accuracy(data.get("accuracy")))
         except (KeyError, TypeError, ValueError, OverflowError):
             return None
         texts = (card.title, *card.subjects, *card.stems)
@@ -101,6 +89,12 @@ class Card:
                 subjects[question.subject] = None
             stems[_plain(question.stem)] = None
         return replace(self, subjects=tuple(subjects), stems=tuple(stems), accuracy=None)
+
+
+def _accuracy(data: Mapping[str, Any] | None) -> Accuracy | None:
+    if data is None:
+        return None
+    return Accuracy(float(data["value"]), float(data["low"]), float(data["high"]), int(data["questions"]))
 
 
 def _plain(text: str) -> str:
