@@ -26,7 +26,9 @@ def demo(
     directory: Annotated[
         Path | None,
         typer.Option(
-            "--dir", help="Where the demo's loop keeps everything.", show_default=".local-demo of the checkout"
+            "--dir",
+            help="Where the demo's loop keeps everything; a folder of your own gets free ports.",
+            show_default=".local-demo of the checkout",
         ),
     ] = None,
 ) -> None:

@@ -124,7 +124,7 @@ def _start(folder: Folder, narrator: Narrator, fresh: bool) -> None:
         shutil.rmtree(folder.path)
     up.start(
         folder,
-        ports=dict(_ports(Ports())),
+        ports=dict(_ports(Ports())) if folder.path == FOLDER else dict.fromkeys(asdict(Ports()), 0),
         config=CONFIG,
         schedules=SCHEDULES,
         say=lambda step: narrator.good(f"{step['name']}: {step['detail']}"),
