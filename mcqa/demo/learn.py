@@ -19,7 +19,7 @@ MEASURED = 300
 STILL_SECONDS = 180.0
 """Without a single answer for this long, something is wrong on any machine."""
 SILENT_SECONDS = 900.0
-"""A step of the pipeline may compute this long before it says anything: evaluating took 390 s at load 13 on two cores."""
+"""A step of the pipeline may compute this long in silence: evaluating took 390 s on two cores at load 13."""
 
 
 def learn(directory: Path | None) -> None:
