@@ -58,8 +58,8 @@ def _block(draw: st.DrawFn, code: str) -> str:
 def _lines(draw: st.DrawFn, text: str, *, trailing: bool) -> str:
     space = st.sampled_from(["", " ", "\t", " \xa0"] if trailing else [""])
     lines = text.split("\n")
-    # A form feed takes the line end beside it away: a page break stands for one, never for a blank line.
-    ends = LINE_ENDS if all(lines) else [end for end in LINE_ENDS if end != "\f"]
+    # Beside a blank line, two of these would be one line end: CR and LF, a page break and what is next to it.
+    ends = LINE_ENDS if all(lines) else [end for end in LINE_ENDS if end not in "\r\f"]
     return "".join(line + draw(space) + draw(st.sampled_from(ends)) for line in lines[:-1]) + lines[-1] + draw(space)
 
 

@@ -184,7 +184,7 @@ def test_answer_ids(answer_id: str, key: tuple[str, int]) -> None:
         (
             INFERENCE_REQUEST,
             {"inputs": [tensor("question", [2], ["?", "?"]), tensor("choices", [1, 2], ["1", "2"])]},
-            "choices: shape [1, 2] does not fit the questions",
+            r"choices: shape \[1, 2\] does not fit the questions",
         ),
         (
             INFERENCE_REQUEST,
