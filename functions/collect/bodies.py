@@ -89,7 +89,7 @@ def _unpacked(body: bytes) -> bytes:
             body = codings.decode(body, found, MAX_UNPACKED)
         except codings.CodingError as error:
             raise BadEventError(str(error)) from None
-    return body
+    return body.removeprefix(b"\xef\xbb\xbf")  # a byte order mark, which the model server ignores too
 
 
 def _payload(body: bytes) -> dict[str, Any]:

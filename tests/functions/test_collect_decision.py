@@ -89,6 +89,7 @@ def column(request: dict[str, Any]) -> dict[str, Any]:
         ({"inputs": [tensor("question", [1], ["1 + 1?"]), tensor("choices", [1, 2], [["1", "2"]])]}, (ONE,)),
         ({"inputs": [tensor("choices", [2, 1], [["1"], ["2"]]), tensor("question", [1, 1], [["1 + 1?"]])]}, (ONE,)),
         (column(V2_REQUEST), (ONE, TWO)),
+        (b"\xef\xbb\xbf" + json.dumps({"instances": [ONE]}).encode(), (ONE,)),
         (gzip.compress(json.dumps(V2_REQUEST).encode()), (ONE, TWO)),
         (zlib.compress(json.dumps({"instances": [ONE]}).encode()), (ONE,)),
         (gzip.compress(zlib.compress(json.dumps({"instances": [ONE]}).encode())), (ONE,)),

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2 as pb
 
-from tests.servers import INFER, PREDICT, QUESTION, ROOT, RunningServer
+from tests.servers import INFER, PREDICT, QUESTION, ROOT, RunningServer, tensors
 from tests.variants import QUESTIONS, variants
 
 EXAMPLES = settings(
@@ -105,6 +105,14 @@ def test_what_has_a_meaning_changes_them(server: RunningServer, way: str) -> Non
         "if x:\n y = 'a  b'\nprint(y)",
     ):
         assert WAYS[way](server, {**plain, "code": code})[1] != probabilities
+
+
+@pytest.mark.parametrize("path", [PREDICT, INFER])
+def test_a_byte_order_mark_before_the_body(server: RunningServer, path: str) -> None:
+    body = {PREDICT: {"instances": [QUESTION]}, INFER: {"inputs": tensors(QUESTION), "id": "7"}}[path]
+    marked = server.client.post(path, content=b"\xef\xbb\xbf" + json.dumps(body).encode())
+    assert marked.json() == server.post(path, body).json()
+    assert server.client.post(path, content=b"\xef\xbb\xbf").json()["error"].startswith("the body is empty")
 
 
 def test_every_mode_of_debiasing(server: RunningServer) -> None:
