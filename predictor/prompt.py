@@ -49,22 +49,22 @@ class PromptFormat:
         return form
 
     def text(self, question: Question) -> str:
-        """The user's turn, as text."""
-        return _LAYOUTS[self.layout](question)
+        """The user's turn, as text: the same for every way to write the question's white space."""
+        return _LAYOUTS[self.layout](question.normalised())
 
 
 def _letter_first(question: Question) -> str:
-    parts = [question.stem.strip()]
+    parts = [question.stem]
     if question.code:
-        parts.append(f"```\n{question.code.strip(chr(10))}\n```")
+        parts.append(f"```\n{question.code}\n```")
     parts.append("\n".join(f"{letter}. {choice}" for letter, choice in zip(LETTERS, question.choices, strict=False)))
     return "\n\n".join(parts)
 
 
 def _letter_last(question: Question) -> str:
-    parts = [question.stem.strip()]
+    parts = [question.stem]
     if question.code:
-        parts.append(question.code.strip("\n"))
+        parts.append(question.code)
     parts += [f"{choice} {letter}" for letter, choice in zip(LETTERS, question.choices, strict=False)]
     return "\n".join(parts)
 

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from predictor.normalise import is_blank, normalise_choice, normalise_code, normalise_stem
+
 LETTERS = "ABCDEFGHIJ"
 MIN_CHOICES = 2
 MAX_CHOICES = len(LETTERS)
@@ -34,7 +36,7 @@ class QuestionError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A coding question with 2 to 10 choices. On the wire `stem` is called `question`."""
+    """A coding question with 2 to 10 choices, in its sender's own text. On the wire `stem` is called `question`."""
 
     stem: str
     choices: tuple[str, ...]
@@ -50,6 +52,12 @@ class Question:
         """The same question with choice i moved to place (i - by) mod K."""
         k = by % len(self.choices)
         return Question(self.stem, self.choices[k:] + self.choices[:k], self.code, self.id, self.subject)
+
+    def normalised(self) -> Question:
+        """The question as the model reads it and as questions are compared: see predictor.normalise."""
+        code = normalise_code(self.code) if self.code else None
+        choices = tuple(map(normalise_choice, self.choices))
+        return Question(normalise_stem(self.stem), choices, code or None, self.id, self.subject)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +117,9 @@ class Explanation:
 def parse_question(data: Any) -> Question:
     """A Question from its JSON object; raises QuestionError naming the field.
 
-    `question` (text) and `choices` (2 to 10 different texts) are required; `code`, `id` and `subject` are optional
-    texts; `answer` (a labelled question's right index) is accepted and ignored, so that a bank's line can be sent
-    as it stands. Any other field is refused: a misspelt `code` must not be silently dropped.
+    `question` (text) and `choices` (2 to 10 texts that differ in more than white space) are required; `code`, `id` and
+    `subject` are optional texts; `answer` (a labelled question's right index) is accepted and ignored, so that a bank's
+    line can be sent as it stands. Any other field is refused: a misspelt `code` must not be silently dropped.
     """
     if not isinstance(data, Mapping):
         raise QuestionError("question", f"must be an object with question and choices, found {_kind(data)}")
@@ -125,11 +133,7 @@ def parse_question(data: Any) -> Question:
     if not MIN_CHOICES <= len(raw) <= MAX_CHOICES:
         raise QuestionError("choices", f"needs {MIN_CHOICES} to {MAX_CHOICES} choices, found {len(raw)}")
     choices = tuple(_text(f"choices[{i}]", choice) for i, choice in enumerate(raw))
-    seen: dict[str, int] = {}
-    for i, choice in enumerate(choices):
-        if choice in seen:
-            raise QuestionError(f"choices[{i}]", f"is the same text as choices[{seen[choice]}]")
-        seen[choice] = i
+    _check_different(choices)
     optional = {name: _optional_text(name, data.get(name)) for name in ("code", "id", "subject")}
     return Question(stem, choices, **optional)
 
@@ -154,10 +158,26 @@ def parse_debias(value: Any) -> Debias | None:
     return value
 
 
+def _check_different(choices: Sequence[str]) -> None:
+    """A reader must be able to tell the choices apart; the letters of the first that are the same are named."""
+    letters_of: dict[str, str] = {}
+    for letter, choice in zip(LETTERS, map(normalise_choice, choices), strict=False):
+        letters_of[choice] = letters_of.get(choice, "") + letter
+    for letters in letters_of.values():
+        if len(letters) > 1:
+            *first, last = letters
+            exactly = len({choices[LETTERS.index(letter)] for letter in letters}) == 1
+            raise QuestionError(
+                "choices",
+                f"{', '.join(first)} and {last} are the same text"
+                + ("" if exactly else ", but for white space or the encoding of characters"),
+            )
+
+
 def _text(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise QuestionError(name, f"must be a text, found {_kind(value)}")
-    if not value.strip():
+    if is_blank(value):
         raise QuestionError(name, "is empty")
     try:
         value.encode("utf-8")
@@ -167,10 +187,8 @@ def _text(name: str, value: Any) -> str:
 
 
 def _optional_text(name: str, value: Any) -> str | None:
-    if value is None or value == "":
+    if value is None or (isinstance(value, str) and is_blank(value)):
         return None
-    if not isinstance(value, str):
-        raise QuestionError(name, f"must be a text, found {_kind(value)}")
     return _text(name, value)
 
 

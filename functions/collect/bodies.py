@@ -1,5 +1,7 @@
 """Questions and answers in the bodies that the payload logger copied: v1 and v2 JSON (Open Inference Protocol).
 
+The logger copies a packed body as it came, and its event does not say that it is: its first bytes do.
+
 A v2 body with binary tensors is JSON followed by bytes, and the event does not say where the JSON ends. It is counted
 as a request or response, but what its tensors hold is left out.
 """
@@ -13,7 +15,12 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from functions.events import BadEventError, parse_json
+from predictor import codings
 from predictor.question import LETTERS
+from predictor.shapes import choices_of
+
+MAX_UNPACKED = 16 * 1024 * 1024
+"""Bytes: four times what the model server takes by default, and what fits a function's memory when parsed."""
 
 QUESTION_FIELDS = ("question", "choices", "code", "id", "subject")
 
@@ -41,7 +48,7 @@ def read_questions(body: bytes) -> tuple[dict[str, Any], ...]:
     """A request's questions in their JSON form, without the labels they may carry. NoInferenceError for a GET's."""
     if not body.strip():
         raise NoInferenceError
-    payload = _payload(body)
+    payload = _payload(_unpacked(body))
     if isinstance(instances := payload.get("instances"), list):
         rows = instances
     elif isinstance(inputs := payload.get("inputs"), list):
@@ -58,6 +65,7 @@ def read_questions(body: bytes) -> tuple[dict[str, Any], ...]:
 
 def read_answers(body: bytes) -> tuple[tuple[AnswerFacts, ...], str | None]:
     """A response's answers, and the version it names. NoInferenceError where it is another endpoint's."""
+    body = _unpacked(body)
     if not body.lstrip().startswith(b"{"):  # metrics, a page: every answer is an object
         raise NoInferenceError
     payload = _payload(body)
@@ -71,6 +79,17 @@ def read_answers(body: bytes) -> tuple[tuple[AnswerFacts, ...], str | None]:
         return (), version
     rows = _rows({name: columns[name] for name in FEATURES if name in columns})
     return tuple(_answer(row, place) for place, row in enumerate(rows)), version
+
+
+def _unpacked(body: bytes) -> bytes:
+    for _ in range(codings.MOST_CODINGS):
+        if not (found := codings.sniff(body)):
+            break
+        try:
+            body = codings.decode(body, found, MAX_UNPACKED)
+        except codings.CodingError as error:
+            raise BadEventError(str(error)) from None
+    return body.removeprefix(b"\xef\xbb\xbf")  # a byte order mark, which the model server ignores too
 
 
 def _payload(body: bytes) -> dict[str, Any]:
@@ -103,6 +122,7 @@ def _columns(tensors: Sequence[Any], what: str) -> dict[str, list[Any]] | None:
     if _is_binary(tensors):
         return None
     columns: dict[str, list[Any]] = {}
+    choices: list[int] = []
     for place, tensor in enumerate(tensors):
         if not isinstance(tensor, dict) or not isinstance(tensor.get("data"), list):
             raise BadEventError(f"{what}[{place}]: must be an object with name, shape and data")
@@ -110,17 +130,21 @@ def _columns(tensors: Sequence[Any], what: str) -> dict[str, list[Any]] | None:
         if not isinstance(shape, list) or not shape or not all(type(size) is int and size > 0 for size in shape):
             raise BadEventError(f"{what}[{place}]: shape: must be a list of whole numbers above 0")
         name, data = str(tensor.get("name")), tensor["data"]
-        if data and isinstance(data[0], list):
-            data = [value for row in data for value in (row if isinstance(row, list) else [row])]
+        for _ in shape[1:]:
+            if data and isinstance(data[0], list):
+                data = [value for row in data for value in (row if isinstance(row, list) else [row])]
         if len(data) != math.prod(shape):
             raise BadEventError(f"{what}[{place}]: shape {shape} does not fit {len(data)} values"[:200])
-        width = len(data) // shape[0]
-        if name == "choices":  # [N,K], or [K] for a single question
-            width = shape[-1]
-            data = [data[i : i + width] for i in range(0, len(data), width)]
-        elif width != 1:
+        if name == "choices":
+            choices = shape
+        elif len(data) != shape[0]:
             continue  # probabilities: the features say what is needed of them
         columns[name] = data
+    if choices:
+        if (width := choices_of(choices, len(columns.get("question", ())))) is None:
+            raise BadEventError(f"{what}: choices: shape {choices} does not fit the questions"[:200])
+        data = columns["choices"]
+        columns["choices"] = [data[i : i + width] for i in range(0, len(data), width)]
     return columns
 
 

@@ -40,6 +40,7 @@ def load_jsonl(path: Path) -> list[LabelledQuestion]:
     lines_of: dict[str, int] = {}
     # Not splitlines(): it also breaks at U+2028 and its like, which JSON allows inside a text.
     for number, line in enumerate(text.split("\n"), start=1):
+        line = line.removeprefix("\ufeff")  # on any line: files with a byte order mark may have been put together
         if not line.strip():
             continue
         try:

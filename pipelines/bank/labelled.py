@@ -29,6 +29,11 @@ class LabelledQuestion:
         return self.question.choices[self.answer]
 
     @property
+    def normalised_right(self) -> str:
+        """The right choice as choices are compared, whatever their sender's white space."""
+        return self.question.normalised().choices[self.answer]
+
+    @property
     def letter(self) -> str:
         return LETTERS[self.answer]
 
@@ -58,11 +63,12 @@ def content_key(question: Question) -> str:
     """64 hexadecimal digits that depend on stem and code alone.
 
     Choices, their order, id and subject are left out on purpose: the same problem with other distractors is the same
-    problem, and must not be trained on in one split and examined in another. White space is normalised in the stem;
-    in the code only line ends are, since indentation carries meaning.
+    problem, and must not be trained on in one split and examined in another. Both are normalised (predictor.normalise);
+    of the stem, upper case and runs of white space are not told apart either.
     """
+    question = question.normalised()
     stem = " ".join(question.stem.split()).casefold()
-    code = "\n".join(line.rstrip() for line in (question.code or "").strip("\n").splitlines())
+    code = question.code or ""
     return hashlib.sha256(f"{stem}\0{code}".encode()).hexdigest()
 
 

@@ -41,9 +41,10 @@ class Skipped:
 
 
 def question_id(question: Question) -> str:
-    """The question's own id, or 16 hex digits of its content's SHA-256."""
+    """The question's own id, or 16 hex digits of the SHA-256 of its normalised content."""
     if question.id is not None:
         return question.id
+    question = question.normalised()
     content = json.dumps([question.stem, question.code, question.choices], ensure_ascii=False)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
@@ -71,7 +72,9 @@ def write_records(records: Iterable[Record], path: Path) -> None:
 def read_records(path: Path) -> list[Record]:
     """The records of a JSONL file; ValueError names the line that is none."""
     records = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    # Not splitlines(): it also breaks at U+2028 and its like, which JSON allows inside an id.
+    lines = path.read_text(encoding="utf-8").split("\n")
+    for number, line in enumerate(lines if lines[-1] else lines[:-1], start=1):
         try:
             data = json.loads(line)
             records.append(Record(**{**data, "probabilities": tuple(data["probabilities"])}))

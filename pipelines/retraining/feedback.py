@@ -43,7 +43,7 @@ def gather(rows: Iterable[Labelled]) -> Feedback:
             unusable += 1
             continue
         groups.setdefault(problem_key(found.question), []).append((row.at, found))
-    conflicting = sum(len({one.right for _, one in group}) > 1 for group in groups.values())
+    conflicting = sum(len({one.normalised_right for _, one in group}) > 1 for group in groups.values())
     questions = tuple(_settled(key, group) for key, group in sorted(groups.items()))
     return Feedback(questions, read, unusable, conflicting)
 
@@ -70,7 +70,7 @@ def held_out(question: Question, share: float) -> bool:
 
 def problem_key(question: Question) -> str:
     """64 hex digits of stem, code and the set of choices: what one right answer belongs to."""
-    choices = "\0".join(sorted(question.choices))
+    choices = "\0".join(sorted(question.normalised().choices))
     return hashlib.sha256(f"{content_key(question)}\0{choices}".encode()).hexdigest()
 
 
@@ -78,16 +78,18 @@ def data_digest(parts: Iterable[Sequence[LabelledQuestion]]) -> str:
     """64 hex digits of what is learned from and examined on: SHA-256 over the sorted contents of each part."""
     whole = hashlib.sha256()
     for questions in parts:
-        for line in sorted(f"{problem_key(one.question)} {one.right}" for one in questions):
+        for line in sorted(f"{problem_key(one.question)} {one.normalised_right}" for one in questions):
             whole.update(f"{line}\n".encode())
         whole.update(b"\0")
     return whole.hexdigest()
 
 
 def _settled(key: str, group: list[tuple[float, LabelledQuestion]]) -> LabelledQuestion:
-    votes = Counter(one.right for _, one in group)
-    latest = {one.right: at for at, one in sorted(group, key=lambda item: item[0])}
+    votes = Counter(one.normalised_right for _, one in group)
+    latest = {one.normalised_right: at for at, one in sorted(group, key=lambda item: item[0])}
     right = max(votes, key=lambda text: (votes[text], latest[text], text))
-    _, kept = max(((at, one) for at, one in group if one.right == right), key=lambda item: (item[0], str(item[1])))
+    _, kept = max(
+        ((at, one) for at, one in group if one.normalised_right == right), key=lambda item: (item[0], str(item[1]))
+    )
     q = kept.question
     return LabelledQuestion(Question(q.stem, q.choices, q.code, f"fb-{key[:16]}", q.subject), kept.answer)

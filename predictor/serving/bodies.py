@@ -11,6 +11,7 @@ import orjson
 from predictor.question import Answer, Debias, Explanation, Question, QuestionError, parse_debias, parse_questions
 from predictor.serving.errors import BadRequest
 
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 V1_FIELDS = ("instances", "parameters")
 
 
@@ -22,7 +23,12 @@ class V1Request:
 
 
 def parse_json(body: bytes | memoryview) -> Any:
-    """The body's JSON value. Refuses NaN, Infinity, more than 1,024 levels and anything but UTF-8, as orjson does."""
+    """The body's JSON value, behind a byte order mark too (RFC 8259, 8.1, allows to ignore one).
+
+    Refuses NaN, Infinity, more than 1,024 levels and anything but UTF-8, as orjson does.
+    """
+    if body[:3] == BYTE_ORDER_MARK:
+        body = body[3:]
     if not len(body):
         raise BadRequest("the body is empty; send a JSON object")
     try:

@@ -1,7 +1,8 @@
 """The ASGI middleware in front of KServe's application: everything HTTP that KServe leaves open.
 
-It bounds the body while it streams in, settles the content type, the request's id and deadline, ends the work when the
-client goes away, turns every exception into {"error": …}, and reports the request when it is over.
+It bounds the body while it streams in, undoes its content codings, settles the content type, the request's id and
+deadline, ends the work when the client goes away, turns every exception into {"error": …}, and reports the request when
+it is over.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from typing import Any
 
 import orjson
 
+from predictor import codings
 from predictor.serving.context import RequestContext, enter, open_context
 from predictor.serving.errors import (
+    BadRequest,
     BodyTimeout,
     NotReady,
     RequestError,
@@ -104,8 +107,11 @@ class Gate:
     async def _infer(
         self, scope: Scope, headers: dict[str, str], receive: Receive, reply: _Reply, request: RequestContext
     ) -> None:
+        applied = _content_codings(scope, headers)
         _settle_content_type(scope, headers)
         body = await self._read(headers, receive, request)
+        if applied:
+            body = await self._decoded(scope, body, applied)
         sent = False
 
         async def replay() -> Message:
@@ -127,6 +133,21 @@ class Gate:
             if not work.done():
                 work.cancel()
                 await asyncio.wait((work,))
+
+    async def _decoded(self, scope: Scope, body: bytes, applied: tuple[str, ...]) -> bytes:
+        """The body as it was before it was packed; the application never learns that it was."""
+        most = self._settings.max_body_bytes
+        try:
+            # A few kilobytes may unpack to the limit: milliseconds that the event loop does not have.
+            body = await asyncio.to_thread(codings.decode, body, applied, most)
+        except codings.DecodedTooLargeError as error:
+            raise TooLarge(str(error)) from None
+        except codings.CodingError as error:
+            raise BadRequest(str(error)) from None
+        replaced = (b"content-encoding", b"content-length", b"transfer-encoding")
+        scope["headers"] = [(name, value) for name, value in scope["headers"] if name not in replaced]
+        scope["headers"].append((b"content-length", str(len(body)).encode()))
+        return body
 
     async def _read(self, headers: dict[str, str], receive: Receive, request: RequestContext) -> bytes:
         most = self._settings.max_body_bytes
@@ -192,11 +213,19 @@ def _open(scope: Scope, headers: dict[str, str], timeout: float) -> RequestConte
     return open_context(protocol, method, path, headers, timeout)
 
 
+def _content_codings(scope: Scope, headers: dict[str, str]) -> tuple[str, ...]:
+    """The codings to undo; UnsupportedMediaType tells which are accepted (RFC 9110, 12.5.3)."""
+    if "content-encoding" not in headers:
+        return ()
+    every = b",".join(value for name, value in scope["headers"] if name == b"content-encoding")
+    try:
+        return codings.read_codings(every.decode("latin-1"))
+    except codings.UnknownCodingError as error:
+        raise UnsupportedMediaType(str(error), headers={"accept-encoding": ", ".join(codings.ACCEPTED)}) from None
+
+
 def _settle_content_type(scope: Scope, headers: dict[str, str]) -> None:
     """Refuses what is not JSON or tensors, and leaves KServe a bare media type: it compares the whole header."""
-    encoding = headers.get("content-encoding", "identity").lower()
-    if encoding != "identity":
-        raise UnsupportedMediaType(f"content-encoding {encoding[:80]} is not supported; send the body as it is")
     given = headers.get("content-type", "")
     media, _, rest = given.partition(";")
     media = media.strip().lower()

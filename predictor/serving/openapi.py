@@ -7,7 +7,7 @@ from typing import Any
 from predictor import __version__
 from predictor.question import DEBIAS_MODES, LETTERS, MAX_CHOICES, MIN_CHOICES
 from predictor.serving.settings import Settings
-from predictor.serving.tensors import INPUT_TYPES, OUTPUTS
+from predictor.serving.tensors import CONTENT_TYPES, INPUT_TYPES, OUTPUTS
 
 Schema = dict[str, Any]
 
@@ -56,6 +56,7 @@ def _v1(settings: Settings) -> tuple[Schema, Schema]:
                 "minItems": MIN_CHOICES,
                 "maxItems": MAX_CHOICES,
                 "uniqueItems": True,
+                "description": "Texts that differ in more than white space",
             },
             "code": {"type": ["string", "null"], "description": "Source code the question is about"},
             "id": {"type": ["string", "null"]},
@@ -96,6 +97,7 @@ def _v2_request(settings: Settings) -> Schema:
             "debias": {"enum": list(DEBIAS_MODES)},
             "binary_data_output": {"type": "boolean"},
             "timeout": {"type": "integer", "minimum": 1, "description": "microseconds"},
+            "content_type": {"enum": list(CONTENT_TYPES), "description": "as MLServer's codecs say it"},
         }
     )
     return _object(
@@ -197,7 +199,7 @@ def _post(summary: str, body: Schema, schema: str) -> Schema:
     return {
         "summary": summary,
         "parameters": [_MODEL_NAME],
-        "requestBody": {"required": True, "content": content},
+        "requestBody": {"required": True, "content": content, "description": "May come in gzip or deflate"},
         "responses": _replies(schema),
     }
 

@@ -1,7 +1,7 @@
 """The v2 protocol (Open Inference Protocol): tensors to questions, answers to tensors.
 
-Inputs are BYTES: question [N], choices [N,K] (rows with fewer choices end in ""), and optionally code, id, subject [N].
-For a single question choices may be [K]. Binary tensors follow Triton's binary tensor data extension.
+Inputs are BYTES: question [N], choices [N,K] (rows with fewer choices end in ""), and optionally code, id, subject [N];
+predictor.shapes says which other shapes are clear. Binary tensors follow Triton's binary tensor data extension.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from predictor.serving.sdk import (
     RequestedOutput,
     pb,
 )
+from predictor.shapes import choices_of, rows_of
 
 REQUIRED_INPUTS = ("question", "choices")
 OPTIONAL_INPUTS = ("code", "id", "subject")
@@ -46,7 +47,9 @@ OUTPUT_TYPES = [
     {"name": name, "datatype": datatype, "shape": [-1, -1] if name == "probabilities" else [-1]}
     for name, (datatype, _) in OUTPUTS.items()
 ]
-PARAMETERS = ("debias", "binary_data_output", "timeout")
+PARAMETERS = ("debias", "binary_data_output", "timeout", "content_type")
+CONTENT_TYPES = ("str", "np", "pd")
+"""MLServer's codecs (named on a request, an input or an output) that leave a text in a BYTES element as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,7 @@ def decode_rest(body: bytes, header_length: str | None, model_name: str) -> Infe
 def parse_v2(request: InferRequest, max_questions: int) -> V2Request:
     """The questions of a v2 request, from REST or gRPC; raises BadRequest or QuestionError."""
     parameters = parse_parameters(_plain(request.parameters or {}), PARAMETERS)
+    _check_content_type("parameters", parameters)
     timeout = parameters.get("timeout")
     if timeout is not None and (type(timeout) is not int or timeout <= 0):
         raise BadRequest("parameters: timeout: must be a whole number of microseconds above 0")
@@ -179,6 +183,7 @@ def _requested_outputs(request: InferRequest, parameters: dict[str, Any]) -> lis
     for output in requested:
         if output.name not in OUTPUTS:
             raise BadRequest(f"outputs: {output.name[:80]!r} is not an output; the outputs are {', '.join(OUTPUTS)}")
+        _check_content_type(f"outputs: {output.name}", output.parameters)
         own = (output.parameters or {}).get("binary_data", binary)
         if not isinstance(own, bool):
             raise BadRequest(f"outputs: {output.name}: binary_data must be true or false")
@@ -194,23 +199,25 @@ def _questions(inputs: Sequence[InferInput], max_questions: int) -> list[Questio
             raise BadRequest(f"inputs: {tensor.name[:80]!r} is not an input; the inputs are {names}")
         if tensor.name in tensors:
             raise BadRequest(f"inputs: {tensor.name} is given twice")
+        _check_content_type(f"inputs: {tensor.name}", tensor.parameters)
         tensors[tensor.name] = tensor
     for name in REQUIRED_INPUTS:
         if name not in tensors:
             raise BadRequest(f"inputs: {name} is missing")
     shape = tensors["question"].shape
-    if len(shape) != 1:
-        raise BadRequest(f"question: shape must be [N], found {shape}"[:200])
-    count = shape[0]
+    if (count := rows_of(shape)) is None:
+        raise BadRequest(f"question: shape must be [N], found {list(shape)}"[:200])
     check_count(count, max_questions, "question")
-    texts = {name: _texts(tensors[name], [count]) for name in ("question", *OPTIONAL_INPUTS) if name in tensors}
+    texts = {}
+    for name in ("question", *OPTIONAL_INPUTS):
+        if name in tensors:
+            if rows_of(shape := tensors[name].shape) != count:
+                raise BadRequest(f"{name}: shape must be [{count}], found {list(shape)}"[:200])
+            texts[name] = _texts(tensors[name], count)
     shape = tensors["choices"].shape
-    if count == 1 and len(shape) == 1:
-        shape = [1, *shape]
-    if len(shape) != 2 or shape[0] != count or not 0 < shape[1] <= MAX_CHOICES:
-        raise BadRequest(f"choices: shape must be [{count}, 2 to {MAX_CHOICES}], found {shape}"[:200])
-    width = shape[1]
-    choices = _texts(tensors["choices"], tensors["choices"].shape)
+    if (width := choices_of(shape, count)) is None or not 0 < width <= MAX_CHOICES:
+        raise BadRequest(f"choices: shape must be [{count}, 2 to {MAX_CHOICES}], found {list(shape)}"[:200])
+    choices = _texts(tensors["choices"], count * width)
     questions = []
     for index in range(count):
         row = choices[index * width : (index + 1) * width]
@@ -223,30 +230,27 @@ def _questions(inputs: Sequence[InferInput], max_questions: int) -> list[Questio
     return questions
 
 
-def _texts(tensor: InferInput, shape: Sequence[int]) -> list[str]:
-    """The texts of a BYTES tensor that must have this shape, in row-major order."""
-    name = tensor.name
+def _texts(tensor: InferInput, count: int) -> list[str]:
+    """The texts of a BYTES tensor whose shape holds so many, in row-major order."""
+    name, shape = tensor.name, list(tensor.shape)
     if tensor.datatype != "BYTES":
         raise BadRequest(f"{name}: datatype must be BYTES, found {tensor.datatype[:80]}")
-    if list(tensor.shape) != list(shape):
-        raise BadRequest(f"{name}: shape must be {list(shape)}, found {list(tensor.shape)}"[:200])
-    count = 1
-    for size in shape:
-        count *= size
     raw = tensor._raw_data
     elements = _flatten(name, tensor.data, shape) if raw is None else _unpack(name, bytes(raw), count)
     if len(elements) != count:
-        raise BadRequest(f"{name}: shape {list(shape)} holds {count} elements, found {len(elements)}"[:200])
+        raise BadRequest(f"{name}: shape {shape} holds {count} elements, found {len(elements)}"[:200])
     return [_text(name, place, element) for place, element in enumerate(elements)]
 
 
 def _flatten(name: str, values: Any, shape: Sequence[int]) -> list[Any]:
     """A flat list, or one nested to the tensor's shape."""
     data: list[Any] = list(values or [])
-    if len(shape) == 2 and data and all(isinstance(row, list) for row in data):
-        if any(len(row) != shape[1] for row in data):
-            raise BadRequest(f"{name}: every row must have {shape[1]} elements")
-        return [element for row in data for element in row]
+    for size in shape[1:]:
+        if not data or not all(isinstance(row, list) for row in data):
+            break
+        if any(len(row) != size for row in data):
+            raise BadRequest(f"{name}: every row must have {size} elements")
+        data = [element for row in data for element in row]
     return data
 
 
@@ -275,6 +279,14 @@ def _text(name: str, place: int, element: Any) -> str:
     if not isinstance(element, str):
         raise BadRequest(f"{name}: element {place} must be a text")
     return element
+
+
+def _check_content_type(place: str, parameters: Mapping[str, Any] | None) -> None:
+    """Any other content type (base64, datetime …) would have its elements decoded first: refused, not misread."""
+    found = _plain({"content_type": parameters["content_type"]} if parameters and "content_type" in parameters else {})
+    value = found.get("content_type")
+    if value is not None and value not in CONTENT_TYPES:
+        raise BadRequest(f"{place}: content_type must be one of {', '.join(CONTENT_TYPES)}, found {value!r}"[:200])
 
 
 def _plain(parameters: Mapping[str, Any]) -> dict[str, Any]:

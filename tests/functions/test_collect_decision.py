@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import struct
+import zlib
 from typing import Any
 
 import pytest
 
-from functions.collect.bodies import AnswerFacts
+from functions.collect.bodies import MAX_UNPACKED, AnswerFacts
 from functions.collect.decision import Asked, Judged, Responded, answer_key, understand
 from functions.events import FEEDBACK, INFERENCE_REQUEST, INFERENCE_RESPONSE, BadEventError, Event
 
@@ -72,6 +74,11 @@ def binary(payload: dict[str, Any], raw: bytes) -> bytes:
 BINARY_INPUT = {"name": "question", "shape": [1], "datatype": "BYTES", "parameters": {"binary_data_size": 6}}
 
 
+def column(request: dict[str, Any]) -> dict[str, Any]:
+    """The same tensors as MLServer's codecs send them: a dimension of 1 at the end."""
+    return {"inputs": [{**item, "shape": [*item["shape"], 1]} for item in request["inputs"]]}
+
+
 @pytest.mark.parametrize(
     ("body", "questions"),
     [
@@ -80,6 +87,13 @@ BINARY_INPUT = {"name": "question", "shape": [1], "datatype": "BYTES", "paramete
         (V2_REQUEST, (ONE, TWO)),
         ({"inputs": [tensor("question", [1], ["1 + 1?"]), tensor("choices", [2], ["1", "2"])]}, (ONE,)),
         ({"inputs": [tensor("question", [1], ["1 + 1?"]), tensor("choices", [1, 2], [["1", "2"]])]}, (ONE,)),
+        ({"inputs": [tensor("choices", [2, 1], [["1"], ["2"]]), tensor("question", [1, 1], [["1 + 1?"]])]}, (ONE,)),
+        (column(V2_REQUEST), (ONE, TWO)),
+        (b"\xef\xbb\xbf" + json.dumps({"instances": [ONE]}).encode(), (ONE,)),
+        (gzip.compress(json.dumps(V2_REQUEST).encode()), (ONE, TWO)),
+        (zlib.compress(json.dumps({"instances": [ONE]}).encode()), (ONE,)),
+        (gzip.compress(zlib.compress(json.dumps({"instances": [ONE]}).encode())), (ONE,)),
+        (gzip.compress(binary({"inputs": [BINARY_INPUT]}, struct.pack("<I", 2) + b"\xff?")), ()),
         ({"instances": []}, ()),
         (binary({"inputs": [BINARY_INPUT]}, struct.pack("<I", 2) + b"\xff?"), ()),
     ],
@@ -171,7 +185,19 @@ def test_answer_ids(answer_id: str, key: tuple[str, int]) -> None:
         (
             INFERENCE_REQUEST,
             {"inputs": [tensor("question", [2], ["?", "?"]), tensor("choices", [1, 2], ["1", "2"])]},
+            r"choices: shape \[1, 2\] does not fit the questions",
+        ),
+        (
+            INFERENCE_REQUEST,
+            {"inputs": [tensor("question", [2], ["?", "?"]), tensor("code", [1], ["x"])]},
             "different numbers of rows",
+        ),
+        (INFERENCE_REQUEST, gzip.compress(b"{}")[:-1], "ends within its gzip stream"),
+        (INFERENCE_REQUEST, gzip.compress(b" " * (MAX_UNPACKED + 1)), "exceeds the limit"),
+        (
+            INFERENCE_REQUEST,
+            gzip.compress(b"{"),
+            "not JSON",
         ),
         (INFERENCE_RESPONSE, {"predictions": [{"letter": "Z"}]}, "letter: must be A to J"),
         (INFERENCE_RESPONSE, {"predictions": [{**ANSWER, "confidence": "high"}]}, "confidence: must be a number"),

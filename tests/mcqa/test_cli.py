@@ -82,7 +82,7 @@ def test_wrong_usage_is_exit_code_2(words: list[str], says: str) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["ask", "Q?", "-c", "x", "-c", "x"], "choices[1]: is the same text as choices[0]"),
+        (["ask", "Q?", "-c", "x", "-c", "x"], "choices: A and B are the same text"),
         (["ask", "Q?", *CHOICES, "--url", "http://127.0.0.1:9"], "no server answers at http://127.0.0.1:9: start one"),
         (["ask", "Q?", *CHOICES, "--url", "127.0.0.1:9", "--protocol", "grpc"], "no server answers at 127.0.0.1:9"),
         (["ask", "Q?", *CHOICES, "--url", "http://["], "http://["),

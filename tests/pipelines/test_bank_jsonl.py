@@ -9,6 +9,7 @@ import pytest
 
 from pipelines.bank import BankError, LabelledQuestion, dump_jsonl, generate, load_jsonl
 from predictor.question import Question
+from tests.servers import ROOT
 
 GOOD = {"id": "a", "question": "1 + 1?", "choices": ["2", "3"], "answer": 0, "subject": "sums"}
 
@@ -53,7 +54,7 @@ def test_separators_inside_a_text_do_not_end_a_line(tmp_path: Path) -> None:
             "answer: must be the index of the right choice, a whole number, found None",
         ),
         ({**GOOD, "choices": ["2"]}, "choices: needs 2 to 10 choices, found 1"),
-        ({**GOOD, "choices": ["2", "2"]}, "choices[1]: is the same text as choices[0]"),
+        ({**GOOD, "choices": ["2", "2"]}, "choices: A and B are the same text"),
         ({**GOOD, "answr": 1}, "answr: is not a field; the fields are question, choices, code, id, subject, answer"),
         ({**GOOD, "id": "first"}, "id 'first' was used on line 1 already"),
     ],
@@ -78,3 +79,27 @@ def test_unusable_files_are_one_line_errors(tmp_path: Path) -> None:
 def test_answer_outside_the_choices_cannot_be_built() -> None:
     with pytest.raises(ValueError, match="answer 2 is no index of 2 choices"):
         LabelledQuestion(Question("q", ("a", "b")), 2)
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_byte_order_marks_and_line_ends_of_other_systems(tmp_path: Path, mark: str, end: str) -> None:
+    lines = [json.dumps({**GOOD, "id": str(number), "question": "é?"}, ensure_ascii=False) for number in range(3)]
+    path = tmp_path / "b.jsonl"
+    part = mark + end.join([*lines[:2], "", ""])
+    path.write_bytes((part + mark + lines[2] + end).encode())  # as two files put together
+    assert [one.question.id for one in load_jsonl(path)] == ["0", "1", "2"]
+    assert load_jsonl(path)[0].question.stem == "é?"
+
+
+@pytest.mark.parametrize("name", ["bank-bom.jsonl", "bank-crlf.jsonl"])
+def test_shared_cases(name: str) -> None:
+    path = ROOT.parent / "shared" / "cases" / "files" / name
+    if not path.is_file():
+        pytest.skip("the shared cases are not beside this checkout")
+    assert [one.right for one in load_jsonl(path)] == ["3", "tuple"]
+
+
+def test_choices_that_differ_in_white_space_alone_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BankError, match=r":1: choices: A and C are the same text, but for white space"):
+        load_jsonl(write(tmp_path / "b.jsonl", {**GOOD, "choices": ["2", "3", "2\r\n"]}))

@@ -147,6 +147,9 @@ def test_records_survive_their_file(tmp_path: Path) -> None:
     records = runner.evaluate(ByRule(), bank(9), BANK).records
     write_records(records, tmp_path / "new" / "records.jsonl")
     assert tuple(read_records(tmp_path / "new" / "records.jsonl")) == records
+    odd = (replace(records[0], id="a\u2028b\x85c"), *records[1:])
+    write_records(odd, tmp_path / "odd.jsonl")
+    assert tuple(read_records(tmp_path / "odd.jsonl")) == odd
     (tmp_path / "bad.jsonl").write_text('{"id": "x"}\n')
     with pytest.raises(ValueError, match=r"bad\.jsonl, line 1 is not an evaluation record"):
         read_records(tmp_path / "bad.jsonl")

@@ -32,6 +32,19 @@ def test_duplicates_collapse_whatever_the_order_of_their_choices() -> None:
     assert found.questions[0].question.choices == ("3", "2", "1"), "the form in which it was last asked"
 
 
+def test_white_space_and_composition_make_no_other_problem() -> None:
+    """Nor another right answer, another side of the holdout or other data."""
+    plain = row("Café?", 0, 1.0, code="if x:\n    y")
+    edited = row("\ufeffCafe\u0301?\r\n", 2, 2.0, ("3\r\n", "\xa02", " 1"), code="\r\n  if x: \r\n      y\r\n")
+    other = row("Café?", 0, 3.0, code="if x:\n  y")
+    found = gather([plain, edited])
+    assert (len(found.questions), found.conflicting) == (1, 0)
+    assert found.questions[0].right == " 1", "the form in which it was last asked"
+    assert found.questions[0].question.id == gather([plain]).questions[0].question.id
+    assert data_digest([found.questions]) == data_digest([gather([plain]).questions])
+    assert len(gather([plain, other]).questions) == 2
+
+
 @pytest.mark.parametrize(
     ("answers", "right"),
     [

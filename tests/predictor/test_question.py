@@ -29,7 +29,7 @@ def test_empty_optional_fields_are_absent():
         ({**GOOD, "choices": list("abcdefghijk")}, "choices: needs 2 to 10 choices, found 11"),
         ({**GOOD, "choices": ["1", 2]}, "choices[1]: must be a text, found a number"),
         ({**GOOD, "choices": ["1", ""]}, "choices[1]: is empty"),
-        ({**GOOD, "choices": ["1", "2", "1"]}, "choices[2]: is the same text as choices[0]"),
+        ({**GOOD, "choices": ["1", "2", "1"]}, "choices: A and C are the same text"),
         ({**GOOD, "code": ["x"]}, "code: must be a text, found a list"),
         ({**GOOD, "id": True}, "id: must be a text, found true or false"),
         (

@@ -104,6 +104,20 @@ def test_request_id_and_parameters(channel: grpc.Channel) -> None:
     assert cyclic.outputs[0].contents != plain.outputs[4].contents
 
 
+def test_shapes_and_content_types_of_codecs(channel: grpc.Channel) -> None:
+    plain, _ = call(channel, request(QUESTION, SECOND))
+    message = request(QUESTION, SECOND)
+    message.parameters["content_type"].string_param = "np"
+    for tensor in message.inputs:
+        tensor.shape.append(1)
+        tensor.parameters["content_type"].string_param = "str"
+    assert call(channel, message)[0].outputs == plain.outputs
+    message.inputs[1].parameters["content_type"].string_param = "base64"
+    error = refused(channel, message)
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "inputs: choices: content_type must be one of str, np, pd, found 'base64'" in error.details()
+
+
 def test_discovery(client: triton.InferenceServerClient) -> None:
     assert client.is_server_live()
     assert client.is_server_ready()

@@ -72,6 +72,56 @@ def test_one_questions_choices_may_be_flat_and_data_may_be_nested(server: Runnin
     assert outputs(server.post(INFER, {"inputs": inputs}).json()) == plain
 
 
+def reshaped(**shapes: list[int]) -> dict[str, Any]:
+    """One question whose tensors have these shapes, their data flat."""
+    inputs = [*tensors(QUESTION), tensor("code", ["x = 1"]), tensor("id", ["7"])]
+    for item in inputs:
+        item["shape"] = shapes.get(item["name"], item["shape"])
+    return {"inputs": inputs}
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        {"question": [1, 1]},
+        {"question": [1, 1], "code": [1, 1], "id": [1, 1, 1]},
+        {"choices": [4]},
+        {"choices": [4, 1]},
+        {"choices": [1, 4, 1]},
+        {"question": [1, 1], "choices": [4, 1], "code": [1], "id": [1, 1]},
+    ],
+)
+def test_shapes_that_say_one_thing_only(server: RunningServer, shapes: dict[str, list[int]]) -> None:
+    expected = outputs(server.post(INFER, reshaped()).json())
+    body = reshaped(**shapes)
+    assert outputs(server.post(INFER, body).json()) == expected
+    for item in body["inputs"]:
+        item["data"] = np.array(item["data"], dtype=object).reshape(item["shape"]).tolist()
+    assert outputs(server.post(INFER, body).json()) == expected
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_several_questions_with_a_dimension_of_one(server: RunningServer, nested: bool) -> None:
+    body = {"inputs": [*tensors(QUESTION, SECOND), tensor("code", ["x = 1", ""])]}
+    expected = outputs(server.post(INFER, body).json())
+    for item in body["inputs"]:
+        item["shape"] = [*item["shape"], 1]
+        if nested:
+            item["data"] = np.array(item["data"], dtype=object).reshape(item["shape"]).tolist()
+    assert outputs(server.post(INFER, body).json()) == expected
+
+
+def test_content_types_of_codecs(server: RunningServer) -> None:
+    """As MLServer's string, NumPy and pandas codecs send them."""
+    expected = outputs(infer(server, QUESTION))
+    for kind in ("str", "np", "pd"):
+        inputs = [{**item, "parameters": {"content_type": kind}} for item in tensors(QUESTION)]
+        body = {"inputs": inputs, "parameters": {"content_type": kind}}
+        assert outputs(server.post(INFER, body).json()) == expected
+        body["outputs"] = [{"name": "letter", "parameters": {"content_type": kind}}]
+        assert outputs(server.post(INFER, body).json())["letter"] == expected["letter"]
+
+
 def test_optional_inputs(server: RunningServer) -> None:
     extra = [tensor("code", ["x = 1"]), tensor("id", [""]), tensor("subject", ["python"])]
     body = server.post(INFER, {"inputs": [*tensors(QUESTION), *extra]}).json()
@@ -200,7 +250,22 @@ def tensor(name: str, data: list[Any]) -> dict[str, Any]:
         (edited(shape=[-1]), "inputs[0]: shape: must be a list of whole numbers"),
         (edited(shape=[1.0]), "inputs[0]: shape: must be a list of whole numbers"),
         (edited(shape=[0], data=[]), "question: is empty"),
-        (edited(shape=[1, 1]), "question: shape must be [N]"),
+        (edited(shape=[1, 2]), "question: shape must be [N]"),
+        (edited(shape=[1, 2], data=["a", "b"]), "question: shape must be [N]"),
+        (edited(shape=[]), "question: shape must be [N]"),
+        (edited(tensor=1, shape=[1, 1, 4]), "choices: shape must be [1, 2 to 10]"),
+        (edited(tensor=1, shape=[2, 2]), "choices: shape must be [1, 2 to 10]"),
+        (edited(tensor=1, shape=[1, 1], data=["a"]), "choices: needs 2 to 10 choices, found 1"),
+        (edited(tensor=1, shape=[4, 1], data=[["a", "b"]] * 4), "choices: every row must have 1 elements"),
+        ({"inputs": [*tensors(QUESTION, QUESTION)[:1], tensor("choices", list("abcd"))]}, "choices: shape must be [2,"),
+        ({"inputs": [*tensors(QUESTION), {**tensor("code", ["x"]), "shape": [1, 2]}]}, "code: shape must be [1]"),
+        (edited(parameters={"content_type": "base64"}), "inputs: question: content_type must be one of str, np, pd"),
+        (good(parameters={"content_type": "datetime"}), "parameters: content_type must be one of str, np, pd"),
+        (good(parameters={"content_type": ["str"]}), "parameters: content_type must be one of str, np, pd"),
+        (
+            good(outputs=[{"name": "letter", "parameters": {"content_type": "base64"}}]),
+            "outputs: letter: content_type must be one of str, np, pd",
+        ),
         (edited(shape=[10**30]), "inputs[0]: shape: must be a list of whole numbers"),
         (edited(shape=[10**15]), "the limit is 256"),
         (edited(datatype="INT32"), "question: datatype must be BYTES"),
