@@ -16,6 +16,9 @@ MAX_CHOICES = len(LETTERS)
 Debias = Literal["none", "prior", "cyclic"]
 DEBIAS_MODES: tuple[str, ...] = get_args(Debias)
 
+PURPOSES = ("test",)
+"""What a request may say it is for, beside a real question, which says nothing: the loop counts a test for nothing."""
+
 QUESTION_FIELDS = ("question", "choices", "code", "id", "subject", "answer")
 
 
