@@ -34,6 +34,8 @@ from functions.rollout.world import StepRecord
 
 NUMBERS = itertools.count(1)
 
+PREVIOUS = "the secret before SECRET"
+
 
 @dataclass
 class Function:
