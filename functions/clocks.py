@@ -16,6 +16,10 @@ ARRIVAL = "knativearrivaltime"
 MAX_AGE = 366 * 86_400.0
 """Seconds. Events wait in retries, outages and dead letters, which are kept for months; no event waits for a year."""
 
+SKEW = 60.0
+"""Seconds by which the clocks of two of our machines may differ. A time of our own that lies further ahead was noted
+before a clock was set back."""
+
 
 @dataclass(frozen=True, slots=True)
 class When:
