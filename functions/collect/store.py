@@ -10,7 +10,7 @@ from sqlalchemy.orm import aliased
 
 from functions.collect.decision import Asked, Facts, Judged, Responded
 from functions.collect.tables import AskedQuestion, GivenAnswer, GivenFeedback, LoggedRequest, LoggedResponse
-from functions.database import insert_once
+from functions.database import LOCK_SECONDS, insert_once
 
 
 def record(connection: Connection, facts: Facts) -> bool:
@@ -43,12 +43,14 @@ def _feedback(facts: Judged) -> dict[str, Any]:
 
     If our own clock was set back since the last of it, times say nothing about which came later: the new one then
     counts as given no earlier than that. All of it in the insert itself, so that nothing is read before it is written.
+    Of events at the same time one may have waited for the database while the other was recorded: that is no set back.
     """
     times = facts.when
     earlier = aliased(GivenFeedback)
     same = and_(earlier.answer_id == facts.answer_id, earlier.place == facts.place)
     latest = select(func.max(earlier.given_at)).where(same).correlate(None).scalar_subquery()
-    set_back = select(func.max(earlier.arrived_at)).where(same).correlate(None).scalar_subquery() > times.recorded
+    newest = select(func.max(earlier.arrived_at)).where(same).correlate(None).scalar_subquery()
+    set_back = newest > times.recorded + LOCK_SECONDS
     at = literal(times.at, Double)
     return {
         "answer_id": facts.answer_id,

@@ -70,6 +70,8 @@ ORDERS: dict[str, list[tuple[Any, ...]]] = {
     "the same moment": [("A", 60), ("B", 60)],
     "a retry brings the first one later": [("B", 120, 120), ("A", 180, 60)],
     "a retry of one without a time": [("B", 120, None, 120), ("A", 180, None, 60)],
+    "two at once, recorded the other way round": [("B", 120.2, None, 120.1), ("A", 120.05, None, 120.0)],
+    "two at once, the later one without a clock": [("B", 120.2, EPOCH, 120.1), ("A", 120.05, 120.0, 120.0)],
     "our clock was set back": [("A", 7200, 7200), ("B", 3600, 3598)],
     "our clock was set back, no times": [("A", 7200), ("B", 3600)],
     "our clock was in 2099": [("A", FAR, FAR), ("B", 120, 118)],
