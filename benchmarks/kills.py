@@ -284,7 +284,7 @@ class Kills:
 
     def unanswered(self) -> list[str]:
         url = f"http://{HOST}:{self.folder.settings().ports.gateway}/v1/models/coding-mcqa:predict"
-        body = {"instances": [{"question": "1 + 1?", "choices": ["1", "2"]}]}
+        body = {"instances": [{"question": "1 + 1?", "choices": ["1", "2"]}], "parameters": {"purpose": "test"}}
         answers = [httpx.post(url, json=body, timeout=60) for _ in range(20)]
         served = {one.json()["model_version"] for one in answers if one.status_code == 200}
         with ModelRegistry(self.environ, self.environ["MCQA_REGISTERED_MODEL"]) as registry:

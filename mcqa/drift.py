@@ -163,7 +163,7 @@ def _evidence(evidence: Sequence[Mapping[str, Any]]) -> Table:
             str(e["n"]),
             str(e["n_reference"]),
             f"{e['effect']:.3f}",
-            f"{e['floor']:g}",
+            f"{e['floor']:.2g}",
             f"{e['p_adjusted']:.2g}",
         )
         table.add_row(e["feature"], e["test"], *figures, "[bold red]moved[/]" if e["rejected"] else "")

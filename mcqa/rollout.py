@@ -58,7 +58,7 @@ def status(
     _summary(look, found)
     if look["evidence"]:
         terminal.out.print()
-        terminal.out.print(_measures(look["evidence"]["measures"], look["champion"], look["challenger"]))
+        terminal.out.print(_measures(look["evidence"]))
     if found["decisions"]:
         terminal.out.print()
         terminal.out.print(_log(found["decisions"]))
@@ -199,10 +199,10 @@ def _summary(look: Mapping[str, Any], found: Mapping[str, Any]) -> None:
     table.add_column(style="cyan", no_wrap=True)
     table.add_column(overflow="fold")
     share = 100 if look["percent"] is None else look["percent"]
-    champion, challenger = look["champion"] or "none", look["challenger"] or "none"
     rolling = look["challenger"] is not None and look["version"] == look["challenger"]
-    table.add_row("champion", Text(f"version {champion}" + (f", {100 - share} % of the traffic" if rolling else "")))
-    table.add_row("challenger", Text(f"version {challenger}" + (f", {share} % of the traffic" if rolling else "")))
+    for alias, traffic in (("champion", 100 - share), ("challenger", share)):
+        of_it = f", {traffic} % of the traffic" if rolling else ""
+        table.add_row(alias, Text(f"version {look[alias]}{of_it}" if look[alias] else "none"))
     if rolling:
         table.add_row("steps", Text(" → ".join(f"[{p} %]" if p == share else f"{p} %" for p in found["planned"])))
     table.add_row("phase", Text(f"{look['phase']} ({time.time() - look['at']:.0f} s ago)"))
@@ -212,13 +212,15 @@ def _summary(look: Mapping[str, Any], found: Mapping[str, Any]) -> None:
     terminal.out.print(table)
 
 
-def _measures(measures: list[dict[str, Any]], champion: str, challenger: str) -> Table:
+def _measures(evidence: Mapping[str, Any]) -> Table:
+    """The measures of the two versions that were compared: not always those that have the aliases now."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("measure", style="cyan")
-    for name in (f"version {champion}", f"version {challenger}", "worse by", "bounds", "margin", "n"):
+    arms = (f"version {evidence[alias]}" if evidence.get(alias) else alias for alias in ("champion", "challenger"))
+    for name in (*arms, "worse by", "bounds", "margin", "n"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict")
-    for one in measures:
+    for one in evidence["measures"]:
         low, high = one["low"], one["high"]
         bounds = "–" if low is None or high is None else f"{low:+.3f} … {high:+.3f}"
         table.add_row(

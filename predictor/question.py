@@ -18,6 +18,10 @@ MAX_CHOICES = len(LETTERS)
 Debias = Literal["none", "prior", "cyclic"]
 DEBIAS_MODES: tuple[str, ...] = get_args(Debias)
 
+Purpose = Literal["test"]
+PURPOSES: tuple[str, ...] = get_args(Purpose)
+"""What a request may say it is for. A real question says nothing; the loop counts a test for nothing."""
+
 QUESTION_FIELDS = ("question", "choices", "code", "id", "subject", "answer")
 
 
@@ -172,6 +176,15 @@ def _check_different(choices: Sequence[str]) -> None:
                 f"{', '.join(first)} and {last} are the same text"
                 + ("" if exactly else ", but for white space or the encoding of characters"),
             )
+
+
+def parse_purpose(value: Any) -> Purpose | None:
+    """The `purpose` parameter: test; None when it is not given."""
+    if value is None:
+        return None
+    if value not in PURPOSES:
+        raise QuestionError("purpose", f"must be one of {', '.join(PURPOSES)}, found {value!r}"[:200])
+    return value
 
 
 def _text(name: str, value: Any) -> str:

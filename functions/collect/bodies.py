@@ -4,6 +4,9 @@ The logger copies a packed body as it came, and its event does not say that it i
 
 A v2 body with binary tensors is JSON followed by bytes, and the event does not say where the JSON ends. It is counted
 as a request or response, but what its tensors hold is left out.
+
+A request's body is what a client sent, and the logger copies it before the model server has looked at it: gzip'd or
+deflated as it came, and whether it will be refused or not. What the model server refuses is no business of the loop.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from typing import Any
 
 from functions.events import BadEventError, parse_json
 from predictor import codings
-from predictor.question import LETTERS
+from predictor.question import LETTERS, PURPOSES, QuestionError, parse_question
 from predictor.shapes import choices_of
 
 MAX_UNPACKED = 16 * 1024 * 1024
@@ -26,7 +29,8 @@ QUESTION_FIELDS = ("question", "choices", "code", "id", "subject")
 
 
 class NoInferenceError(Exception):
-    """An exchange with another endpoint (readiness, metadata): the logger copies those too."""
+    """There is nothing to record: another endpoint's exchange (readiness, metadata; the logger copies those too), or a
+    request that the model server refuses. The message says which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,41 +48,59 @@ class AnswerFacts:
 FEATURES = tuple(f.name for f in fields(AnswerFacts))
 
 
-def read_questions(body: bytes) -> tuple[dict[str, Any], ...]:
-    """A request's questions in their JSON form, without the labels they may carry. NoInferenceError for a GET's."""
+def read_questions(body: bytes) -> tuple[tuple[dict[str, Any], ...], str | None]:
+    """A request's questions in their JSON form, without the labels they may carry, and its purpose.
+
+    NoInferenceError for a GET's, and for what the model server answers with 400.
+    """
     if not body.strip():
-        raise NoInferenceError
-    payload = _payload(_unpacked(body))
-    if isinstance(instances := payload.get("instances"), list):
-        rows = instances
-    elif isinstance(inputs := payload.get("inputs"), list):
-        if (columns := _columns(inputs, "inputs")) is None:
-            return ()
-        rows = _rows({name: columns[name] for name in QUESTION_FIELDS if name in columns})
-        for row in rows:
-            while isinstance(row.get("choices"), list) and row["choices"] and not row["choices"][-1]:
-                row["choices"].pop()
-    else:
-        raise BadEventError("the request has neither instances (v1) nor inputs (v2)")
-    return tuple(_question(row, place) for place, row in enumerate(rows))
+        raise NoInferenceError("no inference")
+    try:
+        payload = _payload(_unpacked(body))
+        if isinstance(instances := payload.get("instances"), list):
+            rows = instances
+        elif isinstance(inputs := payload.get("inputs"), list):
+            if (columns := _columns(inputs, "inputs")) is None:
+                return (), _purpose(payload.get("parameters"))
+            rows = _rows({name: columns[name] for name in QUESTION_FIELDS if name in columns})
+            for row in rows:
+                while isinstance(row.get("choices"), list) and row["choices"] and not row["choices"][-1]:
+                    row["choices"].pop()
+        else:
+            raise BadEventError("the request has neither instances (v1) nor inputs (v2)")
+        if not rows:
+            raise BadEventError("the request has no questions")
+        questions = tuple(_question(row, place) for place, row in enumerate(rows))
+        return questions, _purpose(payload.get("parameters"))
+    except BadEventError as error:
+        raise NoInferenceError(f"refused by the model server, too: {error}") from None
 
 
-def read_answers(body: bytes) -> tuple[tuple[AnswerFacts, ...], str | None]:
-    """A response's answers, and the version it names. NoInferenceError where it is another endpoint's."""
+def read_answers(body: bytes) -> tuple[tuple[AnswerFacts, ...], str | None, str | None]:
+    """A response's answers, the version it names, and its purpose. NoInferenceError where it is another endpoint's."""
     body = _unpacked(body)
     if not body.lstrip().startswith(b"{"):  # metrics, a page: every answer is an object
-        raise NoInferenceError
+        raise NoInferenceError("no inference")
     payload = _payload(body)
     version = payload.get("model_version")
     for name in ("predictions", "explanations"):
         if isinstance(rows := payload.get(name), list):
-            return tuple(_answer(row, place) for place, row in enumerate(rows)), version
+            return tuple(_answer(row, place) for place, row in enumerate(rows)), version, _purpose(payload)
     if not isinstance(outputs := payload.get("outputs"), list) or "platform" in payload:
-        raise NoInferenceError  # v2's model metadata lists its outputs, too
+        raise NoInferenceError("no inference")  # v2's model metadata lists its outputs, too
+    purpose = _purpose(payload.get("parameters"))
     if (columns := _columns(outputs, "outputs")) is None:
-        return (), version
+        return (), version, purpose
     rows = _rows({name: columns[name] for name in FEATURES if name in columns})
-    return tuple(_answer(row, place) for place, row in enumerate(rows)), version
+    return tuple(_answer(row, place) for place, row in enumerate(rows)), version, purpose
+
+
+def _purpose(parameters: Any) -> str | None:
+    """What the exchange was for: None for a real question."""
+    purpose = parameters.get("purpose") if isinstance(parameters, dict) else None
+    if purpose is not None and purpose not in PURPOSES:
+        raise BadEventError(f"purpose: must be one of {', '.join(PURPOSES)}, found {purpose!a}"[:200])
+    return purpose
 
 
 def _unpacked(body: bytes) -> bytes:
@@ -156,13 +178,11 @@ def _rows(columns: dict[str, list[Any]]) -> list[dict[str, Any]]:
 
 
 def _question(row: Any, place: int) -> dict[str, Any]:
-    if not isinstance(row, dict) or not isinstance(row.get("question"), str):
-        raise BadEventError(f"question {place}: must be an object with question and choices")
-    choices = row.get("choices")
-    if not isinstance(choices, list) or not all(isinstance(choice, str) for choice in choices):
-        raise BadEventError(f"question {place}: choices: must be a list of texts")
-    if not 2 <= len(choices) <= len(LETTERS):
-        raise BadEventError(f"question {place}: choices: must be 2 to {len(LETTERS)}, found {len(choices)}")
+    """The sender's own words; only what the model server takes for a question."""
+    try:
+        parse_question(row)
+    except QuestionError as error:
+        raise BadEventError(str(error.at(place))) from None
     return {name: row[name] for name in QUESTION_FIELDS if row.get(name) not in (None, "")}
 
 

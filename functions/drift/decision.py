@@ -4,6 +4,9 @@ A feature is rejected when its difference is both *significant* (adjusted p) and
 answers a shift of 0.03 standard deviations is significant, and nobody should retrain for it. The floor alone would
 not do either: with 100 answers noise alone is that large.
 
+Large is relative to the reference's spread, and absolute besides: where a feature hardly varies (a model that is always
+certain), rounding alone is many standard deviations, and 1 - 1e-7 instead of 1 differs from every reference value.
+
 Windows close when they have said something. A window that rejects closes at once; one that does not stays open and
 grows until it holds `enough` answers, so a low-traffic hour is not thrown away and a small shift has the sample it
 takes. An alarm needs `consecutive` closed windows in a row that rejected a common feature; a growing window does not
@@ -33,6 +36,24 @@ from functions.drift.window import Distance, Summary
 Verdict = Literal["insufficient", "no-drift", "suspect", "drift"]
 LETTER = "letter"
 MIN_EXPECTED = 5.0
+
+LEAST: Mapping[str, float] = {
+    "confidence": 1e-3,
+    "margin": 2e-3,
+    "entropy": 5e-3,
+    "letter_mass": 1e-4,
+    "prompt_tokens": 1,
+}
+"""The smallest Wasserstein distance, in each feature's own unit, that is a difference at all.
+
+A reference may be measured on another machine than serves: answers in bfloat16 (8 bits) and float32 differ by up to a
+point of confidence each, which leaves their distributions within a thousandth. The margin is a difference of two such
+probabilities; a thousandth of confidence is up to 5e-3 nats of entropy where one letter has nearly all (ln(p / (1 - p))
+each). The letter mass crowds below 1 and only 1 - mass is rounded, so it resolves more. A prompt is whole tokens long,
+and one more or less is a line end.
+"""
+LEAST_OTHER = 1e-6
+"""Of a feature that is not in LEAST, as a share of its mean."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +103,11 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """One feature's comparison. `effect` is Wasserstein/sd for `ks`, Cramér's V for `chi-square`."""
+    """One feature's comparison. `effect` is Wasserstein/sd for `ks`, Cramér's V for `chi-square`.
+
+    `distance` is the Wasserstein distance in the feature's own unit, and `least` what counts as one (LEAST). Of less
+    `p_adjusted` is 1: it is no difference, and must not make those of other features look likelier.
+    """
 
     feature: str
     test: Literal["ks", "chi-square"]
@@ -95,6 +120,8 @@ class Evidence:
     floor: float
     rejected: bool
     note: str = ""
+    distance: float = 0.0
+    least: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,13 +191,13 @@ def compare(reference: Reference, window: Summary, config: Config) -> tuple[Evid
         _ks(name, reference, window.features[name], config) for name in reference.features if name in window.features
     ]
     found.append(_letters(reference.letters, window.letters, config))
-    adjusted = benjamini_hochberg([e.p for e in found])
+    adjusted = benjamini_hochberg([e.p if e.distance >= e.least else 1.0 for e in found])
     return tuple(
         Evidence(
             **{
                 **asdict(e),
                 "p_adjusted": p,
-                "rejected": p <= config.alpha and e.effect >= e.floor,
+                "rejected": p <= config.alpha and e.effect >= e.floor and e.distance >= e.least,
             }
         )
         for e, p in zip(found, adjusted, strict=True)
@@ -180,10 +207,15 @@ def compare(reference: Reference, window: Summary, config: Config) -> tuple[Evid
 def _ks(name: str, reference: Reference, distance: Distance, config: Config) -> Evidence:
     f = reference.features[name]
     size = f.n * distance.n / (f.n + distance.n)
-    # A constant feature has no scale of its own; the share that moved stands in.
-    effect = distance.wasserstein / f.sd if f.sd > 0 else distance.ks
+    least = LEAST.get(name, LEAST_OTHER * abs(f.mean))
+    effect, floor = distance.ks, config.min_wasserstein
+    # A feature that varies by less than it resolves has no scale of its own; then the share that moved stands in.
+    if f.sd > 0 and f.sd >= least:
+        effect, floor = distance.wasserstein / f.sd, max(floor, least / f.sd)
     p = kolmogorov(math.sqrt(size) * distance.ks)
-    return Evidence(name, "ks", distance.n, f.n, distance.ks, p, p, effect, config.min_wasserstein, False)
+    note = "" if distance.wasserstein >= least else f"less than {least:g}: no difference"
+    moved = distance.wasserstein
+    return Evidence(name, "ks", distance.n, f.n, distance.ks, p, p, effect, floor, False, note, moved, least)
 
 
 def _letters(reference: Mapping[str, int], window: Mapping[str, int], config: Config) -> Evidence:
@@ -220,4 +252,4 @@ def _letters(reference: Mapping[str, int], window: Mapping[str, int], config: Co
 
 def _describe(e: Evidence) -> str:
     unit = "sd" if e.test == "ks" else "V"
-    return f"{e.feature} by {e.effect:.2f} {unit} (floor {e.floor:g}, p {e.p_adjusted:.1g})"
+    return f"{e.feature} by {e.effect:.2f} {unit} (floor {e.floor:.2g}, p {e.p_adjusted:.1g})"

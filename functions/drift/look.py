@@ -11,12 +11,13 @@ next look. Two looks at once compute the same; one is stored.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Engine
 
+from functions.clocks import SKEW
 from functions.database import transaction
-from functions.drift.decision import Check, Config, check
+from functions.drift.decision import Check, Config, State, check
 from functions.drift.reference import BadReferenceError, Reference, parse
 from functions.drift.store import append, before, drifted_since, measure
 from functions.environment import SettingError, number, text, whole
@@ -85,13 +86,15 @@ class Drift:
                 return f"insufficient, as before: {reference}"
             verdict = Check("insufficient", False, reference, version, 0, old.state.since, until, (), old.state)
         else:
-            if old.state.since is not None and old.state.since >= until:
+            state = in_time(old.state, now, until)
+            if state is old.state and state.since is not None and state.since >= until:
                 return f"the window of version {version} is younger than {self._settings.settle:g} s"
             with transaction(self._engine) as connection:
-                summary = measure(connection, reference, old.state, until)
-            if not due(old.reason is not None, old.n, summary.n, config):
+                summary = measure(connection, reference, state, until)
+            # What a clock that was set back begins anew is noted at once: the window opens here.
+            if state is old.state and not due(old.reason is not None, old.n, summary.n, config):
                 return f"nothing new: {summary.n} answers in the window, {old.n} at the last check"
-            verdict = check(reference, summary, old.state, until, config)
+            verdict = check(reference, summary, state, until, config)
         trace = trace_of(event, "drift", model, version, verdict.window_start, old.sequence + 1)
         with transaction(self._engine) as connection:
             since = drifted_since(connection, model, verdict)
@@ -111,6 +114,16 @@ class Drift:
             except BadReferenceError as error:
                 return f"version {version}: {error}"
         return self._references[version]
+
+
+def in_time(state: State, now: float, until: float) -> State:
+    """The state, or one whose window opens at `until` where its own lies ahead: our clock was set back, and drift must
+    not be blind until it has caught up. Answers of the time between that were looked at before may count once more.
+    """
+    if state.since is None or state.since <= now + SKEW:
+        return state
+    alarmed = None if state.alarmed_at is None else min(state.alarmed_at, until)
+    return replace(state, since=until, alarmed_at=alarmed)
 
 
 def due(judged: bool, seen: int, n: int, config: Config) -> bool:

@@ -115,7 +115,7 @@ def drifted_since(connection: Connection, model: str, check: Check) -> float | N
             statement.order_by(DriftCheck.sequence.desc()), execution_options={"stream_results": True, "yield_per": 50}
         )
         for row in newest:
-            if closed(row):
+            if closed(row) and row.n:  # not where a clock that was set back began a window anew
                 begin, left = row.window_start, left - 1
             if left == 0:
                 break

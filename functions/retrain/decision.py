@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from functions.clocks import SKEW
 from functions.events import BadEventError
 
 # What Kubeflow lists of a run beside its steps: the workflow, groups, and a step's own driver and executor.
@@ -169,7 +170,9 @@ def decide(known: Sequence[Known], champion: str | None, now: float, cooldown: f
             )
     if (active := next((k for k in known if k.state in ACTIVE), None)) is not None:
         return Action("wait", f"retraining {active.key[:16]} is {active.state}")
-    ended = max((k.finished for k in known if k.ran and k.finished is not None), default=None)
+    # An end that lies ahead was noted before our clock was set back: it must not stop every retraining until then.
+    ends = (k.finished for k in known if k.ran and k.finished is not None and k.finished <= now + SKEW)
+    ended = max(ends, default=None)
     if ended is not None and now < ended + cooldown:
         return Action("wait", f"the cool-down after the last run lasts {ended + cooldown - now:.0f} s more")
     return Action("start", chosen.key[:16], chosen.key)

@@ -51,7 +51,7 @@ def receive(request: Request, settings: Settings, engine: Engine, sink: EventSin
     # One byte more than allowed is read at most, whatever the length is said to be.
     body = request.stream.read(webhook.MAX_BYTES + 1)
     verdict = webhook.judge(
-        dict(request.headers), body, settings.webhook_secret, settings.model, settings.webhook_max_age, now
+        dict(request.headers), body, settings.webhook_secrets, settings.model, settings.webhook_max_age, now
     )
     status, reason = verdict.status, verdict.reason
     if verdict.look:

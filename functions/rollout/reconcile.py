@@ -188,7 +188,11 @@ def _settle(parts: Parts) -> None:
 def _note(parts: Parts, seen: _Seen, decision: Decision) -> None:
     """Overwrites the look, and appends to the log what is another decision than the last."""
     row = describe(decision, seen.world, seen.observed.generation)
-    row["evidence"] = None if seen.analysis is None else store.plain_json(seen.analysis.to_dict())
+    row["evidence"] = None
+    if seen.analysis is not None and (compared := seen.world.rollout) is not None:
+        # Their names besides: an alias may be gone while the evidence on its version is still shown.
+        names = {"champion": compared.champion, "challenger": compared.challenger}
+        row["evidence"] = {**store.plain_json(seen.analysis.to_dict()), **names}
     serving, now, model = seen.world.serving, seen.world.now, parts.settings.model
     with transaction(parts.engine) as connection:
         look = {name: row[name] for name in ("phase", "action", "reason", "champion", "challenger", "evidence")}

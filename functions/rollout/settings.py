@@ -9,6 +9,9 @@ from functions.environment import SettingError, number, text, whole
 from functions.rollout import analysis, decision
 
 STEPS_VARIABLE = "MCQA_ROLLOUT_STEPS"
+SECRETS = ("MCQA_WEBHOOK_SECRET", "MCQA_WEBHOOK_SECRET_PREVIOUS")
+"""What MLflow signs with, and what it signed with until it was rotated."""
+
 DEADLINE_SECONDS = 60.0
 WEBHOOK_MAX_AGE_SECONDS = 600.0
 """MLflow keeps a delivery's timestamp through its retries: never below 300 s in earnest."""
@@ -19,7 +22,7 @@ class Settings:
     """`service` is the InferenceService's name in `namespace`. Times in seconds.
 
     `deadline` is how long a response may take before its request counts as failed, `webhook_max_age` how old a
-    webhook's timestamp may be. An empty `webhook_secret` refuses every webhook.
+    webhook's timestamp may be. Any of `webhook_secrets` signs a webhook; none refuses every one.
     """
 
     model: str = "coding-mcqa"
@@ -29,7 +32,7 @@ class Settings:
     analysis: analysis.Config = field(default_factory=analysis.Config)
     deadline: float = DEADLINE_SECONDS
     webhook_max_age: float = WEBHOOK_MAX_AGE_SECONDS
-    webhook_secret: str = ""
+    webhook_secrets: tuple[str, ...] = ()
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
@@ -54,7 +57,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         ),
         deadline=number(environ, "MCQA_ROLLOUT_DEADLINE_SECONDS", DEADLINE_SECONDS, 0.1),
         webhook_max_age=number(environ, "MCQA_ROLLOUT_WEBHOOK_MAX_AGE_SECONDS", WEBHOOK_MAX_AGE_SECONDS, 10.0),
-        webhook_secret=environ.get("MCQA_WEBHOOK_SECRET", ""),
+        webhook_secrets=tuple(secret for name in SECRETS if (secret := environ.get(name, ""))),
     )
 
 

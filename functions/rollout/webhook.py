@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,17 +41,23 @@ class Verdict:
     look: bool = False
 
 
-def judge(headers: Mapping[str, str], body: bytes, secret: str, model: str, max_age: float, now: float) -> Verdict:
-    """What to make of a POST; header names in any case. Whether it is a replay is for the caller to say."""
+def judge(
+    headers: Mapping[str, str], body: bytes, secrets: Sequence[str], model: str, max_age: float, now: float
+) -> Verdict:
+    """What to make of a POST; header names in any case. Whether it is a replay is for the caller to say.
+
+    Any of the `secrets` will do: while one is rotated, what was signed with the old one is still on its way.
+    """
     found = {name.lower(): value for name, value in headers.items()}
     if len(body) > MAX_BYTES:
         return Verdict(413, f"the body has more than {MAX_BYTES} bytes")
-    if not secret:
+    if not secrets:
         return Verdict(503, "MCQA_WEBHOOK_SECRET is not set: no webhook can be told from a forged one")
     delivery, timestamp = found.get("x-mlflow-delivery-id", ""), found.get("x-mlflow-timestamp", "")
     if not _DELIVERY.fullmatch(delivery) or not re.fullmatch(r"[0-9]{1,12}", timestamp):
         return Verdict(401, "X-MLflow-Delivery-Id or X-MLflow-Timestamp is missing or malformed")
-    if not _genuine(found.get("x-mlflow-signature", ""), f"{delivery}.{timestamp}.".encode() + body, secret):
+    signed = f"{delivery}.{timestamp}.".encode() + body
+    if not any(_genuine(found.get("x-mlflow-signature", ""), signed, secret) for secret in secrets):
         return Verdict(401, "X-MLflow-Signature is missing or does not fit")
     age = now - int(timestamp)
     if age > max_age:
@@ -69,8 +75,13 @@ def request_event(delivery: str, now: float) -> Event:
 
 def signature(secret: str, delivery: str, timestamp: str, body: bytes) -> str:
     """The header's value as MLflow makes it."""
-    signed = hmac.new(secret.encode(), f"{delivery}.{timestamp}.".encode() + body, hashlib.sha256)
-    return f"v1,{base64.b64encode(signed.digest()).decode()}"
+    signed = _hmac(secret, f"{delivery}.{timestamp}.".encode() + body)
+    return f"v1,{base64.b64encode(signed).decode()}"
+
+
+def _hmac(secret: str, signed: bytes) -> bytes:
+    # As the environment gives it: a byte that is no UTF-8 is half of a surrogate pair there.
+    return hmac.new(secret.encode("utf-8", "surrogateescape"), signed, hashlib.sha256).digest()
 
 
 def _genuine(header: str, signed: bytes, secret: str) -> bool:
@@ -79,8 +90,7 @@ def _genuine(header: str, signed: bytes, secret: str) -> bool:
         given = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         return False
-    made = hmac.new(secret.encode(), signed, hashlib.sha256).digest()
-    return hmac.compare_digest(given, made) and version == "v1"
+    return hmac.compare_digest(given, _hmac(secret, signed)) and version == "v1"
 
 
 def _content(body: bytes, model: str, delivery: str) -> Verdict:
@@ -90,12 +100,20 @@ def _content(body: bytes, model: str, delivery: str) -> Verdict:
         return Verdict(400, str(error))
     payload = data.get("data") if isinstance(data, dict) else None
     if not isinstance(payload, dict) or not isinstance(name := payload.get("name"), str):
-        return Verdict(400, "the body is no webhook of MLflow: data.name is missing")
+        return Verdict(400, "the body is no webhook of MLflow: data.name is missing, or no text")
     if name == TEST_MODEL != model:
         return Verdict(200, "MLflow's test; nothing to do", delivery)
     if name != model:
-        return Verdict(404, f"this function rolls out {model}, the webhook is about {json.dumps(name)[:100]}")
-    entity = data.get("entity")
+        return Verdict(404, f"this function rolls out {model}, the webhook is about {_shown(name)}")
+    entity, action = data.get("entity"), data.get("action")
+    for what, value in (("entity", entity), ("action", action)):
+        if not isinstance(value, str):
+            return Verdict(400, f"the body is no webhook of MLflow: {what} must be a text, found {_shown(value)}")
     if entity not in ENTITIES:
-        return Verdict(200, f"nothing here follows from {json.dumps(entity)[:100]}", delivery)
-    return Verdict(202, f"{entity} {str(data.get('action'))[:40]}", delivery, look=True)
+        return Verdict(200, f"nothing here follows from {_shown(entity)}", delivery)
+    return Verdict(202, f"{entity} {_shown(action)}", delivery, look=True)
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."

@@ -24,10 +24,13 @@ def base_environment(folder: Folder) -> dict[str, str]:
 
 def secret(folder: Folder) -> dict[str, str]:
     """The Secret `loop`."""
+    found = folder.secrets()
     values = {
         "MCQA_DATABASE_URL": f"sqlite:///{folder.database}",
-        "MCQA_WEBHOOK_SECRET": folder.secrets()["webhook"],
+        "MCQA_WEBHOOK_SECRET": found["webhook"],
     }
+    if previous := found.get("webhook_previous"):
+        values["MCQA_WEBHOOK_SECRET_PREVIOUS"] = previous
     # The one setting that is the user's own and has no other place: whom to tell.
     return values | ({"MCQA_NOTIFY_URLS": urls} if (urls := os.environ.get("MCQA_NOTIFY_URLS")) else {})
 
@@ -101,7 +104,7 @@ def webhook_url(settings: Settings) -> str:
 
 
 def _without_webhook(environment: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environment.items() if name != "MCQA_WEBHOOK_SECRET"}
+    return {name: value for name, value in environment.items() if not name.startswith("MCQA_WEBHOOK_SECRET")}
 
 
 def _folder(path: Path) -> Path:

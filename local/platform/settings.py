@@ -110,7 +110,10 @@ class Folder:
         return settings
 
     def secrets(self) -> dict[str, str]:
-        """Made at the first start and kept: the webhook's secret, and the key that guards it in MLflow's database."""
+        """Made at the first start and kept: the webhook's secret, and the key that guards it in MLflow's database.
+
+        Whoever writes another `webhook` there may keep the one before as `webhook_previous`.
+        """
         path = self.path / "secrets.json"
         if not path.exists():
             made = {"webhook": secrets.token_urlsafe(32), "encryption": new_key(secrets.token_bytes(32))}

@@ -249,6 +249,24 @@ def test_a_changed_secret_or_setting_restarts_who_has_it_as_environment(cluster,
     assert all(value != after[name] for name, value in stamps(COMPONENTS="mlflow-ingress").items())
 
 
+def test_the_webhooks_secret_is_rotated(cluster):
+    """The one before stays valid beside the new one, and neither is printed."""
+
+    def secret():
+        found = get(cluster, "secret", "webhook")["data"]
+        return {name: base64.b64decode(text).decode() for name, text in found.items()}
+
+    before = secret()["MCQA_WEBHOOK_SECRET"]
+    for _ in range(2):
+        done = call(cluster, "scripts/secrets", "--rotate-webhook")
+        assert done.returncode == 0, done.stderr
+        after = secret()
+        assert after["MCQA_WEBHOOK_SECRET_PREVIOUS"] == before != after["MCQA_WEBHOOK_SECRET"]
+        assert not any(value in done.stdout + done.stderr for value in after.values())
+        before = after["MCQA_WEBHOOK_SECRET"]
+    assert len(before) == 64
+
+
 def test_deploy_says_what_is_wrong(cluster, tmp_path):
     done = call(cluster, "scripts/deploy", "staging")
     assert (done.returncode, done.stderr) == (

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from functions.drift.decision import Check, Config, State, check, compare
-from functions.drift.reference import FeatureReference, Reference
-from functions.drift.window import Distance, Summary
+from functions.drift.decision import LEAST, Check, Config, State, check, compare
+from functions.drift.reference import FEATURES, FeatureReference, Reference, summarise
+from functions.drift.window import Distance, Summary, Window
 
 REFERENCE = Reference(
-    {name: FeatureReference(1000, 0.0, 1.0, (-1.0, 0.0, 1.0)) for name in ("confidence", "margin", "prompt_tokens")},
+    {name: FeatureReference(1000, 0.0, 1.0, (-1.0, 0.0, 1.0)) for name in ("confidence", "margin", "entropy")},
     {"A": 250, "B": 250, "C": 250, "D": 250},
 )
 LETTERS = {"A": 50, "B": 50, "C": 50, "D": 50}
@@ -49,7 +49,7 @@ def run(windows: list[Summary], config: Config = CONFIG) -> list[Check]:
         ([window(confidence=MOVED), window(999), window(confidence=MOVED)], ["suspect", "suspect", "drift"], [3]),
         ([window(confidence=MOVED), window(1000), window(confidence=MOVED)], ["suspect", "no-drift", "suspect"], []),
         # two different features in turn are not one drift
-        ([window(confidence=MOVED), window(prompt_tokens=MOVED)], ["suspect", "suspect"], []),
+        ([window(confidence=MOVED), window(entropy=MOVED)], ["suspect", "suspect"], []),
         ([window(confidence=MOVED, margin=MOVED), window(margin=MOVED)], ["suspect", "drift"], [2]),
         # significant and small; large and not significant
         ([window(20_000, confidence=(0.08, 0.05))] * 3, ["no-drift"] * 3, []),
@@ -151,6 +151,88 @@ def test_a_constant_feature_that_moves_is_seen() -> None:
     constant = Reference({"letter_mass": FeatureReference(1000, 1.0, 0.0, (1.0,))}, {})
     moved = Summary(300, {"letter_mass": Distance(300, 0.6, 0.2, 0.8)}, {"A": 300})
     assert compare(constant, moved, CONFIG)[0].rejected
+
+
+N = 1000
+NOISE: dict[str, tuple[str, Any, Any]] = {
+    # (feature, the reference's values, the window's): no drift
+    "1 and 1 - 1e-7": ("letter_mass", [1.0], [1 - 1e-7]),
+    "1 and 1 + 1e-7": ("letter_mass", [1.0], [1 + 1e-7]),
+    "1 and the next smaller float32": ("letter_mass", [1.0], [1 - 2**-24]),
+    "1 and the next smaller float64": ("letter_mass", [1.0], [1 - 2**-53]),
+    "half of it": ("letter_mass", [1.0], [1.0, 1 - 1e-7]),
+    "the other way round": ("letter_mass", [1 - 1e-7], [1.0]),
+    "noise in the reference": ("letter_mass", [1.0, 1 - 1e-16], [1 - 1e-7]),
+    "noise in both": ("letter_mass", [1 - 1e-7, 1 - 2e-7], [1 - 3e-7, 1 - 4e-7]),
+    "two crowds": ("letter_mass", [1.0, 0.5], [1 - 1e-7, 0.5 - 1e-7]),
+    "zeros of two signs": ("entropy", [0.0], [-0.0]),
+    "nearly none": ("entropy", [0.0], [1e-12]),
+    "a certain model": ("confidence", [1.0], [1 - 1e-6]),
+    "a certain model on another processor": ("confidence", [0.9999, 1.0], [0.9995, 0.9998]),
+    "margins": ("margin", [1.0], [0.9999]),
+    "one template of one length, and a line end": ("prompt_tokens", [40.0], [40.0, 41.0]),
+    "a feature of a later release": ("surprise", [5.0], [5 + 1e-7]),
+    "what is no number is left out": ("letter_mass", [1.0], [1 - 1e-7, float("nan"), float("inf"), -float("inf")]),
+    "nothing but that": ("letter_mass", [1.0], [float("nan")]),
+}
+MOVES: dict[str, tuple[str, Any, Any]] = {
+    "a tenth of the mass": ("letter_mass", [1.0], [1.0, 0.8]),
+    "a thousandth of the mass": ("letter_mass", [1.0], [0.999]),
+    "a thousandth in a crowd": ("letter_mass", [1.0, 0.9999], [0.999, 0.9989]),
+    "a certain model that doubts": ("confidence", [1.0], [0.95]),
+    "a doubting one that is certain": ("confidence", [0.5], [0.6]),
+    "three tokens": ("prompt_tokens", [40.0], [43.0]),
+    "a spread of its own": ("entropy", [0.1, 0.3, 0.5], [0.3, 0.5, 0.7]),
+    "a feature of a later release": ("surprise", [5.0], [5.1]),
+}
+
+
+def measured(feature: str, reference: list[float], window: list[float]) -> list[Check]:
+    """The checks of two windows in a row of N answers each, which take the values in turn."""
+
+    def answers(values: list[float]) -> list[float]:
+        return [values[i % len(values)] for i in range(N)]
+
+    expected = summarise({feature: answers(reference)}, ["A"] * N)
+    state, out = State("7"), []
+    for hour in (1.0, 2.0):
+        seen = Window(expected)
+        seen.add({feature: answers(window)}, ["A"] * N)
+        out.append(check(expected, seen.summary(), state, hour))
+        state = out[-1].state
+    return out
+
+
+@pytest.mark.parametrize("name", NOISE)
+def test_float_noise_is_no_drift(name: str) -> None:
+    checks = measured(*NOISE[name])
+    assert [c.verdict for c in checks] == ["no-drift", "no-drift"], checks[-1].reason
+    assert not any(c.alarm for c in checks)
+    assert json.loads(json.dumps(checks[-1].to_dict(), allow_nan=False))
+
+
+@pytest.mark.parametrize("name", MOVES)
+def test_what_really_moves_is_seen_beside_it(name: str) -> None:
+    assert [c.verdict for c in measured(*MOVES[name])] == ["suspect", "drift"]
+
+
+def test_noise_in_one_feature_makes_no_other_look_likelier() -> None:
+    """Benjamini-Hochberg lets a second p-value be the larger, the smaller the first is."""
+    reference = Reference(
+        {"confidence": FeatureReference(N, 0.5, 0.2, (0.5,)), "letter_mass": FeatureReference(N, 1.0, 0.0, (1.0,))}, {}
+    )
+    noise, none = Distance(N, 1.0, 1e-7, 1.0), Distance(N, 0.0, 0.0, 1.0)
+    moved = Distance(N, 0.075, 0.1, 0.6)
+    beside = [
+        compare(reference, Summary(N, {"confidence": moved, "letter_mass": other}, {}), CONFIG)[0].p_adjusted
+        for other in (none, noise)
+    ]
+    assert beside[0] == beside[1]
+
+
+def test_every_feature_has_its_own_smallest_difference() -> None:
+    assert set(LEAST) == set(FEATURES)
+    assert all(least > 0 for least in LEAST.values())
 
 
 @pytest.mark.parametrize("bad", [{"alpha": 0}, {"min_sample": 0}, {"enough": 10}, {"consecutive": 0}])

@@ -19,10 +19,11 @@ from loop_parts import Sent, Sink, answer, kill_all, killable, reference, regist
 from sqlalchemy import Engine, select
 
 from functions.drift.decision import Config
-from functions.drift.look import due, settings
+from functions.drift.look import Drift, due, settings
 from functions.drift.tables import DriftCheck
 from functions.environment import SettingError
-from functions.events import DRIFT_CHECKED, DRIFT_DETECTED, PING
+from functions.events import DRIFT_CHECKED, DRIFT_DETECTED, PING, Event
+from functions.registry import ModelRegistry
 from functions.retrain.decision import read_drift
 
 TICK = {"type": PING, "source": "/apis/v1/namespaces/coding-mcqa/pingsources/drift"}
@@ -123,6 +124,29 @@ def test_the_settling_time_keeps_young_answers_for_later(
     (row,) = checks(database)
     assert (row.n, row.window_start) == (400, pytest.approx(NOW - 1000, abs=1e-3))
     assert row.window_end < time.time() - 59
+
+
+@pytest.mark.parametrize("ahead", [3600.0, 70 * 365 * 86_400.0])
+def test_a_clock_that_was_set_back_leaves_drift_seeing(
+    env: dict[str, str], database: Engine, mlflow_url: str, model: str, ahead: float
+) -> None:
+    """The last window was closed an hour, or a lifetime, ahead of what the clock says now."""
+    version = register(mlflow_url, model, {"reference.json": reference()})
+    set_champion(mlflow_url, model, version)
+    drift = Drift(settings(env), database, ModelRegistry(env, model))
+    ping = Event("1", "/ping", PING)
+    answer(database, version, 1000, NOW - 100, NOW)
+    drift.look(ping, NOW + ahead)
+    drift.look(ping, NOW)
+    assert "nothing new" in drift.look(ping, NOW + 10)
+    for window in (1, 2):
+        begin = NOW + 100 * window
+        answer(database, version, 300, begin - 50, begin, seed=window, shift=0.8)
+        drift.look(ping, begin)
+    assert [row.verdict for row in checks(database)] == ["no-drift", "insufficient", "suspect", "drift"]
+    alarm = checks(database)[-1]
+    assert alarm.alarm
+    assert alarm.document["drift_since"] == NOW, "both windows, and nothing before the clock was set back"
 
 
 def test_of_looks_at_the_same_time_one_is_stored(

@@ -55,6 +55,9 @@ def known(key: str, state: State, created: float = 1.0, champion: str = "7", fin
         ([known("a", "failed", finished=DAY - 99), known("b", "waiting", 2.0)], "7", "wait", None),
         ([known("a", "succeeded", finished=DAY - 100), known("b", "waiting", 2.0)], "7", "start", "b"),
         ([known("z", "canceled", finished=DAY), known("b", "waiting")], "7", "wait", None),
+        # an end that our clock has yet to reach: it was set back since, or runs a little behind another's
+        ([known("a", "succeeded", finished=DAY + 3600), known("b", "waiting", 2.0)], "7", "start", "b"),
+        ([known("a", "succeeded", finished=DAY + 30), known("b", "waiting", 2.0)], "7", "wait", None),
         # what never ran cools nothing down
         ([Known("a", "failed", "7", 1.0, DAY, ran=False), known("b", "waiting", 2.0)], "7", "start", "b"),
         ([known("a", "void"), known("b", "waiting", 2.0)], "7", "start", "b"),

@@ -118,6 +118,24 @@ def test_early_margins_are_wider_and_follow_the_exposure() -> None:
     assert measure(analyse([step(25, 900)], NOW), "accuracy").margin == pytest.approx(0.10)
 
 
+@pytest.mark.parametrize("confidence", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("noise", [1e-7, -1e-7, 1e-16])
+def test_float_noise_changes_no_verdict(confidence: float, noise: float) -> None:
+    """Every answer equally certain: there is no spread but that of rounding."""
+
+    def arm(n: int, shift: float) -> Arm:
+        squares = [(confidence + shift * (i % 3 - 1) - (i % 10 < 7)) ** 2 for i in range(n)]
+        fourths = sum(square * square for square in squares)
+        return Arm(n, 0, {20: n}, {"A": n}, n, sum(i % 10 < 7 for i in range(n)), sum(squares), fourths)
+
+    for challenger in (300, 5000):
+        found = [
+            analyse([StepEvidence(50, 0.0, arm(5000, 0.0), arm(challenger, shift))], 1e4) for shift in (0.0, noise)
+        ]
+        assert [(m.name, m.verdict) for m in found[0].measures] == [(m.name, m.verdict) for m in found[1].measures]
+        assert found[0].verdict == found[1].verdict
+
+
 def test_the_evidence_is_json() -> None:
     data = json.loads(json.dumps(analyse([step(10, 2000)], NOW).to_dict()))
     assert [m["name"] for m in data["measures"]][:2] == ["share of requests", "failures"]

@@ -119,6 +119,30 @@ def test_status(case: Case) -> None:
     assert whole["wish"] == {"action": "hold", "challenger": "2", "by": "ann"}
 
 
+@pytest.mark.parametrize("champion", ["1", None])
+@pytest.mark.parametrize("challenger", ["2", None])
+@pytest.mark.parametrize("percent", [10, 0, None])
+@pytest.mark.parametrize("compared", [{"champion": "1", "challenger": "2"}, {}])
+def test_what_is_not_there_is_named_so(
+    case: Case, champion: str | None, challenger: str | None, percent: int | None, compared: dict[str, str]
+) -> None:
+    """Aliases go (an operator's, a rollback's) while the evidence on their versions is still shown."""
+    analysis = analyse([StepEvidence(10, 0.0, Arm(90, 0, {17: 90}), Arm())], 1000.0)
+    evidence = {**store.plain_json(analysis.to_dict()), **compared}
+    row = {"at": 1000.0, "phase": "rolling-back", "action": "wait", "reason": "no challenger", "evidence": evidence}
+    row |= {"champion": champion, "challenger": challenger, "percent": percent}
+    with transaction(case.engine) as connection:
+        store.write_look(connection, case.model.name, {**row, "version": challenger})
+        store.append_decision(connection, case.model.name, {**row, "generation": "u/1", "trace": None})
+    found = case.run("status").output
+    assert "None" not in found
+    assert "nan" not in found
+    assert "version none" not in found
+    lines = {line.split()[0]: line for line in found.splitlines() if line}
+    assert ("version 2" if challenger else "none") in lines["challenger"]
+    assert ("version 2" if compared else "challenger") in lines["measure"]
+
+
 def test_a_loop_that_is_away(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     found = case.run("promote")

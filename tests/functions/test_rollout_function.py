@@ -34,6 +34,8 @@ from functions.rollout.world import StepRecord
 
 NUMBERS = itertools.count(1)
 
+PREVIOUS = "the secret before SECRET"
+
 
 @dataclass
 class Function:
@@ -140,6 +142,7 @@ def loop(platform: Cluster, mlflow_url: str, tmp_path_factory: pytest.TempPathFa
         "MCQA_ROLLOUT_MIN_SECONDS": "0",
         "MCQA_ROLLOUT_DEADLINE_SECONDS": "0.1",
         "MCQA_WEBHOOK_SECRET": SECRET,
+        "MCQA_WEBHOOK_SECRET_PREVIOUS": PREVIOUS,
         "MLFLOW_TRACKING_URI": mlflow_url,
         "K_SINK": sink.url,
         "KUBECONFIG": str(platform.kubeconfig),
@@ -264,6 +267,15 @@ def refusals(name: str) -> dict[str, tuple[int, bytes, dict[str, str]]]:
         "another model": (404, body("other"), signed(body("other"), "r10")),
         "MLflow's test": (200, body("example_model"), signed(body("example_model"), "r11")),
         "another thing": (200, body(name, entity="prompt"), signed(body(name, entity="prompt"), "r12")),
+        **{
+            f"an odd {what}, {value!r}": (
+                400,
+                body(name, **{what: value}),
+                signed(body(name, **{what: value}), f"odd-{what}-{number}"),
+            )
+            for what in ("entity", "action")
+            for number, value in enumerate(([], ["model_version"], {}, {"a": {"b": []}}, 7, 1.5, True, None))
+        },
         "too large": (413, b" " * 70_000, signed(b" " * 70_000, "r13")),
     }
 
@@ -296,6 +308,11 @@ def test_a_delivery_is_taken_once(loop: Loop) -> None:
     assert len(loop.sink.events) == sent + 1
     event = loop.sink.events[-1]
     assert (event["ce-type"], event["data"]) == (ROLLOUT_REQUESTED, {"delivery": "once"})
+
+
+def test_what_was_signed_before_the_secret_was_rotated_is_taken(loop: Loop) -> None:
+    content = body(loop.model.name)
+    assert loop.webhook(content, **signed(content, "before", secret=PREVIOUS)).status_code == 202
 
 
 def test_mlflow_is_told_to_try_again_while_the_sink_is_away(loop: Loop) -> None:

@@ -42,6 +42,21 @@ def decided(current: Pairs = BETTER, old: Pairs | None = EQUAL, seconds: Any = T
     return gate(current, old, seconds, config)
 
 
+@pytest.mark.parametrize("confidence", [0.25, 0.5, 0.7, 0.9, 1.0])
+@pytest.mark.parametrize("noise", [1e-7, -1e-7, 1e-16])
+def test_float_noise_changes_no_verdict(confidence: float, noise: float) -> None:
+    """The same answers on another processor; also where every confidence lies on the edge of a bin."""
+
+    def answered(shift: float) -> tuple[Record, ...]:
+        moved = (min(1.0, confidence + shift * (i % 3 - 1)) for i in range(500))
+        return tuple(record(i, i % 10 < 7, c) for i, c in enumerate(moved))
+
+    same, beside = Pairs(answered(0.0), answered(0.0)), Pairs(answered(0.0), answered(noise))
+    times = [0.1 + 1e-9 * i for i in range(200)]
+    found = [[(c.name, c.verdict) for c in gate(p, p, (times, times[::-1])).checks] for p in (same, beside)]
+    assert found[0] == found[1]
+
+
 def test_a_better_challenger_passes_and_says_what_it_rests_on() -> None:
     found = decided()
     assert found.verdict == "pass", found.reasons

@@ -132,6 +132,15 @@ def test_a_question_and_its_feedback_reach_the_database(folder, gateway):
     assert second.json()["model_version"] == "1"
 
 
+def test_test_traffic_is_marked_from_the_gateway_to_the_database(folder, gateway):
+    name = str(uuid.uuid4())
+    body = {"instances": [QUESTION], "parameters": {"purpose": "test"}}
+    headers = {"ce-id": name}
+    assert httpx.post(f"{gateway}/v1/models/coding-mcqa:predict", json=body, headers=headers, timeout=60).is_success
+    for table in ("requests", "answers"):
+        assert until(lambda table=table: rows(folder, f"SELECT purpose FROM {table} WHERE id = ?", name)) == [("test",)]
+
+
 def test_ask_and_feedback_from_the_command_line(folder, gateway):
     said = mcqa(folder, "ask", "--random", "--seed", "3", "--url", gateway)
     name = said.split("feedback ")[1].split()[0]

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
+from functions.collect.bodies import NoInferenceError
 from functions.collect.decision import Asked, Responded, understand
 from functions.events import Event
 from local.serving.payload_logger import (
@@ -99,12 +100,13 @@ def test_collect_takes_the_time_of_the_exchange_not_that_of_its_sending(type, fa
     extensions = {"recordedtime": "2026-01-01T12:00:01.65Z", "annotations": '{"coding-mcqa/model-version":"7"}'}
     extensions |= {"endpoint": "", "metadata": "{}"}
     event = Event("i", "http://localhost:9081/", type, time, None, "application/json", extensions, BODIES[type])
-    found = understand(event, 0.0)
+    found = understand(event, AT.timestamp() + 2)
     assert isinstance(found, facts)
-    assert (found.version, found.at) == ("7", pytest.approx(AT.timestamp(), abs=1e-5))
+    assert (found.version, found.when.at) == ("7", pytest.approx(AT.timestamp(), abs=1e-5))
 
 
 @pytest.mark.parametrize(("type", "body"), [(REQUEST, b""), (RESPONSE, b'{"name": "m", "ready": true}')])
 def test_collect_leaves_out_what_a_get_logged(type, body):
     event = Event("i", "http://localhost:9081/", type, rfc3339(AT), None, None, {"endpoint": ""}, body)
-    assert understand(event, 0.0) is None
+    with pytest.raises(NoInferenceError):
+        understand(event, AT.timestamp() + 2)
