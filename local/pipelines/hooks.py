@@ -20,7 +20,6 @@ from typing import Any
 
 from kfp.compiler import pipeline_spec_builder
 from kfp.local import (
-    cache,
     executor_input_utils,
     io,
     placeholder_utils,
@@ -31,7 +30,7 @@ from kfp.local import (
 from kfp.local.executor_output_utils import pb2_value_to_python
 from kfp.local.orchestrator import enhanced_dag_orchestrator, task_executor, task_spec_utils
 
-from local.pipelines import condition
+from local.pipelines import condition, outputs
 from local.pipelines.logs import cut, excerpt, wait
 from local.pipelines.record import Record
 from local.pipelines.runs import task_id
@@ -109,23 +108,27 @@ class Hooks:
         self._here.task = path
         self.errors.pop(path, None)
         self.record.task_started(path)
+        # A folder for each task: the steps of a DAG that is called twice are the same components.
+        root = str(task["pipeline_resource_name"]).partition("/")[0]
+        task["pipeline_resource_name"] = "/".join((root, *path[:-1]))
         try:
-            outputs, result = original(**task)
+            made, result = original(**task)
         except Exception as error:
             return self._broken(path, error)
         finally:
             self._here.task = ()
         if result == status.Status.SUCCESS:
-            self.record.task_finished(path, "SUCCEEDED", outputs=cache.LocalCache._serialize_outputs(outputs))
+            self.record.task_finished(path, "SUCCEEDED", outputs=outputs.write(made))
         else:
             self.record.task_finished(path, "FAILED", self.errors.get(path, "the step failed"))
-        return outputs, result
+        return made, result
 
     def _known(self, path: TaskPath) -> dict[str, Any] | None:
         found = self.record.succeeded(path)
         try:
-            return None if found is None else cache.LocalCache._deserialize_outputs(found)
-        except cache._MissingArtifactError:
+            return None if found is None else outputs.read(found)
+        except outputs.MissingOutput as gone:
+            print(f"task {path[-1]!r} runs again: its output {gone} is gone", flush=True)
             return None
 
     def _execution(self, original: Callable[..., Any], **task: Any) -> Any:
@@ -141,11 +144,11 @@ class Hooks:
             if (known := task["component_spec"].input_definitions.parameters).get(absent):
                 known[absent].default_value.null_value = 0
             del task["arguments"][absent]
-        outputs, result = original(**task)
+        made, result = original(**task)
         if result != status.Status.SUCCESS:
             told = excerpt(self._log(path))
             self.errors[path] = f"the step failed: {told}" if told else "the step failed and wrote nothing"
-        return outputs, result
+        return made, result
 
     def _subprocess(self, full_command: list[str], env_vars: dict[str, str] | None = None) -> int:
         """A step's process; its output goes to a file that outlives us, not through a pipe that would end it."""

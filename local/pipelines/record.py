@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from typing import Any, NoReturn
 
 from local.pipelines import processes
-from local.pipelines.database import Database, Row, appended, entry, now
+from local.pipelines.database import Database, Row, appended, entry, now, stamp
 from local.pipelines.runs import add_task, finish, task_id
 
 
@@ -19,6 +21,7 @@ class Record:
         self.run = run
         self._database = database
         self._attempt = attempt
+        self._began: dict[str, float] = {}
 
     def begin(self) -> Row:
         """The run, now ours: from here on a killed server finds this process."""
@@ -33,16 +36,23 @@ class Record:
             task = self._task(joined)
             change = """UPDATE tasks SET state = 'RUNNING', executions = executions + 1, finished_at = '', error = '',
                 started_at = CASE started_at WHEN '' THEN ? ELSE started_at END, history = ? WHERE id = ?"""
-            self._database.change(change, now(), appended(task["history"], entry("RUNNING")), task["id"])
+            began = self._steps(joined)[0] or now()
+            self._database.change(change, began, appended(task["history"], entry("RUNNING")), task["id"])
+        self._began[joined] = time.monotonic()
 
     def task_finished(
         self, path: tuple[str, ...], state: str, error: str = "", outputs: Mapping[str, Any] | None = None
     ) -> None:
+        joined = "/".join(path)
         with self._own():
-            task = self._task("/".join(path))
-            change = "UPDATE tasks SET state = ?, error = ?, outputs = ?, finished_at = ?, history = ? WHERE id = ?"
+            task = self._task(joined)
+            change = """UPDATE tasks SET state = ?, error = ?, outputs = ?, started_at = ?, finished_at = ?, history = ?
+                WHERE id = ?"""
             history = appended(task["history"], entry(state, error))
-            self._database.change(change, state, error, json.dumps(outputs or {}), now(), history, task["id"])
+            # A group lasts from its first step's begin to its last step's end, whichever attempt they ran in.
+            first, last = self._steps(joined)
+            began, ended = first or task["started_at"], last or self._ended(joined, task["started_at"])
+            self._database.change(change, state, error, json.dumps(outputs or {}), began, ended, history, task["id"])
 
     def task_retried(self, path: tuple[str, ...], error: str) -> None:
         """An execution failed and another one follows."""
@@ -82,6 +92,22 @@ class Record:
             if row is None:
                 leave()
             yield row
+
+    def _steps(self, group: str) -> tuple[str, str]:
+        """When the first of the tasks inside began and the last one ended, "" where there is none."""
+        found = self._database.one(
+            """SELECT min(nullif(started_at, '')), max(finished_at) FROM tasks
+            WHERE run_id = ? AND substr(path, 1, ?) = ? AND started_at <> ''""",
+            self.run, len(group) + 1, group + "/",
+        )  # fmt: skip
+        return (found[0] or "", found[1] or "") if found else ("", "")
+
+    def _ended(self, path: str, started: str) -> str:
+        """Now, by a clock that nobody sets: what a task took is right though the machine's clock was changed."""
+        began = self._began.get(path)
+        if began is None or not started:
+            return now()
+        return stamp(datetime.fromisoformat(started) + timedelta(seconds=time.monotonic() - began))
 
     def _task(self, path: str) -> Row:
         row = self._database.one("SELECT * FROM tasks WHERE id = ?", task_id(self.run, path))
