@@ -84,6 +84,7 @@ class Deliveries:
         return effective_delivery(self.trigger, self._context.brokers.get(self.trigger.broker))
 
     async def _attempt(self, lane: Lane, item: Queued) -> None:
+        await self._context.store.usable()  # what comes of it could not be noted, and would be tried for nothing
         trigger, delivery, attempts = self.trigger, self.delivery, item.attempts + 1
         headers, body = to_subscriber(item.event, delivery.format, item.headers, trigger.namespace)
         response = await self._post("subscriber", trigger.subscriber, headers, body, delivery)
@@ -158,6 +159,7 @@ class Deliveries:
         )
 
     async def _attempt_sink(self, lane: Lane, item: Queued) -> None:
+        await self._context.store.usable()
         delivery, attempts = self.delivery, item.attempts + 1
         if delivery.dead_letter_sink is None:  # taken out of the spec meanwhile
             self._end(lane, item, State.DEAD, None)

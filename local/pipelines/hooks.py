@@ -12,8 +12,10 @@ import os
 import shutil
 import subprocess
 import threading
+import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,8 +36,11 @@ from local.pipelines import condition, outputs
 from local.pipelines.logs import cut, excerpt, wait
 from local.pipelines.record import Record
 from local.pipelines.runs import task_id
+from local.storage import PASSING, Watch, code_of
 
 TaskPath = tuple[str, ...]
+DISTURBED = 20
+"""Executions of one step that a disk without room may cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +61,15 @@ class _Thread(threading.local):
 
 @dataclass
 class Hooks:
-    """The hooks of one run. `files` is its folder, `lock` a descriptor that its steps keep open."""
+    """The hooks of one run. `files` is its folder, `lock` a descriptor that its steps keep open, `watch` knows when the
+    folder could not be written.
+    """
 
     record: Record
     root: Any
     files: Path
     lock: int
+    watch: Watch
     errors: dict[TaskPath, str] = field(default_factory=dict)
     _here: _Thread = field(default_factory=_Thread)
 
@@ -144,11 +152,31 @@ class Hooks:
             if (known := task["component_spec"].input_definitions.parameters).get(absent):
                 known[absent].default_value.null_value = 0
             del task["arguments"][absent]
-        made, result = original(**task)
+        made, result = self._undisturbed(lambda: original(**task), path, left)
         if result != status.Status.SUCCESS:
             told = excerpt(self._log(path))
             self.errors[path] = f"the step failed: {told}" if told else "the step failed and wrote nothing"
         return made, result
+
+    def _undisturbed(self, execute: Callable[[], Any], path: TaskPath, left: Path) -> Any:
+        """An execution that fails while the disk cannot be written is no failure of the step: it waits and is made anew.
+
+        Not for ever, for it may be the step that fills the disk.
+        """
+        for again in range(DISTURBED, -1, -1):
+            began = time.monotonic()
+            try:
+                found = execute()
+            except OSError as error:
+                if not again or code_of(error) not in PASSING:
+                    raise
+            else:
+                if not again or found[1] == status.Status.SUCCESS or not self.watch.seen_since(began):
+                    return found
+            print(f"task {path[-1]!r} is executed again when the disk can be written", flush=True)
+            self.watch.wait()
+            shutil.rmtree(left, ignore_errors=True)
+        raise AssertionError("the last execution counts, whatever came of it")
 
     def _subprocess(self, full_command: list[str], env_vars: dict[str, str] | None = None) -> int:
         """A step's process; its output goes to a file that outlives us, not through a pipe that would end it."""
@@ -164,7 +192,8 @@ class Hooks:
                 full_command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env, pass_fds=(self.lock,)
             )
         code = wait(process, self._log(path))
-        cut(self._log(path))
+        with suppress(OSError):
+            cut(self._log(path))
         return code
 
     def _condition(self, text: str, store: Any) -> bool:

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Any, NoReturn
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 from local.pipelines import processes
 from local.pipelines.database import Database, Row, appended, entry, now, stamp
 from local.pipelines.runs import add_task, finish, task_id
+from local.storage import patiently
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _patient(method: Callable[P, T]) -> Callable[P, T]:
+    """One transaction that is tried until the database takes it: what has happened is noted, however late."""
+
+    @functools.wraps(method)
+    def call(*arguments: P.args, **named: P.kwargs) -> T:
+        return patiently(lambda: method(*arguments, **named), "what happened cannot be noted")
+
+    return call
 
 
 class Record:
@@ -23,12 +38,14 @@ class Record:
         self._attempt = attempt
         self._began: dict[str, float] = {}
 
+    @_patient
     def begin(self) -> Row:
         """The run, now ours: from here on a killed server finds this process."""
         with self._own() as row:
             self._database.change("UPDATE runs SET pid = ? WHERE id = ?", os.getpid(), self.run)
         return row
 
+    @_patient
     def task_started(self, path: tuple[str, ...]) -> None:
         joined = "/".join(path)
         with self._own():
@@ -40,6 +57,7 @@ class Record:
             self._database.change(change, began, appended(task["history"], entry("RUNNING")), task["id"])
         self._began[joined] = time.monotonic()
 
+    @_patient
     def task_finished(
         self, path: tuple[str, ...], state: str, error: str = "", outputs: Mapping[str, Any] | None = None
     ) -> None:
@@ -54,6 +72,7 @@ class Record:
             began, ended = first or task["started_at"], last or self._ended(joined, task["started_at"])
             self._database.change(change, state, error, json.dumps(outputs or {}), began, ended, history, task["id"])
 
+    @_patient
     def task_retried(self, path: tuple[str, ...], error: str) -> None:
         """An execution failed and another one follows."""
         with self._own():
@@ -62,6 +81,7 @@ class Record:
             change = "UPDATE tasks SET history = ?, executions = executions + 1 WHERE id = ?"
             self._database.change(change, history, task["id"])
 
+    @_patient
     def task_skipped(self, path: tuple[str, ...]) -> None:
         with self._own():
             task = self._task("/".join(path))
@@ -69,16 +89,19 @@ class Record:
                 change = "UPDATE tasks SET state = 'SKIPPED', history = ? WHERE id = ?"
                 self._database.change(change, appended(task["history"], entry("SKIPPED")), task["id"])
 
+    @_patient
     def succeeded(self, path: tuple[str, ...]) -> dict[str, Any] | None:
         """The outputs of a task that succeeded in an earlier attempt at this run."""
         sql = "SELECT outputs FROM tasks WHERE id = ? AND state = 'SUCCEEDED'"
         row = self._database.one(sql, task_id(self.run, "/".join(path)))
         return json.loads(row[0]) if row else None
 
+    @_patient
     def failed_tasks(self) -> list[Row]:
         sql = "SELECT * FROM tasks WHERE run_id = ? AND state = 'FAILED' ORDER BY finished_at, seq"
         return list(self._database.all(sql, self.run))
 
+    @_patient
     def finish(self, state: str, error: str = "") -> None:
         """The run's result, with its last tasks' states, in one transaction."""
         with self._own() as row:

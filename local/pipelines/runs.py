@@ -146,8 +146,11 @@ class Runs:
                 raise precondition(
                     f"only a run that failed or was cancelled can be retried; this one is {row['state']}"
                 )
-            told = [task_id(key, "/".join(path)) for path, task in specs.tasks(json.loads(row["spec"]))
-                    if any("taskFinalStatus" in one for one in task.get("inputs", {}).get("parameters", {}).values())]  # fmt: skip
+            told = [
+                task_id(key, "/".join(path))
+                for path, task in specs.tasks(json.loads(row["spec"]))
+                if any("taskFinalStatus" in given for given in task.get("inputs", {}).get("parameters", {}).values())
+            ]
             requeue(self.database, row, "", refund=True, again=told)
 
     def keep(self, key: str, state: str) -> None:

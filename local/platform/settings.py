@@ -8,6 +8,7 @@ import os
 import secrets
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import IO, Any
@@ -146,11 +147,16 @@ class Folder:
 
 
 def write_json(path: Path, data: Any, mode: int = 0o644) -> None:
-    """Appears whole or not at all."""
+    """Appears whole or not at all; OSError when it cannot be written."""
     part = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as file:
-        json.dump(data, file, indent=1)
-    part.replace(path)
+    try:
+        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as file:
+            json.dump(data, file, indent=1)
+        part.replace(path)
+    except OSError:
+        with suppress(OSError):
+            part.unlink()
+        raise
 
 
 def free_ports(count: int) -> list[int]:

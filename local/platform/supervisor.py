@@ -28,11 +28,15 @@ from local.platform.settings import HOST, NAMESPACE, ROOT, Folder, PlatformError
 from local.serving.controller import Serving
 from local.serving.hosts import PREDICTOR
 from local.serving.settings import ServingSettings
+from local.storage import Watch
 from predictor import source
 
 log = logging.getLogger("platform")
 
 INFERENCE_SERVICE = "coding-mcqa"
+STATUS_PATH = "/-/status"
+"""Of the API's port, with its token: what status.json says, also while that cannot be written."""
+
 _STATUS_SECONDS = 0.5
 
 
@@ -54,7 +58,8 @@ class Platform:
         self._stop = asyncio.Event()
         self._steps: list[Step] = []
         self._parts: dict[str, Part] = {}
-        self._began = time.time()
+        self._began, self._started = time.time(), time.monotonic()
+        self._storage = Watch(programs.places(folder))
 
     async def run(self) -> None:
         folder, settings = self._folder, self._settings
@@ -63,18 +68,23 @@ class Platform:
             loop.add_signal_handler(number, self._stop.set)
         write_json(folder.environment, programs.loop_environment(folder, settings), mode=0o600)
         try:
-            api = Server(folder.path, settings.ports.api, namespace=NAMESPACE)
+            api = Server(
+                folder.path, settings.ports.api, namespace=NAMESPACE, pages={STATUS_PATH: lambda: self._status()}
+            )
         except OSError as error:
             raise PlatformError(str(error)) from None
         api.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]  # they are ours to take
         os.environ |= {name: programs.loop_environment(folder, settings)[name] for name in _OURS}
         serving = Serving(api.store, self._serving_settings(), _resolve)
+        self._api, self._serving = api, serving
+        self._storage.start()
         try:
             async with serving, aiohttp.ClientSession() as session:
                 await self._live(api, serving, session)
         except OSError as error:
             raise PlatformError(str(error)) from None
         finally:
+            self._storage.stop()
             api.store.close()
 
     async def _live(self, api: Server, serving: Serving, session: aiohttp.ClientSession) -> None:
@@ -89,7 +99,7 @@ class Platform:
         tasks = [
             asyncio.create_task(self._start(api, eventing)),
             asyncio.create_task(pings.run()),
-            asyncio.create_task(self._tell(serving)),
+            asyncio.create_task(self._tell()),
         ]
         try:
             stopped = asyncio.create_task(self._stop.wait())
@@ -165,7 +175,7 @@ class Platform:
             self._step("pipelines", pipeline),
             self._step("functions ready", services),
         )
-        log.info("everything is up after %.1f s", time.time() - self._began)
+        log.info("everything is up after %.1f s", time.monotonic() - self._started)
         await eventing.run()
 
     async def _in_order(self, *steps: Awaitable[None]) -> None:
@@ -220,17 +230,23 @@ class Platform:
             lines = path.read_text(errors="replace").strip().splitlines()
             raise PlatformError(f"{name} ended with {code}: {lines[-1] if lines else 'it said nothing'}"[:300])
 
-    async def _tell(self, serving: Serving) -> None:
-        """Keeps status.json as things are, for `mcqa up` and `mcqa status`."""
+    async def _tell(self) -> None:
+        """Keeps status.json as things are, for `mcqa up`; while it cannot be written, STATUS_PATH says them."""
         last = None
         while True:
-            now = self._status(serving)
+            now = self._status()
             if now != last:
-                await asyncio.to_thread(write_json, self._folder.status, now)
-                last = now
+                try:
+                    await asyncio.to_thread(write_json, self._folder.status, now)
+                    last = now
+                except OSError as error:
+                    log.debug("%s is written later: %s", self._folder.status, error)
+            if self._api.store.trouble:
+                await asyncio.to_thread(self._api.store.check)
             await asyncio.sleep(_STATUS_SECONDS)
 
-    def _status(self, serving: Serving) -> dict[str, Any]:
+    def _status(self) -> dict[str, Any]:
+        serving = self._serving
         parts = [
             {"name": name, "state": part.state, "pid": part.pid, "port": part.program.port, "restarts": part.restarts,
              "message": part.message}
@@ -251,6 +267,7 @@ class Platform:
             ],
             "parts": parts,
             "revisions": revisions,
+            "storage": [one.shown() for one in (*self._storage.troubles(), self._api.store.trouble) if one],
         }
 
     def _serving_settings(self) -> ServingSettings:
@@ -263,6 +280,7 @@ class Platform:
             addresses=programs.addresses(settings),
             default_service=(NAMESPACE, INFERENCE_SERVICE),
             replica_cap=settings.replica_cap,
+            excused=self._storage.seen_since,
         )
 
 
