@@ -1,4 +1,4 @@
-"""`kill -9` at random points of the whole loop, and what must still hold afterwards.
+"""`kill -9`, a full disk and a stepped clock at random points of the whole loop, and what must still hold afterwards.
 
     python -m benchmarks.kills [--kills 60] [--seed 1] [--pause 4]
 
@@ -6,6 +6,8 @@ A loop of its own is brought up with impatient settings; people ask and say what
 the loop retrains and rolls out; afterwards versions are registered by hand, good and broken ones in turn, so that
 there is always a rollout to disturb. All the while one process is killed after the other: the supervisor (started
 again by hand, as a person would), the broker, MLflow, the pipelines' API, a pipeline run, a function, the model server.
+In between the disk under the loop's folder is filled for some seconds, and the clock of all its processes is set an hour
+back or forth (`disturbances.py`); where the machine does not permit the one or the other, that is said and left out.
 
 At the end, with everything up again and quiet, these must hold (exit code 1 where one does not):
 
@@ -37,10 +39,11 @@ from typing import Any
 import httpx
 from sqlalchemy import create_engine, text
 
+from benchmarks.disturbances import Clock, Disk, in_background
 from functions.http import UnavailableError
 from functions.registry import ModelRegistry
 from functions.rollout.world import CHALLENGER, CHAMPION, ROLLOUT_TAG
-from local.platform.settings import HOST, ROOT, Folder
+from local.platform.settings import HOST, ROOT, Folder, Ports, Settings
 from mcqa import loop, up
 from mcqa.demo.broken import Fault, break_version
 from mcqa.demo.stage import CONFIG, SCHEDULES
@@ -48,8 +51,10 @@ from mcqa.demo.traffic import SHIFTED, Traffic
 from pipelines.registration import versions
 from predictor import source
 
-VICTIMS = ("supervisor", "broker", "mlflow", "pipelines", "run", "function", "model")
-WEIGHTS = (3, 4, 2, 2, 3, 6, 2)
+VICTIMS = ("supervisor", "broker", "mlflow", "pipelines", "run", "function", "model", "disk", "clock")
+WEIGHTS = (3, 4, 2, 2, 3, 6, 2, 5, 4)
+DISK_SIZE = "1500m"
+FULL_SECONDS = (1.0, 8.0)
 QUICK = {
     "fine_tune_seconds": 0,
     "fine_tune_steps": 60,
@@ -93,21 +98,36 @@ def main() -> int:
     parser.add_argument("--dir", type=Path, help="keep everything here")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="mcqa-kills-") as temporary:
-        return Kills(Folder(args.dir or Path(temporary)), args.kills, args.seed, args.pause).run()
+        place = Path(temporary)
+        disk = Disk.mount(args.dir or place / "loop", DISK_SIZE)
+        clock = Clock.found(place / "clock")
+        for name, why in (("the disk is not filled", disk.problem), ("the clock is not stepped", "" if clock else
+                          "libfaketime is not installed")):  # fmt: skip
+            if why:
+                print(f"left out: {name}: {why}", flush=True)
+        try:
+            return Kills(Folder(disk.path), args.kills, args.seed, args.pause, disk, clock).run()
+        finally:
+            disk.unmount()
 
 
 class Kills:
-    def __init__(self, folder: Folder, kills: int, seed: int, pause: float) -> None:
+    def __init__(self, folder: Folder, kills: int, seed: int, pause: float, disk: Disk, clock: Clock | None) -> None:
+        self.disk, self.clock = disk, clock
         self.folder, self.kills, self.pause = folder, kills, pause
         self.random = random.Random(seed)
         self.killed: Counter[str] = Counter()
+        self.filling: threading.Thread | None = None
         self.began = time.monotonic()
 
     def run(self) -> int:
         config = {**CONFIG, "MCQA_RETRAIN_PARAMETERS": json.dumps(QUICK), "MCQA_RETRAIN_COOLDOWN_SECONDS": "10"}
         ports: dict[str, int | None] = dict.fromkeys(("gateway", "api", "broker", "mlflow", "pipelines"), 0)
         self.say("bringing the loop up")
-        up.start(self.folder, ports=ports, config=config, schedules=SCHEDULES)
+        self.folder.make()
+        self.folder.save(Settings(Ports(**dict.fromkeys(ports, 0)), config, SCHEDULES, up._source(Settings().source)))
+        self.start_again()
+        self.until(lambda: up.status_of(self.folder).get("ready"), up.START_SECONDS, "everything being up")
         self.environ = loop.environ(self.folder.path)
         os.environ |= {name: self.environ[name] for name in ("MLFLOW_TRACKING_URI", "MCQA_CACHE")}
         self.engine = create_engine(self.environ["MCQA_DATABASE_URL"])
@@ -140,7 +160,7 @@ class Kills:
             if number > self.kills / 3 and self.idle():
                 made += self.challenge(made)
             victim = self.kill()
-            self.say(f"kill {number} of {self.kills}: {victim}")
+            self.say(f"{number} of {self.kills}: {victim}")
             if not self.folder.running():
                 time.sleep(self.random.uniform(0.0, 2.0))
                 self.start_again()
@@ -149,6 +169,11 @@ class Kills:
         """Kills one process that is there; its name."""
         while True:
             victim = self.random.choices(VICTIMS, WEIGHTS)[0]
+            if victim in ("disk", "clock"):
+                if done := self.upset(victim):
+                    self.killed[victim] += 1
+                    return done
+                continue
             pids = self.pids(victim)
             if pids:
                 name, pid = self.random.choice(sorted(pids.items()))
@@ -159,6 +184,16 @@ class Kills:
                 self.killed[victim] += 1
                 return name
             time.sleep(0.05)
+
+    def upset(self, what: str) -> str:
+        """Fills the disk for a while, or steps the clock; "" where that is left out or under way."""
+        if what == "clock":
+            return f"clock {self.clock.step(self.random):+d} s" if self.clock else ""
+        if self.disk.problem or (self.filling and self.filling.is_alive()):
+            return ""
+        seconds = self.random.uniform(*FULL_SECONDS)
+        self.filling = in_background(self.disk, seconds)
+        return f"disk full for {seconds:.1f} s"
 
     def pids(self, victim: str) -> dict[str, int]:
         status = up.status_of(self.folder)
@@ -177,12 +212,21 @@ class Kills:
 
     def start_again(self) -> None:
         """What a person does who finds the supervisor dead."""
-        with self.folder.log.open("ab") as output:
-            subprocess.Popen(
-                [sys.executable, "-m", "local.platform", "--dir", str(self.folder.path)],
-                cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
-            )  # fmt: skip
-        self.until(self.folder.running, 30, "the supervisor")
+        module = "benchmarks.stepped" if self.clock else "local.platform"
+        environment = {**os.environ, **(self.clock.environment if self.clock else {})}
+
+        def started() -> bool:
+            with self.folder.log.open("ab") as output:
+                process = subprocess.Popen(
+                    [sys.executable, "-m", module, "--dir", str(self.folder.path)], env=environment,
+                    cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+                )  # fmt: skip
+            while process.poll() is None and not self.folder.running():
+                time.sleep(0.1)
+            time.sleep(1.0)
+            return process.poll() is None  # on a full disk it ends with one line, and is started again
+
+        self.until(started, 60, "the supervisor")
 
     def idle(self) -> bool:
         return not self.rows("SELECT 1 FROM rollouts") and not self.rows(
@@ -211,6 +255,8 @@ class Kills:
 
     def settle(self) -> None:
         """Everything up, no run and no rollout under way."""
+        if self.filling:
+            self.filling.join()
         if not self.folder.running():
             self.start_again()
         self.until(lambda: up.status_of(self.folder).get("ready"), 120, "everything being up")
@@ -230,7 +276,9 @@ class Kills:
             "answered": self.unanswered(),
         }
         failed = sum(sample.status != 200 for sample in traffic.samples)
-        print(f"\n{sum(self.killed.values())} kills in {time.monotonic() - self.began:.0f} s: {dict(self.killed)}")
+        print(
+            f"\n{sum(self.killed.values())} disturbances in {time.monotonic() - self.began:.0f} s: {dict(self.killed)}"
+        )
         print(f"questions {len(traffic.samples)}, of these not answered {failed} (a killed server's are its own)")
         print(f"feedback acknowledged {len(traffic.acknowledged)}, given up unacknowledged {traffic.unsaid}")
         print(f"champions in order: {', '.join(champions)}")

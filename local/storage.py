@@ -28,7 +28,7 @@ Code = Literal["full", "quota", "read-only", "io-error", "open-files", "locked",
 
 MEANINGS: Mapping[Code, str] = {
     "full": "no space or no inodes left",
-    "quota": "the quota is used up",
+    "quota": "a quota, or the limit of a file's size, is used up",
     "read-only": "the file system is read-only",
     "io-error": "input/output error",
     "open-files": "too many open files",
@@ -40,7 +40,7 @@ PASSING: frozenset[Code | None] = frozenset({"full", "quota", "read-only", "io-e
 """What is certainly no mistake of the program's; a file that is missing or may not be written could be one."""
 
 _ERRNO: Mapping[int, Code] = {
-    errno.ENOSPC: "full", errno.EDQUOT: "quota", errno.EFBIG: "full", errno.EROFS: "read-only", errno.EIO: "io-error",
+    errno.ENOSPC: "full", errno.EDQUOT: "quota", errno.EFBIG: "quota", errno.EROFS: "read-only", errno.EIO: "io-error",
     errno.EMFILE: "open-files", errno.ENFILE: "open-files", errno.ENOENT: "missing", errno.ENOTDIR: "missing",
     errno.ESTALE: "missing", errno.EACCES: "refused", errno.EPERM: "refused",
 }  # fmt: skip

@@ -159,7 +159,7 @@ class Hooks:
         return made, result
 
     def _undisturbed(self, execute: Callable[[], Any], path: TaskPath, left: Path) -> Any:
-        """An execution that fails while the disk cannot be written is no failure of the step: it waits and is made anew.
+        """An execution that fails while the disk cannot be written is no failure of the step: it is made again later.
 
         Not for ever, for it may be the step that fills the disk.
         """

@@ -22,6 +22,8 @@ FOLDER = ROOT / ".local"
 NAMESPACE = "coding-mcqa"
 BROKER = "default"
 HOST = "127.0.0.1"
+STATUS_PATH = "/-/status"
+"""Of the API's port, with its token: what status.json says, also while that cannot be written."""
 
 
 class PlatformError(Exception):

@@ -24,7 +24,16 @@ from local.platform import manifests, programs
 from local.platform.eventing import Eventing
 from local.platform.parts import Part, inherit
 from local.platform.pingsource import PingSources
-from local.platform.settings import HOST, NAMESPACE, ROOT, Folder, PlatformError, Settings, write_json
+from local.platform.settings import (
+    HOST,
+    NAMESPACE,
+    ROOT,
+    STATUS_PATH,
+    Folder,
+    PlatformError,
+    Settings,
+    write_json,
+)
 from local.serving.controller import Serving
 from local.serving.hosts import PREDICTOR
 from local.serving.settings import ServingSettings
@@ -34,9 +43,6 @@ from predictor import source
 log = logging.getLogger("platform")
 
 INFERENCE_SERVICE = "coding-mcqa"
-STATUS_PATH = "/-/status"
-"""Of the API's port, with its token: what status.json says, also while that cannot be written."""
-
 _STATUS_SECONDS = 0.5
 
 
@@ -68,9 +74,7 @@ class Platform:
             loop.add_signal_handler(number, self._stop.set)
         write_json(folder.environment, programs.loop_environment(folder, settings), mode=0o600)
         try:
-            api = Server(
-                folder.path, settings.ports.api, namespace=NAMESPACE, pages={STATUS_PATH: lambda: self._status()}
-            )
+            api = Server(folder.path, settings.ports.api, namespace=NAMESPACE, pages={STATUS_PATH: self._spoken})
         except OSError as error:
             raise PlatformError(str(error)) from None
         api.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]  # they are ours to take
@@ -244,6 +248,9 @@ class Platform:
             if self._api.store.trouble:
                 await asyncio.to_thread(self._api.store.check)
             await asyncio.sleep(_STATUS_SECONDS)
+
+    def _spoken(self) -> dict[str, Any]:
+        return self._status() | {"up_for": time.monotonic() - self._started}
 
     def _status(self) -> dict[str, Any]:
         serving = self._serving

@@ -15,7 +15,7 @@ from broker_process import Process, apply, process, settled
 from disks import Disk, disk, limited, locked
 
 HEADERS = {"ce-specversion": "1.0", "ce-source": "/disk", "ce-type": "t"}
-KINDS = ("full", "locked", "io-error")
+KINDS = ("full", "locked", "quota")
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def trouble(kind: str, broker: Process, place: Disk) -> Iterator[None]:
         case "locked":
             with locked(database):
                 yield
-        case "io-error":
+        case "quota":
             with limited(broker.process.pid, resource.RLIMIT_FSIZE, 1024):
                 yield
 
