@@ -6,8 +6,9 @@ A loop of its own is brought up with impatient settings; people ask and say what
 the loop retrains and rolls out; afterwards versions are registered by hand, good and broken ones in turn, so that
 there is always a rollout to disturb. All the while one process is killed after the other: the supervisor (started
 again by hand, as a person would), the broker, MLflow, the pipelines' API, a pipeline run, a function, the model server.
-In between the disk under the loop's folder is filled for some seconds, and the clock of all its processes is set an hour
-back or forth (`disturbances.py`); where the machine does not permit the one or the other, that is said and left out.
+In between the disk under the loop's folder is filled for some seconds, and the clock of all its processes is set an
+hour back or forth (`disturbances.py`); where the machine does not permit the one or the other, that is said and left
+out.
 
 At the end, with everything up again and quiet, these must hold (exit code 1 where one does not):
 
