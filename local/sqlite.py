@@ -6,6 +6,7 @@ What cannot be written at the moment (a full disk, a lock that is held for long)
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 import threading
 import time
@@ -20,6 +21,40 @@ from local.storage import MEANINGS, StorageError, Trouble, code_of
 log = logging.getLogger("storage")
 
 BUSY_SECONDS = 20.0
+
+
+_ORPHANS: list[sqlite3.Connection] = []
+
+
+def inode(path: Path) -> int:
+    """Which file is there now; 0 for none."""
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return 0
+
+
+def put_back(path: Path, *connections: sqlite3.Connection) -> None:
+    """After somebody removed the file or its folder: writes it anew from open connections, in which all of it still is.
+
+    They are not to be used any more. Where another process has put it back already, that is the file.
+    """
+    if path.exists():
+        _ORPHANS.extend(connections)  # to close them would remove the write-ahead log, of the same name, of that file
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.unlink(missing_ok=True)
+    connections[0].execute("VACUUM INTO ?", (str(part),))
+    part.chmod(0o600)
+    for connection in connections:
+        connection.close()
+    for suffix in ("-wal", "-shm"):  # of the file that is gone
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    with suppress(FileExistsError):
+        os.link(part, path)
+    part.unlink()
+    log.warning("%s was removed while it was open, and is written anew", path)
 
 
 class SqliteFile:
@@ -41,11 +76,15 @@ class SqliteFile:
         """What keeps it from being written now, as the last writer found it, or `check`."""
         with self._told():
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._sql = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-            self._sql.row_factory = sqlite3.Row
-            path.chmod(0o600)
-            write_ahead(self._sql.execute, BUSY_SECONDS)
+            self._open()
             self._sql.executescript(f"BEGIN IMMEDIATE; {tables} COMMIT;")
+
+    def _open(self) -> None:
+        self._sql = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        self._sql.row_factory = sqlite3.Row
+        self._path.chmod(0o600)
+        write_ahead(self._sql.execute, BUSY_SECONDS)
+        self._inode = inode(self._path)
 
     def close(self) -> None:
         with self._lock:
@@ -69,6 +108,9 @@ class SqliteFile:
             if self._depth:
                 yield
                 return
+            if begin != "BEGIN" and inode(self._path) != self._inode:
+                put_back(self._path, self._sql)
+                self._open()
             self._sql.execute(begin)
             self._depth = 1
             try:

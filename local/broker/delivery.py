@@ -205,15 +205,15 @@ class Deliveries:
         return response
 
     def _lane(self, state: State, attempt: Callable[[Lane, Queued], Awaitable[None]]) -> Lane:
-        settings, reader = self._context.settings, self._context.store.reader
+        settings, store = self._context.settings, self._context.store
 
         def refill(limit: int, without: Collection[int]) -> tuple[list[Queued], bool]:
-            return records.queued(reader, self.number, state, limit, without, settings.window_bytes)
+            return records.queued(store.reader, self.number, state, limit, without, settings.window_bytes)
 
         return Lane(
             attempt,
             refill,
-            depth=records.depth(reader, self.number, state),
+            depth=records.depth(store.reader, self.number, state),
             concurrency=settings.concurrency,
             window=settings.window,
             window_bytes=settings.window_bytes,

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from local.broker.schema import VERSION, connect, create
+from local.sqlite import inode, put_back
 from local.storage import MEANINGS, Trouble, code_of, pauses
 
 log = logging.getLogger("broker")
@@ -61,7 +62,7 @@ class Store:
             self._lock.close()
             raise StoreError(f"cannot open the broker's database {path}: {error}") from None
         self._writer.execute(f"PRAGMA busy_timeout = {LOCK_SECONDS * 1000:.0f}")
-        self._path = path
+        self._path, self._inode = path, inode(path)
         self._on_commit = on_commit
         self._waiting: list[_Pending] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="broker-commit")
@@ -144,15 +145,20 @@ class Store:
             # After an input or output error nothing that a connection remembers is certain.
             loop = asyncio.get_running_loop()
             try:
-                self._writer = await loop.run_in_executor(self._thread, self._opened, self._writer)
+                if inode(self._path) == self._inode:  # else the next commit sees to it
+                    self._writer = await loop.run_in_executor(self._thread, self._opened, self._writer)
             except (sqlite3.Error, OSError):
                 log.debug("the broker's database cannot be opened yet")
         return True
 
     def _opened(self, old: sqlite3.Connection) -> sqlite3.Connection:
+        made = self._connected()
+        old.close()
+        return made
+
+    def _connected(self) -> sqlite3.Connection:
         made = connect(str(self._path))
         made.execute(f"PRAGMA busy_timeout = {LOCK_SECONDS * 1000:.0f}")
-        old.close()
         return made
 
     def _over(self) -> None:
@@ -162,6 +168,10 @@ class Store:
             self._usable.set()
 
     async def _commit(self, batch: list[_Pending]) -> None:
+        if inode(self._path) != self._inode:
+            put_back(self._path, self._writer, self.reader)
+            self.reader, self._writer = connect(str(self._path)), self._connected()
+            self._inode = inode(self._path)
         self._run(batch)
         await asyncio.get_running_loop().run_in_executor(self._thread, self._writer.execute, "COMMIT")
 

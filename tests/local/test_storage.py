@@ -178,3 +178,22 @@ def test_what_a_full_disk_left_half_written_is_taken_away(place: Disk) -> None:
     assert (place.path / "status.json").read_text() == '{\n "old": 1\n}'
     assert os.listdir(place.path) == ["status.json"]
     shutil.rmtree(place.path, ignore_errors=True)
+
+
+def test_a_database_that_is_removed_while_it_is_open_is_put_back(tmp_path: Path) -> None:
+    folder = tmp_path / "inside"
+    file, other = (SqliteFile(folder / "things.sqlite", TABLES) for _ in range(2))
+    for number, remove in enumerate((shutil.rmtree, lambda path: (path / "things.sqlite").unlink())):
+        file.change("INSERT INTO things VALUES (?, 'x')", f"before {number}")
+        remove(folder)
+        for one in (file, other):
+            with one.writing():
+                one.change("INSERT OR IGNORE INTO things VALUES (?, 'x')", f"after {number}")
+    names = {"before 0", "after 0", "before 1", "after 1"}
+    for one in (file, other):
+        assert {row[0] for row in one.all("SELECT name FROM things")} == names
+        one.close()
+    with sqlite3.connect(folder / "things.sqlite") as third:
+        assert {row[0] for row in third.execute("SELECT name FROM things")} == names
+        assert third.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert (folder / "things.sqlite").stat().st_mode & 0o777 == 0o600

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import resource
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,28 @@ async def test_killed_while_full(place: Disk, subscribe: Any) -> None:
         await broker.start(client)
         await settled(broker, client)
         assert set(acknowledged) <= set(subscriber.ids)
+
+
+@pytest.mark.parametrize("whole_folder", [True, False])
+async def test_its_folder_is_removed_while_it_runs(whole_folder: bool, tmp_path: Path, subscribe: Any) -> None:
+    subscriber = await subscribe(lambda request, n: (503 if n < 1 else 202, {}, b""))
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    async with process(inside) as (broker, client):
+        await apply(broker, client, "Broker", "default", {})
+        spec = {"broker": "default", "subscriber": {"uri": subscriber.url}}
+        await apply(broker, client, "Trigger", "all", {**spec, "delivery": {"retry": 3, "backoffDelay": "PT1S"}})
+        assert (await send(broker, client, "before")).status_code == 202
+        if whole_folder:
+            shutil.rmtree(inside)
+        else:
+            (inside / "broker.db").unlink()
+        while (await send(broker, client, "after")).status_code != 202:
+            await asyncio.sleep(0.1)
+        broker.kill()
+        await broker.start(client)
+        await settled(broker, client)
+        assert {"before", "after"} <= set(subscriber.ids)
 
 
 async def ready(broker: Process, client: httpx.AsyncClient) -> None:
