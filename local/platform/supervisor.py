@@ -37,6 +37,7 @@ from local.platform.settings import (
 from local.serving.controller import Serving
 from local.serving.hosts import PREDICTOR
 from local.serving.settings import ServingSettings
+from local.sqlite import inode
 from local.storage import Watch
 from predictor import source
 
@@ -44,6 +45,7 @@ log = logging.getLogger("platform")
 
 INFERENCE_SERVICE = "coding-mcqa"
 _STATUS_SECONDS = 0.5
+_TABLES_SECONDS = 2.0
 
 
 @dataclass(slots=True)
@@ -65,6 +67,7 @@ class Platform:
         self._steps: list[Step] = []
         self._parts: dict[str, Part] = {}
         self._began, self._started = time.time(), time.monotonic()
+        self._tables = 0
         self._storage = Watch(programs.places(folder))
 
     async def run(self) -> None:
@@ -129,7 +132,7 @@ class Platform:
         compiled = folder.path / "retraining.yaml"
 
         async def functions() -> str:
-            await self._command("migrate", [python, "-m", "functions.migrate"], environment)
+            await self._migrate(environment)
             count = await asyncio.to_thread(self._apply, api, ROOT / "knative")
             return f"{count} changed"
 
@@ -180,7 +183,22 @@ class Platform:
             self._step("functions ready", services),
         )
         log.info("everything is up after %.1f s", time.monotonic() - self._started)
-        await eventing.run()
+        await asyncio.gather(eventing.run(), self._keep_tables(environment))
+
+    async def _migrate(self, environment: Mapping[str, str]) -> None:
+        await self._command("migrate", [sys.executable, "-m", "functions.migrate"], environment)
+        self._tables = inode(self._folder.database)
+
+    async def _keep_tables(self, environment: Mapping[str, str]) -> None:
+        """A database that somebody removed is made again: functions refuse events without it, and the broker waits."""
+        while True:
+            await asyncio.sleep(_TABLES_SECONDS)
+            if inode(self._folder.database) != self._tables:
+                try:
+                    await self._migrate(environment)
+                    log.warning("%s was removed; its tables are made again, empty", self._folder.database)
+                except (PlatformError, OSError) as error:
+                    log.debug("the database is made later: %s", error)
 
     async def _in_order(self, *steps: Awaitable[None]) -> None:
         for step in steps:

@@ -23,6 +23,7 @@ from local.platform.settings import HOST, Folder
 ROOT = Path(__file__).resolve().parents[3]
 PORTS = ("--port", "--api-port", "--broker-port", "--mlflow-port", "--pipelines-port")
 FULL_SECONDS = 8.0
+GONE = ("serving/logs", "platform/logs", "serving/pods", "status.json", "models", "kube", "broker", "pipelines", "loop.db")
 pytestmark = pytest.mark.timeout(900)
 
 
@@ -126,7 +127,20 @@ def test_a_disk_that_is_full_for_some_seconds(folder: Folder, place: Disk) -> No
     assert not ids(folder, "SELECT id FROM dead_letters")
 
 
-@pytest.mark.parametrize("gone", ["serving/logs", "platform/logs", "serving/pods", "status.json", "models"])
+@pytest.mark.parametrize(
+    "gone",
+    [
+        "serving/logs",
+        "platform/logs",
+        "serving/pods",
+        "status.json",
+        "models",
+        "kube",
+        "broker",
+        "pipelines",
+        "loop.db",
+    ],
+)
 def test_a_folder_that_somebody_removes(folder: Folder, gone: str) -> None:
     before, path = status(folder)["pid"], folder.path / gone
     shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
