@@ -23,7 +23,9 @@ from local.platform.settings import HOST, Folder
 ROOT = Path(__file__).resolve().parents[3]
 PORTS = ("--port", "--api-port", "--broker-port", "--mlflow-port", "--pipelines-port")
 FULL_SECONDS = 8.0
-GONE = ("serving/logs", "platform/logs", "serving/pods", "status.json", "models", "kube", "broker", "pipelines", "loop.db")
+GONE = (
+    "serving/logs", "platform/logs", "serving/pods", "status.json", "models", "kube", "broker", "pipelines", "loop.db",
+)  # fmt: skip
 pytestmark = pytest.mark.timeout(900)
 
 
