@@ -101,9 +101,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="mcqa-kills-") as temporary:
         place = Path(temporary)
         disk = Disk.mount(args.dir or place / "loop", DISK_SIZE)
-        clock = Clock.found(place / "clock")
-        for name, why in (("the disk is not filled", disk.problem), ("the clock is not stepped", "" if clock else
-                          "libfaketime is not installed")):  # fmt: skip
+        made = Clock.made(place)
+        clock = made if isinstance(made, Clock) else None
+        for name, why in (("the disk", disk.problem), ("the clock", made if isinstance(made, str) else "")):
             if why:
                 print(f"left out: {name}: {why}", flush=True)
         try:

@@ -10,7 +10,7 @@ import sys
 from local.platform import programs
 from local.platform.__main__ import main
 
-CLOCK = ("LD_PRELOAD", "FAKETIME_TIMESTAMP_FILE", "FAKETIME_DONT_FAKE_MONOTONIC", "FAKETIME_NO_CACHE", "NO_FAKE_STAT")
+CLOCK = ("LD_PRELOAD", "STEPPED_CLOCK")
 
 if __name__ == "__main__":
     programs.INHERITED = (*programs.INHERITED, *CLOCK)
