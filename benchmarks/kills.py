@@ -52,8 +52,10 @@ from mcqa.demo.traffic import SHIFTED, Traffic
 from pipelines.registration import versions
 from predictor import source
 
-VICTIMS = ("supervisor", "broker", "mlflow", "pipelines", "run", "function", "model", "disk", "clock")
-WEIGHTS = (3, 4, 2, 2, 3, 6, 2, 5, 4)
+VICTIMS = ("supervisor", "broker", "mlflow", "pipelines", "run", "function", "model")
+WEIGHTS = (3, 4, 2, 2, 3, 6, 2)
+UPSETS, EVERY = ("disk", "clock"), 3
+"""In turn, every third disturbance: at random they might not come at all."""
 DISK_SIZE = "1500m"
 FULL_SECONDS = (1.0, 8.0)
 QUICK = {
@@ -160,7 +162,8 @@ class Kills:
             time.sleep(self.random.uniform(0.3, 2 * self.pause - 0.3))
             if number > self.kills / 3 and self.idle():
                 made += self.challenge(made)
-            victim = self.kill()
+            upset = "" if number % EVERY else self.upset(UPSETS[number // EVERY % len(UPSETS)])
+            victim = upset or self.kill()
             self.say(f"{number} of {self.kills}: {victim}")
             if not self.folder.running():
                 time.sleep(self.random.uniform(0.0, 2.0))
@@ -170,11 +173,6 @@ class Kills:
         """Kills one process that is there; its name."""
         while True:
             victim = self.random.choices(VICTIMS, WEIGHTS)[0]
-            if victim in ("disk", "clock"):
-                if done := self.upset(victim):
-                    self.killed[victim] += 1
-                    return done
-                continue
             pids = self.pids(victim)
             if pids:
                 name, pid = self.random.choice(sorted(pids.items()))
@@ -188,10 +186,14 @@ class Kills:
 
     def upset(self, what: str) -> str:
         """Fills the disk for a while, or steps the clock; "" where that is left out or under way."""
+        if what == "clock" and self.clock:
+            self.killed[what] += 1
+            return f"clock {self.clock.step(self.random):+d} s"
         if what == "clock":
-            return f"clock {self.clock.step(self.random):+d} s" if self.clock else ""
+            return ""
         if self.disk.problem or (self.filling and self.filling.is_alive()):
             return ""
+        self.killed[what] += 1
         seconds = self.random.uniform(*FULL_SECONDS)
         self.filling = in_background(self.disk, seconds)
         return f"disk full for {seconds:.1f} s"

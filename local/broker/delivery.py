@@ -24,7 +24,7 @@ from local.broker.http_binding import Headers
 from local.broker.lane import Lane
 from local.broker.metrics import Metrics
 from local.broker.records import Queued
-from local.broker.retry import Done, Retry, judge
+from local.broker.retry import Done, Retry, backoff, judge
 from local.broker.rules import (
     BAD_REPLY_STATUS,
     BadReply,
@@ -213,6 +213,7 @@ class Deliveries:
         return Lane(
             attempt,
             refill,
+            lambda attempts: backoff(self.delivery, max(attempts - 1, 0)),
             depth=records.depth(store.reader, self.number, state),
             concurrency=settings.concurrency,
             window=settings.window,

@@ -72,8 +72,8 @@ def _caught(on: Stage, broken: str) -> None:
 
 def _account(on: Stage, champion: str, broken: str) -> None:
     on.narrator.chapter("4. What people noticed")
-    rolled_back = time.time()
-    on.watch.until(lambda: time.time() - rolled_back > AFTER_SECONDS, AFTER_SECONDS + 30, "a last look")
+    rolled_back, began = time.time(), time.monotonic()
+    on.watch.until(lambda: time.monotonic() - began > AFTER_SECONDS, AFTER_SECONDS + 30, "a last look")
     samples = on.traffic.samples
     versions_of = Counter(one.version for one in samples if one.status == 200)
     failed = [one for one in samples if one.status != 200]

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import resource
 import shutil
+import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,26 @@ async def test_its_folder_is_removed_while_it_runs(whole_folder: bool, tmp_path:
         await broker.start(client)
         await settled(broker, client)
         assert {"before", "after"} <= set(subscriber.ids)
+
+
+async def test_the_clock_was_set_back_while_it_was_down(tmp_path: Path, subscribe: Any) -> None:
+    subscriber = await subscribe(lambda request, n: (503 if n < 1 else 202, {}, b""))
+    async with process(tmp_path) as (broker, client):
+        await apply(broker, client, "Broker", "default", {})
+        spec = {"broker": "default", "subscriber": {"uri": subscriber.url}}
+        delivery = {"retry": 3, "backoffDelay": "PT2S", "backoffPolicy": "exponential"}
+        await apply(broker, client, "Trigger", "all", {**spec, "delivery": delivery})
+        assert (await send(broker, client, "one")).status_code == 202
+        while not subscriber.ids:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.2)
+        broker.kill()
+        with contextlib.closing(sqlite3.connect(tmp_path / "broker.db")) as db:
+            assert db.execute("UPDATE deliveries SET due = due + 3600 WHERE state = 0").rowcount == 1
+            db.commit()
+        await broker.start(client)
+        await settled(broker, client)
+        assert subscriber.ids == ["one", "one"]
 
 
 async def ready(broker: Process, client: httpx.AsyncClient) -> None:
