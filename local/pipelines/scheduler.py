@@ -11,13 +11,14 @@ import shutil
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 from local.pipelines import processes
 from local.pipelines.database import Row, appended, entry
 from local.pipelines.runs import Runs, finish, requeue
 from local.pipelines.shapes import FINISHED
-from local.storage import Watch
+from local.storage import StorageError, Watch
 
 log = logging.getLogger(__name__)
 GRACE_SECONDS = 5.0
@@ -51,6 +52,8 @@ class Scheduler:
         ):
             try:
                 self._look_at(row)
+            except StorageError:
+                raise
             except (OSError, TimeoutError) as error:
                 log.warning("run %s: %s; trying again", row["id"], error)
         self._bury()
@@ -58,11 +61,14 @@ class Scheduler:
 
     def stop(self) -> None:
         """Ends the runs' processes; their runs wait for the next start of the server, which continues them."""
-        for row in self._database.all("SELECT * FROM runs WHERE state IN ('RUNNING', 'CANCELING')"):
+        rows = self._database.all("SELECT * FROM runs WHERE state IN ('RUNNING', 'CANCELING')")
+        for row in rows:
             processes.signal_all(self._mark(row), signal.SIGTERM)
+        for row in rows:
             processes.end_all(self._mark(row), END_SECONDS)
             self._reap(row["id"])
-            with self._database.writing():
+            # What cannot be written now, the next start finds out by itself.
+            with suppress(StorageError), self._database.writing():
                 found = self._database.one("SELECT * FROM runs WHERE id = ? AND state = 'RUNNING'", row["id"])
                 if found:
                     requeue(self._database, found, "the platform was stopped", refund=True)
