@@ -98,6 +98,25 @@ def well(folder: Folder) -> bool:
     return not status(folder)["problems"]
 
 
+def test_starting_on_a_full_or_a_read_only_disk_is_one_line(tmp_path: Path) -> None:
+    start = ("up", *(part for flag in PORTS for part in (flag, "0")))
+    with disk(tmp_path / "small", "64k") as small:
+        folder = Folder(small.path / "loop")
+        with small.full():
+            refused = mcqa(folder, *start)
+        assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+        assert f"cannot write in {folder.path}: no space" in refused.stderr
+        folder.make()
+        (small.path / "most").write_bytes(bytes(14 * 4096))  # the settings find room, a log does not
+        refused = mcqa(folder, *start)
+        assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+        assert f"cannot write in {folder.path}: no space" in refused.stderr
+        subprocess.run(["mount", "-o", "remount,ro", str(small.path)], check=True)
+        refused = mcqa(folder, *start)
+        assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+        assert "the file system is read-only" in refused.stderr
+
+
 def test_a_disk_that_is_full_for_some_seconds(folder: Folder, place: Disk) -> None:
     until(lambda: well(folder))
     before = status(folder)
