@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 from broker_process import Process, apply, process, settled
-from disks import Disk, disk, limited, locked
+from disks import Disk, disk, limited, locked, open_files
 
 HEADERS = {"ce-specversion": "1.0", "ce-source": "/disk", "ce-type": "t"}
 KINDS = ("full", "locked", "quota")
@@ -120,6 +120,26 @@ async def test_killed_while_full(place: Disk, subscribe: Any) -> None:
         await broker.start(client)
         await settled(broker, client)
         assert set(acknowledged) <= set(subscriber.ids)
+
+
+async def test_no_more_files_may_be_open_for_a_while(tmp_path: Path, subscribe: Any) -> None:
+    subscriber = await subscribe()
+    async with process(tmp_path) as (broker, client):
+        await apply(broker, client, "Broker", "default", {})
+        spec = {"broker": "default", "subscriber": {"uri": subscriber.url}}
+        await apply(broker, client, "Trigger", "all", {**spec, "delivery": {"retry": 10, "backoffDelay": "PT0.2S"}})
+        assert broker.process is not None
+        acknowledged = []
+        with limited(broker.process.pid, resource.RLIMIT_NOFILE, open_files(broker.process.pid)):
+            for number in range(20):
+                with contextlib.suppress(httpx.TransportError):
+                    async with httpx.AsyncClient(timeout=1.0) as other:
+                        if (await send(broker, other, f"{number}")).status_code == 202:
+                            acknowledged.append(f"{number}")
+        async with httpx.AsyncClient(timeout=30.0) as other:
+            assert (await send(broker, other, "after")).status_code == 202
+            await settled(broker, other)
+        assert {*acknowledged, "after"} <= set(subscriber.ids)
 
 
 @pytest.mark.parametrize("whole_folder", [True, False])
