@@ -43,8 +43,8 @@ class Tracking(ModelRegistry):
         found = self.call("GET", "experiments/get-by-name", experiment_name=EXPERIMENT)
         if found is None:
             try:
-                tags = [{"key": KIND_TAG, "value": KIND}]
-                made = self.call("POST", "experiments/create", name=EXPERIMENT, tags=tags)
+                body: dict[str, Any] = {"name": EXPERIMENT, "tags": [{"key": KIND_TAG, "value": KIND}]}
+                made = self.call("POST", "experiments/create", **body)
                 return str((made or {})["experiment_id"])
             except UnavailableError as error:
                 if "RESOURCE_ALREADY_EXISTS" not in str(error) and "already exists" not in str(error):
