@@ -64,7 +64,6 @@ QUICK = {
     "timed_questions": 40,
 }
 RATE = 12.0
-QUIET_SECONDS = 600.0
 
 
 @dataclass
@@ -98,6 +97,8 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--pause", type=float, default=4.0, help="mean seconds between kills")
+    parser.add_argument("--steps", type=int, default=QUICK["fine_tune_steps"], help="of a fine-tuning")
+    parser.add_argument("--patience", type=float, default=600.0, help="seconds for whatever is waited for")
     parser.add_argument("--dir", type=Path, help="keep everything here")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="mcqa-kills-") as temporary:
@@ -109,28 +110,33 @@ def main() -> int:
             if why:
                 print(f"left out: {name}: {why}", flush=True)
         try:
-            return Kills(Folder(disk.path), args.kills, args.seed, args.pause, disk, clock).run()
+            return Kills(Folder(disk.path), args, disk, clock).run()
         finally:
             disk.unmount()
 
 
 class Kills:
-    def __init__(self, folder: Folder, kills: int, seed: int, pause: float, disk: Disk, clock: Clock | None) -> None:
+    def __init__(self, folder: Folder, args: argparse.Namespace, disk: Disk, clock: Clock | None) -> None:
         self.disk, self.clock = disk, clock
-        self.folder, self.kills, self.pause = folder, kills, pause
-        self.random = random.Random(seed)
+        self.folder, self.kills, self.pause, self.patience = folder, args.kills, args.pause, args.patience
+        self.parameters = {**QUICK, "fine_tune_steps": args.steps}
+        self.random = random.Random(args.seed)
         self.killed: Counter[str] = Counter()
         self.filling: threading.Thread | None = None
         self.began = time.monotonic()
 
     def run(self) -> int:
-        config = {**CONFIG, "MCQA_RETRAIN_PARAMETERS": json.dumps(QUICK), "MCQA_RETRAIN_COOLDOWN_SECONDS": "10"}
+        config = {
+            **CONFIG,
+            "MCQA_RETRAIN_PARAMETERS": json.dumps(self.parameters),
+            "MCQA_RETRAIN_COOLDOWN_SECONDS": "10",
+        }
         ports: dict[str, int | None] = dict.fromkeys(("gateway", "api", "broker", "mlflow", "pipelines"), 0)
         self.say("bringing the loop up")
         self.folder.make()
         self.folder.save(Settings(Ports(**dict.fromkeys(ports, 0)), config, SCHEDULES, up._source(Settings().source)))
         self.start_again()
-        self.until(lambda: up.status_of(self.folder).get("ready"), up.START_SECONDS, "everything being up")
+        self.until(lambda: up.status_of(self.folder).get("ready"), self.patience, "everything being up")
         self.environ = loop.environ(self.folder.path)
         os.environ |= {name: self.environ[name] for name in ("MLFLOW_TRACKING_URI", "MCQA_CACHE")}
         self.engine = create_engine(self.environ["MCQA_DATABASE_URL"])
@@ -142,12 +148,12 @@ class Kills:
             traffic.start()
             time.sleep(20)
             traffic.mix = SHIFTED
-            self.until(lambda: self.rows("SELECT 1 FROM drift_checks WHERE alarm"), 120, "the drift")
+            self.until(lambda: self.rows("SELECT 1 FROM drift_checks WHERE alarm"), self.patience, "the drift")
             self.disturb()
             traffic.rate = 2 * RATE  # a canary that is under way wants its evidence
             self.settle()
             traffic.stop()
-            self.until(lambda: not self.waiting(), 120, "the last deliveries")
+            self.until(lambda: not self.waiting(), self.patience, "the last deliveries")
             champions.stopping.set()
             return self.account(traffic, champions.seen)
         finally:
@@ -229,7 +235,7 @@ class Kills:
             time.sleep(1.0)
             return process.poll() is None  # on a full disk it ends with one line, and is started again
 
-        self.until(started, 60, "the supervisor")
+        self.until(started, self.patience, "the supervisor")
 
     def idle(self) -> bool:
         return not self.rows("SELECT 1 FROM rollouts") and not self.rows(
@@ -262,8 +268,8 @@ class Kills:
             self.filling.join()
         if not self.folder.running():
             self.start_again()
-        self.until(lambda: up.status_of(self.folder).get("ready"), 120, "everything being up")
-        self.until(self.idle, QUIET_SECONDS, "the end of rollouts and runs")
+        self.until(lambda: up.status_of(self.folder).get("ready"), self.patience, "everything being up")
+        self.until(self.idle, self.patience, "the end of rollouts and runs")
 
     def waiting(self) -> int:
         figures = httpx.get(f"http://{HOST}:{self.folder.settings().ports.broker}/-/figures", timeout=5).json()
