@@ -190,11 +190,19 @@ class Platform:
         self._tables = inode(self._folder.database)
 
     async def _keep_tables(self, environment: Mapping[str, str]) -> None:
-        """A database that somebody removed is made again: functions refuse events without it, and the broker waits."""
+        """A database that somebody removed is made again: functions refuse events without it, and the broker waits.
+
+        Their processes are killed, for they would go on with the file that is gone. Killed, not ended: closing that
+        file would remove the write-ahead log of the new one, which has the same name.
+        """
         while True:
             await asyncio.sleep(_TABLES_SECONDS)
             if inode(self._folder.database) != self._tables:
                 try:
+                    for key in self._serving.status():
+                        for pid in () if PREDICTOR in key[1] else self._serving.pids(*key):
+                            with contextlib.suppress(ProcessLookupError):
+                                os.killpg(pid, signal.SIGKILL)
                     await self._migrate(environment)
                     log.warning("%s was removed; its tables are made again, empty", self._folder.database)
                 except (PlatformError, OSError) as error:
@@ -257,7 +265,7 @@ class Platform:
         last = None
         while True:
             now = self._status()
-            if now != last:
+            if now != last or not self._folder.status.exists():
                 try:
                     await asyncio.to_thread(write_json, self._folder.status, now)
                     last = now
