@@ -50,7 +50,7 @@ bench: ## Measure speed, cold start and memory against the peers (real size, ran
 	@scripts/setup bench
 	.venv/bin/python -m benchmarks $(ARGS)
 
-kills: ## Kill processes of the whole loop at random 60 times and check what must hold (some 10 minutes)
+kills: ## Kill processes of the whole loop, fill its disk, step its clock, 60 times; check what must hold (10 minutes)
 	@scripts/setup run
 	.venv/bin/python -m benchmarks.kills $(ARGS)
 

@@ -1,4 +1,4 @@
-"""`kill -9` at random points of the whole loop, and what must still hold afterwards.
+"""`kill -9`, a full disk and a stepped clock at random points of the whole loop, and what must still hold afterwards.
 
     python -m benchmarks.kills [--kills 60] [--seed 1] [--pause 4]
 
@@ -6,6 +6,9 @@ A loop of its own is brought up with impatient settings; people ask and say what
 the loop retrains and rolls out; afterwards versions are registered by hand, good and broken ones in turn, so that
 there is always a rollout to disturb. All the while one process is killed after the other: the supervisor (started
 again by hand, as a person would), the broker, MLflow, the pipelines' API, a pipeline run, a function, the model server.
+In between the disk under the loop's folder is filled for some seconds, and the clock of all its processes is set an
+hour back or forth (`disturbances.py`); where the machine does not permit the one or the other, that is said and left
+out.
 
 At the end, with everything up again and quiet, these must hold (exit code 1 where one does not):
 
@@ -37,10 +40,11 @@ from typing import Any
 import httpx
 from sqlalchemy import create_engine, text
 
+from benchmarks.disturbances import Clock, Disk, in_background
 from functions.http import UnavailableError
 from functions.registry import ModelRegistry
 from functions.rollout.world import CHALLENGER, CHAMPION, ROLLOUT_TAG
-from local.platform.settings import HOST, ROOT, Folder
+from local.platform.settings import HOST, ROOT, Folder, Ports, Settings
 from mcqa import loop, up
 from mcqa.demo.broken import Fault, break_version
 from mcqa.demo.stage import CONFIG, SCHEDULES
@@ -50,13 +54,16 @@ from predictor import source
 
 VICTIMS = ("supervisor", "broker", "mlflow", "pipelines", "run", "function", "model")
 WEIGHTS = (3, 4, 2, 2, 3, 6, 2)
+UPSETS, EVERY = ("disk", "clock"), 3
+"""In turn, every third disturbance: at random they might not come at all."""
+DISK_SIZE = "1500m"
+FULL_SECONDS = (1.0, 8.0)
 QUICK = {
     "fine_tune_seconds": 0,
     "fine_tune_steps": 60,
     "timed_questions": 40,
 }
 RATE = 12.0
-QUIET_SECONDS = 600.0
 
 
 @dataclass
@@ -90,24 +97,46 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--pause", type=float, default=4.0, help="mean seconds between kills")
+    parser.add_argument("--steps", type=int, default=QUICK["fine_tune_steps"], help="of a fine-tuning")
+    parser.add_argument("--patience", type=float, default=600.0, help="seconds for whatever is waited for")
     parser.add_argument("--dir", type=Path, help="keep everything here")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="mcqa-kills-") as temporary:
-        return Kills(Folder(args.dir or Path(temporary)), args.kills, args.seed, args.pause).run()
+        place = Path(temporary)
+        disk = Disk.mount(args.dir or place / "loop", DISK_SIZE)
+        made = Clock.made(place)
+        clock = made if isinstance(made, Clock) else None
+        for name, why in (("the disk", disk.problem), ("the clock", made if isinstance(made, str) else "")):
+            if why:
+                print(f"left out: {name}: {why}", flush=True)
+        try:
+            return Kills(Folder(disk.path), args, disk, clock).run()
+        finally:
+            disk.unmount()
 
 
 class Kills:
-    def __init__(self, folder: Folder, kills: int, seed: int, pause: float) -> None:
-        self.folder, self.kills, self.pause = folder, kills, pause
-        self.random = random.Random(seed)
+    def __init__(self, folder: Folder, args: argparse.Namespace, disk: Disk, clock: Clock | None) -> None:
+        self.disk, self.clock = disk, clock
+        self.folder, self.kills, self.pause, self.patience = folder, args.kills, args.pause, args.patience
+        self.parameters = {**QUICK, "fine_tune_steps": args.steps}
+        self.random = random.Random(args.seed)
         self.killed: Counter[str] = Counter()
+        self.filling: threading.Thread | None = None
         self.began = time.monotonic()
 
     def run(self) -> int:
-        config = {**CONFIG, "MCQA_RETRAIN_PARAMETERS": json.dumps(QUICK), "MCQA_RETRAIN_COOLDOWN_SECONDS": "10"}
+        config = {
+            **CONFIG,
+            "MCQA_RETRAIN_PARAMETERS": json.dumps(self.parameters),
+            "MCQA_RETRAIN_COOLDOWN_SECONDS": "10",
+        }
         ports: dict[str, int | None] = dict.fromkeys(("gateway", "api", "broker", "mlflow", "pipelines"), 0)
         self.say("bringing the loop up")
-        up.start(self.folder, ports=ports, config=config, schedules=SCHEDULES)
+        self.folder.make()
+        self.folder.save(Settings(Ports(**dict.fromkeys(ports, 0)), config, SCHEDULES, up._source(Settings().source)))
+        self.start_again()
+        self.until(lambda: up.status_of(self.folder).get("ready"), self.patience, "everything being up")
         self.environ = loop.environ(self.folder.path)
         os.environ |= {name: self.environ[name] for name in ("MLFLOW_TRACKING_URI", "MCQA_CACHE")}
         self.engine = create_engine(self.environ["MCQA_DATABASE_URL"])
@@ -119,12 +148,12 @@ class Kills:
             traffic.start()
             time.sleep(20)
             traffic.mix = SHIFTED
-            self.until(lambda: self.rows("SELECT 1 FROM drift_checks WHERE alarm"), 120, "the drift")
+            self.until(lambda: self.rows("SELECT 1 FROM drift_checks WHERE alarm"), self.patience, "the drift")
             self.disturb()
             traffic.rate = 2 * RATE  # a canary that is under way wants its evidence
             self.settle()
             traffic.stop()
-            self.until(lambda: not self.waiting(), 120, "the last deliveries")
+            self.until(lambda: not self.waiting(), self.patience, "the last deliveries")
             champions.stopping.set()
             return self.account(traffic, champions.seen)
         finally:
@@ -139,8 +168,9 @@ class Kills:
             time.sleep(self.random.uniform(0.3, 2 * self.pause - 0.3))
             if number > self.kills / 3 and self.idle():
                 made += self.challenge(made)
-            victim = self.kill()
-            self.say(f"kill {number} of {self.kills}: {victim}")
+            upset = "" if number % EVERY else self.upset(UPSETS[number // EVERY % len(UPSETS)])
+            victim = upset or self.kill()
+            self.say(f"{number} of {self.kills}: {victim}")
             if not self.folder.running():
                 time.sleep(self.random.uniform(0.0, 2.0))
                 self.start_again()
@@ -160,6 +190,20 @@ class Kills:
                 return name
             time.sleep(0.05)
 
+    def upset(self, what: str) -> str:
+        """Fills the disk for a while, or steps the clock; "" where that is left out or under way."""
+        if what == "clock" and self.clock:
+            self.killed[what] += 1
+            return f"clock {self.clock.step(self.random):+d} s"
+        if what == "clock":
+            return ""
+        if self.disk.problem or (self.filling and self.filling.is_alive()):
+            return ""
+        self.killed[what] += 1
+        seconds = self.random.uniform(*FULL_SECONDS)
+        self.filling = in_background(self.disk, seconds)
+        return f"disk full for {seconds:.1f} s"
+
     def pids(self, victim: str) -> dict[str, int]:
         status = up.status_of(self.folder)
         if victim == "supervisor":
@@ -177,12 +221,21 @@ class Kills:
 
     def start_again(self) -> None:
         """What a person does who finds the supervisor dead."""
-        with self.folder.log.open("ab") as output:
-            subprocess.Popen(
-                [sys.executable, "-m", "local.platform", "--dir", str(self.folder.path)],
-                cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
-            )  # fmt: skip
-        self.until(self.folder.running, 30, "the supervisor")
+        module = "benchmarks.stepped" if self.clock else "local.platform"
+        environment = {**os.environ, **(self.clock.environment if self.clock else {})}
+
+        def started() -> bool:
+            with self.folder.log.open("ab") as output:
+                process = subprocess.Popen(
+                    [sys.executable, "-m", module, "--dir", str(self.folder.path)], env=environment,
+                    cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+                )  # fmt: skip
+            while process.poll() is None and not self.folder.running():
+                time.sleep(0.1)
+            time.sleep(1.0)
+            return process.poll() is None  # on a full disk it ends with one line, and is started again
+
+        self.until(started, self.patience, "the supervisor")
 
     def idle(self) -> bool:
         return not self.rows("SELECT 1 FROM rollouts") and not self.rows(
@@ -211,10 +264,12 @@ class Kills:
 
     def settle(self) -> None:
         """Everything up, no run and no rollout under way."""
+        if self.filling:
+            self.filling.join()
         if not self.folder.running():
             self.start_again()
-        self.until(lambda: up.status_of(self.folder).get("ready"), 120, "everything being up")
-        self.until(self.idle, QUIET_SECONDS, "the end of rollouts and runs")
+        self.until(lambda: up.status_of(self.folder).get("ready"), self.patience, "everything being up")
+        self.until(self.idle, self.patience, "the end of rollouts and runs")
 
     def waiting(self) -> int:
         figures = httpx.get(f"http://{HOST}:{self.folder.settings().ports.broker}/-/figures", timeout=5).json()
@@ -230,7 +285,9 @@ class Kills:
             "answered": self.unanswered(),
         }
         failed = sum(sample.status != 200 for sample in traffic.samples)
-        print(f"\n{sum(self.killed.values())} kills in {time.monotonic() - self.began:.0f} s: {dict(self.killed)}")
+        print(
+            f"\n{sum(self.killed.values())} disturbances in {time.monotonic() - self.began:.0f} s: {dict(self.killed)}"
+        )
         print(f"questions {len(traffic.samples)}, of these not answered {failed} (a killed server's are its own)")
         print(f"feedback acknowledged {len(traffic.acknowledged)}, given up unacknowledged {traffic.unsaid}")
         print(f"champions in order: {', '.join(champions)}")

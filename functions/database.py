@@ -6,6 +6,7 @@ written, so events may come twice, in any order and at the same time, and SQLite
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -69,7 +70,7 @@ def transaction(engine: Engine) -> Iterator[Connection]:
             yield connection
     except DataError as error:
         raise BadEventError(f"the database cannot hold it: {_first_line(error)}") from None
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, sqlite3.Error) as error:  # the latter from the preparation of a new connection
         reason = _first_line(error)
         if "no such table" in reason or ("relation" in reason and "does not exist" in reason):
             reason += "; run `python -m functions.migrate`"

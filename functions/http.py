@@ -14,6 +14,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from flask import Request, Response
@@ -46,18 +47,20 @@ def respond(request: Request, function: str, act: Callable[[Event], str | Pendin
     except UnavailableError as error:
         outcome, status = str(error), 503
     except Exception as error:
-        traceback.print_exc()
+        with suppress(OSError):
+            traceback.print_exc()
         outcome, status = f"unexpected {type(error).__name__}; the function's log has the traceback", 500
     log(function, outcome, status, event)
     return Response(status=status) if status < 300 else Response(f"{outcome}\n", status, mimetype="text/plain")
 
 
 def log(function: str, outcome: str, status: int = 0, event: Event | None = None) -> None:
-    """One JSON line on stderr."""
+    """One JSON line on stderr; none where that is a file on a full disk: what was done stays done."""
     line: dict[str, object] = {"time": round(time.time(), 3), "function": function, "message": outcome}
     if status:
         line["status"] = status
     if event is not None:
         line |= {"id": event.id, "source": event.source, "type": event.type}
         line |= {"traceparent": event.extensions["traceparent"]} if "traceparent" in event.extensions else {}
-    print(json.dumps(line), file=sys.stderr, flush=True)
+    with suppress(OSError):
+        print(json.dumps(line), file=sys.stderr, flush=True)

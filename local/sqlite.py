@@ -1,35 +1,90 @@
-"""A SQLite file of the embedded platform. An acknowledged write survives a power cut; writers wait for each other."""
+"""A SQLite file of the embedded platform. An acknowledged write survives a power cut; writers wait for each other.
+
+What cannot be written at the moment (a full disk, a lock that is held for long) is rolled back and a StorageError.
+"""
 
 from __future__ import annotations
 
+import logging
+import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from functions.sqlite_wal import write_ahead
+from local.storage import MEANINGS, StorageError, Trouble, code_of
+
+log = logging.getLogger("storage")
 
 BUSY_SECONDS = 20.0
 
 
+_ORPHANS: list[sqlite3.Connection] = []
+
+
+def inode(path: Path) -> int:
+    """Which file is there now; 0 for none."""
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return 0
+
+
+def put_back(path: Path, *connections: sqlite3.Connection) -> None:
+    """After somebody removed the file or its folder: writes it anew from open connections, in which all of it still is.
+
+    They are not to be used any more. Where another process has put it back already, that is the file.
+    """
+    if path.exists():
+        _ORPHANS.extend(connections)  # to close them would remove the write-ahead log, of the same name, of that file
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.unlink(missing_ok=True)
+    connections[0].execute("VACUUM INTO ?", (str(part),))
+    part.chmod(0o600)
+    for connection in connections:
+        connection.close()
+    for suffix in ("-wal", "-shm"):  # of the file that is gone
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    with suppress(FileExistsError):
+        os.link(part, path)
+    part.unlink()
+    log.warning("%s was removed while it was open, and is written anew", path)
+
+
 class SqliteFile:
-    """One connection, used by one thread at a time. Several processes may open the same file.
+    """One connection, used by one thread at a time. Several processes may open the same file. StorageError when it
+    cannot be opened now.
 
     `tables` are the statements that make what is missing. Only the owner may read the file: Secrets and parameters are
     in it.
     """
 
+    part = ""
+    """Whose file it is, for people."""
+
     def __init__(self, path: Path, tables: str) -> None:
         self._lock = threading.RLock()
         self._depth = 0
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._sql = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        self._path = path
+        self.trouble: Trouble | None = None
+        """What keeps it from being written now, as the last writer found it, or `check`."""
+        with self._told():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._open()
+            self._sql.executescript(f"BEGIN IMMEDIATE; {tables} COMMIT;")
+
+    def _open(self) -> None:
+        self._sql = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         self._sql.row_factory = sqlite3.Row
-        path.chmod(0o600)
+        self._path.chmod(0o600)
         write_ahead(self._sql.execute, BUSY_SECONDS)
-        self._sql.executescript(f"BEGIN IMMEDIATE; {tables} COMMIT;")
+        self._inode = inode(self._path)
 
     def close(self) -> None:
         with self._lock:
@@ -49,33 +104,60 @@ class SqliteFile:
 
     @contextmanager
     def _transaction(self, begin: str, *, commit: bool = True) -> Iterator[None]:
-        with self._lock:
+        with self._lock, self._told():
             if self._depth:
                 yield
                 return
+            if begin != "BEGIN" and inode(self._path) != self._inode:
+                put_back(self._path, self._sql)
+                self._open()
             self._sql.execute(begin)
             self._depth = 1
             try:
                 yield
-            except BaseException:
-                self._sql.execute("ROLLBACK")
-                raise
-            else:
-                self._sql.execute("COMMIT" if commit else "ROLLBACK")
+                if commit:
+                    self._sql.execute("COMMIT")
+                    self._over(begin)
             finally:
                 self._depth = 0
+                # Not after a COMMIT; and what cannot be written SQLite may have rolled back by itself.
+                if self._sql.in_transaction:
+                    self._sql.execute("ROLLBACK")
+
+    def check(self) -> None:
+        """Tries whether it can be written again, after trouble; never raises for that."""
+        with suppress(StorageError), self.writing():
+            self._sql.execute("PRAGMA user_version = 0")
+
+    def _over(self, begin: str) -> None:
+        if self.trouble and begin != "BEGIN":
+            log.info("%s can be written again, after %.1f s", self._path, time.time() - self.trouble.since)
+            self.trouble = None
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """SQLite's errors that pass, as StorageError."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            if (code := code_of(error, self._path.parent)) is None:
+                raise
+            if self.trouble is None:
+                log.error("%s cannot be written: %s", self._path, MEANINGS[code])
+                self.trouble = Trouble(self.part, str(self._path), code, time.time())
+            raise StorageError(code, self._path) from error
 
     def one(self, sql: str, *values: Any) -> sqlite3.Row | None:
         """The first row, or None."""
-        with self._lock:
+        with self._lock, self._told():
             found: sqlite3.Row | None = self._sql.execute(sql, values).fetchone()
             return found
 
     def all(self, sql: str, *values: Any) -> Sequence[sqlite3.Row]:
-        with self._lock:
+        with self._lock, self._told():
             return self._sql.execute(sql, values).fetchall()
 
     def change(self, sql: str, *values: Any) -> int:
         """The number of rows changed."""
-        with self._lock:
+        with self._lock, self._told():
             return self._sql.execute(sql, values).rowcount

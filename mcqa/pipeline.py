@@ -14,6 +14,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from functions import links
 from mcqa import terminal
 from mcqa.errors import CommandError
 
@@ -88,6 +89,9 @@ def list_(
     terminal.out.print()
     runs = ((r["display_name"], r["created_at"], r["state"], _error(r)) for r in found["runs"])
     terminal.out.print(_table("run", ("made", "state", "error"), runs))
+    for newest in found["runs"][:1]:
+        environ = {"KFP_ENDPOINT": url} if url else _environ(url)
+        terminal.note(f"the newest: {links.pipeline_run(environ, newest['run_id'])}")
 
 
 @pipeline_app.command()
@@ -115,6 +119,8 @@ def run(reason: Annotated[str, typer.Option(help="Why; it is noted with the run 
         raise CommandError(str(error)) from None
     terminal.out.print(f"asked for a retraining: {reason}", markup=False)
     terminal.note("`mcqa pipeline list` shows its run, `mcqa logs retrain` what the function decided")
+    if server := _environ(None).get("KFP_ENDPOINT"):
+        terminal.note(f"its page will be at {server.rstrip('/')}")
 
 
 @pipeline_app.command()

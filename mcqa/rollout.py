@@ -14,6 +14,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from functions import links
 from mcqa import terminal
 from mcqa.errors import CommandError
 
@@ -56,6 +57,9 @@ def status(
         terminal.note("the rollout function has not looked yet: it does at its next tick (`mcqa status`)")
         return
     _summary(look, found)
+    for version, page in found["pages"].items():
+        if page:
+            terminal.out.print(f"[dim]version {version}: {page}[/]", soft_wrap=True)
     if look["evidence"]:
         terminal.out.print()
         terminal.out.print(_measures(look["evidence"]))
@@ -152,13 +156,15 @@ def _status(most: int) -> dict[str, Any]:
     from functions.database import transaction
     from functions.rollout import store
 
-    _, settings, engine = _loop()
+    environ, settings, engine = _loop()
     with transaction(engine) as connection:
         look = store.read_look(connection, settings.model)
         record, wish = store.read_record(connection, settings.model), store.read_wish(connection, settings.model)
         log = store.decisions(connection, settings.model, most)
+    versions = [look[name] for name in ("champion", "challenger") if look and look[name]]
     return {
         "model": settings.model,
+        "pages": {version: links.mlflow_version(environ, settings.model, version) for version in versions},
         "look": look,
         "steps": [{"percent": step.percent, "since": step.since} for step in record.steps] if record else [],
         "planned": list(settings.decision.steps),

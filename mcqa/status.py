@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
-from local.platform.settings import HOST, NAMESPACE, Folder
+from functions import links
+from local.platform.settings import HOST, NAMESPACE, STATUS_PATH, Folder
 from mcqa import loop, terminal
 from mcqa.errors import CommandError
 from mcqa.up import FolderOption, status_of
@@ -40,7 +41,7 @@ def status(
 
 def gather(folder: Folder) -> dict[str, Any]:
     """Plain data; what could not be asked is in `problems`, one line each."""
-    own = status_of(folder)
+    own = _own(folder)
     ports = folder.settings().ports
     problems: list[str] = []
 
@@ -58,19 +59,59 @@ def gather(folder: Folder) -> dict[str, Any]:
     broker = ask("broker", lambda: _json(f"http://{HOST}:{ports.broker}/-/figures"))
     services = ask("API", lambda: _services(folder)) or []
     problems += [f"{s['name']}: {s['message']}" for s in services if not s["ready"]]
+    pipelines = ask("pipelines", lambda: _json(f"http://{HOST}:{ports.pipelines}/apis/v2beta1/healthz")) or {}
+    storage = _storage(own.get("storage", ()), (broker or {}).get("storage", ()), pipelines.get("storage", ()))
+    problems += [f"{one['part']}: cannot write {one['path']} since {_clock(one['since'])}: {one['message']}; "
+                 "goes on by itself when it can" for one in storage]  # fmt: skip
     for trigger in (broker or {}).get("triggers", ()):
         if dead := trigger["dead_lettered"] + trigger["dead"] + trigger["dead_lettering"]:
             problems.append(f"{trigger['trigger']}: {dead} dead letters, see `mcqa dead-letters list`")
     return {
-        "up_for": time.time() - float(own.get("began", time.time())),
+        "up_for": own.get("up_for", max(time.time() - float(own.get("began", time.time())), 0.0)),
         "pid": own.get("pid"),
         "parts": own.get("parts", []),
         "services": _with_replicas(services, own),
         "aliases": ask("model registry", lambda: _aliases(folder)),
         "runs": ask("pipelines", lambda: _runs(f"http://{HOST}:{ports.pipelines}")),
+        "mlflow": f"http://{HOST}:{ports.mlflow}",
         "broker": broker,
+        "storage": storage,
         "problems": problems,
     }
+
+
+def _own(folder: Folder) -> dict[str, Any]:
+    """What the supervisor says, by word of mouth where it answers: its file is old while the disk is full."""
+    import base64
+    import ssl
+
+    import httpx
+    import yaml
+
+    try:
+        config = yaml.safe_load(folder.kubeconfig.read_text())
+        cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
+        authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
+        headers = {"authorization": f"Bearer {user['token']}"}
+        context = ssl.create_default_context(cadata=authority)
+        answer = httpx.get(cluster["server"] + STATUS_PATH, headers=headers, verify=context, timeout=TIMEOUT)
+        answer.raise_for_status()
+        found: dict[str, Any] = answer.json()
+        return found
+    except (OSError, httpx.HTTPError, ValueError, LookupError, TypeError, yaml.YAMLError):
+        return status_of(folder)
+
+
+def _storage(*told: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Who cannot write where: each part and path once, as it was told first."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for one in sorted((one for some in told for one in some), key=lambda one: one["since"]):
+        found.setdefault((one["part"], one["path"]), one)
+    return list(found.values())
+
+
+def _clock(moment: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(moment))
 
 
 def _services(folder: Folder) -> list[dict[str, Any]]:
@@ -130,7 +171,11 @@ def _aliases(folder: Folder) -> dict[str, str]:
 
 def _runs(url: str) -> list[dict[str, Any]]:
     found = _json(f"{url}/apis/v2beta1/runs?page_size=5&sort_by=created_at%20desc").get("runs") or []
-    return [{name: run.get(name) for name in ("run_id", "display_name", "state", "created_at")} for run in found]
+    return [
+        {name: run.get(name) for name in ("run_id", "display_name", "state", "created_at")}
+        | {"page": links.pipeline_run({"KFP_ENDPOINT": url}, run["run_id"])}
+        for run in found
+    ]
 
 
 def _json(url: str) -> Any:
@@ -160,6 +205,8 @@ def _print(found: dict[str, Any]) -> None:
         out.print(f"\n[bold]versions[/]  {told or 'none registered'}")
     for run in found["runs"] or ():
         out.print(f"[bold]run[/]       {run['display_name']} {run['state']} [dim]{run['created_at']}[/]")
+    for run in (found["runs"] or ())[:1]:
+        out.print(f"          [dim]{run['page']}[/]", soft_wrap=True)
     if broker := found["broker"]:
         delivered = sum(one["delivered"] for one in broker["triggers"])
         waiting = sum(one["depth"] for one in broker["triggers"])

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from local.platform.settings import HOST, ROOT, Folder, Ports, Settings
+from local.storage import MEANINGS, probe
 from mcqa import local, loop, terminal
 from mcqa.errors import CommandError
 
@@ -246,4 +247,7 @@ def _last_line(folder: Folder, size: int) -> str:
     with folder.log.open("rb") as file:
         file.seek(size)
         lines = file.read().decode(errors="replace").strip().splitlines()
-    return lines[-1].removeprefix("local.platform: ") if lines else "it said nothing"
+    if lines:
+        return lines[-1].removeprefix("local.platform: ")
+    code = probe(folder.path)  # a log on a full disk says nothing
+    return f"cannot write in {folder.path}: {MEANINGS[code]}" if code else "it said nothing"

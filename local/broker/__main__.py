@@ -34,7 +34,7 @@ def main() -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_serve(settings, arguments.host, arguments.port))
-    except StoreError as error:
+    except (StoreError, OSError) as error:
         print(f"broker: {error}", file=sys.stderr)
         return 1
 

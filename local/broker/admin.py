@@ -9,7 +9,8 @@
     GET     /-/dead-letters?trigger=&before=&limit=      newest first
     GET     /-/dead-letters/{name}
     POST    /-/dead-letters/{name}/replay                202: queued for the Trigger's subscriber again
-    GET     /-/figures                                   depth, delivered, retried, failed of every Trigger
+    GET     /-/figures                                   depth, delivered, retried, failed of every Trigger; trouble
+                                                         with the disk
 
 and `/metrics`, `/healthz`, `/readyz`. Errors are `{"error": "one line"}`.
 """
@@ -29,6 +30,7 @@ from starlette.routing import Route
 from local.broker import history
 from local.broker.config import ConfigError
 from local.broker.service import BrokerService, ReplayError
+from local.broker.store import StoreError
 
 PREFIX = "/-/"
 ROOT_PATHS = frozenset({"/metrics", "/healthz", "/readyz"})
@@ -53,7 +55,7 @@ def admin(broker: BrokerService) -> Starlette:
         Route("/-/dead-letters/{name}/replay", end.replay, methods=["POST"]),
         Route("/-/figures", end.figures),
     ]
-    return Starlette(routes=routes, exception_handlers={HTTPException: _refused, Exception: _refused})
+    return Starlette(routes=routes, exception_handlers=dict.fromkeys((HTTPException, StoreError, Exception), _refused))
 
 
 class Json(Response):
@@ -74,7 +76,7 @@ class _Endpoints:
 
     async def health(self, request: Request) -> Response:
         failure = self._broker.store.failure
-        return PlainTextResponse(failure or "ok", 503 if failure else 200)
+        return PlainTextResponse(f"the database {failure}" if failure else "ok", 503 if failure else 200)
 
     async def objects(self, request: Request) -> Response:
         return Json({"items": self._broker.objects()})
@@ -149,11 +151,14 @@ class _Endpoints:
         return Json({"replayed": name}, 202)
 
     async def figures(self, request: Request) -> Response:
-        return Json(history.figures(self._broker.reader))
+        trouble = self._broker.store.trouble
+        return Json(history.figures(self._broker.reader) | {"storage": [trouble.shown()] if trouble else []})
 
 
 async def _refused(request: Request, error: Exception) -> Response:
     """Every error as JSON, without what went on inside."""
+    if isinstance(error, StoreError):
+        return Json({"error": str(error)}, 503, {"retry-after": "1"})
     status = error.status_code if isinstance(error, HTTPException) else 500
     detail: Any = error.detail if isinstance(error, HTTPException) else "the broker failed; its log says why"
     return Json({"error": detail}, status)

@@ -24,7 +24,7 @@ from local.broker.http_binding import Headers
 from local.broker.lane import Lane
 from local.broker.metrics import Metrics
 from local.broker.records import Queued
-from local.broker.retry import Done, Retry, judge
+from local.broker.retry import Done, Retry, backoff, judge
 from local.broker.rules import (
     BAD_REPLY_STATUS,
     BadReply,
@@ -84,6 +84,7 @@ class Deliveries:
         return effective_delivery(self.trigger, self._context.brokers.get(self.trigger.broker))
 
     async def _attempt(self, lane: Lane, item: Queued) -> None:
+        await self._context.store.usable()  # what comes of it could not be noted, and would be tried for nothing
         trigger, delivery, attempts = self.trigger, self.delivery, item.attempts + 1
         headers, body = to_subscriber(item.event, delivery.format, item.headers, trigger.namespace)
         response = await self._post("subscriber", trigger.subscriber, headers, body, delivery)
@@ -158,6 +159,7 @@ class Deliveries:
         )
 
     async def _attempt_sink(self, lane: Lane, item: Queued) -> None:
+        await self._context.store.usable()
         delivery, attempts = self.delivery, item.attempts + 1
         if delivery.dead_letter_sink is None:  # taken out of the spec meanwhile
             self._end(lane, item, State.DEAD, None)
@@ -203,15 +205,16 @@ class Deliveries:
         return response
 
     def _lane(self, state: State, attempt: Callable[[Lane, Queued], Awaitable[None]]) -> Lane:
-        settings, reader = self._context.settings, self._context.store.reader
+        settings, store = self._context.settings, self._context.store
 
         def refill(limit: int, without: Collection[int]) -> tuple[list[Queued], bool]:
-            return records.queued(reader, self.number, state, limit, without, settings.window_bytes)
+            return records.queued(store.reader, self.number, state, limit, without, settings.window_bytes)
 
         return Lane(
             attempt,
             refill,
-            depth=records.depth(reader, self.number, state),
+            lambda attempts: backoff(self.delivery, max(attempts - 1, 0)),
+            depth=records.depth(store.reader, self.number, state),
             concurrency=settings.concurrency,
             window=settings.window,
             window_bytes=settings.window_bytes,

@@ -70,8 +70,8 @@ class Ingress:
         except UnknownBroker as error:
             return 404, str(error.args[0])
         except (StoreError, sqlite3.Error) as error:
-            log.error("an event was refused: %s", error)
-            return 503, "the broker cannot store events at the moment; send it again"
+            log.debug("an event was refused: %s", error)  # the store has said once what is the matter
+            return 503, f"the broker cannot store events at the moment; send it again: {error}"[:300]
         return 202, ""
 
 

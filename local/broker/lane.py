@@ -26,12 +26,16 @@ FAULT_DELAY = 5.0
 
 
 class Lane:
-    """`depth` counts the queue as far as it is on the disk, held or not."""
+    """`depth` counts the queue as far as it is on the disk, held or not.
+
+    `longest` is the pause after so many attempts, in seconds: nothing waits longer for its next one.
+    """
 
     def __init__(
         self,
         attempt: Callable[[Lane, Queued], Awaitable[None]],
         refill: Refill,
+        longest: Callable[[int], float],
         *,
         depth: int,
         concurrency: int,
@@ -40,7 +44,7 @@ class Lane:
     ) -> None:
         self.depth = depth
         self._attempt = attempt
-        self._refill = refill
+        self._refill, self._longest = refill, longest
         self._concurrency = concurrency
         self._window = window
         self._window_bytes = window_bytes
@@ -119,7 +123,8 @@ class Lane:
         size = len(item.event.data or b"")
         self._held[item.event_seq] = size
         self._bytes += size
-        delay = item.due - time.time()
+        # What is read from the disk is due by a clock that may have been set back since.
+        delay = min(item.due - time.time(), self._longest(item.attempts))
         if delay > 0:
             self.retry(item, delay)
         else:

@@ -21,7 +21,7 @@ from local.broker.records import Queued
 from local.broker.rules import arrived
 from local.broker.sender import Sender
 from local.broker.settings import Settings
-from local.broker.store import Operation, Store
+from local.broker.store import Operation, Store, StoreError
 
 log = logging.getLogger("broker")
 
@@ -233,6 +233,9 @@ class BrokerService:
             try:
                 await self._drop_queues()
                 await self.prune()
+            except StoreError:
+                await self.store.usable()
+                continue
             except Exception:
                 log.exception("pruning the broker's database failed; it is tried again")
             await asyncio.sleep(self.settings.prune_every)

@@ -7,6 +7,7 @@ statements would fight the loop for the interpreter's lock at every one of them.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import logging
 import os
@@ -18,7 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from local.broker.schema import connect, create
+from local.broker.schema import VERSION, connect, create
+from local.sqlite import inode, put_back
+from local.storage import MEANINGS, Trouble, code_of, pauses
 
 log = logging.getLogger("broker")
 
@@ -26,11 +29,11 @@ T = TypeVar("T")
 Operation = Callable[[sqlite3.Connection], T]
 
 MAX_BATCH = 512
-FULL_DELAY = 1.0  # until what a full disk refused is tried again
+LOCK_SECONDS = 0.1  # statements run on the event loop, which a lock of somebody else's must not hold up
 
 
 class StoreError(RuntimeError):
-    """The store cannot be used; the message says why in one line."""
+    """The store cannot be used, at the moment or at all; the message says why in one line."""
 
 
 @dataclass(slots=True)
@@ -43,7 +46,10 @@ class _Pending:
 
 
 class Store:
-    """One writer, one reader that sees what is committed. `on_commit` hears every commit's size and seconds."""
+    """One writer, one reader that sees what is committed. `on_commit` hears every commit's size and seconds.
+
+    While the disk does not take it, `write` is refused at once, and what was submitted waits in its order.
+    """
 
     def __init__(self, path: Path, on_commit: Callable[[int, float], None] | None = None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,23 +61,28 @@ class Store:
         except (sqlite3.Error, RuntimeError) as error:
             self._lock.close()
             raise StoreError(f"cannot open the broker's database {path}: {error}") from None
+        self._writer.execute(f"PRAGMA busy_timeout = {LOCK_SECONDS * 1000:.0f}")
+        self._path, self._inode = path, inode(path)
         self._on_commit = on_commit
         self._waiting: list[_Pending] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="broker-commit")
         self._task: asyncio.Task[None] | None = None
         self._broken: Exception | None = None
-        self._full = self._closed = False
+        self._trouble: Trouble | None = None
+        self._pause = pauses()
+        self._usable, self._closing = asyncio.Event(), asyncio.Event()
+        self._usable.set()
 
     def submit(self, run: Operation[T], committed: Callable[[T], None] | None = None) -> None:
         """Queues an operation; `committed` is called on the event loop with its result once that is on the disk.
 
-        Operations run in the order of submission. One that fails is left out of its batch, and tried again later when
-        the disk was full: so it must not mind what was written meanwhile.
+        Operations run in the order of submission. One that fails is left out of its batch; while the disk does not
+        take them, all wait.
         """
         self._queue(_Pending(run, committed, None))
 
     async def write(self, run: Operation[T], committed: Callable[[T], None] | None = None) -> T:
-        """The operation's result, once it is on the disk."""
+        """The operation's result, once it is on the disk; StoreError when it cannot be written now."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._queue(_Pending(run, committed, future))
         return await future
@@ -80,56 +91,115 @@ class Store:
         """Waits until everything submitted so far is on the disk."""
         await self.write(lambda db: None)
 
+    async def usable(self) -> None:
+        """Waits until the disk takes what is written."""
+        await self._usable.wait()
+
     async def close(self) -> None:
-        self._closed = True
+        self._closing.set()
         while self._task is not None:
             await asyncio.wait([self._task])
+        if self._waiting:
+            log.warning("%d results could not be written; their deliveries are made again", len(self._waiting))
         self._thread.shutdown()
         self.reader.close()
         self._writer.close()
         self._lock.close()
 
     def _queue(self, pending: _Pending) -> None:
-        if self._broken is not None:
-            raise StoreError(f"the broker's database failed: {self._broken}")
+        if self._broken is not None or (self._trouble is not None and pending.future is not None):
+            raise StoreError(f"the broker's database: {self.failure}")
         self._waiting.append(pending)
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._write_batches())
 
     async def _write_batches(self) -> None:
         try:
-            while self._waiting:
+            while self._waiting or self._trouble is not None:
+                if self._trouble is not None and not await self._paused():
+                    return
                 batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
                 start = time.perf_counter()
                 try:
-                    await self._commit(batch)
+                    await self._commit(batch or [_Pending(_touch, None, None)])
                 except Exception as error:
                     self._fail(batch, error)
+                else:
+                    self._over()
                 if self._on_commit is not None:
                     self._on_commit(len(batch), time.perf_counter() - start)
-                self._full = any(is_full(pending.error) for pending in batch)
                 for pending in batch:
                     self._settle(pending)
         finally:
             self._task = None
 
+    async def _paused(self) -> bool:
+        """Waits before the next try; whether there is one: a store that is being closed does not wait for room."""
+        try:
+            async with asyncio.timeout(self._pause()):
+                await self._closing.wait()
+            return False
+        except TimeoutError:
+            pass
+        if self._trouble is not None and self._trouble.code not in ("full", "locked"):
+            # After an input or output error nothing that a connection remembers is certain.
+            loop = asyncio.get_running_loop()
+            try:
+                if inode(self._path) == self._inode:  # else the next commit sees to it
+                    self._writer = await loop.run_in_executor(self._thread, self._opened, self._writer)
+            except (sqlite3.Error, OSError):
+                log.debug("the broker's database cannot be opened yet")
+        return True
+
+    def _opened(self, old: sqlite3.Connection) -> sqlite3.Connection:
+        made = self._connected()
+        old.close()
+        return made
+
+    def _connected(self) -> sqlite3.Connection:
+        made = connect(str(self._path))
+        made.execute(f"PRAGMA busy_timeout = {LOCK_SECONDS * 1000:.0f}")
+        return made
+
+    def _over(self) -> None:
+        if self._trouble is not None:
+            log.info("the broker's database can be written again, after %.1f s", time.time() - self._trouble.since)
+            self._trouble, self._pause = None, pauses()
+            self._usable.set()
+
     async def _commit(self, batch: list[_Pending]) -> None:
+        if inode(self._path) != self._inode:
+            put_back(self._path, self._writer, self.reader)
+            self.reader, self._writer = connect(str(self._path)), self._connected()
+            self._inode = inode(self._path)
         self._run(batch)
         await asyncio.get_running_loop().run_in_executor(self._thread, self._writer.execute, "COMMIT")
 
     def _fail(self, batch: list[_Pending], error: Exception) -> None:
-        """The commit itself failed. A full disk may have room again; after any other error nothing is certain."""
+        """The commit itself failed: for a while, or for good where it is no matter of storage."""
         if self._writer.in_transaction:
-            self._writer.execute("ROLLBACK")
-        for pending in batch:
-            pending.error = error
-        if not is_full(error):
+            with contextlib.suppress(sqlite3.Error):
+                self._writer.execute("ROLLBACK")
+        code = code_of(error, self._path.parent)
+        if code is None:
             log.critical("the broker's database failed, nothing more is accepted: %s", error)
             self._broken = error
-            for pending in self._waiting:
-                pending.error = StoreError(f"the broker's database failed: {error}")
+        elif self._trouble is None:
+            log.error("the broker's database cannot be written: %s; trying again", MEANINGS[code])
+            self._trouble = Trouble("broker", str(self._path), code, time.time())
+            self._usable.clear()
+        refused = StoreError(f"the broker's database: {self.failure}")
+        every, self._waiting = [*batch, *self._waiting], []
+        for pending in every:
+            if pending.future is None and code is not None:
+                pending.error = None
+                self._waiting.append(pending)
+            else:
+                pending.error = refused
+        for pending in every[len(batch) :]:
+            if pending.error is not None:
                 self._settle(pending)
-            self._waiting = []
+        batch[:] = [pending for pending in batch if pending.error is not None]
 
     def _run(self, batch: list[_Pending]) -> None:
         self._writer.execute("BEGIN IMMEDIATE")
@@ -137,7 +207,7 @@ class Store:
             for pending in batch:
                 pending.result = pending.run(self._writer)
         except Exception as error:
-            if is_full(error):  # SQLite may have rolled back all of the batch by itself
+            if code_of(error):  # SQLite may have rolled back all of the batch by itself
                 raise
             # One of them is at fault: again, each within a savepoint of its own.
             self._writer.execute("ROLLBACK")
@@ -150,7 +220,7 @@ class Store:
         try:
             pending.result = pending.run(self._writer)
         except Exception as error:
-            if is_full(error):
+            if code_of(error):
                 raise
             self._writer.execute("ROLLBACK TO one")
             pending.error = error
@@ -164,9 +234,7 @@ class Store:
             except Exception:
                 log.exception("what follows a commit failed")
         if pending.future is None:
-            if is_full(error):
-                asyncio.get_running_loop().call_later(FULL_DELAY, self._again, pending)
-            elif error is not None:
+            if error is not None:
                 log.error("a write to the broker's database failed: %s", error)
         elif not pending.future.done():
             if error is None:
@@ -174,22 +242,22 @@ class Store:
             else:
                 pending.future.set_exception(error)
 
-    def _again(self, pending: _Pending) -> None:
-        if self._broken is None and not self._closed:
-            pending.error = None
-            self._queue(pending)
-
     @property
     def failure(self) -> str | None:
         """Why the store takes nothing at the moment, if so."""
         if self._broken is not None:
-            return f"the database failed: {self._broken}"
-        return "the disk is full" if self._full else None
+            return f"it failed: {self._broken}"
+        return f"cannot be written: {MEANINGS[self._trouble.code]}" if self._trouble else None
+
+    @property
+    def trouble(self) -> Trouble | None:
+        """What keeps the store from writing now, as far as it may pass."""
+        return self._trouble
 
 
-def is_full(error: BaseException | None) -> bool:
-    """Whether this is SQLite's way of saying that the disk is full."""
-    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+def _touch(db: sqlite3.Connection) -> None:
+    """Writes something, whether it can be."""
+    db.execute(f"PRAGMA user_version = {VERSION}")
 
 
 def _locked(lock: Path, path: Path) -> IO[str]:

@@ -6,7 +6,7 @@ import asyncio
 import hmac
 import json
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -32,14 +32,18 @@ from local.kube.requests import (
 from local.kube.resources import NAMESPACE, Object, Resource
 from local.kube.store import Store
 from local.kube.watching import DEFAULT_SECONDS, Ticks, Watch, stream
+from local.storage import StorageError
 
 log = logging.getLogger(__name__)
 
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
-def make_app(store: Store, token: str) -> Starlette:
-    """The ASGI app. `app.state.ticks.close()` ends its watches, which a server must do before it can stop."""
+def make_app(store: Store, token: str, pages: Mapping[str, Callable[[], Any]] | None = None) -> Starlette:
+    """The ASGI app. `app.state.ticks.close()` ends its watches, which a server must do before it can stop.
+
+    `pages` are further paths, whose functions give JSON to whoever has the token.
+    """
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -62,14 +66,26 @@ def make_app(store: Store, token: str) -> Starlette:
             return await _answer(store, request)
         except ApiError as error:
             return _json(error.status(), error.code)
+        except StorageError as error:
+            refused = _json(errors.unavailable(str(error)).status(), 503)
+            refused.headers["Retry-After"] = "1"
+            return refused
         except RecursionError:
             return _json(errors.bad_request("the body is nested too deeply").status(), 400)
         except Exception:
             log.exception("%s %s failed", request.method, request.url.path)
             return _json(ApiError(500, "InternalError", "the embedded platform failed; its log says why").status(), 500)
 
+    async def page(request: Request) -> Response:
+        try:
+            _authorise(request, token)
+        except ApiError as error:
+            return _json(error.status(), error.code)
+        return _json((pages or {})[request.url.path]())
+
     return Starlette(
         routes=[
+            *(Route(path, page) for path in pages or ()),
             *(Route(path, health) for path in ("/healthz", "/livez", "/readyz")),
             Route("/version", version),
             Route("/{path:path}", api, methods=METHODS),
@@ -82,6 +98,8 @@ async def _keep_house(store: Store) -> None:
     while True:
         try:
             await run_in_threadpool(store.finish_namespaces)
+        except StorageError as error:
+            log.debug("namespaces are finished later: %s", error)
         except Exception:  # the next round may succeed
             log.exception("namespaces could not be finished")
         await asyncio.sleep(0.5)

@@ -45,6 +45,8 @@ class Change:
 class Database(SqliteFile):
     """Objects and their changes; of the changes the newest `keep` stay."""
 
+    part = "API"
+
     def __init__(self, path: Path, keep: int) -> None:
         super().__init__(path, _TABLES)
         self._keep = keep

@@ -48,6 +48,11 @@ def not_found(resource: Resource, name: str) -> ApiError:
     return ApiError(404, "NotFound", f'{resource.qualified} "{name}" not found', _details(resource, name))
 
 
+def unavailable(why: str) -> ApiError:
+    """The state cannot be written or read at the moment; clients come back by themselves."""
+    return ApiError(503, "ServiceUnavailable", why, {"retryAfterSeconds": 1})
+
+
 def no_such_path() -> ApiError:
     return ApiError(404, "NotFound", "the server could not find the requested resource", {})
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
@@ -19,18 +21,28 @@ class Server(uvicorn.Server):
     """Serves the store under `folder`: `kube/` holds its state, `kubeconfig` the way in, `namespace` what
     kubectl takes without -n.
 
+    `pages` are further paths and what gives their JSON.
+
     The port is bound at once (OSError when it is taken; 0 takes a free one). `run()` serves until SIGTERM or SIGINT,
     `await serve()` inside another event loop until `should_exit` is set.
     """
 
-    def __init__(self, folder: Path, port: int, *, namespace: str = "default", store: Store | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        port: int,
+        *,
+        namespace: str = "default",
+        store: Store | None = None,
+        pages: Mapping[str, Callable[[], Any]] | None = None,
+    ) -> None:
         self._socket = _listen(port)
         self.port = int(self._socket.getsockname()[1])
         self.url = f"https://{HOST}:{self.port}"
         self.kubeconfig = folder / "kubeconfig"
         access = prepare(folder / "kube")
         self.store = store or Store(folder / "kube" / "kube.sqlite")
-        self._app = make_app(self.store, access.token)
+        self._app = make_app(self.store, access.token, pages)
         write_kubeconfig(self.kubeconfig, access, self.url, namespace)
         super().__init__(
             uvicorn.Config(

@@ -27,6 +27,7 @@ from local.kube.errors import ApiError
 from local.kube.patches import json_patch, merge_patch, strategic_merge
 from local.kube.resources import NAMESPACE, Object, Resource, by_kind
 from local.kube.writes import Write, Writer, kind_of, within
+from local.storage import Trouble
 
 __all__ = ["ApiError", "Change", "Listing", "PatchType", "Store", "Write"]
 
@@ -61,6 +62,14 @@ class Store:
 
     def close(self) -> None:
         self._db.close()
+
+    @property
+    def trouble(self) -> Trouble | None:
+        """What keeps it from being written now; `check` finds out whether that is over."""
+        return self._db.trouble
+
+    def check(self) -> None:
+        self._db.check()
 
     @property
     def version(self) -> int:

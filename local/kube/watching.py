@@ -11,11 +11,12 @@ from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 
-from local.kube import selectors
+from local.kube import errors, selectors
 from local.kube.errors import ApiError
 from local.kube.requests import Target
 from local.kube.resources import Object
 from local.kube.store import Store
+from local.storage import StorageError
 
 BOOKMARK_SECONDS = 30.0
 POLL_SECONDS = 0.5
@@ -95,6 +96,8 @@ async def stream(store: Store, ticks: Ticks, watch: Watch, form: Callable[[Objec
                 await ticks.wait(min(POLL_SECONDS, deadline - now))
     except ApiError as error:
         yield _line("ERROR", error.status())
+    except StorageError as error:
+        yield _line("ERROR", errors.unavailable(str(error)).status())
 
 
 def _line(type: str, item: Any) -> bytes:

@@ -20,6 +20,7 @@ from local.pipelines.recurring import RecurringRuns
 from local.pipelines.runs import Runs
 from local.pipelines.scheduler import Limits, Scheduler
 from local.pipelines.store import Store
+from local.storage import StorageError, Watch, lose_output, pauses
 
 HOST = "127.0.0.1"
 LOOK_SECONDS = 0.1
@@ -31,7 +32,14 @@ def main() -> int:
     arguments = _parser().parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     folder: Path = arguments.folder.resolve()
-    if processes.lock(folder / "server.lock", TAKEOVER_SECONDS) is None:
+    lose_output()
+    try:
+        lock = processes.lock(folder / "server.lock", TAKEOVER_SECONDS)
+        database = Database(folder / FILE) if lock is not None else None
+    except OSError as error:
+        print(f"pipelines: {error}", file=sys.stderr)
+        return 1
+    if database is None:
         print(f"pipelines: another server uses {folder}; stop it, or choose another --folder", file=sys.stderr)
         return 1
     limits = Limits(parallel=max(1, arguments.parallel), attempts=max(1, arguments.attempts))
@@ -41,14 +49,15 @@ def main() -> int:
         print(f"pipelines: cannot listen on {HOST}:{arguments.port}: {error.strerror}; choose another --port",
               file=sys.stderr)  # fmt: skip
         return 1
-    return asyncio.run(_serve(folder, listening, limits))
+    return asyncio.run(_serve(folder, database, listening, limits))
 
 
-async def _serve(folder: Path, listening: socket.socket, limits: Limits) -> int:
-    database = Database(folder / FILE)
+async def _serve(folder: Path, database: Database, listening: socket.socket, limits: Limits) -> int:
     runs = Runs(database, folder)
     recurring = RecurringRuns(runs)
-    scheduler = Scheduler(runs, limits)
+    watch = Watch([("pipelines", folder)])
+    watch.start()
+    scheduler = Scheduler(runs, limits, watch)
     config = uvicorn.Config(
         make_app(Store(database), runs, recurring), lifespan="off", access_log=False, log_level="warning",
         server_header=False, timeout_graceful_shutdown=3,
@@ -71,12 +80,22 @@ async def _serve(folder: Path, listening: socket.socket, limits: Limits) -> int:
 
 
 async def _look(recurring: RecurringRuns, scheduler: Scheduler, server: uvicorn.Server) -> None:
+    pause = pauses()
     while not server.should_exit:
         try:
+            if recurring.database.trouble:
+                await run_in_threadpool(recurring.database.check)
             await run_in_threadpool(recurring.fire)
             await run_in_threadpool(scheduler.look)
+        except StorageError as error:
+            log.debug("the runs are looked at again: %s", error)
+            await asyncio.sleep(pause())
+            continue
         except Exception:  # the next look may succeed
             log.exception("the runs could not be looked at")
+            await asyncio.sleep(pause())
+            continue
+        pause = pauses()
         await asyncio.sleep(LOOK_SECONDS)
 
 

@@ -15,11 +15,12 @@ from starlette.routing import Route
 
 from local.pipelines import pages
 from local.pipelines import spec as specs
-from local.pipelines.errors import INTERNAL, INVALID_ARGUMENT, NOT_FOUND, UNIMPLEMENTED, ApiError, invalid
+from local.pipelines.errors import INTERNAL, INVALID_ARGUMENT, NOT_FOUND, UNAVAILABLE, UNIMPLEMENTED, ApiError, invalid
 from local.pipelines.recurring import RecurringRuns
 from local.pipelines.requests import check_origin, query, read_json, read_upload
 from local.pipelines.runs import Runs
 from local.pipelines.store import Store
+from local.storage import PASSING, StorageError, code_of
 
 log = logging.getLogger(__name__)
 BASE = "/apis/v2beta1"
@@ -88,7 +89,10 @@ def _route(method: str, path: str, handler: Handler) -> Route:
             found = await handler(request)
         except ApiError as error:
             return JSONResponse(error.body(), error.status)
-        except Exception:
+        except Exception as error:
+            if isinstance(error, StorageError) or code_of(error) in PASSING:
+                refused = ApiError(UNAVAILABLE, f"not now, try again: {error}")
+                return JSONResponse(refused.body(), refused.status, {"retry-after": "1"})
             log.exception("%s %s failed", request.method, request.url.path)
             return JSONResponse(ApiError(INTERNAL, "the platform failed; its log says why").body(), 500)
         return found if isinstance(found, Response) else JSONResponse(found if found is not None else {})
@@ -111,7 +115,8 @@ class _Api:
         self._recurring = recurring_runs
 
     async def health(self, _: Request) -> Any:
-        return {"multi_user": False, "pipeline_store": "database"}
+        trouble = self._runs.database.trouble
+        return {"multi_user": False, "pipeline_store": "database", "storage": [trouble.shown()] if trouble else []}
 
     async def create_experiment(self, request: Request) -> Any:
         return await run_in_threadpool(self._store.create_experiment, await read_json(request))

@@ -56,12 +56,14 @@ Row = sqlite3.Row
 class Database(SqliteFile):
     """The server's and its runs' tables."""
 
+    part = "pipelines"
+
     def __init__(self, path: Path) -> None:
         super().__init__(path, _TABLES)
 
     def insert(self, table: str, **values: Any) -> None:
         """sqlite3.IntegrityError when a name or id is taken."""
-        with self._lock:
+        with self._lock, self._told():
             marks = ", ".join("?" * len(values))
             self._sql.execute(f"INSERT INTO {table} ({', '.join(values)}) VALUES ({marks})", tuple(values.values()))
 

@@ -17,19 +17,21 @@ from typing import Any
 from local.pipelines import processes
 from local.pipelines.database import FILE, Database, Row
 from local.pipelines.record import Record
+from local.storage import Watch, lose_output, patiently
 
 LOCK_SECONDS = 15.0
 
 
 def main(folder: Path, run: str, attempt: int) -> int:
     """0 when a result was written, whichever it is."""
+    lose_output()
     files = folder / "runs" / run
     # Before any import of kfp, so that nothing runs twice however long that takes.
-    lock = processes.lock(files / "lock", LOCK_SECONDS)
+    lock = patiently(lambda: processes.lock(files / "lock", LOCK_SECONDS), "the run's lock")
     if lock is None:
         print("another process executes this run", file=sys.stderr)
         return processes.SUPERSEDED
-    record = Record(Database(folder / FILE), run, attempt)
+    record = Record(patiently(lambda: Database(folder / FILE), "the database"), run, attempt)
     row = record.begin()
     error = ""
     try:
@@ -58,7 +60,7 @@ def _execute(record: Record, row: Row, files: Path, lock: int) -> str:
     spec = _with_placeholders(json.loads(row["spec"]), row)
     message = json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
     workspace = files / "workspace"
-    workspace.mkdir(exist_ok=True)
+    patiently(lambda: workspace.mkdir(parents=True, exist_ok=True), "the run's folder")
     local.init(
         runner=local.SubprocessRunner(use_venv=False),
         pipeline_root=str(files / "root"),
@@ -66,7 +68,9 @@ def _execute(record: Record, row: Row, files: Path, lock: int) -> str:
         raise_on_error=True,
         enable_caching=False,
     )
-    Hooks(record, message.root, files, lock).install()
+    watch = Watch([("run", files)])
+    watch.start()
+    Hooks(record, message.root, files, lock, watch).install()
     try:
         pipeline_orchestrator.run_local_pipeline(message, _arguments(message, json.loads(row["parameters"])))
     except RuntimeError as error:

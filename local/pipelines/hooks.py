@@ -12,15 +12,16 @@ import os
 import shutil
 import subprocess
 import threading
+import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from kfp.compiler import pipeline_spec_builder
 from kfp.local import (
-    cache,
     executor_input_utils,
     io,
     placeholder_utils,
@@ -31,12 +32,15 @@ from kfp.local import (
 from kfp.local.executor_output_utils import pb2_value_to_python
 from kfp.local.orchestrator import enhanced_dag_orchestrator, task_executor, task_spec_utils
 
-from local.pipelines import condition
+from local.pipelines import condition, outputs
 from local.pipelines.logs import cut, excerpt, wait
 from local.pipelines.record import Record
 from local.pipelines.runs import task_id
+from local.storage import PASSING, Watch, code_of
 
 TaskPath = tuple[str, ...]
+DISTURBED = 20
+"""Executions of one step that a disk without room may cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +61,15 @@ class _Thread(threading.local):
 
 @dataclass
 class Hooks:
-    """The hooks of one run. `files` is its folder, `lock` a descriptor that its steps keep open."""
+    """The hooks of one run. `files` is its folder, `lock` a descriptor that its steps keep open, `watch` knows when the
+    folder could not be written.
+    """
 
     record: Record
     root: Any
     files: Path
     lock: int
+    watch: Watch
     errors: dict[TaskPath, str] = field(default_factory=dict)
     _here: _Thread = field(default_factory=_Thread)
 
@@ -109,23 +116,27 @@ class Hooks:
         self._here.task = path
         self.errors.pop(path, None)
         self.record.task_started(path)
+        # A folder for each task: the steps of a DAG that is called twice are the same components.
+        root = str(task["pipeline_resource_name"]).partition("/")[0]
+        task["pipeline_resource_name"] = "/".join((root, *path[:-1]))
         try:
-            outputs, result = original(**task)
+            made, result = original(**task)
         except Exception as error:
             return self._broken(path, error)
         finally:
             self._here.task = ()
         if result == status.Status.SUCCESS:
-            self.record.task_finished(path, "SUCCEEDED", outputs=cache.LocalCache._serialize_outputs(outputs))
+            self.record.task_finished(path, "SUCCEEDED", outputs=outputs.write(made))
         else:
             self.record.task_finished(path, "FAILED", self.errors.get(path, "the step failed"))
-        return outputs, result
+        return made, result
 
     def _known(self, path: TaskPath) -> dict[str, Any] | None:
         found = self.record.succeeded(path)
         try:
-            return None if found is None else cache.LocalCache._deserialize_outputs(found)
-        except cache._MissingArtifactError:
+            return None if found is None else outputs.read(found)
+        except outputs.MissingOutput as gone:
+            print(f"task {path[-1]!r} runs again: its output {gone} is gone", flush=True)
             return None
 
     def _execution(self, original: Callable[..., Any], **task: Any) -> Any:
@@ -141,11 +152,31 @@ class Hooks:
             if (known := task["component_spec"].input_definitions.parameters).get(absent):
                 known[absent].default_value.null_value = 0
             del task["arguments"][absent]
-        outputs, result = original(**task)
+        made, result = self._undisturbed(lambda: original(**task), path, left)
         if result != status.Status.SUCCESS:
             told = excerpt(self._log(path))
             self.errors[path] = f"the step failed: {told}" if told else "the step failed and wrote nothing"
-        return outputs, result
+        return made, result
+
+    def _undisturbed(self, execute: Callable[[], Any], path: TaskPath, left: Path) -> Any:
+        """An execution that fails while the disk cannot be written is no failure of the step: it is made again later.
+
+        Not for ever, for it may be the step that fills the disk.
+        """
+        for again in range(DISTURBED, -1, -1):
+            began = time.monotonic()
+            try:
+                found = execute()
+            except OSError as error:
+                if not again or code_of(error) not in PASSING:
+                    raise
+            else:
+                if not again or found[1] == status.Status.SUCCESS or not self.watch.seen_since(began):
+                    return found
+            print(f"task {path[-1]!r} is executed again when the disk can be written", flush=True)
+            self.watch.wait()
+            shutil.rmtree(left, ignore_errors=True)
+        raise AssertionError("the last execution counts, whatever came of it")
 
     def _subprocess(self, full_command: list[str], env_vars: dict[str, str] | None = None) -> int:
         """A step's process; its output goes to a file that outlives us, not through a pipe that would end it."""
@@ -161,7 +192,8 @@ class Hooks:
                 full_command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env, pass_fds=(self.lock,)
             )
         code = wait(process, self._log(path))
-        cut(self._log(path))
+        with suppress(OSError):
+            cut(self._log(path))
         return code
 
     def _condition(self, text: str, store: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
 
@@ -55,7 +55,11 @@ def took(began: str | None, ended: str | None) -> str:
     """A cell with the time between, "" until both are there: 0.4 s, 12 s, 3 min 5 s, 2 h 10 min."""
     if not began or not ended:
         return "<td>"
-    seconds = (datetime.fromisoformat(ended) - datetime.fromisoformat(began)).total_seconds()
+    return lasted((datetime.fromisoformat(ended) - datetime.fromisoformat(began)).total_seconds())
+
+
+def lasted(seconds: float) -> str:
+    """A cell with a duration."""
     if seconds < 10:
         return f'<td class="t">{max(seconds, 0.0):.1f} s'
     minutes, rest = divmod(round(seconds), 60)
@@ -63,6 +67,15 @@ def took(began: str | None, ended: str | None) -> str:
     if hours:
         return f'<td class="t">{hours} h {left} min'
     return f'<td class="t">{f"{minutes} min " if minutes else ""}{rest} s'
+
+
+def busy(times: Iterable[tuple[str, str]]) -> float:
+    """Seconds in which at least one of these (began, ended) was under way: pauses between them do not count."""
+    seconds, until = 0.0, datetime.min.replace(tzinfo=UTC)
+    for began, ended in sorted((datetime.fromisoformat(a), datetime.fromisoformat(b)) for a, b in times if a and b):
+        seconds += max((ended - max(began, until)).total_seconds(), 0.0)
+        until = max(until, ended)
+    return seconds
 
 
 def cause(error: str) -> str:

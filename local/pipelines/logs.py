@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 MAX_BYTES = 16 * 1024 * 1024
@@ -20,7 +21,8 @@ def wait(process: subprocess.Popen[bytes], path: Path) -> int:
         try:
             return process.wait(LOOK_SECONDS)
         except subprocess.TimeoutExpired:
-            cut(path)
+            with suppress(OSError):  # the log is gone, or there is no room for its shorter form: another time
+                cut(path)
 
 
 def cut(path: Path, most: int = MAX_BYTES, kept: int = KEPT_BYTES) -> None:

@@ -15,7 +15,7 @@ from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, R
 
 from local.pipelines.database import Row
 from local.pipelines.errors import not_found
-from local.pipelines.html_page import OPEN, cause, escape, moment, page, table, took, tree
+from local.pipelines.html_page import OPEN, busy, cause, escape, lasted, moment, page, table, took, tree
 from local.pipelines.logs import tail
 from local.pipelines.runs import Runs
 
@@ -50,6 +50,7 @@ class Pages:
                 key,
                 task,
                 [one for one in made if one["task_id"] == task["id"]],
+                inside=[one for one in tasks if one["path"].startswith(task["path"] + "/")],
                 logged=(logs / f"{task['id']}.log").exists(),
             )
             for task in tasks
@@ -132,7 +133,7 @@ def _run_line(run: Mapping[str, Any]) -> str:
     )
 
 
-def _task_line(run: str, task: Row, made: list[dict[str, Any]], *, logged: bool) -> str:
+def _task_line(run: str, task: Row, made: list[dict[str, Any]], inside: list[Row], *, logged: bool) -> str:
     links = []
     for one in made:
         shown = escape(one["name"])
@@ -141,9 +142,13 @@ def _task_line(run: str, task: Row, made: list[dict[str, Any]], *, logged: bool)
     name = escape(task["name"])
     if logged:
         name = f'<a href="/apis/v2beta1/runs/{run}/nodes/{task["id"]}/log">{name}</a>'
+    groups = {one["path"].rpartition("/")[0] for one in inside}
+    steps = [(one["started_at"], one["finished_at"]) for one in inside if one["path"] not in groups]
+    # A group that was tried again has pauses in it, which nobody worked.
+    duration = lasted(busy(steps)) if steps and task["finished_at"] else took(task["started_at"], task["finished_at"])
     error = f'<br><span class="wrap">{escape(task["error"])}</span>' if task["error"] else ""
     return (
         f'<tr><td style="padding-left:{0.7 + 1.3 * task["path"].count("/"):.1f}rem">{name}'
         f'<td class="{task["state"]}">{task["state"]}{error}{moment(task["started_at"], day=False)}'
-        f'{took(task["started_at"], task["finished_at"])}<td class="wrap">{"<br>".join(links)}'
+        f'{duration}<td class="wrap">{"<br>".join(links)}'
     )

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from datetime import datetime, timedelta
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 from local.pipelines import processes
-from local.pipelines.database import Database, Row, appended, entry, now
+from local.pipelines.database import Database, Row, appended, entry, now, stamp
 from local.pipelines.runs import add_task, finish, task_id
+from local.storage import patiently
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _patient(method: Callable[P, T]) -> Callable[P, T]:
+    """One transaction that is tried until the database takes it: what has happened is noted, however late."""
+
+    @functools.wraps(method)
+    def call(*arguments: P.args, **named: P.kwargs) -> T:
+        return patiently(lambda: method(*arguments, **named), "what happened cannot be noted")
+
+    return call
 
 
 class Record:
@@ -19,13 +36,16 @@ class Record:
         self.run = run
         self._database = database
         self._attempt = attempt
+        self._began: dict[str, float] = {}
 
+    @_patient
     def begin(self) -> Row:
         """The run, now ours: from here on a killed server finds this process."""
         with self._own() as row:
             self._database.change("UPDATE runs SET pid = ? WHERE id = ?", os.getpid(), self.run)
         return row
 
+    @_patient
     def task_started(self, path: tuple[str, ...]) -> None:
         joined = "/".join(path)
         with self._own():
@@ -33,17 +53,26 @@ class Record:
             task = self._task(joined)
             change = """UPDATE tasks SET state = 'RUNNING', executions = executions + 1, finished_at = '', error = '',
                 started_at = CASE started_at WHEN '' THEN ? ELSE started_at END, history = ? WHERE id = ?"""
-            self._database.change(change, now(), appended(task["history"], entry("RUNNING")), task["id"])
+            began = self._steps(joined)[0] or now()
+            self._database.change(change, began, appended(task["history"], entry("RUNNING")), task["id"])
+        self._began[joined] = time.monotonic()
 
+    @_patient
     def task_finished(
         self, path: tuple[str, ...], state: str, error: str = "", outputs: Mapping[str, Any] | None = None
     ) -> None:
+        joined = "/".join(path)
         with self._own():
-            task = self._task("/".join(path))
-            change = "UPDATE tasks SET state = ?, error = ?, outputs = ?, finished_at = ?, history = ? WHERE id = ?"
+            task = self._task(joined)
+            change = """UPDATE tasks SET state = ?, error = ?, outputs = ?, started_at = ?, finished_at = ?, history = ?
+                WHERE id = ?"""
             history = appended(task["history"], entry(state, error))
-            self._database.change(change, state, error, json.dumps(outputs or {}), now(), history, task["id"])
+            # A group lasts from its first step's begin to its last step's end, whichever attempt they ran in.
+            first, last = self._steps(joined)
+            began, ended = first or task["started_at"], last or self._ended(joined, task["started_at"])
+            self._database.change(change, state, error, json.dumps(outputs or {}), began, ended, history, task["id"])
 
+    @_patient
     def task_retried(self, path: tuple[str, ...], error: str) -> None:
         """An execution failed and another one follows."""
         with self._own():
@@ -52,6 +81,7 @@ class Record:
             change = "UPDATE tasks SET history = ?, executions = executions + 1 WHERE id = ?"
             self._database.change(change, history, task["id"])
 
+    @_patient
     def task_skipped(self, path: tuple[str, ...]) -> None:
         with self._own():
             task = self._task("/".join(path))
@@ -59,16 +89,19 @@ class Record:
                 change = "UPDATE tasks SET state = 'SKIPPED', history = ? WHERE id = ?"
                 self._database.change(change, appended(task["history"], entry("SKIPPED")), task["id"])
 
+    @_patient
     def succeeded(self, path: tuple[str, ...]) -> dict[str, Any] | None:
         """The outputs of a task that succeeded in an earlier attempt at this run."""
         sql = "SELECT outputs FROM tasks WHERE id = ? AND state = 'SUCCEEDED'"
         row = self._database.one(sql, task_id(self.run, "/".join(path)))
         return json.loads(row[0]) if row else None
 
+    @_patient
     def failed_tasks(self) -> list[Row]:
         sql = "SELECT * FROM tasks WHERE run_id = ? AND state = 'FAILED' ORDER BY finished_at, seq"
         return list(self._database.all(sql, self.run))
 
+    @_patient
     def finish(self, state: str, error: str = "") -> None:
         """The run's result, with its last tasks' states, in one transaction."""
         with self._own() as row:
@@ -82,6 +115,22 @@ class Record:
             if row is None:
                 leave()
             yield row
+
+    def _steps(self, group: str) -> tuple[str, str]:
+        """When the first of the tasks inside began and the last one ended, "" where there is none."""
+        found = self._database.one(
+            """SELECT min(nullif(started_at, '')), max(finished_at) FROM tasks
+            WHERE run_id = ? AND substr(path, 1, ?) = ? AND started_at <> ''""",
+            self.run, len(group) + 1, group + "/",
+        )  # fmt: skip
+        return (found[0] or "", found[1] or "") if found else ("", "")
+
+    def _ended(self, path: str, started: str) -> str:
+        """Now, by a clock that nobody sets: what a task took is right though the machine's clock was changed."""
+        began = self._began.get(path)
+        if began is None or not started:
+            return now()
+        return stamp(datetime.fromisoformat(started) + timedelta(seconds=time.monotonic() - began))
 
     def _task(self, path: str) -> Row:
         row = self._database.one("SELECT * FROM tasks WHERE id = ?", task_id(self.run, path))

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 class RecurringRuns:
     def __init__(self, runs: Runs) -> None:
         self._runs = runs
-        self._database: Database = runs.database
+        self.database: Database = runs.database
 
     def create(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """ApiError when a run of it could not be started now."""
@@ -57,7 +57,7 @@ class RecurringRuns:
         }
         first = trigger.first(created)
         key = str(uuid.uuid4())
-        self._database.insert(
+        self.database.insert(
             "recurring_runs",
             id=key,
             experiment_id=chosen["experiment_id"],
@@ -75,33 +75,33 @@ class RecurringRuns:
 
     def list(self, query: Mapping[str, str]) -> dict[str, Any]:
         where = {"experiment_id": experiment} if (experiment := query.get("experiment_id")) else {}
-        page = listing(self._database, "recurring_runs", FIELDS, query, where)
+        page = listing(self.database, "recurring_runs", FIELDS, query, where)
         return paged("recurringRuns", [recurring_run(row) for row in page.rows], page.total, page.token)
 
     def switch(self, key: str, status: str) -> None:
         """`status`: ENABLED or DISABLED. What is enabled again catches up, or does not, as it was told."""
         self._row(key)
         change = "UPDATE recurring_runs SET status = ?, updated_at = ? WHERE id = ?"
-        self._database.change(change, status, now(), key)
+        self.database.change(change, status, now(), key)
 
     def delete(self, key: str) -> None:
         """Its runs stay."""
         self._row(key)
-        self._database.change("DELETE FROM recurring_runs WHERE id = ?", key)
+        self.database.change("DELETE FROM recurring_runs WHERE id = ?", key)
 
     def fire(self, moment: datetime | None = None) -> int:
         """Starts what is due at `moment`, or now; the number of runs. One of each recurring run at a time."""
         at = moment or datetime.now(UTC)
         due = "SELECT id FROM recurring_runs WHERE status = 'ENABLED' AND next_at <> '' AND next_at <= ? ORDER BY seq"
-        return sum(self._fire(row["id"], at) for row in self._database.all(due, stamp(at)))
+        return sum(self._fire(row["id"], at) for row in self.database.all(due, stamp(at)))
 
     def _fire(self, key: str, at: datetime) -> bool:
-        with self._database.writing():
-            row = self._database.one("SELECT * FROM recurring_runs WHERE id = ? AND status = 'ENABLED'", key)
+        with self.database.writing():
+            row = self.database.one("SELECT * FROM recurring_runs WHERE id = ? AND status = 'ENABLED'", key)
             if row is None or not row["next_at"]:
                 return False
             body = json.loads(row["body"])
-            counted = self._database.one(
+            counted = self.database.one(
                 """SELECT count(*) FROM runs WHERE recurring_run_id = ? AND deleted = 0
                     AND state IN ('PENDING', 'RUNNING', 'CANCELING')""",
                 key,
@@ -113,7 +113,7 @@ class RecurringRuns:
             error = self._start(row, body, tick)
             change = "UPDATE recurring_runs SET next_at = ?, body = ? WHERE id = ?"
             kept = json.dumps({**body, "error": error})
-            self._database.change(change, stamp(following) if following else "", kept, key)
+            self.database.change(change, stamp(following) if following else "", kept, key)
         return not error
 
     def _start(self, row: Row, body: Mapping[str, Any], tick: datetime) -> str:
@@ -132,7 +132,7 @@ class RecurringRuns:
         return ""
 
     def _row(self, key: str) -> Row:
-        found = self._database.one("SELECT * FROM recurring_runs WHERE id = ?", key)
+        found = self.database.one("SELECT * FROM recurring_runs WHERE id = ?", key)
         if found is None:
             raise not_found("recurring run", key)
         return found

@@ -136,14 +136,22 @@ class Runs:
                 raise precondition(f"the run has finished: {row['state']}")
 
     def retry(self, key: str) -> None:
-        """A failed or cancelled run once more: what succeeded is kept, everything else runs again."""
+        """A failed or cancelled run once more: what succeeded is kept, everything else runs again.
+
+        So does what was told how the others ended, such as an exit handler's task: that is news again.
+        """
         with self.database.writing():
             row = self.row(key)
             if row["state"] not in ("FAILED", "CANCELED"):
                 raise precondition(
                     f"only a run that failed or was cancelled can be retried; this one is {row['state']}"
                 )
-            requeue(self.database, row, "", refund=True)
+            told = [
+                task_id(key, "/".join(path))
+                for path, task in specs.tasks(json.loads(row["spec"]))
+                if any("taskFinalStatus" in given for given in task.get("inputs", {}).get("parameters", {}).values())
+            ]
+            requeue(self.database, row, "", refund=True, again=told)
 
     def keep(self, key: str, state: str) -> None:
         """Archives a run or brings it back."""
@@ -190,14 +198,17 @@ def finish(database: Database, row: Row, state: str, error: str = "") -> None:
         database.change(change, ended, told, at, appended(task["history"], entry(ended, told, code)), task["id"])
 
 
-def requeue(database: Database, row: Row, reason: str, *, refund: bool) -> None:
-    """Back to PENDING. Tasks that succeeded stay. `refund`: this start does not count. Inside a transaction."""
+def requeue(database: Database, row: Row, reason: str, *, refund: bool, again: Sequence[str] = ()) -> None:
+    """Back to PENDING. Tasks that succeeded stay, but for those with an id in `again`.
+
+    `refund`: this start does not count. Inside a transaction.
+    """
     history = appended(row["history"], entry("PENDING", reason, 14))
     change = """UPDATE runs SET state = 'PENDING', error = '', finished_at = '', history = ?, pid = 0,
         first_attempt = CASE WHEN ? THEN attempt ELSE first_attempt END WHERE id = ?"""
     database.change(change, history, refund, row["id"])
-    for task in database.all("SELECT * FROM tasks WHERE run_id = ? AND state <> 'SUCCEEDED'", row["id"]):
-        if task["state"] == "PENDING":
+    for task in database.all("SELECT * FROM tasks WHERE run_id = ? AND state <> 'PENDING'", row["id"]):
+        if task["state"] == "SUCCEEDED" and task["id"] not in again:
             continue
         change = """UPDATE tasks SET state = 'PENDING', error = '', started_at = '', finished_at = '', history = ?
             WHERE id = ?"""

@@ -11,12 +11,14 @@ import shutil
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 from local.pipelines import processes
 from local.pipelines.database import Row, appended, entry
 from local.pipelines.runs import Runs, finish, requeue
 from local.pipelines.shapes import FINISHED
+from local.storage import StorageError, Watch
 
 log = logging.getLogger(__name__)
 GRACE_SECONDS = 5.0
@@ -32,13 +34,16 @@ class Limits:
 
 
 class Scheduler:
-    def __init__(self, runs: Runs, limits: Limits) -> None:
+    def __init__(self, runs: Runs, limits: Limits, watch: Watch) -> None:
         self._runs = runs
         self._database = runs.database
         self._folder = runs.root
         self._limits = limits
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._deadlines: dict[str, float] = {}
+        self._watch = watch
+        self._begun = time.monotonic()
+        self._started: dict[str, float] = {}
 
     def look(self) -> None:
         """One look at every run that is not finished or is deleted."""
@@ -47,6 +52,8 @@ class Scheduler:
         ):
             try:
                 self._look_at(row)
+            except StorageError:
+                raise
             except (OSError, TimeoutError) as error:
                 log.warning("run %s: %s; trying again", row["id"], error)
         self._bury()
@@ -54,11 +61,14 @@ class Scheduler:
 
     def stop(self) -> None:
         """Ends the runs' processes; their runs wait for the next start of the server, which continues them."""
-        for row in self._database.all("SELECT * FROM runs WHERE state IN ('RUNNING', 'CANCELING')"):
+        rows = self._database.all("SELECT * FROM runs WHERE state IN ('RUNNING', 'CANCELING')")
+        for row in rows:
             processes.signal_all(self._mark(row), signal.SIGTERM)
+        for row in rows:
             processes.end_all(self._mark(row), END_SECONDS)
             self._reap(row["id"])
-            with self._database.writing():
+            # What cannot be written now, the next start finds out by itself.
+            with suppress(StorageError), self._database.writing():
                 found = self._database.one("SELECT * FROM runs WHERE id = ? AND state = 'RUNNING'", row["id"])
                 if found:
                     requeue(self._database, found, "the platform was stopped", refund=True)
@@ -90,6 +100,11 @@ class Scheduler:
             used = found["attempt"] - found["first_attempt"]
             status = "" if child is None else f" ({_status(child.returncode)})"
             reason = f"the run's process ended without a result{status}, start {used} of {self._limits.attempts}"
+            if self._watch.seen_since(self._started.get(row["id"], self._begun)):
+                reason += "; not counted, for the disk could not be written meanwhile"
+                log.warning("run %s: %s", row["id"], reason)
+                requeue(self._database, found, reason, refund=True)
+                return
             log.warning("run %s: %s", row["id"], reason)
             if used >= self._limits.attempts:
                 finish(self._database, found, "FAILED", reason)
@@ -118,7 +133,10 @@ class Scheduler:
         busy = self._database.one("SELECT count(*) FROM runs WHERE state IN ('RUNNING', 'CANCELING') AND deleted = 0")
         free = self._limits.parallel - (busy[0] if busy else 0)
         sql = "SELECT * FROM runs WHERE state = 'PENDING' AND deleted = 0 ORDER BY seq LIMIT ?"
-        for row in self._database.all(sql, max(free, 0)):
+        waiting = self._database.all(sql, max(free, 0))
+        if waiting and self._watch.troubles():
+            return  # it could not even write its log
+        for row in waiting:
             with self._database.writing():
                 change = """UPDATE runs SET state = 'RUNNING', attempt = attempt + 1, pid = 0, history = ?
                     WHERE id = ? AND state = 'PENDING'"""
@@ -126,7 +144,12 @@ class Scheduler:
                     continue
             key, attempt = row["id"], row["attempt"] + 1
             self._reap(key)
-            self._children[key] = processes.start(self._folder, key, attempt, self._runs.folder(key), dict(os.environ))
+            self._started[key] = time.monotonic()
+            files = self._runs.folder(key)
+            try:
+                self._children[key] = processes.start(self._folder, key, attempt, files, dict(os.environ))
+            except OSError as error:  # the next look finds it without a process
+                log.warning("run %s cannot be started: %s", key, error)
 
     def _settle(self, key: str, before: str, state: str, reason: str) -> None:
         with self._database.writing():
@@ -152,6 +175,7 @@ class Scheduler:
             row = self._database.one("SELECT state FROM runs WHERE id = ?", key)
             if row is None or row["state"] in FINISHED:
                 del self._children[key]
+                self._started.pop(key, None)
                 processes.end_all(processes.mark(self._folder, key), END_SECONDS)
 
     def _mark(self, row: Row) -> str:

@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         settings = folder.save(folder.settings())
         asyncio.run(Platform(folder, settings).run())
-    except PlatformError as error:
+    except (PlatformError, OSError) as error:
         print(f"local.platform: {error}", file=sys.stderr)
         return 1
     return 0

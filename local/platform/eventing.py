@@ -22,6 +22,7 @@ from local.kube.store import ApiError, Store
 from local.platform.eventing_status import Resolved, broker_address, broker_status, trigger_status
 from local.serving.hosts import internal
 from local.serving.status import conditions
+from local.storage import StorageError
 
 log = logging.getLogger("eventing")
 
@@ -73,7 +74,7 @@ class Eventing:
                         self.forget()
                     await self.sync()
                     seen, passed = version, time.monotonic()
-            except ApiError as error:
+            except (ApiError, StorageError) as error:
                 log.info("the broker is told later: %s", error)
                 self.forget()
                 await asyncio.sleep(0.5)
@@ -147,7 +148,7 @@ class Eventing:
             for kind in ("Broker", "Trigger"):
                 for item in self._store.list(kind).items:
                     self._report(item, self._resolve(item), "", answers=False)
-        except ApiError as error:
+        except (ApiError, StorageError) as error:
             log.info("the statuses are written later: %s", error)
 
     async def _known(self) -> list[tuple[str, str, str]]:

@@ -87,7 +87,7 @@ class Part:
             await asyncio.sleep(pause)
         self._set("stopped")
 
-    async def stop(self, grace: float = 10.0) -> None:
+    async def stop(self, grace: float = 30.0) -> None:
         self._stopping = True
         if self._process:
             await self._process.stop(grace)

@@ -18,6 +18,7 @@ from local.kube.resources import Object
 from local.kube.store import ApiError, Store
 from local.platform.eventing import Unresolved, address_of, report
 from local.platform.eventing_status import PING_TYPE, ping_source_status, source_of
+from local.storage import StorageError
 
 log = logging.getLogger("pingsource")
 
@@ -74,6 +75,9 @@ class PingSources:
                     seen = version
                 for item in items:
                     self._look(item, datetime.now(UTC))
+            except StorageError as error:
+                log.debug("the PingSources are looked at again: %s", error)
+                await asyncio.sleep(1.0)
             except Exception:
                 log.exception("a pass over the PingSources failed and is repeated")
                 await asyncio.sleep(1.0)

@@ -98,6 +98,15 @@ def programs(folder: Folder, settings: Settings) -> list[Program]:
     ]  # fmt: skip
 
 
+def places(folder: Folder) -> list[tuple[str, Path]]:
+    """Who writes where; what is tried is whether the folder can be written, so that MLflow and functions count too."""
+    path = folder.path
+    return [
+        ("supervisor", path), ("API", path / "kube"), ("broker", path / "broker"), ("mlflow", path / "mlflow"),
+        ("pipelines", path / "pipelines"), ("functions", folder.database.parent), ("processes", folder.serving),
+    ]  # fmt: skip
+
+
 def webhook_url(settings: Settings) -> str:
     """Where MLflow delivers: the rollout function, named in the path (Python resolves no names under localhost)."""
     return f"http://{HOST}:{settings.ports.gateway}/-/services/{NAMESPACE}/rollout/mlflow"

@@ -7,12 +7,14 @@ import json
 import os
 import secrets
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import IO, Any
 
 from local.platform.mlflow import new_key
+from local.storage import MEANINGS, code_of
 
 ROOT = Path(__file__).resolve().parents[2]
 """The checkout: the manifests' commands are run in it."""
@@ -21,6 +23,8 @@ FOLDER = ROOT / ".local"
 NAMESPACE = "coding-mcqa"
 BROKER = "default"
 HOST = "127.0.0.1"
+STATUS_PATH = "/-/status"
+"""Of the API's port, with its token: what status.json says, also while that cannot be written."""
 
 
 class PlatformError(Exception):
@@ -86,9 +90,10 @@ class Folder:
         return self.path / "environment.json"
 
     def make(self) -> None:
-        """The folder, readable by its owner only: it holds keys."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        self.path.chmod(0o700)
+        """The folder, readable by its owner only: it holds keys. PlatformError when nothing can be written there."""
+        with self._writing():
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.path.chmod(0o700)
 
     def settings(self) -> Settings:
         """As saved last; the defaults before. PlatformError when the file is not usable."""
@@ -106,8 +111,17 @@ class Folder:
         if taken := [one.name for one in fields(ports) if getattr(ports, one.name) == 0]:
             ports = replace(ports, **dict(zip(taken, free_ports(len(taken)), strict=True)))
         settings = replace(settings, ports=ports)
-        write_json(self.path / "settings.json", asdict(settings))
+        with self._writing():
+            write_json(self.path / "settings.json", asdict(settings))
         return settings
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            why = MEANINGS[code] if (code := code_of(error)) else error.strerror
+            raise PlatformError(f"cannot write in {self.path}: {why}") from None
 
     def secrets(self) -> dict[str, str]:
         """Made at the first start and kept: the webhook's secret, and the key that guards it in MLflow's database.
@@ -117,22 +131,25 @@ class Folder:
         path = self.path / "secrets.json"
         if not path.exists():
             made = {"webhook": secrets.token_urlsafe(32), "encryption": new_key(secrets.token_bytes(32))}
-            write_json(path, made, mode=0o600)
+            with self._writing():
+                write_json(path, made, mode=0o600)
         found: dict[str, str] = json.loads(path.read_text())
         return found
 
     def lock(self) -> IO[str] | None:
         """Held by the one supervisor of this folder as long as it lives; None when another holds it."""
-        file = (self.path / "supervisor.lock").open("a+")
+        with self._writing():
+            file = (self.path / "supervisor.lock").open("a+")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             file.close()
             return None
-        file.seek(0)
-        file.truncate()
-        file.write(str(os.getpid()))
-        file.flush()
+        with self._writing():
+            file.seek(0)
+            file.truncate()
+            file.write(str(os.getpid()))
+            file.flush()
         return file
 
     def running(self) -> int | None:
@@ -140,7 +157,7 @@ class Folder:
         path = self.path / "supervisor.lock"
         if not path.exists():
             return None
-        with path.open("r+") as file:
+        with path.open() as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -149,11 +166,16 @@ class Folder:
 
 
 def write_json(path: Path, data: Any, mode: int = 0o644) -> None:
-    """Appears whole or not at all."""
+    """Appears whole or not at all; OSError when it cannot be written."""
     part = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as file:
-        json.dump(data, file, indent=1)
-    part.replace(path)
+    try:
+        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as file:
+            json.dump(data, file, indent=1)
+        part.replace(path)
+    except OSError:
+        with suppress(OSError):
+            part.unlink()
+        raise
 
 
 def free_ports(count: int) -> list[int]:

@@ -24,16 +24,28 @@ from local.platform import manifests, programs
 from local.platform.eventing import Eventing
 from local.platform.parts import Part, inherit
 from local.platform.pingsource import PingSources
-from local.platform.settings import HOST, NAMESPACE, ROOT, Folder, PlatformError, Settings, write_json
+from local.platform.settings import (
+    HOST,
+    NAMESPACE,
+    ROOT,
+    STATUS_PATH,
+    Folder,
+    PlatformError,
+    Settings,
+    write_json,
+)
 from local.serving.controller import Serving
 from local.serving.hosts import PREDICTOR
 from local.serving.settings import ServingSettings
+from local.sqlite import inode
+from local.storage import Watch
 from predictor import source
 
 log = logging.getLogger("platform")
 
 INFERENCE_SERVICE = "coding-mcqa"
 _STATUS_SECONDS = 0.5
+_TABLES_SECONDS = 2.0
 
 
 @dataclass(slots=True)
@@ -54,7 +66,9 @@ class Platform:
         self._stop = asyncio.Event()
         self._steps: list[Step] = []
         self._parts: dict[str, Part] = {}
-        self._began = time.time()
+        self._began, self._started = time.time(), time.monotonic()
+        self._tables = 0
+        self._storage = Watch(programs.places(folder))
 
     async def run(self) -> None:
         folder, settings = self._folder, self._settings
@@ -63,18 +77,21 @@ class Platform:
             loop.add_signal_handler(number, self._stop.set)
         write_json(folder.environment, programs.loop_environment(folder, settings), mode=0o600)
         try:
-            api = Server(folder.path, settings.ports.api, namespace=NAMESPACE)
+            api = Server(folder.path, settings.ports.api, namespace=NAMESPACE, pages={STATUS_PATH: self._spoken})
         except OSError as error:
             raise PlatformError(str(error)) from None
         api.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]  # they are ours to take
         os.environ |= {name: programs.loop_environment(folder, settings)[name] for name in _OURS}
         serving = Serving(api.store, self._serving_settings(), _resolve)
+        self._api, self._serving = api, serving
+        self._storage.start()
         try:
             async with serving, aiohttp.ClientSession() as session:
                 await self._live(api, serving, session)
         except OSError as error:
             raise PlatformError(str(error)) from None
         finally:
+            self._storage.stop()
             api.store.close()
 
     async def _live(self, api: Server, serving: Serving, session: aiohttp.ClientSession) -> None:
@@ -89,7 +106,7 @@ class Platform:
         tasks = [
             asyncio.create_task(self._start(api, eventing)),
             asyncio.create_task(pings.run()),
-            asyncio.create_task(self._tell(serving)),
+            asyncio.create_task(self._tell()),
         ]
         try:
             stopped = asyncio.create_task(self._stop.wait())
@@ -115,7 +132,7 @@ class Platform:
         compiled = folder.path / "retraining.yaml"
 
         async def functions() -> str:
-            await self._command("migrate", [python, "-m", "functions.migrate"], environment)
+            await self._migrate(environment)
             count = await asyncio.to_thread(self._apply, api, ROOT / "knative")
             return f"{count} changed"
 
@@ -165,8 +182,31 @@ class Platform:
             self._step("pipelines", pipeline),
             self._step("functions ready", services),
         )
-        log.info("everything is up after %.1f s", time.time() - self._began)
-        await eventing.run()
+        log.info("everything is up after %.1f s", time.monotonic() - self._started)
+        await asyncio.gather(eventing.run(), self._keep_tables(environment))
+
+    async def _migrate(self, environment: Mapping[str, str]) -> None:
+        await self._command("migrate", [sys.executable, "-m", "functions.migrate"], environment)
+        self._tables = inode(self._folder.database)
+
+    async def _keep_tables(self, environment: Mapping[str, str]) -> None:
+        """A database that somebody removed is made again: functions refuse events without it, and the broker waits.
+
+        Their processes are killed, for they would go on with the file that is gone. Killed, not ended: closing that
+        file would remove the write-ahead log of the new one, which has the same name.
+        """
+        while True:
+            await asyncio.sleep(_TABLES_SECONDS)
+            if inode(self._folder.database) != self._tables:
+                try:
+                    for key in self._serving.status():
+                        for pid in () if PREDICTOR in key[1] else self._serving.pids(*key):
+                            with contextlib.suppress(ProcessLookupError):
+                                os.killpg(pid, signal.SIGKILL)
+                    await self._migrate(environment)
+                    log.warning("%s was removed; its tables are made again, empty", self._folder.database)
+                except (PlatformError, OSError) as error:
+                    log.debug("the database is made later: %s", error)
 
     async def _in_order(self, *steps: Awaitable[None]) -> None:
         for step in steps:
@@ -220,17 +260,26 @@ class Platform:
             lines = path.read_text(errors="replace").strip().splitlines()
             raise PlatformError(f"{name} ended with {code}: {lines[-1] if lines else 'it said nothing'}"[:300])
 
-    async def _tell(self, serving: Serving) -> None:
-        """Keeps status.json as things are, for `mcqa up` and `mcqa status`."""
+    async def _tell(self) -> None:
+        """Keeps status.json as things are, for `mcqa up`; while it cannot be written, STATUS_PATH says them."""
         last = None
         while True:
-            now = self._status(serving)
-            if now != last:
-                await asyncio.to_thread(write_json, self._folder.status, now)
-                last = now
+            now = self._status()
+            if now != last or not self._folder.status.exists():
+                try:
+                    await asyncio.to_thread(write_json, self._folder.status, now)
+                    last = now
+                except OSError as error:
+                    log.debug("%s is written later: %s", self._folder.status, error)
+            if self._api.store.trouble:
+                await asyncio.to_thread(self._api.store.check)
             await asyncio.sleep(_STATUS_SECONDS)
 
-    def _status(self, serving: Serving) -> dict[str, Any]:
+    def _spoken(self) -> dict[str, Any]:
+        return self._status() | {"up_for": time.monotonic() - self._started}
+
+    def _status(self) -> dict[str, Any]:
+        serving = self._serving
         parts = [
             {"name": name, "state": part.state, "pid": part.pid, "port": part.program.port, "restarts": part.restarts,
              "message": part.message}
@@ -251,6 +300,7 @@ class Platform:
             ],
             "parts": parts,
             "revisions": revisions,
+            "storage": [one.shown() for one in (*self._storage.troubles(), self._api.store.trouble) if one],
         }
 
     def _serving_settings(self) -> ServingSettings:
@@ -263,6 +313,7 @@ class Platform:
             addresses=programs.addresses(settings),
             default_service=(NAMESPACE, INFERENCE_SERVICE),
             replica_cap=settings.replica_cap,
+            excused=self._storage.seen_since,
         )
 
 

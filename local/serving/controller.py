@@ -32,6 +32,7 @@ from local.serving.reconcile import Reconciler, World
 from local.serving.runner import Process, left_behind
 from local.serving.settings import ServingSettings
 from local.serving.status import condition_of
+from local.storage import StorageError
 
 log = logging.getLogger("serving")
 
@@ -125,6 +126,9 @@ class Serving:
                     seen, passed = (-1 if wrote else version), time.monotonic()
                     if wrote:
                         continue
+            except StorageError as error:
+                log.debug("a pass over the services is repeated: %s", error)
+                await asyncio.sleep(1.0)
             except Exception:
                 # Level-triggered: whatever it was, the next pass starts from what is there then.
                 log.exception("a pass over the services failed and is repeated")

@@ -2,8 +2,9 @@
 
 Binary mode, one event for each request, a GET's too, and one for each response with status 200, both with the same id
 and source; the response's event carries the request's content type. `time` is when the request or response was there,
-`recordedtime` when a worker sends the event. Each is sent once, off the path of the answer: a sink that is slow or gone
-loses events, never requests.
+`recordedtime` when a worker sends the event. All is off the path of the answer: a sink that is slow or gone loses
+events, never requests. Unlike the agent, which sends once, an event that the sink cannot take at the moment waits for
+it, up to RETRY_SECONDS: it has its id, by which the second of two is known.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -21,6 +23,7 @@ import aiohttp
 
 from local.kube.resources import Object
 from local.serving.predictors import ISVC_LABEL, LOGGER
+from local.storage import pauses
 
 log = logging.getLogger("serving")
 
@@ -30,6 +33,8 @@ SOURCE = "http://localhost:9081/"
 WORKERS = 5
 QUEUE = 1000
 SEND_SECONDS = 10.0
+RETRY_SECONDS = 300.0
+_LATER = frozenset({408, 429, 500, 502, 503, 504, 507})
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,13 +169,29 @@ class PayloadLogger:
         while True:
             payload = await self._queue.get()
             try:
-                await self._post(payload)
-            except (TimeoutError, OSError, aiohttp.ClientError, ValueError) as error:
-                self._lose(f"{payload.target.url}: {error or type(error).__name__}")
+                await self._send(payload)
             finally:
                 self._queue.task_done()
 
-    async def _post(self, payload: Payload) -> None:
+    async def _send(self, payload: Payload) -> None:
+        deadline, pause = time.monotonic() + RETRY_SECONDS, pauses()
+        while True:
+            again = True
+            try:
+                status = await self._post(payload)
+                if status < 300:
+                    return
+                why, again = f"{payload.target.url} answered {status}", status in _LATER
+            except (TimeoutError, OSError, aiohttp.ClientError) as error:
+                why = f"{payload.target.url}: {error or type(error).__name__}"
+            except ValueError as error:
+                why, again = f"{payload.target.url}: {error}", False
+            if not again or time.monotonic() > deadline:
+                self._lose(why)
+                return
+            await asyncio.sleep(pause())
+
+    async def _post(self, payload: Payload) -> int:
         url, host = self._locate(payload.target.url)
         headers = event_headers(payload, datetime.now(UTC))
         if host:
@@ -179,8 +200,7 @@ class PayloadLogger:
             asyncio.timeout(SEND_SECONDS),
             self._session.post(url, data=payload.body, headers=headers, skip_auto_headers=("Content-Type",)) as answer,
         ):
-            if answer.status >= 300:
-                self._lose(f"{payload.target.url} answered {answer.status}")
+            return answer.status
 
     def _lose(self, why: str) -> None:
         self.lost += 1

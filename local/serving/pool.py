@@ -11,7 +11,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import aiohttp
 
@@ -42,6 +42,7 @@ class Replica:
     in_flight: int = 0
     draining: bool = False
     preparing: bool = False
+    born: float = field(default_factory=time.monotonic)
     task: asyncio.Task[None] | None = None
 
     @property
@@ -353,7 +354,8 @@ class Pool:
         if not replica.draining:
             if replica.ready_at and now - replica.ready_at > HEALTHY_SECONDS:
                 self._failures = 0
-            self._failures += 1
+            excused = self._settings.excused(replica.born)
+            self._failures = min(self._failures + 1, GIVE_UP_STARTS - 1) if excused else self._failures + 1
             # The first time is an accident: it is healed at once.
             wait = self._settings.first_backoff * 2 ** (self._failures - 2) if self._failures > 1 else 0.0
             self._not_before = now + min(wait, MAX_BACKOFF)
@@ -365,7 +367,7 @@ class Pool:
             log.warning("a replica of %s %s; next start in %.1f s", self.who.revision, self._message, wait)
             # A model store or a ConfigMap that is not there yet may come; a process that ends is the revision's fault.
             late = now - self._born > self._settings.progress_deadline
-            if not self._proven and (late or (replica.process and self._failures >= GIVE_UP_STARTS)):
+            if not excused and not self._proven and (late or (replica.process and self._failures >= GIVE_UP_STARTS)):
                 self._failed = self._message
             if self._failures >= GIVE_UP_STARTS:
                 self._refuse_all()

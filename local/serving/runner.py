@@ -94,8 +94,9 @@ class Process:
         """Once it is gone: ends what is left of its group, and its files."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
-        for suffix in ("json", "pid"):
-            self._file(suffix).unlink(missing_ok=True)
+        with suppress(OSError):  # what stays is found dead at the next start
+            for suffix in ("json", "pid"):
+                self._file(suffix).unlink(missing_ok=True)
 
     def _signal(self, number: int) -> None:
         if self._child is None and not self.alive():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,9 @@ class ServingSettings:
     machine; hosts of Knative Services need no entry. `interpreters` maps image prefixes to the Python that runs
     `python …` commands (the longest prefix wins, sys.executable otherwise). `env` is what every workload inherits.
     `default_service` (namespace, name) answers requests that name no service but 127.0.0.1 or localhost.
-    `replica_cap` bounds max-scale (0: not at all). `port` 0 takes a free one.
+    `replica_cap` bounds max-scale (0: not at all). `port` 0 takes a free one. `excused` says of a moment of
+    time.monotonic() whether a process that was started then may have ended for want of storage: such an end is no fault
+    of its revision.
     """
 
     folder: Path
@@ -34,3 +36,4 @@ class ServingSettings:
     stop_grace: float = 30.0
     first_backoff: float = 0.5
     seed: int | None = None
+    excused: Callable[[float], bool] = lambda since: False

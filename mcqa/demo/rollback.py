@@ -80,9 +80,9 @@ def _caught(on: Stage, broken: str) -> None:
 
 def _account(on: Stage, champion: str, broken: str) -> None:
     on.narrator.chapter("4. What people noticed")
-    rolled_back = time.time()
+    rolled_back, began = time.time(), time.monotonic()
     on.watch.until(
-        lambda: time.time() - rolled_back > AFTER_SECONDS and len(on.traffic.since(rolled_back + 2.0)) >= AFTER_ANSWERS,
+        lambda: time.monotonic() - began > AFTER_SECONDS and len(on.traffic.since(rolled_back + 2.0)) >= AFTER_ANSWERS,
         "a last look",
         Patience(STILL_SECONDS),
         on.answered,

@@ -14,11 +14,14 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from functions import links
 from functions.http import UnavailableError
 from functions.registry import ModelRegistry
 from predictor.source_mlflow import PROXY
 
 EXPERIMENT = "coding-mcqa"
+KIND_TAG, KIND = "mlflow.experimentKind", "custom_model_development"
+"""By this tag MLflow's page opens an experiment as what it is, with its runs and models here, and does not ask."""
 STEP_TAG = "step"
 RUN_KEY_TAG = "run_key"
 ATTEMPT_TAG = "pipeline_run"
@@ -30,18 +33,28 @@ MAX_PARAM = 6000
 class Tracking(ModelRegistry):
     """The registry with its experiment's runs. Errors as in ModelRegistry."""
 
+    @property
+    def uri(self) -> str:
+        """The server's address."""
+        return str(self._http.base_url)
+
     def experiment(self) -> str:
         """The id of the experiment, which is made when it is not there yet."""
         found = self.call("GET", "experiments/get-by-name", experiment_name=EXPERIMENT)
         if found is None:
             try:
-                made = self.call("POST", "experiments/create", name=EXPERIMENT)
+                body: dict[str, Any] = {"name": EXPERIMENT, "tags": [{"key": KIND_TAG, "value": KIND}]}
+                made = self.call("POST", "experiments/create", **body)
                 return str((made or {})["experiment_id"])
             except UnavailableError as error:
                 if "RESOURCE_ALREADY_EXISTS" not in str(error) and "already exists" not in str(error):
                     raise
                 found = self.call("GET", "experiments/get-by-name", experiment_name=EXPERIMENT) or {}
-        return str(found["experiment"]["experiment_id"])
+        experiment = found["experiment"]
+        key = str(experiment["experiment_id"])
+        if not any(tag["key"] == KIND_TAG for tag in experiment.get("tags") or ()):  # whatever somebody chose stays
+            self._post("experiments/set-experiment-tag", experiment_id=key, key=KIND_TAG, value=KIND)
+        return key
 
     def find_run(self, run_key: str, step: str) -> dict[str, Any] | None:
         """The newest run of this key and step."""
@@ -129,6 +142,8 @@ def step_run(tracking: Tracking, run: Mapping[str, str], step: str) -> Iterator[
     parent = None if found is None else id_of(found)
     tags = {"error": "", ATTEMPT_TAG: run["pipeline_run"]}
     run_id = tracking.start_run(run["run_key"], step, step, tags, parent)
+    if page := links.mlflow_run({"MLFLOW_TRACKING_URI": tracking.uri}, tracking.experiment(), run_id):
+        print(f"MLflow: {page}", flush=True)
     try:
         yield run_id
     except BaseException as error:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from functions.registry import ModelRegistry, RegisteredVersion
-from pipelines.registration.tracking import EXPERIMENT, RUN_KEY_TAG
+from pipelines.registration.tracking import EXPERIMENT, KIND, KIND_TAG, RUN_KEY_TAG
 from predictor.source_files import data_files, require_version
 
 if TYPE_CHECKING:
@@ -102,7 +102,11 @@ def _ensure_model(registry: ModelRegistry) -> None:
 def _logged_model(client: MlflowClient, candidate: Candidate) -> str:
     """The id of a READY logged model that holds the candidate's files."""
     experiment = client.get_experiment_by_name(EXPERIMENT)
-    experiment_id = experiment.experiment_id if experiment else client.create_experiment(EXPERIMENT)
+    experiment_id = (
+        experiment.experiment_id if experiment else client.create_experiment(EXPERIMENT, tags={KIND_TAG: KIND})
+    )
+    if experiment and KIND_TAG not in experiment.tags:
+        client.set_experiment_tag(experiment_id, KIND_TAG, KIND)
     content = content_digest(candidate.folder)
     query = f"tags.{RUN_KEY_TAG} = '{candidate.run_key}'"
     for earlier in client.search_logged_models([experiment_id], filter_string=query):

@@ -13,7 +13,7 @@ from functions.drift.reference import parse
 from functions.registry import ModelRegistry
 from pipelines.bootstrap import BOOTSTRAP_KEY, bootstrap, main
 from pipelines.registration import versions, webhooks
-from pipelines.registration.tracking import Tracking, step_run, tags_of
+from pipelines.registration.tracking import KIND, KIND_TAG, Tracking, step_run, tags_of
 from pipelines.retraining.steps.register import offer
 from pipelines.retraining.steps.report import outcome
 from predictor.source import resolve
@@ -233,6 +233,35 @@ def test_a_step_writes_into_the_run_it_has(tracking: Tracking) -> None:
     assert tags_of(found)["mlflow.parentRunId"] == parent
     assert [(m["key"], m["value"]) for m in found["data"]["metrics"]] == [("accuracy", 0.6)]
     assert [(p["key"], p["value"]) for p in found["data"]["params"]] == [("seed", "1")]
+
+
+@pytest.mark.parametrize("maker", ["tracking", "versions"])
+@pytest.mark.parametrize(("there", "kind"), [(None, KIND), ("", KIND), ("classification", "classification")])
+def test_the_experiment_opens_as_what_it_is(
+    tracking: Tracking, source: Path, monkeypatch: pytest.MonkeyPatch, maker: str, there: str | None, kind: str
+) -> None:
+    """Also one that is there without a kind; what somebody chose stays."""
+    name = f"kind-{maker}-{there}"
+    for module in ("tracking", "versions"):
+        monkeypatch.setattr(f"pipelines.registration.{module}.EXPERIMENT", name)
+    client = MlflowClient(tracking.uri)
+    if there is not None:
+        client.create_experiment(name, tags={KIND_TAG: there} if there else None)
+    if maker == "tracking":
+        tracking.experiment()
+    else:
+        versions.register(tracking, tracking.uri, candidate(source))
+    found = client.get_experiment_by_name(name)
+    assert found is not None
+    assert found.tags[KIND_TAG] == kind
+
+
+def test_a_step_says_where_its_run_is_seen(tracking: Tracking, capsys: pytest.CaptureFixture[str]) -> None:
+    run = {"run_key": f"{tracking.model_name}-seen", "pipeline_run": "1"}
+    with step_run(tracking, run, "evaluate") as run_id:
+        pass
+    page = f"{tracking.uri.rstrip('/')}/#/experiments/{tracking.experiment()}/runs/{run_id}"
+    assert capsys.readouterr().out == f"MLflow: {page}\n"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from functions import links
 from functions.rollout.world import CHALLENGER, CHAMPION, ROLLOUT_TAG
 from pipelines import reference
 from pipelines.registration import versions
@@ -69,6 +70,7 @@ def register(
         )
         events.send(event, environ)
         print(f"{run['model']} version {version}: {offer(tracking, version, run['champion'])}", flush=True)
+        print(f"MLflow: {links.mlflow_version(environ, run['model'], version)}", flush=True)
         return version
 
 

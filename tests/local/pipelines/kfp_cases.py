@@ -202,3 +202,145 @@ def nested(marks: str):
     with dsl.ParallelFor(["1", "2", "3"]) as item:
         told = note(text=f"{first.output}-{second.output}-{item}", marks=marks)
     join(texts=dsl.Collected(told.output), marks=marks)
+
+
+@dsl.component(base_image="python:3.11", install_kfp_package=False)
+def make_all(
+    marks: str,
+    name: str,
+    data: dsl.Output[dsl.Dataset],
+    model: dsl.Output[dsl.Model],
+    metrics: dsl.Output[dsl.Metrics],
+    classified: dsl.Output[dsl.ClassificationMetrics],
+    sliced: dsl.Output[dsl.SlicedClassificationMetrics],
+    page: dsl.Output[dsl.HTML],
+    text: dsl.Output[dsl.Markdown],
+    anything: dsl.Output[dsl.Artifact],
+    described: dsl.Output[dsl.Artifact],
+    elsewhere: dsl.Output[dsl.Model],
+):
+    import os
+
+    with open(marks, "a") as file:
+        file.write(f"made {name}\n")
+    with open(data.path, "w") as file:
+        file.write(name)
+    os.makedirs(model.path)
+    with open(os.path.join(model.path, "weights"), "w") as file:
+        file.write(name)
+    metrics.log_metric("accuracy", 0.75)
+    classified.log_confusion_matrix(["a", "b"], [[1, 2], [3, 4]])
+    sliced.metadata["evaluationSlices"] = [{"slice": "one"}]  # its own methods raise AttributeError in kfp 2.17
+    for one in (page, text, anything):
+        with open(one.path, "w") as file:
+            file.write(name)
+    described.metadata["only"] = name
+    elsewhere.uri = "s3://bucket/" + name
+
+
+@dsl.component(base_image="python:3.11", install_kfp_package=False)
+def make_values(
+    marks: str,
+) -> NamedTuple(
+    "Values", [("text", str), ("whole", int), ("number", float), ("flag", bool), ("many", list), ("thing", dict)]
+):  # type: ignore[valid-type]
+    from collections import namedtuple
+
+    with open(marks, "a") as file:
+        file.write("made values\n")
+    values = namedtuple("Values", "text whole number flag many thing")
+    return values("", 0, 3.0, False, [], {"a": {"b": [1, 1.5, "ä"]}})
+
+
+@dsl.component(base_image="python:3.11", install_kfp_package=False)
+def make_data(marks: str, name: str, data: dsl.Output[dsl.Dataset]):
+    with open(marks, "a") as file:
+        file.write(f"made data {name}\n")
+    with open(data.path, "w") as file:
+        file.write(name)
+
+
+@dsl.component(base_image="python:3.11", install_kfp_package=False)
+def use_all(
+    marks: str,
+    wait_for: str,
+    data: dsl.Input[dsl.Dataset],
+    model: dsl.Input[dsl.Model],
+    metrics: dsl.Input[dsl.Metrics],
+    classified: dsl.Input[dsl.ClassificationMetrics],
+    sliced: dsl.Input[dsl.SlicedClassificationMetrics],
+    page: dsl.Input[dsl.HTML],
+    text: dsl.Input[dsl.Markdown],
+    anything: dsl.Input[dsl.Artifact],
+    described: dsl.Input[dsl.Artifact],
+    elsewhere: dsl.Input[dsl.Model],
+    imported: dsl.Input[dsl.Dataset],
+    word: str,
+    whole: int,
+    number: float,
+    flag: bool,
+    many: list,
+    thing: dict,
+):
+    import json
+    import os
+    import time
+
+    with open(marks, "a") as file:
+        file.write("use\n")
+    if wait_for == "kill":
+        while open(marks).read().count("use\n") < 2:  # noqa: SIM115
+            time.sleep(0.05)
+    elif not os.path.exists(wait_for):
+        raise RuntimeError("not yet")
+    files = [open(one.path).read() for one in (data, page, text, anything)]  # noqa: SIM115
+    files.append(open(os.path.join(model.path, "weights")).read())  # noqa: SIM115
+    told = [
+        *files, metrics.metadata, sorted(classified.metadata), sorted(sliced.metadata), described.metadata,
+        elsewhere.uri, imported.uri, imported.metadata, word, whole, number, flag, many, thing,
+    ]  # fmt: skip
+    with open(marks, "a") as file:
+        file.write(json.dumps(told) + "\n")
+
+
+@dsl.component(base_image="python:3.11", install_kfp_package=False)
+def use_list(marks: str, data: dsl.Input[List[dsl.Dataset]]):  # noqa: UP006
+    with open(marks, "a") as file:
+        file.write("+".join(sorted(open(one.path).read() for one in data)) + "\n")  # noqa: SIM115
+
+
+@dsl.pipeline
+def inside(marks: str, name: str) -> dsl.Dataset:
+    return make_data(marks=marks, name=name).outputs["data"]
+
+
+@dsl.component(base_image="python:3.11", install_kfp_package=False)
+def use_two(marks: str, one: dsl.Input[dsl.Dataset], two: dsl.Input[dsl.Dataset]):
+    with open(marks, "a") as file, open(one.path) as first, open(two.path) as second:
+        file.write(f"{first.read()} {second.read()}\n")
+
+
+@dsl.pipeline(name="everything")
+def everything(marks: str, wait_for: str):
+    with dsl.ExitHandler(say_goodbye(marks=marks), name="guarded"):
+        made = make_all(marks=marks, name="x")
+        values = make_values(marks=marks)
+        imported = dsl.importer(
+            artifact_uri="/nowhere/at/all", artifact_class=dsl.Dataset, metadata={"rows": 3}, reimport=False
+        )
+        with dsl.ParallelFor(["a", "b", "c"], name="loop") as item:
+            part = make_data(marks=marks, name=item)
+        collected = dsl.Collected(part.outputs["data"])
+        first, second = inside(marks=marks, name="1"), inside(marks=marks, name="2")
+        with dsl.If(values.outputs["number"] > 2.5, name="if"):
+            make_data(marks=marks, name="guarded")
+        got = values.outputs
+        used = use_all(
+            marks=marks, wait_for=wait_for, imported=imported.output, word=got["text"], whole=got["whole"],
+            number=got["number"], flag=got["flag"], many=got["many"], thing=got["thing"],
+            **{name: made.outputs[name] for name in (
+                "data", "model", "metrics", "classified", "sliced", "page", "text", "anything", "described",
+                "elsewhere")},
+        )  # fmt: skip
+        use_list(marks=marks, data=collected).after(used)
+        use_two(marks=marks, one=first.output, two=second.output).after(used)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
 
+import aiohttp
 import pytest
+from aiohttp import web
 
 from functions.collect.bodies import NoInferenceError
 from functions.collect.decision import Asked, Responded, understand
@@ -14,6 +16,7 @@ from local.serving.payload_logger import (
     RESPONSE,
     LogTarget,
     Payload,
+    PayloadLogger,
     event_headers,
     log_target,
     logged_headers,
@@ -110,3 +113,36 @@ def test_collect_leaves_out_what_a_get_logged(type, body):
     event = Event("i", "http://localhost:9081/", type, rfc3339(AT), None, None, {"endpoint": ""}, body)
     with pytest.raises(NoInferenceError):
         understand(event, AT.timestamp() + 2)
+
+
+@pytest.mark.parametrize(
+    ("statuses", "lost"), [((503, 507, 202), 0), ((503, 0, 202), 0), ((400,), 1), ((404, 202), 1), ((202,), 0)]
+)
+async def test_an_event_waits_for_a_sink_that_cannot_take_it(statuses, lost):
+    """0 is a connection that is closed without an answer. What is refused for good is lost at once."""
+    seen = []
+
+    async def take(request):
+        seen.append(request.headers["ce-id"])
+        status = statuses[min(len(seen), len(statuses)) - 1]
+        if not status:
+            request.transport.close()
+        return web.Response(status=status or 200)
+
+    app = web.Application()
+    app.router.add_post("/sink", take)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = runner.addresses[0][1]
+    target = LogTarget(f"http://127.0.0.1:{port}/sink", "all", "s", "n", "predictor", "", (), {})
+    try:
+        async with aiohttp.ClientSession() as session:
+            logger = PayloadLogger(session, lambda url: (url, ""))
+            logger.send(Payload(target, RESPONSE, "one", "application/json", {}, b"{}", datetime.now(UTC)))
+            await logger.close(patience=20.0)
+        assert (logger.lost, set(seen)) == (lost, {"one"})
+        assert len(seen) == (1 if lost else len(statuses))
+    finally:
+        await runner.cleanup()

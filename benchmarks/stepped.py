@@ -1,0 +1,17 @@
+"""`python -m benchmarks.stepped --dir DIR`: the platform of `python -m local.platform`, by the kill script's clock.
+
+The platform hands its processes a short list of variables; here those of the clock are on it.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from local.platform import programs
+from local.platform.__main__ import main
+
+CLOCK = ("LD_PRELOAD", "STEPPED_CLOCK")
+
+if __name__ == "__main__":
+    programs.INHERITED = (*programs.INHERITED, *CLOCK)
+    sys.exit(main())

@@ -1,0 +1,36 @@
+"""Addresses of pages for people: a run, an experiment or a version in MLflow, and a run at its pipeline server.
+
+They are as good as the settings they are made of: MLFLOW_TRACKING_URI, KFP_ENDPOINT. In a cluster these are names that
+only the cluster knows; `kubectl port-forward` opens the page behind the same path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import quote, urlsplit, urlunsplit
+
+
+def mlflow_run(environ: Mapping[str, str], experiment_id: str, run_id: str) -> str:
+    """The page of a run; "" where no MLflow server is named."""
+    return _page(environ, "MLFLOW_TRACKING_URI", f"/#/experiments/{quote(experiment_id)}/runs/{quote(run_id)}")
+
+
+def mlflow_experiment(environ: Mapping[str, str], experiment_id: str) -> str:
+    return _page(environ, "MLFLOW_TRACKING_URI", f"/#/experiments/{quote(experiment_id)}")
+
+
+def mlflow_version(environ: Mapping[str, str], model: str, version: str) -> str:
+    return _page(environ, "MLFLOW_TRACKING_URI", f"/#/models/{quote(model, safe='')}/versions/{quote(version)}")
+
+
+def pipeline_run(environ: Mapping[str, str], run_id: str) -> str:
+    """Kubeflow's own form; the embedded server leads on from there."""
+    return _page(environ, "KFP_ENDPOINT", f"/#/runs/details/{quote(run_id)}")
+
+
+def _page(environ: Mapping[str, str], variable: str, path: str) -> str:
+    parts = urlsplit(environ.get(variable, ""))
+    if parts.scheme not in ("http", "https"):
+        return ""
+    # A user's name and password are not for logs.
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", "")) + path

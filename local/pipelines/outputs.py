@@ -1,0 +1,64 @@
+"""What a task made, as JSON in the database: written when it has finished, read when a later attempt keeps it.
+
+The form is that of kfp.local's cache, and beside it what that cache does not know: whether an artifact had a file when
+its task finished. Metrics and ClassificationMetrics live in their metadata alone, a generic Artifact may, and an
+importer may name a place that this machine cannot see. Only a file that was there and is gone makes a task run again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from kfp import dsl
+from kfp.dsl import executor
+from kfp.local import cache
+
+ARTIFACT, ARTIFACTS = "__kfp_artifact__", "__kfp_artifact_list__"
+_WITHOUT_FILES = frozenset({"system.Metrics", "system.ClassificationMetrics", "system.SlicedClassificationMetrics"})
+
+
+class MissingOutput(LookupError):
+    """A file that a finished task had made is no longer there; the message names it."""
+
+
+def write(outputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The outputs of a task that has just finished, ready for JSON."""
+    return {name: _written(value) for name, value in outputs.items()}
+
+
+def read(written: Mapping[str, Any]) -> dict[str, Any]:
+    """The outputs as their task gave them; MissingOutput when a file of theirs is gone."""
+    return {name: _read(value) for name, value in written.items()}
+
+
+def _written(value: Any) -> Any:
+    if isinstance(value, dsl.Artifact):
+        found = {**cache.LocalCache._serialize_artifact(value), "file": os.path.exists(value.path or "")}
+        return found | ({"custom_path": value.custom_path} if value.custom_path else {})
+    if isinstance(value, list) and value and all(isinstance(one, dsl.Artifact) for one in value):
+        return {ARTIFACTS: True, "artifacts": [_written(one) for one in value]}
+    return value
+
+
+def _read(value: Any) -> Any:
+    if isinstance(value, dict) and value.get(ARTIFACT):
+        return _artifact(value)
+    if isinstance(value, dict) and value.get(ARTIFACTS):
+        return [_artifact(one) for one in value["artifacts"]]
+    return value
+
+
+def _artifact(data: Mapping[str, Any]) -> dsl.Artifact:
+    title = data["schema_title"]
+    found = executor.create_artifact_instance(
+        {"name": data["name"], "uri": data["uri"], "metadata": data["metadata"], "type": {"schemaTitle": title}}
+    )
+    if custom := data.get("custom_path"):
+        found.custom_path = custom
+    # An older platform did not note it: then only the types that always have a file must have one.
+    had = data.get("file", title not in _WITHOUT_FILES and "://" not in data["uri"])
+    if had and not os.path.exists(found.path):
+        raise MissingOutput(found.path)
+    return found

@@ -1,0 +1,74 @@
+"""The broker as a process of its own, on one port and database for a test."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Process:
+    """The broker's process, always on the same port and database."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with socket.socket() as found:
+            found.bind(("127.0.0.1", 0))
+            self.port = found.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    async def start(self, client: httpx.AsyncClient) -> None:
+        command = [sys.executable, "-m", "local.broker", "--database", str(self.folder / "broker.db")]
+        with (self.folder / "broker.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [*command, "--port", str(self.port)], cwd=ROOT, stdout=log, stderr=subprocess.STDOUT
+            )
+        async with asyncio.timeout(60):
+            while True:
+                assert self.process.poll() is None, (self.folder / "broker.log").read_text()
+                with contextlib.suppress(httpx.TransportError):
+                    if (await client.get(f"{self.url}/readyz")).status_code == 200:
+                        return
+                await asyncio.sleep(0.05)
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+
+@contextlib.asynccontextmanager
+async def process(folder: Path) -> AsyncIterator[tuple[Process, httpx.AsyncClient]]:
+    broker = Process(folder)
+    async with httpx.AsyncClient(timeout=30) as client:
+        await broker.start(client)
+        try:
+            yield broker, client
+        finally:
+            broker.kill()
+
+
+async def apply(broker: Process, client: httpx.AsyncClient, kind: str, name: str, spec: dict[str, Any]) -> None:
+    item = {"kind": kind, "metadata": {"name": name}, "spec": spec}
+    response = await client.put(f"{broker.url}/-/objects", json=item)
+    assert response.status_code == 204, response.text
+
+
+async def settled(broker: Process, client: httpx.AsyncClient) -> dict[str, dict[str, Any]]:
+    """The Triggers' figures once no queue holds anything."""
+    async with asyncio.timeout(60):
+        while True:
+            figures = (await client.get(f"{broker.url}/-/figures")).json()["triggers"]
+            if all(one["depth"] == 0 and one["dead_lettering"] == 0 for one in figures):
+                return {one["trigger"]: one for one in figures}
+            await asyncio.sleep(0.1)
