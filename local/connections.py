@@ -19,7 +19,8 @@ class BoundedProtocol(HttpToolsProtocol):
     """For `uvicorn.Config(http=BoundedProtocol)`. 408 for a request that is not whole after `seconds`, 431 for a head
     (or what follows a body's last chunk) of more than `head_bytes`, 503 for a connection too many; then it is closed.
 
-    The time does not run while the server itself does not read on, as during an answer to an earlier request.
+    The time does not run while the server itself does not read on, as during an answer to an earlier request. What of a
+    body comes after its answer is read and thrown away until then: closing on a sender would lose the answer.
     """
 
     seconds = SECONDS
@@ -29,6 +30,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._fed = 0
+        self._body_due = False
         self._since: float | None = self.loop.time()
         self._timer: asyncio.TimerHandle | None = None
         if len(self.connections) > self.most:
@@ -58,6 +60,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._fed = 0
+        self._body_due = True
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -67,6 +70,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._fed = 0
         self._since = None
+        self._body_due = False
         super().on_message_complete()
 
     def _watch(self, delay: float) -> None:
@@ -86,7 +90,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _end(self, status: int, reason: str) -> None:
         cycle: Any = self.cycle
-        if cycle is None or cycle.response_complete or not cycle.response_started:
+        # Behind an answer that is under way, or after that of a request whose body is not whole, there is none to give.
+        if cycle is None or not cycle.response_started or (cycle.response_complete and not self._body_due):
             body = json.dumps({"error": reason})
             head = f"content-type: application/json\r\nconnection: close\r\ncontent-length: {len(body)}\r\n\r\n"
             self.transport.write(STATUS_LINE[status] + (head + body).encode())

@@ -269,8 +269,6 @@ class Guard:
         own = [(b"cache-control", b"no-store")]
         if refusal.status == 401:
             own.append((b"www-authenticate", b'Bearer realm="coding-mcqa"'))
-        if refusal.status == 413:
-            own.append((b"connection", b"close"))
         if self._pages and scope["method"] == "GET" and b"text/html" in headers.get(b"accept", b""):
             own.append((b"content-type", b"text/html; charset=utf-8"))
             reason = html.escape(refusal.reason)

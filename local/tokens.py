@@ -40,17 +40,18 @@ def read(path: Path) -> str:
     except OSError as error:
         reason = "it is a symbolic link" if path.is_symlink() else error.strerror
         raise TokenError(f"the token {path} is not used: {reason}") from None
-    with os.fdopen(number, "rb") as file:
+    try:
         facts = os.fstat(number)
         if not stat.S_ISREG(facts.st_mode):
             raise TokenError(f"the token {path} is not used: it is no file")
         if facts.st_uid != os.geteuid():
             raise TokenError(f"the token {path} is not used: it belongs to user {facts.st_uid}")
         if facts.st_mode & 0o077:
-            raise TokenError(
-                f"the token {path} is not used: others can read it (mode {stat.S_IMODE(facts.st_mode):o}); {_REMOVE}"
-            )
-        content = file.read(8192).strip()
+            mode = stat.S_IMODE(facts.st_mode)
+            raise TokenError(f"the token {path} is not used: others can read it (mode {mode:o}); {_REMOVE}")
+        content = os.read(number, 8192).strip()
+    finally:
+        os.close(number)
     if not _TOKEN.fullmatch(content):
         raise TokenError(f"the token {path} is not used: it holds no token; {_REMOVE}")
     return content.decode("ascii")

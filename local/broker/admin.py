@@ -88,7 +88,7 @@ class _Endpoints:
         try:
             body = await read_body(request.scope, request.receive, MAX_OBJECT)
         except TooLarge:
-            raise HTTPException(413, f"an object may have {MAX_OBJECT} bytes", {"connection": "close"}) from None
+            raise HTTPException(413, f"an object may have {MAX_OBJECT} bytes") from None
         except CloudEventError as error:
             raise HTTPException(400, str(error)) from None
         try:
@@ -164,8 +164,7 @@ async def _refused(request: Request, error: Exception) -> Response:
     """Every error as JSON, without what went on inside."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     detail: Any = error.detail if isinstance(error, HTTPException) else "the broker failed; its log says why"
-    headers = error.headers if isinstance(error, HTTPException) else None
-    return Json({"error": detail}, status, headers)
+    return Json({"error": detail}, status)
 
 
 def _number(request: Request, name: str, default: int | None) -> int | None:

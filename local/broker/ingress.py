@@ -99,8 +99,6 @@ async def _answer(send: Send, status: int, message: str = "", headers: list[tupl
         own.append((b"content-type", b"application/json"))
     if status == 503:
         own.append((b"retry-after", b"1"))
-    elif status == 413:
-        own.append((b"connection", b"close"))  # what is still to come is not read
     elif status == 415:
         own.append((b"accept-encoding", ", ".join(CODINGS).encode()))
     start: dict[str, Any] = {"type": "http.response.start", "status": status, "headers": [*own, *(headers or [])]}
