@@ -20,6 +20,8 @@ from typing import Any
 import httpx
 import pytest
 
+from local.tokens import read
+
 ROOT = Path(__file__).resolve().parents[3]
 HEADERS = {"ce-specversion": "1.0", "ce-source": "/kill"}
 EVENTS = 150
@@ -62,6 +64,7 @@ async def process(folder: Path) -> AsyncIterator[tuple[Process, httpx.AsyncClien
     broker = Process(folder)
     async with httpx.AsyncClient(timeout=30) as client:
         await broker.start(client)
+        client.headers["Authorization"] = f"Bearer {read(folder / 'token')}"
         try:
             yield broker, client
         finally:

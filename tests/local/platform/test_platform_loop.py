@@ -159,9 +159,12 @@ def test_kubectl_sees_the_loop(folder):
     assert "patched" in patched
 
 
-def test_the_pipeline_is_there_for_kfps_own_client(ports):
+def test_the_pipeline_is_there_for_kfps_own_client(folder, ports):
     kfp = pytest.importorskip("kfp")
-    client = kfp.Client(host=f"http://{HOST}:{ports.pipelines}")
+    # As in a pod of a Kubeflow of many users; the loop's environment names the file.
+    path = json.loads(folder.environment.read_text())[kfp.client.KF_PIPELINES_SA_TOKEN_ENV]
+    credentials = kfp.client.ServiceAccountTokenVolumeCredentials(path)
+    client = kfp.Client(host=f"http://{HOST}:{ports.pipelines}", credentials=credentials)
     names = [pipeline.display_name for pipeline in client.list_pipelines().pipelines]
     assert names == ["coding-mcqa-retraining"]
 
