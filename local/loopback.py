@@ -39,6 +39,7 @@ _LOOKED_AT = frozenset(
 )  # fmt: skip
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 _READS = ("GET", "HEAD")
+_REMEMBERED = 30 * 86400
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +254,8 @@ class Guard:
         rest = urlencode([(name, value) for name, value in query if name != "token"])
         # One slash, for //name would be another machine's.
         target = "/" + quote(scope["path"].lstrip("/\\"), safe="/:@!$&'()*+,;=~") + (f"?{rest}" if rest else "")
-        cookie = f"{cookie_name(scope['server'][1])}={self._cookie.decode()}; Path=/; HttpOnly; SameSite=Strict"
+        kept = f"Path=/; Max-Age={_REMEMBERED}; HttpOnly; SameSite=Strict"
+        cookie = f"{cookie_name(scope['server'][1])}={self._cookie.decode()}; {kept}"
         private = [
             (b"set-cookie", cookie.encode()),
             (b"cache-control", b"no-store"),
