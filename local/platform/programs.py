@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from local.platform import manifests, mlflow
 from local.platform.eventing_status import INGRESS
 from local.platform.parts import Program
 from local.platform.settings import BROKER, HOST, NAMESPACE, ROOT, Folder, Settings
+from local.tokens import read_or_make
 
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "SSL_CERT_FILE")
 """Of the environment in which `mcqa up` is called. Nothing else: what a workload knows, its manifest told it."""
@@ -85,7 +87,7 @@ def programs(folder: Folder, settings: Settings) -> list[Program]:
                 "--token-file", str(folder.broker_token),
                 "--connect-to", f"svc.cluster.local={HOST}:{ports.gateway}",
             ),
-            {**base, **hosts},
+            {**base, **hosts, **_token_of(folder.broker_token)},
             ports.broker,
             "/readyz",
         ),
@@ -102,7 +104,10 @@ def programs(folder: Folder, settings: Settings) -> list[Program]:
                 sys.executable, "-m", "local.pipelines", "--folder", str(runs), "--port", str(ports.pipelines),
                 "--token-file", str(folder.pipelines_token),
             ),
-            {**base, **hosts, **_without_webhook(loop_environment(folder, settings))},
+            {
+                **base, **hosts, **_without_webhook(loop_environment(folder, settings)),
+                **_token_of(folder.pipelines_token),
+            },
             ports.pipelines,
             "/apis/v2beta1/healthz",
         ),
@@ -112,6 +117,11 @@ def programs(folder: Folder, settings: Settings) -> list[Program]:
 def webhook_url(settings: Settings) -> str:
     """Where MLflow delivers: the rollout function, named in the path (Python resolves no names under localhost)."""
     return f"http://{HOST}:{settings.ports.gateway}/-/services/{NAMESPACE}/rollout/mlflow"
+
+
+def _token_of(path: Path) -> dict[str, str]:
+    """Makes a process that was started with another token another process: it is not taken over."""
+    return {"MCQA_TOKEN_DIGEST": hashlib.sha256(read_or_make(path).encode()).hexdigest()[:16]}
 
 
 def _without_webhook(environment: Mapping[str, str]) -> dict[str, str]:
