@@ -5,6 +5,7 @@ Whoever can read the file may use the server: as with a cluster's service accoun
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -21,9 +22,12 @@ class TokenError(Exception):
 
 def read_or_make(path: Path) -> str:
     """The token in this file, made on the first call; TokenError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not os.path.lexists(path):
-        write_private(path, secrets.token_urlsafe(32).encode())
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not os.path.lexists(path):
+            write_private(path, secrets.token_urlsafe(32).encode())
+    except OSError as error:
+        raise TokenError(f"the token {path} cannot be made: {error.strerror}") from None
     return read(path)
 
 
@@ -38,7 +42,7 @@ def read(path: Path) -> str:
     except FileNotFoundError:
         raise TokenError(f"there is no token {path}: its server makes it at its first start") from None
     except OSError as error:
-        reason = "it is a symbolic link" if path.is_symlink() else error.strerror
+        reason = "it is a symbolic link" if error.errno == errno.ELOOP else error.strerror
         raise TokenError(f"the token {path} is not used: {reason}") from None
     try:
         facts = os.fstat(number)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import re
 import socket
 import ssl
 import stat
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -232,15 +234,29 @@ def test_refused_events_are_not_kept(events: Served, broker: Served) -> None:
     assert json.loads(found.text)["items"] == []
 
 
+@contextlib.contextmanager
+def connected(server: Served) -> Iterator[Any]:
+    with socket.create_connection(("127.0.0.1", server.port), 30) as plain:
+        yield ssl._create_unverified_context().wrap_socket(plain) if server.tls else plain
+
+
 @pytest.mark.parametrize("server", GUARDED, indirect=True)
 def test_a_body_too_large_is_refused_before_it_is_read(server: Served) -> None:
     method, path, own, _ = server.write
     headers = [("Host", server.host), *server.bearer, *own, ("Content-Length", str(10**9))]
-    with socket.create_connection(("127.0.0.1", server.port), 20) as plain:
-        sock: Any = ssl._create_unverified_context().wrap_socket(plain) if server.tls else plain
-        head = "".join(f"{name}: {value}\r\n" for name, value in headers)
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers)
+    with connected(server) as sock:
         sock.sendall(f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode())
         assert sock.recv(4096).split()[1] == b"413"
+
+
+@pytest.mark.parametrize("server", GUARDED, indirect=True)
+def test_a_head_without_end_is_not_kept(server: Served) -> None:
+    """That half a request is not waited for either is test_loopback_connections' matter: here it would take 30 s."""
+    with connected(server) as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\nX: " + b"a" * 60_000)
+        sock.sendall(b"a" * 5_600)
+        assert sock.recv(4096).split()[1] == b"431"
 
 
 # A browser.

@@ -66,3 +66,11 @@ def test_a_file_of_somebody_else_is_not_used(tmp_path: Path) -> None:
     os.chown(tmp_path / "token", 65534, -1)
     with pytest.raises(TokenError, match="belongs to user 65534"):
         read(tmp_path / "token")
+
+
+def test_where_none_can_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TokenError, match="cannot be made: (File exists|Not a directory)"):
+        read_or_make(tmp_path / "file" / "token")
+    with pytest.raises(TokenError, match="not used: Not a directory"):
+        read(tmp_path / "file" / "token")
