@@ -35,8 +35,9 @@ _NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a-z0
 _AUTHORITY = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[^\s:/?#@\\\[\]]+)(?::(?P<port>\d{1,5}))?")
 _LOOKED_AT = frozenset(
     {b"host", b"origin", b"sec-fetch-site", b"sec-fetch-mode", b"sec-fetch-dest", b"x-forwarded-host",
-     b"authorization", b"cookie", b"content-length", b"accept"}
+     b"authorization", b"cookie", b"content-length", b"transfer-encoding", b"accept"}
 )  # fmt: skip
+_ONCE = frozenset({b"host", b"origin", b"sec-fetch-site", b"authorization", b"transfer-encoding"})
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 _READS = ("GET", "HEAD")
 _REMEMBERED = 30 * 86400
@@ -44,7 +45,7 @@ _REMEMBERED = 30 * 86400
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """`status` 401, 403, 413 or 400, and one line for people."""
+    """`status` 401, 403, 413, 400 or 501, and one line for people."""
 
     status: int
     reason: str
@@ -188,12 +189,13 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008})
             return
         headers: dict[bytes, bytes] = {}
-        hosts = 0
+        twice = b""
         for name, value in scope["headers"]:
             if name in _LOOKED_AT:
+                if name in headers and name in _ONCE:
+                    twice = name
                 headers[name] = value
-                hosts += name == b"host"
-        refusal = self._strange(scope, headers, hosts)
+        refusal = self._strange(scope, headers, twice)
         if refusal is None and self._pages and (entry := self._entry(scope, headers)) is not None:
             await _answer(send, *entry)
             return
@@ -203,10 +205,12 @@ class Guard:
         else:
             await self._refuse(scope, headers, refusal, send)
 
-    def _strange(self, scope: Scope, headers: Mapping[bytes, bytes], hosts: int) -> Refusal | None:
-        if hosts != 1:
-            return Refusal(400, f"a request has one Host header, this one has {hosts}")
-        host = headers[b"host"]
+    def _strange(self, scope: Scope, headers: Mapping[bytes, bytes], twice: bytes) -> Refusal | None:
+        if twice:
+            return Refusal(400, f"the header {twice.decode()} is there twice")
+        host = headers.get(b"host")
+        if host is None:
+            return Refusal(400, "the header host is missing")
         if host not in self._good_hosts:
             shown = host.decode("latin-1")
             if not host_allowed(shown, self._hosts):
@@ -219,6 +223,9 @@ class Guard:
             scope["method"], headers, pages=self._pages
         ):
             return Refusal(403, "requests from pages of another site or port are refused")
+        if headers.get(b"transfer-encoding", b"chunked").strip().lower() != b"chunked":
+            # Nothing here takes another coding off, and what stands behind it would be read as it is.
+            return Refusal(501, "of transfer codings only chunked is read here")
         if (length := headers.get(b"content-length")) and length.isdigit() and int(length[:18]) > self._max_body:
             return Refusal(413, f"the body is larger than {self._max_body} bytes")
         return None

@@ -18,7 +18,7 @@ from local.kube.store import Store
 from local.loopback import Guard, allowed_hosts
 
 HOST = "127.0.0.1"
-_REASONS = {400: "BadRequest", 403: "Forbidden", 413: "RequestEntityTooLarge"}
+_REASONS = {400: "BadRequest", 403: "Forbidden", 413: "RequestEntityTooLarge", 501: "NotImplemented"}
 
 
 class Server(uvicorn.Server):

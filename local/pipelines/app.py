@@ -34,7 +34,8 @@ from local.pipelines.store import Store
 
 log = logging.getLogger(__name__)
 BASE = "/apis/v2beta1"
-_CODES = {400: INVALID_ARGUMENT, 401: UNAUTHENTICATED, 403: PERMISSION_DENIED, 413: RESOURCE_EXHAUSTED}
+_CODES = {400: INVALID_ARGUMENT, 401: UNAUTHENTICATED, 403: PERMISSION_DENIED, 413: RESOURCE_EXHAUSTED,
+          501: UNIMPLEMENTED}  # fmt: skip
 
 Handler = Callable[[Request], Awaitable[Any]]
 

@@ -91,6 +91,24 @@ def test_one_host_a_request(server: Served, hosts: list[str]) -> None:
     assert both(server, [*(("Host", host) for host in hosts), *server.bearer]) == [400, 400]
 
 
+@pytest.mark.parametrize("name", ["Origin", "Sec-Fetch-Site", "Authorization"])
+@pytest.mark.parametrize("server", GUARDED, indirect=True)
+def test_one_of_each_a_request(server: Served, name: str) -> None:
+    value = {"Origin": server.url, "Sec-Fetch-Site": "none", "Authorization": f"Bearer {server.token}"}[name]
+    assert both(server, [("Host", server.host), (name, value), (name, value)]) == [400, 400]
+
+
+@pytest.mark.parametrize("coding", ["gzip, chunked", "deflate, chunked", "chunked, chunked", "identity"])
+@pytest.mark.parametrize("server", GUARDED, indirect=True)
+def test_a_transfer_coding_that_nothing_takes_off(server: Served, coding: str) -> None:
+    method, path, own, _ = server.write
+    headers = [("Host", server.host), *server.bearer, *own, ("Transfer-Encoding", coding)]
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers)
+    with connected(server) as sock:
+        sock.sendall(f"{method} {path} HTTP/1.1\r\n{head}\r\n3\r\nabc\r\n0\r\n\r\n".encode())
+        assert sock.recv(4096).split()[1] in (b"501", b"400")  # the parser knows some of them to be none
+
+
 OURS: dict[str, Headers] = {
     "a program": [],
     "the address bar": [("Sec-Fetch-Site", "none"), ("Sec-Fetch-Mode", "navigate")],

@@ -70,7 +70,7 @@ def test_a_file_of_somebody_else_is_not_used(tmp_path: Path) -> None:
 
 def test_where_none_can_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(TokenError, match="cannot be made: (File exists|Not a directory)"):
+    with pytest.raises(TokenError, match=r"cannot be made: (File exists|Not a directory)"):
         read_or_make(tmp_path / "file" / "token")
     with pytest.raises(TokenError, match="not used: Not a directory"):
         read(tmp_path / "file" / "token")
