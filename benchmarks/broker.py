@@ -23,6 +23,7 @@ from typing import Any
 import aiohttp
 
 from benchmarks.results import Row, median, report
+from local.tokens import read
 
 EVENTS, ROUNDS, SENDERS, TRIGGERS = 2000, 5, 64, 5
 BODY = json.dumps({"instances": [{"question": "x" * 300, "choices": ["a", "b", "c", "d"]}]}).encode()
@@ -49,7 +50,8 @@ async def measure(folder: Path) -> None:
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
             for port in (broker, *subscribers):
                 await ready(http, port)
-            await apply(http, broker, "Broker", "default", {})
+            token = read(folder / "token")
+            await apply(http, broker, token, "Broker", "default", {})
             for shape, copies in (("every Trigger wants every event", TRIGGERS), ("each Trigger wants its type", 1)):
                 for n in range(TRIGGERS):
                     spec: dict[str, Any] = {
@@ -58,7 +60,7 @@ async def measure(folder: Path) -> None:
                     }
                     if copies == 1:
                         spec["filter"] = {"attributes": {"type": f"type.{n}"}}
-                    await apply(http, broker, "Trigger", f"t{n}", spec)
+                    await apply(http, broker, token, "Trigger", f"t{n}", spec)
                 await one_round(http, broker, subscribers, copies, EVENTS // 5)  # warm connections and caches
                 rates, waits, cpu = [], [], cpu_seconds(process)
                 for _ in range(ROUNDS):
@@ -119,9 +121,11 @@ async def received(http: aiohttp.ClientSession, subscribers: list[int]) -> int:
     return total
 
 
-async def apply(http: aiohttp.ClientSession, broker: int, kind: str, name: str, spec: dict[str, Any]) -> None:
-    item = {"kind": kind, "metadata": {"name": name}, "spec": spec}
-    async with http.put(f"http://127.0.0.1:{broker}/-/objects", json=item) as response:
+async def apply(
+    http: aiohttp.ClientSession, broker: int, token: str, kind: str, name: str, spec: dict[str, Any]
+) -> None:
+    item, headers = {"kind": kind, "metadata": {"name": name}, "spec": spec}, {"Authorization": f"Bearer {token}"}
+    async with http.put(f"http://127.0.0.1:{broker}/-/objects", json=item, headers=headers) as response:
         assert response.status == 204, await response.text()
 
 

@@ -13,6 +13,8 @@ from typing import Any
 
 import httpx
 
+from local.tokens import read
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -52,6 +54,7 @@ async def process(folder: Path) -> AsyncIterator[tuple[Process, httpx.AsyncClien
     broker = Process(folder)
     async with httpx.AsyncClient(timeout=30) as client:
         await broker.start(client)
+        client.headers["Authorization"] = f"Bearer {read(folder / 'token')}"
         try:
             yield broker, client
         finally:

@@ -17,15 +17,15 @@ from local.platform import mlflow
 
 
 @contextlib.contextmanager
-def mlflow_server(folder: Path) -> Iterator[str]:
-    """The server's URL. Webhooks may go to loopback addresses."""
+def mlflow_server(folder: Path, hosts: Sequence[str] = ()) -> Iterator[str]:
+    """The server's URL. Webhooks may go to loopback addresses. `hosts` are further names of this machine."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = int(free.getsockname()[1])
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
     env = {**kept, **mlflow.environment(mlflow.new_key(os.urandom(32)))}
     url = f"http://127.0.0.1:{port}"
-    with serving(mlflow.command(folder, port), env, folder, f"{url}/health"):
+    with serving(mlflow.command(folder, port, hosts), env, folder, f"{url}/health"):
         yield url
 
 

@@ -44,6 +44,8 @@ UNIT = (
     "local/broker/test_broker_cloudevent.py",
     "local/broker/test_broker_rules.py",
     "local/kube/test_kube_cron.py",
+    "local/loopback/test_loopback_pure.py",
+    "local/loopback/test_loopback_tokens.py",
     "pipelines/test_retraining_data.py",
     "pipelines/test_retraining_reference.py",
 )

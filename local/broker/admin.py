@@ -12,7 +12,8 @@
     GET     /-/figures                                   depth, delivered, retried, failed of every Trigger; trouble
                                                          with the disk
 
-and `/metrics`, `/healthz`, `/readyz`. Errors are `{"error": "one line"}`.
+and `/metrics`, `/healthz`, `/readyz`. Errors are `{"error": "one line"}`. All but the two probes needs the token
+(`guarded` in app.py): whoever may apply a Trigger gets every event.
 """
 
 from __future__ import annotations
@@ -28,12 +29,16 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from local.broker import history
+from local.broker.cloudevent import CloudEventError
+from local.broker.coding import TooLarge
 from local.broker.config import ConfigError
+from local.broker.ingress import read_body
 from local.broker.service import BrokerService, ReplayError
 from local.broker.store import StoreError
 
 PREFIX = "/-/"
-ROOT_PATHS = frozenset({"/metrics", "/healthz", "/readyz"})
+PROBES = frozenset({"/healthz", "/readyz"})
+ROOT_PATHS = PROBES | {"/metrics"}
 MAX_OBJECT = 2**20
 
 
@@ -82,9 +87,12 @@ class _Endpoints:
         return Json({"items": self._broker.objects()})
 
     async def apply(self, request: Request) -> Response:
-        body = await request.body()
-        if len(body) > MAX_OBJECT:
-            raise HTTPException(413, f"an object may have {MAX_OBJECT} bytes")
+        try:
+            body = await read_body(request.scope, request.receive, MAX_OBJECT)
+        except TooLarge:
+            raise HTTPException(413, f"an object may have {MAX_OBJECT} bytes") from None
+        except CloudEventError as error:
+            raise HTTPException(400, str(error)) from None
         try:
             item = json.loads(body)
         except (ValueError, RecursionError):

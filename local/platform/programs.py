@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from local.loopback import ALLOWED_HOSTS, allowed_hosts
 from local.platform import manifests, mlflow
 from local.platform.eventing_status import INGRESS
 from local.platform.parts import Program
 from local.platform.settings import BROKER, HOST, NAMESPACE, ROOT, Folder, Settings
+from local.tokens import read_or_make
 
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "SSL_CERT_FILE")
 """Of the environment in which `mcqa up` is called. Nothing else: what a workload knows, its manifest told it."""
@@ -43,6 +46,7 @@ def loop_environment(folder: Folder, settings: Settings) -> dict[str, str]:
     (loop,) = [one for one in manifests.read(ROOT / "knative") if one["kind"] == "ConfigMap"]
     return {
         **loop["data"],
+        **token_paths(folder),
         **settings.config,
         **secret(folder),
         "K_SINK": f"http://{HOST}:{ports.broker}/{NAMESPACE}/{BROKER}",
@@ -51,6 +55,13 @@ def loop_environment(folder: Folder, settings: Settings) -> dict[str, str]:
         "MCQA_CACHE": str(folder.path / "models"),
         "KUBECONFIG": str(folder.kubeconfig),
     }
+
+
+def token_paths(folder: Folder) -> dict[str, str]:
+    """Where the token for the pipelines' API is, as a cluster's functions are told; the second is for kfp.Client's
+    ServiceAccountTokenVolumeCredentials.
+    """
+    return dict.fromkeys(("MCQA_KFP_TOKEN_PATH", "KF_PIPELINES_SA_TOKEN_PATH"), str(folder.pipelines_token))
 
 
 def addresses(settings: Settings) -> dict[str, str]:
@@ -66,6 +77,7 @@ def addresses(settings: Settings) -> dict[str, str]:
 def programs(folder: Folder, settings: Settings) -> list[Program]:
     """The broker, the MLflow server and the pipelines' API."""
     ports, base = settings.ports, base_environment(folder)
+    hosts = {ALLOWED_HOSTS: names} if (names := os.environ.get(ALLOWED_HOSTS)) else {}
     broker = _folder(folder.path / "broker")
     tracking = _folder(folder.path / "mlflow")
     runs = _folder(folder.path / "pipelines")
@@ -75,23 +87,30 @@ def programs(folder: Folder, settings: Settings) -> list[Program]:
             (
                 sys.executable, "-m", "local.broker",
                 "--database", str(broker / "broker.db"), "--port", str(ports.broker),
+                "--token-file", str(folder.broker_token),
                 "--connect-to", f"svc.cluster.local={HOST}:{ports.gateway}",
             ),
-            base,
+            {**base, **hosts, **_token_of(folder.broker_token)},
             ports.broker,
             "/readyz",
         ),
         Program(
             "mlflow",
-            mlflow.command(tracking, ports.mlflow),
+            mlflow.command(tracking, ports.mlflow, allowed_hosts(hosts)),
             {**base, **mlflow.environment(folder.secrets()["encryption"])},
             ports.mlflow,
             "/health",
         ),
         Program(
             "pipelines",
-            (sys.executable, "-m", "local.pipelines", "--folder", str(runs), "--port", str(ports.pipelines)),
-            {**base, **_without_webhook(loop_environment(folder, settings))},
+            (
+                sys.executable, "-m", "local.pipelines", "--folder", str(runs), "--port", str(ports.pipelines),
+                "--token-file", str(folder.pipelines_token),
+            ),
+            {
+                **base, **hosts, **_without_webhook(loop_environment(folder, settings)),
+                **_token_of(folder.pipelines_token),
+            },
             ports.pipelines,
             "/apis/v2beta1/healthz",
         ),
@@ -110,6 +129,11 @@ def places(folder: Folder) -> list[tuple[str, Path]]:
 def webhook_url(settings: Settings) -> str:
     """Where MLflow delivers: the rollout function, named in the path (Python resolves no names under localhost)."""
     return f"http://{HOST}:{settings.ports.gateway}/-/services/{NAMESPACE}/rollout/mlflow"
+
+
+def _token_of(path: Path) -> dict[str, str]:
+    """Makes a process that was started with another token another process: it is not taken over."""
+    return {"MCQA_TOKEN_DIGEST": hashlib.sha256(read_or_make(path).encode()).hexdigest()[:16]}
 
 
 def _without_webhook(environment: Mapping[str, str]) -> dict[str, str]:

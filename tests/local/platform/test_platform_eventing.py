@@ -17,6 +17,7 @@ from local.kube.store import Store
 from local.platform.eventing import Eventing, Unresolved, address_of
 from local.platform.pingsource import PingSources, event_of
 from local.platform.settings import free_ports
+from local.tokens import read
 
 ROOT = Path(__file__).resolve().parents[3]
 BROKER = {
@@ -108,6 +109,11 @@ async def broker(tmp_path, session, received):
     assert process.wait(20) == 0
 
 
+@pytest.fixture
+def token(broker, tmp_path):
+    return read(tmp_path / "token")
+
+
 async def until(true, seconds=20.0):
     async with asyncio.timeout(seconds):
         while not true():
@@ -118,10 +124,10 @@ def ready(item):
     return {c["type"]: (c["status"], c.get("message", "")) for c in item["status"]["conditions"]}
 
 
-async def test_triggers_reach_the_broker_and_say_so(store, session, broker, received):
+async def test_triggers_reach_the_broker_and_say_so(store, session, broker, token, received):
     for item in (BROKER, SERVICE, trigger()):
         store.create(item)
-    eventing = Eventing(store, session, broker)
+    eventing = Eventing(store, session, broker, token)
     await eventing.sync()
     found = store.get("Trigger", "t")
     assert ready(found)["Ready"] == ("True", "")
@@ -138,38 +144,38 @@ async def test_triggers_reach_the_broker_and_say_so(store, session, broker, rece
     assert store.version == version, "a pass that changes nothing writes nothing"
 
 
-async def test_what_is_deleted_leaves_the_broker(store, session, broker):
+async def test_what_is_deleted_leaves_the_broker(store, session, broker, token):
     for item in (BROKER, SERVICE, trigger("a"), trigger("b")):
         store.create(item)
-    eventing = Eventing(store, session, broker)
+    eventing = Eventing(store, session, broker, token)
     await eventing.sync()
     store.delete("Trigger", "a")
     await eventing.sync()
-    async with session.get(f"{broker}/-/objects") as answer:
+    async with session.get(f"{broker}/-/objects", headers={"Authorization": f"Bearer {token}"}) as answer:
         names = {item["metadata"]["name"] for item in (await answer.json())["items"]}
     assert names == {"default", "b"}
 
 
-async def test_a_trigger_that_leads_nowhere_says_why(store, session, broker):
+async def test_a_trigger_that_leads_nowhere_says_why(store, session, broker, token):
     store.create(BROKER)
     store.create(trigger("lost"))
     store.create(SERVICE)
     store.create(trigger("orphan", broker="other"))
     store.delete("Service.serving.knative.dev", "f")
-    await Eventing(store, session, broker).sync()
+    await Eventing(store, session, broker, token).sync()
     lost = ready(store.get("Trigger", "lost"))
     assert lost["Ready"] == lost["SubscriberResolved"] == ("False", "Service default/f is not there")
     assert ready(store.get("Trigger", "orphan"))["BrokerReady"] == ("False", 'Broker "other" does not exist')
 
 
-async def test_a_broker_process_that_is_gone_is_a_status(store, session, broker):
+async def test_a_broker_process_that_is_gone_is_a_status(store, session, broker, token):
     for item in (BROKER, SERVICE, trigger()):
         store.create(item)
-    eventing = Eventing(store, session, broker)
+    eventing = Eventing(store, session, broker, token)
     await eventing.sync()
     assert ready(store.get("Trigger", "t"))["BrokerReady"] == ("True", "")
     (free,) = free_ports(1)
-    gone = asyncio.create_task(Eventing(store, session, f"http://127.0.0.1:{free}").run())
+    gone = asyncio.create_task(Eventing(store, session, f"http://127.0.0.1:{free}", token).run())
     await until(lambda: ready(store.get("Trigger", "t"))["BrokerReady"][0] == "False")
     gone.cancel()
     found = ready(store.get("Broker", "default"))

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from local.platform.settings import HOST, Folder
-from mcqa import up
+from mcqa import loop, up
 
 ROOT = Path(__file__).resolve().parents[3]
 PORTS = ("--port", "--api-port", "--broker-port", "--mlflow-port", "--pipelines-port")
@@ -168,11 +168,33 @@ def test_kubectl_sees_the_loop(folder):
     assert "patched" in patched
 
 
-def test_the_pipeline_is_there_for_kfps_own_client(ports):
+def test_the_pipeline_is_there_for_kfps_own_client(folder, ports):
     kfp = pytest.importorskip("kfp")
-    client = kfp.Client(host=f"http://{HOST}:{ports.pipelines}")
+    # As in a pod of a Kubeflow of many users; the loop's environment names the file.
+    path = json.loads(folder.environment.read_text())[kfp.client.KF_PIPELINES_SA_TOKEN_ENV]
+    credentials = kfp.client.ServiceAccountTokenVolumeCredentials(path)
+    client = kfp.Client(host=f"http://{HOST}:{ports.pipelines}", credentials=credentials)
     names = [pipeline.display_name for pipeline in client.list_pipelines().pipelines]
     assert names == ["coding-mcqa-retraining"]
+
+
+def test_only_the_owner_is_let_in(folder, ports):
+    for path in (folder.broker_token, folder.pipelines_token, folder.path / "kube" / "token"):
+        assert path.stat().st_mode & 0o777 == 0o600
+    for url in (f"http://{HOST}:{ports.broker}/-/events", f"http://{HOST}:{ports.pipelines}/apis/v2beta1/runs"):
+        assert httpx.get(url, timeout=10).status_code == 401
+    for port in (ports.broker, ports.mlflow, ports.pipelines):
+        assert httpx.get(f"http://{HOST}:{port}/", headers={"Host": "evil.example"}, timeout=10).status_code == 403
+    link = loop.pipelines_link(folder)
+    assert link in mcqa(folder, "up")
+    with httpx.Client(follow_redirects=True, timeout=10) as browser:
+        assert "Pipeline runs" in browser.get(link).text
+        assert browser.get(f"http://{HOST}:{ports.pipelines}/apis/v2beta1/runs").status_code == 200
+    # The functions are told as on a cluster of many users: by a file.
+    url = f"https://{HOST}:{ports.api}/api/v1/namespaces/coding-mcqa/configmaps/loop"
+    headers = {"Authorization": f"Bearer {loop.token(folder.path / 'kube' / 'token')}"}
+    config = httpx.get(url, headers=headers, verify=False, timeout=10).json()["data"]
+    assert config["MCQA_KFP_TOKEN_PATH"] == str(folder.pipelines_token)
 
 
 def test_mlflow_takes_traces(ports):

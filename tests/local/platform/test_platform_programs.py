@@ -1,0 +1,63 @@
+"""What the platform's processes are started with: tokens, names of this machine, and when one may be taken over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from local.loopback import HostsError
+from local.platform.programs import loop_environment, programs
+from local.platform.settings import Folder, Settings
+from local.tokens import read
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    made = Folder(tmp_path / "loop")
+    made.make()
+    return made
+
+
+def digests(folder: Folder) -> dict[str, str]:
+    return {one.name: one.digest for one in programs(folder, Settings())}
+
+
+def test_a_process_with_another_token_is_not_taken_over(folder: Folder) -> None:
+    before = digests(folder)
+    assert digests(folder) == before
+    folder.broker_token.unlink()
+    after = digests(folder)
+    assert {name for name in before if before[name] != after[name]} == {"broker"}
+    folder.pipelines_token.unlink()
+    assert {name for name in before if digests(folder)[name] != after[name]} == {"pipelines"}
+
+
+def test_no_token_is_where_other_users_can_see_it(folder: Folder) -> None:
+    """Command lines and, on some machines, environments are everybody's to read."""
+    for one in programs(folder, Settings()):
+        shown = " ".join([*one.argv, *one.env.values()])
+        assert read(folder.broker_token) not in shown
+        assert read(folder.pipelines_token) not in shown
+
+
+def test_the_loop_is_told_where_the_token_is(folder: Folder) -> None:
+    told = loop_environment(folder, Settings())
+    assert told["MCQA_KFP_TOKEN_PATH"] == told["KF_PIPELINES_SA_TOKEN_PATH"] == str(folder.pipelines_token)
+    other = loop_environment(folder, Settings(config={"MCQA_KFP_TOKEN_PATH": "/x"}))
+    assert other["MCQA_KFP_TOKEN_PATH"] == "/x", "what the user sets with --set counts"
+
+
+def test_names_of_this_machine_reach_every_server(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MCQA_ALLOWED_HOSTS", raising=False)
+    plain = {one.name: one for one in programs(folder, Settings())}
+    assert not [one.name for one in plain.values() if "MCQA_ALLOWED_HOSTS" in one.env]
+    monkeypatch.setenv("MCQA_ALLOWED_HOSTS", "box.lan,loop")
+    named = {one.name: one for one in programs(folder, Settings())}
+    assert named["broker"].env["MCQA_ALLOWED_HOSTS"] == named["pipelines"].env["MCQA_ALLOWED_HOSTS"] == "box.lan,loop"
+    hosts = named["mlflow"].argv[named["mlflow"].argv.index("--allowed-hosts") + 1].split(",")
+    assert {"box.lan", "box.lan:*", "loop:*", "127.0.0.1:*", "[::1]"} <= set(hosts)
+    assert not [host for host in hosts if host.startswith(("10.", "192.168.", "172.", "*"))]
+    monkeypatch.setenv("MCQA_ALLOWED_HOSTS", "*")
+    with pytest.raises(HostsError):
+        programs(folder, Settings())
