@@ -60,6 +60,11 @@ def addresses(settings: Settings) -> dict[str, str]:
     }
 
 
+def allowed_hosts() -> tuple[str, ...]:
+    """Further names of this machine, of a proxy or a container before it (MCQA_ALLOWED_HOSTS, separated by commas)."""
+    return tuple(name.strip().lower() for name in os.environ.get("MCQA_ALLOWED_HOSTS", "").split(",") if name.strip())
+
+
 def programs(folder: Folder, settings: Settings) -> list[Program]:
     """The broker, the MLflow server and the pipelines' API."""
     ports, base = settings.ports, base_environment(folder)
@@ -72,7 +77,7 @@ def programs(folder: Folder, settings: Settings) -> list[Program]:
             (
                 sys.executable, "-m", "local.broker",
                 "--database", str(broker / "broker.db"), "--port", str(ports.broker),
-                "--connect-to", f"svc.cluster.local={HOST}:{ports.gateway}",
+                "--connect-to", f"svc.cluster.local={HOST}:{ports.internal}",
             ),
             base,
             ports.broker,
@@ -96,8 +101,10 @@ def programs(folder: Folder, settings: Settings) -> list[Program]:
 
 
 def webhook_url(settings: Settings) -> str:
-    """Where MLflow delivers: the rollout function, named in the path (Python resolves no names under localhost)."""
-    return f"http://{HOST}:{settings.ports.gateway}/-/services/{NAMESPACE}/rollout/mlflow"
+    """Where MLflow delivers: the rollout function, named in the path (Python resolves no names under localhost), by the
+    gateway's inner listener, since functions are cluster-local.
+    """
+    return f"http://{HOST}:{settings.ports.internal}/-/services/{NAMESPACE}/rollout/mlflow"
 
 
 def _without_webhook(environment: Mapping[str, str]) -> dict[str, str]:

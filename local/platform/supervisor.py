@@ -1,4 +1,4 @@
-"""The whole loop's one supervisor: the API, serving and eventing in this process, the rest as processes that it keeps.
+"""The whole loop's one supervisor: the API and what decides in this process, the rest as processes that it keeps.
 
 Everything it knows is on the disk: killed at any moment and started again, it takes over what still runs and goes on.
 """
@@ -234,7 +234,7 @@ class Platform:
         parts = [
             {"name": name, "state": part.state, "pid": part.pid, "port": part.program.port, "restarts": part.restarts,
              "message": part.message}
-            for name, part in self._parts.items()
+            for name, part in {"gateway": serving.gateway, **self._parts}.items()
         ]  # fmt: skip
         revisions = [
             {"namespace": key[0], "revision": key[1], "replicas": pool.actual, "wanted": pool.desired,
@@ -259,6 +259,8 @@ class Platform:
             folder=folder.serving,
             cwd=ROOT,
             port=settings.ports.gateway,
+            internal_port=settings.ports.internal,
+            allowed_hosts=programs.allowed_hosts(),
             env=programs.base_environment(folder),
             addresses=programs.addresses(settings),
             default_service=(NAMESPACE, INFERENCE_SERVICE),
