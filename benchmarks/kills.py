@@ -217,7 +217,8 @@ class Kills:
         self.until(self.idle, QUIET_SECONDS, "the end of rollouts and runs")
 
     def waiting(self) -> int:
-        figures = httpx.get(f"http://{HOST}:{self.folder.settings().ports.broker}/-/figures", timeout=5).json()
+        with loop.broker(self.folder, 5.0) as broker:
+            figures = broker.get("/-/figures").json()
         return sum(one["depth"] + one["dead_lettering"] for one in figures["triggers"])
 
     def account(self, traffic: Traffic, champions: list[str]) -> int:
@@ -253,12 +254,9 @@ class Kills:
         return problems
 
     def retrained_twice(self) -> list[str]:
-        url = f"http://{HOST}:{self.folder.settings().ports.pipelines}/apis/v2beta1/runs?page_size=200"
-        done = Counter(
-            run["display_name"]
-            for run in httpx.get(url, timeout=10).json().get("runs") or ()
-            if run["state"] in ("SUCCEEDED", "RUNNING", "PENDING")
-        )
+        with loop.pipelines(self.folder) as pipelines:
+            runs = pipelines.get("/apis/v2beta1/runs?page_size=200").json().get("runs") or ()
+        done = Counter(run["display_name"] for run in runs if run["state"] in ("SUCCEEDED", "RUNNING", "PENDING"))
         problems = [f"{count} runs {name}" for name, count in done.items() if count > 1]
         with ModelRegistry(self.environ, self.environ["MCQA_REGISTERED_MODEL"]) as registry:
             keys = Counter(one.tags.get("run_key", f"none {one.version}") for one in registry.versions())

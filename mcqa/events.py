@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from local.platform.settings import HOST
 from mcqa import loop, terminal
 from mcqa.errors import CommandError
 from mcqa.up import FolderOption
@@ -101,12 +100,10 @@ def dead_letters_replay(
 
 
 def _broker(directory: Any) -> httpx.Client:
-    import httpx
-
     folder = loop.folder(directory)
     if not folder.status.exists():
         raise CommandError("there is no loop on this machine: start one with `mcqa up`")
-    return httpx.Client(base_url=f"http://{HOST}:{folder.settings().ports.broker}", timeout=10)
+    return loop.broker(folder)
 
 
 def _get(broker: httpx.Client, path: str, query: dict[str, Any] | None = None) -> Any:

@@ -5,9 +5,14 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from local.platform.settings import FOLDER, Folder
+from local.platform.settings import FOLDER, HOST, Folder
+from local.tokens import TokenError, read
 from mcqa.errors import CommandError
+
+if TYPE_CHECKING:
+    import httpx
 
 FOLDER_VARIABLE = "MCQA_LOCAL_DIR"
 
@@ -33,3 +38,36 @@ def environ(path: Path | None = None) -> dict[str, str]:
         )
     found: dict[str, str] = json.loads(place.read_text())
     return {**os.environ, **found}
+
+
+def token(path: Path) -> str:
+    """What a server of the loop asks for; CommandError where it is not ours to read."""
+    try:
+        return read(path)
+    except TokenError as error:
+        raise CommandError(str(error)) from None
+
+
+def broker(folder: Folder, timeout: float = 10.0) -> httpx.Client:
+    """A client of the loop's broker, let in by its token."""
+    return _client(folder.settings().ports.broker, token(folder.broker_token), timeout)
+
+
+def pipelines(folder: Folder, timeout: float = 10.0) -> httpx.Client:
+    """A client of the loop's pipelines' API, let in by its token."""
+    return _client(folder.settings().ports.pipelines, token(folder.pipelines_token), timeout)
+
+
+def pipelines_link(folder: Folder) -> str:
+    """What to open in a browser: it is let in, and remembers it."""
+    from local.loopback import link
+
+    return link(f"http://{HOST}:{folder.settings().ports.pipelines}", token(folder.pipelines_token))
+
+
+def _client(port: int, token: str, timeout: float) -> httpx.Client:
+    import httpx
+
+    return httpx.Client(
+        base_url=f"http://{HOST}:{port}", headers={"Authorization": f"Bearer {token}"}, timeout=timeout, trust_env=False
+    )

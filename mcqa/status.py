@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
-from local.platform.settings import HOST, NAMESPACE, Folder
+from local.platform.settings import NAMESPACE, Folder
 from mcqa import loop, terminal
 from mcqa.errors import CommandError
 from mcqa.up import FolderOption, status_of
+
+if TYPE_CHECKING:
+    import httpx
 
 TIMEOUT = 3.0
 
@@ -41,7 +44,6 @@ def status(
 def gather(folder: Folder) -> dict[str, Any]:
     """Plain data; what could not be asked is in `problems`, one line each."""
     own = status_of(folder)
-    ports = folder.settings().ports
     problems: list[str] = []
 
     def ask(what: str, question: Callable[[], Any]) -> Any:
@@ -55,7 +57,7 @@ def gather(folder: Folder) -> dict[str, Any]:
         f"{p['name']}: {p['state']} {p['message']}".strip() for p in own.get("parts", ()) if p["state"] != "ready"
     ]
     problems += [f"{s['name']}: {s['detail'] or s['state']}" for s in own.get("steps", ()) if s["state"] != "done"]
-    broker = ask("broker", lambda: _json(f"http://{HOST}:{ports.broker}/-/figures"))
+    broker = ask("broker", lambda: _json(loop.broker(folder, TIMEOUT), "/-/figures"))
     services = ask("API", lambda: _services(folder)) or []
     problems += [f"{s['name']}: {s['message']}" for s in services if not s["ready"]]
     for trigger in (broker or {}).get("triggers", ()):
@@ -67,7 +69,7 @@ def gather(folder: Folder) -> dict[str, Any]:
         "parts": own.get("parts", []),
         "services": _with_replicas(services, own),
         "aliases": ask("model registry", lambda: _aliases(folder)),
-        "runs": ask("pipelines", lambda: _runs(f"http://{HOST}:{ports.pipelines}")),
+        "runs": ask("pipelines", lambda: _runs(loop.pipelines(folder, TIMEOUT))),
         "broker": broker,
         "problems": problems,
     }
@@ -128,15 +130,14 @@ def _aliases(folder: Folder) -> dict[str, str]:
     return dict(model.aliases) if model else {}
 
 
-def _runs(url: str) -> list[dict[str, Any]]:
-    found = _json(f"{url}/apis/v2beta1/runs?page_size=5&sort_by=created_at%20desc").get("runs") or []
+def _runs(pipelines: httpx.Client) -> list[dict[str, Any]]:
+    found = _json(pipelines, "/apis/v2beta1/runs?page_size=5&sort_by=created_at%20desc").get("runs") or []
     return [{name: run.get(name) for name in ("run_id", "display_name", "state", "created_at")} for run in found]
 
 
-def _json(url: str) -> Any:
-    import httpx
-
-    return httpx.get(url, timeout=TIMEOUT).raise_for_status().json()
+def _json(client: httpx.Client, path: str) -> Any:
+    with client:
+        return client.get(path).raise_for_status().json()
 
 
 def _print(found: dict[str, Any]) -> None:

@@ -57,6 +57,7 @@ def up(
     folder = loop.folder(directory)
     if pid := folder.running():
         terminal.note(f"the loop is up already, process {pid}: change it with kubectl, or `mcqa down` first")
+        _where(folder)
         return
     given = {
         "gateway": port, "api": api_port, "broker": broker_port, "mlflow": mlflow_port, "pipelines": pipelines_port
@@ -240,7 +241,7 @@ def _where(folder: Folder) -> None:
     terminal.out.print(
         f"\n  questions   http://{HOST}:{ports.gateway}   (v1, v2)\n"
         f"  MLflow      http://{HOST}:{ports.mlflow}\n"
-        f"  pipelines   http://{HOST}:{ports.pipelines}\n"
+        f"  pipelines   {loop.pipelines_link(folder)}\n"
         f"  kubectl     export KUBECONFIG={local.shown(folder.kubeconfig)}\n\n"
         f"[bold]Next[/]  {mcqa} ask · {mcqa} status · {mcqa} demo · {mcqa} down",
         soft_wrap=True,

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
+from kfp_server import HEADERS
 
 
 @dataclass
@@ -36,7 +37,7 @@ def kfp_gate(behind: str, token: str, namespace: str) -> Iterator[Gate]:
                 gate.refused.append(f"{self.command} {self.path}")
                 status, content = problem, json.dumps({"code": 7, "message": "not allowed"}).encode()
             else:
-                kept = {k: v for k, v in self.headers.items() if k.lower() in ("content-type", "accept")}
+                kept = {k: v for k, v in self.headers.items() if k.lower() in ("content-type", "accept")} | HEADERS
                 answer = httpx.request(self.command, behind + self.path, content=body, headers=kept, timeout=30)
                 status, content = answer.status_code, answer.content
             self.send_response(status)

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import httpx
 
+from local.tokens import read_or_make
+
 ROOT = Path(__file__).resolve().parents[1]
+
+_FOLDER = Path(tempfile.mkdtemp(prefix="kfp-token-"))
+atexit.register(shutil.rmtree, _FOLDER, True)
+TOKEN = read_or_make(_FOLDER / "token")
+"""What every server here asks for."""
+HEADERS = {"Authorization": f"Bearer {TOKEN}"}
+ENVIRON = {"MCQA_KFP_TOKEN_PATH": str(_FOLDER / "token")}
 
 
 class KfpServer:
@@ -39,6 +51,7 @@ class KfpServer:
         self.folder.mkdir(parents=True, exist_ok=True)
         command = (
             sys.executable, "-m", "local.pipelines", "--folder", str(self.folder), "--port", str(self.port),
+            "--token-file", ENVIRON["MCQA_KFP_TOKEN_PATH"],
             *self._options,
         )  # fmt: skip
         with self.log.open("ab") as log:
@@ -70,7 +83,7 @@ class KfpServer:
         """Ends the server and, of its runs, whatever is still there."""
         for run in self._unfinished():
             with contextlib.suppress(httpx.HTTPError):
-                httpx.post(f"{self.url}/apis/v2beta1/runs/{run}:terminate", timeout=10)
+                httpx.post(f"{self.url}/apis/v2beta1/runs/{run}:terminate", headers=HEADERS, timeout=10)
         deadline = time.monotonic() + 20
         while self._unfinished() and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -87,7 +100,7 @@ class KfpServer:
             predicate = f'{{"predicates":[{{"operation":"EQUALS","key":"state","string_value":"{state}"}}]}}'
             query = {"filter": predicate, "page_size": "200"}
             with contextlib.suppress(httpx.HTTPError):
-                answer = httpx.get(f"{self.url}/apis/v2beta1/runs", params=query, timeout=10).json()
+                answer = httpx.get(f"{self.url}/apis/v2beta1/runs", params=query, headers=HEADERS, timeout=10).json()
                 found += [run["run_id"] for run in answer.get("runs", [])]
         return found
 

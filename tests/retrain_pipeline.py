@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 
 from kfp import Client, compiler, dsl
+from kfp_server import TOKEN
 
 
 @dsl.component(base_image="python:3.11", install_kfp_package=False)
@@ -45,5 +46,5 @@ def upload(url: str, folder: Path) -> None:
     with warnings.catch_warnings(), contextlib.redirect_stdout(None):
         warnings.simplefilter("ignore")
         compiler.Compiler().compile(retraining, package)
-        client = Client(host=url)
+        client = Client(host=url, existing_token=TOKEN)
         client.upload_pipeline(package, pipeline_name="coding-mcqa-retraining")

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import logging
 import math
+import os
 import signal
 import sys
 from pathlib import Path
@@ -13,10 +14,13 @@ from pathlib import Path
 import uvicorn
 import uvloop
 
-from local.broker.app import App
+from local.broker.app import guarded
 from local.broker.service import BrokerService
 from local.broker.settings import DAY, Settings
 from local.broker.store import StoreError
+from local.connections import BoundedProtocol
+from local.loopback import Guard, HostsError, allowed_hosts
+from local.tokens import TokenError, read_or_make
 
 
 def main() -> int:
@@ -32,25 +36,30 @@ def main() -> int:
         keep_events=arguments.keep_events,
     )
     try:
+        broker = BrokerService(settings)
+        token = read_or_make(arguments.token_file or settings.database.with_name("token"))
+        app = guarded(broker, token, allowed_hosts(os.environ))
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_serve(settings, arguments.host, arguments.port))
-    except StoreError as error:
+            return runner.run(_serve(broker, app, arguments.host, arguments.port))
+    except (StoreError, TokenError, HostsError) as error:
         print(f"broker: {error}", file=sys.stderr)
         return 1
 
 
-async def _serve(settings: Settings, host: str, port: int) -> int:
-    broker = BrokerService(settings)
+async def _serve(broker: BrokerService, app: Guard, host: str, port: int) -> int:
     server = uvicorn.Server(
         uvicorn.Config(
-            App(broker),
+            app,
             host=host,
             port=port,
+            http=BoundedProtocol,
+            ws="none",
+            proxy_headers=False,
             lifespan="off",
             access_log=False,
             log_level="warning",
             server_header=False,
-            timeout_graceful_shutdown=math.ceil(settings.grace),
+            timeout_graceful_shutdown=math.ceil(broker.settings.grace),
         )
     )
 
@@ -73,6 +82,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--database", type=Path, required=True, help="SQLite file, made when missing")
+    add(
+        "--token-file",
+        type=Path,
+        help="whoever sends what is in it may use /-/…; made when missing; default: `token` beside the database",
+    )
     add("--host", default="127.0.0.1", help="address to listen on")
     add("--port", type=int, default=8081, help="port to listen on")
     add("--max-body", type=int, default=defaults.max_body, help="largest event in bytes")

@@ -11,7 +11,8 @@
     POST    /-/dead-letters/{name}/replay                202: queued for the Trigger's subscriber again
     GET     /-/figures                                   depth, delivered, retried, failed of every Trigger
 
-and `/metrics`, `/healthz`, `/readyz`. Errors are `{"error": "one line"}`.
+and `/metrics`, `/healthz`, `/readyz`. Errors are `{"error": "one line"}`. All but the two probes needs the token
+(`guarded` in app.py): whoever may apply a Trigger gets every event.
 """
 
 from __future__ import annotations
@@ -27,11 +28,15 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from local.broker import history
+from local.broker.cloudevent import CloudEventError
+from local.broker.coding import TooLarge
 from local.broker.config import ConfigError
+from local.broker.ingress import read_body
 from local.broker.service import BrokerService, ReplayError
 
 PREFIX = "/-/"
-ROOT_PATHS = frozenset({"/metrics", "/healthz", "/readyz"})
+PROBES = frozenset({"/healthz", "/readyz"})
+ROOT_PATHS = PROBES | {"/metrics"}
 MAX_OBJECT = 2**20
 
 
@@ -80,9 +85,12 @@ class _Endpoints:
         return Json({"items": self._broker.objects()})
 
     async def apply(self, request: Request) -> Response:
-        body = await request.body()
-        if len(body) > MAX_OBJECT:
-            raise HTTPException(413, f"an object may have {MAX_OBJECT} bytes")
+        try:
+            body = await read_body(request.scope, request.receive, MAX_OBJECT)
+        except TooLarge:
+            raise HTTPException(413, f"an object may have {MAX_OBJECT} bytes", {"connection": "close"}) from None
+        except CloudEventError as error:
+            raise HTTPException(400, str(error)) from None
         try:
             item = json.loads(body)
         except (ValueError, RecursionError):
@@ -156,7 +164,8 @@ async def _refused(request: Request, error: Exception) -> Response:
     """Every error as JSON, without what went on inside."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     detail: Any = error.detail if isinstance(error, HTTPException) else "the broker failed; its log says why"
-    return Json({"error": detail}, status)
+    headers = error.headers if isinstance(error, HTTPException) else None
+    return Json({"error": detail}, status, headers)
 
 
 def _number(request: Request, name: str, default: int | None) -> int | None:

@@ -19,6 +19,7 @@ from functools import partial
 
 from local.broker import records
 from local.broker.cloudevent import CloudEvent
+from local.broker.coding import CodingError, decoded
 from local.broker.config import Broker, Delivery, Trigger, effective_delivery
 from local.broker.http_binding import Headers
 from local.broker.lane import Lane
@@ -41,6 +42,8 @@ from local.broker.schema import State
 from local.broker.sender import Response, Sender
 from local.broker.settings import Settings
 from local.broker.store import Operation, Store
+
+_MOST_SHOWN = 64 * 1024
 
 # Stores an event for all Triggers of a Broker that want it, and runs the operation in the same commit.
 Accept = Callable[[str, CloudEvent, dict[str, str], Operation[None], Callable[[], None]], None]
@@ -121,7 +124,7 @@ class Deliveries:
 
     def _reply(self, item: Queued, response: Response, now: float) -> tuple[CloudEvent | None, Response]:
         """The reply as an event to accept, and the response, which a bad reply turns into a failed one."""
-        found, response = _read_reply(response)
+        found, response = _read_reply(response, self._context.settings.max_body)
         if found is None:
             return None, response
         try:
@@ -132,7 +135,7 @@ class Deliveries:
 
     def _give_up(self, lane: Lane, item: Queued, response: Response, error: str, delivery: Delivery) -> None:
         sink = delivery.dead_letter_sink is not None
-        body = response.body if response.status is not None else f"dispatch error: {error}".encode()
+        body = _shown(response) if response.status is not None else f"dispatch error: {error}".encode()
         errors = error_extensions(self.trigger.subscriber, response.status, body)
 
         def committed(_: None) -> None:
@@ -164,7 +167,8 @@ class Deliveries:
             return
         headers, body = to_sink(item.event, item.errors or {}, item.headers, self.trigger.namespace)
         response = await self._post("dead_letter_sink", delivery.dead_letter_sink, headers, body, delivery)
-        _, response = _read_reply(response)  # a reply has no use here, but a bad one is a failure
+        # A reply has no use here, but a bad one is a failure.
+        _, response = _read_reply(response, self._context.settings.max_body)
         now = time.time()
         verdict = judge(delivery, attempts, response.status, response.header(b"retry-after"), now)
         if isinstance(verdict, Done):
@@ -218,13 +222,25 @@ class Deliveries:
         )
 
 
-def _read_reply(response: Response) -> tuple[CloudEvent | None, Response]:
+def _read_reply(response: Response, limit: int) -> tuple[CloudEvent | None, Response]:
     """The event in a successful response; the response as a failed one when it holds something else."""
     if response.status is None or not 200 <= response.status < 300:
         return None, response
     if response.truncated:
         return None, replace(response, status=BAD_REPLY_STATUS, error="a reply larger than an event may be")
-    found = reply_in(response.headers, response.body)
+    try:
+        body = decoded(response.headers, response.body, limit)
+    except CodingError as error:
+        return None, replace(response, status=BAD_REPLY_STATUS, error=f"an unreadable reply: {error}")
+    found = reply_in(response.headers, body)
     if isinstance(found, BadReply):
         return None, replace(response, status=BAD_REPLY_STATUS, error=found.reason)
     return (found.event if isinstance(found, Reply) else None), response
+
+
+def _shown(response: Response) -> bytes:
+    """What a response says, for people: without its coding where that can be taken off, else as it is."""
+    try:
+        return decoded(response.headers, response.body, _MOST_SHOWN)
+    except CodingError:
+        return response.body

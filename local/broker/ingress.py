@@ -14,6 +14,7 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from local.broker.cloudevent import CloudEventError
+from local.broker.coding import CODINGS, CodingError, TooLarge, UnknownCoding, decoded
 from local.broker.http_binding import read
 from local.broker.metrics import Metrics, code_class
 from local.broker.rules import passed_on
@@ -25,10 +26,6 @@ log = logging.getLogger("broker")
 _ALLOW = [(b"allow", b"POST, OPTIONS")]
 # The HTTP webhook specification's answer to a validation request (section 4.2): any origin, any rate.
 _HANDSHAKE = [*_ALLOW, (b"webhook-allowed-origin", b"*"), (b"webhook-allowed-rate", b"*")]
-
-
-class TooLarge(Exception):
-    """The body is larger than an event may be."""
 
 
 class Ingress:
@@ -60,12 +57,14 @@ class Ingress:
         if not namespace or not name:
             return (404 if scope["path"] in ("", "/") else 400), "the path must be /{namespace}/{broker}"
         try:
-            body = await _body(scope, receive, self._limit)
-            events = read(scope["headers"], body)
+            body = await read_body(scope, receive, self._limit)
+            events = read(scope["headers"], decoded(scope["headers"], body, self._limit))
             await self._broker.accept(namespace, name, events, passed_on(scope["headers"]))
-        except TooLarge:
-            return 413, f"the body is larger than {self._limit} bytes"
-        except CloudEventError as error:
+        except TooLarge as error:
+            return 413, str(error)
+        except UnknownCoding as error:
+            return 415, str(error)
+        except (CloudEventError, CodingError) as error:
             return 400, str(error)
         except UnknownBroker as error:
             return 404, str(error.args[0])
@@ -75,21 +74,22 @@ class Ingress:
         return 202, ""
 
 
-async def _body(scope: Scope, receive: Receive, limit: int) -> bytes:
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if message.get("more_body"):
-        parts, size = [body], len(body)
-        while message.get("more_body") and size <= limit:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise CloudEventError("the sender went away in the middle of the body")
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-        body = b"".join(parts)
-    if len(body) > limit:
-        raise TooLarge
-    return body
+async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
+    """The whole body; TooLarge, before reading where Content-Length says so; CloudEventError when it ends too early."""
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit() and int(value[:18]) > limit:
+            raise TooLarge(f"the body is larger than {limit} bytes")
+    parts, size, more = [], 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise CloudEventError("the sender went away in the middle of the body")
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > limit:
+            raise TooLarge(f"the body is larger than {limit} bytes")
+        more = message.get("more_body", False)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 async def _answer(send: Send, status: int, message: str = "", headers: list[tuple[bytes, bytes]] | None = None) -> None:
@@ -99,6 +99,10 @@ async def _answer(send: Send, status: int, message: str = "", headers: list[tupl
         own.append((b"content-type", b"application/json"))
     if status == 503:
         own.append((b"retry-after", b"1"))
+    elif status == 413:
+        own.append((b"connection", b"close"))  # what is still to come is not read
+    elif status == 415:
+        own.append((b"accept-encoding", ", ".join(CODINGS).encode()))
     start: dict[str, Any] = {"type": "http.response.start", "status": status, "headers": [*own, *(headers or [])]}
     await send(start)
     await send({"type": "http.response.body", "body": body})

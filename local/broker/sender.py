@@ -49,6 +49,7 @@ class Sender:
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=1.0, ttl_dns_cache=10)
         self._session = aiohttp.ClientSession(
             connector=connector,
+            auto_decompress=False,  # aiohttp would without a bound: a few kilobytes may become gigabytes
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
         )
@@ -86,7 +87,7 @@ class Sender:
         return Response(None, [], b"", time.perf_counter() - start, error[:300])
 
     async def _read(self, response: aiohttp.ClientResponse) -> tuple[bytes, bool]:
-        """The body, cut at the limit of an event's size."""
+        """The body as it was sent, cut at the limit of an event's size."""
         length = response.content_length
         if length is not None and length <= self._max_body:
             return await response.read(), False

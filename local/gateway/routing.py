@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from local.gateway.errors import Refusal
 from local.gateway.requests import Head
 from local.gateway.state import Key, Route, State
+from local.loopback import cross_site
 from local.serving.hosts import CLUSTER, PREDICTOR, parse_host, parse_path, without_name
 from local.serving.traffic import tagged
 
@@ -36,7 +37,7 @@ class Place:
 def place_of(state: State, listener: Listener, head: Head) -> Place:
     """Where a request goes; Refusal: 403 for another site's page, 404 for a host nobody has here."""
     host, path = head.host.decode("latin-1"), head.target.decode("latin-1")
-    refuse_foreign(state, listener, head)
+    refuse_foreign(listener, head)
     name: tuple[str, str] | None
     if not host or without_name(host) or _bare(host) in state.hosts:
         name = (state.default[1], state.default[0]) if state.default and listener == "outer" else None
@@ -51,26 +52,18 @@ def place_of(state: State, listener: Listener, head: Head) -> Place:
     return Place(key, state.routes[key], tag, path.encode("latin-1"))
 
 
-def refuse_foreign(state: State, listener: Listener, head: Head) -> None:
+def refuse_foreign(listener: Listener, head: Head) -> None:
     """Refusal (403) of what a page of another site makes a browser send: browsers say so, and nobody else does.
 
-    The outer listener lets such a page read nothing but what it may read anyway; the inner one is for no page at all.
+    From the outer listener such a page may read what anybody may link to; the inner one is for no page at all.
     """
-    if (foreign(state, head) and (listener == "inner" or head.method not in _SAFE)) or (
-        listener == "inner" and head.get(b"origin")
-    ):
+    headers = {name.lower(): value for name, value in head.headers}
+    if listener == "inner":
+        refused = b"origin" in headers or headers.get(b"sec-fetch-site", b"none") != b"none"
+    else:
+        refused = head.method not in _SAFE and cross_site(head.method.decode(), headers, pages=False)
+    if refused:
         raise Refusal(403, "a page of another site may not send this; ask from a program, or from a page of this host")
-
-
-def foreign(state: State, head: Head) -> bool:
-    """Whether a browser says that the request comes from another site's page (Fetch Metadata; Origin in older ones)."""
-    if site := head.get(b"sec-fetch-site").lower():
-        return site not in ("same-origin", "none")
-    if not (origin := head.get(b"origin")):
-        return False
-    place = urlsplit(origin).netloc.lower()
-    own = {head.host.decode("latin-1").lower(), head.get(b"x-forwarded-host").lower()}
-    return not place or (place not in own and _bare(place) not in state.hosts)
 
 
 def find(routes: Mapping[Key, Route], name: str, namespace: str) -> tuple[Key, str] | None:

@@ -22,7 +22,7 @@ class Settings:
     host: str = "127.0.0.1"
     seed: int | None = None
     max_body: int = MAX_BODY
-    max_head: int = 32 * 1024
+    max_head: int = 64 * 1024
     max_buffered: int = 256 * 2**20  # bodies of all requests together
     max_connections: int = 1024  # of each listener
     idle_timeout: float = 75.0  # between two requests of a connection

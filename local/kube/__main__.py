@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from local.kube.server import Server
+from local.loopback import HostsError
+from local.tokens import TokenError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
         server = Server(args.dir, args.port, namespace=args.namespace)
-    except OSError as error:
+    except (OSError, TokenError, HostsError) as error:
         print(f"python -m local.kube: {error}", file=sys.stderr)
         return 1
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn stops first, then raises the signal again

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
-import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -15,6 +13,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from local.tokens import read_or_make, write_private
 
 CONTEXT = "coding-mcqa"
 _YEARS = 10
@@ -30,18 +30,17 @@ class Access:
 
 
 def prepare(folder: Path) -> Access:
-    """The token and certificate in `folder`, made on the first call.
+    """The token and certificate in `folder`, made on the first call; TokenError.
 
     TLS although nothing leaves the machine: kubectl sends a token only over https.
     """
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
-    token, certificate, key = folder / "token", folder / "certificate.pem", folder / "key.pem"
-    if not token.exists():
-        _write(token, secrets.token_urlsafe(32).encode())
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    token = read_or_make(folder / "token")
     if not (certificate.exists() and key.exists()):
         _make_certificate(certificate, key)
-    return Access(token.read_text(), certificate, key)
+    return Access(token, certificate, key)
 
 
 def write_kubeconfig(path: Path, access: Access, url: str, namespace: str = "default") -> None:
@@ -57,7 +56,7 @@ def write_kubeconfig(path: Path, access: Access, url: str, namespace: str = "def
         ],
         "current-context": CONTEXT,
     }
-    _write(path, yaml.safe_dump(config, sort_keys=False).encode())
+    write_private(path, yaml.safe_dump(config, sort_keys=False).encode())
 
 
 def _make_certificate(certificate: Path, key: Path) -> None:
@@ -79,16 +78,5 @@ def _make_certificate(certificate: Path, key: Path) -> None:
         .sign(private, hashes.SHA256())
     )
     form = serialization.PrivateFormat.PKCS8
-    _write(key, private.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
-    _write(certificate, built.public_bytes(serialization.Encoding.PEM))
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Appears whole, and is never readable by others, not even for a moment."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.unlink(missing_ok=True)
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    write_private(key, private.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
+    write_private(certificate, built.public_bytes(serialization.Encoding.PEM))

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from pathlib import Path
 
 import uvicorn
 
+from local.connections import BoundedProtocol
 from local.kube.access import prepare, write_kubeconfig
 from local.kube.app import make_app
+from local.kube.errors import ApiError
+from local.kube.requests import MAX_BODY
 from local.kube.store import Store
+from local.loopback import Guard, allowed_hosts
 
 HOST = "127.0.0.1"
+_REASONS = {400: "BadRequest", 403: "Forbidden", 413: "RequestEntityTooLarge"}
 
 
 class Server(uvicorn.Server):
     """Serves the store under `folder`: `kube/` holds its state, `kubeconfig` the way in, `namespace` what
     kubectl takes without -n.
 
-    The port is bound at once (OSError when it is taken; 0 takes a free one). `run()` serves until SIGTERM or SIGINT,
-    `await serve()` inside another event loop until `should_exit` is set.
+    The port is bound at once (OSError when it is taken; 0 takes a free one). TokenError, HostsError. `run()` serves
+    until SIGTERM or SIGINT, `await serve()` inside another event loop until `should_exit` is set.
     """
 
     def __init__(self, folder: Path, port: int, *, namespace: str = "default", store: Store | None = None) -> None:
@@ -31,10 +37,19 @@ class Server(uvicorn.Server):
         access = prepare(folder / "kube")
         self.store = store or Store(folder / "kube" / "kube.sqlite")
         self._app = make_app(self.store, access.token)
+        app = Guard(
+            self._app,
+            hosts=allowed_hosts(os.environ),
+            max_body=MAX_BODY,
+            body=lambda refusal: ApiError(refusal.status, _REASONS[refusal.status], refusal.reason).status(),
+        )
         write_kubeconfig(self.kubeconfig, access, self.url, namespace)
         super().__init__(
             uvicorn.Config(
-                self._app,
+                app,
+                http=BoundedProtocol,
+                ws="none",
+                proxy_headers=False,
                 ssl_certfile=access.certificate,
                 ssl_keyfile=access.key,
                 log_level="warning",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
 import signal
 import socket
 import sys
@@ -13,13 +14,16 @@ from pathlib import Path
 import uvicorn
 from starlette.concurrency import run_in_threadpool
 
+from local.connections import BoundedProtocol
+from local.loopback import HostsError, allowed_hosts
 from local.pipelines import processes
-from local.pipelines.app import make_app
+from local.pipelines.app import guarded, make_app
 from local.pipelines.database import FILE, Database
 from local.pipelines.recurring import RecurringRuns
 from local.pipelines.runs import Runs
 from local.pipelines.scheduler import Limits, Scheduler
 from local.pipelines.store import Store
+from local.tokens import TokenError, read_or_make
 
 HOST = "127.0.0.1"
 LOOK_SECONDS = 0.1
@@ -36,22 +40,29 @@ def main() -> int:
         return 1
     limits = Limits(parallel=max(1, arguments.parallel), attempts=max(1, arguments.attempts))
     try:
+        token = read_or_make(arguments.token_file or folder / "token")
+        hosts = allowed_hosts(os.environ)
+    except (TokenError, HostsError) as error:
+        print(f"pipelines: {error}", file=sys.stderr)
+        return 1
+    try:
         listening = _listen(arguments.port)
     except OSError as error:
         print(f"pipelines: cannot listen on {HOST}:{arguments.port}: {error.strerror}; choose another --port",
               file=sys.stderr)  # fmt: skip
         return 1
-    return asyncio.run(_serve(folder, listening, limits))
+    return asyncio.run(_serve(folder, listening, limits, token, hosts))
 
 
-async def _serve(folder: Path, listening: socket.socket, limits: Limits) -> int:
+async def _serve(folder: Path, listening: socket.socket, limits: Limits, token: str, hosts: frozenset[str]) -> int:
     database = Database(folder / FILE)
     runs = Runs(database, folder)
     recurring = RecurringRuns(runs)
     scheduler = Scheduler(runs, limits)
     config = uvicorn.Config(
-        make_app(Store(database), runs, recurring), lifespan="off", access_log=False, log_level="warning",
-        server_header=False, timeout_graceful_shutdown=3,
+        guarded(make_app(Store(database), runs, recurring), token, hosts), lifespan="off", access_log=False,
+        log_level="warning", server_header=False, timeout_graceful_shutdown=3, http=BoundedProtocol, ws="none",
+        proxy_headers=False,
     )  # fmt: skip
     server = uvicorn.Server(config)
 
@@ -98,6 +109,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--folder", type=Path, required=True, help="database, logs and files of all runs; made when missing")
+    add(
+        "--token-file",
+        type=Path,
+        help="what is in it lets in, and it is made when missing; default: `token` in the folder",
+    )
     add("--port", type=int, default=8888, help=f"port to listen on, on {HOST}")
     add("--parallel", type=int, default=1, help="runs that are executed at a time")
     add("--attempts", type=int, default=3, help="starts of a run whose process dies before it is given up")

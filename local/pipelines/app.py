@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from starlette.applications import Starlette
@@ -13,16 +13,28 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from local.loopback import Guard
 from local.pipelines import pages
 from local.pipelines import spec as specs
-from local.pipelines.errors import INTERNAL, INVALID_ARGUMENT, NOT_FOUND, UNIMPLEMENTED, ApiError, invalid
+from local.pipelines.errors import (
+    INTERNAL,
+    INVALID_ARGUMENT,
+    NOT_FOUND,
+    PERMISSION_DENIED,
+    RESOURCE_EXHAUSTED,
+    UNAUTHENTICATED,
+    UNIMPLEMENTED,
+    ApiError,
+    invalid,
+)
 from local.pipelines.recurring import RecurringRuns
-from local.pipelines.requests import check_origin, query, read_json, read_upload
+from local.pipelines.requests import MAX_BODY, query, read_json, read_upload
 from local.pipelines.runs import Runs
 from local.pipelines.store import Store
 
 log = logging.getLogger(__name__)
 BASE = "/apis/v2beta1"
+_CODES = {400: INVALID_ARGUMENT, 401: UNAUTHENTICATED, 403: PERMISSION_DENIED, 413: RESOURCE_EXHAUSTED}
 
 Handler = Callable[[Request], Awaitable[Any]]
 
@@ -81,10 +93,26 @@ def make_app(store: Store, runs: Runs, recurring_runs: RecurringRuns) -> Starlet
     return Starlette(routes=routes, exception_handlers={HTTPException: _refused})
 
 
+def guarded(app: Starlette, token: str, hosts: Iterable[str] = ()) -> Guard:
+    """The app as it is served: pipelines are programs, so whoever may start one acts as we do. `hosts` are further
+    names of this machine.
+    """
+    return Guard(
+        app,
+        hosts=hosts,
+        token=token,
+        is_open=lambda method, path: path in (BASE + "/healthz", "/healthz"),
+        max_body=MAX_BODY,
+        body=lambda refusal: ApiError(_CODES[refusal.status], refusal.reason, refusal.status).body(),
+        pages=True,
+        how="open the link that `mcqa up` prints, once, or send `Authorization: Bearer …` with what is in the file "
+        "pipelines/token of the loop's folder",
+    )
+
+
 def _route(method: str, path: str, handler: Handler) -> Route:
     async def endpoint(request: Request) -> Response:
         try:
-            check_origin(request)
             found = await handler(request)
         except ApiError as error:
             return JSONResponse(error.body(), error.status)

@@ -1,8 +1,7 @@
-"""What a request sends: JSON, an uploaded file, and where it comes from. No request may be larger than MAX_BODY."""
+"""What a request sends: JSON, an uploaded file. No request may be larger than MAX_BODY."""
 
 from __future__ import annotations
 
-import ipaddress
 import json
 from collections.abc import AsyncIterator
 from typing import Any, NoReturn
@@ -53,17 +52,6 @@ async def read_upload(request: Request) -> tuple[str, bytes]:
         await form.close()
 
 
-def check_origin(request: Request) -> None:
-    """Refuses what a web page of another site could have a browser send: pipelines are programs, and run here."""
-    host = request.headers.get("host", "")
-    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
-    if not (_is_address(name.strip("[]")) or name == "localhost" or name.endswith((".localhost", ".cluster.local"))):
-        raise ApiError(7, f"host {host[:80]!r} is not an address of this machine", 403)
-    origin = request.headers.get("origin")
-    if origin is not None and origin.partition("://")[2] != host:
-        raise ApiError(7, "requests from pages of another origin are refused", 403)
-
-
 def query(request: Request) -> dict[str, str]:
     """The query's parameters; the last one of a name counts."""
     found = dict(request.query_params)
@@ -83,14 +71,6 @@ async def _read(request: Request) -> bytes:
             raise ApiError(RESOURCE_EXHAUSTED, f"the body is larger than {MAX_BODY} bytes")
         chunks.append(chunk)
     return b"".join(chunks)
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -51,10 +51,11 @@ def address_of(store: Store, reference: Mapping[str, Any]) -> str:
 
 
 class Eventing:
-    """Keeps the broker at `url` as the API's objects say."""
+    """Keeps the broker at `url`, whose token is `token`, as the API's objects say."""
 
-    def __init__(self, store: Store, session: aiohttp.ClientSession, url: str) -> None:
+    def __init__(self, store: Store, session: aiohttp.ClientSession, url: str, token: str) -> None:
         self._store, self._session, self._url = store, session, url
+        self._headers = {"Authorization": f"Bearer {token}"}
         self._told: dict[tuple[str, str, str], str] = {}
         self._refused: dict[tuple[str, str, str], str] = {}
 
@@ -151,15 +152,18 @@ class Eventing:
             log.info("the statuses are written later: %s", error)
 
     async def _known(self) -> list[tuple[str, str, str]]:
-        async with self._session.get(f"{self._url}/-/objects", timeout=aiohttp.ClientTimeout(5)) as answer:
+        options: dict[str, Any] = {"headers": self._headers, "timeout": aiohttp.ClientTimeout(5)}
+        async with self._session.get(f"{self._url}/-/objects", **options) as answer:
+            if answer.status != 200:
+                raise OSError(f"the broker answered {answer.status}: {(await answer.text())[:200]}")
             items = (await answer.json())["items"]
         return [(i["kind"], i["metadata"].get("namespace", "default"), i["metadata"]["name"]) for i in items]
 
     async def _send(self, method: str, path: str, body: str | None = None) -> tuple[int, str]:
-        timeout = aiohttp.ClientTimeout(5)
-        async with self._session.request(method, self._url + path, data=body, timeout=timeout) as answer:
+        options: dict[str, Any] = {"headers": self._headers, "timeout": aiohttp.ClientTimeout(5)}
+        async with self._session.request(method, self._url + path, data=body, **options) as answer:
             text = await answer.text()
-            if answer.status >= 500:
+            if answer.status >= 500 or answer.status in (401, 403):
                 raise OSError(f"the broker answered {answer.status}: {text[:200]}")
             return answer.status, text[:300]
 

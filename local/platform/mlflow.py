@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import base64
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 
-def command(folder: Path, port: int) -> tuple[str, ...]:
-    """The server's command line; its database and artifacts lie in `folder`."""
+def command(folder: Path, port: int, hosts: Iterable[str] = ()) -> tuple[str, ...]:
+    """The server's command line; its database and artifacts lie in `folder`. `hosts` are further names of this machine.
+
+    Its own list of hosts has names like 10.*, which a page on the web may have as well (10.example.org).
+    """
+    names = ["localhost", "127.0.0.1", "[[]::1]", *sorted(hosts)]  # its patterns are fnmatch's
     return (
         sys.executable, "-m", "mlflow", "server",
         "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
         "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}",
         "--artifacts-destination", str(folder / "artifacts"),
+        "--allowed-hosts", ",".join([*(name.replace("[[]", "[") for name in names), *(f"{name}:*" for name in names)]),
     )  # fmt: skip
 
 

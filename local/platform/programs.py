@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from local.loopback import ALLOWED_HOSTS, allowed_hosts
 from local.platform import manifests, mlflow
 from local.platform.eventing_status import INGRESS
 from local.platform.parts import Program
@@ -40,6 +41,7 @@ def loop_environment(folder: Folder, settings: Settings) -> dict[str, str]:
     (loop,) = [one for one in manifests.read(ROOT / "knative") if one["kind"] == "ConfigMap"]
     return {
         **loop["data"],
+        **token_paths(folder),
         **settings.config,
         **secret(folder),
         "K_SINK": f"http://{HOST}:{ports.broker}/{NAMESPACE}/{BROKER}",
@@ -48,6 +50,13 @@ def loop_environment(folder: Folder, settings: Settings) -> dict[str, str]:
         "MCQA_CACHE": str(folder.path / "models"),
         "KUBECONFIG": str(folder.kubeconfig),
     }
+
+
+def token_paths(folder: Folder) -> dict[str, str]:
+    """Where the token for the pipelines' API is, as a cluster's functions are told; the second is for kfp.Client's
+    ServiceAccountTokenVolumeCredentials.
+    """
+    return dict.fromkeys(("MCQA_KFP_TOKEN_PATH", "KF_PIPELINES_SA_TOKEN_PATH"), str(folder.pipelines_token))
 
 
 def addresses(settings: Settings) -> dict[str, str]:
@@ -60,14 +69,10 @@ def addresses(settings: Settings) -> dict[str, str]:
     }
 
 
-def allowed_hosts() -> tuple[str, ...]:
-    """Further names of this machine, of a proxy or a container before it (MCQA_ALLOWED_HOSTS, separated by commas)."""
-    return tuple(name.strip().lower() for name in os.environ.get("MCQA_ALLOWED_HOSTS", "").split(",") if name.strip())
-
-
 def programs(folder: Folder, settings: Settings) -> list[Program]:
     """The broker, the MLflow server and the pipelines' API."""
     ports, base = settings.ports, base_environment(folder)
+    hosts = {ALLOWED_HOSTS: names} if (names := os.environ.get(ALLOWED_HOSTS)) else {}
     broker = _folder(folder.path / "broker")
     tracking = _folder(folder.path / "mlflow")
     runs = _folder(folder.path / "pipelines")
@@ -77,23 +82,27 @@ def programs(folder: Folder, settings: Settings) -> list[Program]:
             (
                 sys.executable, "-m", "local.broker",
                 "--database", str(broker / "broker.db"), "--port", str(ports.broker),
+                "--token-file", str(folder.broker_token),
                 "--connect-to", f"svc.cluster.local={HOST}:{ports.internal}",
             ),
-            base,
+            {**base, **hosts},
             ports.broker,
             "/readyz",
         ),
         Program(
             "mlflow",
-            mlflow.command(tracking, ports.mlflow),
+            mlflow.command(tracking, ports.mlflow, allowed_hosts(hosts)),
             {**base, **mlflow.environment(folder.secrets()["encryption"])},
             ports.mlflow,
             "/health",
         ),
         Program(
             "pipelines",
-            (sys.executable, "-m", "local.pipelines", "--folder", str(runs), "--port", str(ports.pipelines)),
-            {**base, **_without_webhook(loop_environment(folder, settings))},
+            (
+                sys.executable, "-m", "local.pipelines", "--folder", str(runs), "--port", str(ports.pipelines),
+                "--token-file", str(folder.pipelines_token),
+            ),
+            {**base, **hosts, **_without_webhook(loop_environment(folder, settings))},
             ports.pipelines,
             "/apis/v2beta1/healthz",
         ),

@@ -86,6 +86,16 @@ class Folder:
     def environment(self) -> Path:
         return self.path / "environment.json"
 
+    @property
+    def broker_token(self) -> Path:
+        """What the broker's admin interface asks for."""
+        return self.path / "broker" / "token"
+
+    @property
+    def pipelines_token(self) -> Path:
+        """What the pipelines' API asks for; on a cluster of many users the kubelet writes such a file."""
+        return self.path / "pipelines" / "token"
+
     def make(self) -> None:
         """The folder, readable by its owner only: it holds keys."""
         self.path.mkdir(parents=True, exist_ok=True)

@@ -20,6 +20,7 @@ from typing import Any
 import aiohttp
 
 from local.kube.server import Server
+from local.loopback import HostsError, allowed_hosts
 from local.platform import manifests, programs
 from local.platform.eventing import Eventing
 from local.platform.parts import Part, inherit
@@ -28,11 +29,13 @@ from local.platform.settings import HOST, NAMESPACE, ROOT, Folder, PlatformError
 from local.serving.controller import Serving
 from local.serving.hosts import PREDICTOR
 from local.serving.settings import ServingSettings
+from local.tokens import TokenError, read_or_make
 from predictor import source
 
 log = logging.getLogger("platform")
 
 INFERENCE_SERVICE = "coding-mcqa"
+TOKEN_PATH = "MCQA_KFP_TOKEN_PATH"
 _STATUS_SECONDS = 0.5
 
 
@@ -63,8 +66,10 @@ class Platform:
             loop.add_signal_handler(number, self._stop.set)
         write_json(folder.environment, programs.loop_environment(folder, settings), mode=0o600)
         try:
+            read_or_make(folder.pipelines_token)
+            self._broker_token = read_or_make(folder.broker_token)
             api = Server(folder.path, settings.ports.api, namespace=NAMESPACE)
-        except OSError as error:
+        except (OSError, TokenError, HostsError) as error:
             raise PlatformError(str(error)) from None
         api.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]  # they are ours to take
         os.environ |= {name: programs.loop_environment(folder, settings)[name] for name in _OURS}
@@ -84,7 +89,8 @@ class Platform:
         self._parts = {one.name: Part(one, folder.parts, lambda: None) for one in wanted}
         served = asyncio.create_task(api.serve())
         kept = [asyncio.create_task(part.keep(session, found.get(name))) for name, part in self._parts.items()]
-        eventing = Eventing(api.store, session, f"http://{HOST}:{self._settings.ports.broker}")
+        broker = f"http://{HOST}:{self._settings.ports.broker}"
+        eventing = Eventing(api.store, session, broker, self._broker_token)
         pings = PingSources(api.store, session, serving.locate)
         tasks = [
             asyncio.create_task(self._start(api, eventing)),
@@ -139,7 +145,7 @@ class Platform:
                 "compile", [python, "-m", "pipelines.retraining", "compile", str(compiled)], environment
             )
             url = f"http://{HOST}:{settings.ports.pipelines}"
-            await asyncio.to_thread(upload, url, "coding-mcqa-retraining", compiled)
+            await asyncio.to_thread(upload, environment, "coding-mcqa-retraining", compiled)
             return url
 
         async def model() -> str:
@@ -197,7 +203,8 @@ class Platform:
 
     def _apply(self, api: Server, folder: Path) -> int:
         settings = self._settings
-        items = [*manifests.overlaid(manifests.read(folder), settings.config, settings.schedules)]
+        config = {TOKEN_PATH: str(self._folder.pipelines_token), **settings.config}
+        items = [*manifests.overlaid(manifests.read(folder), config, settings.schedules)]
         if any(item["kind"] == "Namespace" for item in items):
             items.insert(1, _secret(programs.secret(self._folder)))
         return manifests.apply(api.store, items)
@@ -260,7 +267,7 @@ class Platform:
             cwd=ROOT,
             port=settings.ports.gateway,
             internal_port=settings.ports.internal,
-            allowed_hosts=programs.allowed_hosts(),
+            allowed_hosts=tuple(sorted(allowed_hosts(os.environ))),
             env=programs.base_environment(folder),
             addresses=programs.addresses(settings),
             default_service=(NAMESPACE, INFERENCE_SERVICE),

@@ -80,7 +80,7 @@ def where(folder: Folder) -> list[str]:
     ports, place = folder.settings().ports, local.shown(folder.path)
     return [
         f"MLflow         http://{HOST}:{ports.mlflow}    versions, aliases, runs with their reports",
-        f"pipeline runs  http://{HOST}:{ports.pipelines}",
+        f"pipeline runs  {loop.pipelines_link(folder)}",
         f"kubectl        KUBECONFIG={place}/kubeconfig kubectl get isvc,ksvc,triggers,revisions",
         f"the rest       export MCQA_LOCAL_DIR={place}; mcqa status, events, drift status, rollout status",
         f"the end        {local.invocation()} down --delete --dir {place}",

@@ -11,7 +11,8 @@ import httpx
 from sqlalchemy import create_engine, text
 
 from functions import events
-from local.platform.settings import HOST, Folder
+from functions.retrain.pipelines import API
+from local.platform.settings import Folder
 from mcqa import loop, up
 from mcqa.demo.tell import Narrator
 from mcqa.errors import CommandError
@@ -27,10 +28,9 @@ class Watch:
     """Tells the narrator what is new, each time `look` is called, and remembers it in `seen` by event type."""
 
     def __init__(self, folder: Folder, narrator: Narrator) -> None:
-        ports = folder.settings().ports
         self._folder, self._narrator = folder, narrator
-        self._broker = httpx.Client(base_url=f"http://{HOST}:{ports.broker}", timeout=5)
-        self._pipelines = httpx.Client(base_url=f"http://{HOST}:{ports.pipelines}/apis/v2beta1", timeout=5)
+        self._broker = loop.broker(folder, 5.0)
+        self._pipelines = loop.pipelines(folder, 5.0)
         self._engine = create_engine(loop.environ(folder.path)["MCQA_DATABASE_URL"])
         self._last_decision = self._newest_decision()
         self._last_events = dict.fromkeys(TOLD_TYPES, self._newest_event())
@@ -147,11 +147,11 @@ class Watch:
 
     def _tell_steps(self) -> None:
         """Each step of the newest run when it has ended, with the last thing it said; what goes on is in `busy`."""
-        latest = self._pipelines.get("/runs", params={"page_size": 1, "sort_by": "created_at desc"}).json()
+        latest = self._pipelines.get(f"{API}/runs", params={"page_size": 1, "sort_by": "created_at desc"}).json()
         run = ((latest.get("runs") or [{}])[0]).get("run_id")
         if not run:
             return
-        details = self._pipelines.get(f"/runs/{run}").json().get("run_details") or {}
+        details = self._pipelines.get(f"{API}/runs/{run}").json().get("run_details") or {}
         tasks = details.get("task_details") or []
         groups = {task.get("parent_task_id") for task in tasks}
         self.busy = ""
@@ -171,7 +171,7 @@ class Watch:
             self._steps[number] = state
 
     def _last_word(self, run: str, task: str) -> str:
-        text = self._pipelines.get(f"/runs/{run}/nodes/{task}/log").text
+        text = self._pipelines.get(f"{API}/runs/{run}/nodes/{task}/log").text
         said = [line.strip() for line in text.splitlines() if line.strip() and line[0] not in "[{}|# "]
         return said[-1][:300] if said else ""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from kfp_gate import kfp_gate
-from kfp_server import kfp_server
+from kfp_server import ENVIRON, kfp_server
 
 from pipelines.kubeflow import Kubeflow
 
@@ -36,7 +36,7 @@ def upload(folder: Path, url: str, *options: str, **more: str) -> tuple[subproce
         """
     )
     kubectl.chmod(0o755)
-    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "KUBECTL": str(kubectl), **more}
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "KUBECTL": str(kubectl), **ENVIRON, **more}
     done = subprocess.run(
         ["scripts/pipeline-upload", *options], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200,
         check=False,
@@ -54,7 +54,7 @@ def test_the_pipeline_is_uploaded_once_with_the_image_that_is_deployed(url, tmp_
         assert done.returncode == 0, done.stderr
         assert words in done.stdout
     assert "port-forward --namespace kubeflow service/ml-pipeline :8888" in asked
-    assert len(Kubeflow({"KFP_ENDPOINT": url}).versions()) == 1
+    assert len(Kubeflow({"KFP_ENDPOINT": url, **ENVIRON}).versions()) == 1
     spec, platform = yaml.safe_load_all((ROOT / ".cache/retraining-cluster.yaml").read_text())
     steps = [one["container"] for one in spec["deploymentSpec"]["executors"].values()]
     assert {one["image"] for one in steps} == {"registry.example.com/team/pipelines:9"}

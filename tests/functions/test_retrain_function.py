@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from kfp_server import kfp_server
+from kfp_server import ENVIRON, HEADERS, kfp_server
 from loop_parts import Sink, kill_all, killable, register, set_champion, sink
 from retrain_pipeline import upload
 from sqlalchemy import Engine, select
@@ -119,6 +119,7 @@ def loop(tmp_path: Path, mlflow_url: str, kfp_url: str) -> Iterator[Loop]:
             "K_SINK": out.url,
             "MLFLOW_TRACKING_URI": mlflow_url,
             "KFP_ENDPOINT": kfp_url,
+            **ENVIRON,
             "MCQA_REGISTERED_MODEL": model,
             "MCQA_RETRAIN_PARAMETERS": json.dumps({"marks": str(marks)}),
         }
@@ -239,9 +240,9 @@ def test_a_deleted_run_is_a_decision(loop: Loop, kfp_url: str) -> None:
     retrain, key = loop.retrain(), loop.ask()
     retrain.look()
     run = loop.row(key).run_id
-    httpx.post(f"{kfp_url}/apis/v2beta1/runs/{run}:terminate", timeout=10)
+    httpx.post(f"{kfp_url}/apis/v2beta1/runs/{run}:terminate", headers=HEADERS, timeout=10)
     deadline = time.monotonic() + 30
-    while httpx.delete(f"{kfp_url}/apis/v2beta1/runs/{run}", timeout=10).status_code != 200:
+    while httpx.delete(f"{kfp_url}/apis/v2beta1/runs/{run}", headers=HEADERS, timeout=10).status_code != 200:
         assert time.monotonic() < deadline
         time.sleep(0.1)
     row = loop.until(retrain, key, "canceled")
@@ -270,7 +271,7 @@ def proxy(kfp_url: str) -> Iterator[Proxy]:
             if starts and made.lost:
                 made.after()
                 return
-            headers = {"content-type": "application/json"}
+            headers = {"content-type": "application/json", **HEADERS}
             answer = httpx.request(self.command, kfp_url + self.path, content=body, headers=headers, timeout=20)
             if starts:
                 made.after()

@@ -13,7 +13,7 @@ from uuid import uuid4
 import pytest
 from function_server import function
 from kfp_gate import kfp_gate
-from kfp_server import kfp_server
+from kfp_server import ENVIRON, kfp_server
 from loop_parts import Sink, register, set_champion, sink
 from retrain_pipeline import upload
 from sqlalchemy import Engine, insert, select
@@ -73,6 +73,7 @@ def loop(tmp_path: Path, mlflow_url: str, kfp_url: str) -> Iterator[Loop]:
             "K_SINK": out.url,
             "MLFLOW_TRACKING_URI": mlflow_url,
             "KFP_ENDPOINT": kfp_url,
+            **ENVIRON,
             "MCQA_REGISTERED_MODEL": model,
             "MCQA_RETRAIN_PARAMETERS": json.dumps({"marks": str(tmp_path / "marks")}),
         }

@@ -13,7 +13,7 @@ import pytest
 import retrain_pipeline
 from kfp import compiler
 from kfp_gate import kfp_gate
-from kfp_server import kfp_server
+from kfp_server import ENVIRON, HEADERS, kfp_server
 from loop_parts import sink
 from typer.testing import CliRunner
 
@@ -46,6 +46,7 @@ def environ(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(f"MCQA_KFP_{name}", raising=False)
     monkeypatch.delenv("MCQA_RETRAIN_PARAMETERS", raising=False)
     monkeypatch.setenv("KFP_ENDPOINT", url)
+    monkeypatch.setenv("MCQA_KFP_TOKEN_PATH", ENVIRON["MCQA_KFP_TOKEN_PATH"])
 
 
 def mcqa(*arguments: str) -> str:
@@ -87,10 +88,10 @@ def test_a_schedule_is_made_kept_changed_and_deleted(package: Path, tmp_path: Pa
     assert "made, 0 0 3 ? * MON" in mcqa("schedule", *given)
     assert "kept" in mcqa("schedule", *given)
     assert "changed, every 3600 s" in mcqa("schedule", *given, "--every", "3600")
-    server = Kubeflow({"KFP_ENDPOINT": _url()})
+    server = Kubeflow({"KFP_ENDPOINT": _url(), **ENVIRON})
     (one,) = [s for s in server.schedules() if s["display_name"] == "nightly"]
     assert "pipeline_version_id" not in one["pipeline_version_reference"]
-    httpx.post(f"{_url()}/apis/v2beta1/recurringruns/{one['recurring_run_id']}:disable")
+    httpx.post(f"{_url()}/apis/v2beta1/recurringruns/{one['recurring_run_id']}:disable", headers=HEADERS)
     assert "kept" in mcqa("schedule", *given, "--every", "3600")
     assert server.schedules()[0]["status"] == "ENABLED"
     assert "nightly" in mcqa("list")
@@ -105,7 +106,7 @@ def test_a_schedule_is_made_kept_changed_and_deleted(package: Path, tmp_path: Pa
 def test_a_scheduled_run_takes_the_newest_version(package: Path, tmp_path: Path) -> None:
     mcqa("upload", str(package))
     mcqa("schedule", "--every", "1", "--name", "often", "--parameters", json.dumps(parameters(tmp_path)))
-    server = Kubeflow({"KFP_ENDPOINT": _url()})
+    server = Kubeflow({"KFP_ENDPOINT": _url(), **ENVIRON})
     try:
         deadline = time.monotonic() + 60
         while not (
@@ -147,7 +148,7 @@ def test_a_server_that_is_away_is_one_line() -> None:
     with pytest.raises(CommandError, match="does not answer"):
         mcqa("list", "--url", "http://127.0.0.1:9")
     with pytest.raises(UnavailableError, match="mcqa pipeline upload"):
-        Kubeflow({"KFP_ENDPOINT": _url()}).schedule(Schedule("x", every=5), "no-such-pipeline")
+        Kubeflow({"KFP_ENDPOINT": _url(), **ENVIRON}).schedule(Schedule("x", every=5), "no-such-pipeline")
 
 
 def test_run_asks_the_retrain_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

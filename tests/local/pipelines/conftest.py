@@ -12,7 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from kfp_server import KfpServer, kfp_server
+from kfp_server import TOKEN, KfpServer, kfp_server
 
 
 @pytest.fixture(scope="session")
@@ -37,4 +37,4 @@ def make_client(url: str) -> Any:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return kfp.Client(host=url)
+        return kfp.Client(host=url, existing_token=TOKEN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -12,7 +13,7 @@ import httpx
 import kfp_cases as cases
 import pytest
 from kfp import compiler
-from kfp_server import ROOT, KfpServer
+from kfp_server import ENVIRON, HEADERS, ROOT, KfpServer
 
 from local.pipelines.condition import ConditionError, evaluate, inputs
 from local.pipelines.upload import UploadError, upload
@@ -62,17 +63,18 @@ def compiled(pipeline: Any, path: Path) -> Path:
 
 
 def test_upload_is_idempotent(server: KfpServer, tmp_path: Path) -> None:
+    environ = {"KFP_ENDPOINT": server.url, **ENVIRON}
     first, other = compiled(cases.gated, tmp_path / "a.yaml"), compiled(cases.named, tmp_path / "b.yaml")
-    version = upload(server.url, "idempotent", first)
-    assert upload(server.url, "idempotent", first) == version
-    newer = upload(server.url, "idempotent", other)
+    version = upload(environ, "idempotent", first)
+    assert upload(environ, "idempotent", first) == version
+    newer = upload(environ, "idempotent", other)
     assert newer != version
-    assert upload(server.url, "idempotent", other) == newer
-    again = upload(server.url, "idempotent", first)  # back to the first file: the newest version must be this one
+    assert upload(environ, "idempotent", other) == newer
+    again = upload(environ, "idempotent", first)  # back to the first file: the newest version must be this one
     assert again not in (version, newer)
 
     found: list[str] = []
-    threads = [threading.Thread(target=lambda: found.append(upload(server.url, "at-once", first))) for _ in range(4)]
+    threads = [threading.Thread(target=lambda: found.append(upload(environ, "at-once", first))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -85,14 +87,17 @@ def test_upload_as_a_command(server: KfpServer, tmp_path: Path) -> None:
 
     def command(*arguments: str) -> subprocess.CompletedProcess[str]:
         call = [sys.executable, "-m", "local.pipelines.upload", *arguments]
-        return subprocess.run(call, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(
+            call, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False, env=os.environ | ENVIRON
+        )
 
     done = command(server.url, "by-command", str(file))
     assert done.returncode == 0, done.stderr
     query = {"sort_by": "created_at desc"}
-    pipelines = httpx.get(f"{server.url}/apis/v2beta1/pipelines", params=query).json()["pipelines"]
+    pipelines = httpx.get(f"{server.url}/apis/v2beta1/pipelines", headers=HEADERS, params=query).json()["pipelines"]
     pipeline = next(one["pipeline_id"] for one in pipelines if one["display_name"] == "by-command")
-    versions = httpx.get(f"{server.url}/apis/v2beta1/pipelines/{pipeline}/versions").json()["pipeline_versions"]
+    url = f"{server.url}/apis/v2beta1/pipelines/{pipeline}/versions"
+    versions = httpx.get(url, headers=HEADERS).json()["pipeline_versions"]
     assert [one["pipeline_version_id"] for one in versions] == [done.stdout.strip()]
     broken = tmp_path / "broken.yaml"
     broken.write_text("a: 1")
@@ -101,7 +106,7 @@ def test_upload_as_a_command(server: KfpServer, tmp_path: Path) -> None:
     assert "pipeline_spec is not valid" in refused.stderr
     assert refused.stderr.count("\n") == 1
     with pytest.raises(UploadError, match="does not answer"):
-        upload("http://127.0.0.1:9", "x", file)
+        upload({"KFP_ENDPOINT": "http://127.0.0.1:9"}, "x", file)
 
 
 def test_the_server_does_without_the_sdk() -> None:

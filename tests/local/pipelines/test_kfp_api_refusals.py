@@ -17,7 +17,7 @@ import kfp_cases as cases
 import pytest
 import yaml
 from kfp import compiler
-from kfp_server import KfpServer
+from kfp_server import HEADERS, KfpServer
 
 GOOD = {"text": "t", "whole": 1, "number": 0.5, "flag": True, "many": [1]}
 
@@ -35,7 +35,7 @@ def typed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.fixture
 def http(server: KfpServer) -> httpx.Client:
-    return httpx.Client(base_url=f"{server.url}/apis/v2beta1", timeout=20)
+    return httpx.Client(base_url=f"{server.url}/apis/v2beta1", headers=HEADERS, timeout=20)
 
 
 def submit(http: httpx.Client, spec: Any, parameters: Any = None, **more: Any) -> httpx.Response:
@@ -199,8 +199,8 @@ def test_uploads(http: httpx.Client, tmp_path: Path) -> None:
 
 def test_pages_of_other_origins_are_refused(server: KfpServer) -> None:
     for headers in ({"Origin": "https://example.org"}, {"Host": "example.org"}, {"Host": "example.org:80"}):
-        refused(httpx.get(f"{server.url}/apis/v2beta1/runs", headers=headers), status=403, code=7)
-    origin = {"Origin": server.url}
+        refused(httpx.get(f"{server.url}/apis/v2beta1/runs", headers=HEADERS | headers), status=403, code=7)
+    origin = {**HEADERS, "Origin": server.url}
     assert httpx.get(f"{server.url}/apis/v2beta1/runs", headers=origin).status_code == 200
 
 
@@ -224,7 +224,7 @@ def test_random_requests_are_never_an_error_of_the_server(server: KfpServer, typ
             return {**node, key: mutate(node[key])}
         return value()
 
-    with httpx.Client(base_url=server.url, timeout=20) as client:
+    with httpx.Client(base_url=server.url, headers=HEADERS, timeout=20) as client:
         for _ in range(400):
             # Mostly without parameters, for what is accepted would run.
             given = GOOD if draw.random() < 0.05 else {}
@@ -258,4 +258,4 @@ def test_files_outside_the_run_are_not_served(server: KfpServer, kfp_client: Any
     kfp_client.wait_for_run_completion(started.run_id, 60, 0.05)
     base = f"{server.url}/runs/{started.run_id}/files"
     for path in ("../../pipelines.sqlite", "..%2f..%2fpipelines.sqlite", "%2fetc%2fpasswd", "run.log", "lock", ""):
-        assert httpx.get(f"{base}/{path}").status_code == 404
+        assert httpx.get(f"{base}/{path}", headers=HEADERS).status_code == 404
