@@ -5,6 +5,7 @@ next. Whatever was sent wrongly ends the connection, so that nobody's next reque
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 from typing import Any
@@ -25,7 +26,7 @@ _BAD = h11.RemoteProtocolError
 
 
 class Client:
-    """Serves one connection; `idle` is whether it may be closed without anybody's loss."""
+    """Serves one connection; while it is `idle`, since `idle_since`, it may be closed without anybody's loss."""
 
     def __init__(self, link: Link, listener: Listener, shared: Shared) -> None:
         self._link, self._listener, self._shared = link, listener, shared
@@ -34,7 +35,7 @@ class Client:
         self._peer = str(peer[0]) if peer else ""
         self._reserved = 0
         self._head_only = False
-        self.idle = True
+        self.idle, self.idle_since = True, asyncio.get_running_loop().time()
         self.task: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
@@ -66,9 +67,10 @@ class Client:
             body = await self._body(head)
             await self._exchange(Exchange(self._shared, head, body, place, revision, self._peer))
         except Refusal as refusal:
-            await self._refuse(refusal)
+            await self._refuse(refusal, understood=head is not None)
         except h11.RemoteProtocolError as error:
-            await self._refuse(Refusal(getattr(error, "error_status_hint", 400), f"not HTTP/1.1: {error}"))
+            refusal = Refusal(getattr(error, "error_status_hint", 400), f"not HTTP/1.1: {error}")
+            await self._refuse(refusal, understood=False)
         finally:
             self._free()
         if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE and not self._shared.stopping:
@@ -79,8 +81,8 @@ class Client:
     async def _head(self) -> Head | None:
         """The next request's head; None when there will be none."""
         settings, raw = self._shared.settings, b""
-        self.idle = True
-        deadline = asyncio.get_running_loop().time() + settings.idle_timeout
+        self.idle, self.idle_since = True, asyncio.get_running_loop().time()
+        deadline = self.idle_since + settings.idle_timeout
         while True:
             if pending := self._http.trailing_data[0]:
                 raw = pending
@@ -90,6 +92,8 @@ class Client:
             event: Any = self._http.next_event()
             if type(event) is h11.Request:
                 self._head_only = event.method == b"HEAD"
+                if raw.find(b"\r\n\r\n") > settings.max_head:
+                    raise Refusal(431, f"the head exceeds the limit of {settings.max_head} bytes")
                 return head_of(event, raw)
             if event is not h11.NEED_DATA or (self.idle and self._shared.stopping):
                 return None
@@ -141,29 +145,44 @@ class Client:
     async def _exchange(self, exchange: Exchange) -> None:
         """The answer, unless the client goes away first.
 
-        One that ended its half together with its request waits for the answer; one that ends it later has left.
+        Whether one that ends its half of the connection still listens cannot be seen: it gets a moment.
         """
-        if self._link.lost:
-            raise ConnectionResetError("the client left")
         task = asyncio.current_task()
         assert task
+        timer: asyncio.TimerHandle | None = None
 
-        def gone() -> None:
+        def leave() -> None:
             exchange.left()
             task.cancel()
 
+        def gone() -> None:
+            nonlocal timer
+            if self._link.lost:
+                leave()
+            elif timer is None:
+                timer = asyncio.get_running_loop().call_later(self._shared.settings.half_closed, leave)
+
+        if self._link.ended:
+            gone()
         self._link.on_gone = gone
         try:
             await exchange.run(self._http, self._link)
         finally:
             self._link.on_gone = None
+            if timer:
+                timer.cancel()
 
-    async def _refuse(self, refusal: Refusal) -> None:
+    async def _refuse(self, refusal: Refusal, *, understood: bool) -> None:
+        """`understood`: its head is beyond doubt, so that where it ends is, too."""
         if self._http.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             raise Broken(str(refusal))
+        if understood:
+            self._skip()
         body = json.dumps({"error": str(refusal)}).encode()
         headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body))), *refusal.headers]
-        if self._http.their_state is not h11.DONE:  # what is still to come would be read as the next request
+        if (
+            not understood or self._http.their_state is not h11.DONE
+        ):  # what is still to come would be read as the next request
             headers.append(("Connection", "close"))
         response = h11.Response(status_code=refusal.status, headers=headers, reason=b"")
         out = [self._http.send(response) or b""]
@@ -171,6 +190,12 @@ class Client:
             out.append(self._http.send(h11.Data(data=body)) or b"")
         out.append(self._http.send(h11.EndOfMessage()) or b"")
         await self._link.send(b"".join(out), self._shared.settings.write_timeout)
+
+    def _skip(self) -> None:
+        """What is here of a request that is refused; its end, where it is here, lets the connection live on."""
+        with contextlib.suppress(h11.RemoteProtocolError):
+            while self._http.their_state is h11.SEND_BODY and type(self._http.next_event()) is h11.Data:
+                pass
 
     def _too_large(self) -> Refusal:
         return Refusal(413, f"the body exceeds the limit of {self._shared.settings.max_body} bytes")

@@ -11,7 +11,7 @@ HIGH_WATER = 64 * 1024
 
 
 class Link(asyncio.Protocol):
-    """`on_gone` is called once, when the other side has ended the connection or its half of it."""
+    """`on_gone` is called when the other side has ended its half of the connection (`ended`), or all of it (`lost`)."""
 
     def __init__(self, opened: Callable[[Link], None] | None = None) -> None:
         self._opened = opened
@@ -55,9 +55,9 @@ class Link(asyncio.Protocol):
         self._writing = None
 
     def _end(self) -> None:
-        already, self.ended = self.ended, True
+        self.ended = True
         _wake(self._reading)
-        if not already and self.on_gone:
+        if self.on_gone:
             self.on_gone()
 
     @property

@@ -25,7 +25,7 @@ HOP_BY_HOP = frozenset(
 )  # fmt: skip
 _BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
 _FOLDED = re.compile(rb"\n[ \t]")
-_AUTHORITY = re.compile(rb"(?i)http://([^/?#@]+)(.*)")
+_AUTHORITY = re.compile(rb"(?i)http://([^/?#@]+)((?:[/?#].*)?)")
 _HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*")
 # A chunk of one byte costs as much as one of a thousand.
 FREE_CHUNKS, BYTES_A_CHUNK = 65_536, 16
@@ -74,6 +74,8 @@ def head_of(event: h11.Request, raw: bytes) -> Head:
     lengths = len(re.findall(rb"(?im)^content-length[ \t]*:", raw[: raw.find(b"\r\n\r\n")]))
     codings = [value for name, value in event.headers if name == b"transfer-encoding"]
     stated = next((value for name, value in event.headers if name == b"content-length"), None)
+    if event.http_version not in (b"1.0", b"1.1"):
+        raise Refusal(505, f"HTTP/{event.http_version.decode()} is not spoken here; HTTP/1.1 is")
     if lengths > 1:
         raise Refusal(400, "Content-Length is there more than once")
     if codings and lengths:

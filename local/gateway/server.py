@@ -86,7 +86,8 @@ class Gateway:
     def _accept(self, listener: Listener, link: Link) -> None:
         clients = self._clients[listener]
         if len(clients) >= self._most:
-            waiting = next((client for client in clients if client.idle and client.task), None)
+            idle = [client for client in clients if client.idle]
+            waiting = min(idle, key=lambda client: client.idle_since, default=None)
             if waiting is None or waiting.task is None:
                 link.transport.write(_BUSY)
                 link.transport.close()

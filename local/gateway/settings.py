@@ -28,6 +28,7 @@ class Settings:
     idle_timeout: float = 75.0  # between two requests of a connection
     head_timeout: float = 10.0
     body_timeout: float = 60.0
+    half_closed: float = 1.0  # for the answer to a client that has ended its half of the connection
     write_timeout: float = 60.0  # for a client that does not take its answer
     state_timeout: float = 10.0  # for the controller's first word
     grace: float = 30.0  # for requests under way, at the end
