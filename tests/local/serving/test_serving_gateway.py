@@ -1,4 +1,4 @@
-"""The gateway is a process of its own: killed, it comes back; its controller killed, it goes on; fed, it stays small."""
+"""The gateway is a process of its own: killed, it comes back; without its controller it goes on; it stays small."""
 
 from __future__ import annotations
 
