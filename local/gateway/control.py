@@ -105,7 +105,8 @@ class Control:
             for revision in (*self._shared.revisions.values(), *self._leaving):
                 busy |= revision.in_flight()
             report = Report(self._version, loads, busy)
-            if self._writer and (self._wake.is_set() or report != said):
+            full = self._writer and self._writer.transport.get_write_buffer_size() > LIMIT
+            if self._writer and not full and (self._wake.is_set() or report != said):
                 self._writer.write(write_report(report))
                 said = report
             self._wake.clear()

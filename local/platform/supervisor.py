@@ -108,6 +108,7 @@ class Platform:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await serving.stop_requests()  # the last ones' events are for the broker
             await asyncio.gather(*(part.stop() for part in self._parts.values()))
             await asyncio.gather(*kept)
             api.should_exit = True

@@ -105,12 +105,16 @@ class Serving:
     async def __aexit__(self, *_: object) -> None:
         """Answers what is under way, then ends every workload."""
         self._unlisten()
-        await self._dataplane.stop()
+        await self.stop_requests()
         self._closing = True
         self._wake.set()
         await self._task  # a pass under way still writes to the store
         await asyncio.gather(*(pool.stop() for pool in self._pools.values()), *self._stopping)
         await self._session.close()
+
+    async def stop_requests(self) -> None:
+        """Takes no more requests, and returns when those under way are answered and logged."""
+        await self._dataplane.stop()
 
     def _changed_elsewhere(self) -> None:
         if not self._loop.is_closed():

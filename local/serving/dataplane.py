@@ -55,6 +55,8 @@ class Dataplane:
 
     async def stop(self) -> None:
         """Ends the gateway: it takes no more requests and answers those under way."""
+        if self._closed:
+            return
         await self.part.stop(STOP_SECONDS)
         self._closed = True
         await asyncio.wait({self._kept}, timeout=1.0)

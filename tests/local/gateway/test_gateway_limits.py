@@ -94,6 +94,26 @@ async def test_too_many_connections(tmp_path):
         assert {(await one).status for one in busy} == {200}
 
 
+async def test_at_the_end_what_is_under_way_is_answered(gateway):
+    gateway.upstream.hold = asyncio.Event()
+    async with gateway.connect() as (idle, idle_writer), gateway.connect() as (reader, writer):
+        idle_writer.write(request(method=b"GET", host=b"nobody.d.localhost"))
+        await read_message(idle)
+        writer.write(request(TEXT, "length"))
+        while not gateway.upstream.seen:
+            await asyncio.sleep(0.01)
+        leaving = asyncio.create_task(gateway.gateway.__aexit__())
+        with contextlib.suppress(ConnectionResetError):
+            assert await idle.read() == b""
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", gateway.port)
+        gateway.upstream.hold.set()
+        answer = await read_message(reader)
+        assert (answer.status, answer.body, answer.get("connection")) == (200, b"ok", b"close")
+        assert await reader.read() == b""
+        await leaving
+
+
 @pytest.mark.parametrize(
     ("chunks", "size", "refused"),
     [(FREE_CHUNKS, FREE_CHUNKS, False), (FREE_CHUNKS * 2, FREE_CHUNKS * 2, True), (100_000, 4 * 2**20, False)],
