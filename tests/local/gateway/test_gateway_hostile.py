@@ -12,7 +12,8 @@ from test_gateway_proxy import SMUGGLED
 
 BASES = [request(TEXT, "length"), request(TEXT, "chunked"), request(method=b"GET"), *SMUGGLED.values()]
 PIECES = [
-    b"\r\n", b"\n", b"\r", b"\x00", b" ", b"\t", b":", b"0\r\n\r\n", b"\xff", b"chunked", b"-1", b"Content-Length: 5\r\n",
+    b"\r\n", b"\n", b"\r", b"\x00", b" ", b"\t", b":", b"0\r\n\r\n", b"\xff", b"chunked", b"-1",
+    b"Content-Length: 5\r\n",
     b"Transfer-Encoding: chunked\r\n", b"GET /x HTTP/1.1\r\n", b"Connection: close\r\n", b"Expect: 100-continue\r\n",
 ]  # fmt: skip
 
