@@ -69,8 +69,8 @@ class Client:
         except Refusal as refusal:
             await self._refuse(refusal, understood=head is not None)
         except h11.RemoteProtocolError as error:
-            refusal = Refusal(getattr(error, "error_status_hint", 400), f"not HTTP/1.1: {error}")
-            await self._refuse(refusal, understood=False)
+            unread = Refusal(getattr(error, "error_status_hint", 400), f"not HTTP/1.1: {error}")
+            await self._refuse(unread, understood=False)
         finally:
             self._free()
         if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE and not self._shared.stopping:
