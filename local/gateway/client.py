@@ -21,6 +21,7 @@ from local.gateway.routing import Listener, place_of
 log = logging.getLogger("gateway")
 
 LINGER = 5.0
+_TURN = 256
 _CONTINUE = h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")
 _BAD = h11.RemoteProtocolError
 
@@ -130,6 +131,8 @@ class Client:
                             raise self._too_large()
                         if too_fine(len(chunks), size):
                             raise Refusal(400, "the body's chunks are too small")
+                        if not len(chunks) % _TURN:
+                            await asyncio.sleep(0)  # others have their turn
                     elif type(event) is h11.EndOfMessage:
                         return Body(b"".join(chunks), event.headers.raw_items())
                     elif event is h11.NEED_DATA:

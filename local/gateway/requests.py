@@ -28,7 +28,7 @@ _FOLDED = re.compile(rb"\n[ \t]")
 _AUTHORITY = re.compile(rb"(?i)http://([^/?#@]+)((?:[/?#].*)?)")
 _HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*")
 # A chunk of one byte costs as much as one of a thousand.
-FREE_CHUNKS, BYTES_A_CHUNK = 65_536, 16
+FREE_CHUNKS, BYTES_A_CHUNK = 16_384, 16
 
 
 @dataclass(frozen=True, slots=True)
