@@ -139,9 +139,11 @@ def _end_orphans(folder: Folder) -> int:
     import asyncio
 
     from local.serving.runner import left_behind
+    from local.serving.settings import GATEWAY
 
     async def end() -> int:
-        found = [one for place in (folder.parts, folder.serving) for one in left_behind(place)]
+        places = (folder.parts, folder.serving / GATEWAY, folder.serving)
+        found = [one for place in places for one in left_behind(place)]
         for one in found:
             await one.stop(10.0)
             one.forget()
@@ -189,9 +191,12 @@ def _require_ports(folder: Folder, ports: Ports) -> None:
     from dataclasses import asdict
 
     from local.serving.runner import left_behind
+    from local.serving.settings import GATEWAY, gateway_ports
 
     flags = {"gateway": "--port"}
     ours = {process.pod.port for process in left_behind(folder.parts)}
+    if any(left_behind(folder.serving / GATEWAY)):
+        ours |= {*(gateway_ports(folder.serving) or ())}
     for name, port in asdict(ports).items():
         if port in ours:
             continue

@@ -169,7 +169,7 @@ def _check_different(choices: Sequence[str]) -> None:
         letters_of[choice] = letters_of.get(choice, "") + letter
     for letters in letters_of.values():
         if len(letters) > 1:
-            *first, last = letters
+            first, last = letters[:-1], letters[-1]
             exactly = len({choices[LETTERS.index(letter)] for letter in letters}) == 1
             raise QuestionError(
                 "choices",
