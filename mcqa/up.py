@@ -38,6 +38,7 @@ def up(
     broker_port: Annotated[int | None, typer.Option(help="Event broker.", show_default="8081")] = None,
     mlflow_port: Annotated[int | None, typer.Option(help="MLflow server.", show_default="5000")] = None,
     pipelines_port: Annotated[int | None, typer.Option(help="Pipelines API.", show_default="8888")] = None,
+    internal_port: Annotated[int | None, typer.Option(help="Gateway, for broker and MLflow.", show_default="0")] = None,
     source: Annotated[
         str, typer.Option("--model", help="What is registered as version 1: a folder or hf://owner/model.")
     ] = Settings().source,
@@ -61,7 +62,8 @@ def up(
         _where(folder)
         return
     given = {
-        "gateway": port, "api": api_port, "broker": broker_port, "mlflow": mlflow_port, "pipelines": pipelines_port
+        "gateway": port, "api": api_port, "broker": broker_port, "mlflow": mlflow_port, "pipelines": pipelines_port,
+        "internal": internal_port,
     }  # fmt: skip
     start(folder, ports=given, source=source, config=_pairs(config, "--set"), schedules=_pairs(schedule, "--schedule"),
           replicas=replicas, say=_say)  # fmt: skip

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import json
 import logging
+from http import HTTPStatus
 from typing import Any
 
 import h11
@@ -187,7 +188,8 @@ class Client:
             not understood or self._http.their_state is not h11.DONE
         ):  # what is still to come would be read as the next request
             headers.append(("Connection", "close"))
-        response = h11.Response(status_code=refusal.status, headers=headers, reason=b"")
+        reason = HTTPStatus(refusal.status).phrase.encode()
+        response = h11.Response(status_code=refusal.status, headers=headers, reason=reason)
         out = [self._http.send(response) or b""]
         if not self._head_only:
             out.append(self._http.send(h11.Data(data=body)) or b"")
