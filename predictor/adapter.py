@@ -40,7 +40,7 @@ _ENDINGS = (
     (".weight", "weight", "whole"),
     (".bias", "bias", "whole"),
 )
-_TOGETHER = (
+_TOGETHER: tuple[set[str], ...] = (
     {"A", "B"},
     {"A", "B", "magnitude"},
     {"embedding A", "embedding B"},

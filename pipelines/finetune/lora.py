@@ -23,9 +23,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipelines.bank.labelled import LabelledQuestion
+from predictor.adapter import EMBEDDING, HEAD
 from predictor.prompt import PromptEncoder
 from predictor.source_files import RECORD, data_files
-from predictor.weights import ADAPTER_CONFIG, ADAPTER_FILE, INDEX_FILE, SINGLE_FILE, Weights, weight_files
+from predictor.weights import ADAPTER_CONFIG, ADAPTER_FILE, INDEX_FILE, SINGLE_FILE, Weights, read_json, weight_files
 
 SAY_SECONDS = 15.0
 
@@ -134,8 +135,21 @@ def plain_copy(folder: Path, out: Path) -> None:
                 if tensor.dtype not in opened:
                     opened[tensor.dtype] = Weights(folder, dtype=tensor.dtype, device=torch.device("cpu"))
                 state[name] = opened[tensor.dtype].get(name, tuple(tensor.shape)).contiguous()
+                if name == EMBEDDING and (own := opened[tensor.dtype].head(tuple(tensor.shape))) is not None:
+                    state[HEAD] = own.contiguous()
+                    _untie(out, file.name)
         save_file(state, out / file.name, metadata={"format": "pt"})
         (out / file.name).chmod(0o644)
+
+
+def _untie(out: Path, file: str) -> None:
+    """The adapter made two matrices of the tied embedding: the configuration and the index say so."""
+    config = read_json(out / "config.json") | {"tie_word_embeddings": False}
+    (out / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    if (out / INDEX_FILE).is_file():
+        index = read_json(out / INDEX_FILE)
+        index["weight_map"][HEAD] = file
+        (out / INDEX_FILE).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
 
 def _adapted(folder: Path, settings: LoraSettings, device: torch.device) -> Any:
