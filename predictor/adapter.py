@@ -220,9 +220,11 @@ class Adapter:
         for key, tensor in tensors.items():
             found = next((one for one in _ENDINGS if key.endswith(one[0])), None)
             if found is None or not key.startswith(_PREFIX):
-                raise VersionError(f"{self._file}: {shown(key)} would be left out: it is no tensor of a LoRA adapter")
+                raise VersionError(
+                    f"{self._file}: {shown(key, 120)} would be left out: it is no tensor of a LoRA adapter"
+                )
             if not tensor.dtype.is_floating_point or not tensor.isfinite().all():
-                raise VersionError(f"{self._file}: {shown(key)} holds what is no finite number")
+                raise VersionError(f"{self._file}: {shown(key, 120)} holds what is no finite number")
             ending, own, kind = found
             target = f"{key.removeprefix(_PREFIX).removesuffix(ending)}.{own}"
             self._changes.setdefault(target, {})[kind] = tensor

@@ -8,6 +8,7 @@ start and to serve as its base, and the next retraining begins from a plain mode
 
 from __future__ import annotations
 
+import json
 import math
 import random
 import shutil
@@ -126,6 +127,7 @@ def plain_copy(folder: Path, out: Path) -> None:
             shutil.copyfile(path, out / name)
     if (root / SINGLE_FILE).is_file():
         (out / INDEX_FILE).unlink(missing_ok=True)
+    tied = read_json(root / "config.json").get("tie_word_embeddings") is True
     opened: dict[torch.dtype, Weights] = {}
     for file in files:
         state = {}
@@ -135,7 +137,7 @@ def plain_copy(folder: Path, out: Path) -> None:
                 if tensor.dtype not in opened:
                     opened[tensor.dtype] = Weights(folder, dtype=tensor.dtype, device=torch.device("cpu"))
                 state[name] = opened[tensor.dtype].get(name, tuple(tensor.shape)).contiguous()
-                if name == EMBEDDING and (own := opened[tensor.dtype].head(tuple(tensor.shape))) is not None:
+                if tied and name == EMBEDDING and (own := opened[tensor.dtype].head(tuple(tensor.shape))) is not None:
                     state[HEAD] = own.contiguous()
                     _untie(out, file.name)
         save_file(state, out / file.name, metadata={"format": "pt"})

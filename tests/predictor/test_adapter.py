@@ -139,7 +139,9 @@ TENSORS: dict[str, tuple[Callable[[dict[str, torch.Tensor]], Any], str]] = {
         lambda t: (t.pop(f"{LAYER}.lora_B.weight"), t.pop(f"{LAYER}.lora_A.weight")),
         "layers.0.self_attn.q_proj was trained, but",
     ),
-    "what was saved whole missing": (lambda t: t.pop("base_model.model.model.norm.weight"), "modules_to_save has 'norm'"),
+    "what was saved whole missing": (
+        lambda t: t.pop("base_model.model.model.norm.weight"), "modules_to_save has 'norm'",
+    ),
     "a layer too many": (
         lambda t: t.update({LAYER.replace(".0.", ".9.") + f".lora_{n}.weight": torch.ones(4, 64) for n in "AB"}),
         "layers.9.self_attn.q_proj",

@@ -23,8 +23,8 @@ from predictor.version_files import VersionError
 
 QUESTION = Question("What does it print?", ("1", "2", "3"), code="print(1)")
 STRANGE: list[Any] = [
-    None, True, False, 0, -1, 1, 3, 2**31, 2**63, 10**400, 0.0, -0.5, 1e-320, math.nan, math.inf, -math.inf, "", "x", "\ud800",
-    "a\x00b", "x" * 70_000, [], [[]], {}, {"": None}, [None], [1e400], "<|im_end|>", "64", 64.5,
+    None, True, False, 0, -1, 1, 3, 2**31, 2**63, 10**400, 0.0, -0.5, 1e-320, math.nan, math.inf, -math.inf, "", "x",
+    "\ud800", "a\x00b", "x" * 70_000, [], [[]], {}, {"": None}, [None], [1e400], "<|im_end|>", "64", 64.5,
 ]  # fmt: skip
 BYTES: dict[str, Any] = {
     "empty": lambda data: b"",
@@ -83,9 +83,9 @@ def whole(version: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 FILES = [
-    "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "prompt.json",
-    "calibration.json", "adapter_config.json", "adapter_model.safetensors", "base/model.safetensors.index.json",
-    "base/config.json",
+    "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja",
+    "prompt.json", "calibration.json", "adapter_config.json", "adapter_model.safetensors",
+    "base/model.safetensors.index.json", "base/config.json",
 ]  # fmt: skip
 
 
