@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -166,7 +165,7 @@ def _print_json(told: Told) -> None:
         line: dict[str, Any] = answer.to_dict()
         if told.explanations:
             line["explanation"] = told.explanations[i]
-        typer.echo(json.dumps(line, ensure_ascii=False))
+        terminal.json_line(line)
 
 
 def _print(asked: Sequence[Asked], told: Told) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -38,7 +37,7 @@ def status(
     """Show the champion, the last checks with their evidence, the open window, and the last alarm."""
     found = read(loop.environ(), last)
     if as_json:
-        typer.echo(json.dumps(found, indent=2))
+        terminal.json_line(found, indent=2)
         return
     _print(found)
 

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 
 class CommandError(Exception):
-    """Exit code 1."""
+    """`exit_code` is the process's."""
+
+    exit_code = 1
+
+
+class Interrupted(CommandError):
+    """Ctrl-C, where something is left to say."""
+
+    exit_code = 130
 
 
 class ServerError(CommandError):

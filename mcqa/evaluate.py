@@ -83,7 +83,7 @@ def evaluate(
     report = _report(labelled, asked, model, url, debias, rotations)
     _save(report, out, records, diagram)
     if as_json:
-        typer.echo(json.dumps(report.to_dict(), ensure_ascii=False))
+        terminal.json_line(report.to_dict())
     else:
         from pipelines.evaluation import table
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -34,7 +33,7 @@ def events(
     """Show the events that went through the broker, the newest last."""
     with _broker(directory) as broker:
         if number is not None:
-            typer.echo(json.dumps(_get(broker, f"/-/events/{number}"), indent=2, ensure_ascii=False))
+            terminal.json_line(_get(broker, f"/-/events/{number}"), indent=2)
             return
         query = {"limit": limit, **({"type": type} if type else {})}
         found = _get(broker, "/-/events", query)["items"][::-1]
@@ -62,7 +61,7 @@ def dead_letters_list(
         found = _get(broker, "/-/dead-letters", {"limit": limit})["items"]
     if as_json:
         for item in found:
-            typer.echo(json.dumps(item))
+            terminal.json_line(item)
         return
     if not found:
         terminal.note("no dead letters")
@@ -81,7 +80,7 @@ def dead_letters_list(
 def dead_letters_show(name: str, directory: FolderOption = None) -> None:
     """Show one with its event and the last answer of its subscriber."""
     with _broker(directory) as broker:
-        typer.echo(json.dumps(_get(broker, f"/-/dead-letters/{name}"), indent=2, ensure_ascii=False))
+        terminal.json_line(_get(broker, f"/-/dead-letters/{name}"), indent=2)
 
 
 @dead_letters_app.command("replay")
@@ -129,7 +128,7 @@ def _answer(response: httpx.Response) -> Any:
 
 def _show(item: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(item))
+        terminal.json_line(item)
         return
     attributes = item["attributes"]
     when = datetime.fromtimestamp(item["arrived"]).strftime("%H:%M:%S")

@@ -36,10 +36,10 @@ def logs(
         if len(paths) > 1:
             terminal.out.rule(path.stem, style="dim")
         for line in path.read_text(errors="replace").splitlines()[-lines:] if lines else ():
-            typer.echo(line)
+            terminal.line(line)
     if follow:
         for line in _followed(paths):
-            typer.echo(line, nl=False)
+            terminal.line(line, end="")
 
 
 def files(folder: Folder) -> dict[str, Path]:

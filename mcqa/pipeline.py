@@ -79,7 +79,7 @@ def list_(
     if as_json:
         for version in found["versions"]:
             version.pop("pipeline_spec", None)
-        terminal.out.print_json(json.dumps(found))
+        terminal.json_line(found, indent=2)
         return
     terminal.out.print(_table("version", ("made",), ((v["display_name"], v["created_at"]) for v in found["versions"])))
     terminal.out.print()

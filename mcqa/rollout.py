@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import json
 import time
 from collections.abc import Mapping
 from contextlib import contextmanager
@@ -49,7 +48,7 @@ def status(
     with _failures():
         found = _status(decisions)
     if as_json:
-        terminal.out.print_json(json.dumps(found))
+        terminal.json_line(found, indent=2)
         return
     look = found["look"]
     if look is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -31,7 +30,7 @@ def status(
         raise CommandError("the loop is not running on this machine: start it with `mcqa up`")
     found = gather(folder)
     if as_json:
-        typer.echo(json.dumps(found, indent=2))
+        terminal.json_line(found, indent=2)
     else:
         _print(found)
     if found["problems"]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.markup import escape
@@ -24,19 +27,47 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from mcqa import streams
 from pipelines.evaluation.table import bar
 from predictor.question import LETTERS, Answer, Question
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
-
 BAR_WIDTH = 20
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Rich would end the process with code 1 here; `cli` knows better."""
+        raise BrokenPipeError
+
+
+out = _Console(highlight=False)
+err = _Console(stderr=True, highlight=False)
+
+
+def line(text: str, end: str = "\n") -> None:
+    """Text for programs, or somebody else's: on stdout as it is, at once."""
+    if sys.stdout is not None:
+        sys.stdout.write(text + end)
+        sys.stdout.flush()
+
+
+def json_line(data: Any, indent: int | None = None) -> None:
+    """JSON as people read it; with escapes where stdout cannot write it so, which is the same JSON."""
+    text = json.dumps(data, ensure_ascii=False, indent=indent)
+    line(text if streams.holds(text, sys.stdout) else json.dumps(data, indent=indent))
 
 
 def error(message: str) -> None:
     """One line whatever the terminal's width, so that it can be grepped."""
     line = " ".join(message.split())
-    err.print(f"[bold red]error:[/] {escape(line)}", soft_wrap=True)
+    with suppress(OSError):  # the exit code tells it, too
+        err.print(f"[bold red]error:[/] {escape(line)}", soft_wrap=True)
+
+
+def interrupted() -> None:
+    if err.is_terminal:
+        err.print()  # the terminal has echoed ^C
+    note("interrupted")
 
 
 def note(message: str) -> None:

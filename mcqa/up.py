@@ -18,7 +18,7 @@ import typer
 
 from local.platform.settings import HOST, ROOT, Folder, Ports, Settings
 from mcqa import local, loop, terminal
-from mcqa.errors import CommandError
+from mcqa.errors import CommandError, Interrupted
 
 FolderOption = Annotated[
     Path | None,
@@ -178,7 +178,7 @@ def _interruptible() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise CommandError("still starting in the background: `mcqa status` shows it, `mcqa down` ends it") from None
+        raise Interrupted("still starting in the background: `mcqa status` shows it, `mcqa down` ends it") from None
 
 
 def _require_ports(folder: Folder, ports: Ports) -> None:
