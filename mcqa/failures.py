@@ -10,6 +10,7 @@ import tempfile
 import traceback
 from pathlib import Path
 
+from mcqa import streams
 from mcqa.cli import DEBUG_VARIABLE
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE)
@@ -45,8 +46,11 @@ def of_system(error: OSError) -> str | None:
     """What the system refused, in a line; None where only the trace could tell what it was about."""
     reason = error.strerror or str(error)
     if error.filename is None:
+        if error.errno not in DISK:
+            return None
         # Verbs name the files they write; without a name it is a stream.
-        return f"cannot write the output: {reason}" if error.errno in DISK else None
+        streams.let_go(sys.stdout)
+        return f"cannot write the output: {reason}"
     # A URL opener's or a socket's name is a text as well, so whatever it is, it is shown.
     path = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else str(error.filename)
     if error.errno not in (errno.EACCES, errno.EPERM):

@@ -80,7 +80,7 @@ def finish(code: int) -> int:
             continue
         else:
             continue
-        _to_nowhere(stream)
+        let_go(stream)
     return code
 
 
@@ -109,8 +109,9 @@ def _reconfigure(stream: Any, **values: str) -> None:
         stream.reconfigure(**values)
 
 
-def _to_nowhere(stream: TextIO) -> None:
+def let_go(stream: TextIO | None) -> None:
     """What is still in its buffer goes away silently: the interpreter would say at its end that it cannot write it."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
+    if stream is not None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
