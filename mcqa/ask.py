@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from mcqa import client, defaults, local, loop, questions, terminal
+from mcqa import client, defaults, given, local, loop, questions, terminal
 from mcqa.errors import CommandError, NoServer, ServerError
 from mcqa.questions import Asked
 from predictor.question import Answer, Debias, Question, parse_question
@@ -96,7 +96,7 @@ def _asked(
         raise typer.BadParameter("give --code or --code-file, not both")
     if len(choices) < 2:
         raise typer.BadParameter(f"a question needs 2 to 10 choices, found {len(choices)}", param_hint="--choice")
-    text = code_file.read_text(encoding="utf-8") if code_file else code
+    text = given.code(code_file) if code_file else code
     return [Asked(parse_question({"question": question, "choices": choices, "code": text}))]
 
 

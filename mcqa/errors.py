@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class CommandError(Exception):
-    """`exit_code` is the process's."""
+    """`exit_code` is the process's; `details` are printed a line each below the message, the first ten."""
 
     exit_code = 1
+
+    def __init__(self, message: str, details: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.details = tuple(details)
 
 
 class Interrupted(CommandError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -32,6 +32,7 @@ from pipelines.evaluation.table import bar
 from predictor.question import LETTERS, Answer, Question
 
 BAR_WIDTH = 20
+MOST_DETAILS = 10
 
 
 class _Console(Console):
@@ -57,11 +58,19 @@ def json_line(data: Any, indent: int | None = None) -> None:
     line(text if streams.holds(text, sys.stdout) else json.dumps(data, indent=indent))
 
 
-def error(message: str) -> None:
-    """One line whatever the terminal's width, so that it can be grepped."""
-    line = " ".join(message.split())
+def error(message: str, details: Sequence[str] = ()) -> None:
+    """One line whatever the terminal's width, so that it can be grepped; below it one for each of some details."""
     with suppress(OSError):  # the exit code tells it, too
-        err.print(f"[bold red]error:[/] {escape(line)}", soft_wrap=True)
+        err.print(f"[bold red]error:[/] {escape(_one_line(message))}", soft_wrap=True)
+        for detail in details[:MOST_DETAILS]:
+            err.print(f"  {escape(_one_line(detail))}", soft_wrap=True)
+        if len(details) > MOST_DETAILS:
+            err.print(f"  and {len(details) - MOST_DETAILS} more", soft_wrap=True)
+
+
+def _one_line(text: str) -> str:
+    """Without what could steer a terminal: an error may quote anybody's words."""
+    return "".join(one if one.isprintable() else "\ufffd" for one in " ".join(text.split()))
 
 
 def interrupted() -> None:

@@ -67,17 +67,23 @@ class Group(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except (CommandError, HardwareError, PlatformError, QuestionError, SourceError, VersionError) as failure:
-            if failures.debugging():
-                traceback.print_exception(failure)
-            terminal.error(str(failure))
-            code = failure.exit_code if isinstance(failure, CommandError) else 1
+        except CommandError as failure:
+            code = _told(failure, failure.details, failure.exit_code)
+        except (HardwareError, PlatformError, QuestionError, SourceError, VersionError) as failure:
+            code = _told(failure)
         except KeyboardInterrupt:
             terminal.interrupted()
             code = INTERRUPTED
         except BrokenPipeError:
             code = NO_READER
         raise typer.Exit(code)
+
+
+def _told(failure: Exception, details: Sequence[str] = (), code: int = 1) -> int:
+    if failures.debugging():
+        traceback.print_exception(failure)
+    terminal.error(str(failure), details)
+    return code
 
 
 def _usage(error: ClickException) -> str:
