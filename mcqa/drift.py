@@ -33,9 +33,11 @@ def root() -> None:
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False,
     last: Annotated[int, typer.Option(min=1, max=1000, help="Show this many checks.")] = 5,
+    directory: loop.FolderOption = None,
 ) -> None:
     """Show the champion, the last checks with their evidence, the open window, and the last alarm."""
-    found = read(loop.environ(), last)
+    found = read(loop.environ(directory), last)
+    loop.say(directory)
     if as_json:
         terminal.json_line(found, indent=2)
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mcqa import client, local, questions, terminal
+from mcqa import addresses, client, local, loop, questions, terminal
 from mcqa.errors import CommandError, ServerError
 from pipelines.evaluation.report import EvaluationError, Model, Questions, Report
 from predictor.question import Answer, Debias, Question, QuestionError
@@ -50,7 +51,11 @@ def evaluate(
     model: Annotated[
         str | None, typer.Option(help="Model version to load here.", show_default="the shipped tiny model")
     ] = None,
-    url: Annotated[str | None, typer.Option(help="Running server to ask instead, over v1.")] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(help="Running server to ask instead, over v1.", show_default="MCQA_URL, where it is set"),
+    ] = None,
+    directory: loop.FolderOption = None,
     bank: Annotated[str, typer.Option(help=f"Questions: {questions.BANKS}.")] = "generated",
     split: Annotated[
         questions.SplitName | None,
@@ -73,10 +78,16 @@ def evaluate(
 ) -> None:
     """Measure a model version on labelled questions.
 
+    A running loop is measured only where --url, --dir or MCQA_URL name it.
+
     Accuracy with 95 % Wilson interval by subject, Brier, NLL, calibration error, letter bias, speed.
     """
-    if url and model:
-        raise typer.BadParameter("give a server or a model, not both", param_hint="--url / --model")
+    if (url or directory) and model:
+        raise typer.BadParameter("give a server or a model, not both", param_hint="--url / --dir / --model")
+    if url or directory or (not model and os.environ.get(addresses.QUESTIONS_VARIABLE)):
+        target = loop.questions(url, directory)
+        url = str(target.address)
+        terminal.note(f"measuring {url}, {loop.describe(target)}")
     split = split or ("holdout" if bank == "generated" else "all")
     labelled = questions.load_bank(bank, split=split, subjects=subject or (), limit=limit, seed=seed)
     asked = Questions(bank, split, seed, tuple(subject or ()), limit)

@@ -12,7 +12,7 @@ from rich.table import Table
 from local.platform.settings import HOST
 from mcqa import loop, terminal
 from mcqa.errors import CommandError
-from mcqa.up import FolderOption
+from mcqa.loop import FolderOption
 
 if TYPE_CHECKING:
     import httpx
@@ -102,9 +102,8 @@ def dead_letters_replay(
 def _broker(directory: Any) -> httpx.Client:
     import httpx
 
-    folder = loop.folder(directory)
-    if not folder.status.exists():
-        raise CommandError("there is no loop on this machine: start one with `mcqa up`")
+    folder = loop.require_running(loop.folder(directory))
+    terminal.note(loop.named(folder))
     return httpx.Client(base_url=f"http://{HOST}:{folder.settings().ports.broker}", timeout=10)
 
 

@@ -18,6 +18,7 @@ TYPE = "dev.cdeventsx.mcqa-answer.feedback"
 def feedback(
     answer_id: Annotated[str, typer.Argument(help="As `mcqa ask` printed it: the request's ce-id, or ce-id/place.")],
     answer: Annotated[str, typer.Argument(help="The letter of the right choice.")],
+    directory: loop.FolderOption = None,
 ) -> None:
     """Say which choice was right. The loop counts it once, however often it is said; the last word counts."""
     import httpx
@@ -25,7 +26,8 @@ def feedback(
     letter = answer.strip().upper()
     if len(letter) != 1 or letter not in LETTERS:
         raise typer.BadParameter(f"must be one letter of {LETTERS}, found {answer!r}", param_hint="ANSWER")
-    sink = loop.environ()["K_SINK"]
+    target = loop.sink(directory)
+    sink = str(target.address)
     headers = {"ce-specversion": "1.0", "ce-id": str(uuid.uuid4()), "ce-source": SOURCE, "ce-type": TYPE}
     try:
         response = httpx.post(sink, json={"answer_id": answer_id, "answer": letter}, headers=headers, timeout=10)
@@ -33,4 +35,4 @@ def feedback(
         raise CommandError(f"the broker at {sink} does not answer ({error}): is the loop up?") from None
     if not response.is_success:
         raise CommandError(f"the broker answered {response.status_code}: {response.text[:200]}")
-    terminal.out.print(f"[green]✓[/] noted: {letter} was right")
+    terminal.out.print(f"[green]✓[/] noted: {letter} was right [dim]({loop.describe(target)})[/]", soft_wrap=True)

@@ -14,8 +14,9 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from mcqa import terminal
+from mcqa import loop, terminal
 from mcqa.errors import CommandError
+from mcqa.loop import FolderOption
 
 if TYPE_CHECKING:
     from pipelines.kubeflow import Kubeflow
@@ -55,12 +56,14 @@ def upload(
     url: Url = None,
     namespace: Namespace = None,
     token: Token = None,
+    directory: FolderOption = None,
 ) -> None:
     """Make a compiled pipeline the newest version on its server, unless it is that already."""
     if not file.is_file():
         raise CommandError(f"{file} is not there: compile it with `mcqa pipeline compile {file}`")
-    with _server(url, namespace, token) as server:
+    with _server(url, namespace, token, directory) as server:
         version, new = server.upload(file)
+        _say(url, directory)
         terminal.out.print(
             f"{file}: {'uploaded as' if new else 'is already'} version {version}", markup=False, soft_wrap=True
         )
@@ -71,11 +74,13 @@ def list_(
     url: Url = None,
     namespace: Namespace = None,
     token: Token = None,
+    directory: FolderOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON.")] = False,
 ) -> None:
     """Show the pipeline's newest versions, the schedules and the latest runs."""
-    with _server(url, namespace, token) as server:
+    with _server(url, namespace, token, directory) as server:
         found = {"versions": server.versions(), "schedules": server.schedules(), "runs": server.latest_runs()}
+    _say(url, directory)
     if as_json:
         for version in found["versions"]:
             version.pop("pipeline_spec", None)
@@ -91,7 +96,10 @@ def list_(
 
 
 @pipeline_app.command()
-def run(reason: Annotated[str, typer.Option(help="Why; it is noted with the run and the version.")]) -> None:
+def run(
+    reason: Annotated[str, typer.Option(help="Why; it is noted with the run and the version.")],
+    directory: FolderOption = None,
+) -> None:
     """Ask the retrain function for a run on the feedback since the champion was made.
 
     It starts when no other run is active and the cool-down is over.
@@ -101,7 +109,6 @@ def run(reason: Annotated[str, typer.Option(help="Why; it is noted with the run 
     from functions.events import RETRAINING_REQUESTED
     from functions.http import UnavailableError
     from functions.sink import Sink, digest, loop_event, traceparent
-    from mcqa.loop import environ
 
     reason = " ".join(reason.split())
     if not reason:
@@ -110,9 +117,10 @@ def run(reason: Annotated[str, typer.Option(help="Why; it is noted with the run 
     key = digest(RETRAINING_REQUESTED, reason, now, os.getpid())
     event = loop_event(RETRAINING_REQUESTED, "/mcqa/pipeline", key, {"reason": reason}, now, traceparent(key))
     try:
-        Sink(environ()).send(event)
+        Sink(loop.environ(directory)).send(event)
     except (UnavailableError, ValueError) as error:
         raise CommandError(str(error)) from None
+    loop.say(directory)
     terminal.out.print(f"asked for a retraining: {reason}", markup=False)
     terminal.note("`mcqa pipeline list` shows its run, `mcqa logs retrain` what the function decided")
 
@@ -133,6 +141,7 @@ def schedule(
     experiment: Experiment = None,
     service_account: Annotated[str | None, typer.Option(help="What the steps run as.")] = None,
     token: Token = None,
+    directory: FolderOption = None,
 ) -> None:
     """Have the server itself start runs: weekly, or as told. Doing it again changes the schedule, or nothing.
 
@@ -143,12 +152,15 @@ def schedule(
 
     if cron and every:
         raise CommandError("give either --cron or --every")
-    with _server(url, namespace, token, experiment, service_account) as server:
+    with _server(url, namespace, token, directory, experiment, service_account) as server:
+        _say(url, directory)
         if delete:
             count = server.unschedule(name)
             terminal.out.print(f"schedule {name}: {'deleted' if count else 'there was none'}", markup=False)
             return
-        wanted = Schedule(name, "" if every else cron or WEEKLY, every or 0, _parameters(parameters, _environ(url)))
+        wanted = Schedule(
+            name, "" if every else cron or WEEKLY, every or 0, _parameters(parameters, _environ(url, directory))
+        )
         key, change = server.schedule(wanted)
         terminal.out.print(f"schedule {name}: {change}, {_when(wanted.trigger)}, {key}", markup=False, soft_wrap=True)
 
@@ -158,6 +170,7 @@ def _server(
     url: str | None,
     namespace: str | None,
     token: Path | None,
+    directory: Path | None,
     experiment: str | None = None,
     service_account: str | None = None,
 ) -> Iterator[Kubeflow]:
@@ -175,16 +188,24 @@ def _server(
         "MCQA_KFP_TOKEN_PATH": None if token is None else str(token),
     }
     try:
-        yield Kubeflow({**_environ(url), **{name: value for name, value in given.items() if value}})
+        yield Kubeflow({**_environ(url, directory), **{name: value for name, value in given.items() if value}})
     except (UnavailableError, ValueError) as error:
         raise CommandError(str(error)) from None
 
 
-def _environ(url: str | None) -> dict[str, str]:
+def _environ(url: str | None, directory: Path | None) -> dict[str, str]:
     """The process's own where a server is named; else the loop's."""
-    from mcqa import loop
+    if url and directory:
+        raise CommandError(f"give --url or --dir, not both: found {url} and {directory}")
+    named = url or (not directory and os.environ.get("KFP_ENDPOINT"))
+    return dict(os.environ) if named else loop.environ(directory)
 
-    return dict(os.environ) if url or os.environ.get("KFP_ENDPOINT") else loop.environ()
+
+def _say(url: str | None, directory: Path | None) -> None:
+    if url or (not directory and os.environ.get("KFP_ENDPOINT")):
+        terminal.note(f"{url}, --url" if url else f"{os.environ['KFP_ENDPOINT']}, by KFP_ENDPOINT")
+    else:
+        loop.say(directory)
 
 
 def _parameters(given: str | None, environ: Mapping[str, str]) -> dict[str, Any]:

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from local.platform.settings import HOST, NAMESPACE, Folder
 from mcqa import loop, terminal
-from mcqa.errors import CommandError
-from mcqa.up import FolderOption, status_of
+from mcqa.loop import FolderOption
+from mcqa.up import older, status_of
 
 TIMEOUT = 3.0
 
@@ -25,14 +26,12 @@ def status(
 
     Exit code 1 when it is not up or something is wrong.
     """
-    folder = loop.folder(directory)
-    if not folder.running():
-        raise CommandError("the loop is not running on this machine: start it with `mcqa up`")
+    folder = loop.require_running(loop.folder(directory))
     found = gather(folder)
     if as_json:
         terminal.json_line(found, indent=2)
     else:
-        _print(found)
+        _print(found, folder)
     if found["problems"]:
         raise typer.Exit(1)
 
@@ -69,6 +68,7 @@ def gather(folder: Folder) -> dict[str, Any]:
         "runs": ask("pipelines", lambda: _runs(f"http://{HOST}:{ports.pipelines}")),
         "broker": broker,
         "problems": problems,
+        "older": older(folder),
     }
 
 
@@ -138,9 +138,9 @@ def _json(url: str) -> Any:
     return httpx.get(url, timeout=TIMEOUT).raise_for_status().json()
 
 
-def _print(found: dict[str, Any]) -> None:
+def _print(found: dict[str, Any], folder: Folder) -> None:
     out = terminal.out
-    out.print(f"[bold]the loop[/] is up for {_duration(found['up_for'])}, process {found['pid']}\n")
+    out.print(f"[bold]{escape(loop.named(folder))}[/] is up for {_duration(found['up_for'])}, process {found['pid']}\n")
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
     for name in ("", "state", "processes", "traffic"):
         table.add_column(name)
@@ -163,6 +163,8 @@ def _print(found: dict[str, Any]) -> None:
         delivered = sum(one["delivered"] for one in broker["triggers"])
         waiting = sum(one["depth"] for one in broker["triggers"])
         out.print(f"[bold]events[/]    {broker['events']} kept, {delivered} delivered, {waiting} waiting")
+    if found["older"]:
+        out.print(f"[yellow]![/] {escape(found['older'])}", soft_wrap=True)
     for problem in found["problems"]:
         out.print(f"[bold red]✗[/] {problem}", soft_wrap=True, markup=True)
 
