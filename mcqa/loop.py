@@ -76,6 +76,11 @@ def questions(flag: str | None = None, directory: Path | None = None, *, grpc: b
     return target
 
 
+def elsewhere() -> bool:
+    """Whether the environment names another loop than one on this machine."""
+    return any(os.environ.get(name) for name in (addresses.DATABASE_VARIABLE, addresses.SINK_VARIABLE))
+
+
 def sink(directory: Path | None = None) -> Target:
     """The broker that takes events. CommandError when there is none."""
     target = _resolve(addresses.EVENTS, "broker", None, directory)

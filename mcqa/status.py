@@ -57,8 +57,10 @@ def gather(folder: Folder) -> dict[str, Any]:
     services = ask("API", lambda: _services(folder)) or []
     problems += [f"{s['name']}: {s['message']}" for s in services if not s["ready"]]
     for trigger in (broker or {}).get("triggers", ()):
-        if dead := trigger["dead_lettered"] + trigger["dead"] + trigger["dead_lettering"]:
-            problems.append(f"{trigger['trigger']}: {dead} dead letters, see `mcqa dead-letters list`")
+        if stuck := trigger["dead"] + trigger["dead_lettering"]:
+            problems.append(f"{trigger['trigger']}: {_dead(stuck)} at the broker, see `mcqa dead-letters list`")
+    if kept := ask("dead letters", lambda: _dead_letters(folder)):
+        problems.append(f"{_dead(kept)}, see `mcqa dead-letters list`")
     return {
         "up_for": time.time() - float(own.get("began", time.time())),
         "pid": own.get("pid"),
@@ -130,6 +132,22 @@ def _aliases(folder: Folder) -> dict[str, str]:
 def _runs(url: str) -> list[dict[str, Any]]:
     found = _json(f"{url}/apis/v2beta1/runs?page_size=5&sort_by=created_at%20desc").get("runs") or []
     return [{name: run.get(name) for name in ("run_id", "display_name", "state", "created_at")} for run in found]
+
+
+def _dead_letters(folder: Folder) -> int:
+    from functions.database import connect, transaction
+    from functions.dead_letters.store import count
+
+    engine = connect(loop.environ(folder.path))
+    try:
+        with transaction(engine) as connection:
+            return count(connection)
+    finally:
+        engine.dispose()
+
+
+def _dead(count: int) -> str:
+    return f"{count} dead letter{'s' if count > 1 else ''}"
 
 
 def _json(url: str) -> Any:

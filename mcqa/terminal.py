@@ -83,6 +83,11 @@ def note(message: str) -> None:
     err.print(f"[dim]{escape(message)}[/]", soft_wrap=True)
 
 
+def table() -> Table:
+    """Columns two blanks apart, without lines."""
+    return Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+
+
 def question_view(question: Question) -> RenderableType:
     """The stem, and the code highlighted."""
     parts: list[RenderableType] = [Text(question.stem, style="bold")]

@@ -16,6 +16,7 @@ from local.platform.settings import PlatformError
 from mcqa import (
     ask,
     bank,
+    dead_letters,
     drift,
     evaluate,
     events,
@@ -116,7 +117,7 @@ app.command()(demo)
 app.command()(status.status)
 app.command()(logs.logs)
 app.command()(events.events)
-app.add_typer(events.dead_letters_app, name="dead-letters")
+app.add_typer(dead_letters.dead_letters_app, name="dead-letters")
 app.add_typer(rollout.rollout_app, name="rollout")
 app.add_typer(drift.drift_app, name="drift")
 app.add_typer(pipeline.pipeline_app, name="pipeline")
