@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, NoReturn
 from urllib.parse import unquote_to_bytes
 
@@ -141,15 +140,6 @@ def parse_json(data: bytes | str, what: str = "the data") -> Any:
         return json.loads(data, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise BadEventError(f"{what} is not JSON: {str(error)[:120]}") from None
-
-
-def seconds(event: Event, otherwise: float) -> float:
-    """When it happened, in Unix seconds: its `time`, or `otherwise`."""
-    try:
-        when = datetime.fromisoformat(event.time or "")
-    except ValueError:
-        return otherwise
-    return otherwise if when.tzinfo is None else when.timestamp()
 
 
 def _text(name: str, value: Any) -> str:

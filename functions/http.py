@@ -1,6 +1,7 @@
 """From an HTTP request to a function's action and back to the status by which the Broker knows what to do next.
 
 no error            204, empty: a body that is no CloudEvent would be taken for a broken reply and retried
+Pending             202, empty: kept, though nothing can be made of it yet
 BadEventError       400, to the dead letters at once: no retry helps
 UnavailableError    503, retried with backoff: a database or a receiver of messages is away
 anything else       500, retried, then to the dead letters: our mistake, with its traceback in the log
@@ -13,6 +14,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from flask import Request, Response
 
@@ -23,14 +25,22 @@ class UnavailableError(Exception):
     """Something this function needs is away for now; trying again later can help."""
 
 
-def respond(request: Request, function: str, act: Callable[[Event], str]) -> Response:
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """What came of an event that is kept until others come; in a word or a line, for the log."""
+
+    outcome: str
+
+
+def respond(request: Request, function: str, act: Callable[[Event], str | Pending]) -> Response:
     """The response to one event. `act` does the work and says in a word or a line what came of it, for the log."""
     if request.method != "POST":
         return Response("this function takes a CloudEvent by POST\n", 405, {"Allow": "POST"}, mimetype="text/plain")
     event: Event | None = None
     try:
         event = read_event(request.headers.items(), request.get_data())
-        outcome, status = act(event), 204
+        done = act(event)
+        outcome, status = (done.outcome, 202) if isinstance(done, Pending) else (done, 204)
     except BadEventError as error:
         outcome, status = str(error), 400
     except UnavailableError as error:
@@ -39,7 +49,7 @@ def respond(request: Request, function: str, act: Callable[[Event], str]) -> Res
         traceback.print_exc()
         outcome, status = f"unexpected {type(error).__name__}; the function's log has the traceback", 500
     log(function, outcome, status, event)
-    return Response(status=204) if status == 204 else Response(f"{outcome}\n", status, mimetype="text/plain")
+    return Response(status=status) if status < 300 else Response(f"{outcome}\n", status, mimetype="text/plain")
 
 
 def log(function: str, outcome: str, status: int = 0, event: Event | None = None) -> None:

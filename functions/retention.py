@@ -107,7 +107,8 @@ _STEPS: tuple[Callable[[Connection, float, int], tuple[int, int]], ...] = (
     ),
     # Of those whose request was never logged.
     partial(_logged, GivenAnswer.version, GivenAnswer.answered_at, (LoggedResponse, GivenAnswer)),
-    partial(_dated, GivenFeedback, GivenFeedback.given_at),
+    # By its arrival: what a sender's clock says must not delete a word that was just taken.
+    partial(_dated, GivenFeedback, GivenFeedback.arrived_at),
     partial(_dated, StoredLetter, StoredLetter.last_at),
     partial(_dated, SentNotice, SentNotice.sent_at),
 )

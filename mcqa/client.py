@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from mcqa import defaults
 from mcqa.errors import CommandError, NoServer, ServerError
 from mcqa.wire import TIMEOUT, answers_from_tensors, no_server, tensors
-from predictor.question import Answer, Debias, Question
+from predictor.question import Answer, Debias, Purpose, Question
 
 if TYPE_CHECKING:
     import httpx
@@ -29,25 +29,41 @@ class Client(Protocol):
 
 
 def connect(
-    protocol: WireProtocol, url: str | None = None, *, model_name: str = defaults.MODEL_NAME, timeout: float = TIMEOUT
+    protocol: WireProtocol,
+    url: str | None = None,
+    *,
+    model_name: str = defaults.MODEL_NAME,
+    timeout: float = TIMEOUT,
+    purpose: Purpose | None = None,
 ) -> Client:
-    """The client of a protocol; `url` defaults to this machine's default port for it."""
+    """The client of a protocol; `url` defaults to this machine's default port for it.
+
+    With the purpose `test` nothing that it asks counts for drift, for a canary or as something to learn from.
+    """
     if protocol == "grpc":
         from mcqa.grpc_client import GrpcClient
 
-        return GrpcClient(url or defaults.GRPC_TARGET, model_name=model_name, timeout=timeout)
+        return GrpcClient(url or defaults.GRPC_TARGET, model_name=model_name, timeout=timeout, purpose=purpose)
     rest = V1Client if protocol == "v1" else V2Client
-    return rest(url or defaults.URL, model_name=model_name, timeout=timeout)
+    return rest(url or defaults.URL, model_name=model_name, timeout=timeout, purpose=purpose)
 
 
 class RestClient:
     """What both REST protocols share: the connection, readiness, and errors as ServerError."""
 
-    def __init__(self, url: str, *, model_name: str = defaults.MODEL_NAME, timeout: float = TIMEOUT) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        model_name: str = defaults.MODEL_NAME,
+        timeout: float = TIMEOUT,
+        purpose: Purpose | None = None,
+    ) -> None:
         import httpx
 
         self.address = (url if "://" in url else f"http://{url}").rstrip("/")
         self.model_name = model_name
+        self.purpose = purpose
         self.last_id = ""
         """Of the last request, in KServe's payload log: what feedback on its answers refers to."""
         self._http = httpx.Client(base_url=self.address, timeout=timeout)
@@ -60,6 +76,11 @@ class RestClient:
             return self._http.get(f"/v2/models/{self.model_name}/ready", timeout=2).status_code == 200
         except (httpx.HTTPError, httpx.InvalidURL):
             return False
+
+    def _parameters(self, debias: Debias | None) -> dict[str, Any]:
+        """The request's `parameters`, where it has any."""
+        given = {"debias": debias, "purpose": self.purpose}
+        return {"parameters": found} if (found := {k: v for k, v in given.items() if v is not None}) else {}
 
     def _post(self, path: str, body: Mapping[str, Any]) -> Any:
         import httpx
@@ -96,10 +117,8 @@ class V1Client(RestClient):
         reply = self._post(f"/v1/models/{self.model_name}:explain", body)
         return list(_field(reply, "explanations", self.address))
 
-    @staticmethod
-    def _body(questions: Sequence[Question], debias: Debias | None) -> dict[str, Any]:
-        body: dict[str, Any] = {"instances": [question_to_dict(q) for q in questions]}
-        return body if debias is None else {**body, "parameters": {"debias": debias}}
+    def _body(self, questions: Sequence[Question], debias: Debias | None) -> dict[str, Any]:
+        return {"instances": [question_to_dict(q) for q in questions], **self._parameters(debias)}
 
 
 class V2Client(RestClient):
@@ -108,10 +127,9 @@ class V2Client(RestClient):
             "inputs": [
                 {"name": name, "shape": shape, "datatype": "BYTES", "data": data}
                 for name, shape, data in tensors(questions)
-            ]
+            ],
+            **self._parameters(debias),
         }
-        if debias is not None:
-            body["parameters"] = {"debias": debias}
         reply = self._post(f"/v2/models/{self.model_name}/infer", body)
         outputs = {one["name"]: one.get("data", []) for one in _field(reply, "outputs", self.address)}
         revision = reply.get("parameters", {}).get("revision")

@@ -113,7 +113,7 @@ def _report(
 
     answerer: runner.Answerer
     if url:
-        answerer, batch = Remote(client.connect("v1", url)), BATCH_REMOTE
+        answerer, batch = Remote(client.connect("v1", url, purpose="test")), BATCH_REMOTE
     else:
         source = model or local.tiny()
         answerer, batch = runner.InProcess(local.load(source), source), runner.BATCH

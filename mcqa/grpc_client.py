@@ -11,7 +11,7 @@ from typing import Any
 from mcqa import defaults
 from mcqa.errors import CommandError, ServerError
 from mcqa.wire import TIMEOUT, answers_from_tensors, no_server, tensors
-from predictor.question import Answer, Debias, Question
+from predictor.question import Answer, Debias, Purpose, Question
 
 SERVICE = "/inference.GRPCInferenceService"
 
@@ -26,12 +26,20 @@ HTTP_STATUS = {
 
 
 class GrpcClient:
-    def __init__(self, target: str, *, model_name: str = defaults.MODEL_NAME, timeout: float = TIMEOUT) -> None:
+    def __init__(
+        self,
+        target: str,
+        *,
+        model_name: str = defaults.MODEL_NAME,
+        timeout: float = TIMEOUT,
+        purpose: Purpose | None = None,
+    ) -> None:
         import grpc
 
         self.address = target.split("://")[-1].rstrip("/")
         self.model_name = model_name
         self._timeout = timeout
+        self._purpose = purpose
         pb2 = messages()
         self._channel = grpc.insecure_channel(self.address, options=[("grpc.enable_http_proxy", 0)])
         self._infer = self._channel.unary_unary(
@@ -48,8 +56,9 @@ class GrpcClient:
         for name, shape, texts in tensors(questions):
             tensor = request.inputs.add(name=name, shape=shape, datatype="BYTES")
             tensor.contents.bytes_contents.extend(text.encode() for text in texts)
-        if debias is not None:
-            request.parameters["debias"].string_param = debias
+        for name, value in (("debias", debias), ("purpose", self._purpose)):
+            if value is not None:
+                request.parameters[name].string_param = value
         try:
             reply = self._infer(request, timeout=self._timeout)
         except grpc.RpcError as error:

@@ -64,7 +64,7 @@ def _ask_thrice(asked: questions.Asked, url: str, target: str) -> None:
     for name in ("protocol", "answer", *question.letters, "time"):
         table.add_column(name, justify="left" if name in ("protocol", "answer") else "right")
     for protocol, name in PROTOCOLS:
-        server = client.connect(protocol, target if protocol == "grpc" else url)
+        server = client.connect(protocol, target if protocol == "grpc" else url, purpose="test")
         start = time.perf_counter()
         answers[name] = answer = server.ask([question])[0]
         milliseconds = f"{(time.perf_counter() - start) * 1000:.0f} ms"

@@ -16,6 +16,10 @@ MAX_CHOICES = len(LETTERS)
 Debias = Literal["none", "prior", "cyclic"]
 DEBIAS_MODES: tuple[str, ...] = get_args(Debias)
 
+Purpose = Literal["test"]
+PURPOSES: tuple[str, ...] = get_args(Purpose)
+"""What a request may say it is for. A real question says nothing; the loop counts a test for nothing."""
+
 QUESTION_FIELDS = ("question", "choices", "code", "id", "subject", "answer")
 
 
@@ -151,6 +155,15 @@ def parse_debias(value: Any) -> Debias | None:
         return None
     if value not in DEBIAS_MODES:
         raise QuestionError("debias", f"must be one of {', '.join(DEBIAS_MODES)}, found {value!r}"[:200])
+    return value
+
+
+def parse_purpose(value: Any) -> Purpose | None:
+    """The `purpose` parameter: test; None when it is not given."""
+    if value is None:
+        return None
+    if value not in PURPOSES:
+        raise QuestionError("purpose", f"must be one of {', '.join(PURPOSES)}, found {value!r}"[:200])
     return value
 
 

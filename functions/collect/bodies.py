@@ -2,24 +2,31 @@
 
 A v2 body with binary tensors is JSON followed by bytes, and the event does not say where the JSON ends. It is counted
 as a request or response, but what its tensors hold is left out.
+
+A request's body is what a client sent, and the logger copies it before the model server has looked at it: gzip'd or
+deflated as it came, and whether it will be refused or not. What the model server refuses is no business of the loop.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 from functions.events import BadEventError, parse_json
-from predictor.question import LETTERS
+from predictor.question import LETTERS, PURPOSES, QuestionError, parse_question
 
 QUESTION_FIELDS = ("question", "choices", "code", "id", "subject")
+MAX_UNPACKED = 32 * 1024 * 1024
+"""Bytes of a packed body, unpacked."""
 
 
 class NoInferenceError(Exception):
-    """An exchange with another endpoint (readiness, metadata): the logger copies those too."""
+    """There is nothing to record: another endpoint's exchange (readiness, metadata; the logger copies those too), or a
+    request that the model server refuses. The message says which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,43 +44,80 @@ class AnswerFacts:
 FEATURES = tuple(f.name for f in fields(AnswerFacts))
 
 
-def read_questions(body: bytes) -> tuple[dict[str, Any], ...]:
-    """A request's questions in their JSON form, without the labels they may carry. NoInferenceError for a GET's."""
+def read_questions(body: bytes) -> tuple[tuple[dict[str, Any], ...], str | None]:
+    """A request's questions in their JSON form, without the labels they may carry, and its purpose.
+
+    NoInferenceError for a GET's, and for what the model server answers with 400.
+    """
     if not body.strip():
-        raise NoInferenceError
-    payload = _payload(body)
-    if isinstance(instances := payload.get("instances"), list):
-        rows = instances
-    elif isinstance(inputs := payload.get("inputs"), list):
-        if (columns := _columns(inputs, "inputs")) is None:
-            return ()
-        rows = _rows({name: columns[name] for name in QUESTION_FIELDS if name in columns})
-        for row in rows:
-            while isinstance(row.get("choices"), list) and row["choices"] and not row["choices"][-1]:
-                row["choices"].pop()
-    else:
-        raise BadEventError("the request has neither instances (v1) nor inputs (v2)")
-    return tuple(_question(row, place) for place, row in enumerate(rows))
+        raise NoInferenceError("no inference")
+    try:
+        payload = _payload(body)
+        if isinstance(instances := payload.get("instances"), list):
+            rows = instances
+        elif isinstance(inputs := payload.get("inputs"), list):
+            if (columns := _columns(inputs, "inputs")) is None:
+                return (), _purpose(payload.get("parameters"))
+            rows = _rows({name: columns[name] for name in QUESTION_FIELDS if name in columns})
+            for row in rows:
+                while isinstance(row.get("choices"), list) and row["choices"] and not row["choices"][-1]:
+                    row["choices"].pop()
+        else:
+            raise BadEventError("the request has neither instances (v1) nor inputs (v2)")
+        if not rows:
+            raise BadEventError("the request has no questions")
+        questions = tuple(_question(row, place) for place, row in enumerate(rows))
+        return questions, _purpose(payload.get("parameters"))
+    except BadEventError as error:
+        raise NoInferenceError(f"refused by the model server, too: {error}") from None
 
 
-def read_answers(body: bytes) -> tuple[tuple[AnswerFacts, ...], str | None]:
-    """A response's answers, and the version it names. NoInferenceError where it is another endpoint's."""
+def read_answers(body: bytes) -> tuple[tuple[AnswerFacts, ...], str | None, str | None]:
+    """A response's answers, the version it names, and its purpose. NoInferenceError where it is another endpoint's."""
     if not body.lstrip().startswith(b"{"):  # metrics, a page: every answer is an object
-        raise NoInferenceError
+        raise NoInferenceError("no inference")
     payload = _payload(body)
     version = payload.get("model_version")
     for name in ("predictions", "explanations"):
         if isinstance(rows := payload.get(name), list):
-            return tuple(_answer(row, place) for place, row in enumerate(rows)), version
+            return tuple(_answer(row, place) for place, row in enumerate(rows)), version, _purpose(payload)
     if not isinstance(outputs := payload.get("outputs"), list) or "platform" in payload:
-        raise NoInferenceError  # v2's model metadata lists its outputs, too
+        raise NoInferenceError("no inference")  # v2's model metadata lists its outputs, too
+    purpose = _purpose(payload.get("parameters"))
     if (columns := _columns(outputs, "outputs")) is None:
-        return (), version
+        return (), version, purpose
     rows = _rows({name: columns[name] for name in FEATURES if name in columns})
-    return tuple(_answer(row, place) for place, row in enumerate(rows)), version
+    return tuple(_answer(row, place) for place, row in enumerate(rows)), version, purpose
+
+
+def _purpose(parameters: Any) -> str | None:
+    """What the exchange was for: None for a real question."""
+    purpose = parameters.get("purpose") if isinstance(parameters, dict) else None
+    if purpose is not None and purpose not in PURPOSES:
+        raise BadEventError(f"purpose: must be one of {', '.join(PURPOSES)}, found {purpose!a}"[:200])
+    return purpose
+
+
+def _unpacked(body: bytes) -> bytes:
+    """The body without gzip or zlib around it: no JSON begins as they do, and no header says what was there."""
+    if body[:2] == b"\x1f\x8b":
+        window = 16 + zlib.MAX_WBITS
+    elif body[:1] == b"\x78":
+        window = zlib.MAX_WBITS
+    else:
+        return body
+    packed = zlib.decompressobj(window)
+    try:
+        plain = packed.decompress(body, MAX_UNPACKED)
+    except zlib.error as error:
+        raise BadEventError(f"the packed body cannot be read: {error}") from None
+    if not packed.eof:
+        raise BadEventError(f"the packed body is cut off, or has more than {MAX_UNPACKED} bytes")
+    return plain
 
 
 def _payload(body: bytes) -> dict[str, Any]:
+    body = _unpacked(body)
     try:
         # Undecodable bytes can only be those of binary tensors; inside the JSON they would be half a surrogate pair.
         text = body.decode("utf-8", "surrogateescape")
@@ -132,13 +176,11 @@ def _rows(columns: dict[str, list[Any]]) -> list[dict[str, Any]]:
 
 
 def _question(row: Any, place: int) -> dict[str, Any]:
-    if not isinstance(row, dict) or not isinstance(row.get("question"), str):
-        raise BadEventError(f"question {place}: must be an object with question and choices")
-    choices = row.get("choices")
-    if not isinstance(choices, list) or not all(isinstance(choice, str) for choice in choices):
-        raise BadEventError(f"question {place}: choices: must be a list of texts")
-    if not 2 <= len(choices) <= len(LETTERS):
-        raise BadEventError(f"question {place}: choices: must be 2 to {len(LETTERS)}, found {len(choices)}")
+    """The sender's own words; only what the model server takes for a question."""
+    try:
+        parse_question(row)
+    except QuestionError as error:
+        raise BadEventError(str(error.at(place))) from None
     return {name: row[name] for name in QUESTION_FIELDS if row.get(name) not in (None, "")}
 
 

@@ -1,7 +1,8 @@
 """What an event tells: a request was asked, it was answered, or somebody gave the right answer. Pure.
 
 Requests and responses are told apart by type and joined by (source, id) in the database, so their order is no matter.
-When they happened is their `time`: `recordedtime` is when the logger's queue came to send them.
+When they happened is their `time`, as far as it can be believed (functions/clocks.py): `recordedtime` is when the
+logger's queue came to send them.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from functions.collect.bodies import AnswerFacts, NoInferenceError, read_answers, read_questions
+from functions.clocks import When, when
+from functions.collect.bodies import AnswerFacts, read_answers, read_questions
 from functions.events import (
     FEEDBACK,
     INFERENCE_REQUEST,
@@ -20,7 +22,6 @@ from functions.events import (
     Event,
     check_key,
     parse_json,
-    seconds,
 )
 from predictor.question import LETTERS
 
@@ -30,13 +31,17 @@ MAX_PLACE = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request with its questions as JSON objects (none where they came as binary tensors). `at` in Unix seconds."""
+    """A request with its questions as JSON objects (none where they came as binary tensors).
+
+    `purpose` is None for a real question; a test's counts for nothing.
+    """
 
     source: str
     id: str
     version: str | None
-    at: float
+    when: When
     questions: tuple[dict[str, Any], ...]
+    purpose: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +49,9 @@ class Responded:
     source: str
     id: str
     version: str | None
-    at: float
+    when: When
     answers: tuple[AnswerFacts, ...]
+    purpose: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,22 +63,20 @@ class Judged:
     answer_id: str
     place: int
     letter: str
-    at: float
+    when: When
 
 
 Facts = Asked | Responded | Judged
 
 
-def understand(event: Event, now: float) -> Facts | None:
-    """The facts of one event, None where it is of no question; BadEventError when it can never be understood."""
+def understand(event: Event, now: float) -> Facts:
+    """The facts of one event; NoInferenceError where there is nothing to record, BadEventError when it can never be
+    understood."""
     read = _READERS.get(event.type)
     if read is None:
         raise BadEventError(f"type: collect knows {', '.join(TYPES)}, found {event.type[:120]!r}")
     check_key(event)
-    try:
-        return read(event, now)
-    except NoInferenceError:
-        return None
+    return read(event, when(event, now))
 
 
 def answer_key(answer_id: str) -> tuple[str, int]:
@@ -100,20 +104,20 @@ def checked_version(version: Any) -> str:
     return version
 
 
-def _asked(event: Event, now: float) -> Asked:
-    at = seconds(event, now)
-    return Asked(event.source, event.id, version_of(event), at, read_questions(event.data))
+def _asked(event: Event, times: When) -> Asked:
+    questions, purpose = read_questions(event.data)
+    return Asked(event.source, event.id, version_of(event), times, questions, purpose)
 
 
-def _responded(event: Event, now: float) -> Responded:
-    answers, said = read_answers(event.data)
+def _responded(event: Event, times: When) -> Responded:
+    answers, said, purpose = read_answers(event.data)
     version = version_of(event)
     if version is None and said is not None:
         version = checked_version(said)
-    return Responded(event.source, event.id, version, seconds(event, now), answers)
+    return Responded(event.source, event.id, version, times, answers, purpose)
 
 
-def _judged(event: Event, now: float) -> Judged:
+def _judged(event: Event, times: When) -> Judged:
     data = parse_json(event.data)
     if not isinstance(data, dict):
         raise BadEventError('the data must be an object like {"answer_id": "…", "answer": 2}')
@@ -125,7 +129,7 @@ def _judged(event: Event, now: float) -> Judged:
     ):
         raise BadEventError(f"answer_id: must be a text of 1 to {MAX_BYTES} bytes")
     exchange, place = answer_key(answer_id)
-    return Judged(event.source, event.id, exchange, place, _letter(data.get("answer")), seconds(event, now))
+    return Judged(event.source, event.id, exchange, place, _letter(data.get("answer")), times)
 
 
 def _letter(answer: Any) -> str:
@@ -138,7 +142,7 @@ def _letter(answer: Any) -> str:
     )
 
 
-_READERS: dict[str, Callable[[Event, float], Facts]] = {
+_READERS: dict[str, Callable[[Event, When], Facts]] = {
     INFERENCE_REQUEST: _asked,
     INFERENCE_RESPONSE: _responded,
     FEEDBACK: _judged,

@@ -7,11 +7,13 @@ import time
 
 from flask import Request, Response
 
-from functions.collect.decision import understand
+from functions.collect.bodies import NoInferenceError
+from functions.collect.decision import Judged, understand
+from functions.collect.feedback import check
 from functions.collect.store import record
 from functions.database import connect, transaction
 from functions.events import PING, Event
-from functions.http import respond
+from functions.http import Pending, respond
 from functions.retention import DAY, forget, period
 
 _engine = connect(os.environ)
@@ -22,13 +24,21 @@ def handle(request: Request) -> Response:
     return respond(request, "collect", _collect)
 
 
-def _collect(event: Event) -> str:
+def _collect(event: Event) -> str | Pending:
     if event.type == PING:
         return _forget()
-    if (facts := understand(event, time.time())) is None:
-        return "no inference: nothing to record"
+    try:
+        facts = understand(event, time.time())
+    except NoInferenceError as reason:
+        return f"nothing to record: {reason}"
     with transaction(_engine) as connection:
-        return "recorded" if record(connection, facts) else "known already"
+        if not record(connection, facts):
+            return "known already"
+        # A refusal takes the row back.
+        said = check(connection, facts) if isinstance(facts, Judged) else None
+    if said == "unknown-answer":
+        return Pending("recorded: no answer with this id is known yet")
+    return "recorded" if said in (None, "counted") else f"recorded: {said}"
 
 
 def _forget() -> str:

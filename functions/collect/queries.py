@@ -1,7 +1,7 @@
 """What the other functions ask of the payload log: a drift window, canary evidence, labelled questions.
 
 Every query streams, so its memory does not depend on how much was logged. Times are Unix seconds, from inclusive, to
-exclusive.
+exclusive. Test traffic is in none of them.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, Executable, Row, ScalarSelect, and_, func, select
+from sqlalchemy import Connection, Executable, Row, ScalarSelect, String, and_, case, func, literal, or_, select
+from sqlalchemy.orm import aliased
 
 from functions.collect.tables import AskedQuestion, GivenAnswer, GivenFeedback, LoggedRequest, LoggedResponse
-from functions.rollout.evidence import Arm, Exchange, StepEvidence, observe
+from functions.rollout.evidence import Arm, Exchange, StepEvidence, observe, responded
 from predictor.question import LETTERS
 
 WINDOW_FEATURES = ("confidence", "entropy", "margin", "prompt_tokens", "letter_mass")
@@ -64,6 +65,7 @@ def window(connection: Connection, version: str, since: float, until: float, chu
         GivenAnswer.answered_at >= since,
         GivenAnswer.answered_at < until,
         GivenAnswer.letter.is_not(None),
+        GivenAnswer.purpose.is_(None),
     )
     for rows in _streamed(connection, statement, chunk).partitions():
         letters, *values = zip(*rows, strict=True)
@@ -77,13 +79,14 @@ def count(connection: Connection, version: str, since: float, until: float) -> i
         GivenAnswer.answered_at >= since,
         GivenAnswer.answered_at < until,
         GivenAnswer.letter.is_not(None),
+        GivenAnswer.purpose.is_(None),
     )
     return connection.scalar(statement) or 0
 
 
 def first_answer(connection: Connection, version: str) -> float | None:
     """When `version` gave its first answer."""
-    statement = select(GivenAnswer.answered_at).where(GivenAnswer.version == version)
+    statement = select(GivenAnswer.answered_at).where(GivenAnswer.version == version, GivenAnswer.purpose.is_(None))
     return connection.scalar(statement.order_by(GivenAnswer.answered_at).limit(1))
 
 
@@ -130,7 +133,7 @@ def step_evidence(
 def labelled(connection: Connection, since: float = 0.0, until: float = float("inf")) -> Iterator[Labelled]:
     """The questions asked within [since, until) to which feedback gave an answer that is one of their choices."""
     same = and_(GivenAnswer.source == AskedQuestion.source, GivenAnswer.id == AskedQuestion.id)
-    label = _label(AskedQuestion)
+    label = label_of(AskedQuestion.place)
     statement = (
         select(
             AskedQuestion.id,
@@ -144,14 +147,68 @@ def labelled(connection: Connection, since: float = 0.0, until: float = float("i
         )
         .join(LoggedRequest, and_(LoggedRequest.source == AskedQuestion.source, LoggedRequest.id == AskedQuestion.id))
         .outerjoin(GivenAnswer, and_(same, GivenAnswer.place == AskedQuestion.place))
-        .where(LoggedRequest.requested_at >= since, LoggedRequest.requested_at < until, label.is_not(None))
+        .where(*_asked(since, until), label.is_not(None))
         .order_by(LoggedRequest.requested_at, AskedQuestion.id, AskedQuestion.place)
     )
     for row in _streamed(connection, statement):
-        if (answer := LETTERS.index(row.label)) < row.choices:
-            chosen = None if row.letter is None else LETTERS.index(row.letter)
-            answer_id = f"{row.id}/{row.place}"
-            yield Labelled(answer_id, row.question, answer, row.version, chosen, row.requested_at)
+        chosen = None if row.letter is None else LETTERS.index(row.letter)
+        answer_id = f"{row.id}/{row.place}"
+        yield Labelled(answer_id, row.question, LETTERS.index(row.label), row.version, chosen, row.requested_at)
+
+
+def recent(connection: Connection, since: float, until: float, most: int) -> Iterator[dict[str, Any]]:
+    """Up to `most` questions asked within [since, until), the latest first."""
+    same = and_(LoggedRequest.source == AskedQuestion.source, LoggedRequest.id == AskedQuestion.id)
+    statement = (
+        select(AskedQuestion.question)
+        .join(LoggedRequest, same)
+        .where(*_asked(since, until))
+        .order_by(LoggedRequest.requested_at.desc(), AskedQuestion.id, AskedQuestion.place)
+        .limit(most)
+    )
+    for (question,) in connection.execute(statement):
+        yield question
+
+
+def label_count(connection: Connection, since: float, until: float) -> int:
+    """How much feedback was given within [since, until)."""
+    test = select(LoggedRequest.id).where(
+        LoggedRequest.id == GivenFeedback.answer_id, LoggedRequest.purpose.is_not(None)
+    )
+    within = (GivenFeedback.given_at >= since, GivenFeedback.given_at < until)
+    return connection.scalar(select(func.count()).where(*within, ~test.exists())) or 0
+
+
+def label_of(place: Any, column: Any = GivenFeedback.letter) -> ScalarSelect[Any]:
+    """`column` of the feedback that counts for an answer: the last that names one of the question's letters.
+
+    A time before the question was asked is nobody's: then the arrival counts. For a statement that reads requests and
+    questions; `place` is the answer's in its exchange.
+    """
+    # Once more under another name: SQLite orders a subquery only by what is in it.
+    asked = aliased(LoggedRequest)
+    has = or_(
+        AskedQuestion.choices.is_(None),
+        GivenFeedback.letter <= func.substr(literal(LETTERS, String), AskedQuestion.choices, 1),
+    )
+    at = case((GivenFeedback.given_at < asked.requested_at, GivenFeedback.arrived_at), else_=GivenFeedback.given_at)
+    return (
+        select(column)
+        .where(
+            and_(asked.source == LoggedRequest.source, asked.id == LoggedRequest.id),
+            and_(GivenFeedback.answer_id == LoggedRequest.id, GivenFeedback.place == place),
+            has,
+        )
+        .order_by(at.desc(), GivenFeedback.sequence.desc(), GivenFeedback.id.desc(), GivenFeedback.source.desc())
+        .limit(1)
+        .correlate(LoggedRequest, AskedQuestion, GivenAnswer)
+        .scalar_subquery()
+    )
+
+
+def _asked(since: float, until: float) -> tuple[Any, ...]:
+    """Which requests are real questions of [since, until)."""
+    return LoggedRequest.requested_at >= since, LoggedRequest.requested_at < until, LoggedRequest.purpose.is_(None)
 
 
 def _exchanges(connection: Connection, version: str, since: float, until: float, first: bool) -> Iterator[Exchange]:
@@ -163,43 +220,27 @@ def _exchanges(connection: Connection, version: str, since: float, until: float,
     statement = (
         select(
             LoggedRequest.requested_at,
+            LoggedRequest.sent_at.label("request_sent"),
             LoggedResponse.responded_at,
+            LoggedResponse.sent_at.label("response_sent"),
             GivenAnswer.letter,
             GivenAnswer.confidence,
-            _label(GivenAnswer).label("label"),
-            AskedQuestion.choices,
+            label_of(GivenAnswer.place).label("label"),
         )
         .select_from(LoggedRequest)
         .outerjoin(LoggedResponse, response)
         .join(GivenAnswer, place, isouter=first)
         .outerjoin(AskedQuestion, and_(question, AskedQuestion.place == GivenAnswer.place))
-        .where(
-            LoggedRequest.version == version, LoggedRequest.requested_at >= since, LoggedRequest.requested_at < until
-        )
+        .where(LoggedRequest.version == version, *_asked(since, until))
     )
     for row in _streamed(connection, statement):
-        yield Exchange(row.requested_at, row.responded_at, row.letter, row.confidence, _correct(row))
+        ended = responded(row.requested_at, row.responded_at, row.request_sent, row.response_sent)
+        yield Exchange(row.requested_at, ended, row.letter, row.confidence, _correct(row))
 
 
 def _correct(row: Row[Any]) -> bool | None:
-    """None without feedback, and where it names a letter that the question does not have."""
-    if row.label is None or row.letter is None:
-        return None
-    if row.choices is not None and LETTERS.index(row.label) >= row.choices:
-        return None
-    return bool(row.letter == row.label)
-
-
-def _label(table: type[GivenAnswer] | type[AskedQuestion]) -> ScalarSelect[str]:
-    """The last feedback on an answer; of two of the same moment, always the same one."""
-    return (
-        select(GivenFeedback.letter)
-        .where(GivenFeedback.answer_id == table.id, GivenFeedback.place == table.place)
-        .order_by(GivenFeedback.given_at.desc(), GivenFeedback.id.desc(), GivenFeedback.source.desc())
-        .limit(1)
-        .correlate(table)
-        .scalar_subquery()
-    )
+    """None without feedback."""
+    return None if row.label is None or row.letter is None else bool(row.letter == row.label)
 
 
 def _streamed(connection: Connection, statement: Executable, chunk: int = CHUNK) -> Any:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Double, and_, case, func, literal, select
+from sqlalchemy.orm import aliased
 
-from functions.collect.decision import Asked, Facts, Responded
+from functions.collect.decision import Asked, Facts, Judged, Responded
 from functions.collect.tables import AskedQuestion, GivenAnswer, GivenFeedback, LoggedRequest, LoggedResponse
 from functions.database import insert_once
 
@@ -15,8 +16,12 @@ from functions.database import insert_once
 def record(connection: Connection, facts: Facts) -> bool:
     """Inserts what an event says; False when the event was recorded before."""
     key: dict[str, Any] = {"source": facts.source, "id": facts.id}
+    if isinstance(facts, Judged):
+        return insert_once(connection, GivenFeedback, {**key, **_feedback(facts)})
+    at = {"version": facts.version, "sent_at": facts.when.sent}
     if isinstance(facts, Asked):
-        if not insert_once(connection, LoggedRequest, {**key, "version": facts.version, "requested_at": facts.at}):
+        request = {**key, **at, "requested_at": facts.when.at, "purpose": facts.purpose}
+        if not insert_once(connection, LoggedRequest, request):
             return False
         questions = [
             {**key, "place": place, "choices": len(question["choices"]), "question": question}
@@ -24,14 +29,36 @@ def record(connection: Connection, facts: Facts) -> bool:
         ]
         insert_once(connection, AskedQuestion, questions)
         return True
-    if isinstance(facts, Responded):
-        if not insert_once(connection, LoggedResponse, {**key, "version": facts.version, "responded_at": facts.at}):
-            return False
-        answers = [
-            {**key, "place": place, "version": facts.version, "answered_at": facts.at, **asdict(answer)}
-            for place, answer in enumerate(facts.answers)
-        ]
-        insert_once(connection, GivenAnswer, answers)
-        return True
-    feedback = {"answer_id": facts.answer_id, "place": facts.place, "letter": facts.letter, "given_at": facts.at}
-    return insert_once(connection, GivenFeedback, {**key, **feedback})
+    assert isinstance(facts, Responded)
+    if not insert_once(connection, LoggedResponse, {**key, **at, "responded_at": facts.when.at}):
+        return False
+    same = {**key, "version": facts.version, "answered_at": facts.when.at, "purpose": facts.purpose}
+    answers = [{**same, "place": place, **asdict(answer)} for place, answer in enumerate(facts.answers)]
+    insert_once(connection, GivenAnswer, answers)
+    return True
+
+
+def _feedback(facts: Judged) -> dict[str, Any]:
+    """The row, with its place behind the answer's feedback so far.
+
+    If our own clock was set back since the last of it, times say nothing about which came later: the new one then
+    counts as given no earlier than that. All of it in the insert itself, so that nothing is read before it is written.
+    """
+    times = facts.when
+    earlier = aliased(GivenFeedback)
+    same = and_(earlier.answer_id == facts.answer_id, earlier.place == facts.place)
+    latest = select(func.max(earlier.given_at)).where(same).correlate(None).scalar_subquery()
+    set_back = select(func.max(earlier.arrived_at)).where(same).correlate(None).scalar_subquery() > times.recorded
+    at = literal(times.at, Double)
+    return {
+        "answer_id": facts.answer_id,
+        "place": facts.place,
+        "letter": facts.letter,
+        "given_at": case((and_(set_back, latest > at), latest), else_=at),
+        "sent_at": times.sent,
+        "arrived_at": times.arrived,
+        "sequence": select(func.coalesce(func.max(earlier.sequence), 0) + 1)
+        .where(same)
+        .correlate(None)
+        .scalar_subquery(),
+    }

@@ -2,6 +2,10 @@
 
 An exchange is one HTTP request and its response, both logged under the same (source, id). An answer id is
 `<event id>/<place>` with places from 0, or `<event id>` alone for place 0: what feedback refers to.
+
+Times are Unix seconds. `…_at` is when it happened, as far as it can be believed (functions/clocks.py), `sent_at` what
+the sender's clock said, None where nothing readable. `purpose` is None for a real question; what has one is a test, and
+counts neither for drift nor for a canary nor as something to learn from.
 """
 
 from __future__ import annotations
@@ -15,15 +19,17 @@ from functions.database import Base
 
 
 class LoggedRequest(Base):
-    """A request reached this version. `requested_at` in Unix seconds; `version` is None where the log has none."""
+    """A request reached this version. `version` is None where the log has none."""
 
     __tablename__ = "requests"
-    __table_args__ = (Index("ix_requests_version", "version", "requested_at"),)
+    __table_args__ = (Index("ix_requests_version", "version", "requested_at"), Index("ix_requests_id", "id"))
 
     source: Mapped[str] = mapped_column(String, primary_key=True)
     id: Mapped[str] = mapped_column(String, primary_key=True)
     version: Mapped[str | None] = mapped_column(String)
     requested_at: Mapped[float] = mapped_column(Double)
+    sent_at: Mapped[float | None] = mapped_column(Double)
+    purpose: Mapped[str | None] = mapped_column(String(16))
 
 
 class LoggedResponse(Base):
@@ -35,6 +41,7 @@ class LoggedResponse(Base):
     id: Mapped[str] = mapped_column(String, primary_key=True)
     version: Mapped[str | None] = mapped_column(String)
     responded_at: Mapped[float] = mapped_column(Double)
+    sent_at: Mapped[float | None] = mapped_column(Double)
 
 
 class AskedQuestion(Base):
@@ -52,7 +59,8 @@ class AskedQuestion(Base):
 class GivenAnswer(Base):
     """One answer of a response. `entropy` in nats; what the client did not ask for is None.
 
-    `version` and `answered_at` repeat the response's, so that a drift window is one range of one index.
+    `version` and `answered_at` repeat the response's, so that a drift window is one range of one index; so does
+    `purpose`, which the response repeats from its request.
     """
 
     __tablename__ = "answers"
@@ -69,10 +77,15 @@ class GivenAnswer(Base):
     margin: Mapped[float | None] = mapped_column(Double)
     letter_mass: Mapped[float | None] = mapped_column(Double)
     prompt_tokens: Mapped[int | None] = mapped_column(BigInteger)
+    purpose: Mapped[str | None] = mapped_column(String(16))
 
 
 class GivenFeedback(Base):
-    """Somebody said which letter was right. Of several about one answer the last counts."""
+    """Somebody said which letter was right. Of several about one answer the last counts (`queries.label_of`).
+
+    `arrived_at` is when the loop received it; `sequence` counts an answer's feedback as it was recorded, from 1, which
+    no clock can turn round.
+    """
 
     __tablename__ = "feedback"
     __table_args__ = (Index("ix_feedback_answer", "answer_id", "place", "given_at"),)
@@ -83,3 +96,6 @@ class GivenFeedback(Base):
     place: Mapped[int] = mapped_column(Integer)
     letter: Mapped[str] = mapped_column(String(1))
     given_at: Mapped[float] = mapped_column(Double)
+    sent_at: Mapped[float | None] = mapped_column(Double)
+    arrived_at: Mapped[float] = mapped_column(Double)
+    sequence: Mapped[int] = mapped_column(Integer)

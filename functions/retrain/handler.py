@@ -10,6 +10,7 @@ import time
 
 from flask import Request, Response
 
+from functions.clocks import when
 from functions.database import connect, transaction
 from functions.events import (
     DRIFT_DETECTED,
@@ -19,7 +20,6 @@ from functions.events import (
     Event,
     check_key,
     parse_json,
-    seconds,
 )
 from functions.http import UnavailableError, respond
 from functions.registry import ModelRegistry
@@ -47,7 +47,7 @@ def _act(event: Event) -> str:
             raise BadEventError(f"model: this function retrains {_settings.model}, found {drift.model!a}"[:200])
         said = _note(event, drift, "drift")
     elif event.type == RETRAINING_REQUESTED or _asks(event):
-        at = seconds(event, time.time())
+        at = when(event, time.time()).at
         asked = read_request(parse_json(event.data), _settings.model, at, f"{event.source} {event.id}")
         said = _note(event, asked, "request")
     elif event.type != PING:

@@ -24,6 +24,7 @@ from typing import Any
 
 from sqlalchemy import Engine, Row
 
+from functions.collect.queries import label_count
 from functions.database import transaction
 from functions.environment import SettingError, number, text, whole
 from functions.events import Event
@@ -124,7 +125,7 @@ class Retrain:
                 assert champion is not None
                 of = {"champion": champion, "since": self._made(champion)}
                 with transaction(self._engine) as connection:
-                    labels = store.labels(connection, of["since"], now)
+                    labels = label_count(connection, of["since"], now)
                 if reason := too_little(labels, self._settings.minimum, champion):
                     self._change(row, state="void", error=reason)
                     dropped += f"{_name(row)} dropped: {reason}; "

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, or_, select, update
+from sqlalchemy import Connection, Row, or_, select, update
 
-from functions.collect.tables import GivenFeedback
 from functions.database import insert_once
 from functions.retrain.decision import ACTIVE, FINISHED, Drift, Known, RetrainRequest
 from functions.retrain.tables import RetrainRun
@@ -53,12 +52,6 @@ def active(connection: Connection, model: str) -> Row[Any] | None:
     """The one retraining that has, or may have, a run."""
     statement = select(RetrainRun.__table__).where(RetrainRun.model == model, RetrainRun.state.in_(ACTIVE))
     return connection.execute(statement).first()
-
-
-def labels(connection: Connection, since: float, until: float) -> int:
-    """How many answers got feedback within [since, until)."""
-    within = (GivenFeedback.given_at >= since) & (GivenFeedback.given_at < until)
-    return connection.scalar(select(func.count()).where(within)) or 0
 
 
 def unannounced(connection: Connection, model: str) -> Sequence[Row[Any]]:

@@ -16,7 +16,8 @@ BUCKETS_PER_DOUBLING = 4
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One logged request and, where they came, its response and feedback. Times in Unix seconds.
+    """One logged request and, where they came, its response and feedback. Times in Unix seconds; a response before its
+    request says that a clock was set in between.
 
     `confidence` (of the chosen letter) and `letter` come with the response, `correct` with feedback.
     """
@@ -33,8 +34,8 @@ class Arm:
     """One version's part of a step.
 
     `requests` are those older than the deadline, `failures` those of them without a response in time. `latencies`
-    counts responses by bucket (see `bucket`), `letters` by chosen letter. Of the `labelled` answers `correct` were
-    right; `squares` and `fourths` sum (confidence - right)^2 and ^4 over them.
+    counts responses by bucket (see `bucket`) where it is known how long they took, `letters` by chosen letter. Of the
+    `labelled` answers `correct` were right; `squares` and `fourths` sum (confidence - right)^2 and ^4 over them.
     """
 
     requests: int = 0
@@ -71,6 +72,21 @@ def seconds_at(index: int) -> float:
     return 2 ** (index / BUCKETS_PER_DOUBLING) / 1000
 
 
+def responded(
+    requested_at: float, responded_at: float | None, request_sent: float | None, response_sent: float | None
+) -> float | None:
+    """When the response was there, by the clock of `requested_at`; None without one.
+
+    The logger dates both with one clock: what lies between its own times (`…_sent`) is the latency, however wrong the
+    clock is. Unless it was set in between: then the times that are believed say it, where they can.
+    """
+    if responded_at is None:
+        return None
+    own = None if request_sent is None or response_sent is None else response_sent - request_sent
+    believed = responded_at - requested_at
+    return requested_at + min((took for took in (own, believed) if took is not None and took >= 0), default=believed)
+
+
 def observe(exchanges: Iterable[Exchange], now: float, deadline: float) -> Arm:
     """The arm of one version's exchanges; `deadline` in seconds. A response after the deadline is a failure too."""
     requests = failures = labelled = correct = 0
@@ -84,7 +100,8 @@ def observe(exchanges: Iterable[Exchange], now: float, deadline: float) -> Arm:
         if e.responded_at is None or e.responded_at - e.requested_at > deadline:
             failures += 1
             continue
-        latencies[bucket(e.responded_at - e.requested_at)] += 1
+        if e.responded_at >= e.requested_at:
+            latencies[bucket(e.responded_at - e.requested_at)] += 1
         if e.letter is not None:
             letters[e.letter] += 1
         if e.correct is not None and e.confidence is not None:

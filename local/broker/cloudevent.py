@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from types import MappingProxyType
+
+from functions.rfc3339 import is_date_time
 
 Value = str | int | bool
 
@@ -23,7 +24,6 @@ _NAME = re.compile(r"[a-z0-9]+")
 # Characters that RFC 3986 allows in a URI reference.
 _URI = re.compile(r"(?:[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=]|%[0-9A-Fa-f]{2})+")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:")
-_TIME = re.compile(r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:\d\d)(?:\.\d+)?(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)")
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _MEDIA_TYPE = re.compile(rf"{_TOKEN}/{_TOKEN}\s*(?:;[\t -~]*)?")
 # Control characters, surrogates and noncharacters are no part of the String type (specification, Type System).
@@ -120,25 +120,10 @@ def _check_formats(texts: Mapping[str, str]) -> None:
         raise CloudEventError(f"source: must be a URI reference (RFC 3986), found {_shown(texts['source'])}")
     if (schema := texts.get("dataschema")) is not None and not (_URI.fullmatch(schema) and _SCHEME.match(schema)):
         raise CloudEventError(f"dataschema: must be an absolute URI (RFC 3986), found {_shown(schema)}")
-    if (time := texts.get("time")) is not None and not is_timestamp(time):
+    if (time := texts.get("time")) is not None and not is_date_time(time):
         raise CloudEventError(f"time: must be a timestamp such as 2018-04-05T17:31:00Z, found {_shown(time)}")
     if (kind := texts.get("datacontenttype")) is not None and not _MEDIA_TYPE.fullmatch(kind):
         raise CloudEventError(f"datacontenttype: must be a media type such as application/json, found {_shown(kind)}")
-
-
-def is_timestamp(text: str) -> bool:
-    """Whether the text is an RFC 3339 date-time of a day and a time that exist."""
-    match = _TIME.fullmatch(text)
-    if match is None:
-        return False
-    day, clock = match.groups()
-    if clock.endswith(":60"):  # a leap second
-        clock = clock[:-2] + "59"
-    try:
-        datetime.fromisoformat(f"{day}T{clock}")
-    except ValueError:
-        return False
-    return True
 
 
 def _check_name(name: str) -> None:

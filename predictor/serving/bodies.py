@@ -8,10 +8,21 @@ from typing import Any
 
 import orjson
 
-from predictor.question import Answer, Debias, Explanation, Question, QuestionError, parse_debias, parse_questions
+from predictor.question import (
+    Answer,
+    Debias,
+    Explanation,
+    Purpose,
+    Question,
+    QuestionError,
+    parse_debias,
+    parse_purpose,
+    parse_questions,
+)
 from predictor.serving.errors import BadRequest
 
 V1_FIELDS = ("instances", "parameters")
+V1_PARAMETERS = ("debias", "purpose")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +30,7 @@ class V1Request:
     questions: list[Question]
     debias: Debias | None
     max_new_tokens: int
+    purpose: Purpose | None
 
 
 def parse_json(body: bytes | memoryview) -> Any:
@@ -42,11 +54,13 @@ def parse_v1(payload: Any, max_questions: int, max_new_tokens: int, *, explain: 
     if not isinstance(instances, list):
         raise BadRequest("instances: must be a list of questions")
     check_count(len(instances), max_questions, "instances")
-    parameters = parse_parameters(payload.get("parameters"), ("debias", "max_new_tokens") if explain else ("debias",))
+    known = (*V1_PARAMETERS, "max_new_tokens") if explain else V1_PARAMETERS
+    parameters = parse_parameters(payload.get("parameters"), known)
     tokens = parameters.get("max_new_tokens", min(256, max_new_tokens))
     if type(tokens) is not int or not 1 <= tokens <= max_new_tokens:
         raise BadRequest(f"parameters: max_new_tokens: must be a whole number from 1 to {max_new_tokens}")
-    return V1Request(parse_questions(instances), checked_debias(parameters), tokens)
+    purpose = checked_purpose(parameters)
+    return V1Request(parse_questions(instances), checked_debias(parameters), tokens, purpose)
 
 
 def parse_parameters(parameters: Any, known: Sequence[str]) -> dict[str, Any]:
@@ -67,6 +81,13 @@ def checked_debias(parameters: dict[str, Any]) -> Debias | None:
         raise BadRequest(f"parameters: {error}") from None
 
 
+def checked_purpose(parameters: dict[str, Any]) -> Purpose | None:
+    try:
+        return parse_purpose(parameters.get("purpose"))
+    except QuestionError as error:
+        raise BadRequest(f"parameters: {error}") from None
+
+
 def check_count(questions: int, most: int, field: str) -> None:
     if not questions:
         raise BadRequest(f"{field}: is empty; send at least one question")
@@ -74,11 +95,17 @@ def check_count(questions: int, most: int, field: str) -> None:
         raise BadRequest(f"{field}: {questions} questions, the limit is {most} in one request")
 
 
-def predictions(answers: Sequence[Answer], model_version: str) -> dict[str, Any]:
-    return {"predictions": [answer.to_dict() for answer in answers], "model_version": model_version}
+def marked(purpose: Purpose | None) -> dict[str, Any]:
+    """What a response says of its request's purpose: so both of its logged events are marked."""
+    return {} if purpose is None else {"purpose": purpose}
 
 
-def explanations(items: Sequence[Explanation], model_version: str) -> dict[str, Any]:
+def predictions(answers: Sequence[Answer], model_version: str, purpose: Purpose | None = None) -> dict[str, Any]:
+    items = [answer.to_dict() for answer in answers]
+    return {"predictions": items, "model_version": model_version, **marked(purpose)}
+
+
+def explanations(items: Sequence[Explanation], model_version: str, purpose: Purpose | None = None) -> dict[str, Any]:
     return {
         "explanations": [
             {
@@ -90,4 +117,5 @@ def explanations(items: Sequence[Explanation], model_version: str) -> dict[str, 
             for item in items
         ],
         "model_version": model_version,
+        **marked(purpose),
     }

@@ -68,7 +68,7 @@ class McqaModel(Model):
             return await self._infer(payload)
         request = parse_v1(payload, self._settings.max_questions, self._settings.max_new_tokens, explain=False)
         _, answers = await self._answer(request.questions, request.debias)
-        return predictions(answers, self.version)
+        return predictions(answers, self.version, request.purpose)
 
     async def explain(self, payload: Any, headers: Any = None) -> dict[str, Any]:
         """Answers of a v1 body, each with a text that argues for it."""
@@ -79,7 +79,7 @@ class McqaModel(Model):
             job = self._engine.submit_explanation(prompt, answer, request.max_new_tokens, current().deadline)
             items.append(await _result(job, "explain"))
         current().completion_tokens = sum(item.completion_tokens for item in items)
-        return explanations(items, self.version)
+        return explanations(items, self.version, request.purpose)
 
     async def _infer(self, payload: InferRequest) -> InferResponse:
         context = current()

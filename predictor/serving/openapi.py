@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from predictor import __version__
-from predictor.question import DEBIAS_MODES, LETTERS, MAX_CHOICES, MIN_CHOICES
+from predictor.question import DEBIAS_MODES, LETTERS, MAX_CHOICES, MIN_CHOICES, PURPOSES
 from predictor.serving.settings import Settings
 from predictor.serving.tensors import INPUT_TYPES, OUTPUTS
 
@@ -15,6 +15,7 @@ _TEXT: Schema = {"type": "string"}
 _NUMBER: Schema = {"type": "number"}
 _INTEGER: Schema = {"type": "integer"}
 _SHARE: Schema = {"type": "number", "minimum": 0, "maximum": 1}
+_PURPOSE: Schema = {"enum": list(PURPOSES), "description": "a test is answered, and counted for nothing"}
 _PARAMETERS: Schema = {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}
 
 
@@ -71,7 +72,8 @@ def _v1(settings: Settings) -> tuple[Schema, Schema]:
     def body(parameters: Schema) -> Schema:
         return _object({"instances": instances, "parameters": _object(parameters)}, required=["instances"])
 
-    return body({"debias": debias}), body({"debias": debias, "max_new_tokens": tokens})
+    common = {"debias": debias, "purpose": _PURPOSE}
+    return body(common), body({**common, "max_new_tokens": tokens})
 
 
 def _v2_request(settings: Settings) -> Schema:
@@ -94,6 +96,7 @@ def _v2_request(settings: Settings) -> Schema:
     parameters = _object(
         {
             "debias": {"enum": list(DEBIAS_MODES)},
+            "purpose": _PURPOSE,
             "binary_data_output": {"type": "boolean"},
             "timeout": {"type": "integer", "minimum": 1, "description": "microseconds"},
         }
@@ -132,18 +135,8 @@ def _responses() -> Schema:
     metadata = {"type": "array", "items": _closed(tensor)}
     return {
         "Error": _closed({"error": _TEXT}),
-        "Predictions": _closed(
-            {"predictions": {"type": "array", "items": _object(answer, required=needed)}, "model_version": _TEXT}
-        ),
-        "Explanations": _closed(
-            {
-                "explanations": {
-                    "type": "array",
-                    "items": _object({**answer, **reason}, required=[*needed, *reason]),
-                },
-                "model_version": _TEXT,
-            }
-        ),
+        "Predictions": _answers("predictions", _object(answer, required=needed)),
+        "Explanations": _answers("explanations", _object({**answer, **reason}, required=[*needed, *reason])),
         "InferResponse": _object(
             {
                 "id": _TEXT,
@@ -168,6 +161,11 @@ def _responses() -> Schema:
             {"name": _TEXT, "versions": texts, "platform": _TEXT, "inputs": metadata, "outputs": metadata}
         ),
     }
+
+
+def _answers(name: str, item: Schema) -> Schema:
+    properties = {name: {"type": "array", "items": item}, "model_version": _TEXT, "purpose": _PURPOSE}
+    return _object(properties, required=[name, "model_version"])
 
 
 def _object(properties: Schema, required: list[str] | None = None) -> Schema:

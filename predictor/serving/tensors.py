@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from predictor.question import MAX_CHOICES, Answer, Debias, Question, QuestionError, parse_question
-from predictor.serving.bodies import check_count, checked_debias, parse_json, parse_parameters
+from predictor.question import MAX_CHOICES, Answer, Debias, Purpose, Question, QuestionError, parse_question
+from predictor.serving.bodies import check_count, checked_debias, checked_purpose, marked, parse_json, parse_parameters
 from predictor.serving.errors import BadRequest
 from predictor.serving.sdk import (
     InferInput,
@@ -46,7 +46,7 @@ OUTPUT_TYPES = [
     {"name": name, "datatype": datatype, "shape": [-1, -1] if name == "probabilities" else [-1]}
     for name, (datatype, _) in OUTPUTS.items()
 ]
-PARAMETERS = ("debias", "binary_data_output", "timeout")
+PARAMETERS = ("debias", "purpose", "binary_data_output", "timeout")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,7 @@ class V2Request:
     debias: Debias | None
     timeout: float | None
     outputs: list[RequestedOutput]
+    purpose: Purpose | None = None
 
 
 def decode_rest(body: bytes, header_length: str | None, model_name: str) -> InferRequest:
@@ -104,7 +105,8 @@ def parse_v2(request: InferRequest, max_questions: int) -> V2Request:
         raise BadRequest("parameters: timeout: must be a whole number of microseconds above 0")
     debias = checked_debias(parameters)
     outputs = _requested_outputs(request, parameters)
-    return V2Request(_questions(request.inputs, max_questions), debias, timeout and timeout / 1e6, outputs)
+    questions, purpose = _questions(request.inputs, max_questions), checked_purpose(parameters)
+    return V2Request(questions, debias, timeout and timeout / 1e6, outputs, purpose)
 
 
 def encode_v2(
@@ -125,7 +127,7 @@ def encode_v2(
         model_name=request.model_name,
         model_version=version,
         infer_outputs=outputs,
-        parameters={"revision": revision} if revision else None,
+        parameters={**({"revision": revision} if revision else {}), **marked(parsed.purpose)} or None,
         from_grpc=request.from_grpc,
         use_binary_outputs=request.from_grpc and request.use_binary_outputs,
         requested_outputs=None if request.from_grpc else parsed.outputs,

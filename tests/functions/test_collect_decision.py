@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import struct
+import zlib
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from functions.collect.bodies import AnswerFacts
+from functions.clocks import When
+from functions.collect.bodies import MAX_UNPACKED, AnswerFacts, NoInferenceError
 from functions.collect.decision import Asked, Judged, Responded, answer_key, understand
 from functions.events import FEEDBACK, INFERENCE_REQUEST, INFERENCE_RESPONSE, BadEventError, Event
 
@@ -27,6 +31,7 @@ ANSWER = {
     "model_version": "7",
 }
 FACTS = AnswerFacts("B", 0.9, 0.325, 0.8, 0.99, 40)
+AT_60 = When(60.0, 60.0, 65.0, 65.0)
 SEVEN = {"annotations": '{"coding-mcqa/model-version": "7"}'}
 
 
@@ -80,13 +85,12 @@ BINARY_INPUT = {"name": "question", "shape": [1], "datatype": "BYTES", "paramete
         (V2_REQUEST, (ONE, TWO)),
         ({"inputs": [tensor("question", [1], ["1 + 1?"]), tensor("choices", [2], ["1", "2"])]}, (ONE,)),
         ({"inputs": [tensor("question", [1], ["1 + 1?"]), tensor("choices", [1, 2], [["1", "2"]])]}, (ONE,)),
-        ({"instances": []}, ()),
         (binary({"inputs": [BINARY_INPUT]}, struct.pack("<I", 2) + b"\xff?"), ()),
     ],
 )
 def test_questions_of_a_request(body: Any, questions: tuple[Any, ...]) -> None:
-    found = understand(event(INFERENCE_REQUEST, body, SEVEN, "1970-01-01T00:01:00Z"), 5.0)
-    assert found == Asked("http://logger", "e1", "7", 60.0, questions)
+    found = understand(event(INFERENCE_REQUEST, body, SEVEN, "1970-01-01T00:01:00Z"), 65.0)
+    assert found == Asked("http://logger", "e1", "7", AT_60, questions)
 
 
 @pytest.mark.parametrize(
@@ -102,8 +106,8 @@ def test_questions_of_a_request(body: Any, questions: tuple[Any, ...]) -> None:
     ],
 )
 def test_answers_of_a_response(body: Any, answers: tuple[Any, ...]) -> None:
-    found = understand(event(INFERENCE_RESPONSE, body, SEVEN, "1970-01-01T00:01:00Z"), 5.0)
-    assert found == Responded("http://logger", "e1", "7", 60.0, answers)
+    found = understand(event(INFERENCE_RESPONSE, body, SEVEN, "1970-01-01T00:01:00Z"), 65.0)
+    assert found == Responded("http://logger", "e1", "7", AT_60, answers)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +125,7 @@ def test_the_annotation_names_the_version_before_the_body(
     body = {"predictions": [ANSWER], **({"model_version": body_version} if body_version else {})}
     found = understand(event(INFERENCE_RESPONSE, body, extensions), 5.0)
     assert isinstance(found, Responded)
-    assert (found.version, found.at) == (version, 5.0)
+    assert (found.version, found.when) == (version, When(5.0, None, 5.0, 5.0))
 
 
 @pytest.mark.parametrize(
@@ -133,8 +137,8 @@ def test_the_annotation_names_the_version_before_the_body(
     ],
 )
 def test_feedback(data: Any, expected: tuple[str, int, str]) -> None:
-    found = understand(event(FEEDBACK, data, time="1970-01-01T00:00:09Z"), 5.0)
-    assert found == Judged("http://logger", "e1", *expected, 9.0)
+    found = understand(event(FEEDBACK, data, time="1970-01-01T00:01:00Z"), 65.0)
+    assert found == Judged("http://logger", "e1", *expected, AT_60)
 
 
 @pytest.mark.parametrize(
@@ -156,23 +160,6 @@ def test_answer_ids(answer_id: str, key: tuple[str, int]) -> None:
     ("type", "data", "message"),
     [
         ("org.example", {}, "type: collect knows"),
-        (INFERENCE_REQUEST, b"{", "the body is not JSON"),
-        (INFERENCE_REQUEST, b'{"instances": []} and more', "more than its JSON"),
-        (INFERENCE_REQUEST, b'{"instances": [{"question": "\xff"}]}', "the body is not JSON"),
-        (INFERENCE_REQUEST, b"[" * 100_000, "the body is not JSON"),
-        (INFERENCE_REQUEST, [], "must be a JSON object"),
-        (INFERENCE_REQUEST, {}, "neither instances"),
-        (INFERENCE_REQUEST, {"instances": [5]}, "question 0"),
-        (INFERENCE_REQUEST, {"instances": [ONE, {"question": "?", "choices": ["1"]}]}, "question 1: choices"),
-        (INFERENCE_REQUEST, {"instances": [{"question": "?", "choices": "ab"}]}, "question 0: choices"),
-        (INFERENCE_REQUEST, {"inputs": [tensor("question", [2], ["?"])]}, "does not fit"),
-        (INFERENCE_REQUEST, {"inputs": [{"name": "question"}]}, r"inputs\[0\]"),
-        (INFERENCE_REQUEST, {"inputs": [tensor("question", [0], [])]}, "shape"),
-        (
-            INFERENCE_REQUEST,
-            {"inputs": [tensor("question", [2], ["?", "?"]), tensor("choices", [1, 2], ["1", "2"])]},
-            "different numbers of rows",
-        ),
         (INFERENCE_RESPONSE, {"predictions": [{"letter": "Z"}]}, "letter: must be A to J"),
         (INFERENCE_RESPONSE, {"predictions": [{**ANSWER, "confidence": "high"}]}, "confidence: must be a number"),
         (INFERENCE_RESPONSE, {"predictions": [{**ANSWER, "entropy": True}]}, "entropy: must be a number"),
@@ -190,6 +177,77 @@ def test_answer_ids(answer_id: str, key: tuple[str, int]) -> None:
 def test_poison_is_refused_with_the_reason(type: str, data: Any, message: str) -> None:
     with pytest.raises(BadEventError, match=message):
         understand(event(type, data), 5.0)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"{", "the body is not JSON"),
+        (b'{"instances": []} and more', "more than its JSON"),
+        (b'{"instances": [{"question": "\xff"}]}', "the body is not JSON"),
+        (b"[" * 100_000, "the body is not JSON"),
+        ([], "must be a JSON object"),
+        ({}, "neither instances"),
+        ({"instances": [5]}, "question 0"),
+        ({"instances": [ONE, {"question": "?", "choices": ["1"]}]}, "question 1: choices"),
+        ({"instances": [{"question": "?", "choices": "ab"}]}, "question 0: choices"),
+        ({"inputs": [tensor("question", [2], ["?"])]}, "does not fit"),
+        ({"inputs": [{"name": "question"}]}, r"inputs\[0\]"),
+        ({"inputs": [tensor("question", [0], [])]}, "shape"),
+        (
+            {"inputs": [tensor("question", [2], ["?", "?"]), tensor("choices", [1, 2], ["1", "2"])]},
+            "different numbers of rows",
+        ),
+        ({"instances": []}, "no questions"),
+        ({"inputs": []}, "no questions"),
+        ({"instances": [{"question": "?", "choices": ["a", "a"]}]}, r"question 0: choices\[1\]: is the same text"),
+        ({"instances": [{**ONE, "cod": "x"}]}, "question 0: cod: is not a field"),
+        ({"instances": [{**ONE, "code": 5}]}, "question 0: code: must be a text"),
+        ({"instances": [ONE], "parameters": {"purpose": "fun"}}, "purpose: must be one of test, found 'fun'"),
+        ({"instances": [ONE], "parameters": {"purpose": ["test"]}}, "purpose: must be one of test"),
+        (b"plain text", "the body is not JSON"),
+        (gzip.compress(b"{"), "the body is not JSON"),
+        (gzip.compress(json.dumps({"instances": [ONE]}).encode())[:-9], "packed body is cut off"),
+        (b"\x1f\x8bgarbage", "packed body cannot be read"),
+        (gzip.compress(b" " * (MAX_UNPACKED + 1)), "packed body is cut off, or has more than"),
+    ],
+)
+def test_what_the_model_server_refuses_is_no_dead_letter(data: Any, message: str) -> None:
+    with pytest.raises(NoInferenceError, match=message):
+        understand(event(INFERENCE_REQUEST, data, SEVEN), 5.0)
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zlib.compress, lambda body: body])
+def test_a_packed_body_is_read_as_the_model_server_reads_it(pack: Callable[[bytes], bytes]) -> None:
+    """KServe's logger copies the body as it came; what it was packed with is in none of the event's attributes."""
+    found = understand(event(INFERENCE_REQUEST, pack(json.dumps({"instances": [ONE, TWO]}).encode()), SEVEN), 5.0)
+    assert isinstance(found, Asked)
+    assert found.questions == (ONE, TWO)
+
+
+TEST = {"parameters": {"purpose": "test"}}
+
+
+@pytest.mark.parametrize(
+    ("type", "body", "purpose"),
+    [
+        (INFERENCE_REQUEST, {"instances": [ONE]}, None),
+        (INFERENCE_REQUEST, {"instances": [ONE], "parameters": {"debias": "none"}}, None),
+        (INFERENCE_REQUEST, {"instances": [ONE], **TEST}, "test"),
+        (INFERENCE_REQUEST, {**V2_REQUEST, **TEST}, "test"),
+        (INFERENCE_REQUEST, binary({"inputs": [BINARY_INPUT], **TEST}, b"\x02\x00\x00\x00\xff?"), "test"),
+        (INFERENCE_RESPONSE, {"predictions": [ANSWER]}, None),
+        (INFERENCE_RESPONSE, {"predictions": [ANSWER], "purpose": "test"}, "test"),
+        (INFERENCE_RESPONSE, {"explanations": [ANSWER], "purpose": "test"}, "test"),
+        (INFERENCE_RESPONSE, V2_RESPONSE, None),
+        (INFERENCE_RESPONSE, {**V2_RESPONSE, **TEST}, "test"),
+        (INFERENCE_RESPONSE, binary({"outputs": [BINARY_INPUT], **TEST}, b"\x01\x00\x00\x00A\x00"), "test"),
+    ],
+)
+def test_test_traffic_is_marked_in_both_bodies(type: str, body: Any, purpose: str | None) -> None:
+    found = understand(event(type, body, SEVEN), 5.0)
+    assert isinstance(found, Asked | Responded)
+    assert found.purpose == purpose
 
 
 @pytest.mark.parametrize(
@@ -214,4 +272,5 @@ def test_unreadable_annotations_are_poison(annotations: str) -> None:
 )
 def test_other_endpoints_are_not_inference(type: str, data: bytes) -> None:
     """KServe's logger copies a GET's empty body and its answer too."""
-    assert understand(Event("1", "http://localhost:9081/", type, data=data), 1.0) is None
+    with pytest.raises(NoInferenceError, match="no inference"):
+        understand(Event("1", "http://localhost:9081/", type, data=data), 1.0)

@@ -31,6 +31,7 @@ from functions.rollout.evidence import Exchange, observe
 from functions.rollout.world import StepRecord
 from functions.schema import metadata
 
+NOW = 10_000.0
 QUESTION = {"question": "nul \x00 and € ?", "choices": ["1", "2", "3"]}
 
 
@@ -59,7 +60,7 @@ def feedback(id: str, at: float, answer_id: str, answer: Any) -> Event:
 def tell(database: Engine, *events: Event) -> list[bool]:
     new = []
     for e in events:
-        facts = understand(e, 0.0)
+        facts = understand(e, NOW)
         with transaction(database) as connection:
             new.append(record(connection, facts))
     return new
@@ -248,7 +249,7 @@ def test_a_database_without_tables_says_what_to_run(database: Engine) -> None:
     with database.begin() as connection:
         connection.execute(text("DROP TABLE requests"))
     with pytest.raises(UnavailableError, match=r"python -m functions\.migrate"), transaction(database) as connection:
-        record(connection, understand(asked("e", 1.0), 0.0))
+        record(connection, understand(asked("e", 1.0), NOW))
 
 
 def test_a_database_that_is_away_is_unavailable() -> None:

@@ -10,7 +10,7 @@ import yaml
 
 from functions import events
 from functions.collect.decision import TYPES
-from functions.events import BadEventError, Event, check_key, read_event, seconds
+from functions.events import BadEventError, Event, check_key, read_event
 
 BINARY = {"Ce-Specversion": "1.0", "Ce-Id": "1", "Ce-Source": "/s", "Ce-Type": "t"}
 
@@ -91,20 +91,6 @@ def test_keys_have_a_limit() -> None:
     check_key(Event("a" * 800, "s", "t"))
     with pytest.raises(BadEventError, match="id: must have at most 800 bytes, found 801"):
         check_key(Event("a" * 801, "s", "t"))
-
-
-@pytest.mark.parametrize(
-    ("time", "expected"),
-    [
-        (None, 7.0),
-        ("1970-01-01T00:00:10Z", 10.0),
-        ("1970-01-01T01:00:11.123456789+01:00", 11.123456),
-        ("yesterday", 7.0),
-        ("1970-01-01T00:00:10", 7.0),  # no zone: nobody knows when that is
-    ],
-)
-def test_when_an_event_happened(time: str | None, expected: float) -> None:
-    assert seconds(Event("1", "s", "t", time), 7.0) == pytest.approx(expected)
 
 
 def test_the_triggers_filter_by_the_types_that_the_functions_know() -> None:

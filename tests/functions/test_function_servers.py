@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ import pytest
 from alembic.script import ScriptDirectory
 from function_server import ROOT, FunctionServer, environment, function
 
-from functions.database import engine
+from functions.collect.feedback import outcome
+from functions.database import engine, transaction
 from functions.migrate import configuration, migrate
 
 REQUEST = {"type": "org.kubeflow.serving.inference.request", "source": "http://localhost:9081/"}
@@ -121,21 +122,61 @@ def last_line(server: FunctionServer) -> dict[str, Any]:
     return json.loads([line for line in server.log.read_text().splitlines() if line.startswith("{")][-1])
 
 
+def ago(seconds: float) -> tuple[str, float]:
+    """So long ago, as an event says it and in Unix seconds."""
+    moment = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=seconds)
+    return moment.isoformat(), moment.timestamp()
+
+
 def test_collect_joins_and_answers_empty(collect: FunctionServer, folder: Path) -> None:
     answer = {"predictions": [{"letter": "B", "confidence": 0.9}]}
+    (asked, asked_at), (answered, answered_at) = ago(12), ago(11)
     sent = [
         collect.post({"answer_id": "j1", "answer": "B"}, id="f1", **FEEDBACK),
-        collect.post(answer, id="j1", annotations=ANNOTATIONS, time="1970-01-01T00:00:11Z", **RESPONSE),
-        collect.post(QUESTIONS, id="j1", annotations=ANNOTATIONS, time="1970-01-01T00:00:10Z", **REQUEST),
-        collect.post(QUESTIONS, id="j1", annotations=ANNOTATIONS, time="1970-01-01T00:00:10Z", **REQUEST),
+        collect.post(answer, id="j1", annotations=ANNOTATIONS, time=answered, **RESPONSE),
+        collect.post(QUESTIONS, id="j1", annotations=ANNOTATIONS, time=asked, **REQUEST),
+        collect.post(QUESTIONS, id="j1", annotations=ANNOTATIONS, time=asked, **REQUEST),
     ]
-    assert [(r.status_code, r.content) for r in sent] == [(204, b"")] * 4
+    assert [(r.status_code, r.content) for r in sent] == [(202, b""), *[(204, b"")] * 3]
     assert last_line(collect)["message"] == "known already"
     joined = (
         "SELECT r.version, r.requested_at, s.responded_at, a.letter, f.letter FROM requests r JOIN responses s "
         "USING (source, id) JOIN answers a USING (source, id) JOIN feedback f ON f.answer_id = r.id WHERE r.id = 'j1'"
     )
-    assert query(folder, joined) == [("7 é", 10.0, 11.0, "B", "B")]
+    assert query(folder, joined) == [("7 é", asked_at, answered_at, "B", "B")]
+
+
+def test_a_time_in_2099_does_not_beat_a_correction(collect: FunctionServer, folder: Path, database_url: str) -> None:
+    """What feedback is answered with, and which of two words counts (tests/functions/test_collect_feedback.py)."""
+    answer_id = {"answer_id": "c1"}
+    assert collect.post(QUESTIONS, id="c1", **REQUEST).status_code == 204
+    statuses = [
+        collect.post({**answer_id, "answer": "A"}, id="c-1", time="2099-01-01T00:00:00Z", **FEEDBACK).status_code,
+        collect.post({**answer_id, "answer": "B"}, id="c-2", **FEEDBACK).status_code,
+        collect.post({**answer_id, "answer": "B"}, id="c-2", **FEEDBACK).status_code,
+        collect.post({"answer_id": "c1/1", "answer": "B"}, id="c-3", **FEEDBACK).status_code,
+    ]
+    assert statuses == [204, 204, 204, 202]
+    refused = collect.post({**answer_id, "answer": "C"}, id="c-4", **FEEDBACK)
+    assert (refused.status_code, refused.text) == (400, "answer: the question has the letters A to B, found 'C'\n")
+    made = engine(database_url)
+    with transaction(made) as connection:
+        found = {
+            id: outcome(connection, FEEDBACK["source"], id, "c1", x).reason for id, x in (("c-1", "A"), ("c-2", "B"))
+        }
+    made.dispose()
+    assert found == {"c-1": "superseded", "c-2": "counted"}
+    assert query(folder, "SELECT COUNT(*) FROM feedback WHERE id = 'c-4'") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    "body", [b"{", b"[]", {"instances": []}, {"instances": [{"question": "?", "choices": ["a", "a"]}]}]
+)
+def test_what_the_model_server_refused_is_no_dead_letter(collect: FunctionServer, folder: Path, body: Any) -> None:
+    found = collect.post(body, id="refused", **REQUEST)
+    assert (found.status_code, found.content) == (204, b"")
+    assert last_line(collect)["message"].startswith("nothing to record: refused by the model server, too: ")
+    assert query(folder, "SELECT COUNT(*) FROM requests WHERE id = 'refused'") == [(0,)]
 
 
 def test_duplicates_at_the_same_time_are_recorded_once(collect: FunctionServer, folder: Path) -> None:
@@ -159,7 +200,7 @@ def test_collect_takes_structured_mode(collect: FunctionServer, folder: Path) ->
 @pytest.mark.parametrize(
     ("body", "attributes", "message"),
     [
-        (b"{", {**REQUEST, "id": "p1"}, "not JSON"),
+        (b"{", {**RESPONSE, "id": "p1"}, "not JSON"),
         (QUESTIONS, {**REQUEST, "id": "p2", "type": "org.example"}, "collect knows"),
         (QUESTIONS, {**REQUEST, "id": "p3", "annotations": "["}, "annotations"),
         (QUESTIONS, REQUEST, "ce-id"),
@@ -176,8 +217,12 @@ def test_poison_goes_to_the_dead_letters(
 
 
 def test_a_ping_deletes_what_is_too_old(collect: FunctionServer, folder: Path) -> None:
-    at = {"time": "1970-01-01T00:00:10Z"}
-    assert collect.post(QUESTIONS, id="ancient", **at, **REQUEST).status_code == 204
+    assert collect.post(QUESTIONS, id="ancient", time=ago(91 * 86_400)[0], **REQUEST).status_code == 204
+    # Nobody's question was asked in 1970: it came in just now.
+    assert collect.post(QUESTIONS, id="epoch", time="1970-01-01T00:00:10Z", **REQUEST).status_code == 204
+    assert collect.post(QUESTIONS, id="future", time="2099-01-01T00:00:00Z", **REQUEST).status_code == 204
+    old = {"answer_id": "recent", "answer": "A"}
+    assert collect.post(old, id="slow-clock", time=ago(100 * 86_400)[0], **FEEDBACK).status_code == 202
     recent = {"time": datetime.now(UTC).isoformat()}
     assert collect.post(QUESTIONS, id="recent", **recent, **REQUEST).status_code == 204
     ping = {"type": "dev.knative.sources.ping", "source": "/apis/v1/namespaces/coding-mcqa/pingsources/retention"}
@@ -185,7 +230,8 @@ def test_a_ping_deletes_what_is_too_old(collect: FunctionServer, folder: Path) -
     assert re.fullmatch(r"\d+ rows older than 90 days deleted", last_line(collect)["message"])
     with sqlite3.connect(folder / "loop.db") as db:
         found = {id for (id,) in db.execute("SELECT id FROM requests")}
-    assert "recent" in found
+    assert {"recent", "epoch", "future"} <= found
+    assert query(folder, "SELECT COUNT(*) FROM feedback WHERE id = 'slow-clock'") == [(1,)]
     assert "ancient" not in found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import Engine, func, select
 
+from functions.clocks import When
 from functions.collect.bodies import AnswerFacts
 from functions.collect.decision import Asked, Judged, Responded
 from functions.collect.store import record
@@ -22,12 +23,16 @@ ANSWER = AnswerFacts("A", 0.9, 0.1, 0.8, 1.0, 40)
 PAYLOAD = (LoggedRequest, LoggedResponse, AskedQuestion, GivenAnswer)
 
 
+def said(at: float) -> When:
+    return When(at, at, at, at)
+
+
 def exchange(database: Engine, id: str, at: float, version: str | None = "7", logged: bool = True) -> None:
     with transaction(database) as connection:
         if logged:
-            record(connection, Asked("/logger", id, version, at, (QUESTION, QUESTION)))
-        record(connection, Responded("/logger", id, version, at + 1, (ANSWER, ANSWER)))
-        record(connection, Judged("/people", f"f-{id}", id, 1, "B", at + 2))
+            record(connection, Asked("/logger", id, version, said(at), (QUESTION, QUESTION)))
+        record(connection, Responded("/logger", id, version, said(at + 1), (ANSWER, ANSWER)))
+        record(connection, Judged("/people", f"f-{id}", id, 1, "B", said(at + 2)))
 
 
 def ids(database: Engine, table: type[Base]) -> set[str]:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from functions.rollout.evidence import Arm, Exchange, bucket, observe, seconds_at
+from functions.rollout.evidence import Arm, Exchange, bucket, observe, responded, seconds_at
 
 NOW, DEADLINE = 1000.0, 30.0
 
@@ -23,11 +23,35 @@ NOW, DEADLINE = 1000.0, 30.0
             Exchange(900, 900.0011, "B", 0.75, False),
             Arm(1, 0, {0: 1}, {"B": 1}, labelled=1, correct=0, squares=0.5625, fourths=0.31640625),
         ),
-        (Exchange(900, 899.9, "B"), Arm(1, 0, {bucket(0): 1}, {"B": 1})),  # clocks that disagree
+        (Exchange(900, 899.9, "B"), Arm(1, 0, {}, {"B": 1})),  # a clock was set in between: nobody knows how long
     ],
 )
 def test_one_exchange(exchange: Exchange, arm: Arm) -> None:
     assert observe([exchange], NOW, DEADLINE) == arm
+
+
+@pytest.mark.parametrize(
+    ("believed", "sent", "expected"),
+    [
+        ((10.0, None), (10.0, None), None),
+        ((10.0, 10.5), (10.0, 10.5), 10.5),
+        ((10.0, 10.5), (None, None), 10.5),
+        ((10.0, 10.75), (None, 10.5), 10.75),
+        # the logger's clock is wrong, whichever way: its own difference is right, the arrivals' is not as sharp
+        ((10.0, 10.75), (4070908800.0, 4070908800.5), 10.5),
+        ((10.0, 10.75), (-5.0, -4.5), 10.5),
+        ((10.0, 13.0), (8.0, 10.5), 12.5),
+        # set forward and back between the two
+        ((10.0, 10.75), (10.0, 3610.5), 10.75),
+        ((10.0, 10.75), (10.0, -3589.5), 10.75),
+        # nothing can be told
+        ((10.0, 9.0), (10.0, 9.0), 9.0),
+    ],
+)
+def test_when_a_response_was_there(
+    believed: tuple[float, float | None], sent: tuple[float | None, float | None], expected: float | None
+) -> None:
+    assert responded(*believed, *sent) == expected
 
 
 def test_many_exchanges_add_up() -> None:

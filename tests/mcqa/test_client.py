@@ -75,6 +75,16 @@ def test_every_protocol_gives_the_same_answers(server: Any) -> None:
 
 
 @pytest.mark.parametrize("protocol", ["v1", "v2", "grpc"])
+def test_the_purpose_reaches_the_server(protocol: Any, server: Any) -> None:
+    where = server.grpc if protocol == "grpc" else server.url
+    marked = client.connect(protocol, where, purpose="test").ask(QUESTIONS[:1], "none")
+    assert marked == connect(protocol, server).ask(QUESTIONS[:1], "none")
+    other: Any = "fun"
+    with pytest.raises(ServerError, match="purpose: must be one of test, found 'fun'"):
+        client.connect(protocol, where, purpose=other).ask(QUESTIONS[:1], "none")
+
+
+@pytest.mark.parametrize("protocol", ["v1", "v2", "grpc"])
 def test_debias_reaches_the_server(server: Any, protocol: Any) -> None:
     asked = connect(protocol, server)
     question = QUESTIONS[0]

@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, and_, select
-
 from functions.collect import queries
-from functions.collect.tables import AskedQuestion, LoggedRequest
 from functions.database import connect, transaction
 from functions.retrain.pipelines import run_link
 from pipelines.bank import TRAINING_SUBJECTS, dump_jsonl, load_jsonl
@@ -108,20 +105,7 @@ def read(environ: Mapping[str, str], since: float, until: float, recent: int) ->
     """What was labelled within [since, until), and up to 4 times `recent` questions asked then, the latest first."""
     with transaction(connect(environ)) as connection:
         feedback = gather(queries.labelled(connection, since, until))
-        return feedback, questions_of(_asked(connection, since, until, 4 * recent))
-
-
-def _asked(connection: Connection, since: float, until: float, most: int) -> Iterator[dict[str, Any]]:
-    same = and_(LoggedRequest.source == AskedQuestion.source, LoggedRequest.id == AskedQuestion.id)
-    statement = (
-        select(AskedQuestion.question)
-        .join(LoggedRequest, same)
-        .where(LoggedRequest.requested_at >= since, LoggedRequest.requested_at < until)
-        .order_by(LoggedRequest.requested_at.desc(), AskedQuestion.id, AskedQuestion.place)
-        .limit(most)
-    )
-    for (question,) in connection.execute(statement):
-        yield question
+        return feedback, questions_of(queries.recent(connection, since, until, 4 * recent))
 
 
 def write(data: Mix, train: Path, holdout: Path) -> None:

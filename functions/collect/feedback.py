@@ -1,0 +1,123 @@
+"""What became of feedback: what collect answers to it, and what the command line shows of it.
+
+The decision is a function of plain data; what it rests on is read from the database, here and on a cluster alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from sqlalchemy import Connection, and_, select
+from sqlalchemy.orm import aliased
+
+from functions.collect.decision import Judged, answer_key
+from functions.collect.queries import label_of
+from functions.collect.tables import AskedQuestion, GivenAnswer, GivenFeedback, LoggedRequest
+from functions.events import BadEventError
+from predictor.question import LETTERS
+
+Reason = Literal["pending", "no-such-letter", "unknown-answer", "counted", "superseded", "test-traffic"]
+
+
+@dataclass(frozen=True, slots=True)
+class KnownAnswer:
+    """What was logged of an answer. `letters` are its question's ("" where it came as binary tensors), `chosen` the
+    model's (None: no response yet, or none that says), `label` the right one by all the feedback so far."""
+
+    letters: str
+    chosen: str | None
+    version: str | None
+    purpose: str | None
+    label: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackOutcome:
+    """`reason` is what became of one event of feedback:
+
+    pending         it is not in the database (yet)
+    no-such-letter  refused: the question does not have the letter
+    unknown-answer  kept; counts as soon as an answer with this id is logged
+    counted         it says which letter was right
+    superseded      kept; a later one says it
+    test-traffic    kept; the answer was a test's, and counts for nothing
+    """
+
+    reason: Reason
+    letters: str = ""
+    chosen: str | None = None
+    version: str | None = None
+    label: str | None = None
+
+
+def judge(letter: str, recorded: bool, counts: bool, answer: KnownAnswer | None) -> FeedbackOutcome:
+    """The outcome. `recorded`: the event is in the database; `counts`: it is the last word on its answer."""
+    if answer is None:
+        return FeedbackOutcome("unknown-answer" if recorded else "pending")
+    reason: Reason = "counted" if counts else "superseded"
+    if answer.letters and letter not in answer.letters:
+        reason = "no-such-letter"
+    elif not recorded:
+        reason = "pending"
+    elif answer.purpose is not None:
+        reason = "test-traffic"
+    return FeedbackOutcome(reason, answer.letters, answer.chosen, answer.version, answer.label)
+
+
+def outcome(connection: Connection, source: str, id: str, answer_id: str, letter: str) -> FeedbackOutcome:
+    """What became of the event (source, id), which said that `letter` is right for `answer_id`."""
+    event = (GivenFeedback.source == source) & (GivenFeedback.id == id)
+    recorded = connection.execute(select(GivenFeedback.id).where(event)).first() is not None
+    answer, last = _known(connection, *answer_key(answer_id))
+    return judge(letter, recorded, last == (source, id), answer)
+
+
+def known(connection: Connection, answer_id: str) -> KnownAnswer | None:
+    """The answer with this id; None where nothing of the kind was logged."""
+    return _known(connection, *answer_key(answer_id))[0]
+
+
+def check(connection: Connection, facts: Judged) -> Reason:
+    """What collect makes of feedback that it just recorded; BadEventError where the question has no such letter."""
+    answer, last = _known(connection, facts.answer_id, facts.place)
+    found = judge(facts.letter, True, last == (facts.source, facts.id), answer)
+    if found.reason == "no-such-letter":
+        has = f"{found.letters[0]} to {found.letters[-1]}"
+        raise BadEventError(f"answer: the question has the letters {has}, found {facts.letter!r}")
+    return found.reason
+
+
+def _known(connection: Connection, exchange: str, place: int) -> tuple[KnownAnswer | None, tuple[str, str] | None]:
+    """The answer, and (source, id) of the feedback that counts for it."""
+    question = and_(
+        AskedQuestion.source == LoggedRequest.source,
+        AskedQuestion.id == LoggedRequest.id,
+        AskedQuestion.place == place,
+    )
+    answer = and_(
+        GivenAnswer.source == LoggedRequest.source, GivenAnswer.id == LoggedRequest.id, GivenAnswer.place == place
+    )
+    any_of_it = aliased(AskedQuestion)
+    some = select(any_of_it.id).where(any_of_it.source == LoggedRequest.source, any_of_it.id == LoggedRequest.id)
+    columns = (LoggedRequest.version, LoggedRequest.purpose, AskedQuestion.choices, GivenAnswer.letter)
+    statement = (
+        select(
+            *columns,
+            some.exists().label("readable"),
+            *(label_of(place, column).label(name) for name, column in _LABEL.items()),
+        )
+        .select_from(LoggedRequest)
+        .outerjoin(AskedQuestion, question)
+        .outerjoin(GivenAnswer, answer)
+        .where(LoggedRequest.id == exchange)
+    )
+    for row in connection.execute(statement):
+        if row.choices is None and row.letter is None and row.readable:
+            continue  # the request has no question in this place
+        found = KnownAnswer(LETTERS[: row.choices or 0], row.letter, row.version, row.purpose, row.label)
+        return found, None if row.label is None else (row.feedback_source, row.feedback_id)
+    return None, None
+
+
+_LABEL = {"label": GivenFeedback.letter, "feedback_source": GivenFeedback.source, "feedback_id": GivenFeedback.id}
