@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +16,9 @@ from local.platform.settings import BROKER, FOLDER, HOST, NAMESPACE, ROOT, Folde
 from mcqa import addresses, local, terminal
 from mcqa.addresses import Chosen, NotRunning, Role, Target
 from mcqa.errors import CommandError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 FOLDER_VARIABLE = addresses.FOLDER_VARIABLE
 DEMO_FOLDER = ROOT / ".local-demo"
@@ -87,6 +92,33 @@ def sink(directory: Path | None = None) -> Target:
     if target.address is None:
         raise CommandError(f"there is no broker to tell: {target.why}; `mcqa up` starts a loop here")
     return target
+
+
+@contextmanager
+def database(target: Target) -> Iterator[Callable[[Callable[[Connection], Any]], Any] | None]:
+    """Runs a function of a connection in a transaction of the database behind a sink; None where nobody names it.
+
+    CommandError where it is away.
+    """
+    from functions.database import connect, transaction
+    from functions.http import UnavailableError
+
+    if target.chosen is not Chosen.LOOP and not os.environ.get(addresses.DATABASE_VARIABLE):
+        yield None
+        return
+    try:
+        engine = connect(environ(target.folder))
+
+        def run(act: Callable[[Connection], Any]) -> Any:
+            with transaction(engine) as connection:
+                return act(connection)
+
+        try:
+            yield run
+        finally:
+            engine.dispose()
+    except UnavailableError as error:
+        raise CommandError(str(error)) from None
 
 
 def is_loops(target: Target) -> bool:

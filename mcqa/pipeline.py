@@ -14,7 +14,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from mcqa import loop, terminal
+from mcqa import loop, request, terminal
 from mcqa.errors import CommandError
 from mcqa.loop import FolderOption
 
@@ -95,34 +95,7 @@ def list_(
     terminal.out.print(_table("run", ("made", "state", "error"), runs))
 
 
-@pipeline_app.command()
-def run(
-    reason: Annotated[str, typer.Option(help="Why; it is noted with the run and the version.")],
-    directory: FolderOption = None,
-) -> None:
-    """Ask the retrain function for a run on the feedback since the champion was made.
-
-    It starts when no other run is active and the cool-down is over.
-    """
-    import time
-
-    from functions.events import RETRAINING_REQUESTED
-    from functions.http import UnavailableError
-    from functions.sink import Sink, digest, loop_event, traceparent
-
-    reason = " ".join(reason.split())
-    if not reason:
-        raise CommandError("--reason must not be empty")
-    now = time.time()
-    key = digest(RETRAINING_REQUESTED, reason, now, os.getpid())
-    event = loop_event(RETRAINING_REQUESTED, "/mcqa/pipeline", key, {"reason": reason}, now, traceparent(key))
-    try:
-        Sink(loop.environ(directory)).send(event)
-    except (UnavailableError, ValueError) as error:
-        raise CommandError(str(error)) from None
-    loop.say(directory)
-    terminal.out.print(f"asked for a retraining: {reason}", markup=False)
-    terminal.note("`mcqa pipeline list` shows its run, `mcqa logs retrain` what the function decided")
+pipeline_app.command()(request.run)
 
 
 @pipeline_app.command()
