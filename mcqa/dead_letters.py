@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.markup import escape
+from rich.padding import Padding
 from rich.text import Text
 
 from mcqa import events, loop, terminal, waiting
@@ -32,8 +33,8 @@ dead_letters_app = typer.Typer(no_args_is_help=True, help="Events that a functio
 
 NAME = 12
 """Hex digits of a dead letter's key that are shown, and in its function's log; fewer will do where they are unique."""
-COME_BACK_SECONDS = 3.0
-"""A function that still refuses an event does so at once; one that is away is tried for minutes."""
+WAIT = 5.0
+"""Seconds: a function that still refuses an event does so at once; one that is away is tried for minutes."""
 
 NamesArgument = Annotated[list[str] | None, typer.Argument(help="Which ones.", metavar="[NAME]...")]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
@@ -59,7 +60,8 @@ def list_(
     if not found:
         terminal.note("no dead letters")
         return
-    terminal.out.print(_table(found, every))
+    for item in found:
+        _print(item, every)
     terminal.note(
         "`mcqa dead-letters show NAME` shows the event, `replay NAME` sends it again, `discard NAME` drops it"
     )
@@ -87,6 +89,7 @@ def show(
 def replay(
     names: NamesArgument = None,
     everything: Annotated[bool, typer.Option("--all", help="All that are open.")] = False,
+    wait: waiting.WaitOption = WAIT,
     directory: FolderOption = None,
 ) -> None:
     """Send them to the broker again. Whoever has used such an event already knows it and does nothing.
@@ -115,7 +118,7 @@ def replay(
             _transact(engine, partial(store.mark, key=row.key, state="replayed", times=row.times))
             terminal.out.print(f"[green]✓[/] {_name(row)} was sent again: {row.type}", soft_wrap=True)
         _replay_brokers(brokers, directory)
-        _tell_returned(engine, due)
+        _tell_returned(engine, due, wait)
 
 
 @dead_letters_app.command()
@@ -187,7 +190,7 @@ def _replay_brokers(names: Sequence[str], directory: Path | None) -> None:
             terminal.out.print(f"[green]✓[/] {name} is queued at the broker again", soft_wrap=True)
 
 
-def _tell_returned(engine: Engine, sent: Sequence[Row[Any]]) -> None:
+def _tell_returned(engine: Engine, sent: Sequence[Row[Any]], wait: float) -> None:
     """Which of them were refused again; CommandError when any was."""
     from functions.dead_letters import store
 
@@ -199,11 +202,12 @@ def _tell_returned(engine: Engine, sent: Sequence[Row[Any]]) -> None:
         found = [_transact(engine, partial(store.find, key=key)) for key in before]
         return [row for row in found if row is not None and row.times > before[row.key]]
 
-    waiting.until(lambda: len(returned()) == len(before) or None, COME_BACK_SECONDS, "what comes back")
+    waiting.until(lambda: len(returned()) == len(before) or None, wait, "what comes back")
     if back := returned():
         raise CommandError(
             f"{len(back)} of {len(before)} came back", [f"{_name(row)}: {row.code or ''} {row.reason}" for row in back]
         )
+    terminal.note("what is refused later is open again: `mcqa dead-letters list`")
 
 
 def _find(engine: Engine, name: str) -> Row[Any]:
@@ -266,20 +270,15 @@ def _is_brokers(name: str) -> bool:
     return "-" in name
 
 
-def _table(found: Sequence[dict[str, Any]], states: bool) -> Table:
-    table = terminal.table()
-    table.add_column("name", no_wrap=True, style="cyan")
-    table.add_column("last", no_wrap=True)
-    if states:
-        table.add_column("state", no_wrap=True)
-    table.add_column("event", overflow="fold", ratio=2)
-    table.add_column("why", overflow="fold", ratio=3)
-    for item in found:
-        when = datetime.fromtimestamp(item["last_at"] or time.time()).strftime("%m-%d %H:%M")
-        code = f"{item['code']} " if item["code"] else ""
-        why = Text(f"{_short(item['destination'])}: {code}{' '.join(item['reason'].split())[:200]}")
-        table.add_row(item["name"], when, *([item["state"]] if states else []), Text(item["type"]), why)
-    return table
+def _print(item: dict[str, Any], state: bool) -> None:
+    """Two lines, the second as many as it needs: a table of such long words would be a ruin in 60 columns."""
+    when = datetime.fromtimestamp(item["last_at"] or time.time()).strftime("%Y-%m-%d %H:%M:%S")
+    times = f"  {item['times']} times" if item["times"] > 1 else ""
+    head = f"{when}{times}{'  ' + item['state'] if state else ''}"
+    terminal.out.print(f"[cyan]{item['name']}[/]  {head}  {escape(item['type'])}", soft_wrap=True)
+    code = f"{item['code']} " if item["code"] else ""
+    why = Text(f"{_short(item['destination'])}: {code}{' '.join(item['reason'].split())[:300]}", style="dim")
+    terminal.out.print(Padding(why, (0, 0, 0, 2)))
 
 
 def _short(destination: str) -> str:

@@ -96,5 +96,6 @@ def _show(item: dict[str, Any], as_json: bool) -> None:
     attributes = item["attributes"]
     when = datetime.fromtimestamp(item["arrived"]).strftime("%H:%M:%S")
     trace = str(attributes.get("traceparent", ""))[3:11]
-    what = f"{escape(attributes['type']):<48} {escape(attributes['source'])}"
-    terminal.out.print(f"[dim]{item['seq']:>7} {when}[/]  {what} [dim]{trace}[/]", soft_wrap=True)
+    column = 48 if terminal.out.width >= 100 or not terminal.out.is_terminal else 0
+    what = f"{escape(attributes['type']):<{column}} {escape(attributes['source'])}"
+    terminal.row(f"[dim]{item['seq']:>7} {when}[/]  {what} [dim]{trace}[/]")

@@ -29,7 +29,7 @@ def logs(
     if name is None:
         terminal.note(f"{loop.named(folder)}{'' if found else ' has no logs: start it with `mcqa up`'}")
         for one, path in sorted(found.items()):
-            terminal.out.print(f"{one:<28} [dim]{local.shown(path)}[/]", soft_wrap=True)
+            terminal.row(f"{one:<28} [dim]{local.shown(path)}[/]")
         return
     paths = matching(found, name)
     if not paths:

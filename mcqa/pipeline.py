@@ -194,9 +194,9 @@ def _parameters(given: str | None, environ: Mapping[str, str]) -> dict[str, Any]
 
 def _table(name: str, others: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(name, style="cyan", no_wrap=True)
+    table.add_column(name, style="cyan", overflow="fold")
     for other in others:
-        table.add_column(other, overflow="fold")
+        table.add_column(other, overflow="fold", no_wrap=other != "error")
     for row in rows:
         table.add_row(*(Text(_moment(cell), style=_STATES.get(cell, "")) for cell in row))
     return table

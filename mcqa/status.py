@@ -161,7 +161,7 @@ def _print(found: dict[str, Any], folder: Folder) -> None:
     out.print(f"[bold]{escape(loop.named(folder))}[/] is up for {_duration(found['up_for'])}, process {found['pid']}\n")
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
     for name in ("", "state", "processes", "traffic"):
-        table.add_column(name)
+        table.add_column(name, overflow="fold")
     for part in found["parts"]:
         again = f", restarted {part['restarts']}×" if part["restarts"] else ""
         table.add_row(part["name"], _state(part["state"] == "ready", part["state"]), f"{part['pid']}{again}", "")

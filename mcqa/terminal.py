@@ -83,9 +83,12 @@ def note(message: str) -> None:
     err.print(f"[dim]{escape(message)}[/]", soft_wrap=True)
 
 
-def table() -> Table:
-    """Columns two blanks apart, without lines."""
-    return Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+def row(markup: str) -> None:
+    """One line of a list: cut at a terminal's edge, whole for whoever reads it otherwise."""
+    if out.is_terminal:
+        out.print(markup, no_wrap=True, overflow="ellipsis")
+    else:
+        out.print(markup, soft_wrap=True)
 
 
 def question_view(question: Question) -> RenderableType:

@@ -262,7 +262,9 @@ def _pairs(texts: list[str] | None, flag: str) -> dict[str, str]:
 
 
 def _say(step: dict[str, Any]) -> None:
-    terminal.out.print(f"[green]✓[/] {step['name']:<22} [dim]{step['seconds']:>5.1f} s[/]  {step['detail']}")
+    terminal.out.print(
+        f"[green]✓[/] {step['name']:<22} [dim]{step['seconds']:>5.1f} s[/]  {step['detail']}", soft_wrap=True
+    )
 
 
 def _where(folder: Folder) -> None:

@@ -70,10 +70,10 @@ def _letters(report: Report) -> Table:
 def _subjects(report: Report) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("subject", style="cyan", no_wrap=True)
-    table.add_column("questions", justify="right")
-    table.add_column("accuracy", justify="right")
+    table.add_column("questions", justify="right", no_wrap=True)
+    table.add_column("accuracy", justify="right", no_wrap=True)
     table.add_column("95 % interval", no_wrap=True)
-    table.add_column("")
+    table.add_column("", no_wrap=True, overflow="crop")  # the bar gives way first
     for name, share in sorted(report.subjects.items(), key=lambda item: -item[1].value):
         table.add_row(name or "(none)", str(share.total), f"{share.value:.1%}", interval(share), bar(share.value))
     return table

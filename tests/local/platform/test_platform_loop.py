@@ -212,7 +212,7 @@ def test_a_poison_event_becomes_a_dead_letter_and_can_be_replayed(folder):
     assert (listed["code"], listed["id"], listed["state"]) == (400, "poison", "open")
     name = listed["name"]
     assert "poison" in mcqa(folder, "dead-letters", "show", name)
-    assert "1 of 1 came back" in mcqa(folder, "dead-letters", "replay", name, code=1)
+    assert "1 of 1 came back" in mcqa(folder, "dead-letters", "replay", name, "--wait", "60", code=1)
     assert "1 dead letter" in mcqa(folder, "status", code=1)
     assert f"{name} is discarded" in mcqa(folder, "dead-letters", "discard", name)
     assert "nothing to discard" in mcqa(folder, "dead-letters", "discard", name)
