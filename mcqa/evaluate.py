@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -127,19 +128,24 @@ def _report(
 
 
 def _save(report: Report, out: Path | None, records: Path | None, diagram: Path | None) -> None:
-    try:
-        if out:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            out.write_text(json.dumps(report.to_dict(), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-        if records:
-            from pipelines.evaluation.records import write_records
+    from pipelines.evaluation.records import write_records
 
-            write_records(report.records, records)
-        if diagram:
-            from pipelines.evaluation.diagram import draw
+    def report_to(path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(report.to_dict(), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
-            draw(report, diagram)
-    except OSError as error:
-        raise CommandError(f"cannot write {error.filename}: {error.strerror}") from None
-    for path in filter(None, (out, records, diagram)):
+    def diagram_to(path: Path) -> None:
+        from pipelines.evaluation.diagram import draw
+
+        draw(report, path)
+
+    wanted = ((out, report_to), (records, partial(write_records, report.records)), (diagram, diagram_to))
+    for path, write in wanted:
+        if path is None:
+            continue
+        try:
+            write(path)
+        except OSError as error:
+            # A write into an open file, as on a full disk, does not name it.
+            raise CommandError(f"cannot write {error.filename or path}: {error.strerror}") from None
         terminal.note(f"wrote {path}")
