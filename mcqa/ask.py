@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,9 +11,9 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.text import Text
 
-from mcqa import client, defaults, local, loop, questions, terminal
+from mcqa import addresses, client, defaults, given, local, loop, questions, terminal
 from mcqa.answered_by import remarks
-from mcqa.errors import CommandError, NoServer, ServerError
+from mcqa.errors import NoServer, ServerError
 from mcqa.questions import Asked
 from predictor.card import Card
 from predictor.question import Answer, Debias, Question, parse_question
@@ -33,6 +32,8 @@ class Told:
     source: str
     ids: Sequence[str] = ()
     """By which feedback may refer to the answers, where they came over REST."""
+    target: addresses.Target | None = None
+    """Who answered, where it was not this process."""
     card: Card | None = None
     """Of the model that answered, where it is a demonstration model."""
 
@@ -57,29 +58,37 @@ def ask(
     explain: Annotated[bool, typer.Option("--explain", help="Let the model explain its answer.")] = False,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest explanation, in tokens.")] = 256,
     url: Annotated[
-        str | None, typer.Option(help="Server to ask.", show_default=f"{defaults.URL}, gRPC {defaults.GRPC_TARGET}")
+        str | None,
+        typer.Option(
+            help="Server to ask.", show_default=f"{addresses.QUESTIONS_VARIABLE}, or the loop of this checkout"
+        ),
     ] = None,
+    directory: loop.FolderOption = None,
     model: Annotated[str | None, typer.Option(help="Model version to load in this process instead.")] = None,
     protocol: Annotated[client.WireProtocol, typer.Option(help="How the server is asked.")] = "v1",
     as_json: Annotated[bool, typer.Option("--json", help="Print answers as JSON lines.")] = False,
 ) -> None:
     """Ask a multiple-choice question.
 
-    Asks the server at --url, or loads --model here. Given neither, asks the server on this machine's default port and,
-    when none runs, loads the shipped tiny model.
+    Asks the server at --url, or the loop of --dir, or loads --model here. Given none of them, asks the loop of this
+    checkout, or the server that `mcqa serve` started, and loads the shipped tiny model when neither runs.
     """
     if explain and protocol != "v1":
         raise typer.BadParameter("explanations are served over v1 only", param_hint="--explain")
-    if url and model:
-        raise typer.BadParameter("give a server or a model, not both", param_hint="--url / --model")
+    if (url or directory) and model:
+        raise typer.BadParameter("give a server or a model, not both", param_hint="--url / --dir / --model")
     asked = _asked(question, choice or [], code, code_file, file, random, subject, seed)
-    told = _tell([one.question for one in asked], url, model, protocol, debias, max_new_tokens if explain else 0)
+    target = None if model else loop.questions(url, directory, grpc=protocol == "grpc")
+    told = _tell([one.question for one in asked], target, model, protocol, debias, max_new_tokens if explain else 0)
     if as_json:
         _print_json(told)
-    else:
-        _print(asked, told)
-        if len(told.ids) == 1 and loop.folder().running():
-            terminal.note(f"what was right?  {local.invocation()} feedback {told.ids[0]} LETTER")
+        if told.target and told.target.chosen is not addresses.Chosen.FLAG:
+            terminal.note(f"answered by {told.source}")
+        return
+    _print(asked, told)
+    if len(told.ids) == 1 and told.target and loop.is_loops(told.target):
+        where = f" --dir {local.shown(directory)}" if directory else ""
+        terminal.note(f"what was right?  {local.invocation()} feedback {told.ids[0]} LETTER{where}")
 
 
 def _asked(
@@ -106,40 +115,64 @@ def _asked(
         raise typer.BadParameter("give --code or --code-file, not both")
     if len(choices) < 2:
         raise typer.BadParameter(f"a question needs 2 to 10 choices, found {len(choices)}", param_hint="--choice")
-    text = code_file.read_text(encoding="utf-8") if code_file else code
+    text = given.code(code_file) if code_file else code
     return [Asked(parse_question({"question": question, "choices": choices, "code": text}))]
 
 
 def _tell(
     asked: Sequence[Question],
-    url: str | None,
+    target: addresses.Target | None,
     model: str | None,
     protocol: client.WireProtocol,
     debias: Debias | None,
     explain: int,
 ) -> Told:
     """`explain` is the longest explanation in tokens, 0 for none."""
-    if model is None:
-        server = client.connect(protocol, url)
-        try:
-            return _tell_remote(server, protocol, asked, debias, explain)
-        except NoServer as error:
-            why: CommandError = error
-        except ServerError as error:
-            if error.status != 404:
-                raise
-            why = error
-        if url is not None or protocol != "v1":
-            raise why
-        model = local.tiny()
+    if target is not None:
+        told = _tell_target(target, protocol, asked, debias, explain)
+        if isinstance(told, Told):
+            return told
+        if protocol != "v1":
+            raise NoServer(
+                f"there is no server to ask over {protocol} ({told}): start one with `mcqa serve`, or give --url"
+            )
+        terminal.note(f"{told}: loading the shipped tiny model here")
+    return _tell_local(model or local.tiny(), asked, debias, explain)
+
+
+def _tell_target(
+    target: addresses.Target,
+    protocol: client.WireProtocol,
+    asked: Sequence[Question],
+    debias: Debias | None,
+    explain: int,
+) -> Told | str:
+    """What was answered; or why there is nobody to ask, where nobody was named."""
+    if target.address is None:
+        return target.why
+    server = client.connect(protocol, target.address)
+    try:
+        return _tell_remote(server, target, protocol, asked, debias, explain)
+    except NoServer as error:
+        if target.chosen is addresses.Chosen.DEFAULT:
+            return f"no loop runs here, and no server at {server.address}"
+        if target.chosen is addresses.Chosen.FLAG:
+            raise
+        raise NoServer(f"{error}: that is {loop.describe(target)}; `mcqa status` says how it does") from None
+    except ServerError as error:
         # Something else may listen on the default port, which has never heard of the model.
-        what = "no server at" if isinstance(why, NoServer) else f"{defaults.MODEL_NAME} is not served at"
-        terminal.note(f"{what} {server.address}: loading the shipped tiny model here")
-    return _tell_local(model, asked, debias, explain)
+        if target.chosen is addresses.Chosen.DEFAULT and error.status == 404:
+            return f"{defaults.MODEL_NAME} is not served at {server.address}"
+        raise
 
 
 def _tell_remote(
-    server: client.Client, protocol: str, asked: Sequence[Question], debias: Debias | None, explain: int
+    server: client.Client,
+    target: addresses.Target,
+    protocol: str,
+    asked: Sequence[Question],
+    debias: Debias | None,
+    explain: int,
 ) -> Told:
     start = time.perf_counter()
     answers: list[Answer] = []
@@ -155,9 +188,9 @@ def _tell_remote(
             answers += server.ask(batch, debias)
         if isinstance(server, client.RestClient):
             ids += [f"{server.last_id}/{place}" if place else server.last_id for place in range(len(batch))]
-    seconds = time.perf_counter() - start
+    seconds, source = time.perf_counter() - start, f"{protocol} {server.address}, {loop.describe(target)}"
     card = server.card(answers[0].model_version) if isinstance(server, client.RestClient) and answers else None
-    return Told(answers, texts, seconds, f"{protocol} {server.address}", ids, card)
+    return Told(answers, texts, seconds, source, ids, target, card)
 
 
 def _tell_local(model: str, asked: Sequence[Question], debias: Debias | None, explain: int) -> Told:
@@ -178,7 +211,7 @@ def _print_json(told: Told) -> None:
         line: dict[str, Any] = answer.to_dict()
         if told.explanations:
             line["explanation"] = told.explanations[i]
-        typer.echo(json.dumps(line, ensure_ascii=False))
+        terminal.json_line(line)
 
 
 def _print(asked: Sequence[Asked], told: Told) -> None:

@@ -1,99 +1,78 @@
-"""`mcqa`: the verbs, and how their failures end."""
+"""`mcqa` as a process: signals, streams and exit codes. The verbs are in `verbs`, which this imports last.
+
+    0    done                 1    failed, one line on stderr     2    called wrongly, one line on stderr
+    130  Ctrl-C               141  nobody reads the output        143  SIGTERM (129 for a closed terminal)
+
+Nothing here may be slow to import, nor at the top of it: until `main` has set the handlers, Ctrl-C is a traceback.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import os
+import signal
+import sys
+from typing import Any
 
-import typer
-from typer.core import TyperGroup
-
-from local.platform.settings import PlatformError
-from mcqa import (
-    ask,
-    bank,
-    drift,
-    evaluate,
-    events,
-    feedback,
-    hello,
-    logs,
-    model,
-    pipeline,
-    rollout,
-    serve,
-    status,
-    terminal,
-    up,
-)
-from mcqa.demo.command import demo
-from mcqa.errors import CommandError
-from predictor.hardware import HardwareError
-from predictor.openmp import spin_briefly
-from predictor.question import QuestionError
-from predictor.source import SourceError
-from predictor.weights import VersionError
-
-
-class Group(TyperGroup):
-    """Ends an expected failure with one line on stderr and exit code 1; anything else is a bug and shows its trace."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except (CommandError, HardwareError, PlatformError, QuestionError, SourceError, VersionError) as failure:
-            terminal.error(str(failure))
-        raise typer.Exit(1)
-
-
-app = typer.Typer(
-    cls=Group,
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="Qwen2 answers coding multiple-choice questions over KServe's protocols. "
-    "Start with [bold]mcqa hello[/] or [bold]mcqa ask[/].",
-    rich_markup_mode="rich",
-)
-app.command()(hello.hello)
-app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(serve.serve)
-app.command()(ask.ask)
-app.command()(feedback.feedback)
-app.command()(evaluate.evaluate)
-app.command()(bank.bank)
-app.add_typer(model.app, name="model")
-app.command()(up.up)
-app.command()(up.down)
-app.command()(demo)
-app.command()(status.status)
-app.command()(logs.logs)
-app.command()(events.events)
-app.add_typer(events.dead_letters_app, name="dead-letters")
-app.add_typer(rollout.rollout_app, name="rollout")
-app.add_typer(drift.drift_app, name="drift")
-app.add_typer(pipeline.pipeline_app, name="pipeline")
-
-
-def _version(value: bool) -> None:
-    if value:
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            typer.echo(version("coding-mcqa"))
-        except PackageNotFoundError:
-            typer.echo("not installed (running from a checkout)")
-        raise typer.Exit
-
-
-@app.callback()
-def root(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
-    ] = False,
-) -> None:
-    pass
+INTERRUPTED, NO_READER = 130, 141
+DEBUG_VARIABLE = "MCQA_DEBUG"
 
 
 def main() -> None:
-    spin_briefly()
-    app(prog_name="mcqa")
+    _on_interrupt(_at_once)
+    from mcqa import streams
+
+    streams.prepare()
+    code = _run()
+    # A second Ctrl-C while the interpreter ends must not be a traceback either.
+    _on_interrupt(_at_once)
+    code = streams.finish(code)
+    if code > 128 and _threads_go_on():
+        os._exit(code)
+    sys.exit(code)
+
+
+def _run() -> int:
+    try:
+        from predictor.openmp import spin_briefly
+
+        spin_briefly()
+        from mcqa.verbs import app
+
+        # From here on an interrupted verb may have something to put away: it is told by an exception.
+        _on_interrupt(signal.default_int_handler)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, _end)
+        app(prog_name="mcqa")
+        return 0
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        return NO_READER
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except Exception as error:
+        from mcqa.failures import unexpected
+
+        unexpected(error)
+        return 1
+
+
+def _at_once(number: int, frame: Any) -> None:
+    os._exit(INTERRUPTED)
+
+
+def _end(number: int, frame: Any) -> None:
+    raise SystemExit(128 + number)
+
+
+def _on_interrupt(handler: Any) -> None:
+    """Unless Ctrl-C is to be ignored, as by nohup or in the background of a script."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, handler)
+
+
+def _threads_go_on() -> bool:
+    """Whether the interpreter would wait for a thread (a download's) though the user has asked for the end."""
+    import threading
+
+    return any(not one.daemon for one in threading.enumerate() if one is not threading.main_thread())

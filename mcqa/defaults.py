@@ -7,8 +7,10 @@ from predictor.serving.settings import SHIPPED_MODEL, Settings
 _server = Settings()
 MODEL_NAME = _server.model_name
 HOST = _server.host
-HTTP_PORT = _server.http_port
-GRPC_PORT = _server.grpc_port
+HTTP_PORT = 8090
+"""Of `mcqa serve` and `mcqa hello`. The server's own default, 8080, is the loop's gateway on a laptop."""
+GRPC_PORT = 8091
+"""The server's own default, 8081, is the loop's broker on a laptop."""
 URL = f"http://{HOST}:{HTTP_PORT}"
 GRPC_TARGET = f"{HOST}:{GRPC_PORT}"
 TINY_MODEL = SHIPPED_MODEL

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,11 +33,13 @@ def root() -> None:
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False,
     last: Annotated[int, typer.Option(min=1, max=1000, help="Show this many checks.")] = 5,
+    directory: loop.FolderOption = None,
 ) -> None:
     """Show the champion, the last checks with their evidence, the open window, and the last alarm."""
-    found = read(loop.environ(), last)
+    found = read(loop.environ(directory), last)
+    loop.say(directory)
     if as_json:
-        typer.echo(json.dumps(found, indent=2))
+        terminal.json_line(found, indent=2)
         return
     _print(found)
 

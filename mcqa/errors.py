@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class CommandError(Exception):
-    """Exit code 1."""
+    """`exit_code` is the process's; `details` are printed a line each below the message, the first ten."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, details: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.details = tuple(details)
+
+
+class Interrupted(CommandError):
+    """Ctrl-C, where something is left to say."""
+
+    exit_code = 130
 
 
 class ServerError(CommandError):

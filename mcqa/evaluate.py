@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mcqa import client, local, questions, terminal
+from mcqa import addresses, client, local, loop, questions, terminal
 from mcqa.errors import CommandError, ServerError
 from pipelines.evaluation.report import EvaluationError, Model, Questions, Report
 from predictor.question import Answer, Debias, Question, QuestionError
@@ -50,7 +52,11 @@ def evaluate(
     model: Annotated[
         str | None, typer.Option(help="Model version to load here.", show_default="the shipped tiny model")
     ] = None,
-    url: Annotated[str | None, typer.Option(help="Running server to ask instead, over v1.")] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(help="Running server to ask instead, over v1.", show_default="MCQA_URL, where it is set"),
+    ] = None,
+    directory: loop.FolderOption = None,
     bank: Annotated[str, typer.Option(help=f"Questions: {questions.BANKS}.")] = "generated",
     split: Annotated[
         questions.SplitName | None,
@@ -73,17 +79,23 @@ def evaluate(
 ) -> None:
     """Measure a model version on labelled questions.
 
+    A running loop is measured only where --url, --dir or MCQA_URL name it.
+
     Accuracy with 95 % Wilson interval by subject, Brier, NLL, calibration error, letter bias, speed.
     """
-    if url and model:
-        raise typer.BadParameter("give a server or a model, not both", param_hint="--url / --model")
+    if (url or directory) and model:
+        raise typer.BadParameter("give a server or a model, not both", param_hint="--url / --dir / --model")
+    if url or directory or (not model and os.environ.get(addresses.QUESTIONS_VARIABLE)):
+        target = loop.questions(url, directory)
+        url = str(target.address)
+        terminal.note(f"measuring {url}, {loop.describe(target)}")
     split = split or ("holdout" if bank == "generated" else "all")
     labelled = questions.load_bank(bank, split=split, subjects=subject or (), limit=limit, seed=seed)
     asked = Questions(bank, split, seed, tuple(subject or ()), limit)
     report = _report(labelled, asked, model, url, debias, rotations)
     _save(report, out, records, diagram)
     if as_json:
-        typer.echo(json.dumps(report.to_dict(), ensure_ascii=False))
+        terminal.json_line(report.to_dict())
     else:
         from pipelines.evaluation import table
 
@@ -116,19 +128,24 @@ def _report(
 
 
 def _save(report: Report, out: Path | None, records: Path | None, diagram: Path | None) -> None:
-    try:
-        if out:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            out.write_text(json.dumps(report.to_dict(), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-        if records:
-            from pipelines.evaluation.records import write_records
+    from pipelines.evaluation.records import write_records
 
-            write_records(report.records, records)
-        if diagram:
-            from pipelines.evaluation.diagram import draw
+    def report_to(path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(report.to_dict(), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
-            draw(report, diagram)
-    except OSError as error:
-        raise CommandError(f"cannot write {error.filename}: {error.strerror}") from None
-    for path in filter(None, (out, records, diagram)):
+    def diagram_to(path: Path) -> None:
+        from pipelines.evaluation.diagram import draw
+
+        draw(report, path)
+
+    wanted = ((out, report_to), (records, partial(write_records, report.records)), (diagram, diagram_to))
+    for path, write in wanted:
+        if path is None:
+            continue
+        try:
+            write(path)
+        except OSError as error:
+            # A write into an open file, as on a full disk, does not name it.
+            raise CommandError(f"cannot write {error.filename or path}: {error.strerror}") from None
         terminal.note(f"wrote {path}")

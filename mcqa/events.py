@@ -1,25 +1,24 @@
-"""`mcqa events` and `mcqa dead-letters`: what went through the broker, what could not be delivered, and once more."""
+"""`mcqa events`: what went through the broker of a loop on this machine."""
 
 from __future__ import annotations
 
-import json
 import time
+from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.markup import escape
 
+from local.platform.settings import Folder
 from mcqa import loop, terminal
 from mcqa.errors import CommandError
-from mcqa.up import FolderOption
+from mcqa.loop import FolderOption
 
 if TYPE_CHECKING:
     import httpx
 
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
-
-dead_letters_app = typer.Typer(no_args_is_help=True, help="Events that no retry could deliver.")
 
 
 def events(
@@ -31,12 +30,12 @@ def events(
     directory: FolderOption = None,
 ) -> None:
     """Show the events that went through the broker, the newest last."""
-    with _broker(directory) as broker:
+    with broker(directory) as asked:
         if number is not None:
-            typer.echo(json.dumps(_get(broker, f"/-/events/{number}"), indent=2, ensure_ascii=False))
+            terminal.json_line(get(asked, f"/-/events/{number}"), indent=2)
             return
         query = {"limit": limit, **({"type": type} if type else {})}
-        found = _get(broker, "/-/events", query)["items"][::-1]
+        found = get(asked, "/-/events", query)["items"][::-1]
         if not found and not follow:
             terminal.note("no events yet")
         for item in found:
@@ -44,73 +43,37 @@ def events(
         seen = found[-1]["seq"] if found else 0
         while follow:
             time.sleep(0.5)
-            for item in _get(broker, "/-/events", {**query, "limit": 200})["items"][::-1]:
+            for item in get(asked, "/-/events", {**query, "limit": 200})["items"][::-1]:
                 if item["seq"] > seen:
                     seen = item["seq"]
                     _show(item, as_json)
 
 
-@dead_letters_app.command("list")
-def dead_letters_list(
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="At most this many.")] = 50,
-    as_json: JsonOption = False,
-    directory: FolderOption = None,
-) -> None:
-    """List them, the newest first: which Trigger, which event, why."""
-    with _broker(directory) as broker:
-        found = _get(broker, "/-/dead-letters", {"limit": limit})["items"]
-    if as_json:
-        for item in found:
-            typer.echo(json.dumps(item))
-        return
-    if not found:
-        terminal.note("no dead letters")
-        return
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in ("name", "trigger", "type", "tries", "why"):
-        table.add_column(name, overflow="fold")
-    for item in found:
-        trigger = str(item["trigger"]).rpartition("/")[2]
-        table.add_row(item["name"], trigger, item["type"], str(item["attempts"]), _why(item))
-    terminal.out.print(table)
-    terminal.note("`mcqa dead-letters show NAME` shows the event, `mcqa dead-letters replay NAME` delivers it again")
+def broker(directory: Any) -> httpx.Client:
+    """The broker of the loop, which is said."""
+    folder = loop.require_running(loop.folder(directory))
+    terminal.note(loop.named(folder))
+    return client(folder)
 
 
-@dead_letters_app.command("show")
-def dead_letters_show(name: str, directory: FolderOption = None) -> None:
-    """Show one with its event and the last answer of its subscriber."""
-    with _broker(directory) as broker:
-        typer.echo(json.dumps(_get(broker, f"/-/dead-letters/{name}"), indent=2, ensure_ascii=False))
-
-
-@dead_letters_app.command("replay")
-def dead_letters_replay(
-    names: Annotated[list[str] | None, typer.Argument(help="Which ones.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
-    directory: FolderOption = None,
-) -> None:
-    """Deliver them to their Trigger's subscriber again, with all retries."""
-    if bool(names) == everything:
-        raise typer.BadParameter("give names, or --all")
-    with _broker(directory) as broker:
-        chosen = names or [item["name"] for item in _get(broker, "/-/dead-letters", {"limit": 1000})["items"]]
-        for name in chosen:
-            _answer(broker.post(f"/-/dead-letters/{name}/replay"))
-    terminal.out.print(f"[green]✓[/] {len(chosen)} queued again")
-
-
-def _broker(directory: Any) -> httpx.Client:
-    folder = loop.folder(directory)
-    if not folder.status.exists():
-        raise CommandError("there is no loop on this machine: start one with `mcqa up`")
+def client(folder: Folder) -> httpx.Client:
     return loop.broker(folder)
 
 
-def _get(broker: httpx.Client, path: str, query: dict[str, Any] | None = None) -> Any:
+def get(broker: httpx.Client, path: str, query: dict[str, Any] | None = None) -> Any:
+    """The broker's answer, or CommandError with what it says."""
+    return _asked(broker, lambda: broker.get(path, params=query))
+
+
+def post(broker: httpx.Client, path: str) -> Any:
+    return _asked(broker, lambda: broker.post(path))
+
+
+def _asked(broker: httpx.Client, ask: Callable[[], httpx.Response]) -> Any:
     import httpx
 
     try:
-        return _answer(broker.get(path, params=query))
+        return _answer(ask())
     except httpx.TransportError as error:
         raise CommandError(f"the broker at {broker.base_url} does not answer ({error}): is the loop up?") from None
 
@@ -126,17 +89,11 @@ def _answer(response: httpx.Response) -> Any:
 
 def _show(item: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(item))
+        terminal.json_line(item)
         return
     attributes = item["attributes"]
     when = datetime.fromtimestamp(item["arrived"]).strftime("%H:%M:%S")
     trace = str(attributes.get("traceparent", ""))[3:11]
-    terminal.out.print(
-        f"[dim]{item['seq']:>7} {when}[/]  {attributes['type']:<48} {attributes['source']} [dim]{trace}[/]",
-        soft_wrap=True,
-    )
-
-
-def _why(item: dict[str, Any]) -> str:
-    status = f"{item['status']} " if item.get("status") else ""
-    return f"{status}{item.get('response') or item.get('error') or ''}".strip()[:120]
+    column = 48 if terminal.out.width >= 100 or not terminal.out.is_terminal else 0
+    what = f"{escape(attributes['type']):<{column}} {escape(attributes['source'])}"
+    terminal.row(f"[dim]{item['seq']:>7} {when}[/]  {what} [dim]{trace}[/]")

@@ -10,12 +10,13 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from mcqa import client, defaults, local, questions, server_process, terminal
+from mcqa import client, defaults, local, loop, questions, server_process, terminal
 from mcqa.answered_by import remarks
 from mcqa.errors import CommandError
 from predictor.question import LETTERS, Answer, Question
 
 PROTOCOLS: tuple[tuple[client.WireProtocol, str], ...] = (("v1", "v1 REST"), ("v2", "v2 REST"), ("grpc", "v2 gRPC"))
+_OR_FREE = tuple(f"{port}, or a free one" for port in (defaults.HTTP_PORT, defaults.GRPC_PORT))
 AGREE = 1e-3
 """Probabilities may differ this much between protocols: v2 tensors carry float32."""
 
@@ -24,8 +25,10 @@ def hello(
     model: Annotated[
         str | None, typer.Option(help="Model version to serve.", show_default="the shipped tiny model")
     ] = None,
-    port: Annotated[int, typer.Option(help="REST port, 0 for any free one.")] = defaults.HTTP_PORT,
-    grpc_port: Annotated[int, typer.Option(help="gRPC port, 0 for any free one.")] = defaults.GRPC_PORT,
+    port: Annotated[int | None, typer.Option(help="REST port, 0 for any free one.", show_default=_OR_FREE[0])] = None,
+    grpc_port: Annotated[
+        int | None, typer.Option(help="gRPC port, 0 for any free one.", show_default=_OR_FREE[1])
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Makes the question repeatable.")] = None,
     once: Annotated[bool, typer.Option("--once", help="End after the answers instead of serving on.")] = False,
 ) -> None:
@@ -33,8 +36,8 @@ def hello(
 
     Then serves on until Ctrl-C.
     """
-    port = server_process.claim_port(port, "--port")
-    grpc_port = server_process.claim_port(grpc_port, "--grpc-port")
+    port = server_process.claim_port(port, "--port", defaults.HTTP_PORT)
+    grpc_port = server_process.claim_port(grpc_port, "--grpc-port", defaults.GRPC_PORT)
     source = model or local.tiny()
     url, target = f"http://{defaults.HOST}:{port}", f"{defaults.HOST}:{grpc_port}"
     start = time.monotonic()
@@ -97,7 +100,8 @@ EXAMPLE = Question("What does len([1, 2, 3]) return?", ("2", "3", "4", "an error
 def _next_steps(url: str, once: bool) -> None:
     mcqa = local.invocation()
     body = json.dumps({"instances": [client.question_to_dict(EXAMPLE)]})
-    where = "" if url == defaults.URL else f" --url {url}"
+    # Without an address `mcqa ask` goes to this checkout's loop first.
+    where = "" if url == defaults.URL and not loop.folder().running() else f" --url {url}"
     choices = " ".join(f'-c "{text}"' for text in EXAMPLE.choices)
     lines = [
         ("start it again", f"{mcqa} serve")

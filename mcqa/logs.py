@@ -12,7 +12,7 @@ import typer
 from local.platform.settings import NAMESPACE, Folder
 from mcqa import local, loop, terminal
 from mcqa.errors import CommandError
-from mcqa.up import FolderOption
+from mcqa.loop import FolderOption
 
 
 def logs(
@@ -24,10 +24,12 @@ def logs(
     directory: FolderOption = None,
 ) -> None:
     """Show a log of the loop: supervisor, broker, mlflow, pipelines, a function, the model's revisions, a run."""
-    found = files(loop.folder(directory))
+    folder = loop.folder(directory)
+    found = files(folder)
     if name is None:
+        terminal.note(f"{loop.named(folder)}{'' if found else ' has no logs: start it with `mcqa up`'}")
         for one, path in sorted(found.items()):
-            terminal.out.print(f"{one:<28} [dim]{local.shown(path)}[/]", soft_wrap=True)
+            terminal.row(f"{one:<28} [dim]{local.shown(path)}[/]")
         return
     paths = matching(found, name)
     if not paths:
@@ -36,10 +38,10 @@ def logs(
         if len(paths) > 1:
             terminal.out.rule(path.stem, style="dim")
         for line in path.read_text(errors="replace").splitlines()[-lines:] if lines else ():
-            typer.echo(line)
+            terminal.line(line)
     if follow:
         for line in _followed(paths):
-            typer.echo(line, nl=False)
+            terminal.line(line, end="")
 
 
 def files(folder: Folder) -> dict[str, Path]:

@@ -15,8 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from functions import links
-from mcqa import terminal
+from mcqa import loop, request, terminal
 from mcqa.errors import CommandError
+from mcqa.loop import FolderOption
 
 if TYPE_CHECKING:
     from pipelines.kubeflow import Kubeflow
@@ -56,12 +57,14 @@ def upload(
     url: Url = None,
     namespace: Namespace = None,
     token: Token = None,
+    directory: FolderOption = None,
 ) -> None:
     """Make a compiled pipeline the newest version on its server, unless it is that already."""
     if not file.is_file():
         raise CommandError(f"{file} is not there: compile it with `mcqa pipeline compile {file}`")
-    with _server(url, namespace, token) as server:
+    with _server(url, namespace, token, directory) as server:
         version, new = server.upload(file)
+        _say(url, directory)
         terminal.out.print(
             f"{file}: {'uploaded as' if new else 'is already'} version {version}", markup=False, soft_wrap=True
         )
@@ -72,15 +75,17 @@ def list_(
     url: Url = None,
     namespace: Namespace = None,
     token: Token = None,
+    directory: FolderOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON.")] = False,
 ) -> None:
     """Show the pipeline's newest versions, the schedules and the latest runs."""
-    with _server(url, namespace, token) as server:
+    with _server(url, namespace, token, directory) as server:
         found = {"versions": server.versions(), "schedules": server.schedules(), "runs": server.latest_runs()}
+    _say(url, directory)
     if as_json:
         for version in found["versions"]:
             version.pop("pipeline_spec", None)
-        terminal.out.print_json(json.dumps(found))
+        terminal.json_line(found, indent=2)
         return
     terminal.out.print(_table("version", ("made",), ((v["display_name"], v["created_at"]) for v in found["versions"])))
     terminal.out.print()
@@ -90,37 +95,11 @@ def list_(
     runs = ((r["display_name"], r["created_at"], r["state"], _error(r)) for r in found["runs"])
     terminal.out.print(_table("run", ("made", "state", "error"), runs))
     for newest in found["runs"][:1]:
-        environ = {"KFP_ENDPOINT": url} if url else _environ(url)
+        environ = {"KFP_ENDPOINT": url} if url else _environ(url, directory)
         terminal.note(f"the newest: {links.pipeline_run(environ, newest['run_id'])}")
 
 
-@pipeline_app.command()
-def run(reason: Annotated[str, typer.Option(help="Why; it is noted with the run and the version.")]) -> None:
-    """Ask the retrain function for a run on the feedback since the champion was made.
-
-    It starts when no other run is active and the cool-down is over.
-    """
-    import time
-
-    from functions.events import RETRAINING_REQUESTED
-    from functions.http import UnavailableError
-    from functions.sink import Sink, digest, loop_event, traceparent
-    from mcqa.loop import environ
-
-    reason = " ".join(reason.split())
-    if not reason:
-        raise CommandError("--reason must not be empty")
-    now = time.time()
-    key = digest(RETRAINING_REQUESTED, reason, now, os.getpid())
-    event = loop_event(RETRAINING_REQUESTED, "/mcqa/pipeline", key, {"reason": reason}, now, traceparent(key))
-    try:
-        Sink(environ()).send(event)
-    except (UnavailableError, ValueError) as error:
-        raise CommandError(str(error)) from None
-    terminal.out.print(f"asked for a retraining: {reason}", markup=False)
-    terminal.note("`mcqa pipeline list` shows its run, `mcqa logs retrain` what the function decided")
-    if server := _environ(None).get("KFP_ENDPOINT"):
-        terminal.note(f"its page will be at {server.rstrip('/')}")
+pipeline_app.command()(request.run)
 
 
 @pipeline_app.command()
@@ -139,6 +118,7 @@ def schedule(
     experiment: Experiment = None,
     service_account: Annotated[str | None, typer.Option(help="What the steps run as.")] = None,
     token: Token = None,
+    directory: FolderOption = None,
 ) -> None:
     """Have the server itself start runs: weekly, or as told. Doing it again changes the schedule, or nothing.
 
@@ -149,12 +129,15 @@ def schedule(
 
     if cron and every:
         raise CommandError("give either --cron or --every")
-    with _server(url, namespace, token, experiment, service_account) as server:
+    with _server(url, namespace, token, directory, experiment, service_account) as server:
+        _say(url, directory)
         if delete:
             count = server.unschedule(name)
             terminal.out.print(f"schedule {name}: {'deleted' if count else 'there was none'}", markup=False)
             return
-        wanted = Schedule(name, "" if every else cron or WEEKLY, every or 0, _parameters(parameters, _environ(url)))
+        wanted = Schedule(
+            name, "" if every else cron or WEEKLY, every or 0, _parameters(parameters, _environ(url, directory))
+        )
         key, change = server.schedule(wanted)
         terminal.out.print(f"schedule {name}: {change}, {_when(wanted.trigger)}, {key}", markup=False, soft_wrap=True)
 
@@ -164,6 +147,7 @@ def _server(
     url: str | None,
     namespace: str | None,
     token: Path | None,
+    directory: Path | None,
     experiment: str | None = None,
     service_account: str | None = None,
 ) -> Iterator[Kubeflow]:
@@ -181,16 +165,24 @@ def _server(
         "MCQA_KFP_TOKEN_PATH": None if token is None else str(token),
     }
     try:
-        yield Kubeflow({**_environ(url), **{name: value for name, value in given.items() if value}})
+        yield Kubeflow({**_environ(url, directory), **{name: value for name, value in given.items() if value}})
     except (UnavailableError, ValueError) as error:
         raise CommandError(str(error)) from None
 
 
-def _environ(url: str | None) -> dict[str, str]:
+def _environ(url: str | None, directory: Path | None) -> dict[str, str]:
     """The process's own where a server is named; else the loop's."""
-    from mcqa import loop
+    if url and directory:
+        raise CommandError(f"give --url or --dir, not both: found {url} and {directory}")
+    named = url or (not directory and os.environ.get("KFP_ENDPOINT"))
+    return dict(os.environ) if named else loop.environ(directory)
 
-    return dict(os.environ) if url or os.environ.get("KFP_ENDPOINT") else loop.environ()
+
+def _say(url: str | None, directory: Path | None) -> None:
+    if url or (not directory and os.environ.get("KFP_ENDPOINT")):
+        terminal.note(f"{url}, --url" if url else f"{os.environ['KFP_ENDPOINT']}, by KFP_ENDPOINT")
+    else:
+        loop.say(directory)
 
 
 def _parameters(given: str | None, environ: Mapping[str, str]) -> dict[str, Any]:
@@ -206,9 +198,9 @@ def _parameters(given: str | None, environ: Mapping[str, str]) -> dict[str, Any]
 
 def _table(name: str, others: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(name, style="cyan", no_wrap=True)
+    table.add_column(name, style="cyan", overflow="fold")
     for other in others:
-        table.add_column(other, overflow="fold")
+        table.add_column(other, overflow="fold", no_wrap=other != "error")
     for row in rows:
         table.add_row(*(Text(_moment(cell), style=_STATES.get(cell, "")) for cell in row))
     return table

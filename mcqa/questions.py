@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import random
-import sys
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from mcqa import given
 from mcqa.errors import CommandError
 from predictor.question import Question, QuestionError, parse_question
 
@@ -31,38 +31,61 @@ class Asked:
 
 
 def from_file(name: str) -> list[Asked]:
-    """Questions of a JSON object, a JSON list or JSON lines; `-` is stdin. CommandError names the place."""
+    """Questions of a JSON object, a JSON list or JSON lines; `-` is stdin. CommandError names the places."""
     where = "stdin" if name == "-" else name
-    try:
-        text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"cannot read {where}: {getattr(error, 'strerror', None) or error}") from None
-    items = _items(text, where)
-    if not items:
+    items, mistakes = _items(given.questions(name))
+    if not items and not mistakes:
         raise CommandError(f"{where} holds no question: give a JSON object with question and choices")
     asked = []
-    for i, item in enumerate(items):
+    for place, item in items:
         try:
             asked.append(Asked(parse_question(item), _right(item)))
         except QuestionError as error:
-            raise CommandError(f"{where}: {error.at(i) if len(items) > 1 else error}") from None
+            mistakes.append((place, str(error)))
+    if mistakes:
+        raise _mistaken(where, mistakes, len(items) > 1)
     return asked
 
 
-def _items(text: str, where: str) -> list[Any]:
+Place = tuple[str, int]
+"""What is counted, and which one it is: ("line", 3)."""
+
+
+def _items(text: str) -> tuple[list[tuple[Place, Any]], list[tuple[Place, str]]]:
+    """The text's JSON values and what is none, each with its place."""
     try:
         whole = json.loads(text)
-        return whole if isinstance(whole, list) else [whole]
-    except ValueError:
-        pass
-    items = []
+        values = whole if isinstance(whole, list) else [whole]
+        return [(("question", number), value) for number, value in enumerate(values)], []
+    except (ValueError, RecursionError) as error:
+        start = text.split("\n", 1)[0].strip()
+        if start[:1] == "[" or start == "{":  # one value over several lines: no line of it would be JSON
+            return [], [(("line", getattr(error, "lineno", 1)), f"is not JSON: {_reason(error)}")]
+    items: list[tuple[Place, Any]] = []
+    mistakes: list[tuple[Place, str]] = []
+    # Not splitlines(): it also breaks at U+2028 and its like, which JSON allows inside a text.
     for number, line in enumerate(text.split("\n"), start=1):
+        line = line.removeprefix("\ufeff")  # files with a byte order mark may have been put together
         if line.strip():
             try:
-                items.append(json.loads(line))
-            except ValueError as error:
-                raise CommandError(f"{where}, line {number} is not JSON: {error}") from None
-    return items
+                items.append((("line", number), json.loads(line)))
+            except (ValueError, RecursionError) as error:
+                mistakes.append((("line", number), f"is not JSON: {_reason(error)}"))
+    return items, mistakes
+
+
+def _reason(error: Exception) -> str:
+    return f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
+
+
+def _mistaken(where: str, mistakes: list[tuple[Place, str]], many: bool) -> CommandError:
+    ordered = sorted(mistakes)
+    if len(ordered) == 1:
+        (kind, number), said = ordered[0]
+        separator = " " if said.startswith("is not JSON") else ": "
+        place = f", {kind} {number}{separator}" if kind == "line" else f": {kind} {number}: " if many else ": "
+        return CommandError(f"{where}{place}{said}")
+    return CommandError(f"{where} has {len(ordered)} mistakes", [f"{k} {n}: {said}" for (k, n), said in ordered])
 
 
 def _right(item: dict[str, Any]) -> int | None:
@@ -137,5 +160,7 @@ def _whole(name: str) -> list[LabelledQuestion]:
 
             return huggingface.load_codemmlu() if name == "hf:codemmlu" else huggingface.load_mmlu()
     except bank.BankError as error:
+        if len(error.mistakes) > 1:
+            raise CommandError(f"{name} has {len(error.mistakes)} mistakes", error.mistakes) from None
         raise CommandError(str(error)) from None
     raise CommandError(f"there is no bank {name}: give {BANKS}")

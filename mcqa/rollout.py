@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import getpass
-import json
 import time
 from collections.abc import Mapping
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -15,8 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from functions import links
-from mcqa import terminal
+from mcqa import loop, terminal
 from mcqa.errors import CommandError
+from mcqa.loop import FolderOption
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,12 +46,14 @@ Version = Annotated[str | None, typer.Option(help="Only if the challenger is thi
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON.")] = False,
     decisions: Annotated[int, typer.Option(min=0, help="How many of the last decisions to show.")] = 8,
+    directory: FolderOption = None,
 ) -> None:
     """Show champion, challenger, traffic, evidence and the last decisions."""
     with _failures():
-        found = _status(decisions)
+        found = _status(decisions, directory)
+    loop.say(directory)
     if as_json:
-        terminal.out.print_json(json.dumps(found))
+        terminal.json_line(found, indent=2)
         return
     look = found["look"]
     if look is None:
@@ -71,36 +74,36 @@ def status(
 
 
 @rollout_app.command()
-def promote(version: Version = None) -> None:
+def promote(version: Version = None, directory: FolderOption = None) -> None:
     """Give the challenger all traffic, whatever its canary says, and make it champion."""
-    _wish("promote", version)
+    _wish("promote", version, directory)
 
 
 @rollout_app.command()
-def hold(version: Version = None) -> None:
+def hold(version: Version = None, directory: FolderOption = None) -> None:
     """Stop at the present share until `promote`, `abort` or `resume`. A version that fails still goes back."""
-    _wish("hold", version)
+    _wish("hold", version, directory)
 
 
 @rollout_app.command()
-def abort(version: Version = None) -> None:
+def abort(version: Version = None, directory: FolderOption = None) -> None:
     """Take the challenger back: all traffic to the champion."""
-    _wish("abort", version)
+    _wish("abort", version, directory)
 
 
 @rollout_app.command()
-def resume(version: Version = None) -> None:
+def resume(version: Version = None, directory: FolderOption = None) -> None:
     """Take back what was asked for: the canary goes on by its evidence."""
-    _wish("resume", version)
+    _wish("resume", version, directory)
 
 
-def _wish(action: Literal["promote", "hold", "abort", "resume"], version: str | None) -> None:
+def _wish(action: Literal["promote", "hold", "abort", "resume"], version: str | None, directory: Path | None) -> None:
     from functions.database import transaction
     from functions.rollout import store
     from functions.rollout.world import Wish
 
     with _failures():
-        environ, settings, engine = _loop()
+        environ, settings, engine = _loop(directory)
         challenger = _challenger(environ, settings.model, version)
         now = time.time()
         with transaction(engine) as connection:
@@ -110,6 +113,7 @@ def _wish(action: Literal["promote", "hold", "abort", "resume"], version: str | 
             else:
                 store.write_wish(connection, settings.model, Wish(action, challenger, _who()), now)
         soon = _ask(environ, settings.model, action, challenger, now)
+    loop.say(directory)
     terminal.out.print(f"{action} challenger {challenger}: noted, {soon}", markup=False)
     terminal.note("`mcqa rollout status` shows what comes of it")
 
@@ -152,11 +156,11 @@ def _ask(environ: Mapping[str, str], model: str, action: str, challenger: str, n
     return "the rollout function looks now"
 
 
-def _status(most: int) -> dict[str, Any]:
+def _status(most: int, directory: Path | None = None) -> dict[str, Any]:
     from functions.database import transaction
     from functions.rollout import store
 
-    environ, settings, engine = _loop()
+    environ, settings, engine = _loop(directory)
     with transaction(engine) as connection:
         look = store.read_look(connection, settings.model)
         record, wish = store.read_record(connection, settings.model), store.read_wish(connection, settings.model)
@@ -173,12 +177,11 @@ def _status(most: int) -> dict[str, Any]:
     }
 
 
-def _loop() -> tuple[dict[str, str], Settings, Engine]:
+def _loop(directory: Path | None = None) -> tuple[dict[str, str], Settings, Engine]:
     from functions.database import connect
     from functions.rollout.settings import read_settings
-    from mcqa.loop import environ
 
-    found = environ()
+    found = loop.environ(directory)
     return found, read_settings(found), connect(found)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -13,7 +14,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
-from mcqa import defaults
+from local.platform import listeners
+from local.platform.settings import ROOT
+from mcqa import defaults, terminal
 from mcqa.client import RestClient
 from mcqa.errors import CommandError
 from mcqa.serve import command
@@ -31,22 +34,22 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def claim_port(port: int, flag: str) -> int:
-    """`port`, or a free one for 0; CommandError naming the flag when something listens there already."""
-    if port == 0:
-        return free_port()
-    with socket.socket() as probe:
-        # As servers do: a port in TIME_WAIT after the last server's end is free.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((defaults.HOST, port))
-        except OverflowError:
-            raise CommandError(f"{flag} {port} is no port: give 1 to 65535, or 0 for any free one") from None
-        except OSError as error:
-            raise CommandError(
-                f"port {port} cannot be used ({error.strerror}): give another with {flag}, 0 for any free one"
-            ) from None
-    return port
+def claim_port(port: int | None, flag: str, default: int = 0) -> int:
+    """`port`, or a free one for 0. None: `default`, or a free one where that is taken, and that is said.
+
+    CommandError naming the flag when something listens on `port` already.
+    """
+    wanted = default if port is None else port
+    problem = listeners.problem(wanted) if wanted else None
+    if problem is None:
+        return wanted or free_port()
+    holder = listeners.listeners([wanted]).get(wanted)
+    told = f"port {wanted} {problem}" + (f" by {holder}" if holder else "")
+    if port is None:
+        chosen = listeners.next_free(wanted)
+        terminal.note(f"{told}: taking {chosen} ({flag} chooses another)")
+        return chosen
+    raise CommandError(f"{told}: give another with {flag}, 0 for any free one")
 
 
 @contextmanager
@@ -62,7 +65,11 @@ def running(
     with log.open("wb") as sink, _signals_raise():
         # A session of its own: Ctrl-C reaches us alone, and the server gets one SIGTERM rather than two signals.
         process = subprocess.Popen(
-            command(model, port, grpc_port), stdout=sink, stderr=subprocess.STDOUT, start_new_session=True
+            command(model, port, grpc_port),
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={**os.environ, listeners.CHECKOUT_VARIABLE: str(ROOT)},
         )
         try:
             _wait(process, f"http://{defaults.HOST}:{port}", log, waiting)

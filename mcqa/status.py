@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from functions import links
 from local.platform.settings import HOST, NAMESPACE, STATUS_PATH, Folder
 from mcqa import loop, terminal
-from mcqa.errors import CommandError
-from mcqa.up import FolderOption, status_of
+from mcqa.loop import FolderOption
+from mcqa.up import older, status_of
 
 if TYPE_CHECKING:
     import httpx
@@ -30,14 +30,12 @@ def status(
 
     Exit code 1 when it is not up or something is wrong.
     """
-    folder = loop.folder(directory)
-    if not folder.running():
-        raise CommandError("the loop is not running on this machine: start it with `mcqa up`")
+    folder = loop.require_running(loop.folder(directory))
     found = gather(folder)
     if as_json:
-        typer.echo(json.dumps(found, indent=2))
+        terminal.json_line(found, indent=2)
     else:
-        _print(found)
+        _print(found, folder)
     if found["problems"]:
         raise typer.Exit(1)
 
@@ -67,8 +65,10 @@ def gather(folder: Folder) -> dict[str, Any]:
     problems += [f"{one['part']}: cannot write {one['path']} since {_clock(one['since'])}: {one['message']}; "
                  "goes on by itself when it can" for one in storage]  # fmt: skip
     for trigger in (broker or {}).get("triggers", ()):
-        if dead := trigger["dead_lettered"] + trigger["dead"] + trigger["dead_lettering"]:
-            problems.append(f"{trigger['trigger']}: {dead} dead letters, see `mcqa dead-letters list`")
+        if stuck := trigger["dead"] + trigger["dead_lettering"]:
+            problems.append(f"{trigger['trigger']}: {_dead(stuck)} at the broker, see `mcqa dead-letters list`")
+    if kept := ask("dead letters", lambda: _dead_letters(folder)):
+        problems.append(f"{_dead(kept)}, see `mcqa dead-letters list`")
     return {
         "up_for": own.get("up_for", max(time.time() - float(own.get("began", time.time())), 0.0)),
         "pid": own.get("pid"),
@@ -80,6 +80,7 @@ def gather(folder: Folder) -> dict[str, Any]:
         "broker": broker,
         "storage": storage,
         "problems": problems,
+        "older": older(folder),
     }
 
 
@@ -182,17 +183,33 @@ def _runs(pipelines: httpx.Client) -> list[dict[str, Any]]:
     ]
 
 
+def _dead_letters(folder: Folder) -> int:
+    from functions.database import connect, transaction
+    from functions.dead_letters.store import count
+
+    engine = connect(loop.environ(folder.path))
+    try:
+        with transaction(engine) as connection:
+            return count(connection)
+    finally:
+        engine.dispose()
+
+
+def _dead(count: int) -> str:
+    return f"{count} dead letter{'s' if count > 1 else ''}"
+
+
 def _json(client: httpx.Client, path: str) -> Any:
     with client:
         return client.get(path).raise_for_status().json()
 
 
-def _print(found: dict[str, Any]) -> None:
+def _print(found: dict[str, Any], folder: Folder) -> None:
     out = terminal.out
-    out.print(f"[bold]the loop[/] is up for {_duration(found['up_for'])}, process {found['pid']}\n")
+    out.print(f"[bold]{escape(loop.named(folder))}[/] is up for {_duration(found['up_for'])}, process {found['pid']}\n")
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
     for name in ("", "state", "processes", "traffic"):
-        table.add_column(name)
+        table.add_column(name, overflow="fold")
     for part in found["parts"]:
         again = f", restarted {part['restarts']}×" if part["restarts"] else ""
         table.add_row(part["name"], _state(part["state"] == "ready", part["state"]), f"{part['pid']}{again}", "")
@@ -214,6 +231,8 @@ def _print(found: dict[str, Any]) -> None:
         delivered = sum(one["delivered"] for one in broker["triggers"])
         waiting = sum(one["depth"] for one in broker["triggers"])
         out.print(f"[bold]events[/]    {broker['events']} kept, {delivered} delivered, {waiting} waiting")
+    if found["older"]:
+        out.print(f"[yellow]![/] {escape(found['older'])}", soft_wrap=True)
     for problem in found["problems"]:
         out.print(f"[bold red]✗[/] {problem}", soft_wrap=True, markup=True)
 

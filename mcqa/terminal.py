@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.markup import escape
@@ -24,23 +27,68 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from mcqa import streams
 from pipelines.evaluation.table import bar
 from predictor.question import LETTERS, Answer, Question
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
-
 BAR_WIDTH = 20
+MOST_DETAILS = 10
 
 
-def error(message: str) -> None:
-    """One line whatever the terminal's width, so that it can be grepped."""
-    line = " ".join(message.split())
-    err.print(f"[bold red]error:[/] {escape(line)}", soft_wrap=True)
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Rich would end the process with code 1 here; `cli` knows better."""
+        raise BrokenPipeError
+
+
+out = _Console(highlight=False)
+err = _Console(stderr=True, highlight=False)
+
+
+def line(text: str, end: str = "\n") -> None:
+    """Text for programs, or somebody else's: on stdout as it is, at once."""
+    if sys.stdout is not None:
+        sys.stdout.write(text + end)
+        sys.stdout.flush()
+
+
+def json_line(data: Any, indent: int | None = None) -> None:
+    """JSON as people read it; with escapes where stdout cannot write it so, which is the same JSON."""
+    text = json.dumps(data, ensure_ascii=False, indent=indent)
+    line(text if streams.holds(text, sys.stdout) else json.dumps(data, indent=indent))
+
+
+def error(message: str, details: Sequence[str] = ()) -> None:
+    """One line whatever the terminal's width, so that it can be grepped; below it one for each of some details."""
+    with suppress(OSError):  # the exit code tells it, too
+        err.print(f"[bold red]error:[/] {escape(_one_line(message))}", soft_wrap=True)
+        for detail in details[:MOST_DETAILS]:
+            err.print(f"  {escape(_one_line(detail))}", soft_wrap=True)
+        if len(details) > MOST_DETAILS:
+            err.print(f"  and {len(details) - MOST_DETAILS} more", soft_wrap=True)
+
+
+def _one_line(text: str) -> str:
+    """Without what could steer a terminal: an error may quote anybody's words."""
+    return "".join(one if one.isprintable() else "\ufffd" for one in " ".join(text.split()))
+
+
+def interrupted() -> None:
+    if err.is_terminal:
+        err.print()  # the terminal has echoed ^C
+    note("interrupted")
 
 
 def note(message: str) -> None:
     err.print(f"[dim]{escape(message)}[/]", soft_wrap=True)
+
+
+def row(markup: str) -> None:
+    """One line of a list: cut at a terminal's edge, whole for whoever reads it otherwise."""
+    if out.is_terminal:
+        out.print(markup, no_wrap=True, overflow="ellipsis")
+    else:
+        out.print(markup, soft_wrap=True)
 
 
 def question_view(question: Question) -> RenderableType:

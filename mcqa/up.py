@@ -16,17 +16,14 @@ from typing import Annotated, Any
 
 import typer
 
-from local.platform.settings import HOST, ROOT, Folder, Ports, Settings
+from local.platform.code import identity
+from local.platform.ports import busy, flags, others
+from local.platform.settings import FOLDER, HOST, ROOT, Folder, Ports, Settings
 from local.storage import MEANINGS, probe
 from mcqa import local, loop, terminal
-from mcqa.errors import CommandError
+from mcqa.errors import CommandError, Interrupted
+from mcqa.loop import FolderOption
 
-FolderOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--dir", help="Where the loop keeps everything.", show_default=".local of the checkout", envvar="MCQA_LOCAL_DIR"
-    ),
-]
 START_SECONDS = 300.0
 STOP_SECONDS = 90.0
 
@@ -39,9 +36,17 @@ def up(
     mlflow_port: Annotated[int | None, typer.Option(help="MLflow server.", show_default="5000")] = None,
     pipelines_port: Annotated[int | None, typer.Option(help="Pipelines API.", show_default="8888")] = None,
     internal_port: Annotated[int | None, typer.Option(help="Gateway, for broker and MLflow.", show_default="0")] = None,
+    free_ports: Annotated[
+        bool, typer.Option("--free-ports", help="Take a free port instead of each that is busy.")
+    ] = False,
     source: Annotated[
-        str, typer.Option("--model", help="What is registered as version 1: a folder or hf://owner/model.")
-    ] = Settings().source,
+        str | None,
+        typer.Option(
+            "--model",
+            help="What is registered as version 1: a folder or hf://owner/model.",
+            show_default=Settings().source,
+        ),
+    ] = None,
     config: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="A value of the ConfigMap `loop`; repeatable."),
@@ -50,23 +55,44 @@ def up(
         list[str] | None,
         typer.Option(metavar="NAME=CRON", help="A PingSource's schedule, as drift='@every 1m'; repeatable."),
     ] = None,
-    replicas: Annotated[int, typer.Option(min=0, help="At most this many of each service, 0 for no cap.")] = 1,
+    replicas: Annotated[
+        int | None, typer.Option(min=0, help="At most this many of each service, 0 for no cap.", show_default="1")
+    ] = None,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="End the loop first where it is up; it keeps its settings, too.")
+    ] = False,
 ) -> None:
     """Bring up the whole loop from the cluster's own manifests: model, functions, broker, MLflow, pipelines.
 
     Ports: 0 takes a free one; what is not given stays as it was at the last start.
     """
     folder = loop.folder(directory)
+    kept = folder.settings() if restart else Settings()
+    if restart:
+        stop(folder)
     if pid := folder.running():
-        terminal.note(f"the loop is up already, process {pid}: change it with kubectl, or `mcqa down` first")
+        loop.require_in_place(folder)
+        terminal.note(
+            f"{loop.named(folder)} is up already, process {pid}: change it with kubectl, or `mcqa down` first"
+        )
+        if told := older(folder):
+            terminal.note(told)
         _where(folder)
         return
     given = {
         "gateway": port, "api": api_port, "broker": broker_port, "mlflow": mlflow_port, "pipelines": pipelines_port,
         "internal": internal_port,
     }  # fmt: skip
-    start(folder, ports=given, source=source, config=_pairs(config, "--set"), schedules=_pairs(schedule, "--schedule"),
-          replicas=replicas, say=_say)  # fmt: skip
+    start(
+        folder,
+        ports=given,
+        free=free_ports,
+        source=source or kept.source,
+        config={**kept.config, **_pairs(config, "--set")},
+        schedules={**kept.schedules, **_pairs(schedule, "--schedule")},
+        replicas=kept.replica_cap if replicas is None else replicas,
+        say=_say,
+    )
     _where(folder)
 
 
@@ -77,7 +103,7 @@ def down(
     """End the loop on this machine. What it knows stays for the next `mcqa up`."""
     folder = loop.folder(directory)
     ended = stop(folder)
-    terminal.note("the loop is down" if ended else "no loop was running")
+    terminal.note(f"{loop.named(folder)} is down" if ended else f"no loop was running in {local.shown(folder.path)}")
     if delete and folder.path.exists():
         import shutil
 
@@ -89,6 +115,7 @@ def start(
     folder: Folder,
     *,
     ports: dict[str, int | None] | None = None,
+    free: bool = False,
     source: str = Settings().source,
     config: dict[str, str] | None = None,
     schedules: dict[str, str] | None = None,
@@ -97,13 +124,17 @@ def start(
 ) -> None:
     """Starts the supervisor and returns once everything is up; `say` is told of every step that is done.
 
-    CommandError when it ends or takes longer than START_SECONDS.
+    `free`: a port that is busy is replaced by a free one, which is said. CommandError when it ends or takes longer than
+    START_SECONDS.
     """
     folder.make()
     before = folder.settings()
     chosen = replace(before.ports, **{name: value for name, value in (ports or {}).items() if value is not None})
     settings = Settings(chosen, config or {}, schedules or {}, _source(source), replicas)
-    _require_ports(folder, folder.save(settings).ports)
+    if free:
+        settings = replace(settings, ports=_free(folder, settings.ports))
+    _require_ports(folder, settings.ports)
+    folder.save(settings)
     folder.status.unlink(missing_ok=True)
     size = folder.log.stat().st_size if folder.log.exists() else 0
     with folder.log.open("ab") as output:
@@ -184,34 +215,35 @@ def _interruptible() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise CommandError("still starting in the background: `mcqa status` shows it, `mcqa down` ends it") from None
+        raise Interrupted("still starting in the background: `mcqa status` shows it, `mcqa down` ends it") from None
 
 
-def _require_ports(folder: Folder, ports: Ports) -> None:
-    """CommandError for a port that somebody else has. What a killed supervisor left of this loop is taken over."""
-    import socket
-    from dataclasses import asdict
+def older(folder: Folder) -> str | None:
+    """What to do when the loop that is up runs other code than this checkout has now; None where it does not."""
+    told = status_of(folder)
+    if not told or told.get("code") == identity():
+        return None
+    flag = "" if folder.path == FOLDER else f" --dir {local.shown(folder.path)}"
+    return (
+        f"{loop.named(folder)} runs older code than this checkout has now: `{local.invocation()} up --restart{flag}` "
+        "starts it again, with what it knows"
+    )
 
-    from local.serving.runner import left_behind
-    from local.serving.settings import GATEWAY, gateway_ports
 
-    flags = {"gateway": "--port"}
-    ours = {process.pod.port for process in left_behind(folder.parts)}
-    if any(left_behind(folder.serving / GATEWAY)):
-        ours |= {*(gateway_ports(folder.serving) or ())}
-    for name, port in asdict(ports).items():
-        if port in ours:
-            continue
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((HOST, port))
-            except (OSError, OverflowError) as error:
-                flag = flags.get(name, f"--{name}-port")
-                reason = getattr(error, "strerror", None) or error
-                raise CommandError(
-                    f"port {port} of {HOST} cannot be used ({reason}): give another with {flag}, 0 for any free one"
-                ) from None
+def _free(folder: Folder, wanted: Ports) -> Ports:
+    """The same ports, but free ones for those that are busy."""
+    found = busy(folder, wanted)
+    chosen = others(wanted, list(found))
+    for name, reason in found.items():
+        terminal.note(f"{reason}: taking {getattr(chosen, name)}")
+    return chosen
+
+
+def _require_ports(folder: Folder, wanted: Ports) -> None:
+    """CommandError that names every port that cannot be used, who has it, and what to type instead."""
+    if found := busy(folder, wanted):
+        other = flags(others(wanted, list(found)), list(found))
+        raise CommandError(f"{'; '.join(found.values())}: try `mcqa up {other}`, or `mcqa up --free-ports`")
 
 
 def _source(source: str) -> str:
@@ -236,14 +268,16 @@ def _pairs(texts: list[str] | None, flag: str) -> dict[str, str]:
 
 
 def _say(step: dict[str, Any]) -> None:
-    terminal.out.print(f"[green]✓[/] {step['name']:<22} [dim]{step['seconds']:>5.1f} s[/]  {step['detail']}")
+    terminal.out.print(
+        f"[green]✓[/] {step['name']:<22} [dim]{step['seconds']:>5.1f} s[/]  {step['detail']}", soft_wrap=True
+    )
 
 
 def _where(folder: Folder) -> None:
-    ports, mcqa = folder.settings().ports, local.invocation()
+    found, mcqa = folder.settings().ports, local.invocation()
     terminal.out.print(
-        f"\n  questions   http://{HOST}:{ports.gateway}   (v1, v2)\n"
-        f"  MLflow      http://{HOST}:{ports.mlflow}\n"
+        f"\n  questions   http://{HOST}:{found.gateway}   (v1, v2)\n"
+        f"  MLflow      http://{HOST}:{found.mlflow}\n"
         f"  pipelines   {loop.pipelines_link(folder)}\n"
         f"  kubectl     export KUBECONFIG={local.shown(folder.kubeconfig)}\n\n"
         f"[bold]Next[/]  {mcqa} ask · {mcqa} status · {mcqa} demo · {mcqa} down",

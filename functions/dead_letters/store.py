@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, get_args
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from functions.dead_letters.decision import Letter
@@ -33,6 +33,11 @@ def letters(connection: Connection, state: State | None = "open", limit: int = 1
     return list(connection.execute(statement))
 
 
+def count(connection: Connection) -> int:
+    """How many are open."""
+    return connection.scalar(select(func.count()).where(StoredLetter.state == "open")) or 0
+
+
 def find(connection: Connection, key: str) -> Row[Any] | None:
     """The letter with this key, or the only one whose key begins so; None when there is none or more than one."""
     if not key or not set(key) <= set("0123456789abcdef"):
@@ -41,9 +46,11 @@ def find(connection: Connection, key: str) -> Row[Any] | None:
     return found[0] if len(found) == 1 else None
 
 
-def mark(connection: Connection, key: str, state: State) -> bool:
-    """Sets a letter's state; False when there is none with this key."""
+def mark(connection: Connection, key: str, state: State, times: int | None = None) -> bool:
+    """Sets a letter's state; False when there is none with this key, or it arrived other than `times` times by now."""
     if state not in get_args(State):
         raise ValueError(f"state: must be one of {', '.join(get_args(State))}, found {state!r}")
-    changed = connection.execute(update(StoredLetter).where(StoredLetter.key == key).values(state=state))
-    return changed.rowcount > 0
+    statement = update(StoredLetter).where(StoredLetter.key == key)
+    if times is not None:
+        statement = statement.where(StoredLetter.times == times)
+    return connection.execute(statement.values(state=state)).rowcount > 0

@@ -22,6 +22,7 @@ import aiohttp
 from local.kube.server import Server
 from local.loopback import HostsError, allowed_hosts
 from local.platform import manifests, programs
+from local.platform.code import end_older, identity
 from local.platform.eventing import Eventing
 from local.platform.parts import Part, inherit
 from local.platform.pingsource import PingSources
@@ -72,12 +73,14 @@ class Platform:
         self._began, self._started = time.time(), time.monotonic()
         self._tables = 0
         self._storage = Watch(programs.places(folder))
+        self._code = identity()
 
     async def run(self) -> None:
         folder, settings = self._folder, self._settings
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
+        await end_older(folder, self._code)
         write_json(folder.environment, programs.loop_environment(folder, settings), mode=0o600)
         try:
             read_or_make(folder.pipelines_token)
@@ -300,6 +303,8 @@ class Platform:
         ]  # fmt: skip
         return {
             "pid": os.getpid(),
+            "folder": str(self._folder.path),
+            "code": self._code,
             "began": self._began,
             "ready": len(self._steps) >= 5 and all(step.state == "done" for step in self._steps),
             "steps": [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,14 @@ from predictor.question import QuestionError, parse_question
 
 
 class BankError(ValueError):
-    """A bank that cannot be used; the message says where, what was found and what to do."""
+    """A bank that cannot be used; the message says where, what was found and what to do.
+
+    `mistakes` are all of its lines that are wrong, as "line 3: …".
+    """
+
+    def __init__(self, message: str, mistakes: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.mistakes = tuple(mistakes)
 
 
 def label(data: Any) -> LabelledQuestion:
@@ -29,7 +36,7 @@ def label(data: Any) -> LabelledQuestion:
 
 
 def load_jsonl(path: Path) -> list[LabelledQuestion]:
-    """Every line of the file; blank lines are skipped. BankError gives file and line of the first bad one."""
+    """Every line of the file; blank lines are skipped. BankError tells every bad one."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -38,6 +45,7 @@ def load_jsonl(path: Path) -> list[LabelledQuestion]:
         raise BankError(f"{path}: is not UTF-8 text (byte {error.start})") from None
     bank: list[LabelledQuestion] = []
     lines_of: dict[str, int] = {}
+    mistakes: list[tuple[int, str]] = []
     # Not splitlines(): it also breaks at U+2028 and its like, which JSON allows inside a text.
     for number, line in enumerate(text.split("\n"), start=1):
         line = line.removeprefix("\ufeff")  # on any line: files with a byte order mark may have been put together
@@ -45,17 +53,32 @@ def load_jsonl(path: Path) -> list[LabelledQuestion]:
             continue
         try:
             labelled = label(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise BankError(f"{path}:{number}: is not JSON: {error.msg} at column {error.colno}") from None
         except QuestionError as error:
-            raise BankError(f"{path}:{number}: {error}") from None
+            mistakes.append((number, str(error)))
+            continue
+        except (ValueError, RecursionError) as error:
+            mistakes.append((number, f"is not JSON: {_json_reason(error)}"))
+            continue
         key = labelled.question.id
         if key is not None and lines_of.setdefault(key, number) != number:
-            raise BankError(f"{path}:{number}: id {key!r} was used on line {lines_of[key]} already")
+            mistakes.append((number, f"id {key!r} was used on line {lines_of[key]} already"))
         bank.append(labelled)
+    if mistakes:
+        raise _mistaken(path, mistakes)
     if not bank:
         raise BankError(f"{path}: holds no question")
     return bank
+
+
+def _json_reason(error: Exception) -> str:
+    return f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
+
+
+def _mistaken(path: Path, mistakes: Sequence[tuple[int, str]]) -> BankError:
+    lines = [f"line {number}: {said}" for number, said in mistakes]
+    number, said = mistakes[0]
+    more = f"; {len(mistakes) - 1} more lines are wrong" if len(mistakes) > 1 else ""
+    return BankError(f"{path}:{number}: {said}{more}", lines)
 
 
 def dump_jsonl(bank: Iterable[LabelledQuestion], path: Path) -> int:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from rich.columns import Columns
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
 from pipelines.evaluation.metrics import Share
 from pipelines.evaluation.report import Report
@@ -70,17 +74,30 @@ def _letters(report: Report) -> Table:
 def _subjects(report: Report) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("subject", style="cyan", no_wrap=True)
-    table.add_column("questions", justify="right")
-    table.add_column("accuracy", justify="right")
+    table.add_column("questions", justify="right", no_wrap=True)
+    table.add_column("accuracy", justify="right", no_wrap=True)
     table.add_column("95 % interval", no_wrap=True)
     table.add_column("")
     for name, share in sorted(report.subjects.items(), key=lambda item: -item[1].value):
-        table.add_row(name or "(none)", str(share.total), f"{share.value:.1%}", interval(share), bar(share.value))
+        table.add_row(name or "(none)", str(share.total), f"{share.value:.1%}", interval(share), _Bar(share.value))
     return table
 
 
 def interval(share: Share) -> str:
     return f"{share.low:.1%} - {share.high:.1%}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Bar:
+    """A bar that takes what room there is: in a narrow terminal it gives way before the figures do."""
+
+    value: float
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Text(bar(self.value, min(BAR_WIDTH, options.max_width)), no_wrap=True)
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(0, BAR_WIDTH)
 
 
 def bar(value: float, width: int = BAR_WIDTH) -> str:

@@ -22,8 +22,8 @@ from functions.rollout import store
 from functions.rollout.analysis import analyse
 from functions.rollout.evidence import Arm, StepEvidence
 from functions.rollout.world import Rollout, StepRecord, Wish
-from mcqa.cli import Group
 from mcqa.rollout import rollout_app
+from mcqa.verbs import Group
 
 
 @dataclass

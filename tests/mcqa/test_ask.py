@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from mcqa import defaults, server_process
-from mcqa.cli import app
+from mcqa.verbs import app
 from predictor.question import LETTERS
 
 QUESTION = ("What does len([1, 2, 3]) return?", "-c", "2", "-c", "[3]", "-c", "an error")

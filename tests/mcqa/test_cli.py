@@ -11,8 +11,8 @@ from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from mcqa import questions
-from mcqa.cli import app
 from mcqa.errors import CommandError
+from mcqa.verbs import app
 
 VERBS = ["hello", "serve", "ask", "evaluate", "bank", "model", "model make-tiny", "model fetch", "model show"]
 CHOICES = ["-c", "x", "-c", "y"]
@@ -45,8 +45,8 @@ def test_help_is_the_default_and_names_every_verb() -> None:
 def test_help_imports_nothing_heavy() -> None:
     heavy = ("torch", "transformers", "kserve", "matplotlib", "numpy", "grpc", "httpx", "huggingface_hub", "mlflow")
     script = (
-        "import sys, mcqa.cli\n"
-        "try: mcqa.cli.app(['ask', '--help'])\n"
+        "import sys, mcqa.verbs\n"
+        "try: mcqa.verbs.app(['ask', '--help'])\n"
         "except SystemExit: pass\n"
         f"print([m for m in {heavy!r} if m in sys.modules], file=sys.stderr)"
     )

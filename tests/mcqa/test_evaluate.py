@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from mcqa.cli import app
+from mcqa.verbs import app
 from pipelines import bank
 from pipelines.evaluation.records import read_records
 

@@ -9,8 +9,8 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from mcqa import model_facts
-from mcqa.cli import app
 from mcqa.errors import CommandError
+from mcqa.verbs import app
 from predictor.weights import VersionError
 
 

@@ -243,10 +243,16 @@ def test_a_poison_event_becomes_a_dead_letter_and_can_be_replayed(folder):
     assert httpx.post(sink, content=b"{", headers=headers, timeout=10).status_code == 202
     until(lambda: rows(folder, "SELECT 1 FROM dead_letters WHERE id = 'poison'"))
     listed = json.loads(mcqa(folder, "dead-letters", "list", "--json").splitlines()[0])
-    assert (listed["status"], listed["id"]) == (400, "poison")
-    assert "poison" in mcqa(folder, "dead-letters", "show", listed["name"])
-    assert "1 queued again" in mcqa(folder, "dead-letters", "replay", listed["name"])
-    assert "dead letters" in mcqa(folder, "status", code=1)
+    assert (listed["code"], listed["id"], listed["state"]) == (400, "poison", "open")
+    name = listed["name"]
+    assert "poison" in mcqa(folder, "dead-letters", "show", name)
+    assert "1 of 1 came back" in mcqa(folder, "dead-letters", "replay", name, "--wait", "60", code=1)
+    assert "1 dead letter" in mcqa(folder, "status", code=1)
+    assert f"{name} is discarded" in mcqa(folder, "dead-letters", "discard", name)
+    assert "nothing to discard" in mcqa(folder, "dead-letters", "discard", name)
+    assert "no dead letters" in mcqa(folder, "dead-letters", "list")
+    assert "dead letter" not in mcqa(folder, "status")
+    assert json.loads(mcqa(folder, "dead-letters", "list", "--all", "--json").splitlines()[0])["state"] == "discarded"
 
 
 @pytest.mark.parametrize("victim", ["broker", "gateway", "mlflow", "pipelines"])

@@ -1,0 +1,162 @@
+"""Who listens on this machine's ports, as the kernel tells it. Standard library only: it runs before set-up, too."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+CHECKOUT_VARIABLE = "MCQA_CHECKOUT"
+"""In the environment of every model server that `mcqa` starts: whose it is."""
+_LISTEN = "0A"
+_HERE = ("0100007F", "00000000")
+_HERE_6 = ("00000000000000000000000001000000", "0" * 32, "0000000000000000FFFF00000100007F")
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A process that listens. Fields that the kernel does not tell us are empty; pid 0 is another user's process."""
+
+    pid: int
+    command: tuple[str, ...] = ()
+    folder: Path | None = None
+    """Of the loop that it is a part of."""
+    checkout: Path | None = None
+    """Whose code it runs, where it is a model server of ours."""
+    user: str = ""
+
+    def __str__(self) -> str:
+        if not self.pid:
+            return f"a process of user {self.user}" if self.user else "another process"
+        if self.folder:
+            return f"the loop in {self.folder} (process {self.pid})"
+        if self.checkout:
+            return f"a model server of {self.checkout} (process {self.pid})"
+        return f"{_shown(self.command) or 'a process'} (process {self.pid})"
+
+
+def known() -> bool:
+    """Whether this system tells who listens: Linux does."""
+    return Path("/proc/net/tcp").exists()
+
+
+def listeners(ports: Collection[int], likely: Iterable[int] = ()) -> dict[int, Listener]:
+    """Who listens on these loopback ports, by port; ports on which nobody does are left out, as all are where
+    `known` is false. `likely` are process ids to look at first: the others need not be searched then.
+    """
+    sockets = _sockets(frozenset(ports)) if known() else {}
+    found: dict[int, Listener] = {}
+    wanted = {inode: port for inode, (port, _) in sockets.items()}
+    for pid in _pids(likely):
+        if not wanted:
+            break
+        for inode in _inodes(pid) & wanted.keys():
+            found[wanted.pop(inode)] = describe(pid)
+    return {port: Listener(0, user=_user(uid)) for _, (port, uid) in sockets.items()} | found
+
+
+def describe(pid: int) -> Listener:
+    """What can be told of a process."""
+    command = tuple(_read(Path(f"/proc/{pid}/cmdline")).split("\0")[:-1])
+    environ = dict(pair.split("=", 1) for pair in _read(Path(f"/proc/{pid}/environ")).split("\0") if "=" in pair)
+    return Listener(pid, command, _folder(command, environ), _checkout(command, environ))
+
+
+def problem(port: int, host: str = "127.0.0.1") -> str | None:
+    """Why nobody can listen on this port now, in a few words; None where it is free."""
+    with socket.socket() as probe:
+        # As servers do: a port in TIME_WAIT after the last server's end is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+            probe.listen(1)
+        except OverflowError:
+            return "is no port: 1 to 65535"
+        except PermissionError:
+            return "needs privileges"
+        except OSError as error:
+            return "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used: {error.strerror}"
+    return None
+
+
+def next_free(port: int, taken: Collection[int] = ()) -> int:
+    """The first free port from `port` on by whole thousands (8080, 9080, …), so that it is remembered; else any."""
+    for candidate in range(port, 65536, 1000):
+        if candidate not in taken and problem(candidate) is None:
+            return candidate
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _sockets(ports: frozenset[int]) -> dict[str, tuple[int, int]]:
+    """inode -> (port, uid) of the listening sockets that a client of 127.0.0.1 reaches."""
+    found = {}
+    for name, here in (("tcp", _HERE), ("tcp6", _HERE_6)):
+        for line in _read(Path(f"/proc/net/{name}")).splitlines()[1:]:
+            fields = line.split()
+            address, _, port = fields[1].rpartition(":")
+            if fields[3] == _LISTEN and int(port, 16) in ports and address in here:
+                found[fields[9]] = (int(port, 16), int(fields[7]))
+    return found
+
+
+def _pids(likely: Iterable[int]) -> Iterator[int]:
+    seen = dict.fromkeys(likely)
+    yield from seen
+    yield from (int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) not in seen)
+
+
+def _inodes(pid: int) -> set[str]:
+    found = set()
+    with suppress(OSError):
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            with suppress(OSError):
+                target = os.readlink(f"/proc/{pid}/fd/{name}")
+                if target.startswith("socket:["):
+                    found.add(target[8:-1])
+    return found
+
+
+def _folder(command: tuple[str, ...], environ: Mapping[str, str]) -> Path | None:
+    """The supervisor is told its folder; what it starts has the folder's kubeconfig and a pod's name."""
+    if "local.platform" in command and "--dir" in command[:-1]:
+        return Path(command[command.index("--dir") + 1])
+    if "EMBEDDED_POD" in environ and environ.get("KUBECONFIG"):
+        return Path(environ["KUBECONFIG"]).parent
+    return None
+
+
+def _checkout(command: tuple[str, ...], environ: Mapping[str, str]) -> Path | None:
+    if "predictor" not in command:
+        return None
+    if CHECKOUT_VARIABLE in environ:
+        return Path(environ[CHECKOUT_VARIABLE])
+    python = Path(command[0])
+    return python.parents[2] if python.is_absolute() and python.parent.parent.name == ".venv" else None
+
+
+def _shown(command: tuple[str, ...]) -> str:
+    words = [Path(command[0]).name, *command[1:]] if command else []
+    text = " ".join(" ".join(words).split())
+    return text if len(text) <= 60 else text[:59] + "…"
+
+
+def _user(uid: int) -> str:
+    try:
+        import pwd
+
+        return pwd.getpwuid(uid).pw_name
+    except (ImportError, KeyError):
+        return str(uid)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,377 @@
+"""`mcqa` in trouble: signals at any moment, streams that are closed, full or not UTF-8, faults of its own."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import re
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_process import (
+    SECONDS,
+    Silent,
+    ended,
+    environment,
+    on_terminal,
+    prepare,
+    run,
+    silent,
+    start,
+)
+
+QUESTION = ("ask", "Q?", "-c", "x", "-c", "y")
+CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+@pytest.fixture
+def server() -> Iterator[Silent]:
+    with silent() as made:
+        yield made
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> dict[str, str]:
+    return environment(tmp_path / "no-loop")
+
+
+# Ctrl-C and SIGTERM
+
+MOMENTS = ["mcqa.streams", "typer", "rich.console", "mcqa.ask", "mcqa.terminal", "mcqa.verbs"]
+
+
+@pytest.mark.parametrize("module", MOMENTS)
+def test_ctrl_c_while_a_module_is_imported_is_no_traceback(module: str, env: dict[str, str], server: Silent) -> None:
+    process = start(*QUESTION, "--url", server.url, env=env, python=("-X", "importtime"))
+    assert process.stderr is not None
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if line.split(b"|")[-1].strip().decode() == module:
+            process.send_signal(signal.SIGINT)
+            break
+    else:
+        pytest.fail(f"{module} was not imported")
+    found = ended(process)
+    assert b"Traceback" not in found.err
+    assert found.code == 130, found.err[-2000:]
+
+
+WAITING = {
+    "an answer": [*QUESTION, "--url", "{url}"],
+    "an answer over gRPC": [*QUESTION, "--url", "127.0.0.1:{port}", "--protocol", "grpc"],
+    "answers": ["evaluate", "--url", "{url}", "--limit", "4"],
+    "a download": ["model", "fetch", "hf://nobody/nothing"],
+    "a broker": ["feedback", "some-id", "A"],
+    "a pipeline server": ["pipeline", "list", "--url", "{url}"],
+    "a broker, for a run": ["pipeline", "run", "--reason", "test"],
+}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+@pytest.mark.parametrize("what", WAITING)
+def test_a_signal_while_it_waits(what: str, number: int, env: dict[str, str], server: Silent, tmp_path: Path) -> None:
+    words = [word.format(url=server.url, port=server.port) for word in WAITING[what]]
+    env |= {"K_SINK": server.url, "HF_ENDPOINT": server.url, "MCQA_CACHE": str(tmp_path)}
+    process = start(*words, env=env)
+    assert server.asked.wait(SECONDS), ended(process).err
+    process.send_signal(number)
+    found = ended(process)
+    assert (found.code, found.out) == (128 + number, b"")
+    assert found.lines[-1:] == (["interrupted"] if number == signal.SIGINT else found.lines[-1:])
+    assert b"Traceback" not in found.err
+
+
+def test_ctrl_c_while_a_log_is_followed(env: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "no-loop").mkdir()
+    (tmp_path / "no-loop" / "supervisor.log").write_text("a line\n")
+    process = start("logs", "supervisor", "-f", env=env)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"a line\n"
+    process.send_signal(signal.SIGINT)
+    found = ended(process)
+    assert (found.code, found.lines[-1]) == (130, "interrupted")
+
+
+def test_ctrl_c_while_a_pipe_has_no_writer_yet(env: dict[str, str], tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    process = start(*QUESTION, "--code-file", str(pipe), env=env)
+    deadline = time.monotonic() + SECONDS
+    while str(pipe) not in [os.path.realpath(one) for one in Path(f"/proc/{process.pid}/fd").glob("*")]:
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    assert ended(process).code == 130
+
+
+def test_ctrl_c_while_questions_are_made_and_scored(env: dict[str, str], tmp_path: Path) -> None:
+    process = start("evaluate", "--records", str(tmp_path / "records"), env=env, python=("-X", "importtime"))
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.rstrip().endswith(b"predictor.scorer"):  # the model is being loaded
+            process.send_signal(signal.SIGINT)
+            break
+    found = ended(process)
+    assert found.code == 130
+    assert b"Traceback" not in found.err
+    assert not (tmp_path / "records").exists()
+
+
+# Streams
+
+LONG = ["bank", "--sample", "400"]
+
+
+@pytest.mark.parametrize("words", [LONG, ["ask", "--file", "-", "--json"]])
+def test_a_closed_pipe_ends_it_without_a_word(words: list[str], env: dict[str, str]) -> None:
+    # By a shell, as people do it: its pipe is closed after the first line.
+    stdin = b'{"question": "Q?", "choices": ["x", "y"]}\n' * 400
+    command = f"{sys.executable} -m mcqa {' '.join(words)} | head -n 1; echo ${{PIPESTATUS[0]}}"
+    found = subprocess.run(["bash", "-c", command], input=stdin, capture_output=True, env=env, check=False)
+    lines = found.stdout.splitlines()
+    assert (len(lines), lines[-1]) == (2, b"141"), found.stderr
+    assert [line for line in found.stderr.splitlines() if b"loading the shipped" not in line] == []
+
+
+@pytest.mark.parametrize("words", [["bank"], LONG, ["model", "show"], ["--help"], ["bank", "--help"]])
+@pytest.mark.parametrize("buffered", ["", "1"])
+def test_a_full_disk_behind_stdout_is_one_line(words: list[str], buffered: str, env: dict[str, str]) -> None:
+    with open("/dev/full", "wb") as full:
+        found = run(*words, env={**env, "PYTHONUNBUFFERED": buffered}, stdout=full)
+    assert (found.code, found.lines) == (1, ["error: cannot write the output: No space left on device"])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["bank", "--out", "{full}"],
+        ["evaluate", "--limit", "2", "--out", "{full}"],
+        ["evaluate", "--limit", "2", "--records", "{full}"],
+        ["evaluate", "--limit", "2", "--diagram", "{full}"],
+    ],
+)
+def test_a_full_disk_under_a_file_is_one_line_that_names_it(
+    words: list[str], env: dict[str, str], tmp_path: Path
+) -> None:
+    full = tmp_path / "full.png"
+    full.symlink_to("/dev/full")
+    found = run(*(word.format(full=full) for word in words), env=env)
+    assert found.code == 1
+    assert found.lines[-1] == f"error: cannot write {full}: No space left on device"
+
+
+@pytest.mark.parametrize("closed", [0, 1, 2])
+def test_a_closed_stream_is_no_traceback(closed: int, env: dict[str, str]) -> None:
+    found = run(*LONG, env=env, preexec_fn=lambda: (prepare(), os.close(closed)))
+    assert found.code == 0
+    assert found.err == b""
+
+
+# Characters
+
+QUESTION_FILE = '{"question": "Wie heißt das – „naïve“ → ✓ 日本?", "choices": ["größer ≥", "…"], "answer": 0}\n'
+PLAIN = [
+    {"PYTHONIOENCODING": "ascii"},
+    {"PYTHONIOENCODING": "latin-1"},
+    {"PYTHONIOENCODING": "ascii:strict"},
+    {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+]
+SHOWN = [
+    ["bank", "{file}", "--sample", "1"],
+    ["bank", "--help"],
+    ["model", "show"],
+    ["ask", "--file", "{file}.missing"],
+]
+SCORED = [["ask", "--file", "{file}", "--model", "models/tiny"], ["evaluate", "--limit", "20"]]
+IN_PLAIN = [(words, locale) for words in SHOWN for locale in PLAIN] + [(words, PLAIN[0]) for words in SCORED]
+
+
+@pytest.mark.parametrize(("words", "locale"), IN_PLAIN)
+def test_without_utf_8_every_character_has_a_stand_in(
+    words: list[str], locale: dict[str, str], env: dict[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / "q.jsonl"
+    file.write_text(QUESTION_FILE, encoding="utf-8")
+    found = run(*(word.format(file=file) for word in words), env={**env, **locale})
+    encoding = "latin-1" if "latin-1" in locale.values() else "ascii"
+    text = found.out.decode(encoding) + found.err.decode(encoding)
+    assert "Traceback" not in text
+    assert "Error" not in text
+    assert found.code == (1 if "missing" in words[-1] else 0)
+    assert text
+
+
+@pytest.mark.parametrize("locale", PLAIN[:2])
+def test_json_is_the_same_json_without_utf_8(locale: dict[str, str], env: dict[str, str], tmp_path: Path) -> None:
+    file = tmp_path / "q.jsonl"
+    file.write_text(QUESTION_FILE, encoding="utf-8")
+    words = ("ask", "--file", str(file), "--model", "models/tiny", "--json")
+    there, here = (json.loads(run(*words, env={**env, **one}).out.decode("latin-1")) for one in (locale, {"X": "x"}))
+    assert there["choice"] == here["choice"].encode("latin-1").decode("utf-8")
+
+
+@pytest.mark.parametrize("locale", [{"LC_ALL": "C"}, {"LANG": "POSIX"}])
+def test_a_terminal_in_the_c_locale_gets_ascii(locale: dict[str, str], env: dict[str, str]) -> None:
+    code, written = on_terminal("bank", "--sample", "2", "--seed", "1", env={**env, **locale}, columns=80)
+    assert code == 0
+    assert written.isascii()
+    assert b"> " in written
+
+
+# Width
+
+PRINTED = [["--help"], ["ask", "--help"], ["up", "--help"], ["bank"], ["model", "show"],
+           ["bank", "--sample", "6", "--seed", "4"]]  # fmt: skip
+SIZED = [*PRINTED, ["evaluate", "--limit", "30", "--model", "models/tiny"],
+         ["ask", "--random", "--seed", "3", "--model", "models/tiny"]]  # fmt: skip
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+@pytest.mark.parametrize("words", SIZED)
+def test_nothing_is_wider_than_the_terminal_and_no_bar_is_left(
+    words: list[str], columns: int, env: dict[str, str]
+) -> None:
+    code, written = on_terminal(*words, env=env, columns=columns)
+    assert code == 0
+    lines = screen(written)
+    wide = [line for line in lines if len(line) > columns and "serve it: mcqa serve" not in line]
+    assert wide == []
+    assert not [line for line in lines if re.search(r"━|⠋|it/s|loading", line) or "\x1b" in line]
+
+
+@pytest.mark.parametrize("words", [*PRINTED, ["nonsense"], ["ask", "--nope"], SIZED[-2]])
+def test_what_is_no_terminal_gets_no_control_characters(words: list[str], env: dict[str, str]) -> None:
+    found = run(*words, env=env)
+    assert CONTROL.search(found.out + found.err) is None
+
+
+def screen(written: bytes) -> list[str]:
+    """The lines that stay on a terminal after all that was written, as long as it does not scroll back up."""
+    lines, row, column = [""], 0, 0
+    for sequence, text in re.findall(r"(\x1b\[[0-9;?]*[A-Za-z]|\r|\n)|([^\x1b\r\n]+)", written.decode()):
+        if text:
+            line = lines[row].ljust(column)
+            lines[row] = line[:column] + text + line[column + len(text) :]
+            column += len(text)
+        elif sequence == "\r":
+            column = 0
+        elif sequence == "\n":
+            row += 1
+            if row == len(lines):
+                lines.append("")
+        elif sequence.endswith("A"):
+            row = max(0, row - int(sequence[2:-1] or 1))
+        elif sequence.endswith("K"):
+            lines[row] = "" if sequence[2:-1] == "2" else lines[row][:column]
+    return [line.rstrip() for line in lines]
+
+
+# Usage, and faults of our own
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["nonsense"], "error: No such command 'nonsense': see `mcqa --help`"),
+        (["evalute"], "error: No such command 'evalute'. Did you mean 'evaluate'?: see `mcqa --help`"),
+        (["ask", "--nope"], "error: No such option: --nope"),
+        (["feedback", "x"], "error: Missing argument 'answer': see `mcqa feedback --help`"),
+        (["dead-letters", "show"], "error: Missing argument 'name': see `mcqa dead-letters show --help`"),
+        (["dead-letters", "replay"], "give names, or --all: see `mcqa dead-letters replay --help`"),
+        (["bank", "--sample", "many"], "see `mcqa bank --help`"),
+        (["bank", "--sample"], "requires an argument"),
+    ],
+)
+def test_wrong_usage_is_one_line_that_says_where_to_look(words: list[str], says: str, env: dict[str, str]) -> None:
+    found = run(*words, env=env)
+    assert (found.code, found.out, len(found.lines)) == (2, b"", 1), found.err
+    assert says in found.lines[0]
+
+
+FAULTY = """
+import sys, mcqa.questions
+def fail(*_, **__): raise {error}
+mcqa.questions.load_bank = fail
+from mcqa.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        ("ValueError('two\\nlines')", "error: unexpected ValueError: two lines; its trace is in "),
+        ("MemoryError()", "error: unexpected MemoryError; its trace is in "),
+        ("RecursionError('deep')", "error: unexpected RecursionError: deep; its trace is in "),
+        ("OSError(28, 'No space left on device', '/some/file')", "error: /some/file: No space left on device"),
+        ("PermissionError(13, 'Permission denied', '/root/x')", "error: /root/x: Permission denied"),
+        ("OSError(24, 'Too many open files')", "error: cannot write the output: Too many open files"),
+    ],
+)
+def test_a_fault_of_ours_is_one_line_and_a_file(error: str, says: str, env: dict[str, str], tmp_path: Path) -> None:
+    script = FAULTY.format(error=error)
+
+    def fault(*options: str, **more: str) -> Any:
+        return subprocess.run(
+            [sys.executable, "-c", script, *options, "bank"],
+            env={**env, "TMPDIR": str(tmp_path), **more}, capture_output=True, text=True, check=False, timeout=SECONDS,
+        )  # fmt: skip
+
+    found = fault()
+    assert (found.returncode, found.stdout, found.stderr.count("\n")) == (1, "", 1), found.stderr
+    assert found.stderr.startswith(says)
+    if "trace is in" not in says:
+        return
+    trace = Path(found.stderr.split("trace is in ")[1].strip())
+    assert stat.S_IMODE(trace.stat().st_mode) == 0o600
+    assert "Traceback (most recent call last)" in trace.read_text()
+    for shown in (fault("--debug"), fault(MCQA_DEBUG="1")):
+        assert "Traceback (most recent call last)" in shown.stderr
+        assert shown.returncode == 1
+
+
+# A loop of somebody else
+
+KEPT_OUT = ["status", "logs", "logs supervisor", "logs supervisor -f", "events", "events -f", "dead-letters list",
+            "dead-letters replay --all", "feedback x A", "drift status", "rollout status", "rollout hold",
+            "pipeline list", "pipeline run --reason x", "up", "down", "down --delete", "ask Q? -c x -c y"]  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", KEPT_OUT)
+@pytest.mark.parametrize("inside", [True, False], ids=["its files", "the folder"])
+def test_a_loop_of_another_user_is_one_line(verb: str, inside: bool, env: dict[str, str], tmp_path: Path) -> None:
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    for name in ("environment.json", "supervisor.lock", "supervisor.log", "settings.json", "status.json", "loop.db"):
+        (folder / name).write_text("{}")
+        (folder / name).chmod(0)
+    if not inside:
+        folder.chmod(0)
+    if os.geteuid() == 0:
+        for path in (*folder.iterdir(), folder) if inside else (folder,):
+            os.chown(path, 65534, 65534)
+    found = run(*verb.split(), env={**env, "MCQA_LOCAL_DIR": str(folder)}, preexec_fn=without_privileges)
+    assert found.code == 1
+    assert found.out == b""
+    assert len(found.lines) == 1, found.err
+    assert found.lines[0].startswith(f"error: {folder}")
+    assert "Permission denied" in found.lines[0]
+
+
+def without_privileges() -> None:
+    """Root without what lets it read everybody's files: another user's folder is closed to it as well."""
+    prepare()
+    if os.geteuid() == 0:
+        library = ctypes.CDLL(None)
+        for capability in (1, 2, 3):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER
+            library.prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
