@@ -72,7 +72,7 @@ def main() -> int:
     _limit(int(sys.argv[1]), int(sys.argv[2]))
     task = json.load(sys.stdin)
     try:
-        answer = {"rendered": render(task["source"], task["special"], task["conversations"])}
+        answer: dict[str, Any] = {"rendered": render(task["source"], task["special"], task["conversations"])}
     except TemplateFailed as error:
         answer = {"error": str(error)}
     json.dump(answer, sys.stdout)

@@ -147,7 +147,7 @@ def test_broken_numbers_of_a_configuration(random_version: Path, tmp_path: Path,
         Scorer.load(tmp_path, dtype="float32", device="cpu")
 
 
-@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf, 1e38])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
 @pytest.mark.parametrize(
     "name", ["model.norm.weight", "model.layers.1.mlp.up_proj.weight", "model.layers.0.self_attn.q_proj.bias"]
 )
@@ -155,8 +155,6 @@ def test_broken_weights_have_no_answer(random_version: Path, tmp_path: Path, nam
     for file in random_version.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     change(tmp_path, lambda t: t[name].fill_(value))
-    if "bias" in name and value == 1e38:
-        return  # a large finite bias may well give finite answers
     assert "probabilities are" in refusal(tmp_path)
 
 

@@ -147,7 +147,8 @@ def test_what_follows_from_the_rest_may_be_there(version, copy):
             }
         ),
     )
-    assert torch.equal(logits(copy), logits(version))
+    # The tensors lie elsewhere in the file, and other kernels may take them: the last bits differ.
+    torch.testing.assert_close(logits(copy), logits(version), atol=1e-4, rtol=0)
 
 
 @pytest.fixture
