@@ -275,7 +275,11 @@ class Adapter:
         layers = self._config.get("layers_to_transform")
         if isinstance(self._config.get("target_modules"), str) or self._config.get("exclude_modules"):
             return  # a pattern; what it means is in the tensors' names
-        only = {layers} if isinstance(layers, int) else set(layers) if isinstance(layers, list) else None
+        if isinstance(layers, int):
+            layers = [layers]
+        if layers is not None and not (isinstance(layers, list) and all(isinstance(one, int) for one in layers)):
+            raise VersionError(f"{self._path}: layers_to_transform must be layers' numbers, found {shown(layers)}")
+        only = set(layers) if layers else None
         for name in self._names("target_modules"):
             for target in sorted(known):
                 module, _, own = target.rpartition(".")

@@ -99,7 +99,7 @@ def _is_plain(source: str) -> bool:
 def _render_apart(source: str, special: Mapping[str, str], conversations: Sequence[Conversation]) -> list[str]:
     task = json.dumps({"source": source, "special": special, "conversations": [list(one) for one in conversations]})
     # -P: this package's folder must not be searched for modules that jinja2 imports.
-    command = [sys.executable, "-P", template_render.__file__]
+    command = [sys.executable, "-P", template_render.__file__, str(CPU_SECONDS), str(MEMORY_BYTES)]
     try:
         done = subprocess.run(command, input=task.encode(), capture_output=True, timeout=_WAIT_SECONDS, check=False)
     except subprocess.TimeoutExpired:

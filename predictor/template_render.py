@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 CPU_SECONDS = 5
-MEMORY_BYTES = 1 << 30
+MEMORY_BYTES = 512 << 20
 MAX_RENDERED = 1 << 20
 
 Conversation = Sequence[Mapping[str, str]]
@@ -69,20 +69,20 @@ def render(source: str, special: Mapping[str, str], conversations: Sequence[Conv
 def main() -> int:
     import jinja2.sandbox  # noqa: F401 - the limits are for the template alone
 
-    _limit()
+    _limit(int(sys.argv[1]), int(sys.argv[2]))
     task = json.load(sys.stdin)
     try:
-        answer = {"rendered": render(task["source"], task["special"], task["conversations"])}
+        answer: dict[str, Any] = {"rendered": render(task["source"], task["special"], task["conversations"])}
     except TemplateFailed as error:
         answer = {"error": str(error)}
     json.dump(answer, sys.stdout)
     return 0
 
 
-def _limit() -> None:
+def _limit(seconds: int, memory: int) -> None:
     import resource
 
-    limits = {resource.RLIMIT_CPU: CPU_SECONDS, resource.RLIMIT_AS: MEMORY_BYTES, resource.RLIMIT_CORE: 0}
+    limits = {resource.RLIMIT_CPU: seconds, resource.RLIMIT_AS: memory, resource.RLIMIT_CORE: 0}
     for name, most in limits.items():
         try:
             _, hard = resource.getrlimit(name)

@@ -62,6 +62,17 @@ def check(folder: Path, what: str) -> str:
     return said
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """These versions are tiny; on a busy machine two threads only wait for one another."""
+    threads, set_threads = torch.get_num_threads(), torch.set_num_threads
+    set_threads(1)
+    torch.set_num_threads = lambda count: None  # type: ignore[assignment]
+    yield
+    torch.set_num_threads = set_threads  # type: ignore[assignment]
+    set_threads(threads)
+
+
 @pytest.fixture(scope="module")
 def whole(version: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A version with every file that one may have, its weights in two shards."""
