@@ -53,7 +53,7 @@ async def measure(folder: Path) -> list[Row]:
         rows = await overhead(serving, http)
         model = {"host": f"coding-mcqa.{NAMESPACE}.localhost"}
         event = {
-            "host": f"collect.{NAMESPACE}.localhost", "ce-id": "1", "ce-source": "/b", "ce-specversion": "1.0",
+            "host": f"collect.{NAMESPACE}.svc.cluster.local", "ce-id": "1", "ce-source": "/b", "ce-specversion": "1.0",
             "ce-type": "dev.cdeventsx.mcqa-answer.feedback",
         }  # fmt: skip
         predict = f"http://127.0.0.1:{serving.port}/v1/models/coding-mcqa:predict"
@@ -61,7 +61,7 @@ async def measure(folder: Path) -> list[Row]:
             serving, "coding-mcqa-predictor", lambda: http.post(predict, json=QUESTION, headers=model)
         )
         body = {"answer_id": "a", "answer": 1}
-        gateway = f"http://127.0.0.1:{serving.port}/"
+        gateway = f"http://127.0.0.1:{serving.internal_port}/"  # functions are cluster-local
         function = await from_zero(serving, "collect", lambda: http.post(gateway, json=body, headers=event))
         return [
             *rows,

@@ -38,6 +38,7 @@ def up(
     broker_port: Annotated[int | None, typer.Option(help="Event broker.", show_default="8081")] = None,
     mlflow_port: Annotated[int | None, typer.Option(help="MLflow server.", show_default="5000")] = None,
     pipelines_port: Annotated[int | None, typer.Option(help="Pipelines API.", show_default="8888")] = None,
+    internal_port: Annotated[int | None, typer.Option(help="Gateway, for broker and MLflow.", show_default="0")] = None,
     source: Annotated[
         str, typer.Option("--model", help="What is registered as version 1: a folder or hf://owner/model.")
     ] = Settings().source,
@@ -61,7 +62,8 @@ def up(
         _where(folder)
         return
     given = {
-        "gateway": port, "api": api_port, "broker": broker_port, "mlflow": mlflow_port, "pipelines": pipelines_port
+        "gateway": port, "api": api_port, "broker": broker_port, "mlflow": mlflow_port, "pipelines": pipelines_port,
+        "internal": internal_port,
     }  # fmt: skip
     start(folder, ports=given, source=source, config=_pairs(config, "--set"), schedules=_pairs(schedule, "--schedule"),
           replicas=replicas, say=_say)  # fmt: skip
@@ -139,9 +141,11 @@ def _end_orphans(folder: Folder) -> int:
     import asyncio
 
     from local.serving.runner import left_behind
+    from local.serving.settings import GATEWAY
 
     async def end() -> int:
-        found = [one for place in (folder.parts, folder.serving) for one in left_behind(place)]
+        places = (folder.parts, folder.serving / GATEWAY, folder.serving)
+        found = [one for place in places for one in left_behind(place)]
         for one in found:
             await one.stop(10.0)
             one.forget()
@@ -189,9 +193,12 @@ def _require_ports(folder: Folder, ports: Ports) -> None:
     from dataclasses import asdict
 
     from local.serving.runner import left_behind
+    from local.serving.settings import GATEWAY, gateway_ports
 
     flags = {"gateway": "--port"}
     ours = {process.pod.port for process in left_behind(folder.parts)}
+    if any(left_behind(folder.serving / GATEWAY)):
+        ours |= {*(gateway_ports(folder.serving) or ())}
     for name, port in asdict(ports).items():
         if port in ours:
             continue

@@ -16,10 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from predictor.question import MAX_CHOICES, MIN_CHOICES
-from predictor.weights import VersionError, read_json
+from predictor.version_files import VersionError, read_json, shown, whole
 
 FILE = "calibration.json"
 SCHEMA = 1
+# Far below any prior that was measured; dividing by less could leave the range of numbers.
+SMALLEST = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +39,18 @@ class Calibration:
             return cls()
         raw = read_json(path)
         if raw.get("schema") != SCHEMA:
-            raise VersionError(f"{path}: schema {raw.get('schema')!r} is not known, this server reads {SCHEMA}")
+            raise VersionError(f"{path}: schema {shown(raw.get('schema'))} is not known, this server reads {SCHEMA}")
+        found = raw.get("letter_prior") or {}
+        if not isinstance(found, dict):
+            raise VersionError(f"{path}: letter_prior must be an object, found {shown(found)}")
         priors: dict[int, tuple[float, ...]] = {}
-        for key, values in (raw.get("letter_prior") or {}).items():
+        for key, values in found.items():
             if not _is_prior(key, values):
-                raise VersionError(f"{path}: letter_prior[{key!r}] must be that many positive numbers that sum to 1")
+                raise VersionError(
+                    f"{path}: letter_prior[{shown(key)}] must be that many positive numbers that sum to 1"
+                )
             priors[int(key)] = tuple(map(float, values))
-        return cls(priors, int(raw.get("questions", 0)))
+        return cls(priors, whole(raw, "questions", path, low=0, default=0))
 
     def write(self, folder: Path) -> Path:
         data = {
@@ -89,10 +96,12 @@ def estimate(rotations: Sequence[Sequence[Sequence[float]]]) -> tuple[float, ...
 
 def _is_prior(key: str, values: object) -> bool:
     return (
-        key.isdigit()
+        key.isascii()
+        and key.isdigit()
+        and len(key) < 3
         and MIN_CHOICES <= int(key) <= MAX_CHOICES
         and isinstance(values, list)
         and len(values) == int(key)
-        and all(isinstance(v, int | float) and 0 < v < 1 for v in values)
+        and all(isinstance(v, float) and SMALLEST <= v < 1 for v in values)
         and math.isclose(math.fsum(values), 1.0, abs_tol=1e-6)
     )

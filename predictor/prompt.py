@@ -8,20 +8,24 @@ keys and values the scorer computes once.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from predictor.chat_template import ChatTemplate
 from predictor.question import LETTERS, Question
-from predictor.weights import VersionError, read_json
+from predictor.version_files import VersionError, read_json, read_text, shown
 
 SYSTEM = (
     "You are an expert programmer. Answer the multiple-choice question with the letter of the one correct choice "
     "and nothing else."
 )
 EXPLAIN = "Explain step by step, in a few sentences, why {letter} is the correct choice."
+
+MAX_SYSTEM = 65_536
+MAX_TOKENIZER_BYTES = 256 << 20
 
 # Private-use characters, so that no template and no tokenizer gives them a meaning.
 _SLOT = "\ue000slot\ue001"
@@ -42,11 +46,14 @@ class PromptFormat:
     def read(cls, folder: Path) -> PromptFormat:
         if not (folder / "prompt.json").is_file():
             return cls()
-        raw = read_json(folder / "prompt.json")
-        form = cls(system=raw.get("system", SYSTEM), layout=raw.get("layout", "letter-first"))
-        if form.layout not in _LAYOUTS or not isinstance(form.system, str):
-            raise VersionError(f"{folder}/prompt.json: layout must be one of {', '.join(_LAYOUTS)}, system a text")
-        return form
+        path = folder / "prompt.json"
+        raw = read_json(path)
+        layout, system = raw.get("layout", "letter-first"), raw.get("system", SYSTEM)
+        if not isinstance(layout, str) or layout not in _LAYOUTS:
+            raise VersionError(f"{path}: layout must be one of {', '.join(_LAYOUTS)}, found {shown(layout)}")
+        if not isinstance(system, str) or len(system) > MAX_SYSTEM or not _is_text(system):
+            raise VersionError(f"{path}: system must be a text of at most {MAX_SYSTEM:,} characters")
+        return cls(system, layout)
 
     def text(self, question: Question) -> str:
         """The user's turn, as text: the same for every way to write the question's white space."""
@@ -76,23 +83,19 @@ class PromptEncoder:
     """A version's tokenizer and chat template. Safe to call from several threads."""
 
     def __init__(self, folder: Path) -> None:
-        from tokenizers import Tokenizer
-
-        if not (folder / "tokenizer.json").is_file():
-            raise VersionError(f"{folder}: no tokenizer.json; save the tokenizer in its fast form")
-        try:
-            self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        except Exception as error:  # the library raises bare Exception
-            raise VersionError(f"{folder}/tokenizer.json: {error}") from None
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
+        self._folder = folder
         self.format = PromptFormat.read(folder)
-        template = _Template(folder)
+        template = ChatTemplate(folder)
         system = [{"role": "system", "content": self.format.system}] if self.format.system else []
         ask = [*system, {"role": "user", "content": _SLOT}]
         explain = [*ask, {"role": "assistant", "content": _SLOT}, {"role": "user", "content": _SLOT}]
-        self._ask = self._frame(template.render(ask), slots=1)
-        self._explain = self._frame(template.render(explain), slots=3)
+        # A template that needs a process of its own is rendered while the tokenizer is read.
+        with ThreadPoolExecutor(1) as apart:
+            rendering = apart.submit(template.render, (ask, explain))
+            self._tokenizer = _tokenizer(folder)
+        asked, explained = rendering.result()
+        self._ask = self._frame(asked, slots=1)
+        self._explain = self._frame(explained, slots=3)
         self.stop_ids = self._stop_ids(folder)
         # From here on the text of special tokens is only text.
         self._tokenizer.encode_special_tokens = True
@@ -119,12 +122,16 @@ class PromptEncoder:
         return self._tokenizer.get_vocab_size(with_added_tokens=True)
 
     def _tokenise(self, text: str) -> tuple[int, ...]:
-        return tuple(self._tokenizer.encode(text, add_special_tokens=False).ids)
+        try:
+            return tuple(self._tokenizer.encode(text, add_special_tokens=False).ids)
+        except BaseException as error:
+            raise _told(self._folder, error) from None
 
     def _frame(self, rendered: str, slots: int) -> tuple[tuple[int, ...], ...]:
         parts = rendered.split(_SLOT)
         if len(parts) != slots + 1:
-            raise VersionError(f"the chat template shows {len(parts) - 1} of {slots} messages; it must show each once")
+            shows = f"{len(parts) - 1} of {slots} messages"
+            raise VersionError(f"{self._folder}: the chat template shows {shows}; it must show each once")
         return tuple(self._tokenise(part) for part in parts)
 
     def _fill(self, frame: tuple[tuple[int, ...], ...], texts: Sequence[str]) -> tuple[int, ...]:
@@ -147,48 +154,44 @@ class PromptEncoder:
         for name in ("generation_config.json", "config.json"):
             if (folder / name).is_file():
                 eos = read_json(folder / name).get("eos_token_id")
-                stops.update(eos if isinstance(eos, list) else [eos] if eos is not None else [])
+                ids = eos if isinstance(eos, list) else [eos] if eos is not None else []
+                if not all(isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in ids):
+                    raise VersionError(f"{folder}/{name}: eos_token_id must be token ids, found {shown(eos)}")
+                stops.update(ids)
         for text in ("<|im_end|>", "<|endoftext|>"):
             token = self._tokenizer.token_to_id(text)
             stops.update([token] if token is not None else [])
         return frozenset(stops)
 
 
-class _Template:
-    """The version's Jinja chat template, in the same sandbox as transformers': a version is data, not code."""
+def _tokenizer(folder: Path) -> Any:
+    from tokenizers import Tokenizer
 
-    def __init__(self, folder: Path) -> None:
-        from jinja2.exceptions import TemplateError
-        from jinja2.sandbox import ImmutableSandboxedEnvironment
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        raise VersionError(f"{folder}: no tokenizer.json; save the tokenizer in its fast form")
+    text = read_text(path, MAX_TOKENIZER_BYTES)
+    try:
+        tokenizer = Tokenizer.from_str(text)
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+    except BaseException as error:
+        raise _told(folder, error) from None
+    return tokenizer
 
-        config = read_json(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").is_file() else {}
-        file = folder / "chat_template.jinja"
-        source = file.read_text(encoding="utf-8") if file.is_file() else config.get("chat_template")
-        if not isinstance(source, str):
-            raise VersionError(
-                f"{folder}: no chat template (chat_template.jinja or tokenizer_config.json); is it an Instruct model?"
-            )
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-        )
-        environment.filters["tojson"] = lambda value, **kw: json.dumps(value, ensure_ascii=False, **kw)
-        environment.globals["raise_exception"] = self._refuse
-        self._folder, self._error = folder, TemplateError
-        self._special = {
-            key: value["content"] if isinstance(value, dict) else value
-            for key, value in config.items()
-            if key in ("bos_token", "eos_token", "pad_token", "unk_token") and value
-        }
-        try:
-            self._template = environment.from_string(source)
-        except TemplateError as error:
-            raise VersionError(f"{folder}: the chat template does not parse: {error}") from None
 
-    def render(self, messages: list[dict[str, Any]]) -> str:
-        try:
-            return self._template.render(messages=messages, add_generation_prompt=True, **self._special)
-        except self._error as error:
-            raise VersionError(f"{self._folder}: the chat template failed: {error}") from None
+def _is_text(value: str) -> bool:
+    """Whether it can be written at all: JSON can escape half of a surrogate pair."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
-    def _refuse(self, message: str) -> None:
-        raise self._error(message)
+
+def _told(folder: Path, error: BaseException) -> BaseException:
+    """tokenizers raises bare Exception, and a panic of its Rust code is no Exception at all."""
+    if isinstance(error, KeyboardInterrupt | SystemExit):
+        return error
+    text = " ".join(str(error).split())[:200] or type(error).__name__
+    return VersionError(f"{folder}/tokenizer.json: {text}")

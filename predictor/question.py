@@ -169,11 +169,10 @@ def _check_different(choices: Sequence[str]) -> None:
         letters_of[choice] = letters_of.get(choice, "") + letter
     for letters in letters_of.values():
         if len(letters) > 1:
-            *first, last = letters
             exactly = len({choices[LETTERS.index(letter)] for letter in letters}) == 1
             raise QuestionError(
                 "choices",
-                f"{', '.join(first)} and {last} are the same text"
+                f"{', '.join(letters[:-1])} and {letters[-1]} are the same text"
                 + ("" if exactly else ", but for white space or the encoding of characters"),
             )
 

@@ -13,11 +13,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from predictor.weights import VersionError, Weights, read_json
+from predictor.version_files import VersionError, positive, read_json, shown, whole
+from predictor.weights import Weights
 
 Linear = Callable[[torch.Tensor], torch.Tensor]
 
@@ -47,38 +49,49 @@ class Config:
     @classmethod
     def read(cls, folder: Path) -> Config:
         """From a Hugging Face config.json; VersionError when it is no Qwen2 or asks for what is not built here."""
-        raw = read_json(folder / "config.json")
+        path = folder / "config.json"
+        raw = read_json(path)
         kind = raw.get("model_type")
         if kind != "qwen2":
-            raise VersionError(f"{folder}/config.json: model_type is {kind!r}, this server runs 'qwen2'")
+            raise VersionError(f"{path}: model_type is {shown(kind)}, this server runs 'qwen2'")
         rope = raw.get("rope_parameters") or raw.get("rope_scaling") or {}
-        if rope.get("rope_type", rope.get("type", "default")) != "default":
-            raise VersionError(
-                f"{folder}/config.json: rope scaling {rope.get('rope_type', rope.get('type'))!r} is not built in"
-            )
+        if not isinstance(rope, dict):
+            raise VersionError(f"{path}: rope_parameters must be an object, found {shown(rope)}")
+        scaling = rope.get("rope_type", rope.get("type", "default"))
+        if scaling != "default":
+            raise VersionError(f"{path}: rope scaling {shown(scaling)} is not built in")
         if raw.get("use_sliding_window"):
-            raise VersionError(f"{folder}/config.json: use_sliding_window is not built in")
+            raise VersionError(f"{path}: use_sliding_window is not built in")
         if raw.get("hidden_act", "silu") != "silu":
-            raise VersionError(f"{folder}/config.json: hidden_act {raw['hidden_act']!r} is not built in")
+            raise VersionError(f"{path}: hidden_act {shown(raw['hidden_act'])} is not built in")
         if raw.get("quantization_config"):
-            raise VersionError(f"{folder}/config.json: quantised checkpoints are not read; use the plain one")
-        try:
-            hidden, heads = int(raw["hidden_size"]), int(raw["num_attention_heads"])
-            return cls(
-                vocab=int(raw["vocab_size"]),
-                hidden=hidden,
-                intermediate=int(raw["intermediate_size"]),
-                layers=int(raw["num_hidden_layers"]),
-                heads=heads,
-                kv_heads=int(raw.get("num_key_value_heads") or heads),
-                head_dim=int(raw.get("head_dim") or hidden // heads),
-                max_positions=int(raw.get("max_position_embeddings", 32768)),
-                rope_theta=float(rope.get("rope_theta") or raw.get("rope_theta") or 10000.0),
-                rms_eps=float(raw.get("rms_norm_eps", 1e-6)),
-                tied=bool(raw.get("tie_word_embeddings", False)),
-            )
-        except KeyError as error:
-            raise VersionError(f"{folder}/config.json: {error.args[0]} is missing") from None
+            raise VersionError(f"{path}: quantised checkpoints are not read; use the plain one")
+        hidden, heads = whole(raw, "hidden_size", path), whole(raw, "num_attention_heads", path)
+        config = cls(
+            vocab=whole(raw, "vocab_size", path),
+            hidden=hidden,
+            intermediate=whole(raw, "intermediate_size", path),
+            layers=whole(raw, "num_hidden_layers", path),
+            heads=heads,
+            kv_heads=whole(raw, "num_key_value_heads", path, default=heads),
+            head_dim=whole(raw, "head_dim", path, low=2, default=max(1, hidden // heads)),
+            max_positions=whole(raw, "max_position_embeddings", path, default=32768),
+            rope_theta=positive(rope, "rope_theta", path, positive(raw, "rope_theta", path, 10000.0)),
+            rms_eps=positive(raw, "rms_norm_eps", path, 1e-6),
+            tied=_flag(raw, "tie_word_embeddings", path),
+        )
+        if config.heads % config.kv_heads:
+            raise VersionError(f"{path}: {config.heads} attention heads cannot share {config.kv_heads} key-value heads")
+        if config.head_dim % 2:
+            raise VersionError(f"{path}: head_dim is {config.head_dim}; rotary embeddings need an even one")
+        return config
+
+
+def _flag(raw: dict[str, Any], name: str, path: Path) -> bool:
+    value = raw.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise VersionError(f"{path}: {name} must be true or false, found {shown(value)}")
+    return bool(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +158,12 @@ class Qwen2:
         ]
         self.norm = get("model.norm.weight", (c.hidden,))
         # The output matrix keeps full precision: letters are told apart by small differences of its rows.
-        self.head = self.embedding if c.tied else get("lm_head.weight", (c.vocab, c.hidden))
+        if c.tied:
+            own = weights.head((c.vocab, c.hidden))
+            self.head = self.embedding if own is None else own
+        else:
+            self.head = get("lm_head.weight", (c.vocab, c.hidden))
+        weights.require_all_used()
         # transformers computes the angles in float32 and rounds cos and sin to the model's dtype; so do we.
         exponents = torch.arange(0, c.head_dim, 2, dtype=torch.int64).float() / c.head_dim
         self._inv_freq = (1.0 / c.rope_theta**exponents).to(self.device)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
@@ -20,11 +20,16 @@ from predictor.hardware import Hardware, choose
 from predictor.prompt import PromptEncoder
 from predictor.question import LETTERS, Answer, Debias, Explanation, Question, QuestionError
 from predictor.qwen2 import Cache, Config, Qwen2, dense
-from predictor.weights import VersionError, Weights
+from predictor.version_files import VersionError
+from predictor.weights import ADAPTER_CONFIG, Weights
 
 DEFAULT_MAX_TOKENS = 4096
 # Beyond a few hundred rows a CPU's matrix products gain nothing, and a smaller batch answers sooner.
 BATCH_TOKENS = {"cpu": 512, "cuda": 16384}
+
+
+class NotFinite(VersionError):
+    """The version's numbers for a question are not finite, so there is no answer to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,11 @@ class Scorer:
         self.calibration = letter_prior or Calibration()
         self.default_debias: Debias = "prior" if self.calibration.priors else "none"
         self.batch_tokens = BATCH_TOKENS[hardware.device.type]
+        frame = len(encoder.prefix)
+        if frame >= self.max_tokens:
+            raise VersionError(
+                f"{model_version}: every prompt begins with {frame} tokens, the limit is {self.max_tokens}"
+            )
         self._letters = torch.tensor(encoder.letter_ids, device=hardware.device)
         self._prefix: Cache | None = model.prefill(encoder.prefix) if encoder.prefix else None
 
@@ -85,12 +95,15 @@ class Scorer:
         hardware = choose(device, dtype)
         torch.set_num_threads(hardware.threads)
         config = Config.read(folder)
+        _require_same_base(folder, config)
         encoder = PromptEncoder(folder)
         if encoder.vocab_size > config.vocab:
             raise VersionError(f"{folder}: the tokenizer has {encoder.vocab_size} tokens, the model {config.vocab}")
         linear = dense
         if hardware.int8:
             from predictor.int8 import quantised as linear
+        if max((*encoder.prefix, *encoder.letter_ids)) >= config.vocab:
+            raise VersionError(f"{folder}/tokenizer.json: has ids beyond the model's {config.vocab} tokens")
         model = Qwen2(config, Weights(folder, dtype=hardware.dtype, device=hardware.device), linear=linear)
         return cls(
             model,
@@ -120,6 +133,8 @@ class Scorer:
         ids = self.encoder.encode(question)
         if len(ids) > self.max_tokens:
             raise QuestionError("question", f"has {len(ids)} tokens with its choices, the limit is {self.max_tokens}")
+        if max(ids) >= self.model.config.vocab:  # a GPU would not raise but lose its state
+            raise VersionError(f"version {self.model_version}: its tokenizer has ids that its model does not know")
         return Prompt(question, ids)
 
     def passes(self, prompt: Prompt, debias: Debias | None = None) -> int:
@@ -223,6 +238,9 @@ class Scorer:
         return out
 
     def _answer(self, prompt: Prompt, probabilities: Sequence[float], mass: float) -> Answer:
+        # One NaN or infinity makes the sum one; whatever it was, none of these numbers is an answer.
+        if not (math.isclose(math.fsum(probabilities), 1.0, abs_tol=1e-3) and math.isfinite(mass)):
+            raise NotFinite(f"version {self.model_version}: the probabilities are {list(probabilities)}, mass {mass}")
         ranked = sorted(probabilities, reverse=True)
         index = probabilities.index(ranked[0])
         question = prompt.question
@@ -240,6 +258,17 @@ class Scorer:
             revision=self.revision,
             id=question.id,
         )
+
+
+def _require_same_base(folder: Path, config: Config) -> None:
+    """VersionError when an adapter's config.json is of another model than its base's; a vocabulary may have grown."""
+    if not (folder / ADAPTER_CONFIG).is_file() or not (folder / "base" / "config.json").is_file():
+        return
+    base = Config.read(folder / "base")
+    for name in (field.name for field in fields(Config) if field.name != "vocab"):
+        if getattr(base, name) != getattr(config, name):
+            told = f"{name} {getattr(config, name)}, its base's says {getattr(base, name)}"
+            raise VersionError(f"{folder}/config.json says {told}: copy the base's config.json")
 
 
 def _mean(rotations: Sequence[tuple[Sequence[float], float]]) -> tuple[list[float], float]:

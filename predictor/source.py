@@ -4,6 +4,8 @@
     mlflow://name/version                           a registered version, by number: MLFLOW_TRACKING_URI and friends
     hf://owner/model[@revision]                     the Hugging Face Hub: HF_HOME, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE
 
+KServe writes a revision behind a colon, hf://owner/model:revision; that means the same.
+
 Only data is ever fetched (safetensors, JSON, Jinja, text); a pickle never is. `python -m predictor.source SRC DEST`
 puts a version into a folder: it is the entrypoint of KServe's ClusterStorageContainer and needs httpx for mlflow://,
 huggingface_hub for hf:// and nothing for local folders. Importing this module needs the standard library only.
@@ -45,6 +47,11 @@ log = logging.getLogger("predictor.source")
 
 FORMS = "a local folder, mlflow://name/version or hf://owner/model[@revision]"
 WORK = ".fetch"
+_STORED = {
+    "mlflow-artifacts": "a place in MLflow's artifact store",
+    "runs": "an artifact of an MLflow run",
+    "dbfs": "a place in Databricks' file system",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +86,9 @@ def parse(uri: str) -> Local | Registered | Hub:
     if scheme == "mlflow" and separator:
         return _parse_mlflow(uri, rest)
     if scheme == "hf" and separator:
-        repo, at, revision = rest.removeprefix("//").partition("@")
+        # The Hub's own URLs write a revision behind @, KServe's storage URIs behind a colon.
+        repo = re.split("[@:]", rest.removeprefix("//"), maxsplit=1)[0]
+        at, revision = rest.removeprefix("//")[len(repo) :][:1], rest.removeprefix("//")[len(repo) + 1 :]
         if not rest.startswith("//") or not re.fullmatch(r"[\w.-]+/[\w.-]+", repo) or (at and not revision):
             raise SourceError(f"{uri}: write hf://owner/model or hf://owner/model@revision")
         return Hub(repo, revision or None)
@@ -88,7 +97,10 @@ def parse(uri: str) -> Local | Registered | Hub:
         if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
             raise SourceError(f"{uri}: a file: URI has an absolute path, as in file:///models/x")
         return Local(Path(unquote(parts.path)))
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", uri):
+    if scheme in _STORED and separator:
+        raise SourceError(f"{uri}: {_STORED[scheme]}, no version: register it, and write mlflow://name/version")
+    # One letter may be a drive's, and a folder's name may hold a colon.
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://|[A-Za-z][A-Za-z0-9+.-]+:/", uri) and not Path(uri).exists():
         raise SourceError(f"{uri}: {scheme}:// is no known source: write {FORMS}")
     return Local(Path(uri).expanduser())
 

@@ -5,53 +5,68 @@ Only safetensors is read: a pickle (`pytorch_model.bin`) can run code on load an
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from predictor.adapter import ADAPTER_CONFIG, ADAPTER_FILE, EMBEDDING, HEAD, Adapter
+from predictor.version_files import VersionError, read_json, shown
+
 if TYPE_CHECKING:
     import torch
 
+__all__ = [
+    "ADAPTER_CONFIG",
+    "ADAPTER_FILE",
+    "INDEX_FILE",
+    "SINGLE_FILE",
+    "VersionError",
+    "Weights",
+    "prefetch",
+    "read_json",
+    "weight_files",
+]
+
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
-ADAPTER_FILE = "adapter_model.safetensors"
-ADAPTER_CONFIG = "adapter_config.json"
-
-
-class VersionError(RuntimeError):
-    """A folder is not a usable model version; the message says what is missing or wrong."""
-
-
-def read_json(path: Path) -> dict:
-    """The JSON object in a file; VersionError with the path when it is absent or broken."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise VersionError(f"{path}: {error.strerror or error}") from None
-    except ValueError as error:
-        raise VersionError(f"{path}: not JSON: {error}") from None
-    if not isinstance(data, dict):
-        raise VersionError(f"{path}: must hold a JSON object")
-    return data
+_FLOATS = ("float64", "float32", "bfloat16", "float16")
+# Older checkpoints hold the rotary angles, which follow from config.json.
+_DERIVED = ".rotary_emb.inv_freq"
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a version, in the index's order."""
-    if (folder / SINGLE_FILE).is_file():
-        return [folder / SINGLE_FILE]
+    """The safetensors files of a version, in the index's order.
+
+    VersionError when there are none, or one that would not be read: its tensors would be left out in silence.
+    """
+    single = folder / SINGLE_FILE
     if (folder / INDEX_FILE).is_file():
-        names = dict.fromkeys(read_json(folder / INDEX_FILE).get("weight_map", {}).values())
-        files = [folder / name for name in names]
-        for name, file in zip(names, files, strict=True):
-            if Path(name).name != name or not file.is_file():
-                raise VersionError(f"{folder}: {INDEX_FILE} names {name}, which is not there")
-        return files
-    found = ", ".join(sorted(p.name for p in folder.iterdir())[:12]) if folder.is_dir() else "no such folder"
-    if any(folder.glob("*.bin")):
-        raise VersionError(f"{folder}: holds pickled weights (*.bin); only safetensors are loaded. Found: {found}")
-    raise VersionError(f"{folder}: no {SINGLE_FILE}. Found: {found}")
+        files = [folder / name for name in dict.fromkeys(_weight_map(folder).values())]
+        for file in files:
+            if file.parent != folder or not file.is_file():
+                raise VersionError(f"{folder}: {INDEX_FILE} names {shown(file.name)}, which is not there")
+    elif single.is_file():
+        files = [single]
+    else:
+        found = ", ".join(sorted(p.name for p in folder.iterdir())[:12]) if folder.is_dir() else "no such folder"
+        if any(folder.glob("*.bin")):
+            raise VersionError(f"{folder}: holds pickled weights (*.bin); only safetensors are loaded. Found: {found}")
+        raise VersionError(f"{folder}: no {SINGLE_FILE}. Found: {found}")
+    adapter = {ADAPTER_FILE} if (folder / ADAPTER_CONFIG).is_file() else set()
+    others = {p.name for p in folder.glob("*.safetensors")} - {file.name for file in files} - adapter
+    if others:
+        why = f"without {ADAPTER_CONFIG}" if ADAPTER_FILE in others else f"{INDEX_FILE} does not name it"
+        raise VersionError(f"{folder}: {min(others)} would be left out: {why}")
+    return files
+
+
+def _weight_map(folder: Path) -> dict[str, str]:
+    found = read_json(folder / INDEX_FILE).get("weight_map")
+    usable = isinstance(found, dict) and found and all(isinstance(v, str) and "\0" not in v for v in found.values())
+    if not usable:
+        raise VersionError(f"{folder / INDEX_FILE}: weight_map must be an object of tensors and their files")
+    return dict(found or {})
 
 
 def prefetch(folder: Path) -> int:
@@ -62,7 +77,11 @@ def prefetch(folder: Path) -> int:
     total = 0
     if not hasattr(os, "posix_fadvise"):
         return total
-    for file in weight_files(folder):
+    base, adapter = _split_adapter(folder)
+    files = weight_files(base)
+    if adapter and (adapter / ADAPTER_FILE).is_file():
+        files.append(adapter / ADAPTER_FILE)
+    for file in files:
         with file.open("rb") as f:
             size = os.fstat(f.fileno()).st_size
             os.posix_fadvise(f.fileno(), 0, size, os.POSIX_FADV_WILLNEED)
@@ -73,22 +92,16 @@ def prefetch(folder: Path) -> int:
 class Weights:
     """The tensors of a version by name, converted to one dtype and device; LoRA adapters are merged on the way.
 
-    A tensor whose file dtype and device already fit is a view of the mapped file: nothing is copied.
+    A tensor whose file dtype and device already fit is a view of the mapped file: nothing is copied. VersionError when
+    the files and their index do not agree, or an adapter cannot be merged whole.
     """
 
     def __init__(self, folder: Path, *, dtype: torch.dtype, device: torch.device) -> None:
-        from safetensors import SafetensorError, safe_open
-
         self._dtype, self._device = dtype, device
         self._base, adapter = _split_adapter(folder)
-        self._where: dict[str, object] = {}
-        try:
-            for file in weight_files(self._base):
-                handle = safe_open(file, framework="pt", device="cpu")
-                self._where.update(dict.fromkeys(handle.keys(), handle))
-        except SafetensorError as error:
-            raise VersionError(f"{file}: {error}") from None
-        self._lora = _Lora(adapter) if adapter else None
+        self._where = _open(self._base)
+        self._used: set[str] = set()
+        self._adapter = Adapter(adapter, self._where) if adapter else None
 
     def __contains__(self, name: str) -> bool:
         return name in self._where
@@ -98,17 +111,75 @@ class Weights:
 
     def get(self, name: str, shape: tuple[int, ...]) -> torch.Tensor:
         """The tensor called `name`; VersionError when it is absent or its shape is another."""
+        tensor = self._read(name)
+        if self._adapter is not None:
+            tensor = self._adapter.merged(name, tensor)
+        return self._fit(name, tensor, shape)
+
+    def head(self, shape: tuple[int, ...]) -> torch.Tensor | None:
+        """The output matrix of a model with tied embeddings; None where it is the embedding itself.
+
+        An adapter may train one of the two, which makes them two.
+        """
+        if HEAD in self._where and not self._read(HEAD).equal(self._read(EMBEDDING)):
+            raise VersionError(
+                f"{self._base}: {HEAD} would be left out: config.json ties it to {EMBEDDING}, which differs; "
+                "set tie_word_embeddings to false"
+            )
+        if self._adapter is None or not self._adapter.splits_tied_head:
+            return None
+        return self._fit(HEAD, self._adapter.merged(HEAD, self._read(EMBEDDING)), shape)
+
+    def require_all_used(self) -> None:
+        """VersionError, with its name, when nobody asked for a tensor: the weights are of another model."""
+        left = [name for name in self._where if name not in self._used and not name.endswith(_DERIVED)]
+        if left:
+            more = f" and {len(left) - 1} more" if len(left) > 1 else ""
+            raise VersionError(
+                f"{self._base}: {shown(left[0], 120)}{more} would be left out: config.json has no place for it"
+            )
+
+    def _read(self, name: str) -> torch.Tensor:
         handle = self._where.get(name)
         if handle is None:
             raise VersionError(f"{self._base}: the weights have no tensor {name}")
-        tensor = handle.get_tensor(name)  # type: ignore[attr-defined]
+        self._used.add(name)
+        try:
+            return handle.get_tensor(name)  # type: ignore[attr-defined]
+        except Exception as error:  # the library's own, and what torch says of a dtype it does not know
+            raise VersionError(f"{self._base}: {name}: {error}") from None
+
+    def _fit(self, name: str, tensor: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
         if tuple(tensor.shape) != shape:
             raise VersionError(f"{self._base}: {name} has shape {tuple(tensor.shape)}, config.json says {shape}")
-        if not tensor.dtype.is_floating_point:
+        if str(tensor.dtype).removeprefix("torch.") not in _FLOATS:
             raise VersionError(f"{self._base}: {name} is {tensor.dtype}, only float weights are read")
-        if self._lora is not None:
-            tensor = self._lora.merged(name, tensor)
         return tensor.to(device=self._device, dtype=self._dtype)
+
+
+def _open(folder: Path) -> dict[str, object]:
+    """Each tensor's open file by its name; VersionError unless each is there once, where the index says."""
+    from safetensors import SafetensorError, safe_open
+
+    where: dict[str, object] = {}
+    place: dict[str, str] = {}
+    for file in weight_files(folder):
+        try:
+            handle = safe_open(file, framework="pt", device="cpu")
+            names = list(handle.keys())
+        except (SafetensorError, OSError, ValueError) as error:
+            raise VersionError(f"{file}: {error}") from None
+        for name in names:
+            if name in where:
+                raise VersionError(f"{folder}: {shown(name, 120)} is both in {place[name]} and in {file.name}")
+            where[name], place[name] = handle, file.name
+    if (folder / INDEX_FILE).is_file():
+        index = _weight_map(folder)
+        for name in sorted(index.keys() | place.keys()):
+            if index.get(name) != place.get(name):
+                says = f"{INDEX_FILE} says {index.get(name) or 'nowhere'}"
+                raise VersionError(f"{folder}: {shown(name, 120)} is in {place.get(name) or 'no file'}, {says}")
+    return where
 
 
 def _split_adapter(folder: Path) -> tuple[Path, Path | None]:
@@ -116,28 +187,11 @@ def _split_adapter(folder: Path) -> tuple[Path, Path | None]:
     if not (folder / ADAPTER_CONFIG).is_file():
         return folder, None
     base = folder / "base"
-    return (base if base.is_dir() else folder), folder
-
-
-class _Lora:
-    """A peft LoRA adapter: W' = W + B A * alpha / r (Hu et al. 2021, arXiv 2106.09685)."""
-
-    def __init__(self, folder: Path) -> None:
-        from safetensors.torch import load_file
-
-        config = read_json(folder / ADAPTER_CONFIG)
-        if config.get("peft_type", "LORA") != "LORA" or config.get("use_dora") or config.get("bias", "none") != "none":
-            raise VersionError(f"{folder}: only plain LoRA adapters are merged, this is {config.get('peft_type')}")
-        rank, alpha = int(config["r"]), float(config["lora_alpha"])
-        if config.get("rank_pattern") or config.get("alpha_pattern"):
-            raise VersionError(f"{folder}: adapters with rank_pattern or alpha_pattern are not merged")
-        self._scale = alpha / (rank**0.5 if config.get("use_rslora") else rank)
-        self._tensors = load_file(folder / ADAPTER_FILE)
-
-    def merged(self, name: str, weight: torch.Tensor) -> torch.Tensor:
-        stem = "base_model.model." + name.removesuffix(".weight")
-        a, b = self._tensors.get(f"{stem}.lora_A.weight"), self._tensors.get(f"{stem}.lora_B.weight")
-        if a is None or b is None:
-            return weight
-        delta = (b.float() @ a.float()) * self._scale
-        return (weight.float() + delta).to(weight.dtype)
+    if not base.is_dir():
+        return folder, folder
+    if (base / ADAPTER_CONFIG).is_file():
+        raise VersionError(f"{base}: an adapter's base must be plain weights, this is an adapter too: merge it first")
+    beside = sorted(p.name for p in folder.glob("*.safetensors") if p.name != ADAPTER_FILE)
+    if beside:
+        raise VersionError(f"{folder}: {beside[0]} would be left out: the adapter's base is in {base.name}/")
+    return base, folder

@@ -19,11 +19,10 @@ MAX_INTERVAL = 10 * 365 * 86_400
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """Either `interval` in seconds, or a `schedule` at these `seconds` of its minutes (none of them: its own)."""
+    """Either `interval` in seconds, or a `schedule`."""
 
     interval: int = 0
     schedule: cron.Schedule = field(default_factory=cron.Schedule)
-    seconds: tuple[int, ...] = ()
     start: datetime | None = None
     end: datetime | None = None
 
@@ -37,7 +36,7 @@ class Trigger:
         if self.interval:
             return self._until_end(time + timedelta(seconds=self.interval))
         try:
-            return self._until_end(self._next(time))
+            return self._until_end(self.schedule.next(time))
         except (ValueError, OverflowError):
             return None  # a day that never comes
 
@@ -52,16 +51,6 @@ class Trigger:
         while following is not None and following <= now:
             time, following = following, self.after(following)
         return time, following
-
-    def _next(self, time: datetime) -> datetime:
-        if not self.seconds:
-            return self.schedule.next(time)
-        minute = time.replace(second=0, microsecond=0)
-        if self.schedule.next(minute - timedelta(minutes=1)) == minute:
-            for second in self.seconds:
-                if (found := minute + timedelta(seconds=second)) > time:
-                    return found
-        return self.schedule.next(time) + timedelta(seconds=self.seconds[0])
 
     def _until_end(self, time: datetime) -> datetime | None:
         return None if self.end is not None and time > self.end else time
@@ -80,8 +69,7 @@ def read(trigger: Any) -> Trigger:
         raise invalid("end_time must be later than start_time")
     if by_period is not None:
         return Trigger(interval=whole(given, "interval_second", 1, MAX_INTERVAL), start=start, end=end)
-    schedule, seconds = _cron(given.get("cron"))
-    return Trigger(schedule=schedule, seconds=seconds, start=start, end=end)
+    return Trigger(schedule=_cron(given.get("cron")), start=start, end=end)
 
 
 def whole(fields: Mapping[str, Any], name: str, low: int, high: int) -> int:
@@ -94,19 +82,14 @@ def whole(fields: Mapping[str, Any], name: str, low: int, high: int) -> int:
     return value
 
 
-def _cron(text: Any) -> tuple[cron.Schedule, tuple[int, ...]]:
+def _cron(text: Any) -> cron.Schedule:
     if not isinstance(text, str) or len(text) > 200:
         raise invalid("cron must be a text of six fields: second minute hour day-of-month month day-of-week")
-    fields = text.split()
+    found = len(text.split())
+    if not text.startswith(("@", "TZ=", "CRON_TZ=")) and found not in (5, 6):
+        raise invalid(f"cron: expected six fields, seconds first, found {found}: {text!r}")
     try:
-        if text.strip().startswith("@"):
-            found = cron.parse(text)
-            return found, () if found.every else (0,)
-        if len(fields) not in (5, 6):
-            raise ValueError(f"expected six fields, seconds first, found {len(fields)}: {text!r}")
-        # Seconds have the same form and range as minutes; a day of the week that is left out is any.
-        seconds = cron.parse(f"{fields[0]} * * * *").fields[0]
-        return cron.parse(" ".join([*fields[1:], "*"][:5])), tuple(sorted(seconds))
+        return cron.parse(text, optional="day of week")
     except ValueError as error:
         raise invalid(f"cron: {error}") from None
 

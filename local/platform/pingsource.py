@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
+import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import quote
 
 import aiohttp
 
-from local.kube import cron
 from local.kube.resources import Object
 from local.kube.store import ApiError, Store
 from local.platform.eventing import Unresolved, address_of, report
 from local.platform.eventing_status import PING_TYPE, ping_source_status, source_of
+from local.platform.ticks import DEFAULT, Planned, Ticks
 from local.storage import StorageError
 
 log = logging.getLogger("pingsource")
@@ -29,18 +29,13 @@ Locate = Callable[[str], tuple[str, str]]
 """A cluster URL as (URL on this machine, Host header or "")."""
 
 
-@dataclass(slots=True)
-class _Due:
-    schedule: tuple[str, str]
-    at: datetime | None
-
-
 def event_of(item: Object, at: datetime) -> tuple[dict[str, str], bytes]:
-    """Headers and body of the event of one tick. The id is the tick's own: sent again, it is the same event."""
+    """Headers and body of the event of one tick. Its id is new, as Knative's is: after the clock was set back, a time
+    that comes again is another tick, which nobody may take for a copy of the first."""
     spec, source = item["spec"], source_of(item)
     headers = {
         "ce-specversion": "1.0",
-        "ce-id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{source}#{item['metadata'].get('uid')}@{at.isoformat()}")),
+        "ce-id": str(uuid.uuid4()),
         "ce-source": source,
         "ce-type": PING_TYPE,
         "ce-time": at.isoformat().replace("+00:00", "Z"),
@@ -56,9 +51,18 @@ def event_of(item: Object, at: datetime) -> tuple[dict[str, str], bytes]:
 class PingSources:
     """Sends the ticks of every PingSource in the store. Ticks that fall in a time when nothing runs are not made up."""
 
-    def __init__(self, store: Store, session: aiohttp.ClientSession, locate: Locate) -> None:
+    def __init__(
+        self,
+        store: Store,
+        session: aiohttp.ClientSession,
+        locate: Locate,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._store, self._session, self._locate = store, session, locate
-        self._due: dict[str, _Due] = {}
+        self._clock, self._monotonic = clock, monotonic
+        self._ticks = Ticks()
         self._sending: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -71,10 +75,8 @@ class PingSources:
                     items = [*(await asyncio.to_thread(self._store.list, "PingSource")).items]
                     for item in items:
                         await asyncio.to_thread(self._report, item)
-                    self._due = {uid: due for uid, due in self._due.items() if uid in {_uid(i) for i in items}}
                     seen = version
-                for item in items:
-                    self._look(item, datetime.now(UTC))
+                self._look(items)
             except StorageError as error:
                 log.debug("the PingSources are looked at again: %s", error)
                 await asyncio.sleep(1.0)
@@ -83,17 +85,13 @@ class PingSources:
                 await asyncio.sleep(1.0)
             await asyncio.sleep(_LOOK_SECONDS)
 
-    def _look(self, item: Object, now: datetime) -> None:
-        spec = item["spec"]
-        schedule = (str(spec["schedule"]), str(spec.get("timezone") or "UTC"))
-        due = self._due.get(_uid(item))
-        if due is None or due.schedule != schedule:
-            self._due[_uid(item)] = _Due(schedule, _next(schedule, now))
-        elif due.at is not None and due.at <= now:
-            at, due.at = due.at, _next(schedule, now)
-            task = asyncio.create_task(self._send(item, at))
-            self._sending.add(task)
-            task.add_done_callback(self._sending.discard)
+    def _look(self, items: list[Object]) -> None:
+        due = self._ticks.due({_uid(item): _planned(item) for item in items}, self._clock(), self._monotonic())
+        for item in items:
+            if at := due.get(_uid(item)):
+                task = asyncio.create_task(self._send(item, at))
+                self._sending.add(task)
+                task.add_done_callback(self._sending.discard)
 
     async def _send(self, item: Object, at: datetime) -> None:
         headers, body = event_of(item, at)
@@ -126,11 +124,9 @@ def _sink(store: Store, item: Object) -> str:
     return str(sink.get("uri"))
 
 
-def _next(schedule: tuple[str, str], now: datetime) -> datetime | None:
-    try:
-        return cron.parse(schedule[0]).next(now, schedule[1])
-    except ValueError:
-        return None  # the API refuses such schedules; one that never comes again is no error
+def _planned(item: Object) -> Planned:
+    spec = item["spec"]
+    return str(spec.get("schedule") or DEFAULT), str(spec.get("timezone") or "UTC")
 
 
 def _uid(item: Object) -> str:

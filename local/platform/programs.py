@@ -88,7 +88,7 @@ def programs(folder: Folder, settings: Settings) -> list[Program]:
                 sys.executable, "-m", "local.broker",
                 "--database", str(broker / "broker.db"), "--port", str(ports.broker),
                 "--token-file", str(folder.broker_token),
-                "--connect-to", f"svc.cluster.local={HOST}:{ports.gateway}",
+                "--connect-to", f"svc.cluster.local={HOST}:{ports.internal}",
             ),
             {**base, **hosts, **_token_of(folder.broker_token)},
             ports.broker,
@@ -127,8 +127,10 @@ def places(folder: Folder) -> list[tuple[str, Path]]:
 
 
 def webhook_url(settings: Settings) -> str:
-    """Where MLflow delivers: the rollout function, named in the path (Python resolves no names under localhost)."""
-    return f"http://{HOST}:{settings.ports.gateway}/-/services/{NAMESPACE}/rollout/mlflow"
+    """Where MLflow delivers: the rollout function, named in the path (Python resolves no names under localhost), by the
+    gateway's inner listener, since functions are cluster-local.
+    """
+    return f"http://{HOST}:{settings.ports.internal}/-/services/{NAMESPACE}/rollout/mlflow"
 
 
 def _token_of(path: Path) -> dict[str, str]:

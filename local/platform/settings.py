@@ -33,13 +33,14 @@ class PlatformError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Loopback ports; 0 takes a free one at the first start."""
+    """Loopback ports; 0 takes a free one at the first start. `internal` is the gateway's cluster-local listener."""
 
     gateway: int = 8080
     api: int = 6443
     broker: int = 8081
     mlflow: int = 5000
     pipelines: int = 8888
+    internal: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The whole loop's one supervisor: the API, serving and eventing in this process, the rest as processes that it keeps.
+"""The whole loop's one supervisor: the API and what decides in this process, the rest as processes that it keeps.
 
 Everything it knows is on the disk: killed at any moment and started again, it takes over what still runs and goes on.
 """
@@ -20,7 +20,7 @@ from typing import Any
 import aiohttp
 
 from local.kube.server import Server
-from local.loopback import HostsError
+from local.loopback import HostsError, allowed_hosts
 from local.platform import manifests, programs
 from local.platform.eventing import Eventing
 from local.platform.parts import Part, inherit
@@ -125,6 +125,7 @@ class Platform:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await serving.stop_requests()  # the last ones' events are for the broker
             await asyncio.gather(*(part.stop() for part in self._parts.values()))
             await asyncio.gather(*kept)
             api.should_exit = True
@@ -290,7 +291,7 @@ class Platform:
         parts = [
             {"name": name, "state": part.state, "pid": part.pid, "port": part.program.port, "restarts": part.restarts,
              "message": part.message}
-            for name, part in self._parts.items()
+            for name, part in {"gateway": serving.gateway, **self._parts}.items()
         ]  # fmt: skip
         revisions = [
             {"namespace": key[0], "revision": key[1], "replicas": pool.actual, "wanted": pool.desired,
@@ -316,6 +317,8 @@ class Platform:
             folder=folder.serving,
             cwd=ROOT,
             port=settings.ports.gateway,
+            internal_port=settings.ports.internal,
+            allowed_hosts=tuple(sorted(allowed_hosts(os.environ))),
             env=programs.base_environment(folder),
             addresses=programs.addresses(settings),
             default_service=(NAMESPACE, INFERENCE_SERVICE),

@@ -1,17 +1,17 @@
-"""The serving part as the supervisor runs it: store in, processes and a gateway out.
+"""The serving part as the supervisor runs it: store in, processes out, and a gateway that is told what to do.
 
     async with Serving(store, ServingSettings(folder=…, cwd=…, domain="localhost:8080"), resolve) as serving:
         print(serving.port)
 
 `resolve` turns a storageUri into a local folder, on a thread of its own; what it raises is shown in the revision's
-status, and it is asked again. Started again on the same folder, it takes over the workloads that a killed one left.
+status, and it is asked again. Started again on the same folder, it takes over the workloads and the gateway that a
+killed one left: the gateway is a process of its own (`local/gateway`), which no request leaves for this one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,12 +19,14 @@ from typing import Self
 
 import aiohttp
 
+from local.gateway.routing import internal_url
+from local.gateway.state import Key, Route, State
 from local.kube.resources import Object
 from local.kube.store import ApiError, Store
+from local.platform.parts import Part
 from local.serving.autoscaler import read_scaling
-from local.serving.gateway import Gateway, Key
-from local.serving.hosts import CLUSTER, parse_host, reachable
-from local.serving.payload_logger import PayloadLogger
+from local.serving.dataplane import Dataplane
+from local.serving.hosts import reachable
 from local.serving.podspec import Machine, ProcessSpec, process_spec
 from local.serving.pool import Identity, Pool, PoolStatus
 from local.serving.predictors import SOURCE_URI
@@ -38,22 +40,35 @@ log = logging.getLogger("serving")
 
 Resolver = Callable[[str], Path]
 _LOOK_SECONDS = 0.25
+_GATEWAY_SECONDS = 2.0
 _TIMEOUT = 300
 
 
 class Serving:
-    """Everything of serving, inside one event loop. `port` is the gateway's once it is entered."""
+    """The control plane of serving, inside one event loop. `port` is the gateway's once it is entered,
+    `internal_port` that of its inner listener, which knows the cluster-local services too.
+    """
 
     def __init__(self, store: Store, settings: ServingSettings, resolve: Resolver) -> None:
         self._store, self._settings, self._resolve = store, settings, resolve
         self._pools: dict[Key, Pool] = {}
         self._found: dict[Key, list[Process]] = {}
         self._stopping: set[asyncio.Task[None]] = set()
+        self._routes: dict[Key, Route] = {}
         self._dirty = self._closing = False
 
     @property
     def port(self) -> int:
-        return self._gateway.port
+        return self._dataplane.port
+
+    @property
+    def internal_port(self) -> int:
+        return self._dataplane.internal_port
+
+    @property
+    def gateway(self) -> Part:
+        """The gateway's process and how it does."""
+        return self._dataplane.part
 
     def status(self) -> dict[Key, PoolStatus]:
         """Each revision's replicas, for people."""
@@ -72,21 +87,12 @@ class Serving:
     async def __aenter__(self) -> Self:
         settings = self._settings
         self._wake, self._loop = asyncio.Event(), asyncio.get_running_loop()
-        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=1.0)  # gunicorn closes idle connections after 2 s
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            auto_decompress=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None),
-            read_bufsize=256 * 1024,
-        )
-        self._logger = PayloadLogger(self._session, self.locate)
-        chance = random.Random(settings.seed).random if settings.seed is not None else None
-        self._gateway = Gateway(settings.domain, self._session, self._logger, chance, settings.default_service)
+        # For probes: a connection that is kept would keep a workload from ending.
+        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True))
+        self._dataplane = Dataplane(settings, self._demanded)
         try:
-            await self._gateway.start(settings.host, settings.port)
+            await self._dataplane.start(self._session)
         except OSError:
-            await self._logger.close()
             await self._session.close()
             raise
         domain = settings.domain if ":" in settings.domain else f"{settings.domain}:{self.port}"
@@ -100,13 +106,16 @@ class Serving:
     async def __aexit__(self, *_: object) -> None:
         """Answers what is under way, then ends every workload."""
         self._unlisten()
-        await self._gateway.stop()
+        await self.stop_requests()
         self._closing = True
         self._wake.set()
         await self._task  # a pass under way still writes to the store
         await asyncio.gather(*(pool.stop() for pool in self._pools.values()), *self._stopping)
-        await self._logger.close()
         await self._session.close()
+
+    async def stop_requests(self) -> None:
+        """Takes no more requests, and returns when those under way are answered and logged."""
+        await self._dataplane.stop()
 
     def _changed_elsewhere(self) -> None:
         if not self._loop.is_closed():
@@ -122,6 +131,8 @@ class Serving:
                     self._dirty = False
                     world = await asyncio.to_thread(self._reconciler.plan, self.status())
                     await self._arrange(world)
+                    # Nobody is to read of a route that is not in force; without a gateway there is other news to tell.
+                    await self._dataplane.in_force(_GATEWAY_SECONDS)
                     wrote = await asyncio.to_thread(self._reconciler.report, world)
                     seen, passed = (-1 if wrote else version), time.monotonic()
                     if wrote:
@@ -143,6 +154,23 @@ class Serving:
         self._dirty = True
         self._wake.set()
 
+    def _demanded(self, key: Key) -> None:
+        if pool := self._pools.get(key):
+            pool.wake()
+
+    def _publish(self) -> int:
+        settings = self._settings
+        return self._dataplane.push(
+            State(
+                domain=settings.domain,
+                default=settings.default_service,
+                hosts=tuple(settings.allowed_hosts),
+                addresses=dict(settings.addresses),
+                routes=self._routes,
+                revisions={key: pool.state for key, pool in self._pools.items()},
+            )
+        )
+
     async def _arrange(self, world: World) -> None:
         """Pools and routes as the pass wants them."""
         for key, revision in world.revisions.items():
@@ -153,9 +181,10 @@ class Serving:
             if pool.reachable != (key in world.reachable):
                 pool.reachable = not pool.reachable
                 pool.wake()  # its minimum counts again, or no more
-        self._gateway.routes, self._gateway.pools = world.routes, self._pools
+        self._routes = world.routes
         for key in set(self._pools) - set(world.revisions):
             await self._retire(key)
+        self._publish()
         for key in list(self._found):
             for process in self._found.pop(key):
                 log.info("ending %s: its revision is gone", process.pod.name)
@@ -178,6 +207,8 @@ class Serving:
             self._settings,
             self._session,
             self._pool_changed,
+            self._publish,
+            self._dataplane,
             proven=condition_of(revision).status == "True",
         )
         for process in self._found.pop(key, []):
@@ -220,11 +251,7 @@ class Serving:
     def locate(self, url: str) -> tuple[str, str]:
         """A cluster URL as (URL here, Host header): by `addresses`, or through the gateway for Knative Services."""
         here = reachable(url, dict(self._settings.addresses))
-        scheme, _, rest = here.partition("://")
-        place, slash, path = rest.partition("/")
-        if here == url and parse_host(place, CLUSTER) and place.partition(":")[0].endswith(f".{CLUSTER}"):
-            return f"{scheme}://127.0.0.1:{self.port}{slash}{path}", place
-        return here, ""
+        return internal_url(here, f"127.0.0.1:{self.internal_port}") if here == url else (here, "")
 
 
 async def _end(process: Process, grace: float) -> None:

@@ -22,24 +22,28 @@ def internal(namespace: str, name: str) -> str:
     return f"http://{name}.{namespace}.{CLUSTER}"
 
 
-def parse_host(host: str, domain: str) -> tuple[str, str] | None:
+def parse_host(host: str, domain: str, *, inside: bool = True) -> tuple[str, str] | None:
     """(name with its tag, namespace) of a Host header, None when it is not one of ours.
 
     A name in a foreign domain is refused, so that a page on the web cannot reach workloads by rebinding its own name.
+    The short names `name.namespace` and `name.namespace.svc` are known `inside` only: somebody may own that domain.
     """
     bare = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() and ":" in host else host
     bare = bare.lower().rstrip(".")
-    for suffix in (domain.partition(":")[0].lower(), CLUSTER, "svc"):
+    for suffix in (domain.partition(":")[0].lower(), CLUSTER, *(("svc",) if inside else ())):
         labels = bare.removesuffix(f".{suffix}").split(".")
         if bare.endswith(f".{suffix}") and len(labels) == 2 and all(labels):
             return labels[0], labels[1]
     labels = bare.split(".")
-    return (labels[0], labels[1]) if len(labels) == 2 and all(labels) else None
+    return (labels[0], labels[1]) if inside and len(labels) == 2 and all(labels) else None
 
 
 def without_name(host: str) -> bool:
     """Whether a Host header names this machine only: a client that cannot resolve names under `localhost` sent it."""
-    bare = urlsplit(f"//{host}").hostname or ""
+    try:
+        bare = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return False
     return bare in ("localhost", "127.0.0.1", "::1")
 
 

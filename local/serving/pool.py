@@ -1,8 +1,4 @@
-"""A revision's replicas and the requests that wait for one: starts, heals, scales and drains them.
-
-`acquire` is the activator: it hands out the least busy replica with room, or waits for one to come up, in order of
-arrival and bounded in number and time.
-"""
+"""A revision's replicas: starts, heals, scales and drains them, by what the gateway says of the requests for it."""
 
 from __future__ import annotations
 
@@ -12,9 +8,11 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import aiohttp
 
+from local.gateway.state import Key, Load, RevisionState
 from local.serving.autoscaler import PANIC_SHARE, Decision, Sample, Scaling, decide
 from local.serving.podspec import ProcessSpec
 from local.serving.runner import Process, free_port, last_lines, log_file, probe
@@ -27,27 +25,19 @@ GIVE_UP_STARTS = 5
 HEALTHY_SECONDS = 10.0
 
 
-class Refused(Exception):
-    """A request that gets no replica: the HTTP status and the reason."""
-
-    def __init__(self, status: int, why: str) -> None:
-        self.status = status
-        super().__init__(why)
-
-
 @dataclass(slots=True, eq=False)
 class Replica:
     process: Process | None = None
     ready_at: float = 0.0
-    in_flight: int = 0
     draining: bool = False
     preparing: bool = False
     born: float = field(default_factory=time.monotonic)
     task: asyncio.Task[None] | None = None
 
     @property
-    def port(self) -> int:
-        return self.process.pod.port if self.process else 0
+    def takes(self) -> bool:
+        """Whether it may get requests."""
+        return bool(self.ready_at) and not self.draining
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +65,17 @@ class Identity:
     uid: str
 
 
+class Traffic(Protocol):
+    """What a pool knows of its requests (`dataplane`)."""
+
+    def load(self, key: Key) -> Load | None: ...
+    def done(self, replica: str, version: int) -> bool: ...
+
+
 class Pool:
-    """Replicas of one revision. `prepare` makes the process for a port; `changed` is called when the status did."""
+    """Replicas of one revision. `prepare` makes the process for a port; `changed` is called when the status did,
+    `publish` when the replicas that may get requests did: it tells the gateway, and returns the state's version.
+    """
 
     def __init__(
         self,
@@ -87,29 +86,31 @@ class Pool:
         settings: ServingSettings,
         session: aiohttp.ClientSession,
         changed: Callable[[], None],
+        publish: Callable[[], int],
+        traffic: Traffic,
         *,
         proven: bool = False,
     ) -> None:
         self.who, self.scaling, self.timeout = who, scaling, timeout
         self.reachable = True
         self._prepare, self._settings, self._session, self._changed = prepare, settings, session, changed
+        self._publish, self._traffic, self._key = publish, traffic, (who.namespace, who.revision)
         self._proven, self._failed, self._message = proven, "", ""
         self._exit_code: int | None = None
         self._said = ""
         self._replicas: list[Replica] = []
-        self._waiters: deque[asyncio.Future[Replica]] = deque()
         self._wake = asyncio.Event()
-        self._born = self._active_since = self._sampled = self._counted = time.monotonic()
-        self._busy = 0.0
+        self._born = self._active_since = self._sampled = time.monotonic()
+        self._busy: float | None = None
         self._samples: deque[Sample] = deque()
         self._desired, self._panic_until = 0, 0.0
-        self._failures, self._not_before = 0, 0.0
+        self._failures, self._refusals, self._not_before = 0, 0, 0.0
         self._tick = min(2.0, scaling.window * PANIC_SHARE)
         self._task: asyncio.Task[None] | None = None
 
     @property
     def status(self) -> PoolStatus:
-        actual = sum(1 for replica in self._replicas if replica.ready_at and not replica.draining)
+        actual = sum(replica.takes for replica in self._replicas)
         return PoolStatus(
             self._proven,
             self._failed,
@@ -129,6 +130,25 @@ class Pool:
     def ports(self) -> list[int]:
         return [replica.process.pod.port for replica in self._replicas if replica.process]
 
+    @property
+    def state(self) -> RevisionState:
+        """What the gateway is told."""
+        ready = {one.process.pod.name: one.process.pod.port for one in self._replicas if one.takes and one.process}
+        return RevisionState(
+            timeout=self.timeout,
+            limit=self.scaling.limit,
+            queue=self._settings.queue_size,
+            replicas=ready,
+            failed=self._failed,
+            refusals=self._refusals,
+            message=self._message,
+        )
+
+    @property
+    def _waiting(self) -> int:
+        load = self._traffic.load(self._key)
+        return load.waiting if load else 0
+
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name=f"pool {self.who.revision}")
 
@@ -142,85 +162,21 @@ class Pool:
     def wake(self) -> None:
         self._wake.set()
 
-    async def acquire(self) -> Replica:
-        """A replica with room, counted as busy until `release`. Refused: 503 no room to wait, 504 waited in vain."""
-        self._count()
-        replica = self._free()
-        if replica and not self._waiters:
-            replica.in_flight += 1
-            return replica
-        if self._failed:
-            raise Refused(503, f"revision {self.who.revision} failed: {self._failed}")
-        if len(self._waiters) >= self._settings.queue_size:
-            raise Refused(503, f"{len(self._waiters)} requests already wait for revision {self.who.revision}")
-        waiter: asyncio.Future[Replica] = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
-        self._wake.set()
-        try:
-            async with asyncio.timeout(self.timeout):
-                return await waiter
-        except TimeoutError:
-            self._give_back(waiter)
-            raise Refused(504, f"revision {self.who.revision} had no replica ready in {self.timeout:g} s") from None
-        except asyncio.CancelledError:
-            self._give_back(waiter)
-            raise
-
-    def release(self, replica: Replica) -> None:
-        self._count()
-        replica.in_flight -= 1
-        self._hand_out()
-
     async def stop(self) -> None:
         """Ends all replicas, each after its requests are answered."""
         if self._task:
             self._task.cancel()
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_exception(Refused(503, "the platform is stopping"))
         tasks = [replica.task for replica in self._replicas if replica.task]
         for replica in self._replicas:
             self._drain(replica)
         await asyncio.gather(*tasks, *([self._task] if self._task else []), return_exceptions=True)
-
-    def _give_back(self, waiter: asyncio.Future[Replica]) -> None:
-        if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-            self.release(waiter.result())
-        elif waiter in self._waiters:
-            self._count()
-            self._waiters.remove(waiter)
-
-    def _free(self) -> Replica | None:
-        limit = self.scaling.limit
-        able = [
-            replica
-            for replica in self._replicas
-            if replica.ready_at and not replica.draining and not (limit and replica.in_flight >= limit)
-        ]
-        return min(able, key=lambda replica: replica.in_flight, default=None)
-
-    def _hand_out(self) -> None:
-        while self._waiters and (replica := self._free()):
-            self._count()
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                replica.in_flight += 1
-                waiter.set_result(replica)
-
-    def _count(self) -> None:
-        """Adds up requests × seconds; to be called before their number changes."""
-        now = time.monotonic()
-        active = len(self._waiters) + sum(replica.in_flight for replica in self._replicas)
-        # A request that comes and goes within one tick of the clock must still be seen.
-        self._busy += active * max(now - self._counted, 1e-6)
-        self._counted = now
 
     async def _run(self) -> None:
         while True:
             self._wake.clear()
             self._sample()
             self._scale()
-            idle = not self._replicas and not self._desired and not self._waiters
+            idle = not self._replicas and not self._desired and not self._waiting
             again = max(self._not_before - time.monotonic(), 0.0) or self._tick
             try:
                 async with asyncio.timeout(None if idle else min(again, self._tick)):
@@ -232,9 +188,14 @@ class Pool:
         now = time.monotonic()
         if now - self._sampled < self._tick / 2:
             return
-        self._count()
-        self._samples.append(Sample(now, self._busy / (now - self._sampled)))
-        self._busy, self._sampled = 0.0, now
+        if (load := self._traffic.load(self._key)) is None:
+            return  # nobody knows
+        before, busy = self._busy, load.busy
+        if before is not None:
+            # A gateway that was started again counts from 0.
+            grown = busy - before if busy >= before else busy
+            self._samples.append(Sample(now, grown / (now - self._sampled)))
+        self._busy, self._sampled = busy, now
         oldest = now - self.scaling.window - self.scaling.retention
         while self._samples and self._samples[0].at < oldest:
             self._samples.popleft()
@@ -254,7 +215,7 @@ class Pool:
                 self._replicas.append(replica)
                 replica.task = asyncio.create_task(self._live(replica))
         elif len(current) > wanted:
-            for replica in sorted(current, key=lambda one: (one.ready_at > 0, one.in_flight))[: len(current) - wanted]:
+            for replica in sorted(current, key=lambda one: one.ready_at > 0)[: len(current) - wanted]:
                 self._drain(replica)
 
     def _decision(self, now: float, running: int) -> int:
@@ -267,7 +228,7 @@ class Pool:
             tuple(self._samples),
             now,
             running=running,
-            waiting=len(self._waiters),
+            waiting=self._waiting,
             active_since=self._active_since,
             reachable=self.reachable,
             panic_until=self._panic_until,
@@ -316,6 +277,7 @@ class Pool:
                 break
             if not self._proven and time.monotonic() - self._born > self._settings.progress_deadline:
                 self._failed = f"was not ready within {self._settings.progress_deadline:g} s"
+                self._publish()
                 self._wake.set()
                 return
             await asyncio.wait([ending], timeout=pause)
@@ -327,7 +289,7 @@ class Pool:
         self._proven, self._message = True, ""
         self._exit_code, self._said = None, ""
         self._active_since = max(self._active_since, replica.ready_at)
-        self._hand_out()
+        self._publish()
         self._changed()
 
     def _drain(self, replica: Replica) -> None:
@@ -340,8 +302,10 @@ class Pool:
         asyncio.create_task(self._end(replica))  # noqa: RUF006 - `replica.task` ends after it, and is waited for
 
     async def _end(self, replica: Replica) -> None:
-        patience = time.monotonic() + self.timeout
-        while replica.in_flight and time.monotonic() < patience:
+        version, patience = self._publish(), time.monotonic() + self.timeout
+        while (process := replica.process) and replica.ready_at and time.monotonic() < patience:
+            if self._traffic.done(process.pod.name, version):
+                break
             await asyncio.sleep(0.02)
         if replica.process:
             await replica.process.stop(self._settings.stop_grace)
@@ -369,14 +333,8 @@ class Pool:
             late = now - self._born > self._settings.progress_deadline
             if not excused and not self._proven and (late or (replica.process and self._failures >= GIVE_UP_STARTS)):
                 self._failed = self._message
-            if self._failures >= GIVE_UP_STARTS:
-                self._refuse_all()
+            if self._failures >= GIVE_UP_STARTS and not any(one.takes for one in self._replicas):
+                self._refusals += 1  # whoever waits has waited long enough
+        self._publish()
         self._wake.set()
         self._changed()
-
-    def _refuse_all(self) -> None:
-        if self._free() is None:
-            while self._waiters:
-                waiter = self._waiters.popleft()
-                if not waiter.done():
-                    waiter.set_exception(Refused(503, f"revision {self.who.revision} does not start: {self._message}"))

@@ -14,12 +14,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from local.gateway.state import Key, Route
 from local.kube.resources import Object
 from local.kube.store import ApiError, Store
 from local.serving import inference_status, status
-from local.serving.gateway import Key, Route
 from local.serving.hosts import PREDICTOR
-from local.serving.payload_logger import log_target
+from local.serving.logging_targets import log_target
 from local.serving.pool import PoolStatus
 from local.serving.predictors import ISVC_LABEL, RenderError, render, runtime_of
 from local.serving.revisions import next_revision, of_service
@@ -139,7 +139,7 @@ class Reconciler:
         if own:
             world.reachable.add((namespace, own[-1]["metadata"]["name"]))
         loggers = {item["metadata"]["name"]: found for item in own if (found := log_target(item))}
-        world.routes[namespace, name] = Route(tuple(targets), loggers)
+        world.routes[namespace, name] = Route(tuple(targets), loggers, status.cluster_local(service))
         world.outcomes.append((service, status.outcome(service, own, targets)))
 
     def _targets(self, service: Object, revisions: list[Object]) -> list[Target]:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+GATEWAY = "gateway"
+"""The gateway's folder in that of serving: its socket, its process, its log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,20 +20,23 @@ class ServingSettings:
     machine; hosts of Knative Services need no entry. `interpreters` maps image prefixes to the Python that runs
     `python …` commands (the longest prefix wins, sys.executable otherwise). `env` is what every workload inherits.
     `default_service` (namespace, name) answers requests that name no service but 127.0.0.1 or localhost.
-    `replica_cap` bounds max-scale (0: not at all). `port` 0 takes a free one. `excused` says of a moment of
-    time.monotonic() whether a process that was started then may have ended for want of storage: such an end is no fault
-    of its revision.
+    `allowed_hosts` are further names of this machine: a proxy's or a container's, in requests that name no service.
+    `replica_cap` bounds max-scale (0: not at all). `port` and `internal_port` 0 take free ones. `excused` says of a
+    moment of time.monotonic() whether a process that was started then may have ended for want of storage: such an end
+    is no fault of its revision.
     """
 
     folder: Path
     cwd: Path
     port: int = 0
+    internal_port: int = 0
     host: str = "127.0.0.1"
     domain: str = "localhost"
     env: Mapping[str, str] = field(default_factory=dict)
     addresses: Mapping[str, str] = field(default_factory=dict)
     interpreters: Mapping[str, str] = field(default_factory=dict)
     default_service: tuple[str, str] | None = None
+    allowed_hosts: tuple[str, ...] = ()
     replica_cap: int = 0
     queue_size: int = 10_000
     resync: float = 10.0
@@ -37,3 +45,21 @@ class ServingSettings:
     first_backoff: float = 0.5
     seed: int | None = None
     excused: Callable[[float], bool] = lambda since: False
+
+
+def gateway_ports(folder: Path) -> tuple[int, int] | None:
+    """The two ports that the gateway of this folder listens on, or did last."""
+    try:
+        port, internal = json.loads((folder / GATEWAY / "ports.json").read_text())
+        return int(port), int(internal)
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def note_gateway_ports(folder: Path, ports: tuple[int, int]) -> None:
+    """Appears whole or not at all."""
+    path = folder / GATEWAY / "ports.json"
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.write_text(json.dumps(ports))
+    part.replace(path)

@@ -18,6 +18,7 @@ from local.serving.traffic import Target, status_traffic
 
 Truth = Literal["True", "False", "Unknown"]
 VISIBILITY = "networking.knative.dev/visibility"
+KSERVE_VISIBILITY = "networking.kserve.io/visibility"
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,11 +183,17 @@ def latest_ready(revisions: Iterable[Object]) -> str:
     return str(max(able, key=generation)["metadata"]["name"]) if able else ""
 
 
+def cluster_local(service: Object) -> bool:
+    """Whether a service is for other workloads only: Knative's label, or KServe's own, which it hands down."""
+    labels = service["metadata"].get("labels") or {}
+    return "cluster-local" in (labels.get(VISIBILITY), labels.get(KSERVE_VISIBILITY))
+
+
 def service_status(service: Object, result: Outcome, domain: str, now: str) -> dict[str, Any]:
     """A Knative Service's status. `address` and `traffic` come with the first route."""
     metadata, old = service["metadata"], service.get("status") or {}
     name, namespace = metadata["name"], metadata["namespace"]
-    local = (metadata.get("labels") or {}).get(VISIBILITY) == "cluster-local"
+    local = cluster_local(service)
 
     def url(tag: str = "") -> str:
         if local:

@@ -8,6 +8,7 @@ start and to serve as its base, and the next retraining begins from a plain mode
 
 from __future__ import annotations
 
+import json
 import math
 import random
 import shutil
@@ -23,10 +24,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipelines.bank.labelled import LabelledQuestion
+from predictor.adapter import EMBEDDING, HEAD
 from predictor.hardware import bfloat16_instructions
 from predictor.prompt import PromptEncoder
 from predictor.source_files import RECORD, data_files
-from predictor.weights import ADAPTER_CONFIG, ADAPTER_FILE, INDEX_FILE, SINGLE_FILE, Weights, weight_files
+from predictor.weights import ADAPTER_CONFIG, ADAPTER_FILE, INDEX_FILE, SINGLE_FILE, Weights, read_json, weight_files
 
 SAY_SECONDS = 15.0
 
@@ -126,6 +128,7 @@ def plain_copy(folder: Path, out: Path) -> None:
             shutil.copyfile(path, out / name)
     if (root / SINGLE_FILE).is_file():
         (out / INDEX_FILE).unlink(missing_ok=True)
+    tied = read_json(root / "config.json").get("tie_word_embeddings") is True
     opened: dict[torch.dtype, Weights] = {}
     for file in files:
         state = {}
@@ -135,8 +138,21 @@ def plain_copy(folder: Path, out: Path) -> None:
                 if tensor.dtype not in opened:
                     opened[tensor.dtype] = Weights(folder, dtype=tensor.dtype, device=torch.device("cpu"))
                 state[name] = opened[tensor.dtype].get(name, tuple(tensor.shape)).contiguous()
+                if tied and name == EMBEDDING and (own := opened[tensor.dtype].head(tuple(tensor.shape))) is not None:
+                    state[HEAD] = own.contiguous()
+                    _untie(out, file.name)
         save_file(state, out / file.name, metadata={"format": "pt"})
         (out / file.name).chmod(0o644)
+
+
+def _untie(out: Path, file: str) -> None:
+    """The adapter made two matrices of the tied embedding: the configuration and the index say so."""
+    config = read_json(out / "config.json") | {"tie_word_embeddings": False}
+    (out / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    if (out / INDEX_FILE).is_file():
+        index = read_json(out / INDEX_FILE)
+        index["weight_map"][HEAD] = file
+        (out / INDEX_FILE).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
 
 def _adapted(folder: Path, settings: LoraSettings, device: torch.device) -> Any:

@@ -67,6 +67,20 @@ class InternalError(RequestError):
         super().__init__(f"internal error {self.error_id}; the server's log says more under this id")
 
 
+class NotFinite(InternalError):
+    """The model's numbers for a question are no answer. The id finds the numbers in the log."""
+
+    cause: ClassVar[str] = "not_finite"
+
+    def __init__(self, index: int) -> None:
+        super().__init__()
+        self.message = (
+            f"question {index} has no answer: this version's numbers for it are not finite; the server's log says more "
+            f"under {self.error_id}"
+        )
+        self.args = (self.message,)
+
+
 class QueueFull(RequestError):
     """The server is busy; `retry_after` seconds are estimated until there is room."""
 
@@ -102,7 +116,8 @@ def as_request_error(error: BaseException) -> RequestError:
         case engine.DeadlineExceeded() | TimeoutError():
             return DeadlineExceeded("the request was not answered within its time")
         case engine.ScoringFailed():
-            return InternalError()
+            # By name, so that this module stays light: the scorer imports torch.
+            return NotFinite(error.index) if type(error.__cause__).__name__ == "NotFinite" else InternalError()
     return _from_kserve(error) or InternalError()
 
 

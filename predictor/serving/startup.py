@@ -90,10 +90,26 @@ def _load(settings: Settings, timeline: Timeline) -> Loaded:
     metrics = Metrics()
     engine = Engine(scorer, Limits(settings.queue_size, settings.queue_tokens, scorer.batch_tokens), metrics)
     engine.start()
-    engine.submit([scorer.encode(WARM_UP)], "none", time.monotonic() + 600).future.result()
+    _ask_first(engine, scorer)
     timeline.mark("first question scored")
     metrics.watch(engine, scorer, settings.model_name, settings.revision)
     return Loaded(scorer, engine, metrics)
+
+
+def _ask_first(engine: Engine, scorer: Scorer) -> None:
+    """Scores the first question, on the thread that will score all others; VersionError when it has no answer."""
+    from predictor.engine import ScoringFailed
+    from predictor.question import QuestionError
+    from predictor.version_files import VersionError
+
+    try:
+        engine.submit([scorer.encode(WARM_UP)], None, time.monotonic() + 600).future.result()
+    except (ScoringFailed, QuestionError) as error:
+        engine.close()
+        why = " ".join(str(error.__cause__ or error).split())[:300]
+        raise VersionError(
+            f"version {scorer.model_version} cannot answer: the start-up question failed: {why}"
+        ) from None
 
 
 def _process_age() -> float:

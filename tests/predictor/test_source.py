@@ -44,6 +44,9 @@ def version(tmp_path: Path) -> Path:
         ("mlflow://coding%20mcqa/12/", Registered("coding mcqa", "12")),
         ("hf://Qwen/Qwen2.5-Coder-1.5B-Instruct", Hub("Qwen/Qwen2.5-Coder-1.5B-Instruct", None)),
         ("hf://owner/model@refs/pr/1", Hub("owner/model", "refs/pr/1")),
+        ("hf://owner/model:main", Hub("owner/model", "main")),
+        ("hf://owner/model:refs/pr/1", Hub("owner/model", "refs/pr/1")),
+        ("hf://Qwen/Qwen2.5-Coder-1.5B-Instruct:2e1fd397", Hub("Qwen/Qwen2.5-Coder-1.5B-Instruct", "2e1fd397")),
         (" models/tiny\n", Local(Path("models/tiny"))),
     ],
 )
@@ -71,6 +74,15 @@ def test_a_uri_names_its_source(uri: str, source: object) -> None:
         ("mlflow:coding-mcqa/7", "is no version number"),
         ("hf://model", "write hf://owner/model"),
         ("hf://owner/model@", "write hf://owner/model"),
+        ("hf://owner/model:", "write hf://owner/model"),
+        ("hf://owner:main/model", "write hf://owner/model"),
+        ("mlflow-artifacts:/1/models/m-12/artifacts", "a place in MLflow's artifact store, no version: register it"),
+        ("mlflow-artifacts://127.0.0.1:5000/1/a", "write mlflow://name/version"),
+        ("runs:/0123abcd/model", "an artifact of an MLflow run, no version: register it"),
+        ("dbfs:/models/x", "Databricks' file system, no version"),
+        ("s3:/bucket/x", "s3:// is no known source"),
+        ("gs://bucket/x", "gs:// is no known source"),
+        ("abfss://c@a.dfs.core.windows.net/x", "abfss:// is no known source"),
         ("hf:owner/model", "write hf://owner/model"),
         ("file://models/x", "file:///models/x"),
     ],
@@ -86,7 +98,7 @@ def test_anything_else_is_refused_with_the_form_to_write(uri: str, says: str) ->
 def test_version_names(version: Path, tmp_path: Path) -> None:
     assert version_name("mlflow://coding-mcqa/7") == "7"
     assert version_name("hf://Qwen/Qwen2.5-Coder-1.5B-Instruct") == "Qwen2.5-Coder-1.5B-Instruct"
-    assert version_name("hf://owner/model@abc") == "model@abc"
+    assert version_name("hf://owner/model@abc") == version_name("hf://owner/model:abc") == "model@abc"
     assert version_name(str(version)) == "tiny-3"
     assert version_name(str(tmp_path / "absent")) == "absent"
     # A folder that was fetched from elsewhere, as KServe's /mnt/models is, keeps its version's name.

@@ -1,12 +1,20 @@
-"""Schedules: when they fire next, and what is none."""
+"""Schedules as robfig/cron reads them: when they fire next, and what is none."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import itertools
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
+import yaml
 
+from local.kube import admission
 from local.kube.cron import parse
+from local.kube.resources import by_kind
+
+CASES = Path(__file__).resolve().parents[4] / "shared" / "cases"
 
 NOW = datetime(2026, 2, 27, 23, 59, 30, tzinfo=UTC)  # a Friday
 
@@ -28,32 +36,108 @@ NOW = datetime(2026, 2, 27, 23, 59, 30, tzinfo=UTC)  # a Friday
         ("@yearly", "2027-01-01T00:00"),
         ("0 0 ? * 0", "2026-03-01T00:00"),
         ("3/20 1 * * *", "2026-02-28T01:03"),
+        ("*/10 * * * * *", "2026-02-27T23:59:40"),  # six fields: seconds first
+        ("30 0 0 * * *", "2026-02-28T00:00:30"),
+        ("15,45 * * * * ?", "2026-02-27T23:59:45"),
+        ("1,,2 * * * *", "2026-02-28T00:01"),  # as robfig splits a list
+        ("+5 * * * *", "2026-02-28T00:05"),
+        ("*-9 * * * *", "2026-02-28T00:00"),
+        ("0 12 */2 * 1", "2026-03-01T12:00"),  # a step is no plain *: either day field suffices
+        ("0 12 * * MON-fri/2", "2026-03-02T12:00"),
+        ("0 0 ? * ?", "2026-02-28T00:00"),
+        ("0 6 * sep Sat", "2026-09-05T06:00"),
+        ("CRON_TZ=America/New_York 0 6 * * *", "2026-02-28T11:00"),
+        ("TZ=Asia/Tokyo @midnight", "2026-02-28T15:00"),
+        ("CRON_TZ=Asia/Tokyo   5 0 0 * * *", "2026-02-28T15:00:05"),
+        ("CRON_TZ=UTC @every 1h", "2026-02-28T00:59:30"),
     ],
 )
 def test_next(text, then):
     assert parse(text).next(NOW) == datetime.fromisoformat(then).replace(tzinfo=UTC)
 
 
-def test_every_counts_from_the_last_time():
-    assert parse("@every 1m30s").next(NOW) == datetime(2026, 2, 28, 0, 1, 0, tzinfo=UTC)
+@pytest.mark.parametrize(
+    ("duration", "seconds"),
+    [("1m30s", 90), ("1h", 3600), ("1.5h", 5400), (".5m", 30), ("1500ms", 1), ("10ms", 1), ("-5s", 1), ("0", 1)],
+)
+def test_every_counts_whole_seconds_from_the_last_time(duration, seconds):
+    after = NOW + timedelta(milliseconds=400)
+    assert parse(f"@every {duration}").next(after) == NOW + timedelta(seconds=seconds)
+
+
+def test_kubeflow_may_leave_out_the_day_of_the_week():
+    assert parse("0 30 6 * *", optional="day of week").next(NOW) == datetime(2026, 2, 28, 6, 30, tzinfo=UTC)
+
+
+def firings(text, zone, after, before):
+    schedule = parse(text)
+    at = datetime.fromisoformat(after)
+    while (at := schedule.next(at, zone)) <= datetime.fromisoformat(before):
+        yield at
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "UTC", "Asia/Kolkata"])
+@pytest.mark.parametrize(("text", "seconds"), [("*/5 * * * *", 300), ("0,30 * * * *", 1800), ("*/20 * * * * *", 20)])
+def test_what_fires_within_the_hour_never_pauses(zone, text, seconds):
+    """Over a year's changes of the clock: the same distance everywhere, in the hour that comes twice too."""
+    for day in ("2026-03-08", "2026-03-29", "2026-04-05", "2026-10-04", "2026-10-25", "2026-11-01"):
+        times = list(firings(text, zone, f"{day}T00:00Z", f"{day}T23:59Z"))
+        assert {(b - a).total_seconds() for a, b in itertools.pairwise(times)} == {seconds}
 
 
 @pytest.mark.parametrize(
-    ("after", "then"),
+    ("text", "after", "then"),
     [
-        ("2026-03-28T02:00+00:00", "2026-03-30T00:30+00:00"),  # 02:30 does not exist on the 29th
-        ("2026-10-24T12:00+00:00", "2026-10-25T00:30+00:00"),  # 02:30 is there twice: at the first
+        ("30 2 * * *", "2026-03-28T02:00+00:00", "2026-03-30T00:30+00:00"),  # 02:30 does not exist on the 29th
+        ("30 2 * * *", "2026-10-24T12:00+00:00", "2026-10-25T00:30+00:00"),  # 02:30 is there twice
+        ("30 2 * * *", "2026-10-25T00:30+00:00", "2026-10-25T01:30+00:00"),
+        ("30 2 * * *", "2026-10-25T01:30+00:00", "2026-10-26T01:30+00:00"),
+        ("0 * * * *", "2026-10-25T00:00+00:00", "2026-10-25T01:00+00:00"),
+        ("0 3 * * *", "2026-03-28T12:00+00:00", "2026-03-29T01:00+00:00"),
     ],
 )
-def test_time_zones(after, then):
-    schedule = parse("30 2 * * *")
-    assert schedule.next(datetime.fromisoformat(after), "Europe/Berlin") == datetime.fromisoformat(then)
+def test_time_zones(text, after, then):
+    assert parse(text).next(datetime.fromisoformat(after), "Europe/Berlin") == datetime.fromisoformat(then)
+
+
+def test_the_next_time_is_the_first_instant_whose_clock_shows_it():
+    """Against every second of a day on which the clock goes back."""
+    zone = ZoneInfo("America/New_York")
+    start = datetime(2026, 11, 1, 3, 0, tzinfo=UTC)
+    schedule = parse("*/17 7,31 1,2,13 * * *")
+    shown = [
+        at
+        for at in (start + timedelta(seconds=i) for i in range(1, 86_400))
+        if (local := at.astimezone(zone)).second % 17 == 0 and local.minute in (7, 31) and local.hour in (1, 2, 13)
+    ]
+    at, found = start, []
+    while len(found) < len(shown):
+        at = schedule.next(at, "America/New_York")
+        found.append(at)
+    assert found == shown
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason="the shared cases are not beside this checkout")
+def test_the_shared_schedules():
+    for line in (CASES / "schedules" / "next.tsv").read_text().splitlines()[1:]:
+        text, zone, after, then = line.split("\t")[:4]
+        found = parse(text).next(datetime.fromisoformat(after), zone or "UTC")
+        assert found == datetime.fromisoformat(then), line
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason="the shared cases are not beside this checkout")
+def test_the_shared_manifests():
+    manifests = sorted((CASES / "manifests").glob("ping-*.yaml"))
+    assert manifests
+    for path in manifests:
+        item = yaml.safe_load(path.read_text())
+        admission.check(by_kind("PingSource"), item, None)
 
 
 NONE = """
 every minute
 * * * *
-* * * * * *
+* * * * * * *
 60 * * * *
 * 24 * * *
 * * 0 * *
@@ -65,9 +149,29 @@ a * * * *
 mon * * * *
 * * * mon *
 -1 * * * *
-1,,2 * * * *
+, * * * *
+1-2-3 * * * *
+1/2/3 * * * *
+*/1.5 * * * *
+0 0 L * *
+0 0 * * 5L
+0 0 * * 1#2
+0 0 * * 7
+0 0 15W * *
+TZ=UTC
+CRON_TZ=Mars/Olympus * * * * *
+CRON_TZ=Europe * * * * *
+CRON_TZ=../../etc/passwd * * * * *
+CRON_TZ=UTC TZ=UTC * * * * *
 ²/1 * * * *
-@every 10ms
+@every
+@every 5
+@every  5s
+@every 5s and more
+@every ٥s
+@every 300000000000h
+@HOURLY
+@hourly 5
 @never
 """
 

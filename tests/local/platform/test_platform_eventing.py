@@ -6,7 +6,7 @@ import asyncio
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import aiohttp
@@ -208,11 +208,48 @@ async def test_ticks_arrive_on_schedule(store, session, received):
     assert item["status"]["sinkUri"].endswith("/default/default")
 
 
-def test_a_ticks_event_is_the_same_when_it_is_sent_again():
+def test_a_tick_carries_its_time_and_an_id_of_its_own():
+    """After the clock was set back the same time comes again: another tick, not a copy of the first."""
     item = ping()
     at = datetime(2026, 1, 1, tzinfo=UTC)
-    assert event_of(item, at) == event_of(item, at)
-    assert event_of(item, at)[0]["ce-time"] == "2026-01-01T00:00:00Z"
+    first, second = event_of(item, at)[0], event_of(item, at)[0]
+    assert first["ce-time"] == second["ce-time"] == "2026-01-01T00:00:00Z"
+    assert first["ce-id"] != second["ce-id"]
+
+
+async def test_ticks_go_on_when_the_clock_is_set_back_and_without_a_schedule_of_their_own(store, session, received):
+    store.create(BROKER)
+    item = ping()
+    del item["spec"]["schedule"]
+    store.create(item)
+    now, looks = [datetime(2026, 11, 1, 12, 0, 30, tzinfo=UTC), 1000.0], [0]
+
+    def monotonic():
+        looks[0] += 1
+        return now[1]
+
+    async def passes(wall, seconds):
+        now[0] += timedelta(seconds=wall)
+        now[1] += seconds
+        seen = looks[0]
+        await until(lambda: looks[0] >= seen + 2)
+
+    sources = PingSources(
+        store,
+        session,
+        lambda url: (f"http://127.0.0.1:{received[1]}/", ""),
+        clock=lambda: now[0],
+        monotonic=monotonic,
+    )
+    task = asyncio.create_task(sources.run())
+    await passes(0, 0)
+    await passes(60, 60)
+    await until(lambda: len(received[0]) == 1)
+    await passes(-3600, 0)
+    await passes(60, 60)
+    await until(lambda: len(received[0]) == 2)
+    task.cancel()
+    assert [headers["ce-time"] for headers, _ in received[0]] == ["2026-11-01T12:01:00Z", "2026-11-01T11:02:00Z"]
 
 
 async def test_a_sink_that_is_not_there_is_a_status(store, session):

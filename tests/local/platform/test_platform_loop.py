@@ -215,9 +215,12 @@ def test_mlflow_takes_traces(ports):
     ("headers", "status"),
     [({}, 401), ({"X-MLflow-Signature": "v1,AAAA", "X-MLflow-Delivery-Id": "1", "X-MLflow-Timestamp": "1"}, 401)],
 )
-def test_an_unsigned_webhook_is_refused_at_the_gateway(gateway, headers, status):
-    url = f"{gateway}/-/services/coding-mcqa/rollout/mlflow"
+def test_an_unsigned_webhook_is_refused_at_the_gateway(ports, gateway, headers, status):
+    path = "/-/services/coding-mcqa/rollout/mlflow"
+    url = f"http://{HOST}:{ports.internal}{path}"
     assert httpx.post(url, json={"entity": "x"}, headers=headers, timeout=60).status_code == status
+    outer = httpx.post(gateway + path, json={"entity": "x"}, headers=headers, timeout=60)
+    assert outer.status_code == 404, "functions are cluster-local"
 
 
 def test_events_and_logs(folder):
@@ -246,7 +249,7 @@ def test_a_poison_event_becomes_a_dead_letter_and_can_be_replayed(folder):
     assert "dead letters" in mcqa(folder, "status", code=1)
 
 
-@pytest.mark.parametrize("victim", ["broker", "mlflow", "pipelines"])
+@pytest.mark.parametrize("victim", ["broker", "gateway", "mlflow", "pipelines"])
 def test_a_killed_part_comes_back(folder, victim):
     (part,) = [p for p in up.status_of(folder)["parts"] if p["name"] == victim]
     os.kill(part["pid"], signal.SIGKILL)

@@ -11,17 +11,17 @@ from aiohttp import web
 from functions.collect.bodies import NoInferenceError
 from functions.collect.decision import Asked, Responded, understand
 from functions.events import Event
-from local.serving.payload_logger import (
+from local.gateway.payloads import (
     REQUEST,
     RESPONSE,
     LogTarget,
     Payload,
     PayloadLogger,
     event_headers,
-    log_target,
     logged_headers,
     rfc3339,
 )
+from local.serving.logging_targets import log_target
 
 AT = datetime(2026, 1, 1, 12, 0, 0, 250_000, UTC)
 SENT = AT + timedelta(seconds=1.4)

@@ -8,8 +8,9 @@ import sys
 import pytest
 from serving_cases import knative_service
 
+from local.gateway.routing import find
+from local.gateway.state import Route
 from local.serving.autoscaler import Sample, Scaling, decide, duration, read_scaling
-from local.serving.gateway import Route, find
 from local.serving.hosts import parse_host, parse_path, reachable, without_name
 from local.serving.podspec import Machine, Probe, SpecError, process_spec
 from local.serving.revisions import next_revision

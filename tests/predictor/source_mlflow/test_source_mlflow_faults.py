@@ -81,6 +81,9 @@ def test_a_location_that_leads_out_or_elsewhere_is_refused(proxy: Proxy) -> None
         "mlflow-artifacts:/1/../../secret": "'..' is refused",
         "mlflow-artifacts://other.example:5000/1/models": "lie on another server, other.example",
         "file:///srv/mlruns/1": "out of reach",
+        "/srv/mlruns/1": "a folder of the server's",
+        "dbfs:/mlruns/1": "in dbfs:// (dbfs:/mlruns/1), out of reach",
+        "gs://bucket/1": "in gs:// (gs://bucket/1), out of reach",
         "": "out of reach",
     }.items():
         proxy.rewrite = lambda path, body, where=location: {"artifact_uri": where}  # type: ignore[misc]

@@ -4,7 +4,9 @@ Binary mode, one event for each request, a GET's too, and one for each response 
 and source; the response's event carries the request's content type. `time` is when the request or response was there,
 `recordedtime` when a worker sends the event. All is off the path of the answer: a sink that is slow or gone loses
 events, never requests. Unlike the agent, which sends once, an event that the sink cannot take at the moment waits for
-it, up to RETRY_SECONDS: it has its id, by which the second of two is known.
+it, up to RETRY_SECONDS: it has its id, by which the second of two is known. A body is copied as it was sent, compressed
+where it was, and no header says so: the agent reads none but Content-Type. What a client broke off is no event here: it
+says nothing about the version.
 """
 
 from __future__ import annotations
@@ -21,17 +23,16 @@ from datetime import UTC, datetime
 
 import aiohttp
 
-from local.kube.resources import Object
-from local.serving.predictors import ISVC_LABEL, LOGGER
 from local.storage import pauses
 
-log = logging.getLogger("serving")
+log = logging.getLogger("gateway")
 
 REQUEST = "org.kubeflow.serving.inference.request"
 RESPONSE = "org.kubeflow.serving.inference.response"
 SOURCE = "http://localhost:9081/"
 WORKERS = 5
 QUEUE = 1000
+QUEUE_BYTES = 64 * 2**20
 SEND_SECONDS = 10.0
 RETRY_SECONDS = 300.0
 _LATER = frozenset({408, 429, 500, 502, 503, 504, 507})
@@ -65,29 +66,6 @@ class Payload:
     metadata: Mapping[str, list[str]]
     body: bytes
     at: datetime
-
-
-def log_target(revision: Object) -> LogTarget | None:
-    """What a revision's annotations want logged, None for nothing."""
-    metadata = revision["metadata"]
-    annotations, labels = metadata.get("annotations") or {}, metadata.get("labels") or {}
-    url = annotations.get(LOGGER + "-sink-url", "")
-    if annotations.get(LOGGER) != "true" or not url:
-        return None
-
-    def names(field: str) -> list[str]:
-        return [name for name in annotations.get(f"{LOGGER}-metadata-{field}", "").split(",") if name]
-
-    return LogTarget(
-        url=url,
-        mode=annotations.get(LOGGER + "-mode", "all"),
-        service=labels.get(ISVC_LABEL, ""),
-        namespace=metadata["namespace"],
-        component=labels.get("component", ""),
-        endpoint=labels.get("endpoint", ""),
-        headers=tuple(names("headers")),
-        annotations={name: annotations[name] for name in names("annotations") if name in annotations},
-    )
 
 
 def event_id(ce_id: str) -> str:
@@ -134,7 +112,9 @@ def event_headers(payload: Payload, recorded: datetime) -> dict[str, str]:
         attributes["annotations"] = json.dumps(dict(sorted(target.annotations.items())), separators=(",", ":"))
     headers = {f"ce-{name}": value for name, value in attributes.items()}
     if payload.content_type:
-        headers["content-type"] = payload.content_type
+        # An event in the body of a request would otherwise become the event that is sent.
+        inner = payload.content_type.lower().startswith("application/cloudevents")
+        headers["content-type"] = "application/json" if inner else payload.content_type
     return headers
 
 
@@ -144,6 +124,7 @@ class PayloadLogger:
     def __init__(self, session: aiohttp.ClientSession, locate: Callable[[str], tuple[str, str]]) -> None:
         self._session, self._locate = session, locate
         self._queue: asyncio.Queue[Payload] = asyncio.Queue(QUEUE)
+        self._bytes = 0
         self._workers = [asyncio.create_task(self._work()) for _ in range(WORKERS)]
         self.lost = 0
 
@@ -151,10 +132,11 @@ class PayloadLogger:
         """Takes an event to be sent; drops it when too many wait."""
         if not payload.target.wants(payload.type):
             return
-        try:
-            self._queue.put_nowait(payload)
-        except asyncio.QueueFull:
-            self._lose(f"{QUEUE} payloads wait already")
+        if self._queue.full() or (self._bytes and self._bytes + len(payload.body) > QUEUE_BYTES):
+            self._lose(f"{self._queue.qsize()} payloads of {self._bytes} bytes wait already")
+            return
+        self._bytes += len(payload.body)
+        self._queue.put_nowait(payload)
 
     async def close(self, patience: float = 5.0) -> None:
         """Sends what waits, for so many seconds at most."""
@@ -171,6 +153,7 @@ class PayloadLogger:
             try:
                 await self._send(payload)
             finally:
+                self._bytes -= len(payload.body)
                 self._queue.task_done()
 
     async def _send(self, payload: Payload) -> None:

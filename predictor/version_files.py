@@ -1,0 +1,89 @@
+"""Reading the small files of a version: whatever is wrong with one ends in a VersionError of one line.
+
+A byte order mark is no mistake. Sizes are bounded, so that a file cannot take the memory that the model needs.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+MAX_JSON_BYTES = 64 << 20
+MAX_TEXT_BYTES = 256 << 20
+_LARGEST = 2**31 - 1
+
+
+class VersionError(RuntimeError):
+    """A folder is not a usable model version; the message says what is missing or wrong."""
+
+
+def read_text(path: Path, most: int = MAX_TEXT_BYTES) -> str:
+    """A UTF-8 file of at most `most` bytes, without its byte order mark."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(most + 1)
+    except (OSError, ValueError) as error:
+        raise VersionError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+    if len(data) > most:
+        raise VersionError(f"{path}: larger than {most >> 20} MiB, which no such file is")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise VersionError(f"{path}: not UTF-8 (byte {error.start}): save it as UTF-8") from None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file."""
+    text = read_text(path, MAX_JSON_BYTES)
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise VersionError(f"{path}: not JSON: {error}") from None
+    except RecursionError:
+        raise VersionError(f"{path}: not usable: nested too deep") from None
+    if not isinstance(data, dict):
+        raise VersionError(f"{path}: must hold a JSON object")
+    return data
+
+
+def whole(raw: Mapping[str, Any], name: str, path: Path, *, low: int = 1, default: int | None = None) -> int:
+    """The whole number called `name`, from `low` on; `default` where the file has none or null."""
+    value = raw.get(name)
+    if value is None:
+        if default is None:
+            raise VersionError(f"{path}: {name} is missing")
+        return default
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= _LARGEST:
+        raise VersionError(f"{path}: {name} must be a whole number from {low} on, found {shown(value)}")
+    return value
+
+
+def positive(raw: Mapping[str, Any], name: str, path: Path, default: float | None = None) -> float:
+    """The finite number above 0 called `name`; `default` where the file has none or null."""
+    value = raw.get(name)
+    if value is None:
+        if default is None:
+            raise VersionError(f"{path}: {name} is missing")
+        return default
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if math.isfinite(number) and number > 0:
+            return number
+    raise VersionError(f"{path}: {name} must be a number above 0, found {shown(value)}")
+
+
+def shown(value: Any, most: int = 60) -> str:
+    """A value of a file as a message shows it: on one line, cut."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an int of more digits than Python prints
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= most else text[: most - 1] + "…"

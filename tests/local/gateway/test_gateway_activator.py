@@ -1,0 +1,129 @@
+"""Who gets a replica, who waits, and what the controller hears of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+
+import pytest
+from gateway_cases import request, rig
+
+from local.gateway.activator import Revision
+from local.gateway.errors import Refusal
+from local.gateway.state import RevisionState
+
+ONE = RevisionState(timeout=1.0, limit=1, queue=2, replicas={"a": 1})
+NONE = replace(ONE, replicas={})
+
+
+def later(seconds=60.0):
+    return asyncio.get_running_loop().time() + seconds
+
+
+async def outcome(task):
+    try:
+        return (await task).name
+    except Refusal as refusal:
+        return refusal.status
+
+
+async def test_the_least_busy_replica_with_room_is_taken():
+    revision = Revision("r", replace(ONE, limit=2, replicas={"a": 1, "b": 2}), lambda: None)
+    taken = [await revision.acquire(later()) for _ in range(4)]
+    assert sorted(replica.name for replica in taken) == ["a", "a", "b", "b"]
+    waiting = asyncio.create_task(revision.acquire(later()))
+    await asyncio.sleep(0)
+    assert revision.load().waiting == 1
+    revision.release(taken[0])
+    assert (await waiting) is taken[0]
+
+
+async def test_those_who_wait_are_served_in_order_and_bounded():
+    noticed = []
+    revision = Revision("r", NONE, lambda: noticed.append(1))
+    waiting = [asyncio.create_task(revision.acquire(later())) for _ in range(3)]
+    assert await outcome(waiting[2]) == 503, "the queue holds two"
+    assert len(noticed) == 2
+    revision.update(replace(ONE, limit=0))
+    assert [await outcome(one) for one in waiting[:2]] == ["a", "a"]
+    with pytest.raises(Refusal) as refused:
+        await Revision("r", NONE, lambda: None).acquire(later(0.0))
+    assert refused.value.status == 504
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        (replace(NONE, failed="broken"), 503),
+        (replace(NONE, refusals=1, message="exited with status 3"), 503),
+        (replace(ONE, refusals=1), "a"),
+        (ONE, "a"),
+    ],
+)
+async def test_what_the_controller_says_ends_the_waiting(state, expected):
+    revision = Revision("r", NONE, lambda: None)
+    waiting = asyncio.create_task(revision.acquire(later()))
+    await asyncio.sleep(0)
+    revision.update(state)
+    assert await outcome(waiting) == expected
+
+
+async def test_who_leaves_while_waiting_takes_nothing():
+    revision = Revision("r", NONE, lambda: None)
+    first, second = (asyncio.create_task(revision.acquire(later())) for _ in "ab")
+    await asyncio.sleep(0)
+    first.cancel()
+    revision.update(ONE)
+    assert await outcome(second) == "a"
+    assert revision.in_flight() == {"a": 1}
+
+
+async def test_a_replica_that_leaves_is_told_until_it_is_done():
+    revision = Revision("r", ONE, lambda: None)
+    busy = await revision.acquire(later())
+    revision.update(NONE)
+    assert (revision.in_flight(), revision.idle) == ({"a": 1}, False)
+    revision.release(busy)
+    assert (revision.in_flight(), revision.idle) == ({}, True)
+
+
+async def test_a_request_shorter_than_a_tick_of_the_clock_is_seen():
+    revision = Revision("r", ONE, lambda: None)
+    before = time.monotonic()
+    revision.release(await revision.acquire(later()))
+    assert 0 < revision.load().busy <= time.monotonic() - before + 1e-5
+
+
+async def test_the_controller_hears_of_the_first_who_waits_and_of_the_last_who_is_served(gateway):
+    gateway.upstream.hold = asyncio.Event()
+    revisions = {key: replace(state, limit=1) for key, state in gateway.state.revisions.items()}
+    await gateway.push(revisions=revisions)
+    asking = [asyncio.create_task(gateway.exchange(request())) for _ in range(2)]
+    told = await gateway.report(lambda report: report.loads["d", "m-1"].waiting == 1)
+    assert told.in_flight == {"r-1": 1}
+    # Taken out while it is busy: no more requests, and told busy under the new version until it is done.
+    empty = {key: replace(state, replicas={}) for key, state in revisions.items()}
+    told = await gateway.push(revisions=empty)
+    assert told.in_flight == {"r-1": 1}
+    gateway.upstream.hold.set()
+    told = await gateway.report(lambda report: not report.in_flight)
+    assert told.loads["d", "m-1"].waiting == 1
+    await gateway.push(revisions=revisions)
+    assert [(await one).status for one in asking] == [200, 200]
+
+
+async def test_a_new_gateway_refuses_nothing_before_it_knows_the_services(tmp_path):
+    async with rig(tmp_path) as made:
+        made.gateway._shared.known.clear()
+        asking = asyncio.create_task(made.exchange(request()))
+        await asyncio.sleep(0.05)
+        assert not asking.done()
+        await made.push()
+        assert (await asking).status == 200
+
+
+async def test_a_state_that_cannot_be_read_changes_nothing(gateway):
+    gateway.writer.write(b"{}\n")
+    assert await gateway.reader.read() is not None
+    assert (await gateway.exchange(request())).status == 200
