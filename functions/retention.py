@@ -89,11 +89,11 @@ def _versions(connection: Connection, column: InstrumentedAttribute[str | None])
 
 
 def _dated(
-    table: Any, at: InstrumentedAttribute[float], connection: Connection, before: float, batch: int
+    table: Any, dates: Sequence[InstrumentedAttribute[float]], connection: Connection, before: float, batch: int
 ) -> tuple[int, int]:
-    """Deletes rows of a table that stands by itself."""
+    """Deletes rows of a table that stands by itself, those of which every date is older."""
     columns = table.__table__.primary_key.columns
-    oldest = select(*columns).where(at < before).limit(batch)
+    oldest = select(*columns).where(*(at < before for at in dates)).limit(batch)
     deleted = connection.execute(delete(table).where(tuple_(*columns).in_(oldest))).rowcount
     return deleted, deleted
 
@@ -107,8 +107,8 @@ _STEPS: tuple[Callable[[Connection, float, int], tuple[int, int]], ...] = (
     ),
     # Of those whose request was never logged.
     partial(_logged, GivenAnswer.version, GivenAnswer.answered_at, (LoggedResponse, GivenAnswer)),
-    # By its arrival: what a sender's clock says must not delete a word that was just taken.
-    partial(_dated, GivenFeedback, GivenFeedback.arrived_at),
-    partial(_dated, StoredLetter, StoredLetter.last_at),
-    partial(_dated, SentNotice, SentNotice.sent_at),
+    # By its arrival, too: what a sender's clock says must not delete a word that was just taken.
+    partial(_dated, GivenFeedback, (GivenFeedback.given_at, GivenFeedback.arrived_at)),
+    partial(_dated, StoredLetter, (StoredLetter.last_at,)),
+    partial(_dated, SentNotice, (SentNotice.sent_at,)),
 )

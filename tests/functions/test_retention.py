@@ -81,6 +81,18 @@ def test_what_takes_too_long_goes_on_next_time(database: Engine) -> None:
     assert calls > 3
 
 
+@pytest.mark.parametrize(
+    ("given", "arrived", "kept"), [(10.0, 10.0, False), (10.0, 60.0, True), (60.0, 0.0, True), (60.0, 60.0, True)]
+)
+def test_feedback_goes_when_it_is_old_by_every_clock(
+    database: Engine, given: float, arrived: float, kept: bool
+) -> None:
+    """0 is the arrival of what functions of the release before recorded behind the migration."""
+    with transaction(database) as connection:
+        record(connection, Judged("/people", "f", "a", 0, "B", When(given, given, arrived, arrived)))
+    assert forget(database, 50.0) == (int(not kept), True)
+
+
 @pytest.mark.parametrize(("value", "seconds"), [("", 90 * DAY), ("7", 7 * DAY), ("0", None), ("1.5", 1.5 * DAY)])
 def test_the_period(value: str, seconds: float | None) -> None:
     assert period({"MCQA_RETENTION_DAYS": value}) == seconds
