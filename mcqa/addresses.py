@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from local.platform.settings import FOLDER
 from mcqa import defaults
 from mcqa.errors import CommandError
 
@@ -71,11 +70,12 @@ def resolve(
     flag: str | None = None,
     directory: Path | None = None,
     environ: Mapping[str, str],
-    checkout: Path = FOLDER,
+    checkout: Path,
 ) -> Target:
     """Where `role` is. `running` gives the address in the loop of a folder that is up, None for one that is not.
 
-    CommandError for a flag beside `--dir`; NotRunning when the loop of `--dir` is not up.
+    `checkout` is the folder of this checkout's loop. CommandError for a flag beside `--dir`; NotRunning when the loop
+    of `--dir` is not up.
     """
     if flag is not None:
         if directory is not None:

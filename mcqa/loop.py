@@ -149,7 +149,7 @@ def _resolve(role: Role, port: str, flag: str | None, directory: Path | None) ->
         _require_ours(found, number)
         return f"http://{HOST}:{number}" + (f"/{NAMESPACE}/{BROKER}" if port == "broker" else "")
 
-    return addresses.resolve(role, running, flag=flag, directory=directory, environ=os.environ)
+    return addresses.resolve(role, running, flag=flag, directory=directory, environ=os.environ, checkout=FOLDER)
 
 
 def _require_ours(found: Folder, port: int) -> None:

@@ -80,12 +80,12 @@ def list_(
     """Show the pipeline's newest versions, the schedules and the latest runs."""
     with _server(url, namespace, token, directory) as server:
         found = {"versions": server.versions(), "schedules": server.schedules(), "runs": server.latest_runs()}
-    _say(url, directory)
     if as_json:
         for version in found["versions"]:
             version.pop("pipeline_spec", None)
         terminal.out.print_json(json.dumps(found))
         return
+    _say(url, directory)
     terminal.out.print(_table("version", ("made",), ((v["display_name"], v["created_at"]) for v in found["versions"])))
     terminal.out.print()
     rows = ((s["display_name"], s["status"].lower(), _when(s["trigger"])) for s in found["schedules"])
