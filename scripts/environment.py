@@ -1,6 +1,6 @@
 """Makes .venv as scripts/setup is told, or mends it; run by a Python 3.11 that has nothing but its standard library.
 
-What is installed is noted in .venv/.setup only when it is whole, so that whatever interrupts this, the same command goes on.
+What is installed is noted in .venv/.setup only when it is whole: whatever interrupts this, the same command goes on.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from progress import Line, Watched, pip_state
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
+PIP = [str(PYTHON), "-m", "pip", "--disable-pip-version-check"]
 STAMP = VENV / ".setup"
 CACHE = ROOT / ".cache" / "setup"
 LOG = ROOT / ".cache" / "setup.log"
@@ -36,7 +37,7 @@ COSTS = {
     ("run", "cpu"): (590, 1900), ("dev", "cpu"): (660, 2300), ("bench", "cpu"): (700, 2500),
     ("run", "cuda"): (3400, 7500), ("dev", "cuda"): (3500, 7900), ("bench", "cuda"): (3500, 8100),
 }  # fmt: skip
-"""Megabytes to download, and on the disk in the end: measured for cpu, cuda's from the sizes of torch's own packages."""
+"""Megabytes to download, and on the disk in the end: measured for cpu; for cuda from the sizes of torch's packages."""
 
 
 class SetupError(Exception):
@@ -174,16 +175,7 @@ class Steps:
         """Whether it succeeded, where it may fail."""
         watched = Watched(LOG)
         (packages,) = (VENV / "lib").glob("python3.11/site-packages")
-        command = [
-            str(PYTHON),
-            "-m",
-            "pip",
-            "--disable-pip-version-check",
-            "install",
-            "--progress-bar",
-            "off",
-            *arguments,
-        ]
+        command = [*PIP, "install", "--progress-bar", "off", *arguments]
         environment = {**os.environ, "TMPDIR": str(CACHE), "PYTHONUNBUFFERED": "1"}
         state = pip_state(title, total, CACHE, packages)
         code = watched.run(command, self._line, state, environment, self._lock)
@@ -199,9 +191,7 @@ class Steps:
     def torch(self, torch: str, version: str) -> None:
         have = _version_of("torch")
         if torch == "cuda" and have.endswith("+cpu"):
-            self.run(
-                [str(PYTHON), "-m", "pip", "uninstall", "--quiet", "--yes", "torch"], "torch", "remove the CPU build"
-            )
+            self.run([*PIP, "uninstall", "--quiet", "--yes", "torch"], "torch", "remove the CPU build")
             have = ""
         if have.partition("+")[0] == version:
             return

@@ -30,8 +30,8 @@ def of_environment(needs: int, *, new: bool) -> list[str]:
         )
     if new and (missing := [name for name in ("venv", "ensurepip") if not _has(name)]):
         problems.append(
-            f"{sys.executable} has no module {missing[0]}: install it (Debian, Ubuntu: apt install python3.11-venv), or "
-            "name another Python: PYTHON=/path/to/python3.11"
+            f"{sys.executable} has no module {missing[0]}: install it (Debian, Ubuntu: apt install python3.11-venv), "
+            "or name another Python: PYTHON=/path/to/python3.11"
         )
     if (free := shutil.disk_usage(ROOT).free) < needs and not _off():
         problems.append(f"{gigabytes(free)} of disk are free for {ROOT}, {gigabytes(needs)} are needed")
