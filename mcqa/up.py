@@ -241,14 +241,17 @@ def _require_ports(folder: Folder, wanted: Ports) -> None:
 
 
 def _source(source: str) -> str:
-    """A folder as an absolute path, relative to where the user stands or else to the checkout."""
+    """A folder, relative to where the user stands or else to the checkout: as an absolute path, but relative to the
+    checkout below it, so that a checkout can be moved.
+    """
     if "://" in source:
         return source
     here = Path(source).expanduser()
     path = here if here.exists() else ROOT / source
     if not path.exists():
         raise CommandError(f"--model {source}: no such folder; a model of the Hugging Face Hub is hf://owner/model")
-    return str(path.resolve())
+    path = path.resolve()
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
 def _pairs(texts: list[str] | None, flag: str) -> dict[str, str]:
