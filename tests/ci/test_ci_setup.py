@@ -9,6 +9,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -338,9 +339,9 @@ def test_all_busy_ports_are_told_at_once_with_a_line_to_type(tmp_path: Path, bus
         told = preflight.told(problems, arguments, flags, "make run")
         (line,) = re.findall(r'Other ports:  make run ARGS="(.*)"', told)
         assert f"--port {busy_port} " not in line
-        assert preflight.of_loop(line.split()) == ([], "")
+        assert preflight.of_loop(shlex.split(line)) == ([], "")
         (line,) = re.findall(r'or any:       make run ARGS="(.*)"', told)
-        assert preflight.of_loop(line.split()) == ([], "")
+        assert preflight.of_loop(shlex.split(line)) == ([], "")
 
 
 @pytest.mark.parametrize(
