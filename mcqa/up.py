@@ -217,11 +217,14 @@ def older(folder: Folder) -> str | None:
     told = status_of(folder)
     if not told or told.get("code") == identity():
         return None
-    flag = "" if folder.path == FOLDER else f" --dir {local.shown(folder.path)}"
     return (
-        f"{loop.named(folder)} runs older code than this checkout has now: `{local.invocation()} up --restart{flag}` "
-        "starts it again, with what it knows"
+        f"{loop.named(folder)} runs older code than this checkout has now: `{local.invocation()} up --restart"
+        f"{_flag(folder)}` starts it again, with what it knows"
     )
+
+
+def _flag(folder: Folder) -> str:
+    return "" if folder.path == FOLDER else f" --dir {local.shown(folder.path)}"
 
 
 def _free(folder: Folder, wanted: Ports) -> Ports:
@@ -237,7 +240,8 @@ def _require_ports(folder: Folder, wanted: Ports) -> None:
     """CommandError that names every port that cannot be used, who has it, and what to type instead."""
     if found := busy(folder, wanted):
         other = flags(others(wanted, list(found)), list(found))
-        raise CommandError(f"{'; '.join(found.values())}: try `mcqa up {other}`, or `mcqa up --free-ports`")
+        line = f"{local.invocation()} up{_flag(folder)}"
+        raise CommandError(f"{'; '.join(found.values())}: try `{line} {other}`, or `{line} --free-ports`")
 
 
 def _source(source: str) -> str:

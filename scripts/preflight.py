@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import getpass
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -65,10 +66,10 @@ def told(problems: Sequence[str], arguments: Sequence[str], other: str, verb: st
     """All of it for people, with the line to type."""
     lines = [f"{verb} cannot start yet:", *(f"  - {one}" for one in problems)]
     if other:
-        rest = " ".join([*_without(arguments, other.split()[::2]), other])
+        rest = shlex.join([*_without(arguments, other.split()[::2]), *other.split()])
         lines += [
             f'Other ports:  {verb} ARGS="{rest}"',
-            f'or any:       {verb} ARGS="{" ".join([*arguments, "--free-ports"])}"',
+            f'or any:       {verb} ARGS="{shlex.join([*arguments, "--free-ports"])}"',
         ]
     if any(" are needed" in one or "the loop takes" in one for one in problems):
         lines.append(f"All the same: CHECKS=off {verb}")

@@ -266,7 +266,7 @@ def test_a_taken_port_is_named(tmp_path, folder, ports):
     other = Folder(tmp_path / "other")
     said = mcqa(other, "up", "--port", str(ports.gateway), code=1)
     assert f"--port {ports.gateway} is in use" in said
-    assert "try `mcqa up --port" in said
+    assert f"up --dir {other.path} --port" in said
     if listeners.known():
         assert f"the loop in {folder.path} (process" in said
     assert not (other.path / "settings.json").exists(), "the next start would want it again"
