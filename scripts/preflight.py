@@ -9,6 +9,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,56 +23,66 @@ LOOP_MEMORY = 1_500_000_000
 LOOP_DISK = 500_000_000
 
 
-def of_environment(needs: int, *, new: bool) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is in the way, for people; `room`: of memory or disk, which may be overruled."""
+
+    text: str
+    room: bool = False
+
+
+def of_environment(needs: int, *, new: bool) -> list[Problem]:
     """What is in the way of making .venv, which takes `needs` bytes; `new` where there is none yet."""
-    problems = []
+    problems: list[Problem] = []
     if not os.access(ROOT, os.W_OK) or ((ROOT / ".venv").exists() and not os.access(ROOT / ".venv", os.W_OK)):
         problems.append(
             f"{ROOT} cannot be written by {_me()} (owner: {_owner(ROOT)}): clone or copy it to a place of yours"
         )
     if new and (missing := [name for name in ("venv", "ensurepip") if not _has(name)]):
-        problems.append(
-            f"{sys.executable} has no module {missing[0]}: install it (Debian, Ubuntu: apt install python3.11-venv), "
-            "or name another Python: PYTHON=/path/to/python3.11"
-        )
+        how = "install it (Debian, Ubuntu: apt install python3.11-venv), or name another: PYTHON=/path/to/python3.11"
+        problems.append(Problem(f"{sys.executable} has no module {missing[0]}: {how}"))
     if (free := shutil.disk_usage(ROOT).free) < needs and not _off():
-        problems.append(f"{gigabytes(free)} of disk are free for {ROOT}, {gigabytes(needs)} are needed")
+        told = f"{gigabytes(free)} of disk are free for {ROOT}, {gigabytes(needs)} are needed"
+        problems.append(Problem(told, room=True))
     return problems
 
 
-def of_loop(arguments: Sequence[str]) -> tuple[list[str], str]:
+def of_loop(arguments: Sequence[str]) -> tuple[list[Problem], str]:
     """What is in the way of `mcqa up ARGUMENTS`, and the arguments that would take free ports instead of busy ones."""
     given = _options(arguments)
     folder = Folder(Path(given.dir or os.environ.get("MCQA_LOCAL_DIR") or FOLDER).expanduser().absolute())
     place = folder.path if folder.path.exists() else _above(folder.path)
     if not os.access(place, os.W_OK):
-        return [f"{place} cannot be written by {_me()} (owner: {_owner(place)}): give another folder with --dir"], ""
+        whose = f"{_me()} (owner: {_owner(place)})"
+        return [Problem(f"{place} cannot be written by {whose}: give another folder with --dir")], ""
     if folder.running() or given.restart:
         return [], ""
-    problems, other = [], ""
+    problems: list[Problem] = []
+    other = ""
     try:
         ports = _ports(given, folder.settings().ports)
     except PlatformError as error:
-        return [str(error)], ""
+        return [Problem(str(error))], ""
     if not given.free_ports and (found := busy(folder, ports)):
-        problems += found.values()
+        problems += map(Problem, found.values())
         other = flags(others(ports, list(found)), list(found))
     available = memory()
     if available is not None and available < LOOP_MEMORY and not _off():
-        problems.append(f"{gigabytes(available)} of memory are available, the loop takes {gigabytes(LOOP_MEMORY)}")
+        told = f"{gigabytes(available)} of memory are available, the loop takes {gigabytes(LOOP_MEMORY)}"
+        problems.append(Problem(told, room=True))
     return problems, other
 
 
-def told(problems: Sequence[str], arguments: Sequence[str], other: str, verb: str) -> str:
+def told(problems: Sequence[Problem], arguments: Sequence[str], other: str, verb: str) -> str:
     """All of it for people, with the line to type."""
-    lines = [f"{verb} cannot start yet:", *(f"  - {one}" for one in problems)]
+    lines = [f"{verb} cannot start yet:", *(f"  - {one.text}" for one in problems)]
     if other:
         rest = shlex.join([*_without(arguments, other.split()[::2]), *other.split()])
         lines += [
             f'Other ports:  {verb} ARGS="{rest}"',
             f'or any:       {verb} ARGS="{shlex.join([*arguments, "--free-ports"])}"',
         ]
-    if any(" are needed" in one or "the loop takes" in one for one in problems):
+    if any(one.room for one in problems):
         lines.append(f"All the same: CHECKS=off {verb}")
     return "\n".join(lines)
 
@@ -117,8 +128,6 @@ _FLAGS = {"port": "gateway", "api-port": "api", "broker-port": "broker", "mlflow
 
 
 def _ports(given: argparse.Namespace, before: Ports) -> Ports:
-    from dataclasses import replace
-
     chosen = {name: getattr(given, flag.replace("-", "_")) for flag, name in _FLAGS.items()}
     return replace(before, **{name: port for name, port in chosen.items() if port is not None})
 

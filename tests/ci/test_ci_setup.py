@@ -332,10 +332,10 @@ def test_all_busy_ports_are_told_at_once_with_a_line_to_type(tmp_path: Path, bus
         rest = ["--api-port", "0", "--mlflow-port", "0", "--pipelines-port", "0"]
         arguments = ["--dir", str(tmp_path / "loop"), "--port", str(busy_port), "--broker-port", str(other), *rest]
         problems, flags = preflight.of_loop(arguments)
-        assert problems[0].startswith(f"--port {busy_port} is in use")
-        assert problems[1].startswith(f"--broker-port {other} is in use")
+        assert problems[0].text.startswith(f"--port {busy_port} is in use")
+        assert problems[1].text.startswith(f"--broker-port {other} is in use")
         if listeners.known():
-            assert f"(process {os.getpid()})" in problems[0]
+            assert f"(process {os.getpid()})" in problems[0].text
         told = preflight.told(problems, arguments, flags, "make run")
         (line,) = re.findall(r'Other ports:  make run ARGS="(.*)"', told)
         assert f"--port {busy_port} " not in line
@@ -372,9 +372,9 @@ def test_memory_and_disk_are_told_too_and_may_be_overruled(monkeypatch: pytest.M
     free = [word for flag in ("", "api-", "broker-", "mlflow-", "pipelines-") for word in (f"--{flag}port", "0")]
     monkeypatch.setattr(preflight, "memory", lambda: 100_000_000)
     (problem,), _ = preflight.of_loop(["--dir", str(tmp_path), *free])
-    assert problem == "0.1 GB of memory are available, the loop takes 1.5 GB"
+    assert problem.text == "0.1 GB of memory are available, the loop takes 1.5 GB"
     (room,) = preflight.of_environment(10**18, new=False)
-    assert "of disk are free" in room
+    assert "of disk are free" in room.text
     assert "CHECKS=off make run" in preflight.told([room], [], "", "make run")
     monkeypatch.setenv("CHECKS", "off")
     assert preflight.of_loop(["--dir", str(tmp_path), *free])[0] == []
@@ -390,7 +390,7 @@ def test_memory_is_known_here() -> None:
 @pytest.mark.parametrize("arguments", [["--port", "x"], ["--nonsense"], ["--port"]])
 def test_wrong_arguments_are_left_to_the_command_that_knows_them(tmp_path: Path, arguments: list[str]) -> None:
     problems, _ = preflight.of_loop([*arguments])
-    assert not [one for one in problems if "usage" in one]
+    assert not [one for one in problems if "usage" in one.text]
 
 
 def test_a_checkout_of_somebody_else_is_one_line(checkout: Path) -> None:
