@@ -35,9 +35,8 @@ def of_environment(needs: int, *, new: bool) -> list[Problem]:
     """What is in the way of making .venv, which takes `needs` bytes; `new` where there is none yet."""
     problems: list[Problem] = []
     if not os.access(ROOT, os.W_OK) or ((ROOT / ".venv").exists() and not os.access(ROOT / ".venv", os.W_OK)):
-        problems.append(
-            f"{ROOT} cannot be written by {_me()} (owner: {_owner(ROOT)}): clone or copy it to a place of yours"
-        )
+        whose = f"{_me()} (owner: {_owner(ROOT)})"
+        problems.append(Problem(f"{ROOT} cannot be written by {whose}: clone or copy it to a place of yours"))
     if new and (missing := [name for name in ("venv", "ensurepip") if not _has(name)]):
         how = "install it (Debian, Ubuntu: apt install python3.11-venv), or name another: PYTHON=/path/to/python3.11"
         problems.append(Problem(f"{sys.executable} has no module {missing[0]}: {how}"))
