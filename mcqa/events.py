@@ -32,7 +32,7 @@ def events(
     directory: FolderOption = None,
 ) -> None:
     """Show the events that went through the broker, the newest last."""
-    with _broker(directory) as broker:
+    with _broker(directory, told=number is None and not as_json) as broker:
         if number is not None:
             typer.echo(json.dumps(_get(broker, f"/-/events/{number}"), indent=2, ensure_ascii=False))
             return
@@ -58,7 +58,7 @@ def dead_letters_list(
     directory: FolderOption = None,
 ) -> None:
     """List them, the newest first: which Trigger, which event, why."""
-    with _broker(directory) as broker:
+    with _broker(directory, told=not as_json) as broker:
         found = _get(broker, "/-/dead-letters", {"limit": limit})["items"]
     if as_json:
         for item in found:
@@ -80,7 +80,7 @@ def dead_letters_list(
 @dead_letters_app.command("show")
 def dead_letters_show(name: str, directory: FolderOption = None) -> None:
     """Show one with its event and the last answer of its subscriber."""
-    with _broker(directory) as broker:
+    with _broker(directory, told=False) as broker:
         typer.echo(json.dumps(_get(broker, f"/-/dead-letters/{name}"), indent=2, ensure_ascii=False))
 
 
@@ -100,11 +100,12 @@ def dead_letters_replay(
     terminal.out.print(f"[green]✓[/] {len(chosen)} queued again")
 
 
-def _broker(directory: Any) -> httpx.Client:
+def _broker(directory: Any, *, told: bool = True) -> httpx.Client:
     import httpx
 
     folder = loop.require_running(loop.folder(directory))
-    terminal.note(loop.named(folder))
+    if told:
+        terminal.note(loop.named(folder))
     return httpx.Client(base_url=f"http://{HOST}:{folder.settings().ports.broker}", timeout=10)
 
 

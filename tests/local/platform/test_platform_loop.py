@@ -142,6 +142,25 @@ def test_ask_and_feedback_from_the_command_line(folder, gateway):
     assert "must be one letter" in mcqa(folder, "feedback", name, "42", code=2)
 
 
+def test_every_verb_speaks_to_the_loop_of_the_folder(folder, gateway):
+    said = mcqa(folder, "ask", "--random", "--seed", "3")
+    assert f"{gateway}, the loop in" in said
+    name = said.split("feedback ")[1].split()[0]
+    assert f"(the loop in {folder.path})" in mcqa(folder, "feedback", name, "c")
+    for verb in (["drift", "status"], ["rollout", "status"], ["pipeline", "list"], ["events", "-n", "1"], ["status"]):
+        assert f"the loop in {folder.path}" in mcqa(folder, *verb)
+
+
+def test_an_older_loop_says_so(folder):
+    assert "older code" not in mcqa(folder, "status")
+    told = up.status_of(folder)
+    write_json(folder.status, {**told, "code": "of yesterday"})  # until it has something new to tell
+    said = mcqa(folder, "up")
+    assert "runs older code than this checkout has now" in said
+    assert f"up --restart --dir {folder.path}" in said
+    write_json(folder.status, told)
+
+
 def test_kubectl_sees_the_loop(folder):
     program = shutil.which("kubectl")
     if program is None:
@@ -273,25 +292,6 @@ def test_a_taken_port_is_named(tmp_path, folder, ports):
     every = [word for flag, port in zip(PORTS, asdict(ports).values(), strict=True) for word in (flag, str(port))]
     said = mcqa(other, "up", *every, code=1)
     assert all(f"{flag} {port} is in use" in said for flag, port in zip(PORTS, asdict(ports).values(), strict=True))
-
-
-def test_every_verb_speaks_to_the_loop_of_the_folder(folder, gateway):
-    said = mcqa(folder, "ask", "--random", "--seed", "3")
-    assert f"{gateway}, the loop in" in said
-    name = said.split("feedback ")[1].split()[0]
-    assert f"(the loop in {folder.path})" in mcqa(folder, "feedback", name, "c")
-    for verb in (["drift", "status"], ["rollout", "status"], ["pipeline", "list"], ["events", "-n", "1"], ["status"]):
-        assert f"the loop in {folder.path}" in mcqa(folder, *verb)
-
-
-def test_an_older_loop_says_so(folder):
-    assert "older code" not in mcqa(folder, "status")
-    told = up.status_of(folder)
-    write_json(folder.status, {**told, "code": "of yesterday"})  # until it has something new to tell
-    said = mcqa(folder, "up")
-    assert "runs older code than this checkout has now" in said
-    assert f"up --restart --dir {folder.path}" in said
-    write_json(folder.status, told)
 
 
 def test_down_ends_what_a_killed_supervisor_left(folder):
