@@ -257,7 +257,11 @@ def test_the_loop_of_the_folder_answers_and_a_stranger_on_its_port_does_not(tmp_
         assert "speaks v1 and v2 over REST only" in grpc.stderr
         nobody = mcqa("ask", *QUESTION, "--dir", str(folder.path))
         assert nobody.exit_code == 1
-        assert "no server answers" in nobody.stderr
+        assert (
+            f"the loop in {folder.path} gave no answer at http://127.0.0.1:{port}: see `mcqa status`" in nobody.stderr
+        )
+        named = mcqa("ask", *QUESTION, MCQA_URL=f"http://127.0.0.1:{port}")
+        assert "(MCQA_URL names that one)" in named.stderr
     ended = mcqa("ask", *QUESTION, "--dir", str(folder.path))
     assert ended.exit_code == 1
     assert f"the loop in {folder.path} is not running" in ended.stderr
