@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -174,6 +175,18 @@ def test_who_listens_is_told() -> None:
         assert listeners.listeners(ports, [plain.pid])[ports[0]].pid == plain.pid
         assert [listeners.problem(port) for port in ports] == ["is in use"] * 3 + [None]
     assert listeners.listeners(ports) == {}
+
+
+@linux
+def test_what_the_supervisor_started_is_the_loops_too(tmp_path: Path) -> None:
+    port = free_port()
+    starts = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1], sys.argv[-1]])"
+    supervisor = [sys.executable, "-c", starts, ANSWERS, "local.platform", "--dir", str(tmp_path)]
+    with program(supervisor, port) as process:
+        found = listeners.listeners([port])[port]
+        assert found.pid != process.pid
+        assert found.folder == tmp_path
+        os.kill(found.pid, signal.SIGKILL)
 
 
 def test_a_port_that_is_none_and_the_next_free_one() -> None:
