@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from progress import Line, Watched, pip_state
+from progress import Line, Watched, pip_state, size
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
@@ -87,7 +87,8 @@ def check(kind: str, torch: str, arguments: list[str], fresh: bool, verb: str) -
 
     problems, other = [], ""
     if not fresh:
-        missing = 0 if PYTHON.exists() and STAMP.exists() else COSTS[kind, torch][1] * 1_000_000
+        whole = PYTHON.exists() and STAMP.exists()
+        missing = 0 if whole else max(0, sum(COSTS[kind, torch]) * 1_000_000 - size(VENV))
         problems += preflight.of_environment(missing, new=not PYTHON.exists())
     if arguments[:1] == ["--up"]:
         more, other = preflight.of_loop(arguments[1:])

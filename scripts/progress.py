@@ -103,13 +103,14 @@ def pip_state(title: str, total: int, downloads: Path, packages: Path) -> Callab
             new = len(list(packages.glob("*.dist-info"))) - before
             return f"{title}: unpacking, {max(0, new)} installed"
         seen = sum(one.startswith(("Collecting", "Requirement already", "Processing")) for one in lines)
-        size = _size(downloads)
-        return f"{title}: {min(seen, total)} of {total}" + (f", {size / 1e6:,.0f} MB" if size >= 1e5 else "")
+        there = size(downloads)
+        return f"{title}: {min(seen, total)} of {total}" + (f", {there / 1e6:,.0f} MB" if there >= 1e5 else "")
 
     return state
 
 
-def _size(folder: Path) -> int:
+def size(folder: Path) -> int:
+    """Bytes of the files below a folder."""
     total = 0
     for place, _, names in os.walk(folder):
         for name in names:
