@@ -182,4 +182,4 @@ def _port(address: str) -> int:
 
 
 def _place(target: Target) -> str:
-    return f"the loop in {local.shown(folder(target.folder).path)}"
+    return named(folder(target.folder))
