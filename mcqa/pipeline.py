@@ -14,7 +14,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from mcqa import loop, terminal
+from mcqa import addresses, loop, terminal
+from mcqa.addresses import Chosen
 from mcqa.errors import CommandError
 from mcqa.loop import FolderOption
 
@@ -195,17 +196,16 @@ def _server(
 
 def _environ(url: str | None, directory: Path | None) -> dict[str, str]:
     """The process's own where a server is named; else the loop's."""
-    if url and directory:
-        raise CommandError(f"give --url or --dir, not both: found {url} and {directory}")
-    named = url or (not directory and os.environ.get("KFP_ENDPOINT"))
-    return dict(os.environ) if named else loop.environ(directory)
+    target = loop.place_of(addresses.PIPELINES, url, directory)
+    if target.address and target.chosen in (Chosen.FLAG, Chosen.ENVIRONMENT):
+        return dict(os.environ)
+    if target.chosen is Chosen.ENVIRONMENT:
+        raise CommandError(target.why)
+    return loop.environ(directory)
 
 
 def _say(url: str | None, directory: Path | None) -> None:
-    if url or (not directory and os.environ.get("KFP_ENDPOINT")):
-        terminal.note(f"{url}, --url" if url else f"{os.environ['KFP_ENDPOINT']}, by KFP_ENDPOINT")
-    else:
-        loop.say(directory)
+    loop.say(directory, addresses.PIPELINES, url)
 
 
 def _parameters(given: str | None, environ: Mapping[str, str]) -> dict[str, Any]:

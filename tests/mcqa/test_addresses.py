@@ -22,7 +22,7 @@ from typer.testing import CliRunner, Result
 from local.platform import listeners
 from local.platform.settings import Folder, Ports, Settings
 from mcqa import addresses, defaults, loop
-from mcqa.addresses import EVENTS, GRPC, QUESTIONS, Chosen, NotRunning, Role, resolve
+from mcqa.addresses import DATABASE, EVENTS, GRPC, PIPELINES, QUESTIONS, Chosen, NotRunning, Role, resolve
 from mcqa.cli import app
 from mcqa.errors import CommandError
 
@@ -93,7 +93,7 @@ def test_what_is_chosen(case: Case) -> None:
 
 
 @pytest.mark.parametrize("variable", addresses.LOOP_VARIABLES)
-@pytest.mark.parametrize("role", [QUESTIONS, EVENTS, GRPC], ids=lambda role: role.name)
+@pytest.mark.parametrize("role", [QUESTIONS, EVENTS, GRPC, PIPELINES, DATABASE], ids=lambda role: role.name)
 def test_one_question_and_its_feedback_never_go_to_two_loops(variable: str, role: Role) -> None:
     """Whatever part of another loop the environment names, nothing goes to this checkout's."""
     found = resolve(role, UP.get, environ={variable: "http://env"}, checkout=HERE)
@@ -303,6 +303,16 @@ def test_feedback_goes_where_the_question_went(tmp_path: Path) -> None:
     assert "by K_SINK" in named.stdout
     assert half.exit_code == 1
     assert "MCQA_URL names another loop, and K_SINK is not set" in half.stderr
+
+
+def test_another_loops_figures_are_not_mixed_with_this_ones(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "loop")
+    folder.make()
+    folder.environment.write_text(json.dumps({"KUBECONFIG": str(folder.kubeconfig)}))
+    for words in (["drift", "status"], ["rollout", "status"], ["pipeline", "list"]):
+        result = mcqa(*words, MCQA_URL="http://another.example", MCQA_LOCAL_DIR=str(folder.path))
+        assert result.exit_code == 1
+        assert "MCQA_URL names another loop, and " in result.stderr
 
 
 MOVED = {"pid": 1, "folder": "/where/it/was/.local"}
