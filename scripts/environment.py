@@ -139,8 +139,8 @@ def _set_up(kind: str, torch: str, lock: int) -> None:
         download, disk = COSTS[kind, torch]
         if PYTHON.exists():
             line.say("going on with a set-up that did not come to its end")
-        line.say(f"Python {sys.version.split()[0]}, torch {version} for {torch}, {total} packages into .venv:")
-        line.say(f"some {download} MB to download, {disk / 1000:.1f} GB of disk, 2 to 10 minutes")
+        line.say(f"Python {sys.version.split()[0]}, torch {version} ({torch}), {total} packages")
+        line.say(f"download {download} MB, disk {disk / 1000:.1f} GB, 2 to 10 minutes")
     else:
         line.say("the packages changed: .venv follows")
     _discard(STAMP)

@@ -101,10 +101,11 @@ def pip_state(title: str, total: int, downloads: Path, packages: Path) -> Callab
     def state(lines: list[str]) -> str:
         if any(one.startswith("Installing collected") for one in lines):
             new = len(list(packages.glob("*.dist-info"))) - before
-            return f"{title}: unpacking, {max(0, new)} installed"
+            return f"{title}: unpacking" + (f", {max(0, new)} installed" if total > 1 else "")
         seen = sum(one.startswith(("Collecting", "Requirement already", "Processing")) for one in lines)
         there = size(downloads)
-        return f"{title}: {min(seen, total)} of {total}" + (f", {there / 1e6:,.0f} MB" if there >= 1e5 else "")
+        counted = f" {min(seen, total)} of {total}" if total > 1 else ""
+        return f"{title}:{counted}, {there / 1e6:,.0f} MB"
 
     return state
 
