@@ -151,7 +151,7 @@ def _set_up(kind: str, torch: str, lock: int) -> None:
     remove_broken(VENV)
     steps.torch(torch, version)
     arguments = ["--no-deps", "--require-hashes", "--requirement", wanted]
-    steps.pip(arguments, "packages (hashes are checked)", total, "install the packages")
+    steps.pip(arguments, "packages", total, "install the packages")
     steps.pip(["--no-deps", "--no-build-isolation", "--editable", "."], "coding-mcqa itself", 1, "install coding-mcqa")
     _note(Installed(wanted, torch, digest(wanted), str(ROOT)))
     shutil.rmtree(CACHE, ignore_errors=True)

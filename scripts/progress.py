@@ -101,7 +101,7 @@ def pip_state(title: str, total: int, downloads: Path, packages: Path) -> Callab
     def state(lines: list[str]) -> str:
         if any(one.startswith("Installing collected") for one in lines):
             new = len(list(packages.glob("*.dist-info"))) - before
-            return f"{title}: unpacking" + (f", {max(0, new)} installed" if total > 1 else "")
+            return f"{title}: unpacking" + (f", {min(max(0, new), total)} of {total}" if total > 1 else "")
         seen = sum(one.startswith(("Collecting", "Requirement already", "Processing")) for one in lines)
         there = size(downloads)
         counted = f" {min(seen, total)} of {total}" if total > 1 else ""
