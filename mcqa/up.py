@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from local.platform.code import identity
 from local.platform.ports import busy, flags, others
@@ -188,7 +189,9 @@ def _wait(folder: Folder, process: subprocess.Popen[bytes], size: int, say: Call
             for step in status.get("steps", ()):
                 if step["state"] == "done" and step["name"] not in told:
                     told.add(step["name"])
+                    spinner.stop()  # a line of stdout would be written behind it
                     say(step)
+                    spinner.start()
             if status.get("ready"):
                 return
             if process.poll() is not None:
@@ -196,7 +199,8 @@ def _wait(folder: Folder, process: subprocess.Popen[bytes], size: int, say: Call
             busy = [f"{s['name']}: {s['detail']}" if s["state"] == "failed" else s["name"]
                     for s in status.get("steps", ()) if s["state"] in ("running", "failed")]  # fmt: skip
             seconds = time.monotonic() - began
-            spinner.update(f"starting ({seconds:.0f} s) · {' · '.join(busy) or 'the API'}"[:200])
+            line = f"starting ({seconds:.0f} s) · {' · '.join(busy) or 'the API'}"
+            spinner.update(escape(line[: max(20, terminal.err.width - 4)]))
             if seconds > START_SECONDS:
                 raise CommandError(
                     f"not up after {seconds:.0f} s ({'; '.join(busy)}); it goes on trying: `mcqa status`, `mcqa logs`"
