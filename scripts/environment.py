@@ -138,7 +138,7 @@ def _set_up(kind: str, torch: str, lock: int) -> None:
     if not usable or not STAMP.exists():
         download, disk = COSTS[kind, torch]
         if PYTHON.exists():
-            line.say("going on with a set-up that did not come to its end")
+            line.say("going on with an unfinished set-up")
         line.say(f"Python {sys.version.split()[0]}, torch {version} ({torch}), {total} packages")
         line.say(f"download {download} MB, disk {disk / 1000:.1f} GB, 2 to 10 minutes")
     else:
