@@ -53,7 +53,7 @@ def run(command: str, url: str) -> str:
 def shape(output: str) -> str:
     """The output without what a machine or a moment decides: numbers, bars, the spaces they push about, an order."""
     output = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "0", output)
-    output = re.sub(r"[-+]?\d+(\.\d+)?(e-?\d+)?", "0", output)
+    output = re.sub(r"[-+]?\d+(,\d{3})*(\.\d+)?(e-?\d+)?", "0", output)
     output = re.sub(r"[█▉▊▋▌▍▎▏▶]", " ", output)
     return "\n".join(sorted(re.sub(r"[ \t]+", " ", line).strip() for line in output.splitlines()))
 
