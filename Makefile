@@ -11,18 +11,17 @@ PYTEST := .venv/bin/python -m pytest
 help: ## Show these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: ## Set everything up, bring up the whole loop and answer a first question
-	@scripts/setup run
-	@.venv/bin/mcqa up
-	@.venv/bin/mcqa ask --random
+run: ## Set everything up, bring up the whole loop, answer a first question (ARGS: options of mcqa up)
+	@scripts/run $(ARGS)
 
 demo: ## Show the loop learn something new, from drift to promotion (some 5 minutes)
 	@scripts/setup run
 	@.venv/bin/mcqa demo $(ARGS)
 
 down: ## End the loop that `make run` or `make demo` brought up
-	@.venv/bin/mcqa down
-	@.venv/bin/mcqa down --dir .local-demo
+	@test -x .venv/bin/python || { echo "nothing is set up in $(CURDIR): there is no loop to end"; exit 1; }
+	@.venv/bin/python -m mcqa down $(ARGS)
+	@.venv/bin/python -m mcqa down --dir .local-demo
 
 test: ## Set everything up and run every test
 	@scripts/setup dev

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from local.platform.settings import FOLDER
 from mcqa import defaults
 from mcqa.errors import CommandError
 
@@ -19,6 +18,7 @@ QUESTIONS_VARIABLE = "MCQA_URL"
 GRPC_VARIABLE = "MCQA_GRPC_TARGET"
 DATABASE_VARIABLE = "MCQA_DATABASE_URL"
 SINK_VARIABLE = "K_SINK"
+PIPELINES_VARIABLE = "KFP_ENDPOINT"
 LOOP_VARIABLES = (QUESTIONS_VARIABLE, DATABASE_VARIABLE, SINK_VARIABLE)
 """Any of them says that the loop is another one than this checkout's: what is asked of it is asked there or nowhere."""
 
@@ -44,6 +44,8 @@ class Role:
 QUESTIONS = Role("questions", QUESTIONS_VARIABLE, defaults.URL)
 GRPC = Role("questions over gRPC", GRPC_VARIABLE, defaults.GRPC_TARGET)
 EVENTS = Role("events", SINK_VARIABLE)
+PIPELINES = Role("pipelines", PIPELINES_VARIABLE)
+DATABASE = Role("figures", DATABASE_VARIABLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +73,12 @@ def resolve(
     flag: str | None = None,
     directory: Path | None = None,
     environ: Mapping[str, str],
-    checkout: Path = FOLDER,
+    checkout: Path,
 ) -> Target:
     """Where `role` is. `running` gives the address in the loop of a folder that is up, None for one that is not.
 
-    CommandError for a flag beside `--dir`; NotRunning when the loop of `--dir` is not up.
+    `checkout` is the folder of this checkout's loop. CommandError for a flag beside `--dir`; NotRunning when the loop
+    of `--dir` is not up.
     """
     if flag is not None:
         if directory is not None:
@@ -88,7 +91,7 @@ def resolve(
     if address := environ.get(role.variable):
         return Target(address, Chosen.ENVIRONMENT, role.variable)
     if other := next((name for name in LOOP_VARIABLES if environ.get(name)), None):
-        why = f"{other} names another loop, and {role.variable} is not set to say where its {role.name} go"
+        why = f"{other} names another loop, and {role.variable} is not set to say where its {role.name} are"
         return Target(None, Chosen.ENVIRONMENT, other, why=why)
     named = environ.get(FOLDER_VARIABLE)
     folder = Path(named) if named else checkout

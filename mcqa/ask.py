@@ -149,7 +149,9 @@ def _tell_target(
             return f"no loop runs here, and no server at {server.address}"
         if target.chosen is addresses.Chosen.FLAG:
             raise
-        raise NoServer(f"{error}: that is {loop.describe(target)}; `mcqa status` says how it does") from None
+        if target.chosen is addresses.Chosen.ENVIRONMENT:
+            raise NoServer(f"{error} ({target.named} names that one)") from None
+        raise NoServer(f"{loop.describe(target)} gave no answer at {server.address}: see `mcqa status`") from None
     except ServerError as error:
         # Something else may listen on the default port, which has never heard of the model.
         if target.chosen is addresses.Chosen.DEFAULT and error.status == 404:

@@ -37,10 +37,10 @@ def status(
 ) -> None:
     """Show the champion, the last checks with their evidence, the open window, and the last alarm."""
     found = read(loop.environ(directory), last)
-    loop.say(directory)
     if as_json:
         terminal.json_line(found, indent=2)
         return
+    loop.say(directory)
     _print(found)
 
 

@@ -123,10 +123,11 @@ def database(target: Target) -> Iterator[Callable[[Callable[[Connection], Any]],
 
 def is_loops(target: Target) -> bool:
     """Whether what answers at a target is the loop that `mcqa feedback` would tell."""
-    if target.chosen is Chosen.LOOP:
-        return True
     if target.chosen is not Chosen.FLAG or not target.address:
-        return target.chosen is Chosen.ENVIRONMENT and bool(os.environ.get(addresses.SINK_VARIABLE))
+        told = target.chosen is Chosen.ENVIRONMENT and bool(os.environ.get(addresses.SINK_VARIABLE))
+        return told or target.chosen is Chosen.LOOP
+    if any(os.environ.get(name) for name in addresses.LOOP_VARIABLES):
+        return False
     found = folder()
     return bool(found.running()) and target.address.rstrip("/").split("://")[-1] in (
         f"{name}:{found.settings().ports.gateway}" for name in (HOST, "localhost")
@@ -144,10 +145,21 @@ def describe(target: Target) -> str:
     }[target.chosen]
 
 
-def say(directory: Path | None = None) -> None:
+def place_of(role: Role, flag: str | None = None, directory: Path | None = None) -> Target:
+    """Where something is that the loop's folder knows, also while the loop is down: the address is the folder."""
+
+    def known(path: Path) -> str | None:
+        found = folder(path)
+        return str(found.path) if found.environment.exists() else None
+
+    return addresses.resolve(role, known, flag=flag, directory=directory, environ=os.environ, checkout=FOLDER)
+
+
+def say(directory: Path | None = None, role: Role = addresses.DATABASE, flag: str | None = None) -> None:
     """One line on stderr: which loop the verb looks at."""
-    if directory is None and os.environ.get(addresses.DATABASE_VARIABLE):
-        terminal.note(f"the loop that {addresses.DATABASE_VARIABLE} names")
+    target = place_of(role, flag, directory)
+    if target.chosen in (Chosen.ENVIRONMENT, Chosen.FLAG):
+        terminal.note(f"{target.address}, {describe(target)}" if role is not addresses.DATABASE else describe(target))
         return
     found = folder(directory)
     terminal.note(f"{named(found)}{'' if found.running() else ', which is not running'}")
@@ -159,10 +171,13 @@ def environ(path: Path | None = None) -> dict[str, str]:
     Those of the local platform in the folder `path` where it is given. Else the process's own where MCQA_DATABASE_URL
     is set there, or the local platform's; CommandError without any, or where the folder was moved since.
     """
-    if path is None and os.environ.get(addresses.DATABASE_VARIABLE):
+    target = place_of(addresses.DATABASE, directory=path)
+    if target.chosen is Chosen.ENVIRONMENT:
+        if target.address is None:
+            raise CommandError(f"{target.why}; `--dir FOLDER` names a loop of this machine")
         return dict(os.environ)
     place = folder(path)
-    if not place.environment.exists():
+    if target.address is None:
         raise CommandError(
             f"there is no loop here: start one with `mcqa up`, or set MCQA_DATABASE_URL, MLFLOW_TRACKING_URI and "
             f"K_SINK to reach another (looked for {place.environment})"
@@ -186,7 +201,7 @@ def _resolve(role: Role, port: str, flag: str | None, directory: Path | None) ->
         _require_ours(found, number)
         return f"http://{HOST}:{number}" + (f"/{NAMESPACE}/{BROKER}" if port == "broker" else "")
 
-    return addresses.resolve(role, running, flag=flag, directory=directory, environ=os.environ)
+    return addresses.resolve(role, running, flag=flag, directory=directory, environ=os.environ, checkout=FOLDER)
 
 
 def _require_ours(found: Folder, port: int) -> None:
@@ -219,4 +234,4 @@ def _port(address: str) -> int:
 
 
 def _place(target: Target) -> str:
-    return f"the loop in {local.shown(folder(target.folder).path)}"
+    return named(folder(target.folder))

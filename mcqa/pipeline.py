@@ -14,7 +14,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from mcqa import loop, request, terminal
+from mcqa import addresses, loop, request, terminal
+from mcqa.addresses import Chosen
 from mcqa.errors import CommandError
 from mcqa.loop import FolderOption
 
@@ -80,12 +81,12 @@ def list_(
     """Show the pipeline's newest versions, the schedules and the latest runs."""
     with _server(url, namespace, token, directory) as server:
         found = {"versions": server.versions(), "schedules": server.schedules(), "runs": server.latest_runs()}
-    _say(url, directory)
     if as_json:
         for version in found["versions"]:
             version.pop("pipeline_spec", None)
         terminal.json_line(found, indent=2)
         return
+    _say(url, directory)
     terminal.out.print(_table("version", ("made",), ((v["display_name"], v["created_at"]) for v in found["versions"])))
     terminal.out.print()
     rows = ((s["display_name"], s["status"].lower(), _when(s["trigger"])) for s in found["schedules"])
@@ -168,17 +169,16 @@ def _server(
 
 def _environ(url: str | None, directory: Path | None) -> dict[str, str]:
     """The process's own where a server is named; else the loop's."""
-    if url and directory:
-        raise CommandError(f"give --url or --dir, not both: found {url} and {directory}")
-    named = url or (not directory and os.environ.get("KFP_ENDPOINT"))
-    return dict(os.environ) if named else loop.environ(directory)
+    target = loop.place_of(addresses.PIPELINES, url, directory)
+    if target.address and target.chosen in (Chosen.FLAG, Chosen.ENVIRONMENT):
+        return dict(os.environ)
+    if target.chosen is Chosen.ENVIRONMENT:
+        raise CommandError(target.why)
+    return loop.environ(directory)
 
 
 def _say(url: str | None, directory: Path | None) -> None:
-    if url or (not directory and os.environ.get("KFP_ENDPOINT")):
-        terminal.note(f"{url}, --url" if url else f"{os.environ['KFP_ENDPOINT']}, by KFP_ENDPOINT")
-    else:
-        loop.say(directory)
+    loop.say(directory, addresses.PIPELINES, url)
 
 
 def _parameters(given: str | None, environ: Mapping[str, str]) -> dict[str, Any]:

@@ -50,10 +50,10 @@ def status(
     """Show champion, challenger, traffic, evidence and the last decisions."""
     with _failures():
         found = _status(decisions, directory)
-    loop.say(directory)
     if as_json:
         terminal.json_line(found, indent=2)
         return
+    loop.say(directory)
     look = found["look"]
     if look is None:
         terminal.note("the rollout function has not looked yet: it does at its next tick (`mcqa status`)")

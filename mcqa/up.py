@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from local.platform.code import identity
 from local.platform.ports import busy, flags, others
@@ -188,7 +189,9 @@ def _wait(folder: Folder, process: subprocess.Popen[bytes], size: int, say: Call
             for step in status.get("steps", ()):
                 if step["state"] == "done" and step["name"] not in told:
                     told.add(step["name"])
+                    spinner.stop()  # a line of stdout would be written behind it
                     say(step)
+                    spinner.start()
             if status.get("ready"):
                 return
             if process.poll() is not None:
@@ -196,7 +199,8 @@ def _wait(folder: Folder, process: subprocess.Popen[bytes], size: int, say: Call
             busy = [f"{s['name']}: {s['detail']}" if s["state"] == "failed" else s["name"]
                     for s in status.get("steps", ()) if s["state"] in ("running", "failed")]  # fmt: skip
             seconds = time.monotonic() - began
-            spinner.update(f"starting ({seconds:.0f} s) · {' · '.join(busy) or 'the API'}"[:200])
+            line = f"starting ({seconds:.0f} s) · {' · '.join(busy) or 'the API'}"
+            spinner.update(escape(line[: max(20, terminal.err.width - 4)]))
             if seconds > START_SECONDS:
                 raise CommandError(
                     f"not up after {seconds:.0f} s ({'; '.join(busy)}); it goes on trying: `mcqa status`, `mcqa logs`"
@@ -217,11 +221,14 @@ def older(folder: Folder) -> str | None:
     told = status_of(folder)
     if not told or told.get("code") == identity():
         return None
-    flag = "" if folder.path == FOLDER else f" --dir {local.shown(folder.path)}"
     return (
-        f"{loop.named(folder)} runs older code than this checkout has now: `{local.invocation()} up --restart{flag}` "
-        "starts it again, with what it knows"
+        f"{loop.named(folder)} runs older code than this checkout has now: `{local.invocation()} up --restart"
+        f"{_flag(folder)}` starts it again, with what it knows"
     )
+
+
+def _flag(folder: Folder) -> str:
+    return "" if folder.path == FOLDER else f" --dir {local.shown(folder.path)}"
 
 
 def _free(folder: Folder, wanted: Ports) -> Ports:
@@ -237,18 +244,22 @@ def _require_ports(folder: Folder, wanted: Ports) -> None:
     """CommandError that names every port that cannot be used, who has it, and what to type instead."""
     if found := busy(folder, wanted):
         other = flags(others(wanted, list(found)), list(found))
-        raise CommandError(f"{'; '.join(found.values())}: try `mcqa up {other}`, or `mcqa up --free-ports`")
+        line = f"{local.invocation()} up{_flag(folder)}"
+        raise CommandError(f"{'; '.join(found.values())}: try `{line} {other}`, or `{line} --free-ports`")
 
 
 def _source(source: str) -> str:
-    """A folder as an absolute path, relative to where the user stands or else to the checkout."""
+    """A folder, relative to where the user stands or else to the checkout: as an absolute path, but relative to the
+    checkout below it, so that a checkout can be moved.
+    """
     if "://" in source:
         return source
     here = Path(source).expanduser()
     path = here if here.exists() else ROOT / source
     if not path.exists():
         raise CommandError(f"--model {source}: no such folder; a model of the Hugging Face Hub is hf://owner/model")
-    return str(path.resolve())
+    path = path.resolve()
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
 def _pairs(texts: list[str] | None, flag: str) -> dict[str, str]:

@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import httpx
 
+from mcqa import defaults
 from mcqa.server_process import free_port, running
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,10 +31,19 @@ def run(command: str, url: str) -> str:
     """What the command prints on stdout, with the server of `url` where the text says 127.0.0.1:8080."""
     command = command.replace("http://127.0.0.1:8080", url)
     command = command.replace("mcqa hello --once", "mcqa hello --once --port 0 --grpc-port 0")
-    environment = os.environ | {"PATH": f"{ROOT / '.venv' / 'bin'}:{os.environ['PATH']}", "COLUMNS": "110"}
-    done = subprocess.run(
-        command, shell=True, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
+    with tempfile.TemporaryDirectory() as no_loop:
+        # What the text shows is without a loop, whatever runs here meanwhile.
+        own = {"PATH": f"{ROOT / '.venv' / 'bin'}:{os.environ['PATH']}", "COLUMNS": "110", "MCQA_LOCAL_DIR": no_loop}
+        done = subprocess.run(
+            command,
+            shell=True,
+            cwd=ROOT,
+            env=os.environ | own,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
     if done.returncode:
         raise RuntimeError(f"{command!r} ended with {done.returncode}: {done.stderr[-500:]}")
     lines = [line.rstrip() for line in done.stdout.replace(url, "http://127.0.0.1:8080").splitlines()]
@@ -42,7 +53,7 @@ def run(command: str, url: str) -> str:
 def shape(output: str) -> str:
     """The output without what a machine or a moment decides: numbers, bars, the spaces they push about, an order."""
     output = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "0", output)
-    output = re.sub(r"[-+]?\d+(\.\d+)?(e-?\d+)?", "0", output)
+    output = re.sub(r"[-+]?\d+(,\d{3})*(\.\d+)?(e-?\d+)?", "0", output)
     output = re.sub(r"[█▉▊▋▌▍▎▏▶]", " ", output)
     return "\n".join(sorted(re.sub(r"[ \t]+", " ", line).strip() for line in output.splitlines()))
 
@@ -65,8 +76,8 @@ def main() -> int:
             if shape(output) != shape(block["output"]):
                 stale.append(block["command"])
             # `hello` was given free ports.
-            output = re.sub(r"(REST +http://127\.0\.0\.1:)\d+", r"\g<1>8080", output)
-            output = re.sub(r"(gRPC +127\.0\.0\.1:)\d+", r"\g<1>8081", output)
+            output = re.sub(r"(REST +http://127\.0\.0\.1:)\d+", rf"\g<1>{defaults.HTTP_PORT}", output)
+            output = re.sub(r"(gRPC +127\.0\.0\.1:)\d+", rf"\g<1>{defaults.GRPC_PORT}", output)
             text = text.replace(block[0], f"```console\n$ {block['command']}\n{output}```\n")
     if "--write" in sys.argv:
         README.write_text(text, encoding="utf-8")

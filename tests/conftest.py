@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +16,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 from mlflow_server import mlflow_server
 from suites import pytest_collection_modifyitems  # noqa: F401
 from versions import make_version
+
+# No test speaks to a loop or a server that the developer has running, by whatever their shell names.
+for name in ("MCQA_URL", "MCQA_GRPC_TARGET", "MCQA_DATABASE_URL", "K_SINK", "KFP_ENDPOINT", "MLFLOW_TRACKING_URI"):
+    os.environ.pop(name, None)
+os.environ["MCQA_LOCAL_DIR"] = str(Path(tempfile.gettempdir()) / f"mcqa-tests-no-loop-{os.getpid()}")
 
 # A shell that runs the tests in the background has them ignore Ctrl-C, and the processes they start inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

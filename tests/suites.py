@@ -35,6 +35,7 @@ INTEGRATION = (
     "images/test_*.py",
     "ci/test_ci_compose.py",
     "ci/test_ci_promote.py",
+    "ci/test_ci_setup.py",
     "test_readme.py",
 )
 UNIT = (

@@ -61,9 +61,9 @@ def listeners(ports: Collection[int], likely: Iterable[int] = ()) -> dict[int, L
 
 def describe(pid: int) -> Listener:
     """What can be told of a process."""
-    command = tuple(_read(Path(f"/proc/{pid}/cmdline")).split("\0")[:-1])
-    environ = dict(pair.split("=", 1) for pair in _read(Path(f"/proc/{pid}/environ")).split("\0") if "=" in pair)
-    return Listener(pid, command, _folder(command, environ), _checkout(command, environ))
+    command, environ = _told(pid)
+    folders = (_folder(*_told(one)) for one in _lineage(pid))
+    return Listener(pid, command, next(filter(None, folders), None), _checkout(command, environ))
 
 
 def problem(port: int, host: str = "127.0.0.1") -> str | None:
@@ -120,6 +120,22 @@ def _inodes(pid: int) -> set[str]:
                 if target.startswith("socket:["):
                     found.add(target[8:-1])
     return found
+
+
+def _told(pid: int) -> tuple[tuple[str, ...], dict[str, str]]:
+    """A process's command line and environment."""
+    command = tuple(_read(Path(f"/proc/{pid}/cmdline")).split("\0")[:-1])
+    pairs = (pair.split("=", 1) for pair in _read(Path(f"/proc/{pid}/environ")).split("\0") if "=" in pair)
+    return command, dict(pairs)
+
+
+def _lineage(pid: int) -> Iterator[int]:
+    """The process, what started it, and so on."""
+    while pid > 1:
+        yield pid
+        # The name, in parentheses, may hold anything.
+        fields = _read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
+        pid = int(fields[1]) if len(fields) > 1 else 0
 
 
 def _folder(command: tuple[str, ...], environ: Mapping[str, str]) -> Path | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -95,7 +94,8 @@ def _start(folder: Folder, narrator: Narrator, fresh: bool) -> None:
         shutil.rmtree(folder.path)
     up.start(
         folder,
-        ports=dict(_ports(Ports())),
+        ports=asdict(Ports()),
+        free=True,
         config=CONFIG,
         schedules=SCHEDULES,
         say=lambda step: narrator.good(f"{step['name']}: {step['detail']}"),
@@ -108,18 +108,6 @@ def _require_ours(folder: Folder) -> None:
 
     if any(folder.path.iterdir()) and not (folder.path / "demo").exists() and folder.path != FOLDER:
         raise CommandError(f"{folder.path} is no folder of a demo: choose another with --dir, it would be emptied")
-
-
-def _ports(wanted: Ports) -> Iterator[tuple[str, int]]:
-    """The usual ports where they are free, any free ones where not: another loop may be up."""
-    for name, port in asdict(wanted).items():
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((HOST, port))
-            except OSError:
-                port = 0
-        yield name, port
 
 
 def _state(traffic: Traffic, watch: Watch) -> str:

@@ -1,15 +1,14 @@
 from __future__ import annotations
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
-from mcqa import defaults, server_process
+from mcqa import defaults
 from mcqa.verbs import app
 from predictor.question import LETTERS
 
@@ -28,7 +27,7 @@ def test_a_running_server_answers(server: Any) -> None:
     assert lines[0] == QUESTION[0]
     assert sum(line.startswith("▶") for line in lines) == 1
     assert "[3]" in result.stdout  # choices are no markup
-    assert server.url in lines[-1]
+    assert f"{server.url}, --url" in lines[-1]
     assert "letter mass" in lines[-1]
 
 
@@ -41,39 +40,16 @@ def test_json_is_one_answer(server: Any, protocol: str) -> None:
     assert answer["choice"] == ("2", "[3]", "an error")[LETTERS.index(answer["letter"])]
 
 
-def test_without_a_server_the_tiny_model_is_loaded_and_that_is_said(
-    server: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(defaults, "URL", f"http://127.0.0.1:{server_process.free_port()}")
+def test_without_a_server_the_tiny_model_is_loaded_and_that_is_said(server: Any) -> None:
     result = ask(*QUESTION, "--json")
     assert result.exit_code == 0, result.stderr
-    assert f"no server at {defaults.URL}: loading the shipped tiny model here" in result.stderr
+    folder = os.environ["MCQA_LOCAL_DIR"]
+    assert f"the loop in {folder} is not running: loading the shipped tiny model here" in result.stderr
     here = json.loads(result.stdout)
     there = json.loads(ask(*QUESTION, "--json", "--url", server.url).stdout)
     assert here.pop("probabilities") == pytest.approx(there.pop("probabilities"), abs=1e-4)
     assert here["letter"] == there["letter"]
     assert here["model_version"] == there["model_version"]
-
-
-def test_something_else_on_the_default_port_is_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Other(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.send_error(404)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Other) as other:
-        threading.Thread(target=other.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{other.server_port}"
-        monkeypatch.setattr(defaults, "URL", url)
-        result = ask(*QUESTION)
-        asked = ask(*QUESTION, "--url", url)
-        other.shutdown()
-    assert result.exit_code == 0, result.stderr
-    assert f"coding-mcqa is not served at {url}: loading the shipped tiny model here" in result.stderr
-    assert asked.exit_code == 1
-    assert "the server answered 404" in asked.stderr
 
 
 def test_a_named_model_answers_in_process() -> None:

@@ -34,16 +34,22 @@ def test_what_differs_is_said(other: Answer, says: str | None) -> None:
     assert differing({"v1 REST": ANSWER, "v2 REST": other}) == says
 
 
-def test_a_port_in_use_is_named_with_its_flag() -> None:
+def test_a_port_in_use_is_named_with_its_flag(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as busy:
         busy.bind(("127.0.0.1", 0))
         busy.listen()
         port = busy.getsockname()[1]
-        with pytest.raises(CommandError, match=rf"port {port} cannot be used \(Address already in use\).*--grpc-port"):
+        with pytest.raises(CommandError, match=rf"port {port} is in use.*--grpc-port"):
             server_process.claim_port(port, "--grpc-port")
+        other = server_process.claim_port(None, "--grpc-port", port)
+        assert other != port
+        told = capsys.readouterr().err
+        assert f"port {port} is in use" in told
+        assert f"taking {other} (--grpc-port chooses another)" in told
     assert server_process.claim_port(port, "--port") == port
     assert server_process.claim_port(0, "--port") > 0
-    with pytest.raises(CommandError, match="--port 70000 is no port"):
+    assert server_process.claim_port(None, "--port", port) == port
+    with pytest.raises(CommandError, match=r"port 70000 is no port.*--port"):
         server_process.claim_port(70000, "--port")
 
 

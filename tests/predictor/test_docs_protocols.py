@@ -34,7 +34,7 @@ def shape(value: Any) -> Any:
 
 
 def here(text: str, server: RunningServer) -> str:
-    return text.replace("localhost:8080", f"127.0.0.1:{server.port}").replace("localhost:8081", server.grpc)
+    return text.replace("localhost:8090", f"127.0.0.1:{server.port}").replace("localhost:8091", server.grpc)
 
 
 def test_the_page_has_examples_of_every_kind() -> None:

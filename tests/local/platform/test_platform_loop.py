@@ -11,12 +11,14 @@ import subprocess
 import sys
 import time
 import uuid
+from dataclasses import asdict
 from pathlib import Path
 
 import httpx
 import pytest
 
-from local.platform.settings import HOST, Folder
+from local.platform import listeners
+from local.platform.settings import HOST, Folder, write_json
 from mcqa import up
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -138,6 +140,25 @@ def test_ask_and_feedback_from_the_command_line(folder, gateway):
     assert "C was right" in mcqa(folder, "feedback", name, "c")
     assert until(lambda: rows(folder, "SELECT letter FROM feedback WHERE answer_id = ?", name)) == [("C",)]
     assert "must be one letter" in mcqa(folder, "feedback", name, "42", code=2)
+
+
+def test_every_verb_speaks_to_the_loop_of_the_folder(folder, gateway):
+    said = mcqa(folder, "ask", "--random", "--seed", "3")
+    assert f"{gateway}, the loop in" in said
+    name = said.split("feedback ")[1].split()[0]
+    assert f"(the loop in {folder.path})" in mcqa(folder, "feedback", name, "c")
+    for verb in (["drift", "status"], ["rollout", "status"], ["pipeline", "list"], ["events", "-n", "1"], ["status"]):
+        assert f"the loop in {folder.path}" in mcqa(folder, *verb)
+
+
+def test_an_older_loop_says_so(folder):
+    assert "older code" not in mcqa(folder, "status")
+    told = up.status_of(folder)
+    write_json(folder.status, {**told, "code": "of yesterday"})  # until it has something new to tell
+    said = mcqa(folder, "up")
+    assert "runs older code than this checkout has now" in said
+    assert f"up --restart --dir {folder.path}" in said
+    write_json(folder.status, told)
 
 
 def test_kubectl_sees_the_loop(folder):
@@ -266,15 +287,21 @@ def test_a_second_supervisor_is_refused(folder):
     assert f"is in use by process {folder.running()}" in done.stderr
 
 
-def test_a_taken_port_is_named(tmp_path, ports):
+def test_a_taken_port_is_named(tmp_path, folder, ports):
     other = Folder(tmp_path / "other")
     said = mcqa(other, "up", "--port", str(ports.gateway), code=1)
-    assert f"port {ports.gateway} of 127.0.0.1 cannot be used" in said
-    assert "--port" in said
+    assert f"--port {ports.gateway} is in use" in said
+    assert f"up --dir {other.path} --port" in said
+    if listeners.known():
+        assert f"the loop in {folder.path} (process" in said
+    assert not (other.path / "settings.json").exists(), "the next start would want it again"
+    every = [word for flag, port in zip(PORTS, asdict(ports).values(), strict=True) for word in (flag, str(port))]
+    said = mcqa(other, "up", *every, code=1)
+    assert all(f"{flag} {port} is in use" in said for flag, port in zip(PORTS, asdict(ports).values(), strict=True))
 
 
 def test_down_ends_what_a_killed_supervisor_left(folder):
     os.kill(folder.running(), signal.SIGKILL)
     until(lambda: folder.running() is None)
-    assert "the loop is down" in mcqa(folder, "down")
+    assert f"the loop in {folder.path} is down" in mcqa(folder, "down")
     assert "no loop was running" in mcqa(folder, "down")

@@ -1,0 +1,410 @@
+"""scripts/setup: what is in the way is told at once, what it does is seen, and whatever cut it off it goes on."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.util
+import io
+import json
+import os
+import pty
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import termios
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.platform import listeners
+from local.platform.settings import Folder
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = ROOT / "scripts"
+
+
+def load(name: str) -> Any:
+    specification = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+    assert specification
+    assert specification.loader
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[name] = module
+    specification.loader.exec_module(module)
+    return module
+
+
+progress, preflight = load("progress"), load("preflight")
+environment = load("environment")
+
+
+def setup(*words: str, path: str | None = None, **environ: str) -> subprocess.CompletedProcess[str]:
+    inherited = {"HOME": "/nonexistent", "PATH": path or os.environ["PATH"]}
+    return subprocess.run(
+        ["/bin/bash", str(SCRIPTS / "setup"), *words],
+        env={**inherited, **environ}, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A checkout without an environment: what scripts/setup needs of one."""
+    root = tmp_path / "checkout"
+    (root / "scripts").mkdir(parents=True)
+    for name in ("setup", "environment.py", "preflight.py", "progress.py"):
+        shutil.copy(SCRIPTS / name, root / "scripts")
+    for name in ("pyproject.toml", *environment.LOCKS.values()):
+        shutil.copy(ROOT / name, root)
+    shutil.copytree(ROOT / "local", root / "local", ignore=shutil.ignore_patterns("__pycache__"))
+    return root
+
+
+def fake(folder: Path, name: str, version: str) -> str:
+    """A Python that is of this version and can nothing else."""
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f'#!/bin/sh\n[ "$1" = --version ] && echo "Python {version}" && exit 0\nexit 1\n')
+    (folder / name).chmod(0o755)
+    return str(folder / name)
+
+
+def test_a_wrong_python_is_told_with_its_place(checkout: Path, tmp_path: Path) -> None:
+    own = tmp_path / "bin"
+    fake(own, "python3", "3.12.4")
+    fake(own, "python3.9", "3.9.2")
+    for tool in ("sed", "head", "dirname"):
+        (own / tool).symlink_to(shutil.which(tool) or "")
+    done = subprocess.run(
+        ["/bin/bash", "scripts/setup", "run"], cwd=checkout, env={"PATH": str(own), "HOME": str(tmp_path)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert f"needs Python 3.11, found 3.12.4 ({own}/python3), 3.9.2 ({own}/python3.9) on the PATH" in done.stderr
+    assert "PYTHON=/" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (checkout / ".venv").exists()
+
+
+@pytest.mark.parametrize(
+    ("version", "says"), [("3.12.4", "is Python 3.12.4, not 3.11"), (None, "is no Python that starts")]
+)
+def test_a_python_that_was_named_is_not_passed_over(
+    checkout: Path, tmp_path: Path, version: str | None, says: str
+) -> None:
+    named = fake(tmp_path / "bin", "python", version) if version else "/no/such/python"
+    done = subprocess.run(
+        ["/bin/bash", "scripts/setup", "run"], cwd=checkout, env={**os.environ, "PYTHON": named},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == f"setup: PYTHON={named} {says}: name a Python 3.11\n"
+
+
+def test_it_is_quiet_and_changes_nothing_where_all_is_there() -> None:
+    before = (ROOT / ".venv" / ".setup").stat().st_mtime_ns if (ROOT / ".venv" / ".setup").exists() else None
+    if before is None or not environment.is_fresh("dev", (environment.installed() or _unknown()).torch):
+        pytest.skip("this environment was not made by scripts/setup")
+    done = setup("dev", TORCH=environment.installed().torch)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (ROOT / ".venv" / ".setup").stat().st_mtime_ns == before
+
+
+def _unknown() -> Any:
+    return environment.Installed("", "", "", "")
+
+
+@pytest.mark.parametrize(
+    ("lock", "kind", "torch", "fresh"),
+    [
+        ("requirements.lock", "run", "cpu", True),
+        ("requirements.lock", "dev", "cpu", False),
+        ("requirements-dev.lock", "run", "cpu", True),
+        ("requirements-bench.lock", "dev", "cpu", True),
+        ("requirements-dev.lock", "bench", "cpu", False),
+        ("requirements.lock", "run", "cuda", False),
+    ],
+)
+def test_a_larger_set_holds_the_smaller_ones(
+    lock: str, kind: str, torch: str, fresh: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".setup").write_text(
+        json.dumps({"lock": lock, "torch": "cpu", "digest": environment.digest(lock), "place": str(ROOT)})
+    )
+    monkeypatch.setattr(environment, "STAMP", tmp_path / ".setup")
+    monkeypatch.setattr(environment, "PYTHON", Path(sys.executable))
+    assert environment.is_fresh(kind, torch) is fresh
+
+
+@pytest.mark.parametrize("change", ["digest", "place", "torch"])
+def test_what_makes_an_environment_stale(change: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    state = {"lock": "requirements.lock", "torch": "cpu", "digest": environment.digest("requirements.lock")}
+    (tmp_path / ".setup").write_text(json.dumps({**state, "place": str(ROOT), change: "another"}))
+    monkeypatch.setattr(environment, "STAMP", tmp_path / ".setup")
+    monkeypatch.setattr(environment, "PYTHON", Path(sys.executable))
+    assert not environment.is_fresh("run", "cpu")
+
+
+@pytest.mark.parametrize("name", ["moved", "moved with blanks", "x" * 150])
+def test_a_moved_environment_works(tmp_path: Path, name: str) -> None:
+    """A real one, with a script of pip's own making and an editable package, at its new place."""
+    old, new = tmp_path / "before", tmp_path / name
+    subprocess.run([sys.executable, "-m", "venv", old / ".venv"], check=True)
+    (old / "thing.py").write_text("def main():\n    print('here', __file__)\n")
+    (packages,) = (old / ".venv" / "lib").glob("python3.*/site-packages")
+    (packages / "__editable__.thing.pth").write_text(f"{old}\n")
+    script = old / ".venv" / "bin" / "thing"
+    script.write_text(f"#!{old}/.venv/bin/python3\nfrom thing import main\nmain()\n")
+    script.chmod(0o755)
+    old.rename(new)
+    with pytest.raises((subprocess.CalledProcessError, OSError)):
+        subprocess.run([new / ".venv" / "bin" / "thing"], check=True, capture_output=True)
+    environment.relocate(new / ".venv", str(old), str(new))
+    for command in ([new / ".venv" / "bin" / "thing"], [new / ".venv" / "bin" / "pip", "--version"]):
+        said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        assert str(new) in said
+    assert environment._place_of(new / ".venv") == str(new)
+    again = tmp_path / "again"
+    new.rename(again)
+    environment.relocate(again / ".venv", str(new), str(again))
+    assert "here" in subprocess.run([again / ".venv/bin/thing"], check=True, capture_output=True, text=True).stdout
+
+
+def test_a_package_that_was_cut_off_is_installed_again(tmp_path: Path) -> None:
+    packages = tmp_path / "lib" / "python3.11" / "site-packages"
+    for name, whole in (("good-1.dist-info", True), ("cut-1.dist-info", False), ("~umpy", False)):
+        (packages / name).mkdir(parents=True)
+        (packages / name / "METADATA").write_text("")
+        if whole:
+            (packages / name / "RECORD").write_text("")
+    environment.remove_broken(tmp_path)
+    assert [one.name for one in packages.iterdir()] == ["good-1.dist-info"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        (
+            ["ERROR: Could not install due to an OSError: [Errno 28] No space left on device"],
+            "the disk is full",
+        ),
+        (["WARNING: Retrying: NewConnectionError('Failed to establish')", "ERROR: No matching"], "cannot be reached"),
+        (["x", "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES", ""], "THESE PACKAGES DO NOT MATCH"),
+        ([], "it said nothing"),
+    ],
+)
+def test_a_failure_is_one_line_with_its_reason(lines: list[str], says: str) -> None:
+    assert says in environment._reason(lines)
+    assert "\n" not in environment._reason(lines)
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_progress_on_a_terminal_leaves_nothing_behind(width: int) -> None:
+    """What a terminal of this width shows in the end: the lines that were said, and nothing else."""
+    script = (
+        f"import sys; sys.path.insert(0, {str(SCRIPTS)!r})\n"
+        "from progress import Line\nline = Line()\nline.say('begin')\n"
+        "for n in range(20): line.update('packages (hashes are checked): ' + 'x' * 10 * n)\n"
+        "line.say('end')\n"
+    )
+    raw = in_a_terminal([sys.executable, "-c", script], width)
+    shown = raw.replace("\r\n", "\n")
+    updates = re.findall(r"\r([^\r\n\033]*)\033\[K", shown)
+    assert max(map(len, updates)) < width
+    lines = [re.sub(r"\033\[[0-9;]*m", "", one.rsplit("\033[K", 1)[-1]) for one in shown.splitlines()]
+    assert [one.split(maxsplit=2)[2] for one in lines if one.strip()] == ["begin", "end"]
+
+
+def test_progress_elsewhere_has_neither_colours_nor_returns() -> None:
+    out = io.StringIO()
+    line = progress.Line(out)
+    line.say("begin")
+    line.update("never shown so soon")
+    line._told -= progress.PLAIN_SECONDS + 1
+    line.update("12 of 170")
+    line.clear()
+    assert re.fullmatch(r"setup 0:00  begin\nsetup 0:00  12 of 170\n", out.getvalue())
+
+
+def in_a_terminal(command: list[str], width: int, end: Any = None, **environ: str) -> str:
+    """What a command writes to a terminal of so many columns; `end` may act on the process meanwhile."""
+    primary, secondary = pty.openpty()
+    termios.tcsetwinsize(secondary, (40, width))
+    own = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES", "NO_COLOR")}
+    process = subprocess.Popen(
+        command, stdin=secondary, stdout=secondary, stderr=secondary, env={**own, "TERM": "xterm", **environ},
+        start_new_session=True,
+    )  # fmt: skip
+    os.close(secondary)
+    told = b""
+    if end:
+        threading.Thread(target=end, args=(process,), daemon=True).start()
+    while True:
+        try:
+            part = os.read(primary, 65536)
+        except OSError:
+            break
+        if not part:
+            break
+        told += part
+    process.wait()
+    os.close(primary)
+    return told.decode()
+
+
+SLEEPS = "import signal, sys, time; print('Collecting a', flush=True); time.sleep(600)"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupted_set_up_says_so_in_one_line(checkout: Path, number: signal.Signals) -> None:
+    """The step it is at is ended with it."""
+    (checkout / "scripts" / "slow.py").write_text(
+        "import runpy, sys, pathlib\n"
+        "here = pathlib.Path(__file__).parent\n"
+        "sys.path.insert(0, str(here))\n"
+        "import environment\n"
+        "def slow(kind, torch, lock):\n"
+        "    environment.CACHE.mkdir(parents=True)\n"
+        f"    environment.Steps(environment.Line(), lock).run([sys.executable, '-c', {SLEEPS!r}], 'slow', 'be slow')\n"
+        "environment._set_up = slow\n"
+        "environment.check = lambda *_: None\n"
+        "import signal\n"
+        "signal.signal(signal.SIGTERM, environment._ended); signal.signal(signal.SIGHUP, environment._ended)\n"
+        "sys.exit(environment.main(['run']))\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, str(checkout / "scripts" / "slow.py")],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "TORCH": "cpu"},
+    )  # fmt: skip
+    log = checkout / ".cache" / "setup.log"
+    deadline = time.monotonic() + 60
+    while not (log.exists() and "Collecting" in log.read_text()):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors == "setup: interrupted; `make run` again goes on from here\n"
+    assert children
+    assert not any(Path(f"/proc/{pid}").exists() for pid in children)
+
+
+def test_a_second_set_up_waits_for_the_first(checkout: Path) -> None:
+    (checkout / ".cache").mkdir()
+    code = (
+        f"import sys; sys.path.insert(0, {str(checkout / 'scripts')!r})\n"
+        "import environment\n"
+        "with environment._one_at_a_time(): print('mine', flush=True)\n"
+    )
+    with (checkout / ".cache" / "setup.lock").open("a+") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        second = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        with pytest.raises(subprocess.TimeoutExpired):
+            second.wait(1.0)
+    said = second.communicate(timeout=60)[0].splitlines()
+    assert "another set-up of this checkout is at work" in said[0]
+    assert said[1:] == ["mine"]
+
+
+# What is checked before anything is installed.
+
+
+@pytest.fixture
+def busy_port() -> Any:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        one.listen()
+        yield one.getsockname()[1]
+
+
+def test_all_busy_ports_are_told_at_once_with_a_line_to_type(tmp_path: Path, busy_port: int) -> None:
+    with socket.socket() as second:
+        second.bind(("127.0.0.1", 0))
+        second.listen()
+        other = second.getsockname()[1]
+        rest = ["--api-port", "0", "--mlflow-port", "0", "--pipelines-port", "0"]
+        arguments = ["--dir", str(tmp_path / "loop"), "--port", str(busy_port), "--broker-port", str(other), *rest]
+        problems, flags = preflight.of_loop(arguments)
+        assert problems[0].text.startswith(f"--port {busy_port} is in use")
+        assert problems[1].text.startswith(f"--broker-port {other} is in use")
+        if listeners.known():
+            assert f"(process {os.getpid()})" in problems[0].text
+        told = preflight.told(problems, arguments, flags, "make run")
+        (line,) = re.findall(r'Other ports:  make run ARGS="(.*)"', told)
+        assert f"--port {busy_port} " not in line
+        assert preflight.of_loop(shlex.split(line)) == ([], "")
+        (line,) = re.findall(r'or any:       make run ARGS="(.*)"', told)
+        assert preflight.of_loop(shlex.split(line)) == ([], "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names", "kept"),
+    [
+        (["--port", "1", "--dir", "x"], ["--port"], ["--dir", "x"]),
+        (["--port=1", "--dir", "x"], ["--port"], ["--dir", "x"]),
+        (["--dir", "--port"], [], ["--dir", "--port"]),
+        ([], ["--port"], []),
+    ],
+)
+def test_what_is_offered_leaves_the_other_arguments(arguments: list[str], names: list[str], kept: list[str]) -> None:
+    assert preflight._without(arguments, names) == kept
+
+
+def test_the_ports_of_a_loop_that_is_up_are_its_own(tmp_path: Path, busy_port: int) -> None:
+    folder = Folder(tmp_path)
+    arguments = ["--dir", str(tmp_path), "--port", str(busy_port)]
+    others = [word for flag in ("api", "broker", "mlflow", "pipelines") for word in (f"--{flag}-port", "0")]
+    assert preflight.of_loop([*arguments, *others])[0]
+    lock = folder.lock()
+    assert lock
+    assert preflight.of_loop([*arguments, *others]) == ([], "")
+    lock.close()
+
+
+def test_memory_and_disk_are_told_too_and_may_be_overruled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    free = [word for flag in ("", "api-", "broker-", "mlflow-", "pipelines-") for word in (f"--{flag}port", "0")]
+    monkeypatch.setattr(preflight, "memory", lambda: 100_000_000)
+    (problem,), _ = preflight.of_loop(["--dir", str(tmp_path), *free])
+    assert problem.text == "0.1 GB of memory are available, the loop takes 1.5 GB"
+    (room,) = preflight.of_environment(10**18, new=False)
+    assert "of disk are free" in room.text
+    assert "CHECKS=off make run" in preflight.told([room], [], "", "make run")
+    monkeypatch.setenv("CHECKS", "off")
+    assert preflight.of_loop(["--dir", str(tmp_path), *free])[0] == []
+    assert preflight.of_environment(10**18, new=False) == []
+
+
+def test_memory_is_known_here() -> None:
+    if not Path("/proc/meminfo").exists():
+        pytest.skip("this system does not tell")
+    assert 0 < preflight.memory() < 10**14
+
+
+@pytest.mark.parametrize("arguments", [["--port", "x"], ["--nonsense"], ["--port"]])
+def test_wrong_arguments_are_left_to_the_command_that_knows_them(tmp_path: Path, arguments: list[str]) -> None:
+    problems, _ = preflight.of_loop([*arguments])
+    assert not [one for one in problems if "usage" in one.text]
+
+
+def test_a_checkout_of_somebody_else_is_one_line(checkout: Path) -> None:
+    if os.getuid() != 0:
+        pytest.skip("needs another user to be")
+    for path in [checkout, *checkout.rglob("*"), *list(checkout.parents)[:-2]]:
+        path.chmod(path.stat().st_mode | (0o555 if path.is_dir() else 0o444))
+    done = subprocess.run(
+        ["/bin/bash", "scripts/setup", "run"], cwd=checkout, user=65534, group=65534, extra_groups=[],
+        env={"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "TORCH": "cpu", "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if "needs Python 3.11" in done.stderr:
+        pytest.skip("other users have no Python 3.11 here")
+    assert done.returncode == 1
+    assert f"{checkout} cannot be written by" in done.stderr
+    assert "Traceback" not in done.stderr
