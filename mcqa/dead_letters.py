@@ -74,7 +74,7 @@ def show(
 ) -> None:
     """Show one with its event, as JSON."""
     if _is_brokers(name):
-        with events.broker(directory) as broker:
+        with events.broker(directory, told=False) as broker:
             terminal.json_line(events.get(broker, f"/-/dead-letters/{name}"), indent=2)
         return
     with _database(directory) as engine:

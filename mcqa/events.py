@@ -30,7 +30,7 @@ def events(
     directory: FolderOption = None,
 ) -> None:
     """Show the events that went through the broker, the newest last."""
-    with broker(directory) as asked:
+    with broker(directory, told=number is None and not as_json) as asked:
         if number is not None:
             terminal.json_line(get(asked, f"/-/events/{number}"), indent=2)
             return
@@ -49,10 +49,11 @@ def events(
                     _show(item, as_json)
 
 
-def broker(directory: Any) -> httpx.Client:
-    """The broker of the loop, which is said."""
+def broker(directory: Any, *, told: bool = True) -> httpx.Client:
+    """The broker of the loop; `told`: which one that is, is said."""
     folder = loop.require_running(loop.folder(directory))
-    terminal.note(loop.named(folder))
+    if told:
+        terminal.note(loop.named(folder))
     return client(folder)
 
 

@@ -36,9 +36,7 @@ def unexpected(error: Exception) -> None:
         traceback.print_exception(error)
     what = f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:300]}".rstrip(": ")
     path = _written("".join(traceback.format_exception(error)))
-    where = (
-        f"; its trace is in {path}, and `mcqa --debug …` prints it" if path else "; `mcqa --debug …` prints its trace"
-    )
+    where = f"; its trace is in {path}" if path else "; `mcqa --debug …` prints its trace"
     told(f"{what}{'' if debugging() else where}")
 
 

@@ -96,9 +96,7 @@ def _tell(found: FeedbackOutcome, answer_id: str, letter: str, folder: Path | No
     model = ""
     if found.chosen:
         version = f" of version {found.version}" if found.version else ""
-        model = (
-            f", as the model{version} said" if found.chosen == letter else f"; the model{version} said {found.chosen}"
-        )
+        model = f"; the model{version} said {'so' if found.chosen == letter else found.chosen}"
     terminal.out.print(f"[green]✓[/] counted: {letter} was right{model}", soft_wrap=True)
 
 

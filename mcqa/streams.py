@@ -10,6 +10,7 @@ import os
 import sys
 import unicodedata
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TextIO
 
 PLAIN = {
@@ -40,7 +41,7 @@ def prepare() -> None:
         if stream is None:  # closed by whoever started us
             continue
         # Python takes the C locale for UTF-8, which is right for a file or a pipe; a terminal was told otherwise.
-        ascii_only = says_plain(os.environ) and stream.isatty()
+        ascii_only = stream.isatty() and says_plain(_given())
         _reconfigure(stream, errors="plain", **({"encoding": "ascii"} if ascii_only else {}))
 
 
@@ -50,6 +51,15 @@ def says_plain(environ: Mapping[str, str]) -> bool:
         return False
     chosen = next((environ[name] for name in ("LC_ALL", "LC_CTYPE", "LANG") if environ.get(name)), "")
     return chosen in ("C", "POSIX")
+
+
+def _given() -> Mapping[str, str]:
+    """The environment as it was given to us: Python itself sets LC_CTYPE where it finds the C locale (PEP 538)."""
+    try:
+        pairs = Path("/proc/self/environ").read_bytes().split(b"\0")
+    except OSError:
+        return os.environ
+    return dict(os.fsdecode(pair).split("=", 1) for pair in pairs if b"=" in pair)
 
 
 def holds(text: str, stream: TextIO | None) -> bool:

@@ -23,8 +23,8 @@ from local.platform import listeners
 from local.platform.settings import Folder, Ports, Settings
 from mcqa import addresses, defaults, loop
 from mcqa.addresses import DATABASE, EVENTS, GRPC, PIPELINES, QUESTIONS, Chosen, NotRunning, Role, resolve
-from mcqa.verbs import app
 from mcqa.errors import CommandError
+from mcqa.verbs import app
 
 ROOT = Path(__file__).resolve().parents[2]
 QUESTION = ("What does len([1, 2, 3]) return?", "-c", "2", "-c", "[3]", "-c", "an error")

@@ -76,7 +76,8 @@ def delivered(loop: Loop) -> Callable[[Sent], None]:
     def deliver(sent: Sent) -> None:
         known = {name: sent.attributes[name] for name in ("id", "source", "type")}
         try:
-            loop.record(Event(**known, time=sent.attributes.get("time"), data=json.dumps(sent.data).encode()))
+            data = json.dumps(sent.data).encode()
+            loop.record(Event(known["id"], known["source"], known["type"], sent.attributes.get("time"), data=data))
         except BadEventError as error:
             keep(loop, known["id"], known["type"], json.dumps(sent.data).encode(), str(error))
 

@@ -350,6 +350,8 @@ KEPT_OUT = ["status", "logs", "logs supervisor", "logs supervisor -f", "events",
 @pytest.mark.parametrize("verb", KEPT_OUT)
 @pytest.mark.parametrize("inside", [True, False], ids=["its files", "the folder"])
 def test_a_loop_of_another_user_is_one_line(verb: str, inside: bool, env: dict[str, str], tmp_path: Path) -> None:
+    if inside and verb == "logs":
+        pytest.skip("where logs are may be told")
     folder = tmp_path / "theirs"
     folder.mkdir()
     for name in ("environment.json", "supervisor.lock", "supervisor.log", "settings.json", "status.json", "loop.db"):
