@@ -1,7 +1,5 @@
 """Questions and answers in the bodies that the payload logger copied: v1 and v2 JSON (Open Inference Protocol).
 
-A body that a client compressed (gzip, zlib) is copied compressed, and the event does not say so: its first bytes do.
-
 A v2 body with binary tensors is JSON followed by bytes, and the event does not say where the JSON ends. It is counted
 as a request or response, but what its tensors hold is left out.
 """
@@ -10,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -18,7 +15,6 @@ from typing import Any
 from functions.events import BadEventError, parse_json
 from predictor.question import LETTERS
 
-MAX_INFLATED = 16 * 2**20
 QUESTION_FIELDS = ("question", "choices", "code", "id", "subject")
 
 
@@ -43,7 +39,6 @@ FEATURES = tuple(f.name for f in fields(AnswerFacts))
 
 def read_questions(body: bytes) -> tuple[dict[str, Any], ...]:
     """A request's questions in their JSON form, without the labels they may carry. NoInferenceError for a GET's."""
-    body = _inflated(body)
     if not body.strip():
         raise NoInferenceError
     payload = _payload(body)
@@ -63,7 +58,6 @@ def read_questions(body: bytes) -> tuple[dict[str, Any], ...]:
 
 def read_answers(body: bytes) -> tuple[tuple[AnswerFacts, ...], str | None]:
     """A response's answers, and the version it names. NoInferenceError where it is another endpoint's."""
-    body = _inflated(body)
     if not body.lstrip().startswith(b"{"):  # metrics, a page: every answer is an object
         raise NoInferenceError
     payload = _payload(body)
@@ -77,20 +71,6 @@ def read_answers(body: bytes) -> tuple[tuple[AnswerFacts, ...], str | None]:
         return (), version
     rows = _rows({name: columns[name] for name in FEATURES if name in columns})
     return tuple(_answer(row, place) for place, row in enumerate(rows)), version
-
-
-def _inflated(body: bytes) -> bytes:
-    """The body, unpacked where it is packed: no JSON begins as gzip (RFC 1952) and zlib (RFC 1950) do."""
-    if not (body.startswith(b"\x1f\x8b") or (body[:1] == b"\x78" and int.from_bytes(body[:2], "big") % 31 == 0)):
-        return body
-    unpacking = zlib.decompressobj(wbits=47)  # either of the two
-    try:
-        found = unpacking.decompress(body, MAX_INFLATED)
-    except zlib.error as error:
-        raise BadEventError(f"the body is broken: {str(error)[:120]}") from None
-    if not unpacking.eof:
-        raise BadEventError(f"the body is cut off, or more than {MAX_INFLATED} bytes unpacked")
-    return found
 
 
 def _payload(body: bytes) -> dict[str, Any]:
