@@ -52,8 +52,8 @@ from mcqa.demo.traffic import SHIFTED, Traffic
 from pipelines.registration import versions
 from predictor import source
 
-VICTIMS = ("supervisor", "broker", "mlflow", "pipelines", "run", "function", "model")
-WEIGHTS = (3, 4, 2, 2, 3, 6, 2)
+VICTIMS = ("supervisor", "gateway", "broker", "mlflow", "pipelines", "run", "function", "model")
+WEIGHTS = (3, 3, 4, 2, 2, 3, 6, 2)
 UPSETS, EVERY = ("disk", "clock"), 3
 """In turn, every third disturbance: at random they might not come at all."""
 DISK_SIZE = "1500m"
@@ -208,7 +208,7 @@ class Kills:
         status = up.status_of(self.folder)
         if victim == "supervisor":
             return {victim: pid} if (pid := self.folder.running()) else {}
-        if victim in ("broker", "mlflow", "pipelines"):
+        if victim in ("gateway", "broker", "mlflow", "pipelines"):
             return {p["name"]: p["pid"] for p in status.get("parts", ()) if p["name"] == victim and p["pid"]}
         if victim == "run":
             return {f"pipeline run {pid}": pid for pid in runs_of(self.folder)}

@@ -37,8 +37,8 @@ COSTS = {
     ("run", "cpu"): (450, 2000), ("dev", "cpu"): (500, 2250), ("bench", "cpu"): (530, 2400),
     ("run", "cuda"): (3400, 7500), ("dev", "cuda"): (3500, 7900), ("bench", "cuda"): (3500, 8100),
 }  # fmt: skip
-"""Megabytes to download, and on the disk in the end: rounded up. `run` for
-cpu was measured once (Linux, x86-64); the others are estimates from the sizes of what they add."""
+"""Megabytes to download, and on the disk in the end: rounded up. `run` for cpu was measured
+once (Linux, x86-64); the others are estimates from the sizes of what they add."""
 
 
 class SetupError(Exception):

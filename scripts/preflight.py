@@ -19,7 +19,7 @@ from local.platform.ports import busy, flags, others  # noqa: E402
 from local.platform.settings import FOLDER, Folder, PlatformError, Ports  # noqa: E402
 
 LOOP_MEMORY = 1_500_000_000
-"""Bytes that the loop's processes take with the tiny model, by estimate; a retraining takes as much again for a while."""
+"""Bytes that the loop's processes take with the tiny model, by estimate; a retraining takes as much again."""
 LOOP_DISK = 500_000_000
 
 

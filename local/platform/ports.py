@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 
 from local.platform import listeners
 from local.platform.settings import HOST, Folder, Ports
+from local.serving.settings import GATEWAY, gateway_ports
 
 FLAGS = {"gateway": "--port", "api": "--api-port", "broker": "--broker-port", "mlflow": "--mlflow-port",
          "pipelines": "--pipelines-port", "internal": "--internal-port"}  # fmt: skip
@@ -45,7 +46,9 @@ def flags(ports: Ports, names: list[str]) -> str:
 
 def _left(folder: Folder) -> set[int]:
     """Ports of what a killed supervisor may have left behind."""
-    found = set()
+    found = (
+        set(gateway_ports(folder.serving) or ()) if any((folder.serving / GATEWAY / "pods").glob("*.json")) else set()
+    )
     for path in (folder.parts / "pods").glob("*.json"):
         try:
             found.add(int(json.loads(path.read_text())["port"]))

@@ -12,8 +12,6 @@ import pytest
 from aiohttp import web
 from gateway_cases import OK, TEXT, read_message, request, rig
 
-from functions.collect.decision import Asked, understand
-from functions.events import Event
 from local.gateway.payloads import LogTarget
 from local.gateway.requests import FREE_CHUNKS, too_fine
 
@@ -214,21 +212,16 @@ async def _settled(made, events, count):
     assert len(events) == count
 
 
-@pytest.mark.parametrize(
-    ("content_type", "told"),
-    [(b"application/json", "application/json"), (b"application/cloudevents+json", "application/json")],
-)
-async def test_a_compressed_body_is_logged_as_it_was_sent_and_collect_reads_it(logged, content_type, told):
-    """As KServe's agent: the bytes as they came, and no Content-Encoding."""
+@pytest.mark.parametrize("content_type", [b"application/json", b"application/cloudevents+json"])
+async def test_a_compressed_body_is_logged_as_it_was_sent(logged, content_type):
+    """As KServe's agent: the bytes as they came, and no Content-Encoding; collect tells by the first bytes.
+
+    Of the type only this differs: a body that is an event itself must not become the event that is sent.
+    """
     made, events = logged
-    question = {"question": "1 + 1?", "choices": ["1", "2"]}
-    body = gzip.compress(json.dumps({"instances": [question]}).encode())
+    body = gzip.compress(TEXT)
     raw = request(body, "length", b"Content-Type: " + content_type, b"Content-Encoding: gzip")
     assert (await made.exchange(raw)).status == 200
     await _settled(made, events, 2)
-    headers, logged_body = next(event for event in events if event[0]["ce-type"].endswith("request"))
-    assert (logged_body, "content-encoding" in headers, headers["content-type"]) == (body, False, told)
-    event = Event("i", "/s", headers["ce-type"], headers["ce-time"], None, told, {}, logged_body)
-    found = understand(event, 0.0)
-    assert isinstance(found, Asked)
-    assert [(one["question"], one["choices"]) for one in found.questions] == [("1 + 1?", ["1", "2"])]
+    headers, told = next(event for event in events if event[0]["ce-type"].endswith("request"))
+    assert (told, "content-encoding" in headers, headers["content-type"]) == (body, False, "application/json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import os
 import signal
@@ -391,5 +392,11 @@ async def test_the_real_predictor_serves_the_tiny_model(tmp_path):
         status, told = await platform.get("coding-mcqa", path, "POST", json={"instances": [question]})
         assert status == 200, told
         assert "coding-mcqa-predictor-00001" in json.dumps(told)
+        for _ in range(3):  # a body that is packed, and then somebody else's request
+            packed = gzip.compress(json.dumps({"instances": [question]}).encode())
+            headers = {"content-encoding": "gzip", "content-type": "application/json"}
+            status, _ = await platform.get("coding-mcqa", path, "POST", data=packed, headers=headers)
+            assert status in (200, 415)
+            assert (await platform.get("coding-mcqa", path, "POST", json={"instances": [question]}))[0] == 200
     assert set(asked) == {"mlflow://coding-mcqa/1"}
     store.close()
