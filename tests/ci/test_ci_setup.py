@@ -11,6 +11,7 @@ import pty
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import termios
@@ -306,6 +307,22 @@ def test_a_second_set_up_waits_for_the_first(checkout: Path) -> None:
     said = second.communicate(timeout=60)[0].splitlines()
     assert "another set-up of this checkout is at work" in said[0]
     assert said[1:] == ["mine"]
+
+
+def test_nothing_is_installed_while_a_port_is_busy(checkout: Path) -> None:
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        port = busy.getsockname()[1]
+        done = subprocess.run(
+            ["/bin/bash", "scripts/setup", "run", "--up", "--port", str(port)], cwd=checkout,
+            env={**os.environ, "PYTHON": sys.executable, "TORCH": "cpu", "CHECKS": "off"},
+            capture_output=True, text=True, check=False, timeout=120,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert "make run cannot start yet" in done.stderr
+    assert f"--port {port} is in use" in done.stderr
+    assert not (checkout / ".venv").exists()
 
 
 def test_a_checkout_of_somebody_else_is_one_line(checkout: Path) -> None:
