@@ -285,11 +285,11 @@ class Kills:
             "promoted": self.promoted_unproven(champions),
             "answered": self.unanswered(),
         }
-        failed = sum(sample.status != 200 for sample in traffic.samples)
+        failed = Counter(sample.status or "no answer" for sample in traffic.samples if sample.status != 200)
         print(
             f"\n{sum(self.killed.values())} disturbances in {time.monotonic() - self.began:.0f} s: {dict(self.killed)}"
         )
-        print(f"questions {len(traffic.samples)}, of these not answered {failed} (a killed server's are its own)")
+        print(f"questions {len(traffic.samples)}, of these not answered {failed.total()} {dict(failed)}")
         print(f"feedback acknowledged {len(traffic.acknowledged)}, given up unacknowledged {traffic.unsaid}")
         print(f"champions in order: {', '.join(champions)}")
         for row in self.rows("SELECT key, state, attempt, version FROM retrain_runs"):
