@@ -172,7 +172,11 @@ def test_a_full_disk_under_a_file_is_one_line_that_names_it(
 
 @pytest.mark.parametrize("closed", [0, 1, 2])
 def test_a_closed_stream_is_no_traceback(closed: int, env: dict[str, str]) -> None:
-    found = run(*LONG, env=env, preexec_fn=lambda: (prepare(), os.close(closed)))
+    def close() -> None:
+        prepare()
+        os.close(closed)
+
+    found = run(*LONG, env=env, preexec_fn=close)
     assert found.code == 0
     assert found.err == b""
 
