@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.text import Text
 
 from mcqa import addresses, client, defaults, given, local, loop, questions, terminal
 from mcqa.answered_by import remarks
@@ -236,4 +235,4 @@ def _print(asked: Sequence[Asked], told: Told) -> None:
         terminal.out.print(f"{len(asked)} questions{score} · {note}", style="bold")
     if told.card:
         for line in remarks(told.card, [one.question for one in asked], local.invocation()):
-            terminal.out.print(Text(line, style="dim"), soft_wrap=True)
+            terminal.sentence(line)

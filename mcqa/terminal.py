@@ -91,6 +91,11 @@ def row(markup: str) -> None:
         out.print(markup, soft_wrap=True)
 
 
+def sentence(text: str, style: str = "dim") -> None:
+    """Prose: wrapped between words at a terminal's edge, one line for whoever reads it otherwise."""
+    out.print(Text(text, style=style), soft_wrap=not out.is_terminal)
+
+
 def question_view(question: Question) -> RenderableType:
     """The stem, and the code highlighted."""
     parts: list[RenderableType] = [Text(question.stem, style="bold")]
@@ -118,7 +123,9 @@ def answer_view(question: Question, answer: Answer, *, right: int | None = None,
             f"{probability:.1%}",
             Text(choice, style=style),
         )
-    figures = f"confidence {answer.confidence:.1%} · letter mass {answer.letter_mass:.3f} · {answer.model_version}"
+    figures = (
+        f"confidence {answer.confidence:.1%} · letter mass {answer.letter_mass:.3f} · version {answer.model_version}"
+    )
     parts: list[RenderableType] = ["", table, "", Text(" · ".join(filter(None, [figures, note])), style="dim")]
     if right is not None:
         verdict = (
