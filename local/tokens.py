@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 _REMOVE = "remove it, and its server makes a new one at the next start"
@@ -29,6 +30,14 @@ def read_or_make(path: Path) -> str:
     except OSError as error:
         raise TokenError(f"the token {path} cannot be made: {error.strerror}") from None
     return read(path)
+
+
+def restore(path: Path, token: str) -> None:
+    """Writes a token that is in use again, where its file was removed; later, where it cannot be written now."""
+    if not os.path.lexists(path):
+        with suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_private(path, token.encode())
 
 
 def read(path: Path) -> str:

@@ -41,7 +41,7 @@ from local.serving.hosts import PREDICTOR
 from local.serving.settings import ServingSettings
 from local.sqlite import inode
 from local.storage import Watch
-from local.tokens import TokenError, read_or_make
+from local.tokens import TokenError, read_or_make, restore
 from predictor import source
 
 log = logging.getLogger("platform")
@@ -70,6 +70,7 @@ class Platform:
         self._stop = asyncio.Event()
         self._steps: list[Step] = []
         self._parts: dict[str, Part] = {}
+        self._tokens: dict[Path, str] = {}
         self._began, self._started = time.time(), time.monotonic()
         self._tables = 0
         self._storage = Watch(programs.places(folder))
@@ -83,8 +84,7 @@ class Platform:
         await end_older(folder, self._code)
         write_json(folder.environment, programs.loop_environment(folder, settings), mode=0o600)
         try:
-            read_or_make(folder.pipelines_token)
-            self._broker_token = read_or_make(folder.broker_token)
+            self._tokens = {path: read_or_make(path) for path in (folder.pipelines_token, folder.broker_token)}
             api = Server(folder.path, settings.ports.api, namespace=NAMESPACE, pages={STATUS_PATH: self._spoken})
         except (OSError, TokenError, HostsError) as error:
             raise PlatformError(str(error)) from None
@@ -110,7 +110,7 @@ class Platform:
         served = asyncio.create_task(api.serve())
         kept = [asyncio.create_task(part.keep(session, found.get(name))) for name, part in self._parts.items()]
         broker = f"http://{HOST}:{self._settings.ports.broker}"
-        eventing = Eventing(api.store, session, broker, self._broker_token)
+        eventing = Eventing(api.store, session, broker, self._tokens[folder.broker_token])
         pings = PingSources(api.store, session, serving.locate)
         tasks = [
             asyncio.create_task(self._start(api, eventing)),
@@ -282,6 +282,8 @@ class Platform:
                     last = now
                 except OSError as error:
                     log.debug("%s is written later: %s", self._folder.status, error)
+            for path, token in self._tokens.items():
+                await asyncio.to_thread(restore, path, token)
             if self._api.store.trouble:
                 await asyncio.to_thread(self._api.store.check)
             await asyncio.sleep(_STATUS_SECONDS)
