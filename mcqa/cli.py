@@ -3,7 +3,8 @@
     0    done                 1    failed, one line on stderr     2    called wrongly, one line on stderr
     130  Ctrl-C               141  nobody reads the output        143  SIGTERM (129 for a closed terminal)
 
-Nothing here may be slow to import, nor at the top of it: until `main` has set the handlers, Ctrl-C is a traceback.
+Nothing here may be slow to import, nor at the top of it: until `main` has set the handlers, Ctrl-C is a traceback. That
+is why `typing` (a tenth of the start) is left to type checkers.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 INTERRUPTED, NO_READER = 130, 141
 DEBUG_VARIABLE = "MCQA_DEBUG"

@@ -285,13 +285,13 @@ def _say(step: dict[str, Any]) -> None:
 
 
 def _where(folder: Folder) -> None:
-    found, mcqa = folder.settings().ports, local.invocation()
+    found, mcqa, flag = folder.settings().ports, local.invocation(), _flag(folder)
     terminal.out.print(
         f"\n  questions   http://{HOST}:{found.gateway}   (v1, v2)\n"
         f"  MLflow      http://{HOST}:{found.mlflow}\n"
         f"  pipelines   {loop.pipelines_link(folder)}\n"
         f"  kubectl     export KUBECONFIG={local.shown(folder.kubeconfig)}\n\n"
-        f"[bold]Next[/]  {mcqa} ask · {mcqa} status · {mcqa} demo · {mcqa} down",
+        f"[bold]Next[/]  {mcqa} ask{flag} · {mcqa} status{flag} · {mcqa} demo · {mcqa} down{flag}",
         soft_wrap=True,
     )
 

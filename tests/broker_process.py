@@ -30,6 +30,7 @@ class Process:
         self.process: subprocess.Popen[bytes] | None = None
 
     async def start(self, client: httpx.AsyncClient) -> None:
+        """Up and ready; the client brings its token, which is a new one where the folder was removed."""
         command = [sys.executable, "-m", "local.broker", "--database", str(self.folder / "broker.db")]
         with (self.folder / "broker.log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -40,6 +41,7 @@ class Process:
                 assert self.process.poll() is None, (self.folder / "broker.log").read_text()
                 with contextlib.suppress(httpx.TransportError):
                     if (await client.get(f"{self.url}/readyz")).status_code == 200:
+                        client.headers["Authorization"] = f"Bearer {read(self.folder / 'token')}"
                         return
                 await asyncio.sleep(0.05)
 
@@ -54,7 +56,6 @@ async def process(folder: Path) -> AsyncIterator[tuple[Process, httpx.AsyncClien
     broker = Process(folder)
     async with httpx.AsyncClient(timeout=30) as client:
         await broker.start(client)
-        client.headers["Authorization"] = f"Bearer {read(folder / 'token')}"
         try:
             yield broker, client
         finally:

@@ -16,10 +16,12 @@ import httpx
 import pytest
 from function_server import FunctionServer
 from loop_parts import Sent, Sink, answer, kill_all, killable, reference, register, set_champion, sink
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, insert, select
 
+from functions.collect.tables import GivenAnswer
 from functions.drift.decision import Config
 from functions.drift.look import Drift, due, settings
+from functions.drift.reference import summarise
 from functions.drift.tables import DriftCheck
 from functions.environment import SettingError
 from functions.events import DRIFT_CHECKED, DRIFT_DETECTED, PING, Event
@@ -110,6 +112,45 @@ def test_no_drift_and_drift_in_two_windows(
     assert [s.attributes["traceparent"] for s in out.of(DRIFT_CHECKED) if s.data["alarm"]] == [trace]
     drift = read_drift(alarm.data)  # what retrain takes
     assert (drift.model, drift.version, drift.since) == (model, version, stored[0].window_start)
+
+
+def test_float_noise_is_no_drift_and_a_real_move_is(
+    env: dict[str, str], database: Engine, out: Sink, mlflow_url: str, model: str, tmp_path: Path
+) -> None:
+    """A model that is always certain, served where rounding differs; then one that is no longer certain."""
+    certain = {"confidence": 1.0, "margin": 1.0, "letter_mass": 1.0, "entropy": 0.0, "prompt_tokens": 50.0}
+    still = summarise({name: [value] * 1000 for name, value in certain.items()}, list("ABCD" * 250)).to_json()
+    version = register(mlflow_url, model, {"reference.json": still})
+    set_champion(mlflow_url, model, version)
+
+    def window(function: FunctionServer, off: float) -> tuple[str, bool]:
+        """The verdict on 1,000 answers that are all `off` in what is measured, and whether it is an alarm."""
+        now = time.time()
+        rows = [
+            {
+                "source": "/logger",
+                "id": f"{now}-{i}",
+                "place": 0,
+                "version": version,
+                "answered_at": now,
+                "letter": "ABCD"[i % 4],
+                **certain,
+                **{name: certain[name] - off for name in ("confidence", "margin", "letter_mass")},
+                "entropy": off,
+            }
+            for i in range(1000)
+        ]
+        with database.begin() as connection:
+            connection.execute(insert(GivenAnswer), rows)
+        tick(function)
+        return checks(database)[-1].verdict, checks(database)[-1].alarm
+
+    with killable("drift", tmp_path / "drift.log", env) as process:
+        function = process.start()
+        assert [window(function, 1e-7) for _ in range(3)] == [("no-drift", False)] * 3
+        assert [window(function, 0.05) for _ in range(2)] == [("suspect", False), ("drift", True)]
+    assert len(checks(database)) == 5
+    assert len(out.of(DRIFT_DETECTED)) == 1
 
 
 def test_the_settling_time_keeps_young_answers_for_later(

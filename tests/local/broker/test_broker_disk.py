@@ -136,7 +136,7 @@ async def test_no_more_files_may_be_open_for_a_while(tmp_path: Path, subscribe: 
                     async with httpx.AsyncClient(timeout=1.0) as other:
                         if (await send(broker, other, f"{number}")).status_code == 202:
                             acknowledged.append(f"{number}")
-        async with httpx.AsyncClient(timeout=30.0) as other:
+        async with httpx.AsyncClient(timeout=30.0, headers=client.headers) as other:
             assert (await send(broker, other, "after")).status_code == 202
             await settled(broker, other)
         assert {*acknowledged, "after"} <= set(subscriber.ids)

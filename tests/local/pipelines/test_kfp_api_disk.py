@@ -13,7 +13,7 @@ import pytest
 import yaml
 from disks import Disk, disk, locked
 from kfp import compiler
-from kfp_server import KfpServer
+from kfp_server import HEADERS, KfpServer
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +43,11 @@ def onto(place: Disk) -> Iterator[KfpServer]:
 def submit(server: KfpServer, spec: dict[str, Any], marks: Path, seconds: float) -> httpx.Response:
     config = {"parameters": {"marks": str(marks), "seconds": seconds}}
     body = {"display_name": "chain", "pipeline_spec": spec, "runtime_config": config}
-    return httpx.post(f"{server.url}/apis/v2beta1/runs", json=body, timeout=60)
+    return httpx.post(f"{server.url}/apis/v2beta1/runs", headers=HEADERS, json=body, timeout=60)
 
 
 def get(server: KfpServer, path: str) -> dict[str, Any]:
-    return dict(httpx.get(f"{server.url}/apis/v2beta1/{path}", timeout=60).json())
+    return dict(httpx.get(f"{server.url}/apis/v2beta1/{path}", headers=HEADERS, timeout=60).json())
 
 
 def finished(server: KfpServer, key: str) -> dict[str, Any]:
