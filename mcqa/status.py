@@ -44,7 +44,7 @@ def status(
 def gather(folder: Folder) -> dict[str, Any]:
     """Plain data; what could not be asked is in `problems`, one line each."""
     own = _own(folder)
-    if any(part["state"] == "stopped" for part in own.get("parts", ())):
+    if own.get("ending"):
         raise CommandError(
             f"{loop.named(folder)} is ending, process {own.get('pid')}: what was accepted is finished first"
         )

@@ -93,10 +93,10 @@ def _one_line(text: str) -> str:
     return "".join(one if one.isprintable() else "\ufffd" for one in " ".join(text.split()))
 
 
-def interrupted() -> None:
+def interrupted(message: str = "interrupted") -> None:
     if err.is_terminal:
         err.print()  # the terminal has echoed ^C
-    note("interrupted")
+    note(message)
 
 
 def note(message: str, command: str = "") -> None:

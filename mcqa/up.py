@@ -69,7 +69,7 @@ def up(
     """
     folder = loop.folder(directory)
     kept = folder.settings() if restart else Settings()
-    if restart:
+    if restart or ending(folder):
         stop(folder)
     if pid := folder.running():
         loop.require_in_place(folder)
@@ -162,6 +162,11 @@ def stop(folder: Folder) -> bool:
                     raise CommandError(f"process {pid} did not end within {STOP_SECONDS:.0f} s: see {folder.log}")
                 time.sleep(0.1)
     return bool(_end_orphans(folder) or pid)
+
+
+def ending(folder: Folder) -> bool:
+    """Whether the loop is up, but was told to end."""
+    return bool(folder.running() and status_of(folder).get("ending"))
 
 
 def status_of(folder: Folder) -> dict[str, Any]:

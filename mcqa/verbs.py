@@ -34,7 +34,7 @@ from mcqa import (
 )
 from mcqa.cli import DEBUG_VARIABLE, INTERRUPTED, NO_READER
 from mcqa.demo.command import demo
-from mcqa.errors import CommandError
+from mcqa.errors import CommandError, Interrupted
 from predictor.hardware import HardwareError
 from predictor.question import QuestionError
 from predictor.source import SourceError
@@ -68,6 +68,9 @@ class Group(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        except Interrupted as left:
+            terminal.interrupted(f"interrupted: {left}")
+            code = left.exit_code
         except CommandError as failure:
             code = _told(failure, failure.details, failure.exit_code)
         except (HardwareError, PlatformError, QuestionError, SourceError, VersionError) as failure:

@@ -128,6 +128,8 @@ class Platform:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            with contextlib.suppress(OSError):
+                write_json(folder.status, self._status())
             await serving.stop_requests()  # the last ones' events are for the broker
             await asyncio.gather(*(part.stop() for part in self._parts.values()))
             await asyncio.gather(*kept)
@@ -308,6 +310,7 @@ class Platform:
             "folder": str(self._folder.path),
             "code": self._code,
             "began": self._began,
+            "ending": self._stop.is_set(),
             "ready": len(self._steps) >= 5 and all(step.state == "done" for step in self._steps),
             "steps": [
                 {"name": s.name, "state": s.state, "detail": s.detail, "seconds": round(s.seconds, 1)}

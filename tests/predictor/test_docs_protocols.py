@@ -40,6 +40,8 @@ def here(text: str, server: RunningServer) -> str:
 
 def test_the_page_has_examples_of_every_kind() -> None:
     assert (len(CURL), len(PYTHON), len(GRPCURL)) == (5, 2, 1)
+    # `here` knows these; on any other port something else may answer.
+    assert {port for code, _ in PAIRS for port in re.findall(r"localhost:(\d+)", code)} == {"8090", "8091"}
 
 
 @pytest.mark.parametrize(("command", "shown"), CURL)
