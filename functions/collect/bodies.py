@@ -19,13 +19,23 @@ from typing import Any
 
 from functions.events import BadEventError, parse_json
 from predictor import codings
-from predictor.question import LETTERS, PURPOSES, QuestionError, parse_question
+from predictor.question import DEBIAS_MODES, LETTERS, PURPOSES, QuestionError, parse_question
 from predictor.shapes import choices_of
 
 MAX_UNPACKED = 16 * 1024 * 1024
 """Bytes: four times what the model server takes by default, and what fits a function's memory when parsed."""
 
 QUESTION_FIELDS = ("question", "choices", "code", "id", "subject")
+_FIELDS = {
+    "instances": frozenset({"instances", "parameters"}),
+    "inputs": frozenset({"inputs", "parameters", "outputs", "id", "model_name"}),
+}
+_PARAMETERS = {
+    "instances": frozenset({"debias", "purpose", "max_new_tokens"}),
+    "inputs": frozenset({"debias", "purpose", "binary_data_output", "timeout", "content_type"}),
+}
+"""What the model server knows of a request in v1 and v2. A request with more is refused by every version alike, and
+must not count as a failure of the one that had to say so."""
 
 
 class NoInferenceError(Exception):
@@ -57,6 +67,7 @@ def read_questions(body: bytes) -> tuple[tuple[dict[str, Any], ...], str | None]
         raise NoInferenceError("no inference")
     try:
         payload = _payload(_unpacked(body))
+        _require_known(payload)
         if isinstance(instances := payload.get("instances"), list):
             rows = instances
         elif isinstance(inputs := payload.get("inputs"), list):
@@ -93,6 +104,26 @@ def read_answers(body: bytes) -> tuple[tuple[AnswerFacts, ...], str | None, str 
         return (), version, purpose
     rows = _rows({name: columns[name] for name in FEATURES if name in columns})
     return tuple(_answer(row, place) for place, row in enumerate(rows)), version, purpose
+
+
+def _require_known(request: dict[str, Any]) -> None:
+    """BadEventError for a field or parameter that the model server does not know, and for tensors that it never takes
+    as a question's."""
+    kind = "instances" if isinstance(request.get("instances"), list) else "inputs"
+    parameters = {} if (found := request.get("parameters")) is None else found
+    if not isinstance(parameters, dict):
+        raise BadEventError("parameters: must be an object")
+    for names, known in ((request, _FIELDS[kind]), (parameters, _PARAMETERS[kind])):
+        if unknown := sorted(names.keys() - known):
+            raise BadEventError(f"{unknown[0][:80]!a} is not known to the model server")
+    if parameters.get("debias") is not None and parameters["debias"] not in DEBIAS_MODES:
+        raise BadEventError(f"debias: must be one of {', '.join(DEBIAS_MODES)}"[:200])
+    if kind == "inputs" and isinstance(inputs := request.get("inputs"), list):
+        tensors = [(one.get("name"), one.get("datatype")) for one in inputs if isinstance(one, dict)]
+        if any(name not in QUESTION_FIELDS or datatype != "BYTES" for name, datatype in tensors):
+            raise BadEventError(f"inputs: must be BYTES tensors called {', '.join(QUESTION_FIELDS)}")
+        if len(dict(tensors)) < len(tensors):
+            raise BadEventError("inputs: a tensor is given twice")
 
 
 def _purpose(parameters: Any) -> str | None:

@@ -102,6 +102,8 @@ class Folder:
 
     def make(self) -> None:
         """The folder, readable by its owner only: it holds keys. PlatformError when nothing can be written there."""
+        if self.path.is_symlink() and not self.path.exists():
+            raise PlatformError(f"{self.path} is a link that leads nowhere: remove it, or make what it leads to")
         with self._writing():
             self.path.mkdir(parents=True, exist_ok=True)
             self.path.chmod(0o700)
@@ -110,7 +112,7 @@ class Folder:
         """As saved last; the defaults before. PlatformError when the file is not usable."""
         try:
             data = json.loads((self.path / "settings.json").read_text())
-            return Settings(**{**data, "ports": Ports(**data["ports"])})
+            return _checked(Settings(**{**data, "ports": Ports(**data["ports"])}))
         except FileNotFoundError:
             return Settings()
         except (ValueError, TypeError, KeyError) as error:
@@ -174,6 +176,19 @@ class Folder:
             except OSError:
                 return int(file.read() or 0) or None
         return None
+
+
+def _checked(found: Settings) -> Settings:
+    """The same; ValueError for a value of another kind, which a person wrote into the file."""
+    for name, port in asdict(found.ports).items():
+        if type(port) is not int or not 0 <= port <= 65535:
+            raise ValueError(f"the port {name} must be a whole number up to 65535, found {port!r:.60}")
+    for name, pairs in (("config", found.config), ("schedules", found.schedules)):
+        if not isinstance(pairs, dict) or not all(isinstance(value, str) for value in pairs.values()):
+            raise ValueError(f"{name} must be an object of texts")
+    if not isinstance(found.source, str) or type(found.replica_cap) is not int or found.replica_cap < 0:
+        raise ValueError("source must be a text and replica_cap a whole number from 0 on")
+    return found
 
 
 def write_json(path: Path, data: Any, mode: int = 0o644) -> None:

@@ -205,7 +205,7 @@ def test_poison_is_refused_with_the_reason(type: str, data: Any, message: str) -
         ({"instances": [ONE, {"question": "?", "choices": ["1"]}]}, "question 1: choices"),
         ({"instances": [{"question": "?", "choices": "ab"}]}, "question 0: choices"),
         ({"inputs": [tensor("question", [2], ["?"])]}, "does not fit"),
-        ({"inputs": [{"name": "question"}]}, r"inputs\[0\]"),
+        ({"inputs": [{"name": "question", "datatype": "BYTES"}]}, r"inputs\[0\]"),
         ({"inputs": [tensor("question", [0], [])]}, "shape"),
         (
             {"inputs": [tensor("question", [2], ["?", "?"]), tensor("code", [1], ["x"])]},
@@ -222,6 +222,17 @@ def test_poison_is_refused_with_the_reason(type: str, data: Any, message: str) -
         ({"instances": [{**ONE, "code": 5}]}, "question 0: code: must be a text"),
         ({"instances": [ONE], "parameters": {"purpose": "fun"}}, "purpose: must be one of test, found 'fun'"),
         ({"instances": [ONE], "parameters": {"purpose": ["test"]}}, "purpose: must be one of test"),
+        ({"instances": [ONE], "user": "me"}, "'user' is not known to the model server"),
+        ({"instances": [ONE], "inputs": []}, "'inputs' is not known"),
+        ({"instances": [ONE], "parameters": []}, "parameters: must be an object"),
+        ({"instances": [ONE], "parameters": {"temperature": 0}}, "'temperature' is not known"),
+        ({"instances": [ONE], "parameters": {"debias": "x"}}, "debias: must be one of none, prior, cyclic"),
+        ({"instances": [ONE], "parameters": {"debias": []}}, "debias: must be one of"),
+        ({**V2_REQUEST, "user": "me"}, "'user' is not known"),
+        ({**V2_REQUEST, "parameters": {"priority": 1}}, "'priority' is not known"),
+        ({"inputs": [*V2_REQUEST["inputs"], tensor("extra", [2], ["a", "b"])]}, "inputs: must be BYTES tensors"),
+        ({"inputs": [tensor("question", [1], ["?"], "STRING"), V2_REQUEST["inputs"][1]]}, "inputs: must be BYTES"),
+        ({"inputs": [*V2_REQUEST["inputs"], V2_REQUEST["inputs"][0]]}, "inputs: a tensor is given twice"),
         (b"plain text", "the body is not JSON"),
         (gzip.compress(b"{"), "the body is not JSON"),
         (gzip.compress(json.dumps({"instances": [ONE]}).encode())[:-9], "ends within its gzip stream"),
@@ -232,6 +243,17 @@ def test_poison_is_refused_with_the_reason(type: str, data: Any, message: str) -
 def test_what_the_model_server_refuses_is_no_dead_letter(data: Any, message: str) -> None:
     with pytest.raises(NoInferenceError, match=message):
         understand(event(INFERENCE_REQUEST, data, SEVEN), 5.0)
+
+
+def test_it_knows_what_the_model_server_knows() -> None:
+    """The names live in two places, for a function carries no model server."""
+    from functions.collect.bodies import _FIELDS, _PARAMETERS, QUESTION_FIELDS
+    from predictor.serving import bodies, tensors
+
+    assert _FIELDS["instances"] == set(bodies.V1_FIELDS)
+    assert _PARAMETERS["instances"] == {*bodies.V1_PARAMETERS, "max_new_tokens"}
+    assert _PARAMETERS["inputs"] == set(tensors.PARAMETERS)
+    assert set(QUESTION_FIELDS) == {*tensors.REQUIRED_INPUTS, *tensors.OPTIONAL_INPUTS}
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zlib.compress, lambda body: body])
