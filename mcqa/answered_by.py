@@ -9,16 +9,20 @@ from predictor.card import Card
 from predictor.question import Question
 
 
-def remarks(card: Card, questions: Sequence[Question], invocation: str) -> list[str]:
-    """One line each: what answered, whether the questions are outside what it learned, how to get the real model."""
+def remarks(card: Card, questions: Sequence[Question]) -> list[str]:
+    """One sentence each: what answered, and whether the questions are outside what it learned."""
     article = "an" if card.title[:1].lower() in "aeiou" else "a"
     lines = [f"answered by {article} {card.title}: it learned {len(card.subjects)} subjects, {_expected(card)}"]
     outside = sum(not card.covers(question) for question in questions)
     if outside:
         which = "this question is" if len(questions) == 1 else f"{outside} of {len(questions)} questions are"
-        lines.append(f"{which} outside what it learned ({_named(card.subjects)}): expect a guess")
-    lines.append(f"the real model, 3.1 GB:  {invocation} serve --model {defaults.REAL_MODEL}")
+        lines.append(f"{which} outside that: expect a guess (it learned {_named(card.subjects)})")
     return lines
+
+
+def real_model(invocation: str) -> tuple[str, str]:
+    """What there is besides, and the command that gets it."""
+    return "the real model, 3.1 GB:", f"{invocation} serve --model {defaults.REAL_MODEL}"
 
 
 def _expected(card: Card) -> str:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from mcqa import addresses, client, defaults, given, local, loop, questions, terminal
-from mcqa.answered_by import remarks
+from mcqa.answered_by import real_model, remarks
 from mcqa.errors import NoServer, ServerError
 from mcqa.questions import Asked
 from predictor.card import Card
@@ -87,7 +87,7 @@ def ask(
     _print(asked, told)
     if len(told.ids) == 1 and told.target and loop.is_loops(told.target):
         where = f" --dir {local.shown(directory)}" if directory else ""
-        terminal.note(f"what was right?  {local.invocation()} feedback {told.ids[0]} LETTER{where}")
+        terminal.note("what was right?", f"{local.invocation()} feedback {told.ids[0]} LETTER{where}")
 
 
 def _asked(
@@ -234,5 +234,6 @@ def _print(asked: Sequence[Asked], told: Told) -> None:
         terminal.out.rule(style="dim")
         terminal.out.print(f"{len(asked)} questions{score} · {note}", style="bold")
     if told.card:
-        for line in remarks(told.card, [one.question for one in asked], local.invocation()):
+        for line in remarks(told.card, [one.question for one in asked]):
             terminal.sentence(line)
+        terminal.sentence(*real_model(local.invocation()))

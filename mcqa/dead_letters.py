@@ -57,6 +57,7 @@ def list_(
         for item in found:
             terminal.json_line(item)
         return
+    loop.say(directory)
     if not found:
         terminal.note("no dead letters")
         return

@@ -120,7 +120,8 @@ def _print(found: Mapping[str, Any]) -> None:
         size, since = window["answers"], window["since"]
         begin = "" if since is None else f" since {_when(since)}"
         out.print(f"champion   {found['model']} version [bold]{escape(champion)}[/]")
-        out.print(f"window     {size} answers{begin}; {window['needed']} to say something, {window['enough']} to close")
+        told = f"{size} answers{begin}; {window['needed']} to say something, {window['enough']} to close"
+        terminal.hanging("window     ", told)
     if found["streaks"]:
         rows = ", ".join(f"{escape(name)} {count}" for name, count in found["streaks"].items())
         out.print(f"in a row   {rows}; {found['consecutive']} in a row are an alarm")

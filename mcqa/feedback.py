@@ -33,6 +33,8 @@ def feedback(
     if len(letter) != 1 or letter not in LETTERS:
         raise typer.BadParameter(f"must be one letter of {LETTERS}, found {answer!r}", param_hint="ANSWER")
     target = loop.sink(directory)
+    if target.folder:
+        terminal.note(loop.describe(target))
     with loop.database(target) as database:
         if database is None:
             _send(str(target.address), str(uuid.uuid4()), answer_id, letter)
@@ -79,8 +81,8 @@ def _tell(found: FeedbackOutcome, answer_id: str, letter: str, folder: Path | No
         _require_letter(letter, found.letters)
     if found.reason == "unknown-answer":
         raise CommandError(
-            f"no answer {answer_id!r} is known to the loop: give the id that `mcqa ask` printed. The feedback is kept, "
-            "and counts should such an answer still be logged"
+            f"the loop knows no answer {answer_id!r}: give the id that `mcqa ask` printed. The feedback is kept, and "
+            "counts should such an answer still be logged"
         )
     if found.reason == "pending":
         raise CommandError(
@@ -96,7 +98,7 @@ def _tell(found: FeedbackOutcome, answer_id: str, letter: str, folder: Path | No
     model = ""
     if found.chosen:
         version = f" of version {found.version}" if found.version else ""
-        model = f"; the model{version} said {'so' if found.chosen == letter else found.chosen}"
+        model = f"; the model{version} said {'so too' if found.chosen == letter else found.chosen}"
     terminal.out.print(f"[green]✓[/] counted: {letter} was right{model}", soft_wrap=True)
 
 

@@ -74,7 +74,7 @@ def _ask_thrice(asked: questions.Asked, url: str, target: str) -> None:
     terminal.out.print(terminal.question_view(question))
     terminal.out.print(terminal.answer_view(question, first, right=asked.right))
     if card := client.V1Client(url).card(first.model_version):
-        terminal.sentence(remarks(card, [question], local.invocation())[0])
+        terminal.sentence(remarks(card, [question])[0])
     terminal.out.print()
     terminal.out.print(table)
     if disagreement := differing(answers):

@@ -37,7 +37,10 @@ def logs(
     for path in paths:
         if len(paths) > 1:
             terminal.out.rule(path.stem, style="dim")
-        for line in path.read_text(errors="replace").splitlines()[-lines:] if lines else ():
+        written = path.read_text(errors="replace").splitlines()
+        if not written and not follow:
+            terminal.note(f"{path.stem} has written nothing yet")
+        for line in written[-lines:] if lines else ():
             terminal.line(line)
     if follow:
         for line in _followed(paths):

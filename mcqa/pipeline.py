@@ -90,11 +90,11 @@ def list_(
     _say(url, directory)
     terminal.out.print(_table("version", ("made",), ((v["display_name"], v["created_at"]) for v in found["versions"])))
     terminal.out.print()
-    rows = ((s["display_name"], s["status"].lower(), _when(s["trigger"])) for s in found["schedules"])
-    terminal.out.print(_table("schedule", ("state", "when"), rows))
+    rows = [(s["display_name"], s["status"].lower(), _when(s["trigger"])) for s in found["schedules"]]
+    terminal.out.print(_table("schedule", ("state", "when"), rows) if rows else "no schedules")
     terminal.out.print()
-    runs = ((r["display_name"], r["created_at"], r["state"], _error(r)) for r in found["runs"])
-    terminal.out.print(_table("run", ("made", "state", "error"), runs))
+    runs = [(r["display_name"], r["created_at"], r["state"], _error(r)) for r in found["runs"]]
+    terminal.out.print(_table("run", ("made", "state", "error"), runs) if runs else "no runs yet")
     for newest in found["runs"][:1]:
         environ = {"KFP_ENDPOINT": url} if url else _environ(url, directory)
         terminal.note(f"the newest: {links.pipeline_run(environ, newest['run_id'])}")
@@ -209,7 +209,7 @@ def _table(name: str, others: tuple[str, ...], rows: Iterable[tuple[str, ...]]) 
 def _moment(text: str) -> str:
     """A time of the API in local time; any other text as it is."""
     try:
-        return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M")
     except ValueError:
         return text
 

@@ -41,6 +41,8 @@ def run(
     if not reason:
         raise CommandError("--reason must not be empty")
     target = loop.sink(directory)
+    if target.folder:
+        terminal.note(loop.describe(target))
     now = time.time()
     id = digest(RETRAINING_REQUESTED, reason, now, os.getpid())
     event = loop_event(RETRAINING_REQUESTED, SOURCE, id, {"reason": reason}, now, traceparent(id))

@@ -13,6 +13,7 @@ from rich.table import Table
 from functions import links
 from local.platform.settings import HOST, NAMESPACE, STATUS_PATH, Folder
 from mcqa import loop, terminal
+from mcqa.errors import CommandError
 from mcqa.loop import FolderOption
 from mcqa.up import older, status_of
 
@@ -43,6 +44,10 @@ def status(
 def gather(folder: Folder) -> dict[str, Any]:
     """Plain data; what could not be asked is in `problems`, one line each."""
     own = _own(folder)
+    if any(part["state"] == "stopped" for part in own.get("parts", ())):
+        raise CommandError(
+            f"{loop.named(folder)} is ending, process {own.get('pid')}: what was accepted is finished first"
+        )
     ports = folder.settings().ports
     problems: list[str] = []
 

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.cells import cell_len
+from rich.console import Console, ConsoleDimensions, Group, RenderableType
 from rich.markup import escape
 from rich.padding import Padding
 from rich.progress import (
@@ -24,14 +25,18 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.rule import Rule
+from rich.style import Style
 from rich.table import Table
-from rich.text import Text
+from rich.text import Text, TextType
 
 from mcqa import streams
 from pipelines.evaluation.table import bar
 from predictor.question import LETTERS, Answer, Question
 
 BAR_WIDTH = 20
+RULE_WIDTH = 60
+NO_EDGE = 1_000_000
 MOST_DETAILS = 10
 
 
@@ -39,6 +44,21 @@ class _Console(Console):
     def on_broken_pipe(self) -> None:
         """Rich would end the process with code 1 here; `cli` knows better."""
         raise BrokenPipeError
+
+    @property
+    def size(self) -> ConsoleDimensions:
+        """What is no terminal has no edge to wrap at, unless COLUMNS says where."""
+        if self.is_terminal or self._width is not None:
+            return super().size
+        return ConsoleDimensions(NO_EDGE, 25)
+
+    @size.setter
+    def size(self, chosen: tuple[int, int]) -> None:
+        self._width, self._height = chosen
+
+    def rule(self, title: TextType = "", *, style: str | Style = "rule.line", **options: Any) -> None:
+        width = None if self.is_terminal else min(self.width, RULE_WIDTH)
+        self.print(Rule(title, style=style, **options), width=width)
 
 
 out = _Console(highlight=False)
@@ -79,8 +99,9 @@ def interrupted() -> None:
     note("interrupted")
 
 
-def note(message: str) -> None:
-    err.print(f"[dim]{escape(message)}[/]", soft_wrap=True)
+def note(message: str, command: str = "") -> None:
+    """An aside on stderr; see `sentence`."""
+    _prose(err, message, command, "dim")
 
 
 def row(markup: str) -> None:
@@ -91,9 +112,31 @@ def row(markup: str) -> None:
         out.print(markup, soft_wrap=True)
 
 
-def sentence(text: str, style: str = "dim") -> None:
-    """Prose: wrapped between words at a terminal's edge, one line for whoever reads it otherwise."""
-    out.print(Text(text, style=style), soft_wrap=not out.is_terminal)
+def sentence(text: str, command: str = "", style: str = "dim") -> None:
+    """Prose: wrapped between words at a terminal's edge, one line for whoever reads it otherwise.
+
+    `command` is what to type: it is never broken, so that it can be copied, but gets its own line where it has to.
+    """
+    _prose(out, text, command, style)
+
+
+def _prose(console: Console, text: str, command: str, style: str) -> None:
+    together = f"{text}  {command}" if command else text
+    if not console.is_terminal or (command and cell_len(together) <= console.width):
+        console.print(Text(together, style=style), soft_wrap=True)
+        return
+    console.print(Text(text, style=style))
+    if command:
+        console.print(Text(f"  {command}", style=style), soft_wrap=True)
+
+
+def hanging(head: str, text: str) -> None:
+    """`head`, which is markup, and prose that keeps to the right of it where a terminal's edge wraps it."""
+    table = Table.grid()
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row(head, Text(text))
+    out.print(table)
 
 
 def question_view(question: Question) -> RenderableType:
@@ -102,8 +145,10 @@ def question_view(question: Question) -> RenderableType:
     if question.code:
         from rich.syntax import Syntax
 
-        code = Syntax(question.code, "python", background_color="default", word_wrap=True)
-        parts.append(Padding(code, (1, 0, 0, 2)))
+        code: RenderableType = Text(question.code)
+        if out.is_terminal:  # it fills its lines with spaces
+            code = Syntax(question.code, "python", background_color="default", word_wrap=True)
+        parts += ["", Padding.indent(code, 2)]
     return Group(*parts)
 
 

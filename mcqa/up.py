@@ -74,7 +74,8 @@ def up(
     if pid := folder.running():
         loop.require_in_place(folder)
         terminal.note(
-            f"{loop.named(folder)} is up already, process {pid}: change it with kubectl, or `mcqa down` first"
+            f"{loop.named(folder)} is up already, process {pid}: change it with kubectl, or start it again with "
+            f"other options: `{local.invocation()} up --restart{_flag(folder)} …`"
         )
         if told := older(folder):
             terminal.note(told)
@@ -152,7 +153,10 @@ def stop(folder: Folder) -> bool:
     if pid:
         os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + STOP_SECONDS
-        with terminal.err.status("ending: what was accepted is finished first"):
+        with (
+            terminal.err.status("ending: what was accepted is finished first"),
+            _interruptible(f"{loop.named(folder)} goes on ending in the background: `mcqa status` shows it"),
+        ):
             while folder.running() == pid:
                 if time.monotonic() > deadline:
                     raise CommandError(f"process {pid} did not end within {STOP_SECONDS:.0f} s: see {folder.log}")
@@ -189,7 +193,8 @@ def _end_orphans(folder: Folder) -> int:
 def _wait(folder: Folder, process: subprocess.Popen[bytes], size: int, say: Callable[[dict[str, Any]], None]) -> None:
     told: set[str] = set()
     began = time.monotonic()
-    with terminal.err.status("starting") as spinner, _interruptible():
+    going_on = "still starting in the background: `mcqa status` shows it, `mcqa down` ends it"
+    with terminal.err.status("starting") as spinner, _interruptible(going_on):
         while True:
             status = status_of(folder)
             for step in status.get("steps", ()):
@@ -215,11 +220,12 @@ def _wait(folder: Folder, process: subprocess.Popen[bytes], size: int, say: Call
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
+def _interruptible(told: str) -> Iterator[None]:
+    """What goes on in the background, after Ctrl-C."""
     try:
         yield
     except KeyboardInterrupt:
-        raise Interrupted("still starting in the background: `mcqa status` shows it, `mcqa down` ends it") from None
+        raise Interrupted(told) from None
 
 
 def older(folder: Folder) -> str | None:
@@ -279,9 +285,7 @@ def _pairs(texts: list[str] | None, flag: str) -> dict[str, str]:
 
 
 def _say(step: dict[str, Any]) -> None:
-    terminal.out.print(
-        f"[green]✓[/] {step['name']:<22} [dim]{step['seconds']:>5.1f} s[/]  {step['detail']}", soft_wrap=True
-    )
+    terminal.hanging(f"[green]✓[/] {step['name']:<22} [dim]{step['seconds']:>5.1f} s[/]  ", str(step["detail"]))
 
 
 def _where(folder: Folder) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from predictor.version_files import VersionError, positive, read_json, shown, whole
+from predictor.version_files import VersionError, has_file, positive, read_json, shown, whole
 
 if TYPE_CHECKING:
     import torch
@@ -210,7 +210,7 @@ class Adapter:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        if not self._file.is_file():
+        if not has_file(self._file):
             pickled = ", only safetensors are loaded" if self._file.with_suffix(".bin").is_file() else ""
             raise VersionError(f"{self._file.parent}: {ADAPTER_CONFIG} without {ADAPTER_FILE}{pickled}")
         try:

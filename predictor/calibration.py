@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from predictor.question import MAX_CHOICES, MIN_CHOICES
-from predictor.version_files import VersionError, read_json, shown, whole
+from predictor.version_files import VersionError, has_file, read_json, shown, whole
 
 FILE = "calibration.json"
 SCHEMA = 1
@@ -35,7 +35,7 @@ class Calibration:
     def read(cls, folder: Path) -> Calibration:
         """The folder's calibration, empty when it has none; VersionError when the file is broken."""
         path = folder / FILE
-        if not path.is_file():
+        if not has_file(path):
             return cls()
         raw = read_json(path)
         if raw.get("schema") != SCHEMA:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from predictor.question import Question
-from predictor.weights import VersionError, read_json
+from predictor.version_files import VersionError, has_file, read_json
 
 FILE = "card.json"
 SCHEMA = 1
@@ -44,7 +44,7 @@ class Card:
     def read(cls, folder: Path) -> Card | None:
         """The folder's card, None where it has none; VersionError when the file is broken."""
         path = folder / FILE
-        if not path.is_file():
+        if not has_file(path):
             return None
         card = cls.parse(read_json(path))
         if card is None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from predictor import template_render
 from predictor.template_render import CPU_SECONDS, MEMORY_BYTES, Conversation, TemplateFailed
-from predictor.version_files import VersionError, read_json, read_text, shown
+from predictor.version_files import VersionError, has_file, read_json, read_text, shown
 
 FILE = "chat_template.jinja"
 CONFIG = "tokenizer_config.json"
@@ -39,7 +39,7 @@ class ChatTemplate:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        config = read_json(folder / CONFIG) if (folder / CONFIG).is_file() else {}
+        config = read_json(folder / CONFIG) if has_file(folder / CONFIG) else {}
         self.source = _source(folder, config)
         self.special = _special_tokens(folder, config)
 
@@ -54,7 +54,7 @@ class ChatTemplate:
 
 
 def _source(folder: Path, config: Mapping[str, Any]) -> str:
-    if (folder / FILE).is_file():
+    if has_file(folder / FILE):
         return read_text(folder / FILE, MAX_BYTES)
     source = config.get("chat_template")
     if isinstance(source, list):  # several with names, of which `default` is the chat's

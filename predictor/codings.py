@@ -14,6 +14,9 @@ MOST_MEMBERS = 1024
 """Of one gzip stream (RFC 1952, 2.2): each begins anew, and one of 20 bytes may hold nothing."""
 
 _STEP = 64 * 1024
+_WHITE_SPACE = b" \t\r\n"
+_OBJECT_BEGINS = b"{\xef" + _WHITE_SPACE
+"""The first byte of a JSON object's text: behind a byte order mark, too."""
 _GZIP, _ZLIB, _RAW = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
 
 
@@ -58,10 +61,13 @@ def decode(body: bytes, codings: tuple[str, ...], most: int) -> bytes:
 
 
 def sniff(body: bytes) -> tuple[str, ...]:
-    """The coding that the body's first bytes show, where no header says it; no JSON text begins so."""
+    """The coding that the body's first bytes show, where no header says it; no JSON text begins so.
+
+    A deflate stream without zlib's header has no mark of its own: it is known by what it holds, a JSON object.
+    """
     if body.startswith(b"\x1f\x8b"):
         return ("gzip",)
-    return ("deflate",) if _has_zlib_header(body) else ()
+    return ("deflate",) if _has_zlib_header(body) or _is_bare_stream(body) else ()
 
 
 def _inflated(body: bytes, coding: str, most: int) -> bytes:
@@ -90,6 +96,17 @@ def _inflated(body: bytes, coding: str, most: int) -> bytes:
                 raise DecodedTooLargeError(f"the unpacked body exceeds the limit of {most} bytes")
             place += len(piece) - len(stream.unused_data)
     return b"".join(chunks)
+
+
+def _is_bare_stream(body: bytes) -> bool:
+    # `{` alone may begin a stream (of a byte order mark), `{` and what JSON has behind it none that holds an object.
+    if body[:1] in (b" ", b"\t", b"\r", b"\n") and body.lstrip(_WHITE_SPACE)[:1] == b"{":
+        return False
+    try:
+        first = zlib.decompressobj(_RAW).decompress(body[:_STEP], 1)
+    except zlib.error:
+        return False
+    return bool(first) and first in _OBJECT_BEGINS
 
 
 def _has_zlib_header(body: bytes) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 
 from predictor.chat_template import ChatTemplate
 from predictor.question import LETTERS, Question
-from predictor.version_files import VersionError, read_json, read_text, shown
+from predictor.version_files import VersionError, has_file, read_json, read_text, shown
 
 SYSTEM = (
     "You are an expert programmer. Answer the multiple-choice question with the letter of the one correct choice "
@@ -44,9 +44,9 @@ class PromptFormat:
 
     @classmethod
     def read(cls, folder: Path) -> PromptFormat:
-        if not (folder / "prompt.json").is_file():
-            return cls()
         path = folder / "prompt.json"
+        if not has_file(path):
+            return cls()
         raw = read_json(path)
         layout, system = raw.get("layout", "letter-first"), raw.get("system", SYSTEM)
         if not isinstance(layout, str) or layout not in _LAYOUTS:
@@ -152,7 +152,7 @@ class PromptEncoder:
     def _stop_ids(self, folder: Path) -> frozenset[int]:
         stops: set[int] = set()
         for name in ("generation_config.json", "config.json"):
-            if (folder / name).is_file():
+            if has_file(folder / name):
                 eos = read_json(folder / name).get("eos_token_id")
                 ids = eos if isinstance(eos, list) else [eos] if eos is not None else []
                 if not all(isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in ids):
@@ -168,7 +168,7 @@ def _tokenizer(folder: Path) -> Any:
     from tokenizers import Tokenizer
 
     path = folder / "tokenizer.json"
-    if not path.is_file():
+    if not has_file(path):
         raise VersionError(f"{folder}: no tokenizer.json; save the tokenizer in its fast form")
     text = read_text(path, MAX_TOKENIZER_BYTES)
     try:

@@ -54,12 +54,17 @@ class Config:
         kind = raw.get("model_type")
         if kind != "qwen2":
             raise VersionError(f"{path}: model_type is {shown(kind)}, this server runs 'qwen2'")
-        rope = raw.get("rope_parameters") or raw.get("rope_scaling") or {}
-        if not isinstance(rope, dict):
-            raise VersionError(f"{path}: rope_parameters must be an object, found {shown(rope)}")
-        scaling = rope.get("rope_type", rope.get("type", "default"))
-        if scaling != "default":
-            raise VersionError(f"{path}: rope scaling {shown(scaling)} is not built in")
+        rope: dict[str, Any] = {}
+        # The newer name wins where both are there, but neither may ask for what is not built here.
+        for name in ("rope_scaling", "rope_parameters"):
+            if not (found := raw.get(name)):
+                continue
+            if not isinstance(found, dict):
+                raise VersionError(f"{path}: {name} must be an object, found {shown(found)}")
+            scaling = found.get("rope_type", found.get("type", "default"))
+            if scaling != "default":
+                raise VersionError(f"{path}: rope scaling {shown(scaling)} is not built in")
+            rope = found
         if raw.get("use_sliding_window"):
             raise VersionError(f"{path}: use_sliding_window is not built in")
         if raw.get("hidden_act", "silu") != "silu":

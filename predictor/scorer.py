@@ -20,7 +20,7 @@ from predictor.hardware import Hardware, choose
 from predictor.prompt import PromptEncoder
 from predictor.question import LETTERS, Answer, Debias, Explanation, Question, QuestionError
 from predictor.qwen2 import Cache, Config, Qwen2, dense
-from predictor.version_files import VersionError
+from predictor.version_files import VersionError, has_file
 from predictor.weights import ADAPTER_CONFIG, Weights
 
 DEFAULT_MAX_TOKENS = 4096
@@ -262,7 +262,7 @@ class Scorer:
 
 def _require_same_base(folder: Path, config: Config) -> None:
     """VersionError when an adapter's config.json is of another model than its base's; a vocabulary may have grown."""
-    if not (folder / ADAPTER_CONFIG).is_file() or not (folder / "base" / "config.json").is_file():
+    if not has_file(folder / ADAPTER_CONFIG) or not has_file(folder / "base" / "config.json"):
         return
     base = Config.read(folder / "base")
     for name in (field.name for field in fields(Config) if field.name != "vocab"):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,32 @@ class VersionError(RuntimeError):
     """A folder is not a usable model version; the message says what is missing or wrong."""
 
 
+def has_file(path: Path) -> bool:
+    """Whether a version has this file. VersionError for what has its name and is none, as a link that leads nowhere:
+    the version would be served without what its maker gave it."""
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        if path.is_symlink():
+            raise VersionError(f"{_named(path)}: a link that leads nowhere") from None
+        return False
+    except (OSError, ValueError) as error:
+        raise VersionError(f"{_named(path)}: {getattr(error, 'strerror', None) or error}") from None
+    if not stat.S_ISREG(mode):
+        raise VersionError(f"{path}: not a file")  # a pipe would be waited for
+    return True
+
+
+def _named(path: Path) -> str:
+    """A path on one line: an index may name a file as it likes."""
+    text = str(path)
+    return text if text.isprintable() and len(text) <= 300 else shown(text, 300)
+
+
 def read_text(path: Path, most: int = MAX_TEXT_BYTES) -> str:
     """A UTF-8 file of at most `most` bytes, without its byte order mark."""
+    if not has_file(path):
+        raise VersionError(f"{path}: no such file")
     try:
         with path.open("rb") as file:
             data = file.read(most + 1)

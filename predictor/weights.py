@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from predictor.adapter import ADAPTER_CONFIG, ADAPTER_FILE, EMBEDDING, HEAD, Adapter
-from predictor.version_files import VersionError, read_json, shown
+from predictor.version_files import VersionError, has_file, read_json, shown
 
 if TYPE_CHECKING:
     import torch
@@ -41,19 +41,19 @@ def weight_files(folder: Path) -> list[Path]:
     VersionError when there are none, or one that would not be read: its tensors would be left out in silence.
     """
     single = folder / SINGLE_FILE
-    if (folder / INDEX_FILE).is_file():
+    if has_file(folder / INDEX_FILE):
         files = [folder / name for name in dict.fromkeys(_weight_map(folder).values())]
         for file in files:
-            if file.parent != folder or not file.is_file():
+            if file.parent != folder or not has_file(file):
                 raise VersionError(f"{folder}: {INDEX_FILE} names {shown(file.name)}, which is not there")
-    elif single.is_file():
+    elif has_file(single):
         files = [single]
     else:
         found = ", ".join(sorted(p.name for p in folder.iterdir())[:12]) if folder.is_dir() else "no such folder"
         if any(folder.glob("*.bin")):
             raise VersionError(f"{folder}: holds pickled weights (*.bin); only safetensors are loaded. Found: {found}")
         raise VersionError(f"{folder}: no {SINGLE_FILE}. Found: {found}")
-    adapter = {ADAPTER_FILE} if (folder / ADAPTER_CONFIG).is_file() else set()
+    adapter = {ADAPTER_FILE} if has_file(folder / ADAPTER_CONFIG) else set()
     others = {p.name for p in folder.glob("*.safetensors")} - {file.name for file in files} - adapter
     if others:
         why = f"without {ADAPTER_CONFIG}" if ADAPTER_FILE in others else f"{INDEX_FILE} does not name it"
@@ -79,7 +79,7 @@ def prefetch(folder: Path) -> int:
         return total
     base, adapter = _split_adapter(folder)
     files = weight_files(base)
-    if adapter and (adapter / ADAPTER_FILE).is_file():
+    if adapter and has_file(adapter / ADAPTER_FILE):
         files.append(adapter / ADAPTER_FILE)
     for file in files:
         with file.open("rb") as f:
@@ -173,7 +173,7 @@ def _open(folder: Path) -> dict[str, object]:
             if name in where:
                 raise VersionError(f"{folder}: {shown(name, 120)} is both in {place[name]} and in {file.name}")
             where[name], place[name] = handle, file.name
-    if (folder / INDEX_FILE).is_file():
+    if has_file(folder / INDEX_FILE):
         index = _weight_map(folder)
         for name in sorted(index.keys() | place.keys()):
             if index.get(name) != place.get(name):
@@ -184,12 +184,12 @@ def _open(folder: Path) -> dict[str, object]:
 
 def _split_adapter(folder: Path) -> tuple[Path, Path | None]:
     """(base folder, adapter folder or None). A LoRA version keeps its base in `base/`, so it is whole by itself."""
-    if not (folder / ADAPTER_CONFIG).is_file():
+    if not has_file(folder / ADAPTER_CONFIG):
         return folder, None
     base = folder / "base"
     if not base.is_dir():
         return folder, folder
-    if (base / ADAPTER_CONFIG).is_file():
+    if has_file(base / ADAPTER_CONFIG):
         raise VersionError(f"{base}: an adapter's base must be plain weights, this is an adapter too: merge it first")
     beside = sorted(p.name for p in folder.glob("*.safetensors") if p.name != ADAPTER_FILE)
     if beside:

@@ -17,6 +17,7 @@ INTEGRATION = (
     "predictor/test_source_hf.py",
     "functions/test_*_function.py",
     "functions/test_*_servers.py",
+    "functions/test_*_disk.py",
     "functions/test_*_database.py",
     "functions/test_*_loop.py",
     "functions/test_*_cli.py",

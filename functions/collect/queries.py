@@ -171,12 +171,13 @@ def recent(connection: Connection, since: float, until: float, most: int) -> Ite
 
 
 def label_count(connection: Connection, since: float, until: float) -> int:
-    """How much feedback was given within [since, until)."""
+    """How many answers got feedback within [since, until), however often each; those of tests left out."""
     test = select(LoggedRequest.id).where(
         LoggedRequest.id == GivenFeedback.answer_id, LoggedRequest.purpose.is_not(None)
     )
     within = (GivenFeedback.given_at >= since, GivenFeedback.given_at < until)
-    return connection.scalar(select(func.count()).where(*within, ~test.exists())) or 0
+    answers = select(GivenFeedback.answer_id, GivenFeedback.place).where(*within, ~test.exists()).distinct()
+    return connection.scalar(select(func.count()).select_from(answers.subquery())) or 0
 
 
 def label_of(place: Any, column: Any = GivenFeedback.letter) -> ScalarSelect[Any]:

@@ -14,7 +14,7 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from local.broker.cloudevent import CloudEventError
-from local.broker.coding import CODINGS, CodingError, TooLarge, UnknownCoding, decoded
+from local.broker.coding import CODINGS, CodingError, TooLarge, UnknownCodingError, decoded
 from local.broker.http_binding import read
 from local.broker.metrics import Metrics, code_class
 from local.broker.rules import passed_on
@@ -62,7 +62,7 @@ class Ingress:
             await self._broker.accept(namespace, name, events, passed_on(scope["headers"]))
         except TooLarge as error:
             return 413, str(error)
-        except UnknownCoding as error:
+        except UnknownCodingError as error:
             return 415, str(error)
         except (CloudEventError, CodingError) as error:
             return 400, str(error)

@@ -16,7 +16,7 @@ import h11
 from local.gateway.errors import Broken, Refusal, Unavailable
 from local.gateway.exchange import Exchange, Shared
 from local.gateway.link import Link
-from local.gateway.requests import Body, Head, head_of, too_fine
+from local.gateway.requests import Body, Head, check_trailers, head_of, too_fine
 from local.gateway.routing import Listener, place_of
 
 log = logging.getLogger("gateway")
@@ -135,7 +135,9 @@ class Client:
                         if not len(chunks) % _TURN:
                             await asyncio.sleep(0)  # others have their turn
                     elif type(event) is h11.EndOfMessage:
-                        return Body(b"".join(chunks), event.headers.raw_items())
+                        trailers = event.headers.raw_items()
+                        check_trailers(trailers)
+                        return Body(b"".join(chunks), trailers)
                     elif event is h11.NEED_DATA:
                         data = await self._link.receive()
                         if not data:

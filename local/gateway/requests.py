@@ -23,6 +23,13 @@ HOP_BY_HOP = frozenset(
     {b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te",
      b"transfer-encoding", b"upgrade"}
 )  # fmt: skip
+# A trailer that says how the message is read, where it goes or who sent it (RFC 9110, section 6.5.1): servers that add
+# trailers to the headers, as uvicorn does, would read another message than the one that was looked at here.
+_NEVER_TRAILERS = HOP_BY_HOP | frozenset(
+    {b"authorization", b"content-encoding", b"content-length", b"content-range", b"content-type", b"cookie", b"expect",
+     b"forwarded", b"host", b"max-forwards", b"origin", b"range", b"trailer"}
+)  # fmt: skip
+_NEVER_TRAILERS_BEGIN = (b"ce-", b"if-", b"sec-", b"x-forwarded-")
 _BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
 _FOLDED = re.compile(rb"\n[ \t]")
 _AUTHORITY = re.compile(rb"(?i)http://([^/?#@]+)((?:[/?#].*)?)")
@@ -98,6 +105,14 @@ def head_of(event: h11.Request, raw: bytes) -> Head:
     framing: Literal["none", "length", "chunked"] = "chunked" if codings else "none" if stated is None else "length"
     length = None if codings else int(stated or b"0")
     return Head(event.method, target, host, headers, event.http_version, framing, length)
+
+
+def check_trailers(trailers: Iterable[tuple[bytes, bytes]]) -> None:
+    """Refusal for what must not come behind a body."""
+    for name, _ in trailers:
+        lower = name.lower()
+        if lower in _NEVER_TRAILERS or lower.startswith(_NEVER_TRAILERS_BEGIN):
+            raise Refusal(400, f"{name.decode('latin-1')[:80]} must come before the body, not behind it")
 
 
 def too_fine(chunks: int, size: int) -> bool:

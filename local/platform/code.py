@@ -30,7 +30,10 @@ def _files(root: Path) -> Iterator[Path]:
             yield root / source
         for folder, folders, names in os.walk(root / source):
             folders[:] = sorted(name for name in folders if not name.startswith((".", "__pycache__")))
-            yield from (Path(folder, name) for name in sorted(names) if Path(name).suffix in _SUFFIXES)
+            for name in sorted(names):
+                # A hidden one is an editor's: Emacs marks a file that is being edited with a link that leads nowhere.
+                if Path(name).suffix in _SUFFIXES and not name.startswith("."):
+                    yield Path(folder, name)
 
 
 async def end_older(folder: Folder, code: str) -> None:

@@ -83,10 +83,16 @@ def problem(port: int, host: str = "127.0.0.1") -> str | None:
     return None
 
 
+NOT_IN_BROWSERS = frozenset(
+    (1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061, 6000, 6566, *range(6665, 6670), 6679, 6697, 10080)
+)
+"""Ports above 1023 that browsers refuse to open (Fetch standard, "bad port"): MLflow's page would never appear."""
+
+
 def next_free(port: int, taken: Collection[int] = ()) -> int:
     """The first free port from `port` on by whole thousands (8080, 9080, …), so that it is remembered; else any."""
     for candidate in range(port, 65536, 1000):
-        if candidate not in taken and problem(candidate) is None:
+        if candidate not in taken and candidate not in NOT_IN_BROWSERS and problem(candidate) is None:
             return candidate
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

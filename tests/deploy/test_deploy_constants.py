@@ -29,6 +29,7 @@ IMAGES = {
 OPTIONAL = {
     "MCQA_CACHE": "where downloaded versions are kept; on a cluster each pod has its own volume",
     "MCQA_COMMIT": "the commit that a version was trained from, where CI tells it",
+    "MCQA_WEBHOOK_SECRET_PREVIOUS": "the secret before the last change, while it is rotated",
     "MCQA_KFP_NAMESPACE": "the profile of a Kubeflow of many users; empty: a Kubeflow Pipelines of one user",
     "MCQA_KFP_EXPERIMENT": "the runs' experiment; empty: the server's default",
     "MCQA_KFP_SERVICE_ACCOUNT": "what the steps run as; empty: the server's default",

@@ -96,6 +96,7 @@ def column(request: dict[str, Any]) -> dict[str, Any]:
         (gzip.compress(json.dumps(V2_REQUEST).encode()), (ONE, TWO)),
         (zlib.compress(json.dumps({"instances": [ONE]}).encode()), (ONE,)),
         (gzip.compress(zlib.compress(json.dumps({"instances": [ONE]}).encode())), (ONE,)),
+        (zlib.compress(json.dumps({"instances": [ONE]}).encode())[2:-4], (ONE,)),  # without zlib's header and sum
         (gzip.compress(binary({"inputs": [BINARY_INPUT]}, struct.pack("<I", 2) + b"\xff?")), ()),
         (binary({"inputs": [BINARY_INPUT]}, struct.pack("<I", 2) + b"\xff?"), ()),
     ],

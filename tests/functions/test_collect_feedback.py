@@ -152,6 +152,14 @@ def test_what_is_marked_as_a_test_counts_for_nothing(database: Engine) -> None:
         assert outcome(connection, "/s", "t0", "test0/1", "A").reason == "test-traffic"
 
 
+def test_an_answer_counts_once_however_often_it_got_feedback(database: Engine) -> None:
+    ask(database, "asked", at=10.0)
+    for number, id in enumerate(["asked", "asked", "asked/0"]):
+        tell(database, FEEDBACK, f"f{number}", {"answer_id": id, "answer": "A"}, 60, 60, 60)
+    with transaction(database) as connection:
+        assert label_count(connection, BEGIN - DAY, BEGIN + DAY) == 1
+
+
 KNOWN = KnownAnswer("ABC", "A", "7", None, "B")
 
 

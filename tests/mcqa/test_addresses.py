@@ -200,6 +200,13 @@ def test_a_port_that_is_none_and_the_next_free_one() -> None:
         assert listeners.problem(listeners.next_free(port)) is None
 
 
+def test_no_port_is_offered_that_browsers_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listeners, "problem", lambda port, host="": "is in use" if port == 5000 else None)
+    assert listeners.next_free(5000) == 7000
+    assert listeners.next_free(8080, {8080}) == 9080
+    assert listeners.next_free(9080, {9080}) == 11080
+
+
 @linux
 def test_a_stranger_on_the_usual_port_is_never_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Another program, or another checkout's server: it is named, and the question is answered in process."""

@@ -153,9 +153,9 @@ def test_a_server_that_is_away_is_one_line() -> None:
 
 def test_run_asks_the_retrain_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with sink() as out:
-        monkeypatch.setenv("MCQA_DATABASE_URL", "sqlite://")
+        monkeypatch.delenv("MCQA_DATABASE_URL", raising=False)
         monkeypatch.setenv("K_SINK", out.url)
-        assert "asked for a retraining" in mcqa("run", "--reason", "new\nquestions")
+        assert "for a retraining: new questions" in mcqa("run", "--reason", "new\nquestions")
     (sent,) = out.of(RETRAINING_REQUESTED)
     assert sent.data == {"reason": "new questions"}
     with pytest.raises(CommandError, match="must not be empty"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import json
 import os
 import tracemalloc
 import zlib
@@ -130,6 +131,24 @@ def test_a_bomb_costs_no_more_than_the_limit(applied: tuple[str, ...]) -> None:
 def test_any_bytes(body: bytes, coding: str) -> None:
     with contextlib.suppress(CodingError):
         assert len(decode(body, (coding,), 100)) <= 100
+
+
+@given(
+    st.text(max_size=200),
+    st.sampled_from([b"", b" ", b"\r\n\t", b"\xef\xbb\xbf"]),
+    st.integers(0, 9),
+    st.integers(1, 9),
+)
+def test_a_bare_stream_shows_that_it_holds_an_object(text: str, before: bytes, level: int, memory: int) -> None:
+    body = before + json.dumps({"instances": [text]}).encode()
+    packer = zlib.compressobj(level, zlib.DEFLATED, -15, memory)
+    assert sniff(packer.compress(body) + packer.flush()) == ("deflate",)
+    assert sniff(body) == ()
+
+
+def test_what_is_no_object_shows_no_coding() -> None:
+    for body in (b"# HELP x", b"<html>", b"ok", b"\x00", b"\xff" * 9, b"\x0d", raw_deflate(b"text")):
+        assert sniff(body) == ()
 
 
 def test_json_shows_no_coding() -> None:

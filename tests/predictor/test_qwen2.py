@@ -101,6 +101,7 @@ def test_parameters_are_counted_as_transformers_counts_them(folder, dtype):
         ({"model_type": "llama"}, "model_type is 'llama', this server runs 'qwen2'"),
         ({"use_sliding_window": True}, "use_sliding_window is not built in"),
         ({"rope_parameters": {"rope_type": "yarn"}}, "rope scaling 'yarn' is not built in"),
+        ({"rope_scaling": {"type": "yarn", "factor": 4.0}}, "rope scaling 'yarn' is not built in"),
         ({"hidden_act": "gelu"}, "hidden_act 'gelu' is not built in"),
         ({"quantization_config": {"bits": 4}}, "quantised checkpoints are not read"),
         ({"hidden_size": None}, "hidden_size"),

@@ -99,7 +99,7 @@ async def test_other_codings_are_415(broker: Any, coding: str, mode: str) -> Non
         ("deflate", lambda body: zlib.compress(body)[:-5]),
         ("deflate", lambda body: zlib.compress(body) + b"more"),
         ("gzip, gzip", gzip.compress),
-        ("gzip", lambda body: gzip.compress(b"") * 1000 + gzip.compress(body)),
+        ("gzip", lambda body: gzip.compress(b"") * 2000 + gzip.compress(body)),
     ],
 )
 async def test_what_is_not_what_it_says_is_400(broker: Any, coding: str, encode: Any, mode: str) -> None:
@@ -175,9 +175,9 @@ async def test_a_reply_is_read_through_its_coding(broker: Any, subscribe: Any, c
 @pytest.mark.parametrize(
     ("coding", "body", "reason"),
     [
-        ("br", PLAIN, "content-encoding 'br' is not read here"),
-        ("gzip", PLAIN, "the body is no gzip"),
-        ("gzip", gzip.compress(b"x" * 5000), "the body is larger than 1000 bytes when it is decoded"),
+        ("br", PLAIN, "content-encoding 'br' is not known"),
+        ("gzip", PLAIN, "the body is no gzip stream"),
+        ("gzip", gzip.compress(b"x" * 5000), "the unpacked body exceeds the limit of 1000 bytes"),
     ],
 )
 async def test_an_unreadable_reply_is_a_failed_delivery(

@@ -70,6 +70,14 @@ def test_a_file_that_was_only_touched_or_renamed_content(checkout):
     file.with_name("scorer_2.py").rename(file)
 
 
+def test_an_editors_mark_is_no_code(checkout):
+    """Emacs links `.#file.py` to nowhere while a file is edited."""
+    before, mark = identity(checkout), checkout / "local" / ".#scorer.py"
+    mark.symlink_to("user@host.1")
+    assert identity(checkout) == before
+    mark.unlink()
+
+
 async def test_what_older_code_left_running_is_ended_and_not_taken_over(tmp_path):
     folder = Folder(tmp_path)
     spec = ProcessSpec((sys.executable, "-c", "import time; time.sleep(600)"), {}, Probe(""), 0)

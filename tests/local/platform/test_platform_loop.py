@@ -22,7 +22,7 @@ from local.platform.settings import HOST, Folder, write_json
 from mcqa import loop, up
 
 ROOT = Path(__file__).resolve().parents[3]
-PORTS = ("--port", "--api-port", "--broker-port", "--mlflow-port", "--pipelines-port")
+PORTS = ("--port", "--api-port", "--broker-port", "--mlflow-port", "--pipelines-port", "--internal-port")
 QUESTION = {"question": "What is 2 + 3?", "choices": ["4", "5", "6"]}
 pytestmark = pytest.mark.timeout(600)
 
