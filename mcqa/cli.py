@@ -44,6 +44,7 @@ def _run() -> int:
 
         # From here on an interrupted verb may have something to put away: it is told by an exception.
         _on_interrupt(signal.default_int_handler)
+        sys.unraisablehook = _again
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, _end)
         app(prog_name="mcqa")
@@ -67,6 +68,20 @@ def _at_once(number: int, frame: Any) -> None:
 
 def _end(number: int, frame: Any) -> None:
     raise SystemExit(128 + number)
+
+
+def _again(told: sys.UnraisableHookArgs) -> None:
+    """Ctrl-C while a destructor or a callback of an extension runs is dropped with a traceback: it comes once more."""
+    if not issubclass(told.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(told)
+        return
+    import threading
+
+    # In a moment, because before this returns it would be dropped again; to the thread that may be waiting.
+    main = threading.main_thread().ident or 0
+    later = threading.Timer(0.05, signal.pthread_kill, (main, signal.SIGINT))
+    later.daemon = True
+    later.start()
 
 
 def _on_interrupt(handler: Any) -> None:

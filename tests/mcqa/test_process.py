@@ -90,6 +90,32 @@ def test_a_signal_while_it_waits(what: str, number: int, env: dict[str, str], se
     assert b"Traceback" not in found.err
 
 
+DROPPED = """
+import sys, time, mcqa.questions
+class Slow:
+    def __del__(self):
+        print("in a destructor", flush=True)
+        time.sleep({seconds})
+def slow(*_, **__):
+    Slow()
+    time.sleep({seconds})
+mcqa.questions.load_bank = slow
+from mcqa.cli import main
+main()
+"""
+
+
+def test_ctrl_c_in_a_destructor_is_not_dropped(env: dict[str, str]) -> None:
+    command = [sys.executable, "-c", DROPPED.format(seconds=SECONDS * 4), "bank"]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, env=env, stdout=pipe, stderr=pipe, preexec_fn=prepare)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"in a destructor\n"
+    process.send_signal(signal.SIGINT)
+    found = ended(process)
+    assert (found.code, found.lines) == (130, ["interrupted"])
+
+
 def test_ctrl_c_while_a_log_is_followed(env: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "no-loop").mkdir()
     (tmp_path / "no-loop" / "supervisor.log").write_text("a line\n")
