@@ -155,7 +155,7 @@ def test_every_verb_speaks_to_the_loop_of_the_folder(folder, gateway):
     said = mcqa(folder, "ask", "--random", "--seed", "3")
     assert f"{gateway}, the loop in" in said
     name = said.split("feedback ")[1].split()[0]
-    assert f"(the loop in {folder.path})" in mcqa(folder, "feedback", name, "c")
+    assert f"the loop in {folder.path}" in mcqa(folder, "feedback", name, "c")
     for verb in (["drift", "status"], ["rollout", "status"], ["pipeline", "list"], ["events", "-n", "1"], ["status"]):
         assert f"the loop in {folder.path}" in mcqa(folder, *verb)
 
@@ -163,10 +163,15 @@ def test_every_verb_speaks_to_the_loop_of_the_folder(folder, gateway):
 def test_an_older_loop_says_so(folder):
     assert "older code" not in mcqa(folder, "status")
     told = up.status_of(folder)
-    write_json(folder.status, {**told, "code": "of yesterday"})  # until it has something new to tell
-    said = mcqa(folder, "up")
-    assert "runs older code than this checkout has now" in said
-    assert f"up --restart --dir {folder.path}" in said
+
+    def said() -> str:
+        write_json(folder.status, {**told, "code": "of yesterday"})  # until the supervisor has something new to tell
+        found = mcqa(folder, "up")
+        return found if "older code" in found else ""
+
+    shown = until(said)
+    assert "runs older code than this checkout has now" in shown
+    assert f"up --restart --dir {folder.path}" in shown
     write_json(folder.status, told)
 
 
