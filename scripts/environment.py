@@ -154,6 +154,7 @@ def _set_up(kind: str, torch: str, lock: int) -> None:
     arguments = ["--no-deps", "--require-hashes", "--requirement", wanted]
     steps.pip(arguments, "packages", total, "install the packages")
     steps.pip(["--no-deps", "--no-build-isolation", "--editable", "."], "coding-mcqa itself", 1, "install coding-mcqa")
+    say_when_moved(VENV / "bin" / "mcqa")
     _note(Installed(wanted, torch, digest(wanted), str(ROOT)))
     shutil.rmtree(CACHE, ignore_errors=True)
     line.say("ready")
@@ -231,6 +232,26 @@ def relocate(venv: Path, old: str, new: str) -> None:
             part.write_text(changed, encoding="utf-8")
             shutil.copymode(path, part)
             part.replace(path)
+
+
+def say_when_moved(script: Path) -> None:
+    """Makes a script of pip's say what to do where its interpreter is gone: the shell tells of a missing file only.
+
+    The same few lines are a command to the shell and a text to Python, as pip's own are for long paths.
+    """
+    head, _, rest = script.read_text(encoding="utf-8").partition("\n")
+    if not head.startswith(f"#!{script.parent}/python") or '"' in head:
+        return
+    python = head.removeprefix("#!")
+    told = "error: this checkout was moved: make run (or make test) mends its environment"
+    part = script.with_name(f".{script.name}.{os.getpid()}")
+    part.write_text(
+        f"#!/bin/sh\n'''test' -x \"{python}\" || {{ echo \"{told}\" >&2; exit 1; }}\n"
+        f'exec "{python}" "$0" "$@"\n\' \'\'\'\n{rest}',
+        encoding="utf-8",
+    )
+    shutil.copymode(script, part)
+    part.replace(script)
 
 
 def _launcher(folder: str) -> str:

@@ -340,3 +340,22 @@ def test_a_checkout_of_somebody_else_is_one_line(checkout: Path) -> None:
     assert done.returncode == 1
     assert f"{checkout} cannot be written by" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_script_of_a_moved_environment_says_what_to_do(tmp_path: Path) -> None:
+    folder = tmp_path / "checkout" / ".venv" / "bin"
+    folder.mkdir(parents=True)
+    (folder / "python").symlink_to(sys.executable)
+    script = folder / "mcqa"
+    script.write_text(f"#!{folder}/python\nimport sys\nprint(sys.argv[1:])\n")
+    script.chmod(0o755)
+    environment.say_when_moved(script)
+    environment.say_when_moved(script)  # done once, it stays
+    assert subprocess.run([script, "a b", "c"], capture_output=True, text=True, check=True).stdout == "['a b', 'c']\n"
+    moved = (tmp_path / "checkout").rename(tmp_path / "moved")
+    told = subprocess.run([moved / ".venv" / "bin" / "mcqa"], capture_output=True, text=True, check=False)
+    assert (told.returncode, told.stdout) == (1, "")
+    assert told.stderr == "error: this checkout was moved: make run (or make test) mends its environment\n"
+    environment.relocate(moved / ".venv", str(tmp_path / "checkout"), str(moved))
+    again = subprocess.run([moved / ".venv" / "bin" / "mcqa", "d"], capture_output=True, text=True, check=True)
+    assert again.stdout == "['d']\n"
