@@ -22,6 +22,8 @@ DEBUG_VARIABLE = "MCQA_DEBUG"
 
 
 def main() -> None:
+    if os.environ.pop("MCQA_INTERRUPT", ""):  # held off while Python started: scripts/environment.py
+        signal.signal(signal.SIGINT, _at_once)
     _on_interrupt(_at_once)
     from mcqa import streams
 

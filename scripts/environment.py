@@ -154,7 +154,7 @@ def _set_up(kind: str, torch: str, lock: int) -> None:
     arguments = ["--no-deps", "--require-hashes", "--requirement", wanted]
     steps.pip(arguments, "packages", total, "install the packages")
     steps.pip(["--no-deps", "--no-build-isolation", "--editable", "."], "coding-mcqa itself", 1, "install coding-mcqa")
-    say_when_moved(VENV / "bin" / "mcqa")
+    guard_start(VENV / "bin" / "mcqa")
     _note(Installed(wanted, torch, digest(wanted), str(ROOT)))
     shutil.rmtree(CACHE, ignore_errors=True)
     line.say("ready")
@@ -234,22 +234,33 @@ def relocate(venv: Path, old: str, new: str) -> None:
             part.replace(path)
 
 
-def say_when_moved(script: Path) -> None:
-    """Makes a script of pip's say what to do where its interpreter is gone: the shell tells of a missing file only.
+_HEAD = """\
+#!/bin/sh
+'''test' -x "{python}" || {{
+    echo "error: this checkout was moved: make run (or make test) mends its environment" >&2
+    exit 1
+}}
+taken=
+while read -r name value; do
+    case $name$value in SigIgn:*[014589cd]) taken=1 ;; esac
+done 2>/dev/null </proc/self/status
+[ -z "$taken" ] || {{ trap "" INT; export MCQA_INTERRUPT=later; }}
+exec "{python}" "$0" "$@"
+' '''
+"""
+"""A command to the shell and a text to Python, as pip's own head for long paths is."""
 
-    The same few lines are a command to the shell and a text to Python, as pip's own are for long paths.
+
+def guard_start(script: Path) -> None:
+    """What happens before a script of pip's runs, and Python can say nothing of: its interpreter is gone, for the
+    checkout was moved; Ctrl-C while Python starts, which would end in a traceback of Python's own (`mcqa.cli` takes
+    Ctrl-C again, unless whoever called had it ignored).
     """
-    head, _, rest = script.read_text(encoding="utf-8").partition("\n")
-    if not head.startswith(f"#!{script.parent}/python") or '"' in head:
+    first, _, rest = script.read_text(encoding="utf-8").partition("\n")
+    if not first.startswith(f"#!{script.parent}/python") or '"' in first:
         return
-    python = head.removeprefix("#!")
-    told = "error: this checkout was moved: make run (or make test) mends its environment"
     part = script.with_name(f".{script.name}.{os.getpid()}")
-    part.write_text(
-        f"#!/bin/sh\n'''test' -x \"{python}\" || {{ echo \"{told}\" >&2; exit 1; }}\n"
-        f'exec "{python}" "$0" "$@"\n\' \'\'\'\n{rest}',
-        encoding="utf-8",
-    )
+    part.write_text(_HEAD.format(python=first.removeprefix("#!")) + rest, encoding="utf-8")
     shutil.copymode(script, part)
     part.replace(script)
 

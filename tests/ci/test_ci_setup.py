@@ -349,8 +349,8 @@ def test_a_script_of_a_moved_environment_says_what_to_do(tmp_path: Path) -> None
     script = folder / "mcqa"
     script.write_text(f"#!{folder}/python\nimport sys\nprint(sys.argv[1:])\n")
     script.chmod(0o755)
-    environment.say_when_moved(script)
-    environment.say_when_moved(script)  # done once, it stays
+    environment.guard_start(script)
+    environment.guard_start(script)  # done once, it stays
     assert subprocess.run([script, "a b", "c"], capture_output=True, text=True, check=True).stdout == "['a b', 'c']\n"
     moved = (tmp_path / "checkout").rename(tmp_path / "moved")
     told = subprocess.run([moved / ".venv" / "bin" / "mcqa"], capture_output=True, text=True, check=False)
@@ -359,3 +359,17 @@ def test_a_script_of_a_moved_environment_says_what_to_do(tmp_path: Path) -> None
     environment.relocate(moved / ".venv", str(tmp_path / "checkout"), str(moved))
     again = subprocess.run([moved / ".venv" / "bin" / "mcqa", "d"], capture_output=True, text=True, check=True)
     assert again.stdout == "['d']\n"
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_script_starts_without_ctrl_c_and_says_whether_it_may_have_it(tmp_path: Path, ignored: bool) -> None:
+    (tmp_path / "python").symlink_to(sys.executable)
+    script = tmp_path / "mcqa"
+    told = "print(signal.getsignal(signal.SIGINT) == signal.SIG_IGN, os.environ.get('MCQA_INTERRUPT'))"
+    script.write_text(f"#!{tmp_path}/python\nimport os, signal\n{told}\n")
+    script.chmod(0o755)
+    environment.guard_start(script)
+    command = f"trap '' INT; '{script}'" if ignored else f"'{script}'"
+    found = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True).stdout.split()
+    if Path("/proc/self/status").exists():
+        assert found == ["True", "None" if ignored else "later"]
