@@ -3,8 +3,9 @@
     0    done                 1    failed, one line on stderr     2    called wrongly, one line on stderr
     130  Ctrl-C               141  nobody reads the output        143  SIGTERM (129 for a closed terminal)
 
-Nothing here may be slow to import, nor at the top of it: until `main` has set the handlers, Ctrl-C is a traceback. That
-is why `typing` (a tenth of the start) is left to type checkers.
+Nothing here may be slow to import, nor at the top of it: until `main` has set the handlers, Ctrl-C is a traceback of
+`python -m mcqa`, and without effect on the script `mcqa`, whose head holds it off. That is why `typing` (a tenth of the
+start) is left to type checkers.
 """
 
 from __future__ import annotations
