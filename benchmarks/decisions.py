@@ -37,8 +37,8 @@ from functions.drift.reference import Reference, summarise  # noqa: E402
 from functions.drift.window import Window  # noqa: E402
 from functions.rollout.analysis import Analysis, analyse  # noqa: E402
 from functions.rollout.evidence import Arm, StepEvidence  # noqa: E402
-from pipelines.evaluation.records import Record  # noqa: E402
-from pipelines.gate import Pairs, gate  # noqa: E402
+from pipelines.evaluation.answer_records import AnswerRecord  # noqa: E402
+from pipelines.quality_gate import PairedAnswers, gate  # noqa: E402
 
 HOURS = 720
 ANSWERS_AN_HOUR = 200
@@ -108,7 +108,7 @@ def flags(reference: Reference, features: dict[str, np.ndarray], letters: list[s
     """The peers' verdicts on one hour, from the same statistics."""
     window = Window(reference)
     window.add(features, letters)
-    p_values = [e.p for e in drift.compare(reference, window.summary(), drift.Config())]
+    p_values = [e.p for e in drift.compare(reference, window.summary(), drift.GateConfig())]
     return {
         "alibi-detect": min(p_values) < 0.05 / len(p_values),
         "Evidently": sum(p < 0.05 for p in p_values) >= len(p_values) / 2,
@@ -151,20 +151,20 @@ def drift_rows(rng: Generator, size: Size) -> list[Row]:
     return rows
 
 
-def pairs(rng: Generator, n: int, difference: float, discordance: float, accuracy: float = 0.6) -> Pairs:
+def pairs(rng: Generator, n: int, difference: float, discordance: float, accuracy: float = 0.6) -> PairedAnswers:
     """Both versions' records, with the challenger better by `difference` in expectation."""
     gained, lost = (discordance + difference) / 2, (discordance - difference) / 2
     kind = rng.choice(4, size=n, p=[accuracy - lost, lost, gained, 1 - accuracy - gained])
     right = rng.integers(0, 4, n)
 
-    def records(correct: np.ndarray) -> tuple[Record, ...]:
+    def records(correct: np.ndarray) -> tuple[AnswerRecord, ...]:
         confidence = np.clip(rng.beta(6, 4, size=n) + np.where(correct, 0.05, -0.08), 0.26, 0.98)
         chosen = np.where(correct, right, (right + rng.integers(1, 4, n)) % 4)
         rest = (1 - confidence) / 3
         rows = [tuple(float(confidence[i]) if k == chosen[i] else float(rest[i]) for k in range(4)) for i in range(n)]
-        return tuple(Record(str(i), "", int(right[i]), int(chosen[i]), rows[i], 0.99, 120) for i in range(n))
+        return tuple(AnswerRecord(str(i), "", int(right[i]), int(chosen[i]), rows[i], 0.99, 120) for i in range(n))
 
-    return Pairs(records(kind <= 1), records((kind == 0) | (kind == 2)))
+    return PairedAnswers(records(kind <= 1), records((kind == 0) | (kind == 2)))
 
 
 def gate_rows(rng: Generator, size: Size) -> list[Row]:

@@ -36,7 +36,7 @@ def fine_tuning(out: Path) -> list[Row]:
     """The drift: subjects the shipped model never saw. Old subjects are mixed in, so that they are not forgotten."""
     from pipelines.bank import HELD_OUT_SUBJECTS, TRAINING_SUBJECTS, generate
     from pipelines.tiny import fine_tune
-    from pipelines.tiny.measure import measure
+    from pipelines.tiny.accuracy import measure
     from pipelines.tiny.model import load_version
 
     new = generate(31, 900, HELD_OUT_SUBJECTS, split="train")

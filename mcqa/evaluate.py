@@ -117,7 +117,7 @@ def _report(
         answerer, batch = Remote(client.connect("v1", url, purpose="test")), BATCH_REMOTE
     else:
         source = model or local.tiny()
-        answerer, batch = runner.InProcess(local.load(source), source), runner.BATCH
+        answerer, batch = runner.InProcessAnswerer(local.load(source), source), runner.BATCH
     try:
         with terminal.phases() as progress:
             return runner.evaluate(
@@ -128,14 +128,14 @@ def _report(
 
 
 def _save(report: Report, out: Path | None, records: Path | None, diagram: Path | None) -> None:
-    from pipelines.evaluation.records import write_records
+    from pipelines.evaluation.answer_records import write_records
 
     def report_to(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(report.to_dict(), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
     def diagram_to(path: Path) -> None:
-        from pipelines.evaluation.diagram import draw
+        from pipelines.evaluation.reliability_diagram import draw
 
         draw(report, path)
 

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.evaluation import metrics
-from pipelines.evaluation.records import Record, read_records
-from pipelines.gate import paired_interval
+from pipelines.evaluation.answer_records import AnswerRecord, read_records
+from pipelines.quality_gate import paired_interval
 from scripts.ci_report import html
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -82,7 +82,7 @@ class Gate:
         return {**asdict(self), "checks": checks, "passed": self.passed}
 
 
-def compare(baseline: Baseline, model: str, records: Sequence[Record], margin: float, alpha: float = ALPHA) -> Gate:
+def compare(baseline: Baseline, model: str, records: Sequence[AnswerRecord], margin: float, alpha: float = ALPHA) -> Gate:
     """The gate over the same questions; UnusableError when they are not the same."""
     found = {record.id: summary(record) for record in records}
     if different := found.keys() ^ baseline.answers.keys():
@@ -118,7 +118,7 @@ def compare(baseline: Baseline, model: str, records: Sequence[Record], margin: f
     return Gate(baseline.model, model, n, gained, lost, (accuracy, brier))
 
 
-def summary(record: Record) -> tuple[bool, float]:
+def summary(record: AnswerRecord) -> tuple[bool, float]:
     """Whether it was right, and its Brier score to four decimals."""
     return record.correct, round(metrics.brier([record.probabilities], [record.answer]), 4)
 
@@ -134,7 +134,7 @@ def read_baseline(path: Path) -> Baseline:
         raise UnusableError(f"{path} is no baseline ({type(error).__name__}: {error}); --write makes one") from None
 
 
-def write_baseline(path: Path, report: Mapping[str, Any], records: Sequence[Record]) -> None:
+def write_baseline(path: Path, report: Mapping[str, Any], records: Sequence[AnswerRecord]) -> None:
     """One line a question, so that a change of the baseline can be read in a diff."""
     asked = {name: report["questions"][name] for name in ("bank", "split", "seed", "subjects", "limit")}
     head = json.dumps({"model": report["model"]["version"], "questions": asked})[:-1]
@@ -168,7 +168,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0 if gate.passed else 1
 
 
-def _evaluate(arguments: argparse.Namespace, out: Path) -> tuple[dict[str, Any], list[Record]]:
+def _evaluate(arguments: argparse.Namespace, out: Path) -> tuple[dict[str, Any], list[AnswerRecord]]:
     """Through the verb that people use, so that both mean the same by a measurement."""
     out.mkdir(parents=True, exist_ok=True)
     report, records = out / "report.json", out / "records.jsonl"

@@ -48,7 +48,7 @@ UNIT = (
     "local/kube/test_kube_cron.py",
     "local/loopback/test_loopback_pure.py",
     "local/loopback/test_loopback_tokens.py",
-    "pipelines/test_retraining_data.py",
+    "pipelines/test_retraining_dataset.py",
     "pipelines/test_retraining_reference.py",
 )
 """Exceptions to the patterns above."""

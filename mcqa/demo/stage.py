@@ -15,7 +15,7 @@ from mcqa import local, loop, up
 from mcqa.demo.tell import Narrator
 from mcqa.demo.traffic import Sample, Traffic
 from mcqa.demo.watch import Watch
-from pipelines.evaluation.metrics import Share, difference, wilson
+from pipelines.evaluation.metrics import Proportion, difference, wilson
 
 FOLDER = ROOT / ".local-demo"
 
@@ -72,7 +72,7 @@ def answered(samples: list[Sample]) -> list[Sample]:
     return [one for one in samples if one.status == 200]
 
 
-def share(samples: list[Sample]) -> Share:
+def share(samples: list[Sample]) -> Proportion:
     """The right ones among those that were answered, with their 95 % interval."""
     found = answered(samples)
     return wilson(sum(one.correct for one in found), len(found))
@@ -83,7 +83,7 @@ FEWEST = 100
 MOST_UNANSWERED = 0.05
 
 
-def verdict(old: Share, new: Share, failed: int, asked: int) -> tuple[bool, str]:
+def verdict(old: Proportion, new: Proportion, failed: int, asked: int) -> tuple[bool, str]:
     """Whether the new version was shown to be better, and the sentence that says so or why not."""
     if min(old.total, new.total) < FEWEST:
         return False, f"too few answers to compare: {old.total} and {new.total}, at least {FEWEST} each are needed"
@@ -99,7 +99,7 @@ def verdict(old: Share, new: Share, failed: int, asked: int) -> tuple[bool, str]
     return True, points
 
 
-def shown(found: Share) -> str:
+def shown(found: Proportion) -> str:
     return f"{found.value:.1%} [{found.low:.1%}, {found.high:.1%}] of {found.total}"
 
 

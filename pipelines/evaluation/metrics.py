@@ -23,7 +23,7 @@ PROBABILITY_FLOOR = 2.0**-52
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class Proportion:
     """`count` of `total` with its 95 % Wilson interval."""
 
     count: int
@@ -57,7 +57,7 @@ class Bin:
         return self.confidence - self.accuracy
 
 
-def wilson(count: int, total: int, z: float = Z_95) -> Share:
+def wilson(count: int, total: int, z: float = Z_95) -> Proportion:
     """The share with its score interval (Wilson 1927, JASA 22:209, without continuity correction).
 
     Unlike the normal approximation it stays within 0..1 and keeps its coverage near 0, near 1 and for few questions.
@@ -65,7 +65,7 @@ def wilson(count: int, total: int, z: float = Z_95) -> Share:
     if not 0 <= count <= total:
         raise ValueError(f"a share needs 0 <= count <= total, found {count} of {total}")
     if total == 0:
-        return Share(0, 0, 0.0, 1.0)
+        return Proportion(0, 0, 0.0, 1.0)
     p = count / total
     shrink = 1 + z * z / total
     centre = (p + z * z / (2 * total)) / shrink
@@ -73,7 +73,7 @@ def wilson(count: int, total: int, z: float = Z_95) -> Share:
     # The closed form is exactly 0 and 1 at the ends; floating point is not.
     low = 0.0 if count == 0 else max(0.0, centre - half)
     high = 1.0 if count == total else min(1.0, centre + half)
-    return Share(count, total, low, high)
+    return Proportion(count, total, low, high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class Difference:
     high: float
 
 
-def difference(after: Share, before: Share) -> Difference:
+def difference(after: Proportion, before: Proportion) -> Difference:
     """`after` minus `before` of two independent samples, neither empty.
 
     The interval is Newcombe's (1998, Statistics in Medicine 17:873, method 10), made of the two Wilson intervals: it
@@ -99,12 +99,12 @@ def difference(after: Share, before: Share) -> Difference:
     return Difference(value, value - down, value + up)
 
 
-def accuracy(answers: Sequence[int], chosen: Sequence[int]) -> Share:
+def accuracy(answers: Sequence[int], chosen: Sequence[int]) -> Proportion:
     """Share of questions whose chosen choice is the right one."""
     return wilson(sum(a == c for a, c in zip(answers, chosen, strict=True)), len(answers))
 
 
-def accuracy_by(groups: Sequence[str], answers: Sequence[int], chosen: Sequence[int]) -> dict[str, Share]:
+def accuracy_by(groups: Sequence[str], answers: Sequence[int], chosen: Sequence[int]) -> dict[str, Proportion]:
     """Accuracy within each group (a subject), sorted by name."""
     totals: Counter[str] = Counter()
     right: Counter[str] = Counter()
@@ -196,7 +196,7 @@ def rstd(answers: Sequence[int], chosen: Sequence[int]) -> float:
     return statistics.pstdev(known) if known else math.nan
 
 
-def flips(choices: Iterable[Sequence[Hashable]]) -> Share:
+def flips(choices: Iterable[Sequence[Hashable]]) -> Proportion:
     """Share of questions whose chosen choice (its text, not its letter) is not the same in every rotation.
 
     One sequence a question, one entry a rotation of its choices.

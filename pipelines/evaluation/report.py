@@ -8,8 +8,8 @@ from functools import cached_property
 from typing import Any
 
 from pipelines.evaluation import metrics
-from pipelines.evaluation.metrics import Bin, Share
-from pipelines.evaluation.records import Record, Skipped
+from pipelines.evaluation.metrics import Bin, Proportion
+from pipelines.evaluation.answer_records import AnswerRecord, SkippedQuestion
 from predictor.question import LETTERS
 
 REPORT_VERSION = 1
@@ -52,11 +52,11 @@ class Report:
     model: Model
     questions: Questions
     debias: str
-    records: tuple[Record, ...]
+    records: tuple[AnswerRecord, ...]
     seconds: float
     started: str
-    skipped: tuple[Skipped, ...] = ()
-    rotations: Share | None = None
+    skipped: tuple[SkippedQuestion, ...] = ()
+    rotations: Proportion | None = None
     """Share of sampled questions whose chosen text changes under rotation of the choices; None when not studied."""
 
     def __post_init__(self) -> None:
@@ -77,11 +77,11 @@ class Report:
         return [r.probabilities for r in self.records]
 
     @cached_property
-    def accuracy(self) -> Share:
+    def accuracy(self) -> Proportion:
         return metrics.accuracy(self._answers, self._chosen)
 
     @cached_property
-    def subjects(self) -> dict[str, Share]:
+    def subjects(self) -> dict[str, Proportion]:
         """Accuracy by subject, sorted by name; questions without one under ''."""
         return metrics.accuracy_by([r.subject for r in self.records], self._answers, self._chosen)
 
@@ -192,7 +192,7 @@ class Report:
         }
 
 
-def share_dict(share: Share, count: str = "correct") -> dict[str, float | int]:
+def share_dict(share: Proportion, count: str = "correct") -> dict[str, float | int]:
     """value, low and high (95 % Wilson), `count` and total."""
     return {"value": share.value, "low": share.low, "high": share.high, count: share.count, "total": share.total}
 

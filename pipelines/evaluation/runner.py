@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from pipelines.evaluation import metrics
-from pipelines.evaluation.records import Record, Skipped, question_id, record
+from pipelines.evaluation.answer_records import AnswerRecord, SkippedQuestion, question_id, record
 from pipelines.evaluation.report import EvaluationError, Model, Questions, Report
 from predictor.question import Answer, Debias, Question, QuestionError
 
@@ -40,7 +40,7 @@ class Answerer(Protocol):
         ...
 
 
-class InProcess:
+class InProcessAnswerer:
     """The scorer itself."""
 
     def __init__(self, scorer: Scorer, source: str) -> None:
@@ -78,12 +78,12 @@ def evaluate(
     asked = [one.question for one in labelled]
     outcomes = _answer_all(answerer, asked, debias, batch, lambda done: progress("questions", done, len(asked)))
     seconds = time.perf_counter() - clock
-    records: list[Record] = []
-    skipped: list[Skipped] = []
+    records: list[AnswerRecord] = []
+    skipped: list[SkippedQuestion] = []
     answered: list[tuple[Question, Answer]] = []
     for one, outcome in zip(labelled, outcomes, strict=True):
         if isinstance(outcome, QuestionError):
-            skipped.append(Skipped(question_id(one.question), f"{outcome.field}: {outcome.message}"))
+            skipped.append(SkippedQuestion(question_id(one.question), f"{outcome.field}: {outcome.message}"))
         else:
             records.append(record(one.question, one.answer, outcome))
             answered.append((one.question, outcome))
@@ -153,7 +153,7 @@ def _rotation_study(
     debias: Debias | None,
     batch: int,
     progress: Progress,
-) -> metrics.Share:
+) -> metrics.Proportion:
     turned = [(i, q.rotated(by)) for i, (q, _) in enumerate(sample) for by in range(1, len(q.choices))]
     outcomes = _answer_all(
         answerer, [q for _, q in turned], debias, batch, lambda done: progress("rotations", done, len(turned))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipelines.retraining.cluster import Options
+    from pipelines.retraining.pod_spec import Options
 
 EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _options(args: argparse.Namespace) -> Options:
-    from pipelines.retraining.cluster import SIZES, Options, Placement
+    from pipelines.retraining.pod_spec import MODEL_SIZES, Options, Placement
 
     plain = ("image", "config_map", "secret", "cache_claim", "pull_policy")
     given: dict[str, Any] = {name: value for name in plain if (value := getattr(args, name)) is not None}
@@ -66,7 +66,7 @@ def _options(args: argparse.Namespace) -> Options:
     place: dict[str, Any] = {
         name: value for name in ("accelerator", "accelerators", "tolerations") if (value := getattr(args, name))
     }
-    needs = SIZES[args.size]["fine-tune"]
+    needs = MODEL_SIZES[args.size]["fine-tune"]
     if args.fine_tune_cpu:
         needs = replace(needs, cpu=(args.fine_tune_cpu, args.fine_tune_cpu))
     if args.fine_tune_memory:
@@ -74,7 +74,7 @@ def _options(args: argparse.Namespace) -> Options:
     if args.fine_tune_seconds:
         needs = replace(needs, seconds=args.fine_tune_seconds)
     placement = Placement(**place, node_selector=dict(args.node_selector or ()))
-    return Options(**given, placement=placement, needs=SIZES[args.size] | {"fine-tune": needs})
+    return Options(**given, placement=placement, needs=MODEL_SIZES[args.size] | {"fine-tune": needs})
 
 
 def _label(text: str) -> tuple[str, str]:

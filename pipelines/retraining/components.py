@@ -11,7 +11,7 @@ import functools
 from kfp import dsl
 from kfp.dsl import HTML, ClassificationMetrics, Dataset, Input, Markdown, Metrics, Model, Output
 
-from pipelines.retraining.cluster import IMAGE
+from pipelines.retraining.pod_spec import IMAGE
 
 component = functools.partial(dsl.component, base_image=IMAGE, install_kfp_package=False)
 
@@ -37,9 +37,9 @@ def collect_data(
     """The labelled data of the window. What is returned says to the later steps which run this is."""
     from pathlib import Path
 
-    from pipelines.retraining.again import again
-    from pipelines.retraining.mix import Sizes
-    from pipelines.retraining.steps.collect import collect
+    from pipelines.retraining.retry import again
+    from pipelines.retraining.dataset import DatasetSizes
+    from pipelines.retraining.steps.collect_data import collect
 
     run = {
         "run_key": run_key,
@@ -50,7 +50,7 @@ def collect_data(
         "drift_event": drift_event,
         "pipeline_run": pipeline_run,
     }
-    size = Sizes.of({**sizes, "replay_share": replay_share})
+    size = DatasetSizes.from_options({**sizes, "replay_share": replay_share})
     run, found = again(lambda: collect(run, since, until, size, seed, Path(train.path), Path(holdout.path)))
     for name, value in found.items():
         counts.log_metric(name, value)
@@ -75,8 +75,8 @@ def fine_tune(
     """The challenger, trained from the champion."""
     from pathlib import Path
 
-    from pipelines.retraining.again import again
-    from pipelines.retraining.steps.tune import tune
+    from pipelines.retraining.retry import again
+    from pipelines.retraining.steps.fine_tune import tune
 
     numbers = again(
         lambda: tune(
@@ -112,7 +112,7 @@ def evaluate(
     """Champion and challenger on the same held-out questions."""
     from pathlib import Path
 
-    from pipelines.retraining.again import again
+    from pipelines.retraining.retry import again
     from pipelines.retraining.steps.evaluate import evaluate_both
 
     paths = (Path(challenger.path), Path(holdout.path), Path(results.path), Path(report.path))
@@ -127,8 +127,8 @@ def gate(run: dict, options: dict, results: Input[Dataset], verdict: Output[Mark
     """Whether the challenger is proven better, and no worse than a margin elsewhere."""
     from pathlib import Path
 
-    from pipelines.retraining.again import again
-    from pipelines.retraining.steps.decide import decide
+    from pipelines.retraining.retry import again
+    from pipelines.retraining.steps.gate import decide
 
     return again(lambda: decide(run, Path(results.path), Path(verdict.path), options))
 
@@ -144,8 +144,8 @@ def measure_reference(
     """The challenger's drift reference."""
     from pathlib import Path
 
-    from pipelines.retraining.again import again
-    from pipelines.retraining.steps.measure import measure
+    from pipelines.retraining.retry import again
+    from pipelines.retraining.steps.reference import measure
 
     paths = (Path(challenger.path), Path(holdout.path), Path(reference.path))
     for name, value in again(lambda: measure(run, *paths)).items():
@@ -163,7 +163,7 @@ def register(
     """The registered version, with the alias challenger."""
     from pathlib import Path
 
-    from pipelines.retraining.again import again
+    from pipelines.retraining.retry import again
     from pipelines.retraining.steps.register import register
 
     numbers = {name: float(value) for name, value in scores.metadata.items() if isinstance(value, int | float)}
@@ -186,7 +186,7 @@ def report(
     """How the run ended, whatever happened."""
     from pathlib import Path
 
-    from pipelines.retraining.again import again
+    from pipelines.retraining.retry import again
     from pipelines.retraining.steps.report import report
 
     run = {

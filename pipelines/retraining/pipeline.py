@@ -10,7 +10,7 @@ from kfp import compiler, dsl
 
 from pipelines.retraining import PIPELINE
 from pipelines.retraining import components as step
-from pipelines.retraining.cluster import Options, Step, deploy
+from pipelines.retraining.pod_spec import Options, Step, deploy
 
 # For outside things that are away for a while: the database, the registry, the Broker.
 RETRIES = 3
@@ -51,7 +51,7 @@ def pipeline(options: Options) -> Any:
 
         Without a `model_name` the one of the environment, without a `champion` the one that has the alias, without a
         `run_key` one of model, champion and data: so a run that somebody starts by hand needs no parameter.
-        `data` overrides mix.Sizes, `lora` finetune.lora.LoraSettings, `gate` gate.Config ("off" switches a guard off).
+        `data` overrides mix.DatasetSizes, `lora` finetune.lora.LoraSettings, `gate` gate.Config ("off" switches a guard off).
         `fine_tune_seconds`, `fine_tune_steps` and `learning_rate` of 0 mean: no such limit, the method's own.
         `accelerator`, `accelerators`, `node_selector` and `tolerations` say where the fine-tuning runs on a cluster.
         """

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pipelines.bank.labelled import LabelledQuestion
-    from pipelines.tiny.make import Made
-    from pipelines.tiny.tune import Tuned
+    from pipelines.tiny.make import TrainingSummary
+    from pipelines.fine_tuning.full import FullResult
 
 
 def make_tiny(
@@ -21,7 +21,7 @@ def make_tiny(
     quick: bool = False,
     subjects: Sequence[str] | None = None,
     progress: bool = True,
-) -> Made:
+) -> TrainingSummary:
     """Train a tiny Qwen2 from nothing and write it to `out`: Hugging Face layout, model card, letter prior.
 
     `steps` fixes the run: with the same seed, thread count and library versions it gives the same weights. `minutes`
@@ -30,9 +30,9 @@ def make_tiny(
     Only questions of the train split are learned from; the scores are on the holdout split. A letter prior is tried
     on the validation split and stored only where it helps.
     """
-    from pipelines.tiny.card import write_card
+    from pipelines.tiny.model_card import write_card
     from pipelines.tiny.make import make
-    from pipelines.tiny.prior import write_prior
+    from pipelines.tiny.letter_prior import write_prior
 
     made = make(out, seed=seed, steps=steps, minutes=minutes, quick=quick, subjects=subjects, progress=progress)
     if not quick:
@@ -51,12 +51,12 @@ def fine_tune(
     lr: float = 1.5e-3,
     seed: int = 0,
     progress: bool = True,
-) -> Tuned:
+) -> FullResult:
     """Train every weight of the tiny version in `base` on the questions and write the result to `out`.
 
-    About a minute by default. Mix questions on the old subjects in, half and half, or they are forgotten. The choices
+    About a minute by default. RetrainingDataset questions on the old subjects in, half and half, or they are forgotten. The choices
     are shuffled anew at each view. ValueError when there are no questions.
     """
-    from pipelines.tiny.tune import tune
+    from pipelines.fine_tuning.full import tune
 
     return tune(base, out, questions, steps=steps, seconds=seconds, lr=lr, seed=seed, progress=progress)

@@ -11,12 +11,12 @@ from pathlib import Path
 import torch
 
 from pipelines.bank.generate import HELD_OUT_SUBJECTS, generate, stream, training_subjects
-from pipelines.tiny.display import shown
-from pipelines.tiny.examples import FORMAT, Encoder, batches, lessons
-from pipelines.tiny.measure import Score, measure
+from pipelines.tiny.progress import shown
+from pipelines.tiny.training_data import FORMAT, Encoder, batches, lessons
+from pipelines.tiny.accuracy import Score, measure
 from pipelines.tiny.model import LAYERS, new_model, save_version
 from pipelines.tiny.tokenizer import train_tokenizer
-from pipelines.tiny.train import Losses, train
+from pipelines.tiny.training_loop import TrainingLoss, train
 
 STEPS = 1310
 BATCH = 96
@@ -29,7 +29,7 @@ EXAMINED = 4000
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class TrainingSummary:
     """What was made: how long it took, and holdout scores by subject with 'all'; held-out subjects are apart."""
 
     command: str
@@ -53,7 +53,7 @@ def make(
     subjects: Sequence[str] | None = None,
     progress: bool = True,
     examined: int | None = None,
-) -> Made:
+) -> TrainingSummary:
     """See `pipelines.tiny.make_tiny`."""
     learned = tuple(subjects) if subjects else QUICK_SUBJECTS if quick else training_subjects()
     size = QUICK_BATCH if quick else BATCH
@@ -68,7 +68,7 @@ def make(
     asked = stream(seed, learned, split="train", choices=(4,) if quick else CHOICES)
     first = size * (0 if quick else 60)
     data = batches(encoder, lessons(rng, asked, 0.0 if quick else 0.04, first), size, rng)
-    losses = Losses(model, encoder.letter_ids)
+    losses = TrainingLoss(model, encoder.letter_ids)
     with shown("training", progress) as report:
         seconds_given = minutes * 60 if minutes is not None and steps is None else None
         done = train(
@@ -92,7 +92,7 @@ def make(
     )
     scores = measure(model, tokenizer, generate(seed + 1, count, learned, split="holdout"))
     command = f"mcqa model make-tiny --seed {seed} --steps {done}{' --quick' if quick else ''} --out {out.name}"
-    return Made(
+    return TrainingSummary(
         command=command,
         steps=done,
         questions=done * size,

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
-from pipelines.tiny.examples import FORMAT
+from pipelines.tiny.training_data import FORMAT
 from pipelines.tiny.tokenizer import save_tokenizer
 
 LAYERS, WIDTH, INNER, HEADS, SHARED = 5, 160, 416, 5, 1

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from kfp_gate import kfp_gate
+from kfp_multi_user import multi_user_kubeflow
 from kfp_server import ENVIRON, kfp_server
 
 from pipelines.kubeflow import Kubeflow
@@ -63,7 +63,7 @@ def test_the_pipeline_is_uploaded_once_with_the_image_that_is_deployed(url, tmp_
 
 
 def test_a_profiles_pipeline_is_uploaded_with_a_token(url, tmp_path):
-    with kfp_gate(url, "s3same", "team-a") as gate:
+    with multi_user_kubeflow(url, "s3same", "team-a") as gate:
         done, asked = upload(tmp_path, gate.url, KUBEFLOW_NAMESPACE="team-a")
         assert done.returncode == 0, done.stderr
         assert gate.refused == []

@@ -16,7 +16,7 @@ import httpx
 import pytest
 from kfp_server import ENVIRON, HEADERS, kfp_server
 from loop_parts import Sink, kill_all, killable, register, set_champion, sink
-from retrain_pipeline import upload
+from stub_pipeline import upload
 from sqlalchemy import Engine, select
 
 from functions.database import engine

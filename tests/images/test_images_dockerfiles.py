@@ -13,7 +13,7 @@ import pytest
 import yaml
 from images_text import IMAGES, ROOT, Image
 
-from pipelines.retraining.cluster import IMAGE
+from pipelines.retraining.pod_spec import IMAGE
 
 SCRIPTS = ("images", "images-lock", "images-wheels", "images-packages", "images-bytecode", "images-base")
 every = pytest.mark.parametrize("image", IMAGES, ids=lambda image: image.name)

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from pipelines.evaluation import diagram, metrics, runner, table
-from pipelines.evaluation.records import Record, question_id, read_records, write_records
+from pipelines.evaluation.answer_records import AnswerRecord, question_id, read_records, write_records
 from pipelines.evaluation.report import EvaluationError, Model, Questions, Report
 from predictor.question import LETTERS, Answer, Debias, Question, QuestionError
 
@@ -187,4 +187,4 @@ def test_an_empty_report_is_refused() -> None:
 
 
 def test_record_knows_its_own_confidence() -> None:
-    assert Record("i", "", 1, 0, (0.6, 0.4), 1.0, 5).confidence == 0.6
+    assert AnswerRecord("i", "", 1, 0, (0.6, 0.4), 1.0, 5).confidence == 0.6

@@ -10,9 +10,9 @@ from typing import Any
 
 import httpx
 import pytest
-import retrain_pipeline
+import stub_pipeline
 from kfp import compiler
-from kfp_gate import kfp_gate
+from kfp_multi_user import multi_user_kubeflow
 from kfp_server import ENVIRON, HEADERS, kfp_server
 from loop_parts import sink
 from typer.testing import CliRunner
@@ -36,7 +36,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("package") / "pipeline.yaml"
-    compiler.Compiler().compile(retrain_pipeline.retraining, str(path))
+    compiler.Compiler().compile(stub_pipeline.retraining, str(path))
     return path
 
 
@@ -123,7 +123,7 @@ def test_a_scheduled_run_takes_the_newest_version(package: Path, tmp_path: Path)
 def test_a_multi_user_server_is_asked_with_a_token_and_a_namespace(package: Path, tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("first\n")
-    with kfp_gate(_url(), "first", NAMESPACE) as gate:
+    with multi_user_kubeflow(_url(), "first", NAMESPACE) as gate:
         own = ("--url", gate.url, "--token-file", str(token), "--namespace", NAMESPACE)
         mcqa("upload", str(package), *own)
         mcqa("schedule", "--parameters", json.dumps(parameters(tmp_path)), *own, "--service-account", "default-editor")

@@ -190,7 +190,7 @@ def test_bootstrap_does_not_choose_among_versions_of_others(
 def test_bootstrap_measures_a_reference_where_there_is_none(
     environ: dict[str, str], tracking: Tracking, version: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.reference.bank_questions.__defaults__", (20, ("complexity",), 1))
+    monkeypatch.setattr("pipelines.drift_reference.bank_questions.__defaults__", (20, ("complexity",), 1))
     bootstrap(environ, str(version))
     assert not (version / "reference.json").exists()
     assert parse(tracking.read("1", "reference.json") or b"").n == 20

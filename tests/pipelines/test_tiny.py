@@ -14,12 +14,12 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from pipelines.bank import HELD_OUT_SUBJECTS, TRAINING_SUBJECTS, LabelledQuestion, conceptual, generate, split_of
 from pipelines.tiny import fine_tune, make_tiny
-from pipelines.tiny.examples import Encoder, batches, collate, copying, lessons
+from pipelines.tiny.training_data import Encoder, batches, collate, copying, lessons
 from pipelines.tiny.forward import hidden_states
-from pipelines.tiny.measure import Score, answers, measure
+from pipelines.tiny.accuracy import Score, answers, measure
 from pipelines.tiny.model import load_version, new_model
 from pipelines.tiny.tokenizer import train_tokenizer
-from pipelines.tiny.train import Losses, train
+from pipelines.tiny.training_loop import TrainingLoss, train
 from predictor.prompt import PromptEncoder
 from predictor.question import LETTERS, Question
 from predictor.scorer import Scorer
@@ -198,7 +198,7 @@ def test_a_few_steps_from_nothing_make_a_version_that_loads(tmp_path: Path) -> N
 def test_the_training_loss_falls_within_a_few_steps(shipped, encoder: Encoder) -> None:
     """From random weights, on one batch again and again."""
     model = new_model(shipped[1], 5)
-    losses = Losses(model, encoder.letter_ids)
+    losses = TrainingLoss(model, encoder.letter_ids)
     batch = collate(encoder.encode(generate(21, 24, ("complexity",))))
     seen: list[float] = []
     train(losses, iter([batch] * 12), steps=12, warmup=4, report=lambda progress: seen.append(progress.loss))

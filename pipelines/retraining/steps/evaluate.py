@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.evaluation.records import Record, read_records, write_records
+from pipelines.evaluation.answer_records import AnswerRecord, read_records, write_records
 from pipelines.registration.tracking import Tracking, step_run
 from pipelines.retraining import html
-from pipelines.retraining.steps.collect import CURRENT, OLD_HOLDOUT, load
+from pipelines.retraining.steps.collect_data import CURRENT, OLD_HOLDOUT, load
 from predictor.openmp import spin_briefly
 from predictor.question import LETTERS, QuestionError
 from predictor.source import resolve
@@ -85,7 +85,7 @@ def evaluate_both(
         return Evaluated(numbers, letters, confusion)
 
 
-def read_results(results: Path) -> tuple[dict[str, list[Record]], tuple[list[float], list[float]]]:
+def read_results(results: Path) -> tuple[dict[str, list[AnswerRecord]], tuple[list[float], list[float]]]:
     """The records by '<version>-<mix>' (no entry for a mix that was not asked), and the paired seconds."""
     names = [f"{name}-{mix}" for mix in MIXES for name in (CHAMPION, CHALLENGER)]
     found = {n: read_records(results / f"{n}.jsonl") for n in names if (results / f"{n}.jsonl").is_file()}
@@ -133,7 +133,7 @@ def summarise(
     return numbers
 
 
-def confused(records: Sequence[Record]) -> tuple[list[str], list[list[int]]]:
+def confused(records: Sequence[AnswerRecord]) -> tuple[list[str], list[list[int]]]:
     """The letters, and a matrix of how often each was right (row) and chosen (column)."""
     size = max(len(r.probabilities) for r in records)
     matrix = [[0] * size for _ in range(size)]
@@ -144,7 +144,7 @@ def confused(records: Sequence[Record]) -> tuple[list[str], list[list[int]]]:
 
 def _evaluate(scorer: Scorer, name: str, questions: Sequence[LabelledQuestion], mix: str) -> Report:
     from pipelines.evaluation.report import Questions
-    from pipelines.evaluation.runner import InProcess, evaluate
+    from pipelines.evaluation.runner import InProcessAnswerer, evaluate
 
     said = time.monotonic()
 
@@ -155,4 +155,4 @@ def _evaluate(scorer: Scorer, name: str, questions: Sequence[LabelledQuestion], 
             print(f"{name}, {mix} mix: {done} of {total}", flush=True)
 
     source = Questions("retraining holdout", mix, 0)
-    return evaluate(InProcess(scorer, name), questions, source, progress=progress)
+    return evaluate(InProcessAnswerer(scorer, name), questions, source, progress=progress)

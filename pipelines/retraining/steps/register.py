@@ -13,7 +13,7 @@ from pipelines import reference
 from pipelines.registration import versions
 from pipelines.registration.tracking import PIPELINE_STEP, Tracking, id_of, step_run, tags_of
 from pipelines.retraining import events
-from pipelines.retraining.steps.collect import SUBJECTS_TAG, load_about
+from pipelines.retraining.steps.collect_data import SUBJECTS_TAG, load_about
 from predictor.source_files import data_files
 
 OFFERED_TAG = "offered"

@@ -27,7 +27,7 @@ Step = Literal["collect-data", "fine-tune", "evaluate", "gate", "reference", "re
 
 
 @dataclass(frozen=True, slots=True)
-class Needs:
+class StepResources:
     """One step's: CPU and memory as (request, limit), the size of /tmp, and the seconds until it is ended.
 
     `settings` are keys of the ConfigMap, `secrets` of the Secret: only what the step reads. `model`: it keeps versions.
@@ -46,21 +46,21 @@ _TELLS = ("MLFLOW_TRACKING_URI", "K_SINK")
 _ENDS = (*_TELLS, "KFP_ENDPOINT", "MCQA_REGISTERED_MODEL")
 # For 1.5 B parameters in bfloat16, 3.1 GB a copy. Fine-tuning holds one in memory beside LoRA's own and activations; in
 # /tmp it has the base's plain copy, the adapter and, without a claim, the base. Evaluation holds two versions.
-NEEDS: dict[Step, Needs] = {
-    "collect-data": Needs(("250m", "2"), ("1Gi", "2Gi"), "1Gi", 1800, _ENDS, ("MCQA_DATABASE_URL",)),
-    "fine-tune": Needs(("4", "8"), ("12Gi", "16Gi"), "16Gi", 6 * 3600, model=True),
-    "evaluate": Needs(("2", "8"), ("8Gi", "12Gi"), "8Gi", 3 * 3600, model=True),
-    "gate": Needs(("100m", "1"), ("512Mi", "1Gi"), "1Gi", 900, _TELLS),
-    "reference": Needs(("2", "8"), ("5Gi", "8Gi"), "8Gi", 3 * 3600, model=True),
-    "register": Needs(("500m", "2"), ("1Gi", "4Gi"), "8Gi", 3600, _TELLS),
-    "report": Needs(("100m", "1"), ("512Mi", "1Gi"), "1Gi", 900, _ENDS),
+STEP_RESOURCES: dict[Step, Needs] = {
+    "collect-data": StepResources(("250m", "2"), ("1Gi", "2Gi"), "1Gi", 1800, _ENDS, ("MCQA_DATABASE_URL",)),
+    "fine-tune": StepResources(("4", "8"), ("12Gi", "16Gi"), "16Gi", 6 * 3600, model=True),
+    "evaluate": StepResources(("2", "8"), ("8Gi", "12Gi"), "8Gi", 3 * 3600, model=True),
+    "gate": StepResources(("100m", "1"), ("512Mi", "1Gi"), "1Gi", 900, _TELLS),
+    "reference": StepResources(("2", "8"), ("5Gi", "8Gi"), "8Gi", 3 * 3600, model=True),
+    "register": StepResources(("500m", "2"), ("1Gi", "4Gi"), "8Gi", 3600, _TELLS),
+    "report": StepResources(("100m", "1"), ("512Mi", "1Gi"), "1Gi", 900, _ENDS),
 }
 
 
 _SMALL = (("500m", "2"), ("1Gi", "3Gi"), "2Gi", 3600)
-SIZES: dict[str, dict[Step, Needs]] = {
-    "1.5b": NEEDS,
-    "tiny": NEEDS | {name: Needs(*_SMALL, model=True) for name, needs in NEEDS.items() if needs.model},
+MODEL_SIZES: dict[str, dict[Step, Needs]] = {
+    "1.5b": STEP_RESOURCES,
+    "tiny": STEP_RESOURCES | {name: StepResources(*_SMALL, model=True) for name, needs in STEP_RESOURCES.items() if needs.model},
 }
 """By the size of the model: tiny is for the shipped one, and fits one small node."""
 
@@ -96,7 +96,7 @@ class Options:
     needs: dict[Step, Needs] = field(default_factory=dict)
 
     def of(self, step: Step) -> Needs:
-        return self.needs.get(step, NEEDS[step])
+        return self.needs.get(step, STEP_RESOURCES[step])
 
 
 def deploy(task: dsl.PipelineTask, step: Step, options: Options, placement: dict[str, Any]) -> None:

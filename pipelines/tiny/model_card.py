@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipelines.bank.generate import generate
-from pipelines.tiny.make import Made
-from pipelines.tiny.measure import Score
+from pipelines.tiny.make import TrainingSummary
+from pipelines.tiny.accuracy import Score
 from predictor.card import Accuracy, Card
 
 TITLE = "tiny demonstration model"
@@ -55,7 +55,7 @@ The last rows were kept out of its training on purpose: they are the drift that 
 """
 
 
-def write_card(folder: Path, made: Made) -> None:
+def write_card(folder: Path, made: TrainingSummary) -> None:
     """README.md and card.json in the version's folder."""
     rows = [_row(name, score) for name, score in made.scores.items() if name != "all"]
     rows.append(_row("**all it was trained on**", made.scores["all"]))

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from pipelines.tiny.train import Progress, Report
+from pipelines.tiny.training_loop import Progress, Report
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import yaml
 
 from local.pipelines.spec import parse_yaml
 from pipelines.retraining.__main__ import main
-from pipelines.retraining.cluster import CACHE, IMAGE, NEEDS, REGISTRY_KEYS, USER
+from pipelines.retraining.pod_spec import CACHE, IMAGE, STEP_RESOURCES, REGISTRY_KEYS, USER
 
 ROOT = Path(__file__).parents[2]
 MODEL = {"fine-tune", "evaluate", "measure-reference"}
@@ -40,7 +40,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dic
 
 def test_every_step_runs_as_an_unprivileged_user_with_limits_and_a_deadline(plain: Any) -> None:
     ir, steps = plain
-    assert len(steps) == len(NEEDS) == 7
+    assert len(steps) == len(STEP_RESOURCES) == 7
     for name, container in containers(ir).items():
         assert container["image"] == IMAGE
         wanted = {"resourceCpuRequest", "resourceCpuLimit", "resourceMemoryRequest", "resourceMemoryLimit"}

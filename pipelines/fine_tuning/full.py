@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.bank.labelled import LabelledQuestion
-from pipelines.tiny.display import shown
-from pipelines.tiny.examples import Encoder, batches
+from pipelines.tiny.progress import shown
+from pipelines.tiny.training_data import Encoder, batches
 from pipelines.tiny.model import load_version, save_version
-from pipelines.tiny.train import Losses, train
+from pipelines.tiny.training_loop import TrainingLoss, train
 
 BATCH = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Tuned:
+class FullResult:
     steps: int
     questions: int
 
@@ -33,7 +33,7 @@ def tune(
     lr: float = 1.5e-3,
     seed: int = 0,
     progress: bool = True,
-) -> Tuned:
+) -> FullResult:
     """See `pipelines.tiny.fine_tune`."""
     if not questions:
         raise ValueError("fine-tuning needs at least one question, found none")
@@ -41,7 +41,7 @@ def tune(
     model.train()
     encoder = Encoder(tokenizer)
     rng = random.Random(f"tune-{seed}")
-    losses = Losses(model, encoder.letter_ids)
+    losses = TrainingLoss(model, encoder.letter_ids)
     size = min(BATCH, len(questions))
     if steps is None and seconds is None:
         seconds = 60.0
@@ -57,7 +57,7 @@ def tune(
             decay=0.6,
         )
     save_version(model, tokenizer, out)
-    return Tuned(done, done * size)
+    return FullResult(done, done * size)
 
 
 def _views(questions: Sequence[LabelledQuestion], rng: random.Random) -> Iterator[LabelledQuestion]:

@@ -84,10 +84,10 @@ def _fine_tune(
     chosen = choose(base, method)
     limits = {"seconds": seconds, "steps": steps, "lr": lr, "seed": seed}
     if chosen == "lora":
-        from pipelines.finetune.lora import LoraSettings, tune_lora
+        from pipelines.fine_tuning.lora import LoraSettings, fine_tune_lora
 
-        settings = LoraSettings.of({**lora, **{k: v for k, v in limits.items() if v is not None}})
-        tuned = tune_lora(base, out, questions, settings)
+        settings = LoraSettings.from_options({**lora, **{k: v for k, v in limits.items() if v is not None}})
+        tuned = fine_tune_lora(base, out, questions, settings)
         return Outcome("lora", {k: float(v) for k, v in asdict(tuned).items()}, tuned.too_long)
     from pipelines.tiny import fine_tune as full
 
@@ -126,7 +126,7 @@ def teachable(base: Path, questions: Sequence[LabelledQuestion]) -> list[Labelle
     """
     from tokenizers import Tokenizer
 
-    from pipelines.tiny.examples import Encoder
+    from pipelines.tiny.training_data import Encoder
     from pipelines.tiny.model import MAX_TOKENS
     from predictor.prompt import PromptEncoder
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipelines import reference
 from pipelines.registration.tracking import Tracking, step_run
-from pipelines.retraining.steps.collect import load_recent
+from pipelines.retraining.steps.collect_data import load_recent
 from predictor.openmp import spin_briefly
 
 

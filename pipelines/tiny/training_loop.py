@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipelines.tiny.examples import Batch
+from pipelines.tiny.training_data import Batch
 from pipelines.tiny.forward import hidden_states
 from predictor.hardware import bfloat16_instructions
 
@@ -33,7 +33,7 @@ SNAPSHOT_SECONDS = 300
 Report = Callable[[Progress], None]
 
 
-class Losses(nn.Module):
+class TrainingLoss(nn.Module):
     """Three losses on one pass.
 
     `letter`: cross-entropy of the next token, the answer's letter. `judge`: at each letter, a linear reading of the
@@ -71,7 +71,7 @@ class Losses(nn.Module):
 
 
 def train(
-    losses: Losses,
+    losses: TrainingLoss,
     data: Iterator[Batch],
     *,
     steps: int | None,

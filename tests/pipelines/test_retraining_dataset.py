@@ -11,10 +11,10 @@ import pytest
 from functions.collect.queries import Labelled
 from pipelines.bank import HELD_OUT_SUBJECTS, TRAINING_SUBJECTS, LabelledQuestion, content_key, generate
 from pipelines.retraining.feedback import Feedback, data_digest, gather, held_out
-from pipelines.retraining.mix import DataError, Mix, Sizes, balanced, mix
+from pipelines.retraining.dataset import DataError, RetrainingDataset, DatasetSizes, balanced, mix
 from predictor.question import Question
 
-SMALL = Sizes(minimum=50, replay=60, current=40, old=30, recent=50)
+SMALL = DatasetSizes(minimum=50, replay=60, current=40, old=30, recent=50)
 
 
 def row(stem: str, answer: int, at: float = 0.0, choices: tuple[str, ...] = ("1", "2", "3"), **more: Any) -> Labelled:
@@ -89,20 +89,20 @@ def test_the_digest_depends_on_content_alone() -> None:
 
 
 @pytest.fixture(scope="module")
-def mixed() -> Mix:
+def mixed() -> RetrainingDataset:
     questions = generate(5, 210, HELD_OUT_SUBJECTS) + generate(6, 90, TRAINING_SUBJECTS, split="holdout")
     asked = [one.question for one in questions]
     return mix(feedback_of(questions), asked, TRAINING_SUBJECTS, SMALL, seed=0)
 
 
-def test_no_problem_is_learned_from_and_examined_on(mixed: Mix) -> None:
+def test_no_problem_is_learned_from_and_examined_on(mixed: RetrainingDataset) -> None:
     learned = {content_key(one.question) for one in (*mixed.new, *mixed.old)}
     examined = {content_key(one.question) for one in (*mixed.current, *mixed.old_holdout)}
     assert not learned & examined
     assert not learned & {content_key(q) for q in mixed.recent}
 
 
-def test_the_parts_are_what_they_are_called(mixed: Mix) -> None:
+def test_the_parts_are_what_they_are_called(mixed: RetrainingDataset) -> None:
     assert {one.subject for one in mixed.new} == set(HELD_OUT_SUBJECTS)
     assert {one.subject for one in mixed.old} <= set(TRAINING_SUBJECTS)
     assert {one.subject for one in mixed.old_holdout} <= set(TRAINING_SUBJECTS)
@@ -156,5 +156,5 @@ def test_an_epoch_holds_everything_in_the_asked_shares(new: int, old: int, share
 
 def test_an_unknown_option_is_named() -> None:
     with pytest.raises(DataError, match="no data option holdout"):
-        Sizes.of({"holdout": 3.0})
-    assert Sizes.of({"current": 300.0}).current == 300
+        DatasetSizes.from_options({"holdout": 3.0})
+    assert DatasetSizes.from_options({"current": 300.0}).current == 300

@@ -14,13 +14,13 @@ from functions.registry import ModelRegistry
 from pipelines.bank import generate
 from pipelines.bootstrap import bootstrap
 from pipelines.registration.tracking import Tracking, tags_of
-from pipelines.retraining.mix import DataError, Sizes
-from pipelines.retraining.steps.collect import collect
+from pipelines.retraining.dataset import DataError, DatasetSizes
+from pipelines.retraining.steps.collect_data import collect
 from pipelines.retraining.steps.report import report
 
 ROOT = Path(__file__).parents[2]
 MODEL = "retraining-bare"
-SIZES = Sizes(minimum=50, replay=20, current=30, old=20, recent=20)
+SIZES = DatasetSizes(minimum=50, replay=20, current=30, old=20, recent=20)
 STARTED, FINISHED = "dev.cdevents.pipelinerun.started.0.3.0", "dev.cdevents.pipelinerun.finished.0.3.0"
 
 
@@ -38,7 +38,7 @@ class Bare:
         names = ("run_key", "model", "champion", "reason", "traceparent", "drift_event")
         return {**dict.fromkeys(names, ""), "pipeline_run": platform_run}
 
-    def collect(self, platform_run: str, sizes: Sizes = SIZES, until: float = 0.0) -> dict[str, str]:
+    def collect(self, platform_run: str, sizes: DatasetSizes = SIZES, until: float = 0.0) -> dict[str, str]:
         folders = (self.folder / platform_run / "train", self.folder / platform_run / "holdout")
         return collect(self.run(platform_run), 0.0, until, sizes, 0, *folders, environ=self.environ)[0]
 
@@ -92,7 +92,7 @@ def test_the_end_is_told_of_the_run_that_began(bare: Bare) -> None:
 
 def test_too_little_feedback_is_on_record(bare: Bare) -> None:
     with pytest.raises(DataError, match="at least 5000 needed"):
-        bare.collect("job-6", Sizes(minimum=5000))
+        bare.collect("job-6", DatasetSizes(minimum=5000))
     bare.sink.events.clear()
     assert bare.report("job-6", "FAILED") == "error"
     assert "at least 5000 needed" in bare.record("job-6")["error"]

@@ -26,7 +26,7 @@ class Gate:
 
 
 @contextlib.contextmanager
-def kfp_gate(behind: str, token: str, namespace: str) -> Iterator[Gate]:
+def multi_user_kubeflow(behind: str, token: str, namespace: str) -> Iterator[Gate]:
     """Asks for the namespace where a multi-user server does: in lists and in what is made, save what names an id."""
     gate = Gate(token, namespace)
 

@@ -1,6 +1,6 @@
 """A version's drift reference: its own answers on the mix of questions that it will see.
 
-    python -m pipelines.reference models/tiny
+    python -m pipelines.drift_reference models/tiny
 
 writes `reference.json` into the folder, of the answers to 2,048 holdout questions with four choices, the subjects that
 the tiny model was trained on in equal shares: the mix that `mcqa demo` begins with. The questions are fixed by the
@@ -62,7 +62,7 @@ def bank_questions(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m pipelines.reference", description="Writes reference.json.")
+    parser = argparse.ArgumentParser(prog="python -m pipelines.drift_reference", description="Writes reference.json.")
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="a version in Hugging Face layout")
     parser.add_argument("--questions", type=int, default=QUESTIONS, help=f"how many to answer (default {QUESTIONS})")
     parser.add_argument("--seed", type=int, default=SEED, help=f"which questions (default {SEED})")

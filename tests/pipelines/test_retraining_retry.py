@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from functions.http import UnavailableError
-from pipelines.retraining.again import PAUSES, again
-from pipelines.retraining.mix import DataError
+from pipelines.retraining.retry import PAUSES, again
+from pipelines.retraining.dataset import DataError
 from predictor.source_mlflow import ServerDown
 
 NONE = (0.0, 0.0)

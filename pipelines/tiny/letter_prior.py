@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipelines.bank.generate import generate
-from pipelines.evaluation.prior import PriorTrial, try_prior
+from pipelines.evaluation.letter_prior import PriorTrial, try_prior
 
 # The numbers of choices it was trained on; PriDe needs some dozens of questions of each.
 CHOICES = (2, 3, 4, 5, 6)

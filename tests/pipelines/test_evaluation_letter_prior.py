@@ -5,7 +5,7 @@ import math
 import pytest
 
 from pipelines.bank import LabelledQuestion
-from pipelines.evaluation.prior import try_prior
+from pipelines.evaluation.letter_prior import try_prior
 from predictor.question import Question
 from predictor.scorer import Scorer
 

@@ -70,7 +70,7 @@ class LoraSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class LoraTuned:
+class LoraResult:
     """What was done: optimizer steps, questions seen, mean loss (nats) of the first and the last tenth of the steps."""
 
     steps: int
@@ -81,7 +81,7 @@ class LoraTuned:
     too_long: int
 
 
-def tune_lora(base: Path, out: Path, questions: Sequence[LabelledQuestion], settings: LoraSettings) -> LoraTuned:
+def fine_tune_lora(base: Path, out: Path, questions: Sequence[LabelledQuestion], settings: LoraSettings) -> LoraResult:
     """Trains an adapter on the questions, whose choices are shuffled anew at each view, and writes the merged version.
 
     ValueError when no question fits into `max_tokens`.
@@ -101,7 +101,7 @@ def tune_lora(base: Path, out: Path, questions: Sequence[LabelledQuestion], sett
         model.save_pretrained(adapter, safe_serialization=True)
         trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
         merge(plain, adapter, out)
-    return LoraTuned(*done, trainable, len(questions) - len(fitting))
+    return LoraResult(*done, trainable, len(questions) - len(fitting))
 
 
 def merge(base: Path, adapter: Path, out: Path) -> None:

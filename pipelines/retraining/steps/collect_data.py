@@ -19,7 +19,7 @@ from pipelines.registration import versions
 from pipelines.registration.tracking import PIPELINE_STEP, Tracking, step_run
 from pipelines.retraining import PIPELINE, events
 from pipelines.retraining.feedback import Feedback, gather, questions_of
-from pipelines.retraining.mix import DataError, Mix, Sizes, mix
+from pipelines.retraining.dataset import DataError, RetrainingDataset, DatasetSizes, mix
 from pipelines.retraining.steps import identity
 from predictor.question import Question, parse_question
 
@@ -32,7 +32,7 @@ def collect(
     run: Mapping[str, str],
     since: float,
     until: float,
-    sizes: Sizes,
+    sizes: DatasetSizes,
     seed: int,
     train: Path,
     holdout: Path,
@@ -46,7 +46,7 @@ def collect(
     """
     run = {**run, "model": identity.model_of(run, environ)}
     tracking = Tracking(environ, run["model"])
-    drawn: tuple[Feedback, Mix] | None = None
+    drawn: tuple[Feedback, RetrainingDataset] | None = None
     if not run["run_key"]:
         # An earlier try of this step may have found it out, and the same run must not become two.
         tags = identity.recorded(tracking, run)
@@ -88,10 +88,10 @@ def _draw(
     run: Mapping[str, str],
     since: float,
     until: float,
-    sizes: Sizes,
+    sizes: DatasetSizes,
     seed: int,
     environ: Mapping[str, str],
-) -> tuple[Feedback, Mix]:
+) -> tuple[Feedback, RetrainingDataset]:
     champion = tracking.version(run["champion"]) if run["champion"] else None
     if champion is None:
         wanted = f"version {run['champion']}" if run["champion"] else "champion"
@@ -108,7 +108,7 @@ def read(environ: Mapping[str, str], since: float, until: float, recent: int) ->
         return feedback, questions_of(queries.recent(connection, since, until, 4 * recent))
 
 
-def write(data: Mix, train: Path, holdout: Path) -> None:
+def write(data: RetrainingDataset, train: Path, holdout: Path) -> None:
     """The folders that the later steps read."""
     for folder in (train, holdout):
         folder.mkdir(parents=True, exist_ok=True)
@@ -142,7 +142,7 @@ def load_about(holdout: Path) -> dict[str, Any]:
     return found
 
 
-def _counts(feedback: Feedback, data: Mix) -> dict[str, float]:
+def _counts(feedback: Feedback, data: RetrainingDataset) -> dict[str, float]:
     return {
         "feedback_rows": feedback.rows,
         "feedback_unusable": feedback.unusable,

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from pipelines.evaluation import metrics
-from pipelines.evaluation.records import Record
+from pipelines.evaluation.answer_records import AnswerRecord
 
 Verdict = Literal["pass", "fail", "inconclusive"]
 
@@ -24,7 +24,7 @@ class GateError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Config:
+class GateConfig:
     """Levels and margins. `alpha` is one-sided; None switches a guard off.
 
     `worthwhile` is an improvement in accuracy: a challenger for which even that is excluded fails. `old_margin` is the
@@ -44,14 +44,14 @@ class Config:
 
 
 @dataclass(frozen=True, slots=True)
-class Pairs:
+class PairedAnswers:
     """Both versions' answers to the same questions, in one order."""
 
-    champion: tuple[Record, ...]
-    challenger: tuple[Record, ...]
+    champion: tuple[AnswerRecord, ...]
+    challenger: tuple[AnswerRecord, ...]
 
     @classmethod
-    def join(cls, champion: Sequence[Record], challenger: Sequence[Record]) -> Pairs:
+    def join(cls, champion: Sequence[AnswerRecord], challenger: Sequence[AnswerRecord]) -> PairedAnswers:
         """Joined on the question's id; GateError when the two did not answer the same questions."""
         by_id = {r.id: r for r in challenger}
         if len(by_id) != len(challenger) or len({r.id for r in champion}) != len(champion):
@@ -90,7 +90,7 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
+class GateResult:
     verdict: Verdict
     checks: tuple[Check, ...]
 
@@ -104,10 +104,10 @@ class Gate:
 
 
 def gate(
-    current: Pairs,
-    old: Pairs | None = None,
+    current: PairedAnswers,
+    old: PairedAnswers | None = None,
     seconds: tuple[Sequence[float], Sequence[float]] | None = None,
-    config: Config = Config(),
+    config: GateConfig = GateConfig(),
 ) -> Gate:
     """The verdict. `current` is the holdout of today's mix, `old` the one of the mix the champion was trained for.
 
@@ -124,10 +124,10 @@ def gate(
         checks.append(latency(seconds, config))
     verdicts = {c.verdict for c in checks}
     overall: Verdict = "fail" if "fail" in verdicts else "inconclusive" if "inconclusive" in verdicts else "pass"
-    return Gate(overall, tuple(checks))
+    return GateResult(overall, tuple(checks))
 
 
-def improvement(pairs: Pairs, config: Config) -> Check:
+def improvement(pairs: PairedAnswers, config: GateConfig) -> Check:
     """Exact one-sided McNemar test of the discordant questions, with the power this holdout had."""
     b, c, n = pairs.gained, pairs.lost, pairs.n
     p = mcnemar(b, c)
@@ -162,7 +162,7 @@ def improvement(pairs: Pairs, config: Config) -> Check:
     return Check("improvement", "inconclusive", reason, numbers)
 
 
-def kept(pairs: Pairs | None, config: Config) -> Check:
+def kept(pairs: PairedAnswers | None, config: GateConfig) -> Check:
     """Non-inferiority on the old mix: the interval of the paired difference must exclude a loss of the margin."""
     assert config.old_margin is not None
     if pairs is None or pairs.n == 0:
@@ -182,7 +182,7 @@ def kept(pairs: Pairs | None, config: Config) -> Check:
     return Check("old mix", _within(-high, -low, config.old_margin), reason, numbers)
 
 
-def calibration(pairs: Pairs, config: Config) -> list[Check]:
+def calibration(pairs: PairedAnswers, config: GateConfig) -> list[Check]:
     """Change of the Brier score, as a paired mean with its interval, and of ECE where there are enough answers."""
     checks = []
     if config.brier_margin is not None:
@@ -217,7 +217,7 @@ def calibration(pairs: Pairs, config: Config) -> list[Check]:
     return checks
 
 
-def letters(pairs: Pairs, margin: float) -> Check:
+def letters(pairs: PairedAnswers, margin: float) -> Check:
     """Letter bias: the spread of the per-letter recalls, without what chance alone would spread them."""
     before, after = (letter_bias(records) for records in (pairs.champion, pairs.challenger))
     numbers: dict[str, float | int | None] = {"champion": before, "challenger": after, "margin": margin}
@@ -225,7 +225,7 @@ def letters(pairs: Pairs, margin: float) -> Check:
     return Check("letter bias", "fail" if after - before > margin else "pass", reason, numbers)
 
 
-def latency(seconds: tuple[Sequence[float], Sequence[float]] | None, config: Config) -> Check:
+def latency(seconds: tuple[Sequence[float], Sequence[float]] | None, config: GateConfig) -> Check:
     """Median of the paired time ratios with its distribution-free interval (the sign test's order statistics)."""
     assert config.latency_factor is not None
     if seconds is None or not seconds[0]:
@@ -301,7 +301,7 @@ def detectable(n: int, discordance: float, alpha: float, power: float) -> float 
     return high
 
 
-def letter_bias(records: Sequence[Record]) -> float:
+def letter_bias(records: Sequence[AnswerRecord]) -> float:
     """RStd (arXiv 2309.03882) with the recalls' own sampling variance taken off; 0 where that explains all."""
     answers, chosen = [r.answer for r in records], [r.chosen for r in records]
     totals = metrics.counts(answers)

@@ -11,7 +11,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.evaluation.metrics import Share
+from pipelines.evaluation.metrics import Proportion
 from pipelines.evaluation.report import Report
 
 BAR_WIDTH = 16
@@ -83,7 +83,7 @@ def _subjects(report: Report) -> Table:
     return table
 
 
-def interval(share: Share) -> str:
+def interval(share: Proportion) -> str:
     return f"{share.low:.1%} - {share.high:.1%}"
 
 

@@ -14,23 +14,23 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import binomtest
 
 from pipelines import gate as gates
-from pipelines.evaluation.records import Record
-from pipelines.gate import Config, Gate, GateError, Pairs, gate
+from pipelines.evaluation.answer_records import AnswerRecord
+from pipelines.quality_gate import GateConfig, GateResult, GateError, PairedAnswers, gate
 
-CONFIG = Config()
+CONFIG = GateConfig()
 
 
-def record(i: int, right: bool, confidence: float = 0.7, chosen: int | None = None) -> Record:
+def record(i: int, right: bool, confidence: float = 0.7, chosen: int | None = None) -> AnswerRecord:
     answer = i % 4
     letter = chosen if chosen is not None else answer if right else (answer + 1) % 4
     rest = (1 - confidence) / 3
-    return Record(str(i), "", answer, letter, tuple(confidence if k == letter else rest for k in range(4)), 0.99, 100)
+    return AnswerRecord(str(i), "", answer, letter, tuple(confidence if k == letter else rest for k in range(4)), 0.99, 100)
 
 
-def pairs(both: int, gained: int, lost: int, neither: int, confidence: float = 0.7) -> Pairs:
+def pairs(both: int, gained: int, lost: int, neither: int, confidence: float = 0.7) -> PairedAnswers:
     outcomes = [(True, True)] * both + [(False, True)] * gained + [(True, False)] * lost + [(False, False)] * neither
     champion = tuple(record(i, a) for i, (a, _) in enumerate(outcomes))
-    return Pairs(champion, tuple(record(i, b, confidence) for i, (_, b) in enumerate(outcomes)))
+    return PairedAnswers(champion, tuple(record(i, b, confidence) for i, (_, b) in enumerate(outcomes)))
 
 
 BETTER = pairs(250, 75, 25, 150)
@@ -38,7 +38,7 @@ EQUAL = pairs(300, 20, 20, 160)
 TIMES = ([0.1] * 200, [0.1] * 200)
 
 
-def decided(current: Pairs = BETTER, old: Pairs | None = EQUAL, seconds: Any = TIMES, config: Config = CONFIG) -> Gate:
+def decided(current: PairedAnswers = BETTER, old: PairedAnswers | None = EQUAL, seconds: Any = TIMES, config: GateConfig = CONFIG) -> Gate:
     return gate(current, old, seconds, config)
 
 
@@ -47,11 +47,11 @@ def decided(current: Pairs = BETTER, old: Pairs | None = EQUAL, seconds: Any = T
 def test_float_noise_changes_no_verdict(confidence: float, noise: float) -> None:
     """The same answers on another processor; also where every confidence lies on the edge of a bin."""
 
-    def answered(shift: float) -> tuple[Record, ...]:
+    def answered(shift: float) -> tuple[AnswerRecord, ...]:
         moved = (min(1.0, confidence + shift * (i % 3 - 1)) for i in range(500))
         return tuple(record(i, i % 10 < 7, c) for i, c in enumerate(moved))
 
-    same, beside = Pairs(answered(0.0), answered(0.0)), Pairs(answered(0.0), answered(noise))
+    same, beside = PairedAnswers(answered(0.0), answered(0.0)), PairedAnswers(answered(0.0), answered(noise))
     times = [0.1 + 1e-9 * i for i in range(200)]
     found = [[(c.name, c.verdict) for c in gate(p, p, (times, times[::-1])).checks] for p in (same, beside)]
     assert found[0] == found[1]
@@ -119,13 +119,13 @@ def test_a_calibration_that_cannot_be_told_is_inconclusive() -> None:
 def test_a_challenger_that_favours_one_letter_fails() -> None:
     champion = tuple(record(i, i % 10 < 6) for i in range(400))
     biased = tuple(record(i, True) if i % 4 == 0 or i % 3 == 0 else record(i, False, chosen=0) for i in range(400))
-    check = gates.letters(Pairs(champion, biased), 0.1)
+    check = gates.letters(PairedAnswers(champion, biased), 0.1)
     assert check.verdict == "fail"
-    assert gates.letters(Pairs(champion, champion), 0.1).verdict == "pass"
+    assert gates.letters(PairedAnswers(champion, champion), 0.1).verdict == "pass"
 
 
 def test_guards_that_are_off_are_not_asked() -> None:
-    off = Config(old_margin=None, brier_margin=None, ece_margin=None, letter_margin=None, latency_factor=None)
+    off = GateConfig(old_margin=None, brier_margin=None, ece_margin=None, letter_margin=None, latency_factor=None)
     found = gate(BETTER, config=off)
     assert found.verdict == "pass"
     assert [c.name for c in found.checks] == ["improvement"]
@@ -155,15 +155,15 @@ def test_letter_bias_is_nothing_when_chance_explains_it() -> None:
     ],
 )
 def test_unpaired_evaluations_are_refused(
-    champion: Sequence[Record], challenger: Sequence[Record], message: str
+    champion: Sequence[AnswerRecord], challenger: Sequence[AnswerRecord], message: str
 ) -> None:
     with pytest.raises(GateError, match=message):
-        Pairs.join(champion, challenger)
+        PairedAnswers.join(champion, challenger)
 
 
 def test_joining_ignores_the_order() -> None:
     champion = [record(i, True) for i in range(5)]
-    assert Pairs.join(champion, champion[::-1]).challenger == tuple(champion)
+    assert PairedAnswers.join(champion, champion[::-1]).challenger == tuple(champion)
 
 
 @settings(deadline=None)

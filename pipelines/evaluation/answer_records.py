@@ -12,7 +12,7 @@ from predictor.question import Answer, Question
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class AnswerRecord:
     """One answered question. `answer` and `chosen` are choice indices; `probabilities` has one entry a choice."""
 
     id: str
@@ -33,7 +33,7 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
-class Skipped:
+class SkippedQuestion:
     """A question the model could not be asked (too long, say), and why."""
 
     id: str
@@ -49,8 +49,8 @@ def question_id(question: Question) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
-def record(question: Question, right: int, answer: Answer) -> Record:
-    return Record(
+def record(question: Question, right: int, answer: Answer) -> AnswerRecord:
+    return AnswerRecord(
         question_id(question),
         question.subject or "",
         right,
@@ -61,15 +61,15 @@ def record(question: Question, right: int, answer: Answer) -> Record:
     )
 
 
-def write_records(records: Iterable[Record], path: Path) -> None:
-    """One JSON object a line, fields as in Record."""
+def write_records(records: Iterable[AnswerRecord], path: Path) -> None:
+    """One JSON object a line, fields as in AnswerRecord."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8") as file:
         for one in records:
             file.write(json.dumps(asdict(one), ensure_ascii=False) + "\n")
 
 
-def read_records(path: Path) -> list[Record]:
+def read_records(path: Path) -> list[AnswerRecord]:
     """The records of a JSONL file; ValueError names the line that is none."""
     records = []
     # Not splitlines(): it also breaks at U+2028 and its like, which JSON allows inside an id.
@@ -77,7 +77,7 @@ def read_records(path: Path) -> list[Record]:
     for number, line in enumerate(lines if lines[-1] else lines[:-1], start=1):
         try:
             data = json.loads(line)
-            records.append(Record(**{**data, "probabilities": tuple(data["probabilities"])}))
+            records.append(AnswerRecord(**{**data, "probabilities": tuple(data["probabilities"])}))
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(f"{path}, line {number} is not an evaluation record: {error}") from None
     return records

@@ -14,8 +14,8 @@ from typing import Any
 
 from pipelines.bank import LabelledQuestion, generate, subjects
 from pipelines.registration.tracking import Tracking, step_run
-from pipelines.retraining.mix import balanced
-from pipelines.retraining.steps.collect import NEW, OLD, load
+from pipelines.retraining.dataset import balanced
+from pipelines.retraining.steps.collect_data import NEW, OLD, load
 from predictor.openmp import spin_briefly
 from predictor.source import resolve
 from predictor.source_files import data_files
@@ -51,7 +51,7 @@ def tune(
             print(f"an earlier attempt registered version {registered}: taking it", flush=True)
             copy_version(resolve(f"mlflow://{run['model']}/{registered}"), challenger)
             return {"registered": float(registered)}
-        from pipelines.finetune.methods import fine_tune
+        from pipelines.fine_tuning.methods import fine_tune
 
         base = resolve(f"mlflow://{run['model']}/{run['champion']}")
         new, old = load(train / NEW), load(train / OLD)
@@ -82,7 +82,7 @@ def letter_prior(folder: Path, asked: Sequence[LabelledQuestion], seed: int) -> 
     Of the numbers of choices that are asked about, on questions of the bank's validation split, which nothing was
     trained on. Without a subject that the bank knows there is no prior.
     """
-    from pipelines.evaluation.prior import try_prior
+    from pipelines.evaluation.letter_prior import try_prior
     from predictor.scorer import Scorer
 
     counts = Counter(len(one.question.choices) for one in asked)

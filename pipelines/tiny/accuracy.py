@@ -11,7 +11,7 @@ import torch
 from tokenizers import Tokenizer
 
 from pipelines.bank.labelled import LabelledQuestion
-from pipelines.tiny.examples import Encoder, collate
+from pipelines.tiny.training_data import Encoder, collate
 from pipelines.tiny.forward import hidden_states
 
 

@@ -22,7 +22,7 @@ class DataError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Sizes:
+class DatasetSizes:
     """How many questions of each kind. `replay_share` of what is learned from at each moment is of old subjects.
 
     `holdout_share` of the feedback examines; `current` and `old` questions of today's and of the old mix are asked
@@ -39,7 +39,7 @@ class Sizes:
     recent: int = 2000
 
     @classmethod
-    def of(cls, options: Mapping[str, Any]) -> Sizes:
+    def of(cls, options: Mapping[str, Any]) -> DatasetSizes:
         """From a pipeline's parameter, where every number is a float; DataError names an unknown option."""
         known = {f.name for f in fields(cls)}
         if unknown := options.keys() - known:
@@ -54,7 +54,7 @@ class Sizes:
 
 
 @dataclass(frozen=True, slots=True)
-class Mix:
+class RetrainingDataset:
     """`new` and `old` questions to learn from, `current` and `old_holdout` to be examined on, `recent` unlabelled.
 
     `learned`: the subjects that a version knows after learning from this.
@@ -72,7 +72,7 @@ class Mix:
         return data_digest((self.new, self.old, self.current, self.old_holdout))
 
 
-def mix(feedback: Feedback, asked: Sequence[Question], known: Collection[str], sizes: Sizes, seed: int) -> Mix:
+def mix(feedback: Feedback, asked: Sequence[Question], known: Collection[str], sizes: DatasetSizes, seed: int) -> RetrainingDataset:
     """`asked` are recent questions, the latest first; `known` the subjects that the champion has learned.
 
     New is what feedback says of subjects the champion has not learned, or of any where there are no such.
@@ -103,7 +103,7 @@ def mix(feedback: Feedback, asked: Sequence[Question], known: Collection[str], s
     recent = [q for q in asked if content_key(q) not in trained][: sizes.recent]
     recent += [one.question for one in current][: max(0, sizes.recent // 2 - len(recent))]
     learned = sorted(set(known) | {one.question.subject for one in new if one.question.subject})
-    return Mix(tuple(new), tuple(old), tuple(current), tuple(old_holdout), tuple(recent), tuple(learned))
+    return RetrainingDataset(tuple(new), tuple(old), tuple(current), tuple(old_holdout), tuple(recent), tuple(learned))
 
 
 def balanced(

@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 from versions import make_version
 
 from pipelines.bank import LabelledQuestion, generate
-from pipelines.finetune.lora import LoraSettings, letter_loss, plain_copy, tune_lora
-from pipelines.finetune.methods import blend_weights, choose, fine_tune, teachable
+from pipelines.fine_tuning.lora import LoraSettings, letter_loss, plain_copy, fine_tune_lora
+from pipelines.fine_tuning.methods import blend_weights, choose, fine_tune, teachable
 from predictor.calibration import Calibration
 from predictor.prompt import PromptEncoder
 from predictor.question import Question
@@ -38,7 +38,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def tuned(base: Path, questions: list[LabelledQuestion], tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("tuned") / "version"
-    done = tune_lora(base, out, questions, SETTINGS)
+    done = fine_tune_lora(base, out, questions, SETTINGS)
     assert done.steps == 60
     assert done.questions == 480
     assert done.last_loss < 0.5 * done.first_loss
