@@ -38,7 +38,7 @@ from functions.drift.window import Window  # noqa: E402
 from functions.rollout.analysis import Analysis, analyse  # noqa: E402
 from functions.rollout.evidence import Arm, StepEvidence  # noqa: E402
 from pipelines.evaluation.answer_records import AnswerRecord  # noqa: E402
-from pipelines.quality_gate import PairedAnswers, gate  # noqa: E402
+from pipelines.quality_gate import PairedAnswers, evaluate_gate  # noqa: E402
 
 HOURS = 720
 ANSWERS_AN_HOUR = 200
@@ -175,7 +175,7 @@ def gate_rows(rng: Generator, size: Size) -> list[Row]:
             seconds = rng.gamma(20, 0.01, QUESTIONS)
             times = (seconds.tolist(), (seconds * rng.normal(1, 0.05, QUESTIONS)).tolist())
             old = pairs(rng, QUESTIONS, 0.0, DISCORDANCE / 2)
-            verdicts[gate(pairs(rng, QUESTIONS, points / 100, DISCORDANCE), old, times).verdict] += 1
+            verdicts[evaluate_gate(pairs(rng, QUESTIONS, points / 100, DISCORDANCE), old, times).verdict] += 1
         share = {verdict: 100 * verdicts[verdict] / size.gates for verdict in ("pass", "inconclusive")}
         target = {-5: 1.0, -2: 1.0, 0: 5.0}.get(points)
         rows.append(Row(f"gate: {points:+d} points, promoted", share["pass"], "%", at_most=target))

@@ -14,7 +14,7 @@ import typer
 
 from mcqa import addresses, client, local, loop, questions, terminal
 from mcqa.errors import CommandError, ServerError
-from pipelines.evaluation.report import EvaluationError, Model, Questions, Report
+from pipelines.evaluation.report import EvaluatedModel, EvaluationError, QuestionSource, Report
 from predictor.question import Answer, Debias, Question, QuestionError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Remote:
 
     def __init__(self, server: client.Client) -> None:
         self.server = server
-        self.model = Model("unknown", server.address)
+        self.model = EvaluatedModel("unknown", server.address)
 
     def answer(self, asked: Sequence[Question], debias: Debias | None) -> list[Answer]:
         for _ in range(BUSY_TRIES):
@@ -91,20 +91,20 @@ def evaluate(
         terminal.note(f"measuring {url}, {loop.describe(target)}")
     split = split or ("holdout" if bank == "generated" else "all")
     labelled = questions.load_bank(bank, split=split, subjects=subject or (), limit=limit, seed=seed)
-    asked = Questions(bank, split, seed, tuple(subject or ()), limit)
+    asked = QuestionSource(bank, split, seed, tuple(subject or ()), limit)
     report = _report(labelled, asked, model, url, debias, rotations)
     _save(report, out, records, diagram)
     if as_json:
         terminal.json_line(report.to_dict())
     else:
-        from pipelines.evaluation import table
+        from pipelines.evaluation import report_table
 
-        terminal.out.print(table.render(report))
+        terminal.out.print(report_table.render(report))
 
 
 def _report(
     labelled: Sequence[LabelledQuestion],
-    asked: Questions,
+    asked: QuestionSource,
     model: str | None,
     url: str | None,
     debias: Debias | None,

@@ -2,8 +2,8 @@
 
     python -m pipelines.drift_reference models/tiny
 
-writes `reference.json` into the folder, of the answers to 2,048 holdout questions with four choices, the subjects that
-the tiny model was trained on in equal shares: the mix that `mcqa demo` begins with. The questions are fixed by the
+writes `reference.json` into the folder: the answers to 2,048 holdout questions with four choices, the subjects of the
+tiny model's training in equal shares, which is the mix that `mcqa demo` begins with. The questions are fixed by the
 seed; the answers' last digits depend on processor, threads and library versions.
 """
 
@@ -46,7 +46,7 @@ def measure(scorer: Scorer, questions: Sequence[Question]) -> Reference:
 
 
 def write(folder: Path, questions: Sequence[Question]) -> Reference:
-    """Measures the version in `folder` and puts the reference beside its weights."""
+    """Measures the version in `folder` and writes the reference beside its weights."""
     from predictor.scorer import Scorer
 
     reference = measure(Scorer.load(folder), questions)
@@ -58,7 +58,7 @@ def bank_questions(
     size: int = QUESTIONS, subjects: Sequence[str] = TRAINING_SUBJECTS, seed: int = SEED
 ) -> list[Question]:
     """Holdout questions of the bank, subjects in equal shares."""
-    return [one.question for one in generate(seed, size, subjects, split="holdout")]
+    return [item.question for item in generate(seed, size, subjects, split="holdout")]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,22 +1,62 @@
-"""May the challenger stand against live traffic? It and the champion answered the same questions; this compares them.
+"""The quality gate: may the challenger go before live traffic? It and the champion answered the same questions.
 
 The challenger must be *proven better* on the current mix of questions, and proven not to have lost more than a margin
-elsewhere. Every check says pass, fail or inconclusive: inconclusive is not a pass, and its reason says how many
-questions or what improvement it would have taken.
+elsewhere. Every check passes, fails or is inconclusive. Inconclusive is not a pass, and its reason says how many
+questions or what improvement it would have taken. Programs read `verdict` and `code`; `reason` is for people.
+
+Written by hand: scipy has the binomial test that McNemar's comes to, but neither Tango's interval nor Connor's sample
+size, and importing scipy.stats takes longer than the computation.
 """
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from typing import Any, Literal
 
 from pipelines.evaluation import metrics
 from pipelines.evaluation.answer_records import AnswerRecord
 
 Verdict = Literal["pass", "fail", "inconclusive"]
+Numbers = dict[str, float | int | None]
+
+
+class CheckCode(StrEnum):
+    """Why a check came out as it did."""
+
+    PROVEN_BETTER = "proven-better"
+    IMPROVEMENT_EXCLUDED = "improvement-excluded"
+    IMPROVEMENT_NOT_PROVEN = "improvement-not-proven"
+    WITHIN_MARGIN = "within-margin"
+    MARGIN_EXCEEDED = "margin-exceeded"
+    MARGIN_NOT_EXCLUDED = "margin-not-excluded"
+    TOO_FEW_QUESTIONS = "too-few-questions"
+    NOT_MEASURED = "not-measured"
+
+
+_MARGIN_CODES: dict[Verdict, CheckCode] = {
+    "pass": CheckCode.WITHIN_MARGIN,
+    "fail": CheckCode.MARGIN_EXCEEDED,
+    "inconclusive": CheckCode.MARGIN_NOT_EXCLUDED,
+}
+
+
+class GateCode(StrEnum):
+    """The verdict as a reason code, as events carry it."""
+
+    PASSED = "gate-passed"
+    FAILED = "gate-failed"
+    INCONCLUSIVE = "gate-inconclusive"
+
+
+GATE_CODES: dict[Verdict, GateCode] = {
+    "pass": GateCode.PASSED,
+    "fail": GateCode.FAILED,
+    "inconclusive": GateCode.INCONCLUSIVE,
+}
 
 
 class GateError(ValueError):
@@ -27,9 +67,9 @@ class GateError(ValueError):
 class GateConfig:
     """Levels and margins. `alpha` is one-sided; None switches a guard off.
 
-    `worthwhile` is an improvement in accuracy: a challenger for which even that is excluded fails. `old_margin` is the
-    loss of accuracy on the old mix that must be excluded; `brier_margin` (of 0..2), `ece_margin` and `letter_margin`
-    (RStd) are increases; `latency_factor` bounds the median of the paired time ratios.
+    `worthwhile` is an improvement in accuracy: a challenger fails when the data exclude an improvement that large.
+    `old_margin` is the loss of accuracy on the old mix that must be excluded. `brier_margin` (of 0..2), `ece_margin`
+    and `letter_margin` (RStd) are increases. `latency_factor` bounds the median of the paired time ratios.
     """
 
     alpha: float = 0.05
@@ -45,7 +85,7 @@ class GateConfig:
 
 @dataclass(frozen=True, slots=True)
 class PairedAnswers:
-    """Both versions' answers to the same questions, in one order."""
+    """Both versions' answers to the same questions, in the same order."""
 
     champion: tuple[AnswerRecord, ...]
     challenger: tuple[AnswerRecord, ...]
@@ -53,15 +93,20 @@ class PairedAnswers:
     @classmethod
     def join(cls, champion: Sequence[AnswerRecord], challenger: Sequence[AnswerRecord]) -> PairedAnswers:
         """Joined on the question's id; GateError when the two did not answer the same questions."""
-        by_id = {r.id: r for r in challenger}
-        if len(by_id) != len(challenger) or len({r.id for r in champion}) != len(champion):
-            raise GateError("a question was answered twice by one version: the ids must be unique")
-        if missing := {r.id for r in champion} ^ by_id.keys():
-            raise GateError(f"{len(missing)} questions were answered by one version only, {min(missing)!r} among them")
-        ordered = tuple(by_id[r.id] for r in champion)
+        by_id = {record.id: record for record in challenger}
+        champion_ids = {record.id for record in champion}
+        if len(by_id) != len(challenger) or len(champion_ids) != len(champion):
+            raise GateError("a version answered the same question twice: ids must be unique")
+        if unpaired := champion_ids ^ by_id.keys():
+            raise GateError(
+                f"{len(unpaired)} questions were answered by only one version, {min(unpaired)!r} among them"
+            )
+        ordered = tuple(by_id[record.id] for record in champion)
         for a, b in zip(champion, ordered, strict=True):
             if a.answer != b.answer:
-                raise GateError(f"question {a.id!r} has right answer {a.answer} for one and {b.answer} for the other")
+                raise GateError(
+                    f"question {a.id!r} has right answer {a.answer} for one version, {b.answer} for the other"
+                )
         return cls(tuple(champion), ordered)
 
     @property
@@ -85,8 +130,9 @@ class Check:
 
     name: str
     verdict: Verdict
+    code: CheckCode
     reason: str
-    numbers: dict[str, float | int | None] = field(default_factory=dict)
+    numbers: Numbers = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,157 +142,162 @@ class GateResult:
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """What stood in the way; of a pass, what it rests on."""
-        return tuple(f"{c.name}: {c.reason}" for c in self.checks if c.verdict == self.verdict)
+        """What stood in the way of a pass; of a pass, what it rests on. For people."""
+        return tuple(f"{check.name}: {check.reason}" for check in self.checks if check.verdict == self.verdict)
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "reasons": list(self.reasons)}
 
 
-def gate(
+def evaluate_gate(
     current: PairedAnswers,
     old: PairedAnswers | None = None,
     seconds: tuple[Sequence[float], Sequence[float]] | None = None,
     config: GateConfig = GateConfig(),
-) -> Gate:
-    """The verdict. `current` is the holdout of today's mix, `old` the one of the mix the champion was trained for.
+) -> GateResult:
+    """The verdict. `current` is the holdout of today's mix, `old` the holdout of the mix the champion was trained for.
 
-    `seconds` are the times of (champion, challenger), one a question and paired; a guard that is on and was not
-    measured is inconclusive.
+    `seconds` are the times of (champion, challenger), paired, one per question. A guard that is on but was not measured
+    is inconclusive.
     """
-    checks = [improvement(current, config)]
+    checks = [check_improvement(current, config)]
     if config.old_margin is not None:
-        checks.append(kept(old, config))
-    checks += calibration(current, config)
+        checks.append(check_old_mix(old, config.old_margin, config.alpha))
+    checks += check_calibration(current, config)
     if config.letter_margin is not None:
-        checks.append(letters(current, config.letter_margin))
+        checks.append(check_letter_bias(current, config.letter_margin))
     if config.latency_factor is not None:
-        checks.append(latency(seconds, config))
-    verdicts = {c.verdict for c in checks}
+        checks.append(check_latency(seconds, config.latency_factor, config.alpha))
+    verdicts = {check.verdict for check in checks}
     overall: Verdict = "fail" if "fail" in verdicts else "inconclusive" if "inconclusive" in verdicts else "pass"
     return GateResult(overall, tuple(checks))
 
 
-def improvement(pairs: PairedAnswers, config: GateConfig) -> Check:
+def check_improvement(pairs: PairedAnswers, config: GateConfig) -> Check:
     """Exact one-sided McNemar test of the discordant questions, with the power this holdout had."""
-    b, c, n = pairs.gained, pairs.lost, pairs.n
-    p = mcnemar(b, c)
-    low, high = paired_interval(b, c, n, config.alpha) if n else (-1.0, 1.0)
-    seen = detectable(n, (b + c) / n, config.alpha, config.power) if n else None
-    needed = questions_needed(config.worthwhile, (b + c) / n, config.alpha, config.power) if n else None
-    numbers: dict[str, float | int | None] = {
+    gained, lost, n = pairs.gained, pairs.lost, pairs.n
+    p = mcnemar(gained, lost)
+    low, high = paired_interval(gained, lost, n, config.alpha) if n else (-1.0, 1.0)
+    smallest = detectable(n, (gained + lost) / n, config.alpha, config.power) if n else None
+    needed = questions_needed(config.worthwhile, (gained + lost) / n, config.alpha, config.power) if n else None
+    numbers: Numbers = {
         "questions": n,
-        "gained": b,
-        "lost": c,
-        "difference": (b - c) / n if n else None,
+        "gained": gained,
+        "lost": lost,
+        "difference": (gained - lost) / n if n else None,
         "low": low,
         "high": high,
         "p": p,
-        "detectable": seen,
+        "detectable": smallest,
         "questions_needed": needed,
     }
-    counts = (
-        f"{b} questions gained, {c} lost of {n} ({_points((b - c) / max(n, 1))}, {_points(low)} to {_points(high)})"
-    )
-    could = "nothing" if seen is None else f"{_points(seen)} or more"
-    power = f"with {config.power:.0%} power this holdout shows {could}"
+    difference = f"{_points((gained - lost) / max(n, 1))}, {_points(low)} to {_points(high)}"
+    counts = f"{gained} questions gained, {lost} lost of {n} ({difference})"
+    shown = "nothing" if smallest is None else f"{_points(smallest)} or more"
+    power = f"with {config.power:.0%} power this holdout shows {shown}"
+    verdict: Verdict
     if n < config.min_questions:
         reason = f"{n} questions, at least {config.min_questions} needed"
-        return Check("improvement", "inconclusive", reason, numbers)
-    if p <= config.alpha:
-        return Check("improvement", "pass", f"{counts}, p {p:.2g}; {power}", numbers)
-    if high < config.worthwhile:
+        verdict, code = "inconclusive", CheckCode.TOO_FEW_QUESTIONS
+    elif p <= config.alpha:
+        verdict, code, reason = "pass", CheckCode.PROVEN_BETTER, f"{counts}, p {p:.2g}; {power}"
+    elif high < config.worthwhile:
         reason = f"{counts}, p {p:.2g}: an improvement of {_points(config.worthwhile)} is excluded"
-        return Check("improvement", "fail", reason, numbers)
-    reason = f"{counts}, p {p:.2g}; {power}, {_points(config.worthwhile)} takes {needed} questions"
-    return Check("improvement", "inconclusive", reason, numbers)
+        verdict, code = "fail", CheckCode.IMPROVEMENT_EXCLUDED
+    else:
+        reason = f"{counts}, p {p:.2g}; {power}, {_points(config.worthwhile)} takes {needed} questions"
+        verdict, code = "inconclusive", CheckCode.IMPROVEMENT_NOT_PROVEN
+    return Check("improvement", verdict, code, reason, numbers)
 
 
-def kept(pairs: PairedAnswers | None, config: GateConfig) -> Check:
+def check_old_mix(pairs: PairedAnswers | None, margin: float, alpha: float) -> Check:
     """Non-inferiority on the old mix: the interval of the paired difference must exclude a loss of the margin."""
-    assert config.old_margin is not None
     if pairs is None or pairs.n == 0:
-        return Check("old mix", "inconclusive", "not measured: no holdout of the old mix was given")
-    b, c, n = pairs.gained, pairs.lost, pairs.n
-    low, high = paired_interval(b, c, n, config.alpha)
-    reason = f"{_points((b - c) / n)} ({_points(low)} to {_points(high)}) of {n}, margin {_points(-config.old_margin)}"
-    numbers: dict[str, float | int | None] = {
+        reason = "not measured: no holdout of the old mix was given"
+        return Check("old mix", "inconclusive", CheckCode.NOT_MEASURED, reason)
+    gained, lost, n = pairs.gained, pairs.lost, pairs.n
+    low, high = paired_interval(gained, lost, n, alpha)
+    reason = f"{_points((gained - lost) / n)} ({_points(low)} to {_points(high)}) of {n}, margin {_points(-margin)}"
+    numbers: Numbers = {
         "questions": n,
-        "gained": b,
-        "lost": c,
-        "difference": (b - c) / n,
+        "gained": gained,
+        "lost": lost,
+        "difference": (gained - lost) / n,
         "low": low,
         "high": high,
-        "margin": -config.old_margin,
+        "margin": -margin,
     }
-    return Check("old mix", _within(-high, -low, config.old_margin), reason, numbers)
+    verdict = _against_margin(-high, -low, margin)
+    return Check("old mix", verdict, _MARGIN_CODES[verdict], reason, numbers)
 
 
-def calibration(pairs: PairedAnswers, config: GateConfig) -> list[Check]:
+def check_calibration(pairs: PairedAnswers, config: GateConfig) -> list[Check]:
     """Change of the Brier score, as a paired mean with its interval, and of ECE where there are enough answers."""
+    if config.brier_margin is not None and pairs.n < config.min_questions:
+        reason = f"{pairs.n} questions, {config.min_questions} needed"
+        return [Check("calibration", "inconclusive", CheckCode.TOO_FEW_QUESTIONS, reason)]
     checks = []
     if config.brier_margin is not None:
-        if pairs.n < config.min_questions:
-            return [Check("calibration", "inconclusive", f"{pairs.n} questions, {config.min_questions} needed")]
-        changes = [
-            metrics.brier([b.probabilities], [b.answer]) - metrics.brier([a.probabilities], [a.answer])
-            for a, b in zip(pairs.champion, pairs.challenger, strict=True)
-        ]
-        change = metrics.mean(changes)
-        half = _z(config.alpha) * statistics.stdev(changes) / math.sqrt(pairs.n)
-        verdict = _within(change - half, change + half, config.brier_margin)
-        reason = (
-            f"Brier {change:+.3f} ({change - half:+.3f} to {change + half:+.3f}), margin {config.brier_margin:+.3f}"
-        )
-        numbers: dict[str, float | int | None] = {
-            "brier_change": change,
-            "low": change - half,
-            "high": change + half,
-            "margin": config.brier_margin,
-        }
-        checks.append(Check("calibration", verdict, reason, numbers))
+        checks.append(_check_brier(pairs, config.brier_margin, config.alpha))
     if config.ece_margin is not None and pairs.n >= metrics.ECE_MIN_ANSWERS:
-        before, after = (
-            metrics.ece(metrics.reliability([r.confidence for r in rs], [r.correct for r in rs]))
-            for rs in (pairs.champion, pairs.challenger)
-        )
-        reason = f"ECE {after:.3f} after {before:.3f}, at most {config.ece_margin:+.3f}"
-        verdict = "fail" if after - before > config.ece_margin else "pass"
-        found: dict[str, float | int | None] = {"champion": before, "challenger": after, "margin": config.ece_margin}
-        checks.append(Check("calibration error", verdict, reason, found))
+        checks.append(_check_ece(pairs, config.ece_margin))
     return checks
 
 
-def letters(pairs: PairedAnswers, margin: float) -> Check:
+def _check_brier(pairs: PairedAnswers, margin: float, alpha: float) -> Check:
+    changes = [
+        metrics.brier([b.probabilities], [b.answer]) - metrics.brier([a.probabilities], [a.answer])
+        for a, b in zip(pairs.champion, pairs.challenger, strict=True)
+    ]
+    change = metrics.mean(changes)
+    half = _z(alpha) * statistics.stdev(changes) / math.sqrt(pairs.n)
+    low, high = change - half, change + half
+    verdict = _against_margin(low, high, margin)
+    reason = f"Brier {change:+.3f} ({low:+.3f} to {high:+.3f}), margin {margin:+.3f}"
+    numbers: Numbers = {"brier_change": change, "low": low, "high": high, "margin": margin}
+    return Check("calibration", verdict, _MARGIN_CODES[verdict], reason, numbers)
+
+
+def _check_ece(pairs: PairedAnswers, margin: float) -> Check:
+    before, after = (
+        metrics.ece(metrics.reliability([r.confidence for r in records], [r.correct for r in records]))
+        for records in (pairs.champion, pairs.challenger)
+    )
+    verdict: Verdict = "fail" if after - before > margin else "pass"
+    reason = f"ECE {after:.3f} after {before:.3f}, at most {margin:+.3f}"
+    numbers: Numbers = {"champion": before, "challenger": after, "margin": margin}
+    return Check("calibration error", verdict, _MARGIN_CODES[verdict], reason, numbers)
+
+
+def check_letter_bias(pairs: PairedAnswers, margin: float) -> Check:
     """Letter bias: the spread of the per-letter recalls, without what chance alone would spread them."""
     before, after = (letter_bias(records) for records in (pairs.champion, pairs.challenger))
-    numbers: dict[str, float | int | None] = {"champion": before, "challenger": after, "margin": margin}
+    verdict: Verdict = "fail" if after - before > margin else "pass"
     reason = f"spread of the letters' recalls {after:.3f} after {before:.3f}, at most {margin:+.3f}"
-    return Check("letter bias", "fail" if after - before > margin else "pass", reason, numbers)
+    numbers: Numbers = {"champion": before, "challenger": after, "margin": margin}
+    return Check("letter bias", verdict, _MARGIN_CODES[verdict], reason, numbers)
 
 
-def latency(seconds: tuple[Sequence[float], Sequence[float]] | None, config: GateConfig) -> Check:
+def check_latency(seconds: tuple[Sequence[float], Sequence[float]] | None, factor: float, alpha: float) -> Check:
     """Median of the paired time ratios with its distribution-free interval (the sign test's order statistics)."""
-    assert config.latency_factor is not None
     if seconds is None or not seconds[0]:
-        return Check("latency", "inconclusive", "not measured: no times were given")
+        return Check("latency", "inconclusive", CheckCode.NOT_MEASURED, "not measured: no times were given")
     if min(seconds[0]) <= 0:
         raise GateError("a time of the champion is 0 s: the ratios have no meaning")
     ratios = sorted(b / a for a, b in zip(*seconds, strict=True))
     n = len(ratios)
-    k = max(0, math.floor((n - _z(config.alpha) * math.sqrt(n)) / 2))
+    k = max(0, math.floor((n - _z(alpha) * math.sqrt(n)) / 2))
     low, middle, high = ratios[k], statistics.median(ratios), ratios[n - 1 - k]
-    verdict: Verdict = (
-        "pass" if high <= config.latency_factor else "fail" if low > config.latency_factor else "inconclusive"
-    )
-    reason = f"{middle:.2f} times the champion's ({low:.2f} to {high:.2f}), at most {config.latency_factor:g}"
-    return Check("latency", verdict, reason, {"ratio": middle, "low": low, "high": high, "questions": n})
+    verdict: Verdict = "pass" if high <= factor else "fail" if low > factor else "inconclusive"
+    reason = f"{middle:.2f} times the champion's ({low:.2f} to {high:.2f}), at most {factor:g}"
+    numbers: Numbers = {"ratio": middle, "low": low, "high": high, "questions": n}
+    return Check("latency", verdict, _MARGIN_CODES[verdict], reason, numbers)
 
 
 def mcnemar(gained: int, lost: int) -> float:
     """P(at least this many gains | as many discordant questions, no difference): McNemar's test, exact, one-sided."""
     m = gained + lost
-    return sum(math.comb(m, k) for k in range(gained, m + 1)) / 2**m
+    return sum(math.comb(m, k) for k in range(gained, m + 1)) / (1 << m)
 
 
 def paired_interval(gained: int, lost: int, n: int, alpha: float) -> tuple[float, float]:
@@ -269,8 +320,8 @@ def paired_interval(gained: int, lost: int, n: int, alpha: float) -> tuple[float
     return _crossing(score, -1.0, estimate, z), _crossing(score, estimate, 1.0, -z)
 
 
-def _crossing(score: Any, left: float, right: float, level: float) -> float:
-    """Where the falling `score` passes `level`."""
+def _crossing(score: Callable[[float], float], left: float, right: float, level: float) -> float:
+    """Where the decreasing `score` crosses `level`."""
     for _ in range(60):
         middle = (left + right) / 2
         if score(middle) > level:
@@ -302,7 +353,7 @@ def detectable(n: int, discordance: float, alpha: float, power: float) -> float 
 
 
 def letter_bias(records: Sequence[AnswerRecord]) -> float:
-    """RStd (arXiv 2309.03882) with the recalls' own sampling variance taken off; 0 where that explains all."""
+    """RStd (arXiv 2309.03882) less the recalls' own sampling variance; 0 where that explains all of it."""
     answers, chosen = [r.answer for r in records], [r.chosen for r in records]
     totals = metrics.counts(answers)
     known = [(r, t) for r, t in zip(metrics.recalls(answers, chosen), totals, strict=True) if r is not None and t > 1]
@@ -312,8 +363,8 @@ def letter_bias(records: Sequence[AnswerRecord]) -> float:
     return math.sqrt(max(0.0, statistics.pvariance([r for r, _ in known]) - noise * (1 - 1 / len(known))))
 
 
-def _within(low: float, high: float, margin: float) -> Verdict:
-    """Of a loss with its interval: excluded above the margin, proven above it, or neither."""
+def _against_margin(low: float, high: float, margin: float) -> Verdict:
+    """Of a loss with its interval: one above the margin is excluded, proven, or neither."""
     return "pass" if high < margin else "fail" if low > margin else "inconclusive"
 
 

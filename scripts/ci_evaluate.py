@@ -82,7 +82,9 @@ class Gate:
         return {**asdict(self), "checks": checks, "passed": self.passed}
 
 
-def compare(baseline: Baseline, model: str, records: Sequence[AnswerRecord], margin: float, alpha: float = ALPHA) -> Gate:
+def compare(
+    baseline: Baseline, model: str, records: Sequence[AnswerRecord], margin: float, alpha: float = ALPHA
+) -> Gate:
     """The gate over the same questions; UnusableError when they are not the same."""
     found = {record.id: summary(record) for record in records}
     if different := found.keys() ^ baseline.answers.keys():

@@ -49,7 +49,8 @@ UNIT = (
     "local/loopback/test_loopback_pure.py",
     "local/loopback/test_loopback_tokens.py",
     "pipelines/test_retraining_dataset.py",
-    "pipelines/test_retraining_reference.py",
+    "pipelines/test_retraining_pod_spec.py",
+    "pipelines/test_retraining_retry.py",
 )
 """Exceptions to the patterns above."""
 

@@ -1,4 +1,4 @@
-"""What the model said of each question, kept for paired comparisons (the gate's McNemar test joins two on `id`)."""
+"""One record per answered question, for paired comparisons: the quality gate's McNemar test joins two files on `id`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from predictor.question import Answer, Question
 
 @dataclass(frozen=True, slots=True)
 class AnswerRecord:
-    """One answered question. `answer` and `chosen` are choice indices; `probabilities` has one entry a choice."""
+    """One answered question. `answer` (the right one) and `chosen` are indices; one probability per choice."""
 
     id: str
     subject: str
@@ -34,7 +34,7 @@ class AnswerRecord:
 
 @dataclass(frozen=True, slots=True)
 class SkippedQuestion:
-    """A question the model could not be asked (too long, say), and why."""
+    """A question that the model could not be asked (too long, for example), and why."""
 
     id: str
     reason: str
@@ -49,7 +49,7 @@ def question_id(question: Question) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
-def record(question: Question, right: int, answer: Answer) -> AnswerRecord:
+def answer_record(question: Question, right: int, answer: Answer) -> AnswerRecord:
     return AnswerRecord(
         question_id(question),
         question.subject or "",
@@ -62,15 +62,15 @@ def record(question: Question, right: int, answer: Answer) -> AnswerRecord:
 
 
 def write_records(records: Iterable[AnswerRecord], path: Path) -> None:
-    """One JSON object a line, fields as in AnswerRecord."""
+    """One JSON object per line, with the fields of AnswerRecord."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8") as file:
-        for one in records:
-            file.write(json.dumps(asdict(one), ensure_ascii=False) + "\n")
+        for record in records:
+            file.write(json.dumps(asdict(record), ensure_ascii=False) + "\n")
 
 
 def read_records(path: Path) -> list[AnswerRecord]:
-    """The records of a JSONL file; ValueError names the line that is none."""
+    """The records of a JSONL file; ValueError names the line that is not one."""
     records = []
     # Not splitlines(): it also breaks at U+2028 and its like, which JSON allows inside an id.
     lines = path.read_text(encoding="utf-8").split("\n")

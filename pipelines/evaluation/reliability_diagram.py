@@ -1,4 +1,4 @@
-"""The reliability diagram (Guo et al. 2017, figure 1) as PNG: is the model right as often as it is sure?"""
+"""The reliability diagram (Guo et al. 2017, figure 1) as PNG: is the model right as often as it is confident?"""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ RIGHT, GAP, LINE = "#3b76af", "#d1605e", "#444444"
 
 
 def draw(report: Report, path: Path) -> None:
-    """Writes accuracy by confidence bin with the gap to the diagonal, and the answers a bin below it."""
+    """Writes accuracy by confidence bin with the gap to the diagonal, and below it the number of answers per bin."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
@@ -18,16 +18,16 @@ def draw(report: Report, path: Path) -> None:
     figure = Figure(figsize=(6.4, 7.2), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    filled = [b for b in report.bins if b.count]
-    left = [b.low for b in filled]
-    width = [b.high - b.low for b in filled]
-    accuracy = [b.accuracy for b in filled]
+    bins = [b for b in report.bins if b.count]
+    left = [b.low for b in bins]
+    width = [b.high - b.low for b in bins]
+    accuracy = [b.accuracy for b in bins]
 
     upper.plot([0, 1], [0, 1], "--", color=LINE, linewidth=1, label="perfectly calibrated", zorder=3)
     upper.bar(left, accuracy, width, align="edge", color=RIGHT, edgecolor="white", label="accuracy", zorder=1)
     upper.bar(
         left,
-        [b.gap for b in filled],
+        [b.gap for b in bins],
         width,
         bottom=accuracy,
         align="edge",
@@ -50,7 +50,7 @@ def draw(report: Report, path: Path) -> None:
     upper.set_ylim(0, 1)
     figure.legend(*upper.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
 
-    bars = lower.bar(left, [b.count for b in filled], width, align="edge", color="#9aa5b1", edgecolor="white")
+    bars = lower.bar(left, [b.count for b in bins], width, align="edge", color="#9aa5b1", edgecolor="white")
     lower.bar_label(bars, fontsize=7, padding=1)
     lower.margins(y=0.2)
     lower.set_ylabel("answers")

@@ -1,4 +1,4 @@
-"""The report for people: one rich renderable, figures and subjects side by side where the terminal is wide."""
+"""The report for the terminal: one rich renderable, figures and subjects side by side where it is wide enough."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _figures(report: Report) -> Table:
         "accuracy", f"[bold]{report.accuracy.value:.1%}[/]", f"{interval(report.accuracy)}, chance {report.chance:.1%}"
     )
     table.add_row("Brier", f"{report.brier:.3f}", "0 best, 2 worst")
-    table.add_row("NLL", f"{report.nll:.3f}", "nats a question")
+    table.add_row("NLL", f"{report.nll:.3f}", "nats per question")
     if report.ece is None:
         table.add_row("ECE", "-", report.ece_reason)
     else:
@@ -78,18 +78,19 @@ def _subjects(report: Report) -> Table:
     table.add_column("accuracy", justify="right", no_wrap=True)
     table.add_column("95 % interval", no_wrap=True)
     table.add_column("")
-    for name, share in sorted(report.subjects.items(), key=lambda item: -item[1].value):
-        table.add_row(name or "(none)", str(share.total), f"{share.value:.1%}", interval(share), _Bar(share.value))
+    for name, accuracy in sorted(report.subjects.items(), key=lambda item: -item[1].value):
+        row = (str(accuracy.total), f"{accuracy.value:.1%}", interval(accuracy), _Bar(accuracy.value))
+        table.add_row(name or "(none)", *row)
     return table
 
 
-def interval(share: Proportion) -> str:
-    return f"{share.low:.1%} - {share.high:.1%}"
+def interval(proportion: Proportion) -> str:
+    return f"{proportion.low:.1%} - {proportion.high:.1%}"
 
 
 @dataclass(frozen=True, slots=True)
 class _Bar:
-    """A bar that takes what room there is: in a narrow terminal it gives way before the figures do."""
+    """A bar that takes the room there is: in a narrow terminal it shrinks before the figures do."""
 
     value: float
 
@@ -101,6 +102,6 @@ class _Bar:
 
 
 def bar(value: float, width: int = BAR_WIDTH) -> str:
-    """A share as a bar of eighth blocks, `width` cells at 1."""
+    """A value within 0..1 as a bar of eighth blocks, `width` cells at 1."""
     full, part = divmod(round(max(0.0, min(1.0, value)) * width * 8), 8)
     return "█" * full + (" ▏▎▍▌▋▊▉"[part] if part else "")

@@ -1,9 +1,9 @@
 """LoRA (Hu et al. 2021, arXiv 2106.09685) of a Qwen2 version on labelled questions, by peft.
 
 Trained and served prompts are the same ids: both come from predictor.prompt. The loss is the cross-entropy of the
-answer's letter alone, over the whole vocabulary, so the letters also keep their share of it. The adapter is merged into
-the weights before the version is saved, by the very code that would merge it at load: the new version is as quick to
-start and to serve as its base, and the next retraining begins from a plain model again.
+answer's letter alone, over the whole vocabulary, so that the letters also keep their share of it. The adapter is merged
+into the weights before the version is saved, by the code that would merge it at load: the new version starts and serves
+as fast as its base, and the next retraining begins from a plain model again.
 """
 
 from __future__ import annotations
@@ -14,29 +14,31 @@ import random
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
-from pipelines.bank.labelled import LabelledQuestion
+from pipelines.bank.labelled import LabelledQuestion, shuffled_epochs
 from predictor.adapter import EMBEDDING, HEAD
 from predictor.hardware import bfloat16_instructions
 from predictor.prompt import PromptEncoder
 from predictor.source_files import RECORD, data_files
 from predictor.weights import ADAPTER_CONFIG, ADAPTER_FILE, INDEX_FILE, SINGLE_FILE, Weights, read_json, weight_files
 
-SAY_SECONDS = 15.0
+PROGRESS_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
 class LoraSettings:
-    """`batch` questions a pass, `accumulation` passes a step. Ends after `epochs`, `steps` or `seconds`, whichever
-    comes first. `bf16` None: where the device computes in it."""
+    """`batch` questions per pass, `accumulation` passes per step. `bf16` None: where the device computes in it.
+
+    Training ends after `epochs`, `steps` or `seconds`, whichever comes first.
+    """
 
     rank: int = 16
     alpha: float = 32.0
@@ -54,12 +56,16 @@ class LoraSettings:
     checkpointing: bool = False
     seed: int = 0
 
+    @property
+    def questions_per_step(self) -> int:
+        return self.batch * self.accumulation
+
     @classmethod
-    def of(cls, options: Mapping[str, Any]) -> LoraSettings:
+    def from_options(cls, options: Mapping[str, Any]) -> LoraSettings:
         """From a pipeline's parameter, where every number is a float; ValueError names an unknown option."""
         known = {f.name: f.type for f in fields(cls)}
         if unknown := options.keys() - known.keys():
-            raise ValueError(f"no LoRA option {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+            raise ValueError(f"there is no LoRA option {', '.join(sorted(unknown))}; known options: {', '.join(known)}")
         values: dict[str, Any] = {
             name: int(value) if "int" in str(known[name]) and value is not None else value
             for name, value in options.items()
@@ -82,12 +88,12 @@ class LoraResult:
 
 
 def fine_tune_lora(base: Path, out: Path, questions: Sequence[LabelledQuestion], settings: LoraSettings) -> LoraResult:
-    """Trains an adapter on the questions, whose choices are shuffled anew at each view, and writes the merged version.
+    """Trains an adapter on the questions, with choices shuffled anew at each view, and writes the merged version.
 
     ValueError when no question fits into `max_tokens`.
     """
     encoder = PromptEncoder(base)
-    fitting = [one for one in questions if len(encoder.encode(one.question)) <= settings.max_tokens]
+    fitting = [item for item in questions if len(encoder.encode(item.question)) <= settings.max_tokens]
     if not fitting:
         raise ValueError(f"fine-tuning needs at least one question of at most {settings.max_tokens} tokens, found none")
     torch.manual_seed(settings.seed)
@@ -96,26 +102,34 @@ def fine_tune_lora(base: Path, out: Path, questions: Sequence[LabelledQuestion],
         plain = Path(temporary) / "base"
         plain_copy(base, plain)
         model = _adapted(plain, settings, device)
-        done = _train(model, encoder, fitting, settings, device)
+        losses = _train(model, encoder, fitting, settings, device)
         adapter = Path(temporary) / "adapter"
         model.save_pretrained(adapter, safe_serialization=True)
         trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-        merge(plain, adapter, out)
-    return LoraResult(*done, trainable, len(questions) - len(fitting))
+        merge_adapter(plain, adapter, out)
+        tenth = max(1, len(losses) // 10)
+    return LoraResult(
+        steps=len(losses),
+        questions=len(losses) * settings.questions_per_step,
+        first_loss=sum(losses[:tenth]) / tenth,
+        last_loss=sum(losses[-tenth:]) / tenth,
+        trainable=trainable,
+        too_long=len(questions) - len(fitting),
+    )
 
 
-def merge(base: Path, adapter: Path, out: Path) -> None:
+def merge_adapter(base: Path, adapter: Path, out: Path) -> None:
     """Writes `base` with `adapter` (a peft LoRA folder) merged in, in the base's own dtype and files."""
     with tempfile.TemporaryDirectory(prefix="mcqa-merge-") as temporary:
-        both = Path(temporary)
-        (both / "base").symlink_to(base.resolve())
+        stacked = Path(temporary)
+        (stacked / "base").symlink_to(base.resolve())
         for name in (ADAPTER_CONFIG, ADAPTER_FILE):
-            (both / name).symlink_to((adapter / name).resolve())
-        plain_copy(both, out)
+            (stacked / name).symlink_to((adapter / name).resolve())
+        plain_copy(stacked, out)
 
 
 def plain_copy(folder: Path, out: Path) -> None:
-    """The version as plain weights: an adapter beside its base is merged. What was measured of it is left behind."""
+    """The version as plain weights: an adapter beside its base is merged. Measurements of it are not copied."""
     from safetensors import safe_open
     from safetensors.torch import save_file
 
@@ -131,22 +145,22 @@ def plain_copy(folder: Path, out: Path) -> None:
     tied = read_json(root / "config.json").get("tie_word_embeddings") is True
     opened: dict[torch.dtype, Weights] = {}
     for file in files:
-        state = {}
+        tensors = {}
         with safe_open(file, framework="pt") as handle:
-            for name in handle.keys():  # noqa: SIM118 - no mapping
+            for name in handle.keys():  # noqa: SIM118 - not a mapping
                 tensor = handle.get_tensor(name)
                 if tensor.dtype not in opened:
                     opened[tensor.dtype] = Weights(folder, dtype=tensor.dtype, device=torch.device("cpu"))
-                state[name] = opened[tensor.dtype].get(name, tuple(tensor.shape)).contiguous()
+                tensors[name] = opened[tensor.dtype].get(name, tuple(tensor.shape)).contiguous()
                 if tied and name == EMBEDDING and (own := opened[tensor.dtype].head(tuple(tensor.shape))) is not None:
-                    state[HEAD] = own.contiguous()
+                    tensors[HEAD] = own.contiguous()
                     _untie(out, file.name)
-        save_file(state, out / file.name, metadata={"format": "pt"})
+        save_file(tensors, out / file.name, metadata={"format": "pt"})
         (out / file.name).chmod(0o644)
 
 
 def _untie(out: Path, file: str) -> None:
-    """The adapter made two matrices of the tied embedding: the configuration and the index say so."""
+    """Notes in configuration and index that the adapter made two matrices of the tied embedding."""
     config = read_json(out / "config.json") | {"tie_word_embeddings": False}
     (out / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     if (out / INDEX_FILE).is_file():
@@ -177,7 +191,7 @@ def _adapted(folder: Path, settings: LoraSettings, device: torch.device) -> Any:
 
 def _fast_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     return bfloat16_instructions() is not None
 
 
@@ -187,22 +201,22 @@ def _train(
     questions: Sequence[LabelledQuestion],
     settings: LoraSettings,
     device: torch.device,
-) -> tuple[int, int, float, float]:
+) -> list[float]:
+    """The loss of each step; prints progress."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
-    a_step = settings.batch * settings.accumulation
-    planned = max(1, math.ceil(settings.epochs * len(questions) / a_step))
+    planned = max(1, math.ceil(settings.epochs * len(questions) / settings.questions_per_step))
     if settings.steps is not None:
         planned = min(planned, settings.steps)
-    views = _views(questions, random.Random(f"lora-{settings.seed}"))
+    views = shuffled_epochs(questions, random.Random(f"lora-{settings.seed}"))
     letters = torch.tensor(encoder.letter_ids, device=device)
     losses: list[float] = []
-    began = said = time.monotonic()
+    began = printed = time.monotonic()
     for step in range(planned):
         elapsed = time.monotonic() - began
         if settings.seconds is not None and elapsed >= settings.seconds:
             break
-        # By steps or by the clock, whichever is further on: the rate has fallen to nothing at the end either way.
+        # By steps or by the clock, whichever is further: the learning rate is almost 0 at the end either way.
         share = max(step / planned, elapsed / settings.seconds if settings.seconds else 0.0)
         for group in optimizer.param_groups:
             group["lr"] = settings.lr * min(1.0, (step + 1) / 10, 0.05 + 1.9 * (1 - share))
@@ -210,29 +224,27 @@ def _train(
         for _ in range(settings.accumulation):
             batch = [next(views) for _ in range(settings.batch)]
             loss = letter_loss(model, encoder, batch, letters, device) / settings.accumulation
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]  # torch has no types for it
             total += loss.item()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         losses.append(total)
         now = time.monotonic()
-        if now - said >= SAY_SECONDS or step in (0, planned - 1):
-            said = now
+        if now - printed >= PROGRESS_SECONDS or step in (0, planned - 1):
+            printed = now
             recent = losses[-20:]
-            rate = (step + 1) * a_step / max(now - began, 1e-6)
+            rate = (step + 1) * settings.questions_per_step / max(now - began, 1e-6)
             mean = sum(recent) / len(recent)
             print(f"fine-tuning: step {step + 1}/{planned} loss {mean:.3f} {rate:.1f} questions/s", flush=True)
-    tenth = max(1, len(losses) // 10)
-    first, last = sum(losses[:tenth]) / tenth, sum(losses[-tenth:]) / tenth
-    return len(losses), len(losses) * a_step, first, last
+    return losses
 
 
 def letter_loss(
     model: Any, encoder: PromptEncoder, batch: Sequence[LabelledQuestion], letters: Tensor, device: torch.device
 ) -> Tensor:
     """Mean cross-entropy of the right letters' tokens, in nats; padded on the right, which causal attention ignores."""
-    rows = [encoder.encode(one.question) for one in batch]
+    rows = [encoder.encode(item.question) for item in batch]
     ids = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long)
     mask = torch.zeros_like(ids)
     for place, row in enumerate(rows):
@@ -241,11 +253,5 @@ def letter_loss(
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
     states = causal.model(input_ids=ids.to(device), attention_mask=mask.to(device)).last_hidden_state
     last = states[torch.arange(len(rows)), [len(row) - 1 for row in rows]]
-    logits = F.linear(last, causal.lm_head.weight).float()
-    return F.cross_entropy(logits, letters[[one.answer for one in batch]])
-
-
-def _views(questions: Sequence[LabelledQuestion], rng: random.Random) -> Iterator[LabelledQuestion]:
-    while True:
-        for question in rng.sample(list(questions), len(questions)):
-            yield question.shuffled(rng)
+    logits = functional.linear(last, causal.lm_head.weight).float()
+    return functional.cross_entropy(logits, letters[[item.answer for item in batch]])

@@ -1,6 +1,6 @@
-"""What to learn from and what to be examined on: feedback and bank questions, mixed so that the old is not forgotten.
+"""Training and holdout data: feedback and bank questions, mixed so that the old subjects are not forgotten.
 
-No problem is in both: feedback is split by content, and whatever the bank adds is compared with it by content.
+No problem is in both: feedback is split by content, and what the bank adds is compared with it by content.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from predictor.question import Question
 
 
 class DataError(ValueError):
-    """There is too little to learn from; the message says what was found and what it takes."""
+    """There is too little data to learn from; the message says what was found and what is needed."""
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetSizes:
-    """How many questions of each kind. `replay_share` of what is learned from at each moment is of old subjects.
+    """How many questions of each kind. `replay_share` of the training data is of old subjects.
 
-    `holdout_share` of the feedback examines; `current` and `old` questions of today's and of the old mix are asked
-    for the gate, `recent` for the drift reference. `bank` questions of the new subjects are added to learn from.
+    `holdout_share` of the feedback is held out. The gate asks `current` questions of today's mix and `old` ones of the
+    old mix, the drift reference `recent` ones. `bank` questions of the new subjects are added to the training data.
     """
 
     minimum: int = 200
@@ -39,11 +39,11 @@ class DatasetSizes:
     recent: int = 2000
 
     @classmethod
-    def of(cls, options: Mapping[str, Any]) -> DatasetSizes:
+    def from_options(cls, options: Mapping[str, Any]) -> DatasetSizes:
         """From a pipeline's parameter, where every number is a float; DataError names an unknown option."""
-        known = {f.name for f in fields(cls)}
+        known = {field.name for field in fields(cls)}
         if unknown := options.keys() - known:
-            raise DataError(f"no data option {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}")
+            raise DataError(f"there is no data option {', '.join(sorted(unknown))}; known: {', '.join(sorted(known))}")
         shares = ("holdout_share", "replay_share")
         values: dict[str, Any] = {name: float(v) if name in shares else int(v) for name, v in options.items()}
         return cls(**values)
@@ -55,9 +55,9 @@ class DatasetSizes:
 
 @dataclass(frozen=True, slots=True)
 class RetrainingDataset:
-    """`new` and `old` questions to learn from, `current` and `old_holdout` to be examined on, `recent` unlabelled.
+    """`new` and `old` questions to train on, `current` and `old_holdout` to evaluate on, `recent` without labels.
 
-    `learned`: the subjects that a version knows after learning from this.
+    `learned`: the subjects that a version knows after training on this.
     """
 
     new: tuple[LabelledQuestion, ...]
@@ -72,46 +72,48 @@ class RetrainingDataset:
         return data_digest((self.new, self.old, self.current, self.old_holdout))
 
 
-def mix(feedback: Feedback, asked: Sequence[Question], known: Collection[str], sizes: DatasetSizes, seed: int) -> RetrainingDataset:
+def build_dataset(
+    feedback: Feedback, asked: Sequence[Question], known: Collection[str], sizes: DatasetSizes, seed: int
+) -> RetrainingDataset:
     """`asked` are recent questions, the latest first; `known` the subjects that the champion has learned.
 
-    New is what feedback says of subjects the champion has not learned, or of any where there are no such.
-    Raises DataError below `sizes.minimum` labelled questions.
+    New is the feedback on subjects that the champion has not learned, or all of it where there is none such. Raises
+    DataError below `sizes.minimum` labelled questions.
     """
     if len(feedback.questions) < sizes.minimum:
         raise DataError(
             f"{len(feedback.questions)} different labelled questions ({feedback.rows} rows of feedback, "
             f"{feedback.unusable} of them unusable), at least {sizes.minimum} needed"
         )
-    train = [one for one in feedback.questions if not held_out(one.question, sizes.holdout_share)]
-    examined = [one for one in feedback.questions if held_out(one.question, sizes.holdout_share)]
-    new = [one for one in train if one.subject not in known] or train
-    familiar = [one for one in train if one.subject in known] if len(new) < len(train) else []
+    train = [item for item in feedback.questions if not held_out(item.question, sizes.holdout_share)]
+    holdout = [item for item in feedback.questions if held_out(item.question, sizes.holdout_share)]
+    new = [item for item in train if item.subject not in known] or train
+    old_feedback = [item for item in train if item.subject in known] if len(new) < len(train) else []
     seen = _keys(feedback.questions)
-    shifted = sorted({one.subject for one in new} & set(subjects()))
-    # A problem that bank and feedback share is examined or learned from as feedback's split says.
-    if sizes.bank and shifted:
-        new += _fresh(_drawn(seed, sizes.bank, shifted, "train"), seen)
-    taught = sorted(set(known) & set(subjects()))
+    new_subjects = sorted({item.subject for item in new} & set(subjects()))
+    # A problem that bank and feedback share is on the side that the feedback's split puts it on.
+    if sizes.bank and new_subjects:
+        new += _without(_draw(seed, sizes.bank, new_subjects, "train"), seen)
+    bank_subjects = sorted(set(known) & set(subjects()))
     share = sizes.replay_share
-    replay = max(sizes.replay, math.ceil(len(new) * share / (1 - share)) - len(familiar)) if share else 0
-    old = familiar + _fresh(_drawn(seed + 1, replay, taught, "train"), seen)
-    current = _topped_up(examined, sizes.current, seed + 2, seen)
-    old_holdout = _fresh(_drawn(seed + 3, sizes.old, taught, "holdout"), seen)
-    # Answers to what it was trained on are surer than live traffic's will be, and would look like a drift back.
+    replay = max(sizes.replay, math.ceil(len(new) * share / (1 - share)) - len(old_feedback)) if share else 0
+    old = old_feedback + _without(_draw(seed + 1, replay, bank_subjects, "train"), seen)
+    current = _top_up(holdout, sizes.current, seed + 2, seen)
+    old_holdout = _without(_draw(seed + 3, sizes.old, bank_subjects, "holdout"), seen)
+    # Answers to training questions are more confident than live traffic's will be, and would look like a drift back.
     trained = _keys((*new, *old))
     recent = [q for q in asked if content_key(q) not in trained][: sizes.recent]
-    recent += [one.question for one in current][: max(0, sizes.recent // 2 - len(recent))]
-    learned = sorted(set(known) | {one.question.subject for one in new if one.question.subject})
+    recent += [item.question for item in current][: max(0, sizes.recent // 2 - len(recent))]
+    learned = sorted(set(known) | {item.question.subject for item in new if item.question.subject})
     return RetrainingDataset(tuple(new), tuple(old), tuple(current), tuple(old_holdout), tuple(recent), tuple(learned))
 
 
-def balanced(
+def balanced_epoch(
     new: Sequence[LabelledQuestion], old: Sequence[LabelledQuestion], replay_share: float
 ) -> list[LabelledQuestion]:
-    """One epoch: all of both, the smaller part repeated until `replay_share` of the whole is old, as nearly as can be.
+    """One epoch: all of both, the smaller part repeated until as nearly as possible `replay_share` of the whole is old.
 
-    A question is repeated, never left out; training shuffles the choices anew at each view.
+    Questions are repeated, never left out; training shuffles the choices anew at each view.
     """
     if not new or not old or replay_share <= 0:
         return [*new, *old]
@@ -126,28 +128,26 @@ def _repeated(questions: Sequence[LabelledQuestion], size: int) -> list[Labelled
     return [*questions] * times + random.Random(size).sample(list(questions), rest)
 
 
-def _topped_up(
-    examined: Sequence[LabelledQuestion], size: int, seed: int, seen: Collection[str]
-) -> list[LabelledQuestion]:
-    """At most `size` of feedback's held-out questions; where there are fewer, the bank's of the same subjects.
+def _top_up(holdout: Sequence[LabelledQuestion], size: int, seed: int, seen: Collection[str]) -> list[LabelledQuestion]:
+    """At most `size` of the feedback's held-out questions; where there are fewer, the bank's of the same subjects too.
 
-    Only where the bank knows every subject, and in feedback's own shares: the mix must stay today's.
+    Only where the bank knows every subject, and in the feedback's proportions: the mix must stay today's.
     """
-    kept = sorted(examined, key=lambda one: one.question.id or "")[:size]
-    shares = Counter(one.subject for one in examined)
+    kept = sorted(holdout, key=lambda item: item.question.id or "")[:size]
+    shares = Counter(item.subject for item in holdout)
     if not set(shares) <= set(subjects()):
         return kept
     missing = size - len(kept)
     more = [
         question
         for number, (subject, count) in enumerate(sorted(shares.items()))
-        for question in _drawn(seed + 100 + number, round(missing * count / len(examined)), [subject], "holdout")
+        for question in _draw(seed + 100 + number, round(missing * count / len(holdout)), [subject], "holdout")
     ]
-    return kept + _fresh(more, seen)
+    return kept + _without(more, seen)
 
 
-def _drawn(seed: int, size: int, wanted: Sequence[str], split: Split) -> list[LabelledQuestion]:
-    """As many of the bank's questions as there are, up to `size`."""
+def _draw(seed: int, size: int, wanted: Sequence[str], split: Split) -> list[LabelledQuestion]:
+    """Up to `size` of the bank's questions, as many as there are."""
     while wanted and size > 0:
         try:
             return generate(seed, size, wanted, split=split)
@@ -156,9 +156,9 @@ def _drawn(seed: int, size: int, wanted: Sequence[str], split: Split) -> list[La
     return []
 
 
-def _fresh(questions: Iterable[LabelledQuestion], seen: Collection[str]) -> list[LabelledQuestion]:
-    return [one for one in questions if content_key(one.question) not in seen]
+def _without(questions: Iterable[LabelledQuestion], seen: Collection[str]) -> list[LabelledQuestion]:
+    return [item for item in questions if content_key(item.question) not in seen]
 
 
 def _keys(questions: Iterable[LabelledQuestion]) -> set[str]:
-    return {content_key(one.question) for one in questions}
+    return {content_key(item.question) for item in questions}

@@ -1,4 +1,4 @@
-"""The evaluation as an HTML page, for the Kubeflow and MLflow pages: one file, nothing loaded from elsewhere."""
+"""The evaluation as an HTML page for Kubeflow's and MLflow's user interfaces: one file that loads nothing."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _STYLE = (
 TITLES = {"current": "Today's mix", "old": "Old mix"}
 
 
-def page(title: str, reports: Mapping[tuple[str, str], Report], numbers: Mapping[str, float]) -> str:
+def render(title: str, reports: Mapping[tuple[str, str], Report], numbers: Mapping[str, float]) -> str:
     """Both versions on each mix, overall and by subject, with 95 % Wilson intervals."""
     parts = [f"<h1>{escape(title)}</h1>"]
     for mix in TITLES:
         if ("challenger", mix) in reports:
-            parts.append(_mix(TITLES[mix], reports["champion", mix], reports["challenger", mix]))
+            parts.append(_tables(TITLES[mix], reports["champion", mix], reports["challenger", mix]))
     if "champion_median_ms" in numbers:
         before, after = numbers["champion_median_ms"], numbers["challenger_median_ms"]
         parts.append(f"<p>Median time of one question: {before:.1f} ms before, {after:.1f} ms now.</p>")
@@ -34,7 +34,7 @@ def page(title: str, reports: Mapping[tuple[str, str], Report], numbers: Mapping
     )
 
 
-def _mix(title: str, before: Report, after: Report) -> str:
+def _tables(title: str, before: Report, after: Report) -> str:
     rows = [_row("all subjects", before, after, None)]
     rows += [_row(subject or "no subject", before, after, subject) for subject in after.subjects]
     head = "<tr><th>subject</th><th>champion</th><th>challenger</th><th>change</th><th></th><th>questions</th></tr>"

@@ -1,11 +1,11 @@
-"""What a cluster is told of each step beside its program: environment, resources, scratch space, deadline, node, user.
+"""What each step's pod gets on a cluster: environment, resources, scratch space, deadline, node, user.
 
-It goes into the compiled file's second document, its platform spec, which a local runner does not read: there a step
+It goes into the compiled file's second document, the platform spec, which a local runner does not read: there a step
 has the environment of the runner. Names of ConfigMap and Secrets, and their keys, are those of knative/config.yaml, and
 they must be in the namespace where the pods run.
 
-What kfp-kubernetes cannot say: a read-only root, fsGroup, ephemeral-storage requests, a priority class. Kubeflow itself
-drops all capabilities and forbids privilege escalation; the service account is the run's, not the pipeline's.
+kfp-kubernetes has no way to set a read-only root, fsGroup, ephemeral-storage requests or a priority class. Kubeflow
+itself drops all capabilities and forbids privilege escalation; the service account is the run's, not the pipeline's.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ Step = Literal["collect-data", "fine-tune", "evaluate", "gate", "reference", "re
 
 @dataclass(frozen=True, slots=True)
 class StepResources:
-    """One step's: CPU and memory as (request, limit), the size of /tmp, and the seconds until it is ended.
+    """CPU and memory as (request, limit), the size of /tmp, and the seconds after which the step is ended.
 
-    `settings` are keys of the ConfigMap, `secrets` of the Secret: only what the step reads. `model`: it keeps versions.
+    `settings` are keys of the ConfigMap, `secrets` of the Secret: only what the step reads. `model`: the step downloads
+    versions.
     """
 
     cpu: tuple[str, str]
@@ -42,27 +43,26 @@ class StepResources:
     model: bool = False
 
 
-_TELLS = ("MLFLOW_TRACKING_URI", "K_SINK")
-_ENDS = (*_TELLS, "KFP_ENDPOINT", "MCQA_REGISTERED_MODEL")
-# For 1.5 B parameters in bfloat16, 3.1 GB a copy. Fine-tuning holds one in memory beside LoRA's own and activations; in
-# /tmp it has the base's plain copy, the adapter and, without a claim, the base. Evaluation holds two versions.
-STEP_RESOURCES: dict[Step, Needs] = {
-    "collect-data": StepResources(("250m", "2"), ("1Gi", "2Gi"), "1Gi", 1800, _ENDS, ("MCQA_DATABASE_URL",)),
+_SENDS_EVENTS = ("MLFLOW_TRACKING_URI", "K_SINK")
+_BEGINS_OR_ENDS = (*_SENDS_EVENTS, "KFP_ENDPOINT", "MCQA_REGISTERED_MODEL")
+# For 1.5 B parameters in bfloat16, 3.1 GB per copy. Fine-tuning has one copy in memory beside LoRA's own weights and
+# the activations; in /tmp it has a plain copy of the base, the adapter and, without a claim, the base itself.
+# Evaluation loads two versions.
+STEP_RESOURCES: dict[Step, StepResources] = {
+    "collect-data": StepResources(("250m", "2"), ("1Gi", "2Gi"), "1Gi", 1800, _BEGINS_OR_ENDS, ("MCQA_DATABASE_URL",)),
     "fine-tune": StepResources(("4", "8"), ("12Gi", "16Gi"), "16Gi", 6 * 3600, model=True),
     "evaluate": StepResources(("2", "8"), ("8Gi", "12Gi"), "8Gi", 3 * 3600, model=True),
-    "gate": StepResources(("100m", "1"), ("512Mi", "1Gi"), "1Gi", 900, _TELLS),
+    "gate": StepResources(("100m", "1"), ("512Mi", "1Gi"), "1Gi", 900, _SENDS_EVENTS),
     "reference": StepResources(("2", "8"), ("5Gi", "8Gi"), "8Gi", 3 * 3600, model=True),
-    "register": StepResources(("500m", "2"), ("1Gi", "4Gi"), "8Gi", 3600, _TELLS),
-    "report": StepResources(("100m", "1"), ("512Mi", "1Gi"), "1Gi", 900, _ENDS),
+    "register": StepResources(("500m", "2"), ("1Gi", "4Gi"), "8Gi", 3600, _SENDS_EVENTS),
+    "report": StepResources(("100m", "1"), ("512Mi", "1Gi"), "1Gi", 900, _BEGINS_OR_ENDS),
 }
-
-
-_SMALL = (("500m", "2"), ("1Gi", "3Gi"), "2Gi", 3600)
-MODEL_SIZES: dict[str, dict[Step, Needs]] = {
+_SMALL = StepResources(("500m", "2"), ("1Gi", "3Gi"), "2Gi", 3600, model=True)
+MODEL_SIZES: dict[str, dict[Step, StepResources]] = {
     "1.5b": STEP_RESOURCES,
-    "tiny": STEP_RESOURCES | {name: StepResources(*_SMALL, model=True) for name, needs in STEP_RESOURCES.items() if needs.model},
+    "tiny": {step: _SMALL if resources.model else resources for step, resources in STEP_RESOURCES.items()},
 }
-"""By the size of the model: tiny is for the shipped one, and fits one small node."""
+"""By the size of the model: "tiny" is for the shipped one, and fits one small node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +79,10 @@ class Placement:
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class ClusterOptions:
     """What differs from cluster to cluster. `cache_claim`: a PersistentVolumeClaim that keeps downloaded versions.
 
-    `placed`: the steps that the placement is for. Of `needs`, a step that is left out has its default.
+    `placed`: the steps that the placement is for. A step that `resources` leaves out has its default.
     """
 
     image: str = IMAGE
@@ -93,33 +93,33 @@ class Options:
     pull_secrets: tuple[str, ...] = ()
     placement: Placement = field(default_factory=Placement)
     placed: tuple[Step, ...] = ("fine-tune",)
-    needs: dict[Step, Needs] = field(default_factory=dict)
+    resources: dict[Step, StepResources] = field(default_factory=dict)
 
-    def of(self, step: Step) -> Needs:
-        return self.needs.get(step, STEP_RESOURCES[step])
+    def resources_of(self, step: Step) -> StepResources:
+        return self.resources.get(step, STEP_RESOURCES[step])
 
 
-def deploy(task: dsl.PipelineTask, step: Step, options: Options, placement: dict[str, Any]) -> None:
-    """Says all of it of one task. `placement`: the pipeline's parameters (channels), by the names of Placement."""
-    needs = options.of(step)
+def apply_pod_spec(task: dsl.PipelineTask, step: Step, options: ClusterOptions, placement: dict[str, Any]) -> None:
+    """Sets all of it on one task. `placement`: the pipeline's parameters (channels), by the names of Placement."""
+    resources = options.resources_of(step)
     task.set_container_image(options.image)
-    task.set_cpu_request(needs.cpu[0]).set_cpu_limit(needs.cpu[1])
-    task.set_memory_request(needs.memory[0]).set_memory_limit(needs.memory[1])
-    kubernetes.set_timeout(task, needs.seconds)
+    task.set_cpu_request(resources.cpu[0]).set_cpu_limit(resources.cpu[1])
+    task.set_memory_request(resources.memory[0]).set_memory_limit(resources.memory[1])
+    kubernetes.set_timeout(task, resources.seconds)
     kubernetes.set_security_context(task, run_as_user=USER, run_as_group=USER, run_as_non_root=True)
-    kubernetes.empty_dir_mount(task, "tmp", "/tmp", size_limit=needs.scratch)
-    if options.cache_claim and needs.model:
+    kubernetes.empty_dir_mount(task, "tmp", "/tmp", size_limit=resources.scratch)
+    if options.cache_claim and resources.model:
         kubernetes.mount_pvc(task, options.cache_claim, CACHE)
-    kubernetes.use_config_map_as_env(task, options.config_map, {name: name for name in needs.settings})
-    if needs.secrets:
-        kubernetes.use_secret_as_env(task, options.secret, {name: name for name in needs.secrets})
+    kubernetes.use_config_map_as_env(task, options.config_map, {name: name for name in resources.settings})
+    if resources.secrets:
+        kubernetes.use_secret_as_env(task, options.secret, {name: name for name in resources.secrets})
     kubernetes.use_secret_as_env(task, REGISTRY_SECRET, {name: name for name in REGISTRY_KEYS}, optional=True)
     if options.pull_policy:
         kubernetes.set_image_pull_policy(task, options.pull_policy)
     if options.pull_secrets:
         kubernetes.set_image_pull_secrets(task, list(options.pull_secrets))
     if step in options.placed:
-        # The compiler passes these two on into the exit handler's group only when it is told that they are used.
+        # The compiler hands these two on into the exit handler's group only when it is told that they are used.
         task.register_pipeline_channels([placement["accelerator"], placement["accelerators"]])
         task.set_accelerator_type(placement["accelerator"]).set_accelerator_limit(placement["accelerators"])
         kubernetes.add_node_selector_json(task, placement["node_selector"])

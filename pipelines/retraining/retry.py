@@ -1,7 +1,9 @@
-"""A step tries again by itself while the database, the registry or the Broker is away.
+"""A step repeats itself while the database, the registry or the Broker is unavailable.
 
-`set_retry` alone does not do that: Kubeflow Pipelines' own installation has Argo start a pod anew that was lost
+`set_retry` alone is not enough: Kubeflow Pipelines' own installation has Argo restart a pod that was lost
 (`retryPolicy: OnError` in its `templateDefaults`), but not one whose program ended with an error.
+
+Written by hand: tenacity would be one more dependency of the image for a loop of six lines.
 """
 
 from __future__ import annotations
@@ -14,20 +16,20 @@ from typing import TypeVar
 from functions.http import UnavailableError
 from predictor.source_mlflow import ServerDown
 
-PAUSES = (2.0, 4.0, 8.0)
-"""Seconds before each further try."""
-AWAY = (UnavailableError, ServerDown)
+BACKOFF_SECONDS = (2.0, 4.0, 8.0)
+"""The wait before each further attempt."""
+TRANSIENT_ERRORS = (UnavailableError, ServerDown)
 
 Result = TypeVar("Result")
 
 
-def again(act: Callable[[], Result], pauses: tuple[float, ...] = PAUSES) -> Result:
-    """What `act` returns; the last error when something is away for longer. Any other error at once."""
-    for pause in pauses:
+def retry_unavailable(act: Callable[[], Result], backoff: tuple[float, ...] = BACKOFF_SECONDS) -> Result:
+    """What `act` returns. Retries TRANSIENT_ERRORS and raises the last one; any other error is raised at once."""
+    for seconds in backoff:
         try:
             return act()
-        except AWAY as error:
+        except TRANSIENT_ERRORS as error:
             line = " ".join(str(error).split())[:200]
-            print(f"again in {pause:g} s: {line}", file=sys.stderr, flush=True)
-            time.sleep(pause)
+            print(f"retrying in {seconds:g} s: {line}", file=sys.stderr, flush=True)
+            time.sleep(seconds)
     return act()

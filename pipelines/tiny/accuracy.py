@@ -2,38 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from tokenizers import Tokenizer
 
 from pipelines.bank.labelled import LabelledQuestion
-from pipelines.tiny.training_data import Encoder, collate
+from pipelines.evaluation.metrics import Proportion, accuracy, accuracy_by
 from pipelines.tiny.forward import hidden_states
+from pipelines.tiny.training_data import Encoder, collate
 
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    right: int
-    asked: int
-
-    @property
-    def accuracy(self) -> float:
-        return self.right / self.asked
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Wilson's 95 % interval."""
-        n, p, z = self.asked, self.accuracy, 1.959964
-        centre, spread = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-        return (centre - spread) / (1 + z * z / n), (centre + spread) / (1 + z * z / n)
-
-    def __str__(self) -> str:
-        low, high = self.interval
-        return f"{self.accuracy:.1%} [{low:.1%}, {high:.1%}] of {self.asked}"
+ALL = "all"
+"""The key of the accuracy over every subject."""
 
 
 def answers(model: Any, tokenizer: Tokenizer, questions: Sequence[LabelledQuestion], batch: int = 64) -> list[int]:
@@ -57,12 +38,8 @@ def answers(model: Any, tokenizer: Tokenizer, questions: Sequence[LabelledQuesti
     return chosen
 
 
-def measure(model: Any, tokenizer: Tokenizer, questions: Sequence[LabelledQuestion]) -> dict[str, Score]:
-    """A score a subject, and 'all'."""
-    tally: dict[str, list[int]] = {}
-    for question, index in zip(questions, answers(model, tokenizer, questions), strict=True):
-        for name in (question.subject, "all"):
-            entry = tally.setdefault(name, [0, 0])
-            entry[0] += index == question.answer
-            entry[1] += 1
-    return {name: Score(*entry) for name, entry in sorted(tally.items())}
+def measure_accuracy(model: Any, tokenizer: Tokenizer, questions: Sequence[LabelledQuestion]) -> dict[str, Proportion]:
+    """The accuracy by subject, sorted by name, and of all questions under ALL."""
+    right, chosen = [question.answer for question in questions], answers(model, tokenizer, questions)
+    by_subject = accuracy_by([question.subject for question in questions], right, chosen)
+    return dict(sorted({**by_subject, ALL: accuracy(right, chosen)}.items()))

@@ -1,4 +1,4 @@
-"""The model card for people (README.md) and for programs (card.json): what it is, how it was made, what it scores."""
+"""The model card for people (README.md) and programs (card.json): what it is, how it was made, what it scores."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipelines.bank.generate import generate
+from pipelines.evaluation.metrics import Proportion, wilson
+from pipelines.tiny.accuracy import ALL
 from pipelines.tiny.make import TrainingSummary
-from pipelines.tiny.accuracy import Score
 from predictor.card import Accuracy, Card
 
 TITLE = "tiny demonstration model"
@@ -55,36 +56,34 @@ The last rows were kept out of its training on purpose: they are the drift that 
 """
 
 
-def write_card(folder: Path, made: TrainingSummary) -> None:
-    """README.md and card.json in the version's folder."""
-    rows = [_row(name, score) for name, score in made.scores.items() if name != "all"]
-    rows.append(_row("**all it was trained on**", made.scores["all"]))
-    if made.held_out:
-        rows += [_row(f"{name} (held out)", score) for name, score in made.held_out.items() if name != "all"]
-        rows.append(_row("**held out, together**", made.held_out["all"]))
-        right = made.scores["all"].right + made.held_out["all"].right
-        rows.append(_row("**everything**", Score(right, made.scores["all"].asked + made.held_out["all"].asked)))
+def write_card(folder: Path, summary: TrainingSummary) -> None:
+    """Writes README.md and card.json into the version's folder."""
+    rows = [_row(name, score) for name, score in summary.scores.items() if name != ALL]
+    rows.append(_row("**all it was trained on**", summary.scores[ALL]))
+    if summary.held_out:
+        rows += [_row(f"{name} (held out)", score) for name, score in summary.held_out.items() if name != ALL]
+        rows.append(_row("**held out, together**", summary.held_out[ALL]))
+        together = [summary.scores[ALL], summary.held_out[ALL]]
+        rows.append(_row("**everything**", wilson(sum(p.count for p in together), sum(p.total for p in together))))
     text = _CARD.format(
-        parameters=made.parameters,
-        command=made.command,
-        steps=made.steps,
-        questions=made.questions,
-        minutes=made.seconds / 60,
-        threads=made.threads,
+        parameters=summary.parameters,
+        command=summary.command,
+        steps=summary.steps,
+        questions=summary.questions,
+        minutes=summary.seconds / 60,
+        threads=summary.threads,
         rows="\n".join(rows),
     )
-    (folder / "README.md").write_text(text + (_HELD if made.held_out else ""), encoding="utf-8")
-    write_facts(folder, made.learned, made.scores["all"])
+    (folder / "README.md").write_text(text + (_HELD if summary.held_out else ""), encoding="utf-8")
+    write_card_json(folder, summary.learned, summary.scores[ALL])
 
 
-def write_facts(folder: Path, learned: Sequence[str], score: Score) -> None:
-    """card.json: the subjects in `learned`, their stems, and the score on them."""
-    stems = sorted({one.question.stem for one in generate(0, 40 * len(learned), learned, split="train")})
-    low, high = score.interval
-    accuracy = Accuracy(round(score.accuracy, 4), round(low, 4), round(high, 4), score.asked)
+def write_card_json(folder: Path, learned: Sequence[str], score: Proportion) -> None:
+    """Writes card.json: the subjects in `learned`, their stems, and the score on them."""
+    stems = sorted({item.question.stem for item in generate(0, 40 * len(learned), learned, split="train")})
+    accuracy = Accuracy(round(score.value, 4), round(score.low, 4), round(score.high, 4), score.total)
     Card(TITLE, tuple(learned), tuple(stems), accuracy).write(folder)
 
 
-def _row(name: str, score: Score) -> str:
-    low, high = score.interval
-    return f"| {name} | {score.accuracy:.1%} | {low:.1%} to {high:.1%} | {score.asked} |"
+def _row(name: str, score: Proportion) -> str:
+    return f"| {name} | {score.value:.1%} | {score.low:.1%} to {score.high:.1%} | {score.total} |"

@@ -1,4 +1,4 @@
-"""A progress bar on a terminal, a line now and then in a log."""
+"""Training progress: a bar on a terminal, a line now and then in a log."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from pipelines.tiny.training_loop import Progress, Report
+from pipelines.tiny.training_loop import Progress, ProgressCallback
 
 
 @contextlib.contextmanager
-def shown(title: str, enabled: bool) -> Iterator[Report | None]:
-    """A Report that draws; None when it is not wanted."""
+def progress_display(title: str, enabled: bool) -> Iterator[ProgressCallback | None]:
+    """A callback that draws the progress; None when it is not enabled."""
     console = Console(stderr=True)
     if not enabled:
         yield None
@@ -49,10 +49,10 @@ def shown(title: str, enabled: bool) -> Iterator[Report | None]:
             bar.update(task, completed=1.0)
 
 
-def _lines(title: str, console: Console, every: float = 15.0) -> Report:
+def _lines(title: str, console: Console, every: float = 15.0) -> ProgressCallback:
     last = time.monotonic() - every
 
-    def say(p: Progress) -> None:
+    def print_line(p: Progress) -> None:
         nonlocal last
         if time.monotonic() - last >= every:
             last = time.monotonic()
@@ -65,4 +65,4 @@ def _lines(title: str, console: Console, every: float = 15.0) -> Report:
                 soft_wrap=True,
             )
 
-    return say
+    return print_line

@@ -20,7 +20,7 @@ FORMAT = PromptFormat(system="", layout="letter-last")
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """`ids` is the whole prompt. `letters` are the places of the K letters, `right` the span of the right choice."""
+    """`ids` is the whole prompt. `letters` are the positions of the K letters, `right` the span of the right choice."""
 
     ids: list[int]
     letters: list[int]
@@ -58,18 +58,19 @@ class Encoder:
 
     def _example(self, content: list[int], labelled: LabelledQuestion) -> Example:
         count = len(labelled.question.choices)
-        found, letter = [], count - 1
+        reversed_places, letter = [], count - 1
         for place in range(len(content) - 1, 0, -1):
             ends = place + 1 == len(content) or content[place + 1] == self._break
             if letter >= 0 and ends and content[place] == self.letter_ids[letter] and content[place - 1] == self._space:
-                found.append(place)
+                reversed_places.append(place)
                 letter -= 1
-        places = found[::-1]
-        assert len(places) == count, labelled
+        places = reversed_places[::-1]
+        if len(places) != count:
+            raise ValueError(f"found {len(places)} letters of {count} in the ids of {labelled}")
         end = places[labelled.answer] - 1
         if labelled.answer:
             start = places[labelled.answer - 1] + 2
-        else:  # The first choice starts behind a line break; the choices' own texts are single lines.
+        else:  # The first choice starts after a line break; the choices' own texts are single lines.
             start = max(i for i in range(end) if content[i] == self._break) + 1
         shift = len(self._head)
         ids = [*self._head, *content, *self._tail]
@@ -90,7 +91,7 @@ def collate(examples: Sequence[Example]) -> Batch:
         letters[row, : len(e.letters)] = torch.tensor(e.letters)
         valid[row, : len(e.letters)] = True
         start, end = e.right
-        # The space behind the choice is predicted too: it says that the text is complete.
+        # The space after the choice is predicted too: it says that the text is complete.
         places += range(start - 1, end)
         targets += e.ids[start : end + 1]
         rows += [row] * (end - start + 1)
@@ -109,7 +110,7 @@ def collate(examples: Sequence[Example]) -> Batch:
 def batches(
     encoder: Encoder, questions: Iterator[LabelledQuestion], size: int, rng: random.Random, pool: int = 12
 ) -> Iterator[Batch]:
-    """Batches of about equal length, drawn from pools of `pool` batches, so that little padding is computed."""
+    """Batches of similar length, drawn from pools of `pool` batches, so that little padding is computed."""
     while True:
         drawn = [q for _, q in zip(range(size * pool), questions, strict=False)]
         if len(drawn) < size:
@@ -121,7 +122,7 @@ def batches(
 
 
 def copying(rng: random.Random) -> LabelledQuestion:
-    """The first lesson: find the choice that is the same text. With 2 to 10 choices: every letter is learned."""
+    """The first lesson: find the choice that is the same text. 2 to 10 choices, so that every letter is learned."""
     count = rng.randint(2, len(LETTERS))
     kind = rng.random()
     if kind < 0.4:

@@ -15,8 +15,8 @@ from function_server import function
 from kfp_multi_user import multi_user_kubeflow
 from kfp_server import ENVIRON, kfp_server
 from loop_parts import Sink, register, set_champion, sink
-from stub_pipeline import upload
 from sqlalchemy import Engine, insert, select
+from stub_pipeline import upload
 
 from functions.collect.tables import GivenFeedback
 from functions.database import engine

@@ -77,7 +77,7 @@ def test_unusable_files_are_one_line_errors(tmp_path: Path) -> None:
 
 
 def test_answer_outside_the_choices_cannot_be_built() -> None:
-    with pytest.raises(ValueError, match="answer 2 is no index of 2 choices"):
+    with pytest.raises(ValueError, match="answer 2 is not an index of 2 choices"):
         LabelledQuestion(Question("q", ("a", "b")), 2)
 
 

@@ -53,6 +53,12 @@ def test_a_difference_needs_two_samples() -> None:
         metrics.difference(metrics.wilson(1, 2), metrics.wilson(0, 0))
 
 
+def test_a_proportion_as_text() -> None:
+    textbook = metrics.wilson(60, 100)
+    assert (round(textbook.low, 3), round(textbook.high, 3)) == (0.502, 0.691)
+    assert str(textbook) == "60.0% [50.2%, 69.1%] of 100"
+
+
 @pytest.mark.parametrize("pair", [(-1, 3), (4, 3)])
 def test_wilson_refuses_impossible_counts(pair: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="0 <= count <= total"):

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pipelines.evaluation import diagram, metrics, runner, table
+from pipelines.evaluation import metrics, reliability_diagram, report_table, runner
 from pipelines.evaluation.answer_records import AnswerRecord, question_id, read_records, write_records
-from pipelines.evaluation.report import EvaluationError, Model, Questions, Report
+from pipelines.evaluation.report import EvaluatedModel, EvaluationError, QuestionSource, Report
 from predictor.question import LETTERS, Answer, Debias, Question, QuestionError
 
-BANK = Questions("table", "all", 5)
+BANK = QuestionSource("table", "all", 5)
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Labelled:
 class ByRule:
     """An answerer whose choice is a plain rule, so that every figure of the report is known beforehand."""
 
-    model = Model("rule-1", "table")
+    model = EvaluatedModel("rule-1", "table")
     default_debias = "none"
 
     def __init__(self, rule: str = "longest", refuse: str = "\0", versions: Sequence[str] = ("rule-1",)) -> None:
@@ -166,7 +166,7 @@ def test_the_table_shows_every_figure() -> None:
     labelled = bank(300)
     labelled[0] = replace(labelled[0], question=replace(labelled[0].question, stem="[refuse]", id="[odd]"))
     console = Console(width=120, record=True, file=io.StringIO())
-    console.print(table.render(runner.evaluate(ByRule(refuse="[refuse]"), labelled, BANK, rotations=10)))
+    console.print(report_table.render(runner.evaluate(ByRule(refuse="[refuse]"), labelled, BANK, rotations=10)))
     text = console.export_text()
     for piece in ("rule-1", "66.9%", "chance 25.0%", "needs 300 answers, has 299", "rotation flips", "s1", "1 skipped"):
         assert piece in text
@@ -175,7 +175,7 @@ def test_the_table_shows_every_figure() -> None:
 
 @pytest.mark.parametrize("n", [1, 400])
 def test_the_diagram_is_a_png(tmp_path: Path, n: int) -> None:
-    diagram.draw(runner.evaluate(ByRule(), bank(n), BANK), tmp_path / "sub" / "d.png")
+    reliability_diagram.draw(runner.evaluate(ByRule(), bank(n), BANK), tmp_path / "sub" / "d.png")
     png = (tmp_path / "sub" / "d.png").read_bytes()
     assert png.startswith(b"\x89PNG\r\n\x1a\n")
     assert len(png) > 10_000
@@ -183,7 +183,7 @@ def test_the_diagram_is_a_png(tmp_path: Path, n: int) -> None:
 
 def test_an_empty_report_is_refused() -> None:
     with pytest.raises(EvaluationError, match="no question was answered"):
-        Report(Model("m", "s"), BANK, "none", (), 1.0, "now")
+        Report(EvaluatedModel("m", "s"), BANK, "none", (), 1.0, "now")
 
 
 def test_record_knows_its_own_confidence() -> None:

@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 from versions import make_version
 
 from pipelines.bank import LabelledQuestion, generate
-from pipelines.fine_tuning.lora import LoraSettings, letter_loss, plain_copy, fine_tune_lora
-from pipelines.fine_tuning.methods import blend_weights, choose, fine_tune, teachable
+from pipelines.fine_tuning.lora import LoraSettings, fine_tune_lora, letter_loss, plain_copy
+from pipelines.fine_tuning.methods import blend_weights, choose_method, fine_tune, usable_questions
 from predictor.calibration import Calibration
 from predictor.prompt import PromptEncoder
 from predictor.question import Question
@@ -108,17 +108,17 @@ def test_a_version_that_is_an_adapter_beside_its_base_becomes_plain(base: Path, 
 
 
 def test_auto_takes_every_weight_of_the_tiny_model_and_lora_for_others(base: Path) -> None:
-    assert choose(SHIPPED, "auto") == "full"
-    assert choose(base, "auto") == "lora"
-    assert choose(SHIPPED, "lora") == "lora"
+    assert choose_method(SHIPPED, "auto") == "full"
+    assert choose_method(base, "auto") == "lora"
+    assert choose_method(SHIPPED, "lora") == "lora"
     with pytest.raises(ValueError, match="auto, full or lora, found 'best'"):
-        choose(base, "best")
+        choose_method(base, "best")
 
 
 def test_fine_tune_hands_the_options_on(base: Path, questions: list[LabelledQuestion], tmp_path: Path) -> None:
     done = fine_tune(base, tmp_path / "out", questions, steps=2, lora={"rank": 2.0, "batch": 2.0, "accumulation": 1.0})
     assert (done.method, done.numbers["steps"], done.numbers["questions"]) == ("lora", 2.0, 4.0)
-    with pytest.raises(ValueError, match="no LoRA option rnak"):
+    with pytest.raises(ValueError, match="there is no LoRA option rnak"):
         fine_tune(base, tmp_path / "out", questions, lora={"rnak": 2})
 
 
@@ -134,7 +134,7 @@ def test_full_fine_tuning_leaves_out_what_it_would_not_see_as_serving_does() -> 
         LabelledQuestion(Question("Which?", ("one\n A\nB", "two"), None, "lines"), 0),
         LabelledQuestion(Question("long " * 3000, ("one", "two"), None, "long"), 1),
     ]
-    kept = {one.question.id for one in teachable(SHIPPED, [*good, *strange])}
+    kept = {one.question.id for one in usable_questions(SHIPPED, [*good, *strange])}
     assert {one.question.id for one in good} <= kept
     assert not kept & {"special", "long"}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,12 @@ from mlflow import MlflowClient
 from functions.drift.reference import parse
 from functions.registry import ModelRegistry
 from pipelines.bootstrap import BOOTSTRAP_KEY, bootstrap, main
+from pipelines.gate_tag import GateTag
 from pipelines.registration import versions, webhooks
 from pipelines.registration.tracking import KIND, KIND_TAG, Tracking, step_run, tags_of
 from pipelines.retraining.steps.register import offer
 from pipelines.retraining.steps.report import outcome
+from pipelines.run_context import RunContext
 from predictor.source import resolve
 
 _names = (f"registration-test-{n}" for n in itertools.count())
@@ -156,7 +159,7 @@ def test_bootstrap_makes_what_is_missing_and_nothing_twice(
     again = bootstrap(environ, str(source), url)
     assert again[-1] == f"{tracking.model_name} version 1 is champion"
     assert [v.version for v in tracking.versions()] == ["1"]
-    assert [h["url"] for h in webhooks.webhooks(tracking) if h["name"] == "rollout"] == [url]
+    assert [h["url"] for h in webhooks.list_webhooks(tracking) if h["name"] == "rollout"] == [url]
 
 
 def test_bootstrap_goes_on_where_it_was_killed(environ: dict[str, str], tracking: Tracking, source: Path) -> None:
@@ -215,19 +218,19 @@ def test_the_webhook_follows_its_address_and_has_no_double(environ: dict[str, st
 
 
 def test_a_step_writes_into_the_run_it_has(tracking: Tracking) -> None:
-    run = {"run_key": f"{tracking.model_name}-run", "pipeline_run": "1"}
-    parent = tracking.start_run(run["run_key"], "pipeline", "the pipeline", {})
+    run = RunContext(run_key=f"{tracking.model_name}-run", pipeline_run="1")
+    parent = tracking.start_run(run.run_key, "pipeline", "the pipeline", {})
     with pytest.raises(ZeroDivisionError), step_run(tracking, run, "evaluate") as first:
         raise ZeroDivisionError("no\nway")
-    found = tracking.find_run(run["run_key"], "evaluate")
+    found = tracking.find_run(run.run_key, "evaluate")
     assert found is not None
     assert (found["info"]["status"], tags_of(found)["error"]) == ("FAILED", "ZeroDivisionError: no way")
-    with step_run(tracking, {**run, "pipeline_run": "2"}, "evaluate") as second:
+    with step_run(tracking, replace(run, pipeline_run="2"), "evaluate") as second:
         tracking.log(second, {"accuracy": 0.5}, {"seed": 1})
         tracking.log(second, {"accuracy": 0.6}, {"seed": 2})
         tracking.upload(second, "verdict.md", "# pass")
     assert second == first
-    found = tracking.find_run(run["run_key"], "evaluate")
+    found = tracking.find_run(run.run_key, "evaluate")
     assert found is not None
     assert (found["info"]["status"], tags_of(found)["error"]) == ("FINISHED", "")
     assert tags_of(found)["mlflow.parentRunId"] == parent
@@ -257,7 +260,7 @@ def test_the_experiment_opens_as_what_it_is(
 
 
 def test_a_step_says_where_its_run_is_seen(tracking: Tracking, capsys: pytest.CaptureFixture[str]) -> None:
-    run = {"run_key": f"{tracking.model_name}-seen", "pipeline_run": "1"}
+    run = RunContext(run_key=f"{tracking.model_name}-seen", pipeline_run="1")
     with step_run(tracking, run, "evaluate") as run_id:
         pass
     page = f"{tracking.uri.rstrip('/')}/#/experiments/{tracking.experiment()}/runs/{run_id}"
@@ -267,19 +270,22 @@ def test_a_step_says_where_its_run_is_seen(tracking: Tracking, capsys: pytest.Ca
 @pytest.mark.parametrize(
     ("gate", "version", "failed", "state", "expected"),
     [
-        ("pass: improvement", "2", {}, "SUCCEEDED", ("success", "")),
-        ("fail: improvement: 3 lost", "", {}, "SUCCEEDED", ("failure", "gate fail: improvement: 3 lost")),
-        ("inconclusive: too few", "", {}, "SUCCEEDED", ("failure", "gate inconclusive: too few")),
-        ("", "", {"fine-tune": "ValueError: no"}, "FAILED", ("error", "fine-tune: ValueError: no")),
-        ("pass: x", "", {"register": "was killed"}, "", ("error", "register: was killed")),
-        ("pass: x", "", {}, "SUCCEEDED", ("error", "passed, but no version was registered")),  # guarded steps skipped
-        ("", "", {}, "SUCCEEDED", ("error", "the run ended before the gate had decided")),
-        ("", "", {}, "FAILED", ("error", "a step ended without saying why; its log may")),
+        (GateTag("pass", "improvement"), "2", {}, "SUCCEEDED", ("success", "")),
+        (GateTag("fail", "improvement: 3 lost"), "", {}, "SUCCEEDED", ("failure", "gate fail: improvement: 3 lost")),
+        (GateTag("inconclusive", "too few"), "", {}, "SUCCEEDED", ("failure", "gate inconclusive: too few")),
+        (GateTag("fail", "passes like no other"), "", {}, "SUCCEEDED", ("failure", "gate fail: passes like no other")),
+        (None, "", {"fine-tune": "ValueError: no"}, "FAILED", ("error", "fine-tune: ValueError: no")),
+        (GateTag("pass", "x"), "", {"register": "was killed"}, "", ("error", "register: was killed")),
+        # The guarded steps were skipped.
+        (GateTag("pass", "fail: x"), "", {}, "SUCCEEDED", ("error", "the gate passed, but no version was registered")),
+        (None, "", {}, "SUCCEEDED", ("error", "the run ended before the gate had decided")),
+        (None, "", {}, "FAILED", ("error", "a step ended without saying why; see its log")),
     ],
 )
 def test_how_a_run_ended(
-    gate: str, version: str, failed: dict[str, str], state: str, expected: tuple[str, str]
+    gate: GateTag | None, version: str, failed: dict[str, str], state: str, expected: tuple[str, str]
 ) -> None:
+    """The verdict decides, never the words of its reason."""
     assert outcome(gate, version, failed, state) == expected
 
 

@@ -1,4 +1,4 @@
-"""From feedback rows to what is learned from and examined on."""
+"""From rows of feedback to training and holdout data."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 
 from functions.collect.queries import Labelled
 from pipelines.bank import HELD_OUT_SUBJECTS, TRAINING_SUBJECTS, LabelledQuestion, content_key, generate
-from pipelines.retraining.feedback import Feedback, data_digest, gather, held_out
-from pipelines.retraining.dataset import DataError, RetrainingDataset, DatasetSizes, balanced, mix
+from pipelines.retraining.dataset import DataError, DatasetSizes, RetrainingDataset, balanced_epoch, build_dataset
+from pipelines.retraining.feedback import Feedback, aggregate_feedback, data_digest, held_out
 from predictor.question import Question
 
 SMALL = DatasetSizes(minimum=50, replay=60, current=40, old=30, recent=50)
@@ -26,7 +26,7 @@ def feedback_of(questions: list[LabelledQuestion]) -> Feedback:
 
 
 def test_duplicates_collapse_whatever_the_order_of_their_choices() -> None:
-    found = gather([row("a?", 0, 1.0), row("a?", 0, 2.0), row(" a? ", 2, 3.0, ("3", "2", "1"))])
+    found = aggregate_feedback([row("a?", 0, 1.0), row("a?", 0, 2.0), row(" a? ", 2, 3.0, ("3", "2", "1"))])
     assert (len(found.questions), found.rows, found.conflicting) == (1, 3, 0)
     assert found.questions[0].right == "1"
     assert found.questions[0].question.choices == ("3", "2", "1"), "the form in which it was last asked"
@@ -37,12 +37,12 @@ def test_white_space_and_composition_make_no_other_problem() -> None:
     plain = row("Café?", 0, 1.0, code="if x:\n    y")
     edited = row("\ufeffCafe\u0301?\r\n", 2, 2.0, ("3\r\n", "\xa02", " 1"), code="\r\n  if x: \r\n      y\r\n")
     other = row("Café?", 0, 3.0, code="if x:\n  y")
-    found = gather([plain, edited])
+    found = aggregate_feedback([plain, edited])
     assert (len(found.questions), found.conflicting) == (1, 0)
     assert found.questions[0].right == " 1", "the form in which it was last asked"
-    assert found.questions[0].question.id == gather([plain]).questions[0].question.id
-    assert data_digest([found.questions]) == data_digest([gather([plain]).questions])
-    assert len(gather([plain, other]).questions) == 2
+    assert found.questions[0].question.id == aggregate_feedback([plain]).questions[0].question.id
+    assert data_digest([found.questions]) == data_digest([aggregate_feedback([plain]).questions])
+    assert len(aggregate_feedback([plain, other]).questions) == 2
 
 
 @pytest.mark.parametrize(
@@ -55,20 +55,20 @@ def test_white_space_and_composition_make_no_other_problem() -> None:
     ],
 )
 def test_contradictions_are_settled(answers: list[tuple[int, float]], right: str) -> None:
-    found = gather([row("a?", answer, at) for answer, at in answers])
+    found = aggregate_feedback([row("a?", answer, at) for answer, at in answers])
     assert found.conflicting == 1
     assert [one.right for one in found.questions] == [right]
 
 
 def test_the_same_stem_with_other_choices_is_another_question_on_the_same_side() -> None:
-    found = gather([row("Which is true?", 0), row("Which is true?", 1, 0.0, ("x", "y"))])
+    found = aggregate_feedback([row("Which is true?", 0), row("Which is true?", 1, 0.0, ("x", "y"))])
     assert (len(found.questions), found.conflicting) == (2, 0)
     assert len({held_out(one.question, 0.5) for one in found.questions}) == 1
 
 
 def test_what_is_no_question_is_left_out_and_counted() -> None:
     bad = [row("a?", 3), row("", 0), row("b?", 0, choices=("1", "1")), row("c?", 0, code=7)]
-    found = gather([*bad, row("good?", 0)])
+    found = aggregate_feedback([*bad, row("good?", 0)])
     assert (found.rows, found.unusable) == (5, 4)
     assert [one.question.stem for one in found.questions] == ["good?"]
 
@@ -92,7 +92,7 @@ def test_the_digest_depends_on_content_alone() -> None:
 def mixed() -> RetrainingDataset:
     questions = generate(5, 210, HELD_OUT_SUBJECTS) + generate(6, 90, TRAINING_SUBJECTS, split="holdout")
     asked = [one.question for one in questions]
-    return mix(feedback_of(questions), asked, TRAINING_SUBJECTS, SMALL, seed=0)
+    return build_dataset(feedback_of(questions), asked, TRAINING_SUBJECTS, SMALL, seed=0)
 
 
 def test_no_problem_is_learned_from_and_examined_on(mixed: RetrainingDataset) -> None:
@@ -116,7 +116,7 @@ def test_the_parts_are_what_they_are_called(mixed: RetrainingDataset) -> None:
 def test_too_few_held_out_questions_are_topped_up_in_feedbacks_own_shares() -> None:
     questions = generate(5, 70, ("sql",)) + generate(6, 30, ("complexity",))
     sizes = replace(SMALL, current=60)
-    found = mix(feedback_of(questions), [], TRAINING_SUBJECTS, sizes, seed=0)
+    found = build_dataset(feedback_of(questions), [], TRAINING_SUBJECTS, sizes, seed=0)
     given = Counter(one.subject for one in questions if held_out(one.question, 0.25))
     assert sum(given.values()) < len(found.current) <= 61
     shares = Counter(one.subject for one in found.current)
@@ -127,26 +127,26 @@ def test_subjects_that_the_bank_does_not_know_are_not_topped_up() -> None:
     questions = [
         LabelledQuestion(Question(f"question {i}?", ("1", "2"), None, f"f{i}", "cobol"), i % 2) for i in range(100)
     ]
-    found = mix(feedback_of(questions), [], TRAINING_SUBJECTS, SMALL, seed=0)
+    found = build_dataset(feedback_of(questions), [], TRAINING_SUBJECTS, SMALL, seed=0)
     assert {one.subject for one in found.current} == {"cobol"}
     assert "cobol" in found.learned
 
 
 def test_feedback_on_old_subjects_alone_is_all_new() -> None:
     questions = generate(6, 100, TRAINING_SUBJECTS)
-    found = mix(feedback_of(questions), [], TRAINING_SUBJECTS, SMALL, seed=0)
+    found = build_dataset(feedback_of(questions), [], TRAINING_SUBJECTS, SMALL, seed=0)
     assert len(found.new) == sum(not held_out(one.question, 0.25) for one in questions)
 
 
 def test_too_little_feedback_says_how_much_it_takes() -> None:
     with pytest.raises(DataError, match=r"30 different labelled questions .* at least 50 needed"):
-        mix(feedback_of(generate(5, 30)), [], TRAINING_SUBJECTS, SMALL, seed=0)
+        build_dataset(feedback_of(generate(5, 30)), [], TRAINING_SUBJECTS, SMALL, seed=0)
 
 
 @pytest.mark.parametrize(("new", "old", "share"), [(100, 300, 0.4), (300, 100, 0.4), (100, 100, 0.5), (50, 0, 0.4)])
 def test_an_epoch_holds_everything_in_the_asked_shares(new: int, old: int, share: float) -> None:
     questions = generate(7, new + old)
-    whole = balanced(questions[:new], questions[new:], share)
+    whole = balanced_epoch(questions[:new], questions[new:], share)
     counts = Counter(one.question.id for one in whole)
     assert set(counts) == {one.question.id for one in questions}
     if old:
@@ -155,6 +155,6 @@ def test_an_epoch_holds_everything_in_the_asked_shares(new: int, old: int, share
 
 
 def test_an_unknown_option_is_named() -> None:
-    with pytest.raises(DataError, match="no data option holdout"):
+    with pytest.raises(DataError, match="there is no data option holdout"):
         DatasetSizes.from_options({"holdout": 3.0})
     assert DatasetSizes.from_options({"current": 300.0}).current == 300

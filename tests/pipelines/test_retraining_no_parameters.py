@@ -1,4 +1,4 @@
-"""A run that is started without parameters: by Kubeflow's own schedule, or by somebody in its user interface."""
+"""A run that is started without parameters, by somebody in Kubeflow's user interface or by its own schedule."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from pipelines.bank import generate
 from pipelines.bootstrap import bootstrap
 from pipelines.registration.tracking import Tracking, tags_of
 from pipelines.retraining.dataset import DataError, DatasetSizes
-from pipelines.retraining.steps.collect_data import collect
+from pipelines.retraining.steps.collect_data import collect_data
 from pipelines.retraining.steps.report import report
+from pipelines.run_context import RunContext
 
 ROOT = Path(__file__).parents[2]
 MODEL = "retraining-bare"
@@ -25,7 +26,9 @@ STARTED, FINISHED = "dev.cdevents.pipelinerun.started.0.3.0", "dev.cdevents.pipe
 
 
 @dataclass
-class Bare:
+class Loop:
+    """What the first and the last step of such runs meet."""
+
     environ: dict[str, str]
     sink: EventSink
     folder: Path
@@ -34,23 +37,20 @@ class Bare:
     def tracking(self) -> Tracking:
         return Tracking(self.environ, MODEL)
 
-    def run(self, platform_run: str) -> dict[str, str]:
-        names = ("run_key", "model", "champion", "reason", "traceparent", "drift_event")
-        return {**dict.fromkeys(names, ""), "pipeline_run": platform_run}
-
-    def collect(self, platform_run: str, sizes: DatasetSizes = SIZES, until: float = 0.0) -> dict[str, str]:
+    def collect(self, platform_run: str, sizes: DatasetSizes = SIZES, until: float = 0.0) -> RunContext:
         folders = (self.folder / platform_run / "train", self.folder / platform_run / "holdout")
-        return collect(self.run(platform_run), 0.0, until, sizes, 0, *folders, environ=self.environ)[0]
+        run = RunContext(pipeline_run=platform_run)
+        return collect_data(run, 0.0, until, sizes, 0, *folders, environ=self.environ)[0]
 
     def report(self, platform_run: str, state: str) -> str:
-        return report(self.run(platform_run), state, self.folder / "summary.md", self.environ)
+        return report(RunContext(pipeline_run=platform_run), state, self.folder / "summary.md", self.environ)
 
     def record(self, platform_run: str) -> dict[str, Any]:
         return tags_of(self.tracking.find_attempt(platform_run))
 
 
 @pytest.fixture(scope="module")
-def bare(mlflow_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bare]:
+def loop(mlflow_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
     folder = tmp_path_factory.mktemp("bare")
     with event_sink() as sink:
         environ = {
@@ -60,58 +60,58 @@ def bare(mlflow_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             "K_SINK": sink.url,
         }
         bootstrap(environ, str(ROOT / "models/tiny"))
-        yield Bare(environ, sink, folder)
+        yield Loop(environ, sink, folder)
 
 
-def test_the_run_finds_out_what_it_is_about(bare: Bare) -> None:
-    found = bare.collect("job-1")
-    assert (found["model"], found["champion"], found["registered"]) == (MODEL, "1", "")
-    assert len(found["run_key"]) == 64
-    assert found["reason"]
-    assert found["traceparent"].startswith("00-")
-    assert bare.record("job-1")["run_key"] == found["run_key"]
-    [(attributes, started)] = bare.sink.of(STARTED)
-    assert (started["subject"]["id"], attributes["traceparent"]) == (found["run_key"], found["traceparent"])
+def test_the_run_finds_out_what_it_is_about(loop: Loop) -> None:
+    run = loop.collect("job-1")
+    assert (run.model, run.champion, run.registered) == (MODEL, "1", "")
+    assert len(run.run_key) == 64
+    assert run.reason
+    assert run.traceparent.startswith("00-")
+    assert loop.record("job-1")["run_key"] == run.run_key
+    [(attributes, started)] = loop.sink.of(STARTED)
+    assert (started["subject"]["id"], attributes["traceparent"]) == (run.run_key, run.traceparent)
 
 
-def test_the_same_data_is_the_same_retraining(bare: Bare) -> None:
-    first = bare.collect("job-2")
-    assert bare.collect("job-2") == first, "the step is tried again"
-    assert bare.collect("job-3")["run_key"] == first["run_key"]
-    assert bare.collect("job-4", until=1100.0)["run_key"] != first["run_key"], "of less feedback"
+def test_the_same_data_is_the_same_retraining(loop: Loop) -> None:
+    first = loop.collect("job-2")
+    assert loop.collect("job-2") == first, "the step is tried again"
+    assert loop.collect("job-3").run_key == first.run_key
+    assert loop.collect("job-4", until=1100.0).run_key != first.run_key, "of less feedback"
 
 
-def test_the_end_is_told_of_the_run_that_began(bare: Bare) -> None:
-    key = bare.collect("job-5")["run_key"]
-    bare.sink.events.clear()
-    assert bare.report("job-5", "FAILED") == "error"
-    [(_, finished)] = bare.sink.of(FINISHED)
+def test_the_end_is_told_of_the_run_that_began(loop: Loop) -> None:
+    key = loop.collect("job-5").run_key
+    loop.sink.events.clear()
+    assert loop.report("job-5", "FAILED") == "error"
+    [(_, finished)] = loop.sink.of(FINISHED)
     assert finished["subject"]["id"] == key
     assert finished["customData"]["champion"] == "1"
 
 
-def test_too_little_feedback_is_on_record(bare: Bare) -> None:
+def test_too_little_feedback_is_on_record(loop: Loop) -> None:
     with pytest.raises(DataError, match="at least 5000 needed"):
-        bare.collect("job-6", DatasetSizes(minimum=5000))
-    bare.sink.events.clear()
-    assert bare.report("job-6", "FAILED") == "error"
-    assert "at least 5000 needed" in bare.record("job-6")["error"]
-    [(_, finished)] = bare.sink.of(FINISHED)
+        loop.collect("job-6", DatasetSizes(minimum=5000))
+    loop.sink.events.clear()
+    assert loop.report("job-6", "FAILED") == "error"
+    assert "at least 5000 needed" in loop.record("job-6")["error"]
+    [(_, finished)] = loop.sink.of(FINISHED)
     assert "at least 5000 needed" in finished["subject"]["content"]["errors"]
 
 
-def test_what_broke_before_its_record_is_told_all_the_same(bare: Bare) -> None:
-    bare.sink.events.clear()
-    assert bare.report("job-7", "FAILED") == "error"
-    [(_, finished)] = bare.sink.of(FINISHED)
+def test_what_broke_before_its_record_is_told_all_the_same(loop: Loop) -> None:
+    loop.sink.events.clear()
+    assert loop.report("job-7", "FAILED") == "error"
+    [(_, finished)] = loop.sink.of(FINISHED)
     assert len(finished["subject"]["id"]) == 64
 
 
-def test_a_model_without_a_champion_has_nothing_to_compare_with(bare: Bare) -> None:
-    registry = ModelRegistry(bare.environ, MODEL)
+def test_a_model_without_a_champion_has_nothing_to_compare_with(loop: Loop) -> None:
+    registry = ModelRegistry(loop.environ, MODEL)
     registry.delete_alias("champion")
     try:
         with pytest.raises(DataError, match="has no champion"):
-            bare.collect("job-8")
+            loop.collect("job-8")
     finally:
         registry.set_alias("champion", "1")

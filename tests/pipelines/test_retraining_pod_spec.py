@@ -1,4 +1,4 @@
-"""What the compiled pipeline tells a cluster: image, environment, resources, node, user, deadline."""
+"""What the compiled pipeline says of each step's pod: image, environment, resources, node, user, deadline."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import yaml
 
 from local.pipelines.spec import parse_yaml
 from pipelines.retraining.__main__ import main
-from pipelines.retraining.pod_spec import CACHE, IMAGE, STEP_RESOURCES, REGISTRY_KEYS, USER
+from pipelines.retraining.pod_spec import CACHE, IMAGE, REGISTRY_KEYS, STEP_RESOURCES, USER
 
 ROOT = Path(__file__).parents[2]
 MODEL = {"fine-tune", "evaluate", "measure-reference"}
@@ -21,12 +21,12 @@ def compiled(path: Path, *options: str) -> tuple[dict[str, Any], dict[str, Any]]
     assert main(["compile", str(path / "pipeline.yaml"), *options]) == 0
     ir, platform = yaml.safe_load_all((path / "pipeline.yaml").read_text())
     executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
-    return ir, {name.removeprefix("exec-"): found for name, found in executors.items()}
+    return ir, {name.removeprefix("exec-"): executor for name, executor in executors.items()}
 
 
 def containers(ir: dict[str, Any]) -> dict[str, Any]:
     executors = ir["deploymentSpec"]["executors"]
-    return {name.removeprefix("exec-"): found["container"] for name, found in executors.items()}
+    return {name.removeprefix("exec-"): executor["container"] for name, executor in executors.items()}
 
 
 def defaults(ir: dict[str, Any]) -> dict[str, Any]:
@@ -73,13 +73,13 @@ def test_steps_get_the_settings_they_read_and_only_one_the_databases_address(pla
 
 def test_a_run_needs_no_parameter_and_chooses_where_it_is_trained(plain: Any) -> None:
     ir, steps = plain
-    found = defaults(ir)
-    assert None not in found.values()
-    assert {name: found[name] for name in ("run_key", "champion", "since", "until")} == {
+    values = defaults(ir)
+    assert None not in values.values()
+    assert {name: values[name] for name in ("run_key", "champion", "since", "until")} == {
         "run_key": "", "champion": "", "since": 0.0, "until": 0.0,
     }  # fmt: skip
     place = ("accelerator", "accelerators", "node_selector", "tolerations")
-    assert [found[name] for name in place] == ["", "1", {}, []]
+    assert [values[name] for name in place] == ["", "1", {}, []]
     trained = steps["fine-tune"]
     assert trained["nodeSelector"] == {
         "nodeSelectorJson": {"componentInputParameter": "pipelinechannel--node_selector"}
@@ -106,13 +106,13 @@ def test_options(tmp_path: Path) -> None:
     assert {c["image"] for c in containers(ir).values()} == {"registry.example.org/p:1.2"}
     assert containers(ir)["fine-tune"]["resources"]["resourceMemoryRequest"] == "40Gi"
     assert steps["fine-tune"]["activeDeadlineSeconds"] == "600"
-    found = defaults(ir)
-    assert (found["accelerator"], found["accelerators"], found["node_selector"]) == (
+    values = defaults(ir)
+    assert (values["accelerator"], values["accelerators"], values["node_selector"]) == (
         "nvidia.com/gpu",
         "2",
         {"gpu": "h100"},
     )
-    assert found["tolerations"] == [
+    assert values["tolerations"] == [
         {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},
         {"key": "team", "operator": "Equal", "value": "ml"},
     ]
@@ -143,8 +143,8 @@ def test_one_machine_takes_what_a_cluster_takes(tmp_path: Path) -> None:
     "option",
     [("--node-selector", "gpu"), ("--toleration", "a:Never"), ("--size", "7b"), ("--fine-tune-memory", "lots")],
 )
-def test_options_that_are_none(tmp_path: Path, option: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
+def test_invalid_options(tmp_path: Path, option: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
         main(["compile", str(tmp_path / "p.yaml"), *option])
-    assert ended.value.code == 2
+    assert exit_.value.code == 2
     assert capsys.readouterr().err.strip()

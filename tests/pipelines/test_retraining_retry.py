@@ -1,15 +1,15 @@
-"""A step that tries again by itself: Kubeflow's installation does not, when the program ended with an error."""
+"""A step that retries by itself: Kubeflow's installation does not, when the program ended with an error."""
 
 from __future__ import annotations
 
 import pytest
 
 from functions.http import UnavailableError
-from pipelines.retraining.retry import PAUSES, again
 from pipelines.retraining.dataset import DataError
+from pipelines.retraining.retry import BACKOFF_SECONDS, retry_unavailable
 from predictor.source_mlflow import ServerDown
 
-NONE = (0.0, 0.0)
+NO_WAIT = (0.0, 0.0)
 
 
 @pytest.mark.parametrize("away", [UnavailableError("no database"), ServerDown("no registry")])
@@ -22,8 +22,8 @@ def test_what_is_away_is_asked_again(away: Exception, capsys: pytest.CaptureFixt
             raise answer
         return answer
 
-    assert again(act, NONE) == 7
-    assert capsys.readouterr().err.count(f"again in 0 s: {away}") == 2
+    assert retry_unavailable(act, NO_WAIT) == 7
+    assert capsys.readouterr().err.count(f"retrying in 0 s: {away}") == 2
 
 
 def test_what_stays_away_is_the_error() -> None:
@@ -34,8 +34,8 @@ def test_what_stays_away_is_the_error() -> None:
         raise UnavailableError("still away")
 
     with pytest.raises(UnavailableError, match="still away"):
-        again(act, NONE)
-    assert len(tries) == 1 + len(NONE)
+        retry_unavailable(act, NO_WAIT)
+    assert len(tries) == 1 + len(NO_WAIT)
 
 
 def test_too_little_feedback_does_not_become_more() -> None:
@@ -46,6 +46,6 @@ def test_too_little_feedback_does_not_become_more() -> None:
         raise DataError("12 questions")
 
     with pytest.raises(DataError):
-        again(act, NONE)
+        retry_unavailable(act, NO_WAIT)
     assert len(tries) == 1
-    assert sum(PAUSES) < 30
+    assert sum(BACKOFF_SECONDS) < 30

@@ -1,4 +1,4 @@
-"""Step 1: the labelled data of the window, and the begin of the run's record."""
+"""Step 1: the labelled data of the window, and the beginning of the run's record."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +15,24 @@ from functions.database import connect, transaction
 from functions.retrain.pipelines import run_link
 from pipelines.bank import TRAINING_SUBJECTS, dump_jsonl, load_jsonl
 from pipelines.bank.labelled import LabelledQuestion
+from pipelines.gate_tag import GATE_TAG
 from pipelines.registration import versions
 from pipelines.registration.tracking import PIPELINE_STEP, Tracking, step_run
 from pipelines.retraining import PIPELINE, events
-from pipelines.retraining.feedback import Feedback, gather, questions_of
-from pipelines.retraining.dataset import DataError, RetrainingDataset, DatasetSizes, mix
-from pipelines.retraining.steps import identity
+from pipelines.retraining.dataset import DataError, DatasetSizes, RetrainingDataset, build_dataset
+from pipelines.retraining.feedback import Feedback, aggregate_feedback, parse_questions
+from pipelines.retraining.steps import run_identity
+from pipelines.run_context import RunContext
 from predictor.question import Question, parse_question
 
 SUBJECTS_TAG = "subjects"
 NEW, OLD = "new.jsonl", "old.jsonl"
 CURRENT, OLD_HOLDOUT, RECENT = "current.jsonl", "old.jsonl", "recent.jsonl"
+ABOUT = "about.json"
 
 
-def collect(
-    run: Mapping[str, str],
+def collect_data(
+    run: RunContext,
     since: float,
     until: float,
     sizes: DatasetSizes,
@@ -37,30 +40,29 @@ def collect(
     train: Path,
     holdout: Path,
     environ: Mapping[str, str] = os.environ,
-) -> tuple[dict[str, str], dict[str, float]]:
-    """Writes the folders `train` and `holdout`; (the run as the later steps get it, counts).
+) -> tuple[RunContext, dict[str, float]]:
+    """Writes the folders `train` and `holdout`; returns the context for the later steps, and counts.
 
-    `run` names run_key, model, champion, reason, traceparent, drift_event, pipeline_run; what of it is empty is found
-    out (see identity.py), and `until` 0 is now. The result has `registered` beside it: the version already registered
-    under this run key, or "". Raises DataError when there is too little feedback.
+    What `run` lacks is found out (see run_identity.py); `until` 0 is now. Raises DataError when there is too little
+    feedback.
     """
-    run = {**run, "model": identity.model_of(run, environ)}
-    tracking = Tracking(environ, run["model"])
+    run = run_identity.with_model(run, environ)
+    tracking = Tracking(environ, run.model)
     drawn: tuple[Feedback, RetrainingDataset] | None = None
-    if not run["run_key"]:
-        # An earlier try of this step may have found it out, and the same run must not become two.
-        tags = identity.recorded(tracking, run)
-        run, until = identity.complete(run, tags), until or float(tags.get("until") or 0)
-    run["champion"] = run["champion"] or identity.champion_of(tracking)
+    if not run.run_key:
+        # An earlier attempt at this step may have found it out, and the same run must not become two.
+        tags = run_identity.recorded_tags(tracking, run)
+        run, until = run_identity.with_recorded(run, tags), until or float(tags.get("until") or 0)
+    run = run_identity.with_champion(run, tracking)
     until = until or time.time()
-    if not run["run_key"]:
+    if not run.run_key:
         try:
             drawn = _draw(tracking, run, since, until, sizes, seed, environ)
-            key = identity.key_of_data(run["model"], run["champion"], drawn[1].digest)
+            key = run_identity.key_of_data(run.model, run.champion, drawn[1].digest)
         except DataError:
-            key = identity.key_of_run(run["pipeline_run"])  # and below the same error, for the record
-        run = identity.named(run, key)
-    begin(tracking, run, until, environ)
+            key = run_identity.key_of_run(run.pipeline_run)  # the same error is raised again below, on the record
+        run = run_identity.with_key(run, key)
+    begin_record(tracking, run, until, environ)
     with step_run(tracking, run, "collect-data") as run_id:
         feedback, data = drawn or _draw(tracking, run, since, until, sizes, seed, environ)
         write(data, train, holdout)
@@ -68,48 +70,58 @@ def collect(
         params = {**asdict(sizes), "since": since, "until": until, "seed": seed, "data_digest": data.digest}
         tracking.log(run_id, counts, params)
         print(", ".join(f"{name} {value:g}" for name, value in counts.items()), flush=True)
-        earlier = versions.find(tracking, run["run_key"])
-    return {**run, "registered": earlier.version if earlier else ""}, counts
+        earlier = versions.find(tracking, run.run_key)
+    return replace(run, registered=earlier.version if earlier else ""), counts
 
 
-def begin(tracking: Tracking, run: Mapping[str, str], until: float, environ: Mapping[str, str]) -> None:
-    """The run's record, and the event that tells of it."""
-    tags = {name: run[name] for name in ("reason", "traceparent", "drift_event", "pipeline_run", "champion", "model")}
-    # What an earlier attempt had come to is no more.
-    tags |= {"until": repr(until), "outcome": "", "error": "", "gate": ""}
-    tracking.start_run(run["run_key"], PIPELINE_STEP, f"{PIPELINE} {run['run_key'][:16]}", tags)
-    link = run_link(environ.get("KFP_ENDPOINT", ""), run["pipeline_run"])
-    told = {name: run[name] for name in ("reason", "drift_event")}
-    events.send(events.started(run["run_key"], run["traceparent"], link, **told), environ)
+def begin_record(tracking: Tracking, run: RunContext, until: float, environ: Mapping[str, str]) -> None:
+    """Begins the run's record in MLflow, and sends the event that says so."""
+    tags = {
+        "reason": run.reason,
+        "traceparent": run.traceparent,
+        "drift_event": run.drift_event,
+        "pipeline_run": run.pipeline_run,
+        "champion": run.champion,
+        "model": run.model,
+        "until": repr(until),
+        # What an earlier attempt came to no longer holds.
+        "outcome": "",
+        "error": "",
+        GATE_TAG: "",
+    }
+    tracking.start_run(run.run_key, PIPELINE_STEP, f"{PIPELINE} {run.run_key[:16]}", tags)
+    link = run_link(environ.get("KFP_ENDPOINT", ""), run.pipeline_run)
+    event = events.started(run.run_key, run.traceparent, link, reason=run.reason, drift_event=run.drift_event)
+    events.send(event, environ)
 
 
 def _draw(
     tracking: Tracking,
-    run: Mapping[str, str],
+    run: RunContext,
     since: float,
     until: float,
     sizes: DatasetSizes,
     seed: int,
     environ: Mapping[str, str],
 ) -> tuple[Feedback, RetrainingDataset]:
-    champion = tracking.version(run["champion"]) if run["champion"] else None
+    champion = tracking.version(run.champion) if run.champion else None
     if champion is None:
-        wanted = f"version {run['champion']}" if run["champion"] else "champion"
-        raise DataError(f"{run['model']} has no {wanted}: nothing to compare a challenger with")
+        missing = f"version {run.champion}" if run.champion else "champion"
+        raise DataError(f"{run.model} has no {missing}: nothing to compare a challenger with")
     known = [s for s in champion.tags.get(SUBJECTS_TAG, "").split(",") if s] or TRAINING_SUBJECTS
     feedback, asked = read(environ, since, until, sizes.recent)
-    return feedback, mix(feedback, asked, known, sizes, seed)
+    return feedback, build_dataset(feedback, asked, known, sizes, seed)
 
 
 def read(environ: Mapping[str, str], since: float, until: float, recent: int) -> tuple[Feedback, list[Question]]:
-    """What was labelled within [since, until), and up to 4 times `recent` questions asked then, the latest first."""
+    """The feedback within [since, until), and up to 4 times `recent` questions asked then, the latest first."""
     with transaction(connect(environ)) as connection:
-        feedback = gather(queries.labelled(connection, since, until))
-        return feedback, questions_of(queries.recent(connection, since, until, 4 * recent))
+        feedback = aggregate_feedback(queries.labelled(connection, since, until))
+        return feedback, parse_questions(queries.recent(connection, since, until, 4 * recent))
 
 
 def write(data: RetrainingDataset, train: Path, holdout: Path) -> None:
-    """The folders that the later steps read."""
+    """Writes the folders that the later steps read."""
     for folder in (train, holdout):
         folder.mkdir(parents=True, exist_ok=True)
     for path, questions in (
@@ -124,7 +136,7 @@ def write(data: RetrainingDataset, train: Path, holdout: Path) -> None:
     )
     (holdout / RECENT).write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     about = {"digest": data.digest, SUBJECTS_TAG: list(data.learned)}
-    (holdout / "about.json").write_text(json.dumps(about), encoding="utf-8")
+    (holdout / ABOUT).write_text(json.dumps(about), encoding="utf-8")
 
 
 def load(path: Path) -> list[LabelledQuestion]:
@@ -138,8 +150,8 @@ def load_recent(holdout: Path) -> list[Question]:
 
 def load_about(holdout: Path) -> dict[str, Any]:
     """`digest` of the data, and the `subjects` that a version knows after learning from it."""
-    found: dict[str, Any] = json.loads((holdout / "about.json").read_text(encoding="utf-8"))
-    return found
+    about: dict[str, Any] = json.loads((holdout / ABOUT).read_text(encoding="utf-8"))
+    return about
 
 
 def _counts(feedback: Feedback, data: RetrainingDataset) -> dict[str, float]:

@@ -14,19 +14,20 @@ from typing import Any
 
 from pipelines.bank import LabelledQuestion, generate, subjects
 from pipelines.registration.tracking import Tracking, step_run
-from pipelines.retraining.dataset import balanced
+from pipelines.retraining.dataset import balanced_epoch
 from pipelines.retraining.steps.collect_data import NEW, OLD, load
+from pipelines.run_context import RunContext
 from predictor.openmp import spin_briefly
 from predictor.source import resolve
 from predictor.source_files import data_files
 
 PRIOR_QUESTIONS = 40
 PRIOR_SHARE = 0.1
-"""A number of choices that this share of the questions has is worth a prior of its own."""
+"""A number of choices that this share of the questions has gets a prior of its own."""
 
 
-def tune(
-    run: Mapping[str, str],
+def fine_tune(
+    run: RunContext,
     train: Path,
     challenger: Path,
     *,
@@ -40,25 +41,25 @@ def tune(
     lora: Mapping[str, Any],
     environ: Mapping[str, str] = os.environ,
 ) -> dict[str, float]:
-    """Writes the folder `challenger`; the numbers of the training. 0 for `seconds`, `steps` and `lr` is the default.
+    """Writes the folder `challenger`; returns the training's numbers. 0 for `seconds`, `steps` or `lr` is the default.
 
-    A version that an earlier attempt at this run key registered is taken as it is.
+    A version that an earlier attempt under this run key registered is copied instead.
     """
     spin_briefly()
-    tracking = Tracking(environ, run["model"])
+    tracking = Tracking(environ, run.model)
     with step_run(tracking, run, "fine-tune") as run_id:
-        if registered := run.get("registered"):
-            print(f"an earlier attempt registered version {registered}: taking it", flush=True)
-            copy_version(resolve(f"mlflow://{run['model']}/{registered}"), challenger)
-            return {"registered": float(registered)}
-        from pipelines.fine_tuning.methods import fine_tune
+        if run.registered:
+            print(f"an earlier attempt registered version {run.registered}: using it", flush=True)
+            copy_version(resolve(f"mlflow://{run.model}/{run.registered}"), challenger)
+            return {"registered": float(run.registered)}
+        from pipelines.fine_tuning import methods
 
-        base = resolve(f"mlflow://{run['model']}/{run['champion']}")
+        base = resolve(f"mlflow://{run.model}/{run.champion}")
         new, old = load(train / NEW), load(train / OLD)
-        outcome = fine_tune(
+        result = methods.fine_tune(
             base,
             challenger,
-            balanced(new, old, replay_share),
+            balanced_epoch(new, old, replay_share),
             method=method,
             seconds=seconds or None,
             steps=steps or None,
@@ -67,36 +68,28 @@ def tune(
             blend=blend,
             lora=lora,
         )
-        numbers = {**outcome.numbers, "left_out": float(outcome.left_out)}
-        numbers |= letter_prior(challenger, [*new, *old], seed)
-        tracking.log(
-            run_id, numbers, {"method": outcome.method, "lr": lr, "replay_share": replay_share, "blend": blend}
-        )
+        numbers = {**result.numbers, "left_out": float(result.left_out)}
+        numbers |= write_letter_prior(challenger, [*new, *old], seed)
+        tracking.log(run_id, numbers, {"method": result.method, "lr": lr, "replay_share": replay_share, "blend": blend})
         print(", ".join(f"{name} {value:g}" for name, value in numbers.items()), flush=True)
         return numbers
 
 
-def letter_prior(folder: Path, asked: Sequence[LabelledQuestion], seed: int) -> dict[str, float]:
-    """Writes calibration.json where a prior makes unseen right answers likelier; what was found.
+def write_letter_prior(folder: Path, asked: Sequence[LabelledQuestion], seed: int) -> dict[str, float]:
+    """Writes calibration.json where a prior makes the right answers to unseen questions likelier; returns the numbers.
 
-    Of the numbers of choices that are asked about, on questions of the bank's validation split, which nothing was
-    trained on. Without a subject that the bank knows there is no prior.
+    The prior covers the numbers of choices that occur in `asked`. It is tried on the bank's validation split, which
+    nothing was trained on; without a subject that the bank knows there is no prior.
     """
-    from pipelines.evaluation.letter_prior import try_prior
-    from predictor.scorer import Scorer
+    from pipelines.evaluation.letter_prior import write_prior_if_better
 
-    counts = Counter(len(one.question.choices) for one in asked)
-    numbers = sorted(k for k, count in counts.items() if count >= PRIOR_SHARE * len(asked))
-    wanted = sorted({one.subject for one in asked} & set(subjects()))
-    drawn = [_drawn(seed, k, wanted) for k in numbers]
-    half = PRIOR_QUESTIONS
-    if not (drawn := [one for one in drawn if len(one) == 2 * half]):
+    counts = Counter(len(item.question.choices) for item in asked)
+    numbers_of_choices = sorted(k for k, count in counts.items() if count >= PRIOR_SHARE * len(asked))
+    bank_subjects = sorted({item.subject for item in asked} & set(subjects()))
+    by_choices = [drawn for k in numbers_of_choices if (drawn := _draw(seed, k, bank_subjects))]
+    if not by_choices:
         return {"prior_questions": 0.0}
-    trial = try_prior(
-        Scorer.load(folder), [q for one in drawn for q in one[:half]], [q for one in drawn for q in one[half:]]
-    )
-    if trial.helps:
-        trial.prior.write(folder)
+    trial = write_prior_if_better(folder, by_choices)
     return {
         "prior_questions": float(trial.questions),
         "prior_used": float(trial.helps),
@@ -106,14 +99,17 @@ def letter_prior(folder: Path, asked: Sequence[LabelledQuestion], seed: int) -> 
 
 
 def copy_version(folder: Path, out: Path) -> None:
-    """The version's data files, whole, in another folder."""
+    """Copies the version's data files, following links."""
     for name, path in data_files(folder).items():
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, out / name)
 
 
-def _drawn(seed: int, choices: int, wanted: Sequence[str]) -> list[LabelledQuestion]:
+def _draw(seed: int, choices: int, bank_subjects: Sequence[str]) -> list[LabelledQuestion]:
+    """Questions to estimate and to judge the prior on; none where the bank has too few."""
+    if not bank_subjects:
+        return []
     try:
-        return generate(seed, 2 * PRIOR_QUESTIONS, wanted, split="validation", choices=choices) if wanted else []
+        return generate(seed, 2 * PRIOR_QUESTIONS, bank_subjects, split="validation", choices=choices)
     except ValueError:  # The families cannot give as many with so many choices.
         return []
