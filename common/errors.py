@@ -8,7 +8,14 @@ class SettingError(ValueError):
 
 
 class UnavailableError(Exception):
-    """A server that is needed does not answer or does not let us in; trying again later can help."""
+    """A server that is needed does not answer or does not let us in; trying again later can help.
+
+    `status` is the HTTP status of its refusal; 0 where nothing answered.
+    """
+
+    def __init__(self, message: str, *, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class RefusedError(Exception):
