@@ -224,7 +224,7 @@ def _train(
         for _ in range(settings.accumulation):
             batch = [next(views) for _ in range(settings.batch)]
             loss = letter_loss(model, encoder, batch, letters, device) / settings.accumulation
-            loss.backward()  # type: ignore[no-untyped-call]  # torch has no types for it
+            torch.autograd.backward(loss)
             total += loss.item()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()

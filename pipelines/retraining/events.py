@@ -8,19 +8,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from functions import events
+from common import event_types
+from common.event_types import SOURCE_PIPELINE
+from common.names import PIPELINE
 from functions.events import Event
 from functions.sink import Sink, cdevent, digest
 from pipelines.gate_tag import GateTag
 from pipelines.quality_gate import GATE_CODES, Check
-from pipelines.retraining import PIPELINE
-
-SOURCE = f"pipelines/{PIPELINE}"
 
 
 def started(run_key: str, trace: str, link: str, **custom: Any) -> Event:
     """`link`: the run's page."""
-    return _event(events.PIPELINERUN_STARTED, run_key, {"pipelineName": PIPELINE, "uri": link}, trace, **custom)
+    return _event(event_types.PIPELINERUN_STARTED, run_key, {"pipelineName": PIPELINE, "uri": link}, trace, **custom)
 
 
 def gate_decided(run_key: str, trace: str, tag: GateTag, checks: Sequence[Check], **custom: Any) -> Event:
@@ -30,7 +29,7 @@ def gate_decided(run_key: str, trace: str, tag: GateTag, checks: Sequence[Check]
     """
     content = {
         "outcome": "success" if tag.verdict == "pass" else "failure",
-        "environment": {"id": "pipeline", "source": SOURCE},
+        "environment": {"id": "pipeline", "source": SOURCE_PIPELINE},
         "testSuite": {"id": "gate", "name": "challenger against champion"},
         "reason": tag.encode(),
     }
@@ -40,15 +39,15 @@ def gate_decided(run_key: str, trace: str, tag: GateTag, checks: Sequence[Check]
         "initiated_by": "quality-gate",
         "checks": [{"name": c.name, "verdict": c.verdict, "code": c.code, "reason": c.reason} for c in checks],
     }
-    return _event(events.TESTSUITERUN_FINISHED, run_key, content, trace, **decision, **custom)
+    return _event(event_types.TESTSUITERUN_FINISHED, run_key, content, trace, **decision, **custom)
 
 
 def published(run_key: str, trace: str, model: str, version: str, **custom: Any) -> Event:
     """A version was registered."""
     purl = f"pkg:mlflow/{quote(model)}@{version}"
-    key = digest(events.ARTIFACT_PUBLISHED, run_key)
+    key = digest(event_types.ARTIFACT_PUBLISHED, run_key)
     return cdevent(
-        events.ARTIFACT_PUBLISHED, SOURCE, key, purl, {}, time.time(), trace,
+        event_types.ARTIFACT_PUBLISHED, SOURCE_PIPELINE, key, purl, {}, time.time(), trace,
         model=model, version=version, run_key=run_key, **custom,
     )  # fmt: skip
 
@@ -59,7 +58,7 @@ def finished(run_key: str, trace: str, outcome: str, errors: str, **custom: Any)
     A run that broke and is repeated ends a second time, so the outcome is part of the event's id.
     """
     content = {"pipelineName": PIPELINE, "outcome": outcome} | ({"errors": errors} if errors else {})
-    return _event(events.PIPELINERUN_FINISHED, run_key, content, trace, (outcome, errors), **custom)
+    return _event(event_types.PIPELINERUN_FINISHED, run_key, content, trace, (outcome, errors), **custom)
 
 
 def send(event: Event, environ: Mapping[str, str] = os.environ) -> None:
@@ -69,4 +68,4 @@ def send(event: Event, environ: Mapping[str, str] = os.environ) -> None:
 
 def _event(type: str, run_key: str, content: Mapping[str, Any], trace: str, more: Any = None, **custom: Any) -> Event:
     key = digest(type, run_key) if more is None else digest(type, run_key, more)
-    return cdevent(type, SOURCE, key, run_key, content, time.time(), trace or None, **custom)
+    return cdevent(type, SOURCE_PIPELINE, key, run_key, content, time.time(), trace or None, **custom)

@@ -9,7 +9,8 @@ from typing import Any
 
 from kfp import compiler, dsl
 
-from pipelines.retraining import PIPELINE, components
+from common.names import PIPELINE
+from pipelines.retraining import components
 from pipelines.retraining.pod_spec import ClusterOptions, Step, apply_pod_spec
 
 # While the database, the registry or the Broker is unavailable.
@@ -21,8 +22,12 @@ def pipeline(options: ClusterOptions) -> Any:
     """The pipeline as a kfp component, for a cluster of these options; a local runner takes it as well."""
     place = options.placement
 
+    declare: Callable[[Callable[..., None]], Any] = dsl.pipeline(
+        name=PIPELINE, description="Labelled feedback in; a challenger that passed the gate out."
+    )
+
     # One long function: kfp reads the parameters from its signature, and its body is the graph.
-    @dsl.pipeline(name=PIPELINE, description="Labelled feedback in; a challenger that passed the gate out.")  # type: ignore[untyped-decorator]
+    @declare
     def retraining(
         run_key: str = "",
         model_name: str = "",

@@ -10,10 +10,12 @@ import jsonschema
 import pytest
 from referencing import Registry, Resource
 
-from functions import events
+from common import event_types
 from functions.retrain import announce as retrain
 from functions.rollout import announce as rollout
 from functions.rollout import settings as rollout_settings
+from pipelines.gate_tag import GateTag
+from pipelines.quality_gate import Check, CheckCode
 from pipelines.retraining import events as pipeline
 
 SCHEMAS = Path(__file__).resolve().parents[3] / "shared" / "reference" / "cdevents"
@@ -51,7 +53,8 @@ def told():
     for kind in ("deployed", "upgraded", "rolled-back", "aborted", "held", "stuck"):
         yield from rollout.announce(row(kind), settings)
     yield pipeline.started("k", TRACE, LINK)
-    yield pipeline.gated("k", TRACE, "inconclusive", "too few questions")
+    check = Check("improvement", "inconclusive", CheckCode.TOO_FEW_QUESTIONS, "too few questions")
+    yield pipeline.gate_decided("k", TRACE, GateTag("inconclusive", "too few questions"), [check])
     yield pipeline.published("k", TRACE, "coding-mcqa", "7")
     for outcome in ("success", "failure", "error"):
         yield pipeline.finished("k", TRACE, outcome, "what broke" if outcome == "error" else "")
@@ -69,5 +72,7 @@ def test_each_is_what_its_schema_says(schemas):
         seen.add(event.type)
         if event.type in schemas:
             schemas[event.type].validate(json.loads(event.data))
-    ours = {value for value in vars(events).values() if isinstance(value, str) and value.startswith("dev.cdevents.")}
+    ours = {
+        value for value in vars(event_types).values() if isinstance(value, str) and value.startswith("dev.cdevents.")
+    }
     assert seen == ours

@@ -17,9 +17,8 @@ from kfp_server import ENVIRON, HEADERS, kfp_server
 from loop_parts import sink
 from typer.testing import CliRunner
 
-from functions.events import RETRAINING_REQUESTED
-from functions.http import UnavailableError
-from functions.retrain.pipelines import PIPELINE
+from common.errors import UnavailableError
+from common.event_types import RETRAINING_REQUESTED
 from mcqa.errors import CommandError
 from mcqa.pipeline import pipeline_app
 from pipelines.kubeflow import Kubeflow, Schedule
@@ -166,9 +165,3 @@ def _url() -> str:
     import os
 
     return os.environ["KFP_ENDPOINT"]
-
-
-def test_the_names_agree() -> None:
-    from pipelines import retraining
-
-    assert retraining.PIPELINE == PIPELINE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from functions.http import UnavailableError
+from common.errors import UnavailableError
 from pipelines.retraining.dataset import DataError
 from pipelines.retraining.retry import BACKOFF_SECONDS, retry_unavailable
 from predictor.source_mlflow import ServerDown

@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from common.names import PIPELINE
 from functions.collect import queries
 from functions.database import connect, transaction
 from functions.retrain.pipelines import run_link
@@ -18,7 +19,7 @@ from pipelines.bank.labelled import LabelledQuestion
 from pipelines.gate_tag import GATE_TAG
 from pipelines.registration import versions
 from pipelines.registration.tracking import PIPELINE_STEP, Tracking, step_run
-from pipelines.retraining import PIPELINE, events
+from pipelines.retraining import events
 from pipelines.retraining.dataset import DataError, DatasetSizes, RetrainingDataset, build_dataset
 from pipelines.retraining.feedback import Feedback, aggregate_feedback, parse_questions
 from pipelines.retraining.steps import run_identity

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from functions import links
-from functions.rollout.world import CHALLENGER, CHAMPION, ROLLOUT_TAG
+from common import links
+from common.names import CHALLENGER, CHAMPION
+from functions.rollout.world import ROLLOUT_TAG
 from pipelines import drift_reference
 from pipelines.gate_tag import GATE_TAG
 from pipelines.registration import versions

@@ -11,8 +11,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 
-from functions.environment import text
-from functions.rollout.world import CHAMPION
+from common.environment import text
+from common.names import CHAMPION, MODEL
 from functions.sink import traceparent
 from pipelines.registration.tracking import Tracking, tags_of
 from pipelines.run_context import RunContext
@@ -23,7 +23,7 @@ _RECORDED = ("run_key", "model", "champion", "reason", "traceparent", "drift_eve
 
 def with_model(run: RunContext, environ: Mapping[str, str]) -> RunContext:
     """The run with the model of the environment where it does not name one."""
-    return run if run.model else replace(run, model=text(environ, "MCQA_REGISTERED_MODEL", "coding-mcqa"))
+    return run if run.model else replace(run, model=text(environ, "MCQA_REGISTERED_MODEL", MODEL))
 
 
 def recorded_tags(tracking: Tracking, run: RunContext) -> dict[str, str]:
