@@ -21,7 +21,7 @@ from mcqa.errors import CommandError
 from mcqa.loop import FolderOption
 
 if TYPE_CHECKING:
-    from pipelines.kubeflow import Kubeflow
+    from common.kubeflow import KubeflowClient
 
 pipeline_app = typer.Typer(
     no_args_is_help=True, help="The retraining pipeline: compile, upload, list it; ask for a run; put it on a schedule."
@@ -126,7 +126,7 @@ def schedule(
     Such runs learn from all feedback and take the champion that there is then. The loop has a weekly request to the
     retrain function already, which keeps to one run at a time: this is for a server without the functions.
     """
-    from pipelines.kubeflow import Schedule
+    from common.kubeflow import Schedule
 
     if cron and every:
         raise CommandError("give either --cron or --every")
@@ -151,10 +151,10 @@ def _server(
     directory: Path | None,
     experiment: str | None = None,
     service_account: str | None = None,
-) -> Iterator[Kubeflow]:
+) -> Iterator[KubeflowClient]:
     """The server that options or environment name; its errors are one line."""
     from common.errors import UnavailableError
-    from pipelines.kubeflow import Kubeflow
+    from common.kubeflow import KubeflowClient
 
     if token is not None and not token.is_file():
         raise CommandError(f"there is no token file {token}")
@@ -166,7 +166,7 @@ def _server(
         "MCQA_KFP_TOKEN_PATH": None if token is None else str(token),
     }
     try:
-        yield Kubeflow({**_environ(url, directory), **{name: value for name, value in given.items() if value}})
+        yield KubeflowClient({**_environ(url, directory), **{name: value for name, value in given.items() if value}})
     except (UnavailableError, ValueError) as error:
         raise CommandError(str(error)) from None
 

@@ -29,7 +29,6 @@ INTEGRATION = (
     "local/*/test_*.py",
     "pipelines/test_registration*.py",
     "pipelines/test_retraining_*.py",
-    "pipelines/test_pipeline_*.py",
     "mcqa/test_*.py",
     "manifests/test_*.py",
     "deploy/test_*.py",

@@ -1,4 +1,4 @@
-"""`mcqa pipeline` against the local pipelines' API, with and without a multi-user Kubeflow's door before it."""
+"""`mcqa pipeline` and the client under it against the embedded pipeline server, plain and as a multi-user Kubeflow."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from typer.testing import CliRunner
 
 from common.errors import UnavailableError
 from common.event_types import RETRAINING_REQUESTED
+from common.kubeflow import KubeflowClient, Schedule
 from mcqa.errors import CommandError
 from mcqa.pipeline import pipeline_app
-from pipelines.kubeflow import Kubeflow, Schedule
 
 NAMESPACE = "team-a"
 
@@ -87,7 +87,7 @@ def test_a_schedule_is_made_kept_changed_and_deleted(package: Path, tmp_path: Pa
     assert "made, 0 0 3 ? * MON" in mcqa("schedule", *given)
     assert "kept" in mcqa("schedule", *given)
     assert "changed, every 3600 s" in mcqa("schedule", *given, "--every", "3600")
-    server = Kubeflow({"KFP_ENDPOINT": _url(), **ENVIRON})
+    server = KubeflowClient({"KFP_ENDPOINT": _url(), **ENVIRON})
     (one,) = [s for s in server.schedules() if s["display_name"] == "nightly"]
     assert "pipeline_version_id" not in one["pipeline_version_reference"]
     httpx.post(f"{_url()}/apis/v2beta1/recurringruns/{one['recurring_run_id']}:disable", headers=HEADERS)
@@ -105,7 +105,7 @@ def test_a_schedule_is_made_kept_changed_and_deleted(package: Path, tmp_path: Pa
 def test_a_scheduled_run_takes_the_newest_version(package: Path, tmp_path: Path) -> None:
     mcqa("upload", str(package))
     mcqa("schedule", "--every", "1", "--name", "often", "--parameters", json.dumps(parameters(tmp_path)))
-    server = Kubeflow({"KFP_ENDPOINT": _url(), **ENVIRON})
+    server = KubeflowClient({"KFP_ENDPOINT": _url(), **ENVIRON})
     try:
         deadline = time.monotonic() + 60
         while not (
@@ -147,7 +147,7 @@ def test_a_server_that_is_away_is_one_line() -> None:
     with pytest.raises(CommandError, match="does not answer"):
         mcqa("list", "--url", "http://127.0.0.1:9")
     with pytest.raises(UnavailableError, match="mcqa pipeline upload"):
-        Kubeflow({"KFP_ENDPOINT": _url(), **ENVIRON}).schedule(Schedule("x", every=5), "no-such-pipeline")
+        KubeflowClient({"KFP_ENDPOINT": _url(), **ENVIRON}).schedule(Schedule("x", every=5), "no-such-pipeline")
 
 
 def test_run_asks_the_retrain_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
