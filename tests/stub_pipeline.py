@@ -12,11 +12,11 @@ from kfp_server import TOKEN
 @dsl.component(base_image="python:3.11", install_kfp_package=False)
 def work(marks: str, run_key: str, until: float, seconds: float, fails: int) -> None:
     import time
+    from pathlib import Path
 
-    with open(marks, "a") as file:
+    with Path(marks).open("a") as file:
         file.write(f"{run_key} {until}\n")
-    with open(marks) as file:
-        tries = len(file.readlines())
+    tries = len(Path(marks).read_text().splitlines())
     time.sleep(seconds)
     if tries <= fails:
         raise ValueError(f"not this time ({tries})")

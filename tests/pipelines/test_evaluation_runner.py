@@ -4,24 +4,19 @@ import io
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from pipelines.bank import LabelledQuestion
 from pipelines.evaluation import metrics, reliability_diagram, report_table, runner
 from pipelines.evaluation.answer_records import AnswerRecord, question_id, read_records, write_records
 from pipelines.evaluation.report import EvaluatedModel, EvaluationError, QuestionSource, Report
 from predictor.question import LETTERS, Answer, Debias, Question, QuestionError
 
 BANK = QuestionSource("table", "all", 5)
-
-
-@dataclass(frozen=True)
-class Labelled:
-    question: Question
-    answer: int
 
 
 class ByRule:
@@ -50,7 +45,7 @@ class ByRule:
         )
 
 
-def bank(n: int) -> list[Labelled]:
+def bank(n: int) -> list[LabelledQuestion]:
     """Question i's longest choice stands at place i mod 4 and is the right one for all but every third question."""
     out = []
     for i in range(n):
@@ -58,7 +53,7 @@ def bank(n: int) -> list[Labelled]:
         choices[i % 4] = "longest"
         right = (i + 1) % 4 if i % 3 == 0 else i % 4
         stem = "q" * (1 + i % 7) + str(i)
-        out.append(Labelled(Question(stem, tuple(choices), id=f"q{i}", subject=f"s{i % 2}"), right))
+        out.append(LabelledQuestion(Question(stem, tuple(choices), id=f"q{i}", subject=f"s{i % 2}"), right))
     return out
 
 
@@ -134,7 +129,10 @@ def test_the_json_form_is_json_and_complete() -> None:
 
 
 def test_questions_of_different_width_share_a_report() -> None:
-    labelled = [Labelled(Question("a", ("x", "long")), 1), Labelled(Question("b", ("x", "y", "long")), 2)]
+    labelled = [
+        LabelledQuestion(Question("a", ("x", "long")), 1),
+        LabelledQuestion(Question("b", ("x", "y", "long")), 2),
+    ]
     letters = runner.evaluate(ByRule(), labelled, BANK).to_dict()["letters"]["by_letter"]
     assert letters == {
         "A": {"right": 0, "chosen": 0, "recall": None},

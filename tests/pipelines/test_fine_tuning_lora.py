@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from versions import make_version
 
 from pipelines.bank import LabelledQuestion, generate
+from pipelines.fine_tuning import lora
 from pipelines.fine_tuning.lora import LoraSettings, fine_tune_lora, letter_loss, plain_copy
 from pipelines.fine_tuning.methods import blend_weights, choose_method, fine_tune, usable_questions
 from predictor.calibration import Calibration
@@ -122,9 +125,13 @@ def test_fine_tune_hands_the_options_on(base: Path, questions: list[LabelledQues
         fine_tune(base, tmp_path / "out", questions, lora={"rnak": 2})
 
 
-def test_the_clock_ends_it(base: Path, questions: list[LabelledQuestion], tmp_path: Path) -> None:
+def test_the_clock_ends_it(
+    base: Path, questions: list[LabelledQuestion], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that advances 0.05 s whenever it is read: at the start, and twice per step."""
+    monkeypatch.setattr(lora, "time", SimpleNamespace(monotonic=itertools.count(0.0, 0.05).__next__))
     done = fine_tune(base, tmp_path / "out", questions, seconds=0.5, lora={"epochs": 1e6, "batch": 2})
-    assert 0 < done.numbers["steps"] < 1e5
+    assert done.numbers["steps"] == 5
 
 
 def test_full_fine_tuning_leaves_out_what_it_would_not_see_as_serving_does() -> None:
