@@ -46,7 +46,7 @@ def measure(scorer: Scorer, questions: Sequence[Question]) -> Reference:
 
 
 def write(folder: Path, questions: Sequence[Question]) -> Reference:
-    """Measures the version in `folder` and writes the reference beside its weights."""
+    """Measures the version in `folder` and writes the reference next to its weights."""
     from predictor.scorer import Scorer
 
     reference = measure(Scorer.load(folder), questions)

@@ -155,7 +155,7 @@ def evaluate_gate(
     seconds: tuple[Sequence[float], Sequence[float]] | None = None,
     config: GateConfig = GateConfig(),
 ) -> GateResult:
-    """The verdict. `current` is the holdout of today's mix, `old` the holdout of the mix the champion was trained for.
+    """The verdict. `current` is the holdout of the current mix, `old` of the mix that the champion was trained for.
 
     `seconds` are the times of (champion, challenger), paired, one per question. A guard that is on but was not measured
     is inconclusive.

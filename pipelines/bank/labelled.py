@@ -81,7 +81,7 @@ def content_key(question: Question) -> str:
 
 
 def split_of(question: Question | LabelledQuestion) -> Split:
-    """train (80 %), validation (10 %) or holdout (10 %), by a hash of the content: for ever, whatever the order."""
+    """train (80%), validation (10%) or holdout (10%), by a hash of the content: for ever, whatever the order."""
     if isinstance(question, LabelledQuestion):
         question = question.question
     bucket = int(content_key(question)[:8], 16) % 10

@@ -24,7 +24,7 @@ PROBABILITY_FLOOR = 2.0**-52
 
 @dataclass(frozen=True, slots=True)
 class Proportion:
-    """`count` of `total` with its 95 % Wilson interval."""
+    """`count` of `total` with its 95% Wilson interval."""
 
     count: int
     total: int
@@ -81,7 +81,7 @@ def wilson(count: int, total: int, z: float = Z_95) -> Proportion:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The difference of two proportions (0.05 is five points) with its 95 % interval."""
+    """The difference of two proportions (0.05 is five points) with its 95% interval."""
 
     value: float
     low: float

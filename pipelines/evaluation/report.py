@@ -193,7 +193,7 @@ class Report:
 
 
 def proportion_dict(proportion: Proportion, count: str = "correct") -> dict[str, float | int]:
-    """value, low and high (95 % Wilson), `count` and total."""
+    """value, low and high (95% Wilson), `count` and total."""
     return {
         "value": proportion.value,
         "low": proportion.low,

@@ -76,7 +76,7 @@ def _subjects(report: Report) -> Table:
     table.add_column("subject", style="cyan", no_wrap=True)
     table.add_column("questions", justify="right", no_wrap=True)
     table.add_column("accuracy", justify="right", no_wrap=True)
-    table.add_column("95 % interval", no_wrap=True)
+    table.add_column("95% interval", no_wrap=True)
     table.add_column("")
     for name, accuracy in sorted(report.subjects.items(), key=lambda item: -item[1].value):
         row = (str(accuracy.total), f"{accuracy.value:.1%}", interval(accuracy), _Bar(accuracy.value))

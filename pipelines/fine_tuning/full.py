@@ -39,7 +39,7 @@ def fine_tune_full(
     """Trains every weight of the tiny version in `base` on the questions and writes the result to `out`.
 
     About a minute by default. Mix in questions on the old subjects, half and half, or they are forgotten. The choices
-    are shuffled anew at each view. ValueError when there are no questions.
+    are shuffled again at each view. ValueError when there are no questions.
     """
     if not questions:
         raise ValueError("fine-tuning needs at least one question, found none")

@@ -88,7 +88,7 @@ class LoraResult:
 
 
 def fine_tune_lora(base: Path, out: Path, questions: Sequence[LabelledQuestion], settings: LoraSettings) -> LoraResult:
-    """Trains an adapter on the questions, with choices shuffled anew at each view, and writes the merged version.
+    """Trains an adapter on the questions, with choices shuffled again at each view, and writes the merged version.
 
     ValueError when no question fits into `max_tokens`.
     """
@@ -129,7 +129,7 @@ def merge_adapter(base: Path, adapter: Path, out: Path) -> None:
 
 
 def plain_copy(folder: Path, out: Path) -> None:
-    """The version as plain weights: an adapter beside its base is merged. Measurements of it are not copied."""
+    """The version as plain weights: an adapter next to its base is merged. Measurements of it are not copied."""
     from safetensors import safe_open
     from safetensors.torch import save_file
 

@@ -104,7 +104,7 @@ def blend_weights(base: Path, tuned: Path, share: float) -> None:
 
 
 def usable_questions(base: Path, questions: Sequence[LabelledQuestion]) -> list[LabelledQuestion]:
-    """The questions that training encodes exactly as serving does: same ids, not cut off, every letter located.
+    """The questions that training encodes exactly as serving does: same ids, none missing, every letter located.
 
     Special tokens in a question's text, for example, are plain text to the server only: they would teach nonsense.
     """

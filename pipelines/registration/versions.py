@@ -56,7 +56,8 @@ def find(registry: ModelRegistry, run_key: str) -> RegisteredVersion | None:
 def register(registry: ModelRegistry, uri: str, candidate: Candidate) -> RegisteredVersion:
     """The version of the candidate's run key, registered now unless it exists. `uri` is the MLflow server's.
 
-    Raises SourceError when the folder is not a version, UnavailableError or MlflowException when the server is away.
+    Raises SourceError when the folder is not a version, UnavailableError or MlflowException when the server
+    does not answer.
     """
     if (existing := find(registry, candidate.run_key)) is not None:
         return existing
@@ -139,7 +140,7 @@ def _logged_model(client: MlflowClient, candidate: Candidate) -> str:
 
 @contextmanager
 def _upload_folder(folder: Path, model_id: str) -> Iterator[Path]:
-    """The version's data files (as links) with MLflow's own description beside them."""
+    """The version's data files (as links) and MLflow's own description."""
     with tempfile.TemporaryDirectory(prefix="mcqa-register-") as temporary:
         root = Path(temporary)
         link_files(folder, root)

@@ -21,7 +21,7 @@ def ensure(registry: ModelRegistry, name: str, url: str, secret: str) -> Literal
     """Makes sure of one active webhook of this name that calls `url` and signs with `secret`.
 
     MLflow never returns a secret, so one cannot see whether it is still the same: an existing webhook is always
-    rewritten. Others of the name, left by two starts at once, are deleted: each would deliver every event again.
+    rewritten. Others of the name, left by two simultaneous starts, are deleted: each would deliver every event again.
     """
     wanted: dict[str, Any] = {
         "name": name,

@@ -1,4 +1,4 @@
-"""The pipeline's components. Each body only calls its step's plain function, and repeats it while a server is away.
+"""The pipeline's components. Each body only calls its step's plain function, and retries while a server is down.
 
 All run in the pipelines image, which holds this package. None is cached: each reads the registry or the database, or
 writes to the run's record, and a cached step would leave a gap in the record.

@@ -25,8 +25,8 @@ class DataError(ValueError):
 class DatasetSizes:
     """How many questions of each kind. `replay_share` of the training data is of old subjects.
 
-    `holdout_share` of the feedback is held out. The gate asks `current` questions of today's mix and `old` ones of the
-    old mix, the drift reference `recent` ones. `bank` questions of the new subjects are added to the training data.
+    `holdout_share` of the feedback is held out. The gate asks `current` questions of the current mix and `old` ones of
+    the old mix, the drift reference `recent` ones. `bank` questions of the new subjects are added to the training data.
     """
 
     minimum: int = 200
@@ -113,7 +113,7 @@ def balanced_epoch(
 ) -> list[LabelledQuestion]:
     """One epoch: all of both, the smaller part repeated until as nearly as possible `replay_share` of the whole is old.
 
-    Questions are repeated, never left out; training shuffles the choices anew at each view.
+    Questions are repeated, never left out; training shuffles the choices again at each view.
     """
     if not new or not old or replay_share <= 0:
         return [*new, *old]
@@ -131,7 +131,7 @@ def _repeated(questions: Sequence[LabelledQuestion], size: int) -> list[Labelled
 def _top_up(holdout: Sequence[LabelledQuestion], size: int, seed: int, seen: Collection[str]) -> list[LabelledQuestion]:
     """At most `size` of the feedback's held-out questions; where there are fewer, the bank's of the same subjects too.
 
-    Only where the bank knows every subject, and in the feedback's proportions: the mix must stay today's.
+    Only where the bank knows every subject, and in the feedback's proportions: the mix must stay the current one.
     """
     kept = sorted(holdout, key=lambda item: item.question.id or "")[:size]
     shares = Counter(item.subject for item in holdout)

@@ -20,7 +20,7 @@ TITLES = {"current": "Today's mix", "old": "Old mix"}
 
 
 def render(title: str, reports: Mapping[tuple[str, str], Report], numbers: Mapping[str, float]) -> str:
-    """Both versions on each mix, overall and by subject, with 95 % Wilson intervals."""
+    """Both versions on each mix, overall and by subject, with 95% Wilson intervals."""
     parts = [f"<h1>{escape(title)}</h1>"]
     for mix in TITLES:
         if ("challenger", mix) in reports:

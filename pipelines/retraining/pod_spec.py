@@ -119,7 +119,7 @@ def apply_pod_spec(task: dsl.PipelineTask, step: Step, options: ClusterOptions, 
     if options.pull_secrets:
         kubernetes.set_image_pull_secrets(task, list(options.pull_secrets))
     if step in options.placed:
-        # The compiler hands these two on into the exit handler's group only when it is told that they are used.
+        # The compiler hands these two on into the exit handler's group only when they are registered as used.
         task.register_pipeline_channels([placement["accelerator"], placement["accelerators"]])
         task.set_accelerator_type(placement["accelerator"]).set_accelerator_limit(placement["accelerators"])
         kubernetes.add_node_selector_json(task, placement["node_selector"])

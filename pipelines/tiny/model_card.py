@@ -36,15 +36,15 @@ model. It answers with the letter of a choice; it knows nothing but the subjects
 fixes questions, order and first weights. Floating-point sums depend on the number of threads, the processor and the
 library versions, so another machine gives a model that scores about the same, not the same bytes.
 
-Chat markup as Qwen's, no system text; the letter stands behind each choice (`prompt.json`). The split is a hash of stem
+Chat markup as Qwen's, no system text; the letter follows each choice (`prompt.json`). The split is a hash of stem
 and code: no question below was seen in training, in any order of its choices.
 
 Load the tokenizer with `PreTrainedTokenizerFast` or the `tokenizers` library: transformers 5's `AutoTokenizer` puts
-Qwen's own splitting rule in the place of this one for every folder whose model type is qwen2.
+Qwen's own splitting rule in place of this one for every folder whose model type is qwen2.
 
 ## What it scores
 
-Holdout questions, four choices each, 95 % Wilson intervals. Chance is 25 %.
+Holdout questions, four choices each, 95% Wilson intervals. Chance is 25%.
 
 | subject | accuracy | interval | questions |
 |---|---|---|---|

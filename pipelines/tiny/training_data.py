@@ -141,7 +141,7 @@ def copying(rng: random.Random) -> LabelledQuestion:
 def lessons(
     rng: random.Random, questions: Iterator[LabelledQuestion], copies: float, first: int
 ) -> Iterator[LabelledQuestion]:
-    """The questions with a share of `copies` mixed in, and 60 % of them among the first `first`."""
+    """The questions with a share of `copies` mixed in, and 60% of them among the first `first`."""
     given = 0
     while True:
         given += 1

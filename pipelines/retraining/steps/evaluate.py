@@ -32,7 +32,7 @@ WARM_UP = 5
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """`numbers` by version and mix; the challenger's `confusion` on today's mix: rows right, columns chosen."""
+    """`numbers` by version and mix; the challenger's `confusion` on the current mix: rows right, columns chosen."""
 
     numbers: dict[str, float]
     letters: list[str]

@@ -1,4 +1,4 @@
-"""Step 5: the challenger's drift reference, its own answers on today's mix."""
+"""Step 5: the challenger's drift reference, its own answers on the current mix."""
 
 from __future__ import annotations
 
