@@ -34,10 +34,10 @@ def test_the_shipped_reference_is_of_the_shipped_model(scorer: Scorer) -> None:
 
 def test_it_holds_what_the_server_would_answer(scorer: Scorer) -> None:
     questions = drift_reference.bank_questions(12, ("complexity",), seed=3)
-    found = drift_reference.measure(scorer, [*questions, Question("long " * 5000, ("a", "b"))])
+    measured = drift_reference.measure(scorer, [*questions, Question("long " * 5000, ("a", "b"))])
     answers = scorer.score([scorer.encode(q) for q in questions])
-    assert found.features["confidence"].values == pytest.approx(sorted(a.confidence for a in answers), abs=1e-6)
-    assert found.letters == {x: n for x in "ABCD" if (n := [a.letter for a in answers].count(x))}
+    assert measured.features["confidence"].values == pytest.approx(sorted(a.confidence for a in answers), abs=1e-6)
+    assert measured.letters == {x: n for x in "ABCD" if (n := [a.letter for a in answers].count(x))}
 
 
 def test_one_answer_is_no_reference(scorer: Scorer) -> None:

@@ -73,7 +73,7 @@ def test_every_figure_follows_from_the_records() -> None:
     assert report.letters["A"] == {"right": 150, "chosen": 150, "recall": pytest.approx(2 / 3, abs=0.01)}
     assert report.rotations == metrics.wilson(0, 50)
     assert {name: s.total for name, s in report.subjects.items()} == {"s0": 300, "s1": 300}
-    assert report.tokens == sum(len(one.question.stem) for one in bank(600))
+    assert report.tokens == sum(len(item.question.stem) for item in bank(600))
     assert max(answerer.batches) == 64
     assert seen[0] == ("questions", 0, 600)
     assert ("questions", 600, 600) in seen

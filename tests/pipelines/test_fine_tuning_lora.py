@@ -54,7 +54,7 @@ def test_the_saved_version_has_learned_to_answer_with_a_letter(
     mass = []
     for folder in (base, tuned):
         scorer = Scorer.load(folder, dtype="float32", device="cpu")
-        answers = scorer.score([scorer.encode(one.question) for one in questions])
+        answers = scorer.score([scorer.encode(item.question) for item in questions])
         mass.append(sum(answer.letter_mass for answer in answers) / len(answers))
     assert mass[1] > 0.1
     assert mass[1] > 5 * mass[0]
@@ -81,7 +81,7 @@ def test_the_loss_is_that_of_what_is_served(tuned: Path, questions: list[Labelle
     with torch.no_grad():
         loss = letter_loss(model, encoder, questions[:6], torch.tensor(encoder.letter_ids), device).item()
     scorer = Scorer.load(tuned, dtype="float32", device="cpu")
-    answers = scorer.score([scorer.encode(one.question) for one in questions[:6]])
+    answers = scorer.score([scorer.encode(item.question) for item in questions[:6]])
     expected = [
         -torch.log(torch.tensor(a.probabilities[q.answer] * a.letter_mass)).item()
         for a, q in zip(answers, questions[:6], strict=True)
@@ -104,9 +104,9 @@ def test_a_version_that_is_an_adapter_beside_its_base_becomes_plain(base: Path, 
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
         (both / name).symlink_to(base / name)
     plain_copy(both, tmp_path / "plain")
-    one = [Scorer.load(folder, dtype="float32", device="cpu") for folder in (both, tmp_path / "plain")]
+    scorers = [Scorer.load(folder, dtype="float32", device="cpu") for folder in (both, tmp_path / "plain")]
     question = Question("What is 1 + 1?", ("1", "2", "3"))
-    a, b = (scorer.score([scorer.encode(question)])[0].probabilities for scorer in one)
+    a, b = (scorer.score([scorer.encode(question)])[0].probabilities for scorer in scorers)
     assert a == pytest.approx(b, abs=2e-2)  # bfloat16, as the base is
 
 
@@ -141,8 +141,8 @@ def test_full_fine_tuning_leaves_out_what_it_would_not_see_as_serving_does() -> 
         LabelledQuestion(Question("Which?", ("one\n A\nB", "two"), None, "lines"), 0),
         LabelledQuestion(Question("long " * 3000, ("one", "two"), None, "long"), 1),
     ]
-    kept = {one.question.id for one in usable_questions(SHIPPED, [*good, *strange])}
-    assert {one.question.id for one in good} <= kept
+    kept = {item.question.id for item in usable_questions(SHIPPED, [*good, *strange])}
+    assert {item.question.id for item in good} <= kept
     assert not kept & {"special", "long"}
 
 

@@ -15,7 +15,7 @@ from scipy.stats import binomtest
 
 from pipelines import quality_gate
 from pipelines.evaluation.answer_records import AnswerRecord
-from pipelines.quality_gate import GateConfig, GateError, GateResult, PairedAnswers, evaluate_gate
+from pipelines.quality_gate import CheckCode, GateConfig, GateError, GateResult, PairedAnswers, evaluate_gate
 
 CONFIG = GateConfig()
 
@@ -60,14 +60,14 @@ def test_float_noise_changes_no_verdict(confidence: float, noise: float) -> None
 
     same, beside = PairedAnswers(answered(0.0), answered(0.0)), PairedAnswers(answered(0.0), answered(noise))
     times = [0.1 + 1e-9 * i for i in range(200)]
-    found = [[(c.name, c.verdict) for c in evaluate_gate(p, p, (times, times[::-1])).checks] for p in (same, beside)]
-    assert found[0] == found[1]
+    verdicts = [[(c.name, c.verdict) for c in evaluate_gate(p, p, (times, times[::-1])).checks] for p in (same, beside)]
+    assert verdicts[0] == verdicts[1]
 
 
 def test_a_better_challenger_passes_and_says_what_it_rests_on() -> None:
-    found = decided()
-    assert found.verdict == "pass", found.reasons
-    assert {c.name for c in found.checks} == {
+    result = decided()
+    assert result.verdict == "pass", result.reasons
+    assert {c.name for c in result.checks} == {
         "improvement",
         "old mix",
         "calibration",
@@ -75,9 +75,9 @@ def test_a_better_challenger_passes_and_says_what_it_rests_on() -> None:
         "letter bias",
         "latency",
     }
-    assert found.reasons[0].startswith("improvement: 75 questions gained, 25 lost of 500 (+10.0 points, +6.")
-    assert "with 80% power this holdout shows +5.0 points or more" in found.reasons[0]
-    data = json.loads(json.dumps(found.to_dict()))
+    assert result.reasons[0].startswith("improvement: 75 questions gained, 25 lost of 500 (+10.0 points, +6.")
+    assert "with 80% power this holdout shows +5.0 points or more" in result.reasons[0]
+    data = json.loads(json.dumps(result.to_dict()))
     assert data["verdict"] == "pass"
     assert data["checks"][0]["numbers"]["detectable"] == pytest.approx(0.0496, abs=0.001)
 
@@ -99,15 +99,37 @@ def test_a_better_challenger_passes_and_says_what_it_rests_on() -> None:
     ],
 )
 def test_table(arguments: dict[str, Any], verdict: str, named: str) -> None:
-    found = decided(**arguments)
-    assert found.verdict == verdict
-    assert any(named in reason for reason in found.reasons), found.reasons
+    result = decided(**arguments)
+    assert result.verdict == verdict
+    assert any(named in reason for reason in result.reasons), result.reasons
+
+
+@pytest.mark.parametrize(
+    ("arguments", "check", "code"),
+    [
+        ({}, "improvement", CheckCode.PROVEN_BETTER),
+        ({"current": pairs(300, 52, 48, 100)}, "improvement", CheckCode.IMPROVEMENT_NOT_PROVEN),
+        ({"current": pairs(3000, 200, 200, 1600)}, "improvement", CheckCode.IMPROVEMENT_EXCLUDED),
+        ({"current": pairs(20, 30, 0, 20)}, "improvement", CheckCode.TOO_FEW_QUESTIONS),
+        ({"current": pairs(20, 30, 0, 20)}, "calibration", CheckCode.TOO_FEW_QUESTIONS),
+        ({}, "old mix", CheckCode.WITHIN_MARGIN),
+        ({"old": None}, "old mix", CheckCode.NOT_MEASURED),
+        ({"old": pairs(40, 5, 5, 50)}, "old mix", CheckCode.MARGIN_NOT_EXCLUDED),
+        ({"old": pairs(300, 5, 65, 130)}, "old mix", CheckCode.MARGIN_EXCEEDED),
+        ({"seconds": None}, "latency", CheckCode.NOT_MEASURED),
+        ({"seconds": ([0.1] * 200, [0.2] * 200)}, "latency", CheckCode.MARGIN_EXCEEDED),
+    ],
+)
+def test_each_check_has_a_code(arguments: dict[str, Any], check: str, code: CheckCode) -> None:
+    result = decided(**arguments)
+    assert {c.name: c.code for c in result.checks}[check] == code
+    assert {c["name"]: c["code"] for c in json.loads(json.dumps(result.to_dict()))["checks"]}[check] == code.value
 
 
 def test_an_overconfident_challenger_fails() -> None:
-    found = decided(current=pairs(250, 75, 25, 150, confidence=0.999))
-    assert found.verdict == "fail"
-    assert {c.name for c in found.checks if c.verdict == "fail"} >= {"calibration error"}
+    result = decided(current=pairs(250, 75, 25, 150, confidence=0.999))
+    assert result.verdict == "fail"
+    assert {c.name for c in result.checks if c.verdict == "fail"} >= {"calibration error"}
 
 
 def test_a_worse_brier_score_fails() -> None:
@@ -133,9 +155,9 @@ def test_a_challenger_that_favours_one_letter_fails() -> None:
 
 def test_guards_that_are_off_are_not_asked() -> None:
     off = GateConfig(old_margin=None, brier_margin=None, ece_margin=None, letter_margin=None, latency_factor=None)
-    found = evaluate_gate(BETTER, config=off)
-    assert found.verdict == "pass"
-    assert [c.name for c in found.checks] == ["improvement"]
+    result = evaluate_gate(BETTER, config=off)
+    assert result.verdict == "pass"
+    assert [c.name for c in result.checks] == ["improvement"]
 
 
 def test_small_holdouts_have_no_calibration_error() -> None:
@@ -146,8 +168,8 @@ def test_small_holdouts_have_no_calibration_error() -> None:
 
 def test_letter_bias_is_nothing_when_chance_explains_it() -> None:
     rng = np.random.default_rng(1)
-    found = [quality_gate.letter_bias([record(i, bool(rng.random() < 0.6)) for i in range(500)]) for _ in range(200)]
-    assert float(np.mean([x**2 for x in found])) < 0.001
+    biases = [quality_gate.letter_bias([record(i, bool(rng.random() < 0.6)) for i in range(500)]) for _ in range(200)]
+    assert float(np.mean([x**2 for x in biases])) < 0.001
     always_a = [record(i, i % 4 == 0, chosen=0) for i in range(400)]
     assert quality_gate.letter_bias(always_a) == pytest.approx(0.433, abs=0.001)
     assert quality_gate.letter_bias([]) == 0

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
@@ -30,15 +31,15 @@ class Killed(BaseException):
 
 @pytest.fixture
 def environ(mlflow_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    found = {
+    values = {
         "MLFLOW_TRACKING_URI": mlflow_url,
         "MCQA_REGISTERED_MODEL": next(_names),
         "MCQA_WEBHOOK_SECRET": "a secret",
         "MCQA_CACHE": str(tmp_path / "cache"),
     }
-    for name, value in found.items():
+    for name, value in values.items():
         monkeypatch.setenv(name, value)
-    return found
+    return values
 
 
 @pytest.fixture
@@ -70,8 +71,8 @@ def test_a_registered_version_is_its_folder_again(environ: dict[str, str], track
     assert versions.content_digest(folder) == versions.content_digest(source)
     assert not (folder / "notes.py").exists()
     client = MlflowClient(environ["MLFLOW_TRACKING_URI"])
-    found = client.get_model_version(tracking.model_name, "1")
-    model = client.get_logged_model(str(found.source).removeprefix("models:/"))
+    registered = client.get_model_version(tracking.model_name, "1")
+    model = client.get_logged_model(str(registered.source).removeprefix("models:/"))
     assert model.status.value == "READY"
     assert model.model_type == "coding-mcqa"
 
@@ -222,20 +223,20 @@ def test_a_step_writes_into_the_run_it_has(tracking: Tracking) -> None:
     parent = tracking.start_run(run.run_key, "pipeline", "the pipeline", {})
     with pytest.raises(ZeroDivisionError), step_run(tracking, run, "evaluate") as first:
         raise ZeroDivisionError("no\nway")
-    found = tracking.find_run(run.run_key, "evaluate")
-    assert found is not None
-    assert (found["info"]["status"], tags_of(found)["error"]) == ("FAILED", "ZeroDivisionError: no way")
+    record = tracking.find_run(run.run_key, "evaluate")
+    assert record is not None
+    assert (record["info"]["status"], tags_of(record)["error"]) == ("FAILED", "ZeroDivisionError: no way")
     with step_run(tracking, replace(run, pipeline_run="2"), "evaluate") as second:
         tracking.log(second, {"accuracy": 0.5}, {"seed": 1})
         tracking.log(second, {"accuracy": 0.6}, {"seed": 2})
         tracking.upload(second, "verdict.md", "# pass")
     assert second == first
-    found = tracking.find_run(run.run_key, "evaluate")
-    assert found is not None
-    assert (found["info"]["status"], tags_of(found)["error"]) == ("FINISHED", "")
-    assert tags_of(found)["mlflow.parentRunId"] == parent
-    assert [(m["key"], m["value"]) for m in found["data"]["metrics"]] == [("accuracy", 0.6)]
-    assert [(p["key"], p["value"]) for p in found["data"]["params"]] == [("seed", "1")]
+    record = tracking.find_run(run.run_key, "evaluate")
+    assert record is not None
+    assert (record["info"]["status"], tags_of(record)["error"]) == ("FINISHED", "")
+    assert tags_of(record)["mlflow.parentRunId"] == parent
+    assert [(m["key"], m["value"]) for m in record["data"]["metrics"]] == [("accuracy", 0.6)]
+    assert [(p["key"], p["value"]) for p in record["data"]["params"]] == [("seed", "1")]
 
 
 @pytest.mark.parametrize("maker", ["tracking", "versions"])
@@ -254,9 +255,23 @@ def test_the_experiment_opens_as_what_it_is(
         tracking.experiment()
     else:
         versions.register(tracking, tracking.uri, candidate(source))
-    found = client.get_experiment_by_name(name)
-    assert found is not None
-    assert found.tags[KIND_TAG] == kind
+    experiment = client.get_experiment_by_name(name)
+    assert experiment is not None
+    assert experiment.tags[KIND_TAG] == kind
+
+
+def test_an_experiment_that_another_process_makes_meanwhile_is_found(
+    tracking: Tracking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, call, asked = tracking.experiment(), tracking.call, []
+
+    def call_before_it_was_there(method: str, path: str, **fields: str) -> dict[str, Any] | None:
+        asked.append(path)
+        return None if len(asked) == 1 else call(method, path, **fields)
+
+    monkeypatch.setattr(tracking, "call", call_before_it_was_there)
+    assert tracking.experiment() == there
+    assert asked == ["experiments/get-by-name", "experiments/create", "experiments/get-by-name"]
 
 
 def test_a_step_says_where_its_run_is_seen(tracking: Tracking, capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,10 +26,10 @@ def feedback_of(questions: list[LabelledQuestion]) -> Feedback:
 
 
 def test_duplicates_collapse_whatever_the_order_of_their_choices() -> None:
-    found = aggregate_feedback([row("a?", 0, 1.0), row("a?", 0, 2.0), row(" a? ", 2, 3.0, ("3", "2", "1"))])
-    assert (len(found.questions), found.rows, found.conflicting) == (1, 3, 0)
-    assert found.questions[0].right == "1"
-    assert found.questions[0].question.choices == ("3", "2", "1"), "the form in which it was last asked"
+    feedback = aggregate_feedback([row("a?", 0, 1.0), row("a?", 0, 2.0), row(" a? ", 2, 3.0, ("3", "2", "1"))])
+    assert (len(feedback.questions), feedback.rows, feedback.conflicting) == (1, 3, 0)
+    assert feedback.questions[0].right == "1"
+    assert feedback.questions[0].question.choices == ("3", "2", "1"), "the form in which it was last asked"
 
 
 def test_white_space_and_composition_make_no_other_problem() -> None:
@@ -37,11 +37,11 @@ def test_white_space_and_composition_make_no_other_problem() -> None:
     plain = row("Café?", 0, 1.0, code="if x:\n    y")
     edited = row("\ufeffCafe\u0301?\r\n", 2, 2.0, ("3\r\n", "\xa02", " 1"), code="\r\n  if x: \r\n      y\r\n")
     other = row("Café?", 0, 3.0, code="if x:\n  y")
-    found = aggregate_feedback([plain, edited])
-    assert (len(found.questions), found.conflicting) == (1, 0)
-    assert found.questions[0].right == " 1", "the form in which it was last asked"
-    assert found.questions[0].question.id == aggregate_feedback([plain]).questions[0].question.id
-    assert data_digest([found.questions]) == data_digest([aggregate_feedback([plain]).questions])
+    feedback = aggregate_feedback([plain, edited])
+    assert (len(feedback.questions), feedback.conflicting) == (1, 0)
+    assert feedback.questions[0].right == " 1", "the form in which it was last asked"
+    assert feedback.questions[0].question.id == aggregate_feedback([plain]).questions[0].question.id
+    assert data_digest([feedback.questions]) == data_digest([aggregate_feedback([plain]).questions])
     assert len(aggregate_feedback([plain, other]).questions) == 2
 
 
@@ -55,29 +55,29 @@ def test_white_space_and_composition_make_no_other_problem() -> None:
     ],
 )
 def test_contradictions_are_settled(answers: list[tuple[int, float]], right: str) -> None:
-    found = aggregate_feedback([row("a?", answer, at) for answer, at in answers])
-    assert found.conflicting == 1
-    assert [one.right for one in found.questions] == [right]
+    feedback = aggregate_feedback([row("a?", answer, at) for answer, at in answers])
+    assert feedback.conflicting == 1
+    assert [item.right for item in feedback.questions] == [right]
 
 
 def test_the_same_stem_with_other_choices_is_another_question_on_the_same_side() -> None:
-    found = aggregate_feedback([row("Which is true?", 0), row("Which is true?", 1, 0.0, ("x", "y"))])
-    assert (len(found.questions), found.conflicting) == (2, 0)
-    assert len({held_out(one.question, 0.5) for one in found.questions}) == 1
+    feedback = aggregate_feedback([row("Which is true?", 0), row("Which is true?", 1, 0.0, ("x", "y"))])
+    assert (len(feedback.questions), feedback.conflicting) == (2, 0)
+    assert len({held_out(item.question, 0.5) for item in feedback.questions}) == 1
 
 
 def test_what_is_no_question_is_left_out_and_counted() -> None:
     bad = [row("a?", 3), row("", 0), row("b?", 0, choices=("1", "1")), row("c?", 0, code=7)]
-    found = aggregate_feedback([*bad, row("good?", 0)])
-    assert (found.rows, found.unusable) == (5, 4)
-    assert [one.question.stem for one in found.questions] == ["good?"]
+    feedback = aggregate_feedback([*bad, row("good?", 0)])
+    assert (feedback.rows, feedback.unusable) == (5, 4)
+    assert [item.question.stem for item in feedback.questions] == ["good?"]
 
 
 def test_the_split_is_stable_and_has_the_asked_share() -> None:
     questions = generate(3, 2000)
-    kept = sum(held_out(one.question, 0.25) for one in questions) / len(questions)
+    kept = sum(held_out(item.question, 0.25) for item in questions) / len(questions)
     assert 0.21 < kept < 0.29
-    assert all(held_out(one.question, 0.3) for one in questions if held_out(one.question, 0.2))
+    assert all(held_out(item.question, 0.3) for item in questions if held_out(item.question, 0.2))
 
 
 def test_the_digest_depends_on_content_alone() -> None:
@@ -91,24 +91,24 @@ def test_the_digest_depends_on_content_alone() -> None:
 @pytest.fixture(scope="module")
 def mixed() -> RetrainingDataset:
     questions = generate(5, 210, HELD_OUT_SUBJECTS) + generate(6, 90, TRAINING_SUBJECTS, split="holdout")
-    asked = [one.question for one in questions]
+    asked = [item.question for item in questions]
     return build_dataset(feedback_of(questions), asked, TRAINING_SUBJECTS, SMALL, seed=0)
 
 
 def test_no_problem_is_learned_from_and_examined_on(mixed: RetrainingDataset) -> None:
-    learned = {content_key(one.question) for one in (*mixed.new, *mixed.old)}
-    examined = {content_key(one.question) for one in (*mixed.current, *mixed.old_holdout)}
+    learned = {content_key(item.question) for item in (*mixed.new, *mixed.old)}
+    examined = {content_key(item.question) for item in (*mixed.current, *mixed.old_holdout)}
     assert not learned & examined
     assert not learned & {content_key(q) for q in mixed.recent}
 
 
 def test_the_parts_are_what_they_are_called(mixed: RetrainingDataset) -> None:
-    assert {one.subject for one in mixed.new} == set(HELD_OUT_SUBJECTS)
-    assert {one.subject for one in mixed.old} <= set(TRAINING_SUBJECTS)
-    assert {one.subject for one in mixed.old_holdout} <= set(TRAINING_SUBJECTS)
+    assert {item.subject for item in mixed.new} == set(HELD_OUT_SUBJECTS)
+    assert {item.subject for item in mixed.old} <= set(TRAINING_SUBJECTS)
+    assert {item.subject for item in mixed.old_holdout} <= set(TRAINING_SUBJECTS)
     assert set(mixed.learned) == {*TRAINING_SUBJECTS, *HELD_OUT_SUBJECTS}
     assert len(mixed.current) == 40
-    shares = Counter(one.subject in HELD_OUT_SUBJECTS for one in mixed.current)
+    shares = Counter(item.subject in HELD_OUT_SUBJECTS for item in mixed.current)
     assert shares[True] / 40 == pytest.approx(0.7, abs=0.15)
     assert len(mixed.recent) == 50
 
@@ -116,26 +116,26 @@ def test_the_parts_are_what_they_are_called(mixed: RetrainingDataset) -> None:
 def test_too_few_held_out_questions_are_topped_up_in_feedbacks_own_shares() -> None:
     questions = generate(5, 70, ("sql",)) + generate(6, 30, ("complexity",))
     sizes = replace(SMALL, current=60)
-    found = build_dataset(feedback_of(questions), [], TRAINING_SUBJECTS, sizes, seed=0)
-    given = Counter(one.subject for one in questions if held_out(one.question, 0.25))
-    assert sum(given.values()) < len(found.current) <= 61
-    shares = Counter(one.subject for one in found.current)
-    assert shares["sql"] / len(found.current) == pytest.approx(given["sql"] / sum(given.values()), abs=0.1)
+    dataset = build_dataset(feedback_of(questions), [], TRAINING_SUBJECTS, sizes, seed=0)
+    given = Counter(item.subject for item in questions if held_out(item.question, 0.25))
+    assert sum(given.values()) < len(dataset.current) <= 61
+    shares = Counter(item.subject for item in dataset.current)
+    assert shares["sql"] / len(dataset.current) == pytest.approx(given["sql"] / sum(given.values()), abs=0.1)
 
 
 def test_subjects_that_the_bank_does_not_know_are_not_topped_up() -> None:
     questions = [
         LabelledQuestion(Question(f"question {i}?", ("1", "2"), None, f"f{i}", "cobol"), i % 2) for i in range(100)
     ]
-    found = build_dataset(feedback_of(questions), [], TRAINING_SUBJECTS, SMALL, seed=0)
-    assert {one.subject for one in found.current} == {"cobol"}
-    assert "cobol" in found.learned
+    dataset = build_dataset(feedback_of(questions), [], TRAINING_SUBJECTS, SMALL, seed=0)
+    assert {item.subject for item in dataset.current} == {"cobol"}
+    assert "cobol" in dataset.learned
 
 
 def test_feedback_on_old_subjects_alone_is_all_new() -> None:
     questions = generate(6, 100, TRAINING_SUBJECTS)
-    found = build_dataset(feedback_of(questions), [], TRAINING_SUBJECTS, SMALL, seed=0)
-    assert len(found.new) == sum(not held_out(one.question, 0.25) for one in questions)
+    dataset = build_dataset(feedback_of(questions), [], TRAINING_SUBJECTS, SMALL, seed=0)
+    assert len(dataset.new) == sum(not held_out(item.question, 0.25) for item in questions)
 
 
 def test_too_little_feedback_says_how_much_it_takes() -> None:
@@ -147,10 +147,10 @@ def test_too_little_feedback_says_how_much_it_takes() -> None:
 def test_an_epoch_holds_everything_in_the_asked_shares(new: int, old: int, share: float) -> None:
     questions = generate(7, new + old)
     whole = balanced_epoch(questions[:new], questions[new:], share)
-    counts = Counter(one.question.id for one in whole)
-    assert set(counts) == {one.question.id for one in questions}
+    counts = Counter(item.question.id for item in whole)
+    assert set(counts) == {item.question.id for item in questions}
     if old:
-        ids = {one.question.id for one in questions[new:]}
+        ids = {item.question.id for item in questions[new:]}
         assert sum(counts[i] for i in ids) / len(whole) == pytest.approx(share, abs=0.01)
 
 

@@ -63,11 +63,11 @@ def test_steps_get_the_settings_they_read_and_only_one_the_databases_address(pla
         assert (settings["configMapName"], config["metadata"]["name"]) == ("loop", "loop")
         assert set(keys) <= config["data"].keys()
         assert "MLFLOW_TRACKING_URI" in keys
-        secrets = {one["secretName"]: one for one in step["secretAsEnv"]}
+        secrets = {secret["secretName"]: secret for secret in step["secretAsEnv"]}
         assert secrets.keys() == ({"loop", "registry"} if name == "collect-data" else {"registry"})
         assert secrets["registry"]["optional"]
         assert [item["envVar"] for item in secrets["registry"]["keyToEnv"]] == list(REGISTRY_KEYS)
-    loop = next(one for one in steps["collect-data"]["secretAsEnv"] if one["secretName"] == "loop")
+    loop = next(secret for secret in steps["collect-data"]["secretAsEnv"] if secret["secretName"] == "loop")
     assert [item["envVar"] for item in loop["keyToEnv"]] == ["MCQA_DATABASE_URL"]
 
 

@@ -166,10 +166,10 @@ def test_batches_are_deterministic_and_of_like_length(encoder: Encoder) -> None:
 
 def test_new_model_is_small_tied_and_seeded() -> None:
     tokenizer = train_tokenizer(["print(x)\n" * 20])
-    one, two = new_model(tokenizer, 5), new_model(tokenizer, 5)
-    assert torch.equal(one.model.layers[0].mlp.up_proj.weight, two.model.layers[0].mlp.up_proj.weight)
-    assert one.config.tie_word_embeddings
-    assert one.config.num_key_value_heads < one.config.num_attention_heads
+    first, second = new_model(tokenizer, 5), new_model(tokenizer, 5)
+    assert torch.equal(first.model.layers[0].mlp.up_proj.weight, second.model.layers[0].mlp.up_proj.weight)
+    assert first.config.tie_word_embeddings
+    assert first.config.num_key_value_heads < first.config.num_attention_heads
 
 
 def test_special_tokens_digits_and_letters_are_single_tokens(shipped: Version) -> None:
