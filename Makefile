@@ -16,7 +16,7 @@ help: ## Show these verbs
 run: ## Set everything up, bring up the whole loop, answer a first question (ARGS: options of mcqa up)
 	@scripts/run $(ARGS)
 
-demo: ## Show the loop learn something new, from drift to promotion (some 5 minutes)
+demo: ## Show the loop learn something new, from drift to promotion (about 5 minutes)
 	@scripts/setup run
 	@.venv/bin/mcqa demo $(ARGS)
 
@@ -116,5 +116,5 @@ setup-kubeflow: ## Kubeflow Pipelines on the current cluster
 cluster-up: ## Minikube from nothing to the first answer; ARGS=--no-minikube: the platform into the current cluster
 	$(TOOLS) cluster-up $(ARGS)
 
-cluster-status: ## What the current cluster still lacks, in words
+cluster-status: ## List what the current cluster still lacks
 	$(TOOLS) cluster-status $(ARGS)

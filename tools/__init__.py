@@ -5,5 +5,5 @@
     manifests/  rendering and validating every overlay
     ci/         test suites, the evaluation gate, promoting a version
 
-What must run before `.venv` is there is shell, in scripts/. Nothing of the product imports this package.
+What must run before `.venv` is there is shell, in scripts/. The product never imports this package.
 """

@@ -1,1 +1,1 @@
-"""What continuous integration runs beside the linters: test suites, the evaluation gate, promotion."""
+"""What continuous integration runs besides the linters: test suites, the evaluation gate, promotion."""

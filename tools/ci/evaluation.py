@@ -58,7 +58,7 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One measure against the baseline. `worse` is the loss, `bound` its one-sided 95 % upper bound."""
+    """One measure against the baseline. `worse` is the loss, `bound` its one-sided 95% upper bound."""
 
     name: str
     baseline: float
@@ -175,7 +175,7 @@ def evaluate(measurement: Measurement, baseline_file: Path, margin: float, *, wr
         verdict = "passed" if check.passed else "FAILED"
         print(
             f"{verdict}  {check.name}: {check.found:.3f}, baseline {check.baseline:.3f}; worse by {check.worse:+.3f}, "
-            f"at most {check.bound:+.3f} (one-sided 95 %), allowed {check.margin:.3f}"
+            f"at most {check.bound:+.3f} (one-sided 95%), allowed {check.margin:.3f}"
         )
     print(
         f"{comparison.questions} questions, {comparison.gained} gained, {comparison.lost} lost; report: "

@@ -22,24 +22,24 @@ th { border-bottom: 1px solid #888; } th:first-child, td:first-child { text-alig
 {{ gate.lost }} lost. Measured {{ report.started }}{% if report.model.device %} on {{ report.model.device }},
 {{ report.model.dtype }}{% endif %}.
 </p>
-<table><tr><th>check</th><th>baseline</th><th>now</th><th>worse by</th><th>at most (95 %)</th><th>allowed</th>
+<table><tr><th>check</th><th>baseline</th><th>now</th><th>worse by</th><th>at most (95%)</th><th>allowed</th>
 <th></th></tr>
 {% for check in gate.checks %}<tr><td>{{ check.name }}</td><td>{{ "%.3f" % check.baseline }}</td>
 <td>{{ "%.3f" % check.found }}</td><td>{{ "%+.3f" % check.worse }}</td><td>{{ "%+.3f" % check.bound }}</td>
 <td>{{ "%.3f" % check.margin }}</td><td class="{{ word(check.passed) }}">{{ word(check.passed) }}</td></tr>
 {% endfor %}</table>
 <table><tr><th>figure</th><th>value</th></tr>
-<tr><td>accuracy</td><td>{{ "%.1f" % (100 * report.accuracy.value) }} %
+<tr><td>accuracy</td><td>{{ "%.1f" % (100 * report.accuracy.value) }}%
 ({{ "%.1f" % (100 * report.accuracy.low) }} to {{ "%.1f" % (100 * report.accuracy.high) }})</td></tr>
-<tr><td>chance</td><td>{{ "%.1f" % (100 * report.chance) }} %</td></tr>
+<tr><td>chance</td><td>{{ "%.1f" % (100 * report.chance) }}%</td></tr>
 <tr><td>Brier (0 best, 2 worst)</td><td>{{ "%.3f" % report.brier }}</td></tr>
 <tr><td>NLL, nats per question</td><td>{{ "%.3f" % report.nll }}</td></tr>
 <tr><td>ECE</td><td>{% if report.ece.value is none %}{{ report.ece.reason }}{% else %}{{ "%.3f" % report.ece.value }}
 {% endif %}</td></tr>
 <tr><td>letter bias (RStd)</td><td>{{ "%.3f" % report.letters.rstd }}</td></tr></table>
-<table><tr><th>subject</th><th>questions</th><th>accuracy</th><th>95 % interval</th></tr>
+<table><tr><th>subject</th><th>questions</th><th>accuracy</th><th>95% interval</th></tr>
 {% for name, share in subjects %}<tr><td>{{ name or "(none)" }}</td><td>{{ share.total }}</td>
-<td>{{ "%.1f" % (100 * share.value) }} %</td>
+<td>{{ "%.1f" % (100 * share.value) }}%</td>
 <td>{{ "%.1f" % (100 * share.low) }} to {{ "%.1f" % (100 * share.high) }}</td></tr>
 {% endfor %}</table>
 {% if diagram %}<p><img alt="reliability diagram" src="data:image/png;base64,{{ diagram }}"></p>{% endif %}

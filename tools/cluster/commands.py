@@ -124,7 +124,8 @@ def cluster_up(
     it also sets Kourier as Knative's ingress and example.com as its domain, each where none is set; four features of
     pods that deploy/production asks for; and, with Kourier, KServe's disableIstioVirtualHost.
     """
-    from tools.cluster.up import ClusterUp, Machine, Parts
+    from tools.cluster.platform import Parts
+    from tools.cluster.up import ClusterUp, Machine
 
     parts = Parts(
         minikube=not no_minikube,

@@ -1,8 +1,8 @@
 """Applies an overlay to the cluster of the current context, and waits until it answers. Safe to repeat.
 
 What serves is kept: the version and the canary's share that the cluster has are written into what is applied. A plain
-`kubectl apply -k` would set them back to the manifest's version 1. Functions and MLflow start anew where a Secret or a
-ConfigMap changed that they have as environment.
+`kubectl apply -k` would set them back to the manifest's version 1. Functions and MLflow restart where a Secret or a
+ConfigMap changed that they read.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def parse(rendered: str) -> list[Document]:
 
 
 def kustomization(wanted: Deployment, patches: Iterable[Document] = ()) -> Document:
-    """The overlay with its components, images and patches; it lies in a folder beside the overlays."""
+    """The overlay with its components, images and patches; it is written into a folder next to the overlays."""
     tag = {"newTag": wanted.tag} if wanted.tag else {}
     return {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
@@ -172,7 +172,7 @@ def _serving_patches(kubectl: Kubectl, console: Console, wanted: Deployment) -> 
         message = f"the component modelcar names the version that serves, instead of {uri}"
         patches = []
     else:
-        message = f"keeps {uri}" + (f" at {percent} %" if percent is not None else "")
+        message = f"keeps {uri}" + (f" at {percent}%" if percent is not None else "")
     console.say(message, to_stderr=console.dry_run)
     return patches
 
@@ -230,7 +230,7 @@ def _wait(kubectl: Kubectl, console: Console, manifest: Path, seconds: int) -> N
     while missing := _missing(kubectl, manifest):
         if console.seconds >= seconds:
             print(*(f"  {item}" for item in missing), sep="\n", file=sys.stderr)
-            hint = f"make cluster-status says more; make deploy goes on (WAIT={seconds})"
+            hint = f"make cluster-status says more; make deploy continues (WAIT={seconds})"
             raise ToolError(f"the above is not ready after {console.seconds} s: {hint}")
         names = sorted({item.name for item in missing})
         if names != announced:

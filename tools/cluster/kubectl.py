@@ -161,7 +161,7 @@ def unavailable_deployments(listing: str) -> list[str]:
 def port_forward(kubectl: Kubectl, namespace: str, service: str, port: int) -> Iterator[int]:
     """A port of this machine that leads to the Service's, until the end of the block.
 
-    Proxies of the environment are told to leave 127.0.0.1 alone.
+    Proxies of the environment are bypassed for 127.0.0.1.
     """
     words = kubectl.words("port-forward", "--namespace", namespace, f"service/{service}", f":{port}")
     with tempfile.TemporaryFile("w+") as log:

@@ -137,7 +137,7 @@ def model_reasons(item: Object, serving: list[Object], runtimes: dict[str, Objec
 
 
 def server_image(pod: Object) -> str:
-    """The model server's, beside which KServe and Knative put containers of their own."""
+    """The model server's, and not that of the containers that KServe and Knative add."""
     images = {container["name"]: str(container.get("image", "")) for container in pod["containers"]}
     return images.get("kserve-container", "")
 

@@ -74,7 +74,7 @@ class Secrets:
         self._copy_to_kubeflow()
 
     def rotate_webhook(self) -> None:
-        """Another secret for MLflow's webhooks; the one before stays valid beside it."""
+        """Another secret for MLflow's webhooks; the previous one stays valid."""
         self._check_reachable()
         current = self._data("webhook")
         if current is None:
@@ -98,7 +98,7 @@ class Secrets:
         """Of the loop and of MLflow: those that are given, or of the PostgreSQL of deploy/minikube."""
         loop_url, mlflow_url = (self._environ.get(name) for name in ("LOOP_DATABASE_URL", "MLFLOW_DATABASE_URL"))
         if loop_url and mlflow_url:
-            # What is kept here would otherwise go on with another database, without a word.
+            # What is kept here would otherwise silently continue with another database.
             if self._differs("loop", "MCQA_DATABASE_URL", loop_url) or self._differs(
                 "mlflow", "MLFLOW_BACKEND_STORE_URI", mlflow_url
             ):

@@ -1,4 +1,4 @@
-"""What the cluster of the current context has, and in words what it lacks. Reads only."""
+"""Lists what the cluster of the current context has, what it lacks, and what to do about it. Reads only."""
 
 from __future__ import annotations
 

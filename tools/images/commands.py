@@ -42,9 +42,9 @@ def build_images(
         str, typer.Option(envvar="OUT", metavar="FOLDER", help="Save each image there too: NAME.tar, an OCI archive.")
     ] = "",
     pip_conf: Annotated[
-        str, typer.Option(envvar="PIP_CONF", metavar="FILE", help="pip's configuration, for this build only.")
+        str, typer.Option(envvar="PIP_CONF", metavar="FILE", help="pip's configuration; not kept in the image.")
     ] = "",
-    ca: Annotated[str, typer.Option(envvar="CA", metavar="FILE", help="A CA bundle, for this build only.")] = "",
+    ca: Annotated[str, typer.Option(envvar="CA", metavar="FILE", help="A CA bundle; not kept in the image.")] = "",
     flags: Annotated[
         str, typer.Option(envvar="BUILD_FLAGS", metavar="FLAGS", help="For the engine, as they are.")
     ] = "",

@@ -22,7 +22,7 @@ from tools.project import DEPLOY, ROOT
 FETCH_TRIVY = "scripts/fetch-trivy"
 DATABASE_ATTEMPTS = 3
 FOUND = 10
-"""trivy's exit status for a vulnerability, as it is told."""
+"""trivy's exit status for a vulnerability, as we ask it for."""
 QUIET = {"TRIVY_DISABLE_TELEMETRY": "true", "TRIVY_SKIP_VERSION_CHECK": "true", "TRIVY_QUIET": "true"}
 
 

@@ -19,7 +19,7 @@ BASES = ("kserve", "knative")
 OVERLAYS = ("minikube", "production", "standard", "tracking")
 STANDARD_ONLY = frozenset({"standard-canary"})
 EVERYWHERE = frozenset({"monitoring"})
-"""Components that are laid upon each overlay that serves, as they speak of what Knative and Standard mode both make."""
+"""Components rendered on top of each overlay that serves: they name what Knative and Standard mode both make."""
 Document = dict[str, Any]
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -30,7 +30,7 @@ class RenderError(ToolError):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What is rendered: a folder, or a component laid upon an overlay that does not have it."""
+    """What is rendered: a folder, or a component on top of an overlay that does not have it."""
 
     name: str
     folder: Path
@@ -55,7 +55,7 @@ def render(target: Target) -> list[Document]:
     """The documents as `kubectl kustomize` writes them. RenderError when it does not."""
     if target.component is None:
         return _kustomize(target.folder)
-    # kustomize wants relative paths: the kustomization lies beside what it names.
+    # kustomize requires relative paths: the kustomization is next to what it names.
     with tempfile.TemporaryDirectory(prefix=".render-", dir=DEPLOY) as work:
         layers = {
             "apiVersion": "kustomize.config.k8s.io/v1beta1",

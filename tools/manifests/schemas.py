@@ -177,7 +177,7 @@ def written(path: Path) -> Schema:
 
 
 def write(kubernetes_folder: Path | None, crd_folders: Iterable[Path]) -> None:
-    """deploy/schemas anew; what the folders do not have is kept as it is."""
+    """Rewrites deploy/schemas; what the folders do not have is kept as it is."""
     SCHEMAS.mkdir(exist_ok=True)
     for name, schemas in (
         ("kubernetes", kubernetes(kubernetes_folder) if kubernetes_folder else ()),
