@@ -220,7 +220,7 @@ def test_progress_elsewhere_has_neither_colours_nor_returns() -> None:
     line = progress.ProgressLine(out)
     line.say("begin")
     line.update("never shown so soon")
-    line._told -= progress.PLAIN_SECONDS + 1
+    line._printed -= progress.PLAIN_SECONDS + 1
     line.update("12 of 170")
     line.clear()
     assert re.fullmatch(r"setup 0:00  begin\nsetup 0:00  12 of 170\n", out.getvalue())
