@@ -16,7 +16,7 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from local.broker.app import App
+from local.broker.app import BrokerApp
 from local.broker.service import BrokerService
 from local.broker.settings import Settings
 
@@ -132,9 +132,9 @@ async def serving(app: Any) -> AsyncIterator[str]:
 @contextlib.asynccontextmanager
 async def running(database: Path, **settings: Any) -> AsyncIterator[Running]:
     service = BrokerService(Settings(database, **{"grace": 0.2, **settings}))
-    async with service, serving(App(service)) as url, httpx.AsyncClient(timeout=30) as client:
+    async with service, serving(BrokerApp(service)) as url, httpx.AsyncClient(timeout=30) as client:
         broker = Running(service, url, client)
-        if not service.has("default", "default"):
+        if not service.has_broker("default", "default"):
             await broker.broker(delivery={"retry": 3, "backoffPolicy": "exponential", "backoffDelay": "PT0.01S"})
         yield broker
 

@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 from gateway_cases import request, rig
 
-from local.gateway.activator import Revision
-from local.gateway.errors import Refusal
-from local.gateway.state import RevisionState
+from local.gateway.activator import RevisionThrottler
+from local.gateway.control_protocol import RevisionState
+from local.gateway.errors import GatewayError
 
 ONE = RevisionState(timeout=1.0, limit=1, queue=2, replicas={"a": 1})
 NONE = replace(ONE, replicas={})
@@ -24,12 +24,12 @@ def later(seconds=60.0):
 async def outcome(task):
     try:
         return (await task).name
-    except Refusal as refusal:
+    except GatewayError as refusal:
         return refusal.status
 
 
 async def test_the_least_busy_replica_with_room_is_taken():
-    revision = Revision("r", replace(ONE, limit=2, replicas={"a": 1, "b": 2}), lambda: None)
+    revision = RevisionThrottler("r", replace(ONE, limit=2, replicas={"a": 1, "b": 2}), lambda: None)
     taken = [await revision.acquire(later()) for _ in range(4)]
     assert sorted(replica.name for replica in taken) == ["a", "a", "b", "b"]
     waiting = asyncio.create_task(revision.acquire(later()))
@@ -41,14 +41,14 @@ async def test_the_least_busy_replica_with_room_is_taken():
 
 async def test_those_who_wait_are_served_in_order_and_bounded():
     noticed = []
-    revision = Revision("r", NONE, lambda: noticed.append(1))
+    revision = RevisionThrottler("r", NONE, lambda: noticed.append(1))
     waiting = [asyncio.create_task(revision.acquire(later())) for _ in range(3)]
     assert await outcome(waiting[2]) == 503, "the queue holds two"
     assert len(noticed) == 2
     revision.update(replace(ONE, limit=0))
     assert [await outcome(one) for one in waiting[:2]] == ["a", "a"]
-    with pytest.raises(Refusal) as refused:
-        await Revision("r", NONE, lambda: None).acquire(later(0.0))
+    with pytest.raises(GatewayError) as refused:
+        await RevisionThrottler("r", NONE, lambda: None).acquire(later(0.0))
     assert refused.value.status == 504
 
 
@@ -62,7 +62,7 @@ async def test_those_who_wait_are_served_in_order_and_bounded():
     ],
 )
 async def test_what_the_controller_says_ends_the_waiting(state, expected):
-    revision = Revision("r", NONE, lambda: None)
+    revision = RevisionThrottler("r", NONE, lambda: None)
     waiting = asyncio.create_task(revision.acquire(later()))
     await asyncio.sleep(0)
     revision.update(state)
@@ -70,7 +70,7 @@ async def test_what_the_controller_says_ends_the_waiting(state, expected):
 
 
 async def test_who_leaves_while_waiting_takes_nothing():
-    revision = Revision("r", NONE, lambda: None)
+    revision = RevisionThrottler("r", NONE, lambda: None)
     first, second = (asyncio.create_task(revision.acquire(later())) for _ in "ab")
     await asyncio.sleep(0)
     first.cancel()
@@ -80,7 +80,7 @@ async def test_who_leaves_while_waiting_takes_nothing():
 
 
 async def test_a_replica_that_leaves_is_told_until_it_is_done():
-    revision = Revision("r", ONE, lambda: None)
+    revision = RevisionThrottler("r", ONE, lambda: None)
     busy = await revision.acquire(later())
     revision.update(NONE)
     assert (revision.in_flight(), revision.idle) == ({"a": 1}, False)
@@ -89,7 +89,7 @@ async def test_a_replica_that_leaves_is_told_until_it_is_done():
 
 
 async def test_a_request_shorter_than_a_tick_of_the_clock_is_seen():
-    revision = Revision("r", ONE, lambda: None)
+    revision = RevisionThrottler("r", ONE, lambda: None)
     before = time.monotonic()
     revision.release(await revision.acquire(later()))
     assert 0 < revision.load().busy <= time.monotonic() - before + 1e-5
@@ -115,7 +115,7 @@ async def test_the_controller_hears_of_the_first_who_waits_and_of_the_last_who_i
 
 async def test_a_new_gateway_refuses_nothing_before_it_knows_the_services(tmp_path):
     async with rig(tmp_path) as made:
-        made.gateway._shared.known.clear()
+        made.gateway._context.state_known.clear()
         asking = asyncio.create_task(made.exchange(request()))
         await asyncio.sleep(0.05)
         assert not asking.done()

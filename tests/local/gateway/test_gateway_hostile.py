@@ -55,7 +55,7 @@ async def test_the_next_client_is_never_hurt(gateway, seed, caplog):
                     answer = await read_message(reader)
                     assert (answer.status, answer.body) == (200, mine), raw
     assert not caplog.records, caplog.text
-    while gateway.gateway._shared.buffered:
+    while gateway.gateway._context.buffered_bytes:
         await asyncio.sleep(0.01)
-    while gateway.gateway._shared.revisions["d", "m-1"].in_flight():
+    while gateway.gateway._context.revisions["d", "m-1"].in_flight():
         await asyncio.sleep(0.01)

@@ -12,8 +12,8 @@ import pytest
 from aiohttp import web
 from gateway_cases import OK, TEXT, read_message, request, rig
 
-from local.gateway.payloads import LogTarget
-from local.gateway.requests import FREE_CHUNKS, too_fine
+from local.gateway.http_message import FREE_CHUNKS, is_mostly_framing
+from local.gateway.payload_logger import LoggerSpec
 
 SMALL = 64 * 1024
 
@@ -40,11 +40,11 @@ async def test_bodies_are_bounded_together_and_given_back(tmp_path):
     async with rig(tmp_path, max_buffered=SMALL) as made:
         async with made.connect() as (_, writer):
             writer.write(request(b"x" * SMALL, "length")[:-1])
-            while made.gateway._shared.buffered < SMALL - 1:
+            while made.gateway._context.buffered_bytes < SMALL - 1:
                 await asyncio.sleep(0.01)
             answer = await made.exchange(request(b"xx", "length"))
             assert (answer.status, answer.get("retry-after")) == (503, b"1")
-        while made.gateway._shared.buffered:
+        while made.gateway._context.buffered_bytes:
             await asyncio.sleep(0.01)
         assert (await made.exchange(request(b"xx", "length"))).status == 200
 
@@ -117,7 +117,7 @@ async def test_at_the_end_what_is_under_way_is_answered(gateway):
     [(FREE_CHUNKS, FREE_CHUNKS, False), (FREE_CHUNKS * 2, FREE_CHUNKS * 2, True), (100_000, 4 * 2**20, False)],
 )
 def test_a_body_of_nothing_but_framing_is_refused(chunks, size, refused):
-    assert too_fine(chunks, size) is refused
+    assert is_mostly_framing(chunks, size) is refused
 
 
 async def sink(events, request):
@@ -136,7 +136,7 @@ async def logged(tmp_path):
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
-    target = LogTarget(url, "all", "m", "d", "predictor", "", (), {"coding-mcqa/model-version": "7"})
+    target = LoggerSpec(url, "all", "m", "d", "predictor", "", (), {"coding-mcqa/model-version": "7"})
     async with rig(tmp_path, target, max_body=SMALL, body_timeout=0.2, head_timeout=0.2) as made:
         yield made, events
     await runner.cleanup()
@@ -207,7 +207,7 @@ async def _settled(made, events, count):
     assert (await made.exchange(request(b"{}", "length", b"ce-id: last"))).status == 200
     while sum(headers["ce-id"] == "last" for headers, _ in events) < 2:
         await asyncio.sleep(0.01)
-    await made.gateway._shared.logger._queue.join()
+    await made.gateway._context.logger._queue.join()
     events[:] = [event for event in events if event[0]["ce-id"] != "last"]
     assert len(events) == count
 

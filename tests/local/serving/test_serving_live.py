@@ -20,9 +20,9 @@ from aiohttp import web
 from scipy.stats import binom
 from serving_cases import KNATIVE, ROOT, Platform, inference_service, knative_service, settings
 
-from local.broker.http_binding import read
+from local.broker.http_binding import read_events
 from local.kube.store import Store
-from local.serving.controller import Serving
+from local.serving.controller import ServingController
 
 ISVC = "InferenceService"
 
@@ -136,7 +136,7 @@ async def test_a_model_that_is_late_is_waited_for(tmp_path):
         "internal.serving.kserve.io/storage-initializer-sourceuri": "mlflow://late/1"
     }
     store.create(isvc)
-    async with Serving(store, settings(tmp_path, first_backoff=0.001), resolve):
+    async with ServingController(store, settings(tmp_path, first_backoff=0.001), resolve):
         platform = Platform(store, None, None, tmp_path)
         await platform.up(ISVC, "late")
     assert len(tries) == 7
@@ -238,7 +238,7 @@ async def test_waiting_is_bounded_in_number_and_time(tmp_path):
     service["spec"]["template"]["spec"]["timeoutSeconds"] = 1
     store.create(service)
     async with (
-        Serving(store, settings(tmp_path, queue_size=2), Path) as serving,
+        ServingController(store, settings(tmp_path, queue_size=2), Path) as serving,
         aiohttp.ClientSession() as session,
     ):
         platform = Platform(store, serving, session, tmp_path)
@@ -279,7 +279,7 @@ async def test_payload_events_reach_a_real_sink(platform):
     assert status == 200
     assert (await platform.get("l", "/status/400", "POST", data=b"bad", headers={"ce-id": "mine"}))[0] == 400
     await platform.until(lambda: len(events) == 3)
-    read_back = [read([(name.lower(), value) for name, value in headers], body)[0] for headers, body in events]
+    read_back = [read_events([(name.lower(), value) for name, value in headers], body)[0] for headers, body in events]
     by_id = {}
     for event, (headers, body) in zip(read_back, events, strict=True):
         plain = {name.lower().decode(): value.decode() for name, value in headers}
@@ -315,12 +315,12 @@ sys.path.insert(0, sys.argv[2])
 import serving_cases
 from pathlib import Path
 from local.kube.store import Store
-from local.serving.controller import Serving
+from local.serving.controller import ServingController
 
 async def main():
     folder = Path(sys.argv[1])
     store = Store(folder / "kube.sqlite")
-    async with Serving(store, serving_cases.settings(folder), Path):
+    async with ServingController(store, serving_cases.settings(folder), Path):
         await asyncio.sleep(600)
 
 asyncio.run(main())
@@ -343,7 +343,7 @@ async def test_a_killed_supervisor_is_succeeded(tmp_path):
     pods = {path.name[:4]: int(path.read_text()) for path in (tmp_path / "pods").glob("*.pid")}
     store.delete(KNATIVE, "goes")
     async with (
-        Serving(store, settings(tmp_path), Path) as serving,
+        ServingController(store, settings(tmp_path), Path) as serving,
         aiohttp.ClientSession() as session,
     ):
         again = Platform(store, serving, session, tmp_path)
@@ -383,7 +383,7 @@ async def test_the_real_predictor_serves_the_tiny_model(tmp_path):
     store.create(isvc)
     question = {"question": "Which keyword defines a function in Python?", "choices": ["def", "fun"]}
     async with (
-        Serving(store, settings(tmp_path), resolve) as serving,
+        ServingController(store, settings(tmp_path), resolve) as serving,
         aiohttp.ClientSession() as session,
     ):
         platform = Platform(store, serving, session, tmp_path)

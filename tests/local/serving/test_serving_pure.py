@@ -8,13 +8,20 @@ import sys
 import pytest
 from serving_cases import knative_service
 
-from local.gateway.routing import find
-from local.gateway.state import Route
-from local.serving.autoscaler import Sample, Scaling, decide, duration, read_scaling
-from local.serving.hosts import parse_host, parse_path, reachable, without_name
-from local.serving.podspec import Machine, Probe, SpecError, process_spec
+from local.gateway.control_protocol import Route
+from local.gateway.routing import find_service
+from local.serving.autoscaler import Sample, ScalingSpec, parse_duration, parse_scaling, scale
+from local.serving.hosts import names_this_machine, parse_host, parse_path, to_local_url
+from local.serving.process_spec import HostEnvironment, Probe, ProcessSpecError, process_spec
 from local.serving.revisions import next_revision
-from local.serving.traffic import Rollout, Target, canary_traffic, choose, knative_targets, rolled_out
+from local.serving.traffic import (
+    ComponentRevisions,
+    TrafficTarget,
+    canary_traffic,
+    knative_targets,
+    pick_revision,
+    track_rollout,
+)
 
 LATEST = {"latestRevision": True, "percent": 100}
 
@@ -22,14 +29,14 @@ LATEST = {"latestRevision": True, "percent": 100}
 @pytest.mark.parametrize(
     ("traffic", "latest", "ready", "expected"),
     [
-        ([], "a-2", {"a-1", "a-2"}, [Target("a-2", 100, "", True)]),
+        ([], "a-2", {"a-1", "a-2"}, [TrafficTarget("a-2", 100, "", True)]),
         ([], "", set(), []),
-        ([LATEST], "a-1", {"a-1"}, [Target("a-1", 100, "", True)]),
+        ([LATEST], "a-1", {"a-1"}, [TrafficTarget("a-1", 100, "", True)]),
         (
             [{"latestRevision": True, "percent": 10, "tag": "latest"}, {"revisionName": "a-1", "percent": 90}],
             "a-2",
             {"a-1", "a-2"},
-            [Target("a-2", 10, "latest", True), Target("a-1", 90)],
+            [TrafficTarget("a-2", 10, "latest", True), TrafficTarget("a-1", 90)],
         ),
         ([LATEST, {"revisionName": "a-9", "tag": "t"}], "a-1", {"a-1"}, []),
     ],
@@ -57,38 +64,61 @@ def test_canary_traffic(percent, rolled, tags, expected):
 @pytest.mark.parametrize(
     ("before", "created", "ready", "targets", "latest", "previous"),
     [
-        (Rollout(), "m-1", "m-1", [Target("m-1", 100, "", True)], "m-1", ""),
+        (ComponentRevisions(), "m-1", "m-1", [TrafficTarget("m-1", 100, "", True)], "m-1", ""),
         # A canary, and one that is not ready yet.
-        (Rollout("m-1", "m-1", "m-1"), "m-2", "m-2", [Target("m-2", 10, "", True), Target("m-1", 90)], "m-1", ""),
-        (Rollout("m-1", "m-1", "m-1"), "m-2", "m-1", [Target("m-1", 10, "", True), Target("m-1", 90)], "m-1", ""),
+        (
+            ComponentRevisions("m-1", "m-1", "m-1"),
+            "m-2",
+            "m-2",
+            [TrafficTarget("m-2", 10, "", True), TrafficTarget("m-1", 90)],
+            "m-1",
+            "",
+        ),
+        (
+            ComponentRevisions("m-1", "m-1", "m-1"),
+            "m-2",
+            "m-1",
+            [TrafficTarget("m-1", 10, "", True), TrafficTarget("m-1", 90)],
+            "m-1",
+            "",
+        ),
         # Promoted.
-        (Rollout("m-2", "m-2", "m-1"), "m-2", "m-2", [Target("m-2", 100, "", True)], "m-2", "m-1"),
+        (ComponentRevisions("m-2", "m-2", "m-1"), "m-2", "m-2", [TrafficTarget("m-2", 100, "", True)], "m-2", "m-1"),
         # Promoted, then a share below 100 again: what was before is `prev` again.
         (
-            Rollout("m-2", "m-2", "m-2", "m-1"),
+            ComponentRevisions("m-2", "m-2", "m-2", "m-1"),
             "m-2",
             "m-2",
-            [Target("m-2", 20, "", True), Target("m-2", 80, "prev")],
+            [TrafficTarget("m-2", 20, "", True), TrafficTarget("m-2", 80, "prev")],
             "m-1",
             "m-1",
         ),
         # Nothing before the first: it stays.
-        (Rollout("m-1", "m-1", "m-1"), "m-1", "m-1", [Target("m-1", 5, "", True), Target("m-1", 95)], "m-1", ""),
+        (
+            ComponentRevisions("m-1", "m-1", "m-1"),
+            "m-1",
+            "m-1",
+            [TrafficTarget("m-1", 5, "", True), TrafficTarget("m-1", 95)],
+            "m-1",
+            "",
+        ),
     ],
 )
-def test_rolled_out(before, created, ready, targets, latest, previous):
-    after = rolled_out(before, created, ready, targets)
+def test_track_rollout(before, created, ready, targets, latest, previous):
+    after = track_rollout(before, created, ready, targets)
     assert (after.latest_rolled_out, after.previous_rolled_out) == (latest, previous)
     assert (after.latest_created, after.latest_ready) == (created, ready)
 
 
 @pytest.mark.parametrize(("point", "revision"), [(0.0, "b"), (0.0999, "b"), (0.1, "a"), (0.999, "a")])
 def test_choose(point, revision):
-    assert choose([Target("b", 10), Target("a", 90), Target("c", 0, "c")], point) == revision
+    assert (
+        pick_revision([TrafficTarget("b", 10), TrafficTarget("a", 90), TrafficTarget("c", 0, "c")], point) == revision
+    )
 
 
 def test_nothing_is_chosen_without_traffic():
-    assert choose([], 0.5) == choose([Target("a", 0, "a")], 0.5) == ""
+    assert pick_revision([], 0.5) == pick_revision([TrafficTarget("a", 0, "a")], 0.5) == ""
 
 
 def stored(item, **metadata):
@@ -117,24 +147,28 @@ def test_only_the_template_makes_a_revision():
 @pytest.mark.parametrize(
     ("annotations", "concurrency", "expected"),
     [
-        ({}, 0, Scaling()),
-        ({"min-scale": "1", "max-scale": "3"}, 0, Scaling(low=1, high=3)),
-        ({}, 10, Scaling(target=7.0, limit=10)),
-        ({"target": "50"}, 10, Scaling(target=7.0, limit=10)),
-        ({"target": "8", "target-utilization-percentage": "100"}, 0, Scaling(target=8.0)),
-        ({"window": "6s", "scale-to-zero-pod-retention-period": "1m5s"}, 0, Scaling(window=6.0, retention=65.0)),
+        ({}, 0, ScalingSpec()),
+        ({"min-scale": "1", "max-scale": "3"}, 0, ScalingSpec(min_scale=1, max_scale=3)),
+        ({}, 10, ScalingSpec(target=7.0, container_concurrency=10)),
+        ({"target": "50"}, 10, ScalingSpec(target=7.0, container_concurrency=10)),
+        ({"target": "8", "target-utilization-percentage": "100"}, 0, ScalingSpec(target=8.0)),
+        (
+            {"window": "6s", "scale-to-zero-pod-retention-period": "1m5s"},
+            0,
+            ScalingSpec(window=6.0, retention_period=65.0),
+        ),
     ],
 )
 def test_read_scaling(annotations, concurrency, expected):
     found = {f"autoscaling.knative.dev/{key}": value for key, value in annotations.items()}
-    assert read_scaling(found, concurrency) == expected
+    assert parse_scaling(found, concurrency) == expected
 
 
 def test_bad_annotations_are_named():
     with pytest.raises(ValueError, match=r"autoscaling.knative.dev/window: '6' is not a duration"):
-        read_scaling({"autoscaling.knative.dev/window": "6"}, 0)
-    assert duration("1h1m1.5s") == 3661.5
-    assert read_scaling({"autoscaling.knative.dev/max-scale": "9"}, 0, cap=2).high == 2
+        parse_scaling({"autoscaling.knative.dev/window": "6"}, 0)
+    assert parse_duration("1h1m1.5s") == 3661.5
+    assert parse_scaling({"autoscaling.knative.dev/max-scale": "9"}, 0, cap=2).max_scale == 2
 
 
 def load(now, seconds, concurrency):
@@ -144,25 +178,25 @@ def load(now, seconds, concurrency):
 @pytest.mark.parametrize(
     ("scaling", "samples", "facts", "replicas"),
     [
-        (Scaling(), [], {"running": 0}, 0),
-        (Scaling(), [], {"running": 0, "waiting": 1}, 1),
-        (Scaling(low=2), [], {"running": 0}, 2),
-        (Scaling(low=2), load(1000, 60, 0), {"running": 2, "reachable": False}, 0),
-        (Scaling(), load(1000, 60, 0), {"running": 1}, 0),
-        (Scaling(), load(1000, 30, 0), {"running": 1, "active_since": 970}, 1),
-        (Scaling(retention=60), [*load(1000, 60, 0), Sample(930, 1)], {"running": 1}, 1),
-        (Scaling(target=7), load(1000, 60, 14), {"running": 2}, 2),
-        (Scaling(target=7), load(1000, 60, 14.1), {"running": 2}, 3),
-        (Scaling(target=7, high=2), load(1000, 60, 70), {"running": 2}, 2),
-        (Scaling(), load(1000, 60, 0.001), {"running": 1}, 1),
+        (ScalingSpec(), [], {"running": 0}, 0),
+        (ScalingSpec(), [], {"running": 0, "waiting": 1}, 1),
+        (ScalingSpec(min_scale=2), [], {"running": 0}, 2),
+        (ScalingSpec(min_scale=2), load(1000, 60, 0), {"running": 2, "reachable": False}, 0),
+        (ScalingSpec(), load(1000, 60, 0), {"running": 1}, 0),
+        (ScalingSpec(), load(1000, 30, 0), {"running": 1, "active_since": 970}, 1),
+        (ScalingSpec(retention_period=60), [*load(1000, 60, 0), Sample(930, 1)], {"running": 1}, 1),
+        (ScalingSpec(target=7), load(1000, 60, 14), {"running": 2}, 2),
+        (ScalingSpec(target=7), load(1000, 60, 14.1), {"running": 2}, 3),
+        (ScalingSpec(target=7, max_scale=2), load(1000, 60, 70), {"running": 2}, 2),
+        (ScalingSpec(), load(1000, 60, 0.001), {"running": 1}, 1),
         # A burst: the stable window sees 1 replica, the panic window 5.
-        (Scaling(target=7), load(1000, 6, 35) + [Sample(1000 - s, 0) for s in range(6, 60)], {"running": 1}, 5),
-        (Scaling(target=7), load(1000, 60, 1), {"running": 5, "panic_until": 1010}, 5),
+        (ScalingSpec(target=7), load(1000, 6, 35) + [Sample(1000 - s, 0) for s in range(6, 60)], {"running": 1}, 5),
+        (ScalingSpec(target=7), load(1000, 60, 1), {"running": 5, "panic_until": 1010}, 5),
     ],
 )
 def test_decide(scaling, samples, facts, replicas):
     facts = {"waiting": 0, "active_since": 0.0, **facts}
-    assert decide(scaling, samples, 1000.0, **facts).replicas == replicas
+    assert scale(scaling, samples, 1000.0, **facts).replicas == replicas
 
 
 def revision(**container):
@@ -200,7 +234,7 @@ def test_the_process_of_a_revision():
         readinessProbe=probe,
         resources={"limits": {"cpu": "1"}},
     )
-    machine = Machine({"PATH": "/bin", "A": "0"}, {"mlflow.ns.svc.cluster.local:5000": "127.0.0.1:5001"})
+    machine = HostEnvironment({"PATH": "/bin", "A": "0"}, {"mlflow.ns.svc.cluster.local:5000": "127.0.0.1:5001"})
     made = process_spec(item, lookup, machine, port=4711, model="/m")
     assert made.argv == (sys.executable, "-m", "thing", "--dir=/m", "--port=4711", "--host=127.0.0.1")
     assert made.env == {
@@ -217,7 +251,7 @@ def test_the_process_of_a_revision():
         "K_CONFIGURATION": "f",
     }
     assert made.probe == Probe("/up", timeout=2.0)
-    assert made.notes == ("env NODE: fieldRef is of pods only and left out", "resources is not enforced")
+    assert made.notes == ("env NODE: fieldRef only exists in pods and is left out", "resources is not enforced")
 
 
 @pytest.mark.parametrize(
@@ -232,12 +266,12 @@ def test_the_process_of_a_revision():
     ],
 )
 def test_processes_that_cannot_start(container, message):
-    with pytest.raises(SpecError, match=message):
-        process_spec(revision(**container), lookup, Machine(), port=1)
+    with pytest.raises(ProcessSpecError, match=message):
+        process_spec(revision(**container), lookup, HostEnvironment(), port=1)
 
 
 def test_images_choose_the_interpreter():
-    machine = Machine(interpreters={"dev.local/": "/a/python", "dev.local/x": "/b/python"})
+    machine = HostEnvironment(interpreters={"dev.local/": "/a/python", "dev.local/x": "/b/python"})
     assert process_spec(revision(), lookup, machine, port=1).argv[0] == "/b/python"
 
 
@@ -271,8 +305,8 @@ def test_hosts(host, expected):
     ],
 )
 def test_routes_are_found_by_name_and_tag(label, expected):
-    routes = {("d", "m-predictor"): Route((Target("m-1", 100, "prev"),)), ("d", "f"): Route()}
-    assert find(routes, label, "d") == expected
+    routes = {("d", "m-predictor"): Route((TrafficTarget("m-1", 100, "prev"),)), ("d", "f"): Route()}
+    assert find_service(routes, label, "d") == expected
 
 
 @pytest.mark.parametrize(
@@ -287,7 +321,7 @@ def test_routes_are_found_by_name_and_tag(label, expected):
     ],
 )
 def test_cluster_addresses(value, expected):
-    assert reachable(value, {"a.b.svc": "127.0.0.1:9", "db.b.svc:5432": "127.0.0.1:8"}) == expected
+    assert to_local_url(value, {"a.b.svc": "127.0.0.1:9", "db.b.svc:5432": "127.0.0.1:8"}) == expected
 
 
 @pytest.mark.parametrize(
@@ -301,7 +335,7 @@ def test_cluster_addresses(value, expected):
     ],
 )
 def test_a_host_without_a_name(host, expected):
-    assert without_name(host) is expected
+    assert names_this_machine(host) is expected
 
 
 @pytest.mark.parametrize(

@@ -5,18 +5,19 @@ from __future__ import annotations
 import pytest
 from serving_cases import inference_service, knative_service
 
+from local.serving.conditions import Condition, merge_conditions, ready_condition
 from local.serving.inference_status import inference_status, invalid_status
-from local.serving.pool import PoolStatus
-from local.serving.status import Condition, conditions, outcome, overall, revision_status, service_status
-from local.serving.traffic import Rollout, knative_targets
+from local.serving.replica_pool import PoolStatus
+from local.serving.service_status import revision_status, service_readiness, service_status
+from local.serving.traffic import ComponentRevisions, knative_targets
 
 NOW, LATER = "2026-01-01T00:00:00Z", "2026-01-01T00:01:00Z"
 STARTING = PoolStatus(False, "", "", 0, 1)
 READY = PoolStatus(True, "", "", 1, 1)
 ASLEEP = PoolStatus(True, "", "", 0, 0)
 WAKING = PoolStatus(True, "", "", 0, 1)
-BROKEN = PoolStatus(False, "", "exited with status 3: no model", 0, 1, exit_code=3, said="no model")
-GIVEN_UP = PoolStatus(False, "exited with status 3: no model", "", 0, 0, exit_code=3, said="no model")
+BROKEN = PoolStatus(False, "", "exited with status 3: no model", 0, 1, exit_code=3, last_output="no model")
+GIVEN_UP = PoolStatus(False, "exited with status 3: no model", "", 0, 0, exit_code=3, last_output="no model")
 LATE = PoolStatus(False, "was not ready within 60 s", "", 0, 0)
 NO_MODEL = PoolStatus(False, "", "404 not found", 0, 1)
 UNKNOWN_DEPLOYING = ("Unknown", "Deploying", "")
@@ -80,10 +81,10 @@ def test_a_revision_that_was_ready_stays_so_while_nobody_looks_after_it():
 
 
 def test_a_condition_moves_with_anything_it_says():
-    first = conditions((), [Condition("A", "False", "One", "x"), Condition("B", "True")], NOW)
-    again = conditions(first, [Condition("B", "True"), Condition("A", "False", "One", "x")], LATER)
+    first = merge_conditions((), [Condition("A", "False", "One", "x"), Condition("B", "True")], NOW)
+    again = merge_conditions(first, [Condition("B", "True"), Condition("A", "False", "One", "x")], LATER)
     assert again == first
-    moved = conditions(first, [Condition("A", "False", "One", "y"), Condition("B", "True")], LATER)
+    moved = merge_conditions(first, [Condition("A", "False", "One", "y"), Condition("B", "True")], LATER)
     assert [one["lastTransitionTime"] for one in moved] == [LATER, NOW]
 
 
@@ -98,7 +99,7 @@ def test_a_condition_moves_with_anything_it_says():
     ],
 )
 def test_ready_of_parts(parts, expected):
-    found = overall(*(Condition(f"P{place}", *part) for place, part in enumerate(parts)))
+    found = ready_condition(*(Condition(f"P{place}", *part) for place, part in enumerate(parts)))
     assert (found.type, found.status, found.reason) == ("Ready", *expected)
 
 
@@ -115,7 +116,7 @@ def service(revisions, traffic=(LATEST,), labels=None, name="m-predictor"):
         one["metadata"]["name"] for one in revisions if "status" in one and said(one["status"])["Ready"][0] == "True"
     }
     targets = knative_targets(traffic, max(ready, default=""), frozenset(ready))
-    found = outcome(item, revisions, targets)
+    found = service_readiness(item, revisions, targets)
     return {**item, "status": service_status(item, found, "example.com", NOW)}
 
 
@@ -195,9 +196,9 @@ def seen(before, revisions, pool, rollout, traffic=(LATEST,), now=NOW):
     return inference_status(isvc(before), rollout, service(revisions, traffic)["status"], pool, RUNTIME, now)
 
 
-FIRST = Rollout("m-predictor-00001", "m-predictor-00001", "m-predictor-00001", "")
-SECOND = Rollout("m-predictor-00002", "m-predictor-00002", "m-predictor-00001", "")
-STUCK = Rollout("m-predictor-00001", "m-predictor-00002", "m-predictor-00001", "")
+FIRST = ComponentRevisions("m-predictor-00001", "m-predictor-00001", "m-predictor-00001", "")
+SECOND = ComponentRevisions("m-predictor-00002", "m-predictor-00002", "m-predictor-00001", "")
+STUCK = ComponentRevisions("m-predictor-00001", "m-predictor-00002", "m-predictor-00001", "")
 INFO = ("True", "", "", "Info")
 ALL_TRUE = {
     "IngressReady": ("True", "", ""),
@@ -226,7 +227,7 @@ def model(status):
 
 
 def test_an_inference_service_at_its_first_start():
-    found = seen(None, [revision(1, STARTING)], STARTING, Rollout("", "m-predictor-00001", "", ""))
+    found = seen(None, [revision(1, STARTING)], STARTING, ComponentRevisions("", "m-predictor-00001", "", ""))
     waiting = ("Unknown", "RevisionMissing", WAITING)
     assert said(found) == {
         "IngressReady": ("Unknown", "", ""),
@@ -242,7 +243,7 @@ def test_an_inference_service_at_its_first_start():
     assert (found["deploymentMode"], found["servingRuntimeName"]) == ("Knative", "rt")
     assert "url" not in found
     assert model(found) == ("InProgress", "", "Pending", None, None)
-    loading = seen(None, [revision(1, STARTING)], PoolStatus(False, "", "", 0, 1, preparing=True), Rollout())
+    loading = seen(None, [revision(1, STARTING)], PoolStatus(False, "", "", 0, 1, preparing=True), ComponentRevisions())
     assert model(loading)[0::2] == ("InProgress", "Loading", None)
 
 
@@ -291,7 +292,7 @@ def test_a_new_version_that_fails_and_what_stays_of_it(pool, info):
 
 
 def test_one_that_was_given_up_is_no_longer_pending():
-    failed = seen(None, [revision(1, GIVEN_UP)], GIVEN_UP, Rollout("", "m-predictor-00001", "", ""))
+    failed = seen(None, [revision(1, GIVEN_UP)], GIVEN_UP, ComponentRevisions("", "m-predictor-00001", "", ""))
     assert model(failed)[:3] == ("BlockedByFailedLoad", "", "FailedToLoad")
 
 
