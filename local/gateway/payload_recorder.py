@@ -6,10 +6,9 @@ import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from common.event_types import INFERENCE_REQUEST, INFERENCE_RESPONSE
 from local.gateway.http_message import RequestBody, RequestHead
 from local.gateway.payload_logger import (
-    REQUEST,
-    RESPONSE,
     LoggerSpec,
     PayloadEvent,
     PayloadLogger,
@@ -33,7 +32,7 @@ class PayloadRecorder:
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in head.headers]
         self._request = PayloadEvent(
             spec,
-            REQUEST,
+            INFERENCE_REQUEST,
             event_id(head.get(b"ce-id")),
             head.get(b"content-type"),
             logged_headers(spec, headers),
@@ -59,7 +58,7 @@ class PayloadRecorder:
     def responded(self, status: int, body: bytes) -> None:
         self.failed()
         if status == 200:
-            self._logger.send(replace(self._request, type=RESPONSE, body=body, at=datetime.now(UTC)))
+            self._logger.send(replace(self._request, type=INFERENCE_RESPONSE, body=body, at=datetime.now(UTC)))
 
     def client_disconnected(self) -> None:
         self._cancel_timer()
