@@ -41,7 +41,13 @@ INTEGRATION = (
 )
 UNIT = (
     "local/kube/test_kube_pure.py",
-    "local/serving/test_serving_pure.py",
+    "local/serving/test_serving_traffic.py",
+    "local/serving/test_serving_revisions.py",
+    "local/serving/test_serving_autoscaler.py",
+    "local/serving/test_serving_process_spec.py",
+    "local/serving/test_serving_hosts.py",
+    "local/serving/test_serving_status.py",
+    "local/serving/test_serving_predictor_service.py",
     "local/broker/test_broker_cesql*.py",
     "local/broker/test_broker_cloudevent.py",
     "local/broker/test_broker_filters.py",

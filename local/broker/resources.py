@@ -88,7 +88,7 @@ def effective_delivery(trigger: Trigger, broker: Broker | None) -> DeliverySpec:
 
 
 def parse_broker(item: Object) -> Broker:
-    """A Broker from its Kubernetes object; ConfigError."""
+    """A Broker from its Kubernetes object; ResourceError."""
     namespace, name, spec, status = _parse_metadata(item, "Broker")
     try:
         delivery = _delivery(spec, status)
@@ -98,17 +98,20 @@ def parse_broker(item: Object) -> Broker:
 
 
 def parse_trigger(item: Object) -> Trigger:
-    """A Trigger from its Kubernetes object; ConfigError."""
+    """A Trigger from its Kubernetes object; ResourceError."""
     namespace, name, spec, status = _parse_metadata(item, "Trigger")
     try:
-        broker = _broker_name(spec, namespace)
-        subscriber = _address(spec.get("subscriber"), status.get("subscriberUri"), "subscriber")
-        if subscriber is None:
-            raise FieldError("subscriber", "is required")
-        trigger = Trigger(namespace, name, f"{namespace}/{broker}", parse_filters(spec), subscriber)
-        return replace(trigger, delivery=_delivery(spec, status))
+        return _trigger(namespace, name, spec, status)
     except FieldError as error:
         raise ResourceError(f"Trigger {namespace}/{name}: spec.{error}") from None
+
+
+def _trigger(namespace: str, name: str, spec: Object, status: Object) -> Trigger:
+    broker = _broker_name(spec, namespace)
+    subscriber = _address(spec.get("subscriber"), status.get("subscriberUri"), "subscriber")
+    if subscriber is None:
+        raise FieldError("subscriber", "is required")
+    return Trigger(namespace, name, f"{namespace}/{broker}", parse_filters(spec), subscriber, _delivery(spec, status))
 
 
 def resolve_addresses(item: Object, address_of: Callable[[Object], str]) -> dict[str, Any]:

@@ -62,15 +62,15 @@ class Sender:
     ) -> None:
         await self._session.close()
 
-    async def post(self, url: str, headers: Headers, body: bytes, timeout: float) -> Response:
-        """The response to a POST, within `timeout` seconds; redirects are not followed."""
+    async def post(self, url: str, headers: Headers, body: bytes, seconds: float) -> Response:
+        """The response to a POST, within `seconds`; redirects are not followed."""
         start = time.perf_counter()
         target, host = connect_target(url, self._connect_to)
         if host is not None:
             headers = [*headers, ("host", host)]
         try:
             async with (
-                asyncio.timeout(timeout),
+                asyncio.timeout(seconds),
                 self._session.post(
                     target, data=body, headers=headers, allow_redirects=False, timeout=_NO_TIMEOUT
                 ) as response,
@@ -79,7 +79,7 @@ class Sender:
                 pairs = [(name.lower(), value) for name, value in response.raw_headers]
                 return Response(response.status, pairs, content, time.perf_counter() - start, truncated=truncated)
         except TimeoutError:
-            error = f"no response within {timeout:g} s"
+            error = f"no response within {seconds:g} s"
         except aiohttp.ClientConnectorError as failure:
             error = f"cannot connect to {failure.host}:{failure.port}: {failure.os_error.strerror or failure.os_error}"
         except (aiohttp.ClientError, OSError, ValueError) as failure:

@@ -138,9 +138,10 @@ class Store:
         try:
             async with asyncio.timeout(self._next_delay()):
                 await self._closing.wait()
-            return False
         except TimeoutError:
             pass
+        else:
+            return False
         if self._storage_failure is not None and self._storage_failure.code not in ("full", "locked"):
             # After an input/output error nothing that a connection has cached is certain.
             loop = asyncio.get_running_loop()

@@ -94,7 +94,6 @@ class ProxiedRequest:
             try:
                 async with asyncio.timeout_at(deadline):
                     upstream, response = await self._context.upstreams.request(replica.port, events, interim)
-                return upstream, response, replica
             except UpstreamUnreachableError:
                 revision.release(replica)  # nothing was sent, so another replica may get it
                 if loop.time() > deadline:
@@ -109,6 +108,8 @@ class ProxiedRequest:
             except BaseException:
                 revision.release(replica)
                 raise
+            else:
+                return upstream, response, replica
 
     async def _relay(
         self,
@@ -116,7 +117,7 @@ class ProxiedRequest:
         stream: Stream,
         upstream: UpstreamConnection,
         response: h11.Response,
-        timeout: float,
+        idle_seconds: float,
     ) -> None:
         """Sends the response: small ones as a whole, so that an abort can still become a 502; others as they arrive."""
         headers, chunked, length = _response_headers(response)
@@ -148,10 +149,10 @@ class ProxiedRequest:
                 out, size, small = [], 0, False
             if event is h11.NEED_DATA:
                 try:
-                    async with asyncio.timeout(timeout):
+                    async with asyncio.timeout(idle_seconds):
                         await upstream.receive()
                 except TimeoutError:
-                    raise UpstreamAbortedError(f"nothing arrived for {timeout:g} s") from None
+                    raise UpstreamAbortedError(f"nothing arrived for {idle_seconds:g} s") from None
 
     async def _flush(self, client: h11.Connection, stream: Stream, events: list[h11.Event]) -> None:
         data = b"".join([client.send(event) or b"" for event in events])

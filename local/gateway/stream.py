@@ -89,11 +89,11 @@ class Stream(asyncio.Protocol):
             raise ConnectionResetError("the connection is closed")
         self.transport.write(data)
 
-    async def send(self, data: bytes, timeout: float) -> None:
+    async def send(self, data: bytes, seconds: float) -> None:
         """Sends, and waits while the other side does not read; ConnectionResetError, TimeoutError."""
         self.write(data)
         if self._write_waiter is not None:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(seconds):
                 await self._write_waiter
             if self.lost:
                 raise ConnectionResetError("the connection is closed")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import shutil
 import sqlite3
 import subprocess
@@ -184,7 +183,7 @@ def test_what_a_full_disk_left_half_written_is_taken_away(place: Disk) -> None:
     with place.full(), pytest.raises(OSError, match="No space"):
         write_json(place.path / "status.json", {"new": "x" * 200_000})
     assert (place.path / "status.json").read_text() == '{\n "old": 1\n}'
-    assert os.listdir(place.path) == ["status.json"]
+    assert [path.name for path in place.path.iterdir()] == ["status.json"]
     shutil.rmtree(place.path, ignore_errors=True)
 
 

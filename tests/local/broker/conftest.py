@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+from polling import until
 from uvicorn.server import ServerState
 
 from local.broker.app import BrokerApp
@@ -101,12 +102,6 @@ class Running:
         """Until no delivery waits any more."""
         await until(lambda: all(depth == 0 for _, depth in self.service._depths()))
         await self.service.store.flush()
-
-
-async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 @contextlib.asynccontextmanager

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from polling import until
 
 from local.broker import history, queries, retention
 from local.broker.resources import ResourceError
@@ -90,9 +91,7 @@ async def test_everything_resumes_after_a_restart(start_broker: Any, subscribe: 
         await broker.trigger("refusing", refusing.url, delivery={**slowly, "deadLetterSink": {"uri": sink.url}})
         for n in range(20):
             await broker.send(str(n))
-        async with asyncio.timeout(10):
-            while len(flaky.requests) < 20 or len(sink.requests) < 20 or len(subscriber.requests) < 20:
-                await asyncio.sleep(0.01)
+        await until(lambda: min(len(endpoint.requests) for endpoint in (flaky, sink, subscriber)) >= 20)
     down["status"] = 202
     async with start_broker() as broker:
         await broker.idle()
@@ -134,9 +133,7 @@ async def test_pruning_forgets_what_is_delivered_and_nothing_else(start_broker: 
         await broker.send("waiting", ce_type="waiting")
         for n in range(10):
             await broker.send(str(n))
-        async with asyncio.timeout(10):
-            while len(subscriber.requests) < 12 or not failing.requests or not refusing.requests:
-                await asyncio.sleep(0.01)
+        await until(lambda: len(subscriber.requests) >= 12 and failing.requests and refusing.requests)
         await broker.service.store.flush()
         assert await broker.service.prune() == 7
         kept = [event["attributes"]["id"] for event in (await broker.get("events"))["items"]]

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from gateway_cases import request, rig
 
-from local.gateway.activator import RevisionThrottler
+from local.gateway.activator import Replica, RevisionThrottler
 from local.gateway.control_protocol import RevisionState
 from local.gateway.errors import GatewayError
 
@@ -17,18 +17,18 @@ ONE = RevisionState(timeout=1.0, limit=1, queue=2, replicas={"a": 1})
 NONE = replace(ONE, replicas={})
 
 
-def later(seconds=60.0):
+def later(seconds: float = 60.0) -> float:
     return asyncio.get_running_loop().time() + seconds
 
 
-async def outcome(task):
+async def outcome(task: asyncio.Task[Replica]) -> str | int:
     try:
         return (await task).name
     except GatewayError as refusal:
         return refusal.status
 
 
-async def test_the_least_busy_replica_with_room_is_taken():
+async def test_the_least_busy_replica_with_room_is_taken() -> None:
     revision = RevisionThrottler("r", replace(ONE, limit=2, replicas={"a": 1, "b": 2}), lambda: None)
     taken = [await revision.acquire(later()) for _ in range(4)]
     assert sorted(replica.name for replica in taken) == ["a", "a", "b", "b"]
@@ -39,7 +39,7 @@ async def test_the_least_busy_replica_with_room_is_taken():
     assert (await waiting) is taken[0]
 
 
-async def test_those_who_wait_are_served_in_order_and_bounded():
+async def test_those_who_wait_are_served_in_order_and_bounded() -> None:
     noticed = []
     revision = RevisionThrottler("r", NONE, lambda: noticed.append(1))
     waiting = [asyncio.create_task(revision.acquire(later())) for _ in range(3)]
@@ -61,7 +61,7 @@ async def test_those_who_wait_are_served_in_order_and_bounded():
         (ONE, "a"),
     ],
 )
-async def test_what_the_controller_says_ends_the_waiting(state, expected):
+async def test_what_the_controller_says_ends_the_waiting(state, expected) -> None:
     revision = RevisionThrottler("r", NONE, lambda: None)
     waiting = asyncio.create_task(revision.acquire(later()))
     await asyncio.sleep(0)
@@ -69,7 +69,7 @@ async def test_what_the_controller_says_ends_the_waiting(state, expected):
     assert await outcome(waiting) == expected
 
 
-async def test_who_leaves_while_waiting_takes_nothing():
+async def test_who_leaves_while_waiting_takes_nothing() -> None:
     revision = RevisionThrottler("r", NONE, lambda: None)
     first, second = (asyncio.create_task(revision.acquire(later())) for _ in "ab")
     await asyncio.sleep(0)
@@ -79,7 +79,7 @@ async def test_who_leaves_while_waiting_takes_nothing():
     assert revision.in_flight() == {"a": 1}
 
 
-async def test_a_replica_that_leaves_is_told_until_it_is_done():
+async def test_a_replica_that_leaves_is_told_until_it_is_done() -> None:
     revision = RevisionThrottler("r", ONE, lambda: None)
     busy = await revision.acquire(later())
     revision.update(NONE)
@@ -88,14 +88,14 @@ async def test_a_replica_that_leaves_is_told_until_it_is_done():
     assert (revision.in_flight(), revision.idle) == ({}, True)
 
 
-async def test_a_request_shorter_than_a_tick_of_the_clock_is_seen():
+async def test_a_request_shorter_than_a_tick_of_the_clock_is_seen() -> None:
     revision = RevisionThrottler("r", ONE, lambda: None)
     before = time.monotonic()
     revision.release(await revision.acquire(later()))
     assert 0 < revision.load().busy <= time.monotonic() - before + 1e-5
 
 
-async def test_the_controller_hears_of_the_first_who_waits_and_of_the_last_who_is_served(gateway):
+async def test_the_controller_hears_of_the_first_who_waits_and_of_the_last_who_is_served(gateway) -> None:
     gateway.upstream.hold = asyncio.Event()
     revisions = {key: replace(state, limit=1) for key, state in gateway.state.revisions.items()}
     await gateway.push(revisions=revisions)
@@ -113,7 +113,7 @@ async def test_the_controller_hears_of_the_first_who_waits_and_of_the_last_who_i
     assert [(await one).status for one in asking] == [200, 200]
 
 
-async def test_a_new_gateway_refuses_nothing_before_it_knows_the_services(tmp_path):
+async def test_a_new_gateway_refuses_nothing_before_it_knows_the_services(tmp_path) -> None:
     async with rig(tmp_path) as made:
         made.gateway._context.state_known.clear()
         asking = asyncio.create_task(made.exchange(request()))
@@ -123,7 +123,7 @@ async def test_a_new_gateway_refuses_nothing_before_it_knows_the_services(tmp_pa
         assert (await asking).status == 200
 
 
-async def test_a_state_that_cannot_be_read_changes_nothing(gateway):
+async def test_a_state_that_cannot_be_read_changes_nothing(gateway) -> None:
     gateway.writer.write(b"{}\n")
     assert await gateway.reader.read() is not None
     assert (await gateway.exchange(request())).status == 200

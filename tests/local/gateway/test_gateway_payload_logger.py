@@ -38,12 +38,12 @@ TARGET = LoggerSpec(
         (AT.astimezone(timezone(timedelta(hours=2))), "2026-01-01T12:00:00.25Z"),
     ],
 )
-def test_times_are_written_as_go_writes_them(at, text):
+def test_times_are_written_as_go_writes_them(at, text) -> None:
     assert rfc3339_nano(at) == text
     assert datetime.fromisoformat(text) == at
 
 
-def test_the_headers_of_an_event():
+def test_the_headers_of_an_event() -> None:
     assert event_headers(PayloadEvent(TARGET, INFERENCE_REQUEST, "i", "application/json", {}, b"{}", AT), SENT) == {
         "ce-specversion": "1.0",
         "ce-id": "i",
@@ -72,7 +72,7 @@ def test_the_headers_of_an_event():
         ((), [("X-Request-Id", "1")], {}),
     ],
 )
-def test_logged_headers(wanted, sent, found):
+def test_logged_headers(wanted, sent, found) -> None:
     target = LoggerSpec("http://b", "all", "m", "default", "predictor", "", wanted, {})
     assert logged_headers(target, sent) == found
 
@@ -85,7 +85,7 @@ def test_logged_headers(wanted, sent, found):
         ("response", {INFERENCE_RESPONSE}),
     ],
 )
-def test_the_mode_of_the_logger(mode, types):
+def test_the_mode_of_the_logger(mode, types) -> None:
     logger = "internal.serving.kserve.io/logger"
     annotations = {logger: "true", logger + "-mode": mode, logger + "-sink-url": "http://b"}
     target = logger_spec({"metadata": {"namespace": "default", "annotations": annotations}})
@@ -102,7 +102,7 @@ BODIES = {
 @pytest.mark.parametrize(
     "time", ["2026-01-01T12:00:00.25Z", "2026-01-01T12:00:00.250000123Z", "2026-01-01T12:00:00.2500001Z"]
 )
-def test_collect_takes_the_time_of_the_exchange_not_that_of_its_sending(type, facts, time):
+def test_collect_takes_the_time_of_the_exchange_not_that_of_its_sending(type, facts, time) -> None:
     """Under load the agent's queue sends a request and its response together, a second late."""
     extensions = {"recordedtime": "2026-01-01T12:00:01.65Z", "annotations": '{"coding-mcqa/model-version":"7"}'}
     extensions |= {"endpoint": "", "metadata": "{}"}
@@ -115,7 +115,7 @@ def test_collect_takes_the_time_of_the_exchange_not_that_of_its_sending(type, fa
 @pytest.mark.parametrize(
     ("type", "body"), [(INFERENCE_REQUEST, b""), (INFERENCE_RESPONSE, b'{"name": "m", "ready": true}')]
 )
-def test_collect_leaves_out_what_a_get_logged(type, body):
+def test_collect_leaves_out_what_a_get_logged(type, body) -> None:
     event = Event("i", "http://localhost:9081/", type, rfc3339_nano(AT), None, None, {"endpoint": ""}, body)
     with pytest.raises(NoInferenceError):
         understand(event, AT.timestamp() + 2)
@@ -124,11 +124,11 @@ def test_collect_leaves_out_what_a_get_logged(type, body):
 @pytest.mark.parametrize(
     ("statuses", "lost"), [((503, 507, 202), 0), ((503, 0, 202), 0), ((400,), 1), ((404, 202), 1), ((202,), 0)]
 )
-async def test_an_event_waits_for_a_sink_that_cannot_take_it(statuses, lost):
+async def test_an_event_waits_for_a_sink_that_cannot_take_it(statuses, lost) -> None:
     """0 is a connection that is closed without an answer. What is refused for good is lost at once."""
-    seen = []
+    seen: list[str] = []
 
-    async def take(request):
+    async def take(request: web.Request) -> web.Response:
         seen.append(request.headers["ce-id"])
         status = statuses[min(len(seen), len(statuses)) - 1]
         if not status:

@@ -8,7 +8,7 @@ from gateway_cases import read_message, request
 from local.gateway.control_protocol import GatewayState, Route, decode_state, encode_state
 from local.gateway.errors import GatewayError
 from local.gateway.http_message import RequestHead
-from local.gateway.routing import match_route
+from local.gateway.routing import Listener, match_route
 from local.serving.traffic import TrafficTarget
 
 OPEN = Route((TrafficTarget("m-1", 100, "prev"),))
@@ -21,13 +21,13 @@ STATE = GatewayState(
 )
 
 
-def head(host, target="/", method="POST", **headers):
+def head(host: str, target: str = "/", method: str = "POST", **headers: str) -> RequestHead:
     lines = [(b"Host", host.encode())]
     lines += [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     return RequestHead(method.encode(), target.encode(), host.encode(), lines, b"1.1", "none", 0)
 
 
-def reached(listener, *arguments, **headers):
+def reached(listener: Listener, *arguments: str, **headers: str) -> int | tuple[str, str]:
     """The service and the target, or the status of the refusal."""
     try:
         place = match_route(STATE, listener, head(*arguments, **headers))
@@ -67,7 +67,7 @@ M, F = ("m-predictor", "/"), ("f", "/")
         ("[::1", "/", 404, 404),
     ],
 )
-def test_where_a_request_goes(host, target, external, internal):
+def test_where_a_request_goes(host, target, external, internal) -> None:
     assert (reached("external", host, target), reached("internal", host, target)) == (external, internal)
 
 
@@ -92,16 +92,16 @@ BROWSER = {"Sec_Fetch_Mode": "no-cors", "Sec_Fetch_Dest": "empty"}
         ("POST", {"Origin": "https://mcqa.example.org", "Sec_Fetch_Site": "same-origin"}, M, 403),
     ],
 )
-def test_pages_of_other_sites(method, headers, external, internal):
+def test_pages_of_other_sites(method, headers, external, internal) -> None:
     found = reached("external", "m.d.localhost", "/", method, **headers)
     assert (found, reached("internal", "f.d.svc.cluster.local", "/", method, **headers)) == (external, internal)
 
 
-def test_a_state_survives_the_wire():
+def test_a_state_survives_the_wire() -> None:
     assert decode_state(encode_state(STATE, 7)) == (STATE, 7)
 
 
-async def test_a_cluster_local_service_is_reached_by_the_inner_listener_only(gateway):
+async def test_a_cluster_local_service_is_reached_by_the_inner_listener_only(gateway) -> None:
     for host in (b"f.d.localhost", b"f.d.svc.cluster.local"):
         assert (await gateway.exchange(request(host=host))).status == 404
         assert (await gateway.exchange(request(host=host), gateway.internal)).status == 200

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from polling import until
 
 from local.kube.store import ApiError, Store
 from local.serving.controller import ServingController
@@ -91,11 +91,8 @@ class Platform:
         wanted = render(item, runtime, component_revisions(item).latest_rolled_out)
         return int(service["metadata"]["generation"]) if service["spec"] == wanted["spec"] else -1
 
-    async def until(self, true: Callable[[], Any], seconds: float = 30.0) -> Any:
-        async with asyncio.timeout(seconds):
-            while not (found := true()):
-                await asyncio.sleep(0.03)
-        return found
+    async def until(self, condition: Callable[[], Any], seconds: float = 30.0) -> Any:
+        return await until(condition, seconds, interval=0.03)
 
     async def up(self, kind: str, name: str) -> None:
         await self.until(lambda: self.ready(kind, name))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from serving_cases import inference_service
 
@@ -25,7 +27,7 @@ RUNTIME = {
 }
 
 
-def with_model(**model):
+def with_model(**model: Any) -> dict[str, Any]:
     item = inference_service("m")
     item["metadata"]["uid"] = "u1"
     item["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"] = "{}"
@@ -40,7 +42,7 @@ def with_model(**model):
     return item
 
 
-def test_an_inference_service_becomes_a_knative_service():
+def test_an_inference_service_becomes_a_knative_service() -> None:
     made = render(with_model(env=[{"name": "B", "value": "2"}], args=["--more"]), RUNTIME, "")
     assert made["metadata"]["name"] == "m-predictor"
     (container,) = made["spec"]["template"]["spec"]["containers"]
@@ -64,7 +66,7 @@ def test_an_inference_service_becomes_a_knative_service():
     }
 
 
-def test_labels_and_annotations_of_the_nearest_win():
+def test_labels_and_annotations_of_the_nearest_win() -> None:
     item = with_model()
     item["metadata"]["labels"] = {"team": "isvc", "tier": "isvc"}
     item["metadata"]["annotations"] |= {"v": "isvc", "w": "isvc"}
@@ -86,7 +88,7 @@ def test_labels_and_annotations_of_the_nearest_win():
     ("model", "reason"),
     [({"runtime": "other"}, "RuntimeNotRecognized"), ({"modelFormat": {"name": "x"}}, "NoSupportingRuntime")],
 )
-def test_runtimes_that_do_not_fit(model, reason):
+def test_runtimes_that_do_not_fit(model, reason) -> None:
     with pytest.raises(RenderError) as failed:
         runtime_of(with_model(**model), [RUNTIME])
     assert failed.value.reason == reason
