@@ -80,15 +80,16 @@ def test_a_wrong_python_is_told_with_its_place(checkout: Path, tmp_path: Path) -
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 1
-    assert f"needs Python 3.11, 3.12 or 3.13, found 3.14.1 ({own}/python3), 3.9.2 ({own}/python3.9) on the PATH" in done.stderr
+    assert (
+        f"needs Python 3.11, 3.12 or 3.13, found 3.14.1 ({own}/python3), 3.9.2 ({own}/python3.9) on the PATH"
+        in done.stderr
+    )
     assert "PYTHON=/" in done.stderr
     assert done.stderr.count("\n") == 1
     assert not (checkout / ".venv").exists()
 
 
-@pytest.mark.parametrize(
-    ("version", "says"), [("3.14.1", "is Python 3.14.1"), (None, "is not a Python that starts")]
-)
+@pytest.mark.parametrize(("version", "says"), [("3.14.1", "is Python 3.14.1"), (None, "is not a Python that starts")])
 def test_a_python_that_was_named_is_not_passed_over(
     checkout: Path, tmp_path: Path, version: str | None, says: str
 ) -> None:
