@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from local.platform.ports import busy, flags, others  # noqa: E402
+from local.platform.port_allocation import port_flags, unavailable_ports, with_free_ports  # noqa: E402
 from local.platform.settings import FOLDER, Folder, PlatformError, Ports  # noqa: E402
 
 LOOP_MEMORY = 1_500_000_000
@@ -62,9 +62,9 @@ def of_loop(arguments: Sequence[str]) -> tuple[list[Problem], str]:
         ports = _ports(given, folder.settings().ports)
     except PlatformError as error:
         return [Problem(str(error))], ""
-    if not given.free_ports and (found := busy(folder, ports)):
+    if not given.free_ports and (found := unavailable_ports(folder, ports)):
         problems += map(Problem, found.values())
-        other = flags(others(ports, list(found)), list(found))
+        other = port_flags(with_free_ports(ports, list(found)), list(found))
     available = memory()
     if available is not None and available < LOOP_MEMORY and not _off():
         told = f"{gigabytes(available)} of memory are available, the loop takes {gigabytes(LOOP_MEMORY)}"

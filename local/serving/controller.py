@@ -22,8 +22,8 @@ import aiohttp
 from local.gateway.routing import internal_url
 from local.gateway.state import Key, Route, State
 from local.kube.resources import Object
-from local.kube.store import ApiError, Store
-from local.platform.parts import Part
+from local.kube.store import ResourceStore, StatusError
+from local.platform.supervised_process import SupervisedProcess
 from local.serving.autoscaler import read_scaling
 from local.serving.dataplane import Dataplane
 from local.serving.hosts import reachable
@@ -49,7 +49,7 @@ class Serving:
     `internal_port` that of its inner listener, which knows the cluster-local services too.
     """
 
-    def __init__(self, store: Store, settings: ServingSettings, resolve: Resolver) -> None:
+    def __init__(self, store: ResourceStore, settings: ServingSettings, resolve: Resolver) -> None:
         self._store, self._settings, self._resolve = store, settings, resolve
         self._pools: dict[Key, Pool] = {}
         self._found: dict[Key, list[Process]] = {}
@@ -66,7 +66,7 @@ class Serving:
         return self._dataplane.internal_port
 
     @property
-    def gateway(self) -> Part:
+    def gateway(self) -> SupervisedProcess:
         """The gateway's process and how it does."""
         return self._dataplane.part
 
@@ -99,7 +99,7 @@ class Serving:
         self._reconciler = Reconciler(self._store, settings.folder, domain)
         for process in left_behind(settings.folder):
             self._found.setdefault((process.pod.namespace, process.pod.revision), []).append(process)
-        self._unlisten = self._store.listen(self._changed_elsewhere)
+        self._unlisten = self._store.on_write(self._changed_elsewhere)
         self._task = asyncio.create_task(self._run(), name="serving")
         return self
 
@@ -240,7 +240,7 @@ class Serving:
         def lookup(kind: str, name: str) -> Object | None:
             try:
                 return self._store.get(kind, name, metadata["namespace"])
-            except ApiError:
+            except StatusError:
                 return None
 
         made = await asyncio.to_thread(process_spec, revision, lookup, machine, port=port, model=folder)

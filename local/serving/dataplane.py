@@ -13,7 +13,7 @@ import aiohttp
 
 from local.gateway.control import short
 from local.gateway.state import LIMIT, Key, Load, Report, State, read_report, write_state
-from local.platform.parts import Part, Program, inherit
+from local.platform.supervised_process import Program, SupervisedProcess, adopt
 from local.serving.runner import left_behind
 from local.serving.settings import GATEWAY, ServingSettings, gateway_ports, note_gateway_ports
 
@@ -45,12 +45,12 @@ class Dataplane:
         argv += ["--port", str(self.port), "--internal-port", str(self.internal_port)]
         argv += ["--seed", str(settings.seed)] if settings.seed is not None else []
         program = Program(GATEWAY, tuple(argv), dict(settings.env), self.port)
-        found = (await inherit(self._folder, [program])).get(GATEWAY)
+        found = (await adopt(self._folder, [program])).get(GATEWAY)
         if not found:
             _require(settings.host, self.port)
             _require("127.0.0.1", self.internal_port)
-        self.part = Part(program, self._folder, lambda: None)
-        self._kept = asyncio.create_task(self.part.keep(session, found), name="gateway")
+        self.part = SupervisedProcess(program, self._folder, lambda: None)
+        self._kept = asyncio.create_task(self.part.supervise(session, found), name="gateway")
         self._talking = asyncio.create_task(self._talk(), name="gateway's control")
 
     async def stop(self) -> None:

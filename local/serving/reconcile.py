@@ -16,7 +16,7 @@ from typing import Any
 
 from local.gateway.state import Key, Route
 from local.kube.resources import Object
-from local.kube.store import ApiError, Store
+from local.kube.store import ResourceStore, StatusError
 from local.serving import inference_status, status
 from local.serving.hosts import PREDICTOR
 from local.serving.logging_targets import log_target
@@ -53,7 +53,7 @@ class World:
 class Reconciler:
     """`folder` is where the logs are, `domain` that of external URLs."""
 
-    def __init__(self, store: Store, folder: Path, domain: str) -> None:
+    def __init__(self, store: ResourceStore, folder: Path, domain: str) -> None:
         self._store, self._folder, self._domain = store, folder, domain
         self._written = False
 
@@ -97,7 +97,7 @@ class Reconciler:
             return None
         try:
             current = self._store.get(KNATIVE, name + PREDICTOR, namespace)
-        except ApiError:
+        except StatusError:
             self._write("create", lambda: self._store.create(wanted, namespace))
             return deployed
         same = current["spec"] == wanted["spec"] and all(
@@ -157,7 +157,7 @@ class Reconciler:
 
     def _report(self, deployed: Deployed, pools: Mapping[Key, PoolStatus]) -> None:
         metadata = deployed.isvc["metadata"]
-        with suppress(ApiError):
+        with suppress(StatusError):
             isvc = self._store.get("InferenceService", metadata["name"], metadata["namespace"])
             service = self._store.get(KNATIVE, metadata["name"] + PREDICTOR, metadata["namespace"])
             found = service.get("status") or {}
@@ -196,7 +196,7 @@ class Reconciler:
     def _write(self, what: str, action: Any) -> Any:
         try:
             done = action()
-        except ApiError as error:
+        except StatusError as error:
             if error.code != 409:  # somebody else wrote first: the next pass sees it
                 log.warning("%s refused: %s", what, error.message)
             return None

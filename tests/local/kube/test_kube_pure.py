@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from local.kube import fields, jsonpath, patches, protobuf, selectors, structural, tables
-from local.kube.errors import ApiError
+from local.kube import jsonpath, managed_fields, patches, protobuf, schema_validation, selectors, tables
+from local.kube.errors import StatusError
 from local.kube.resources import RESOURCES
 from local.kube.schemas import SCHEMAS
 
@@ -77,7 +77,7 @@ def test_strategic_merge_directives():
     ],
 )
 def test_json_patches_that_do_not_apply(patch, code):
-    with pytest.raises(ApiError) as caught:
+    with pytest.raises(StatusError) as caught:
         patches.json_patch({"a": 1}, patch)
     assert caught.value.code == code
 
@@ -115,7 +115,7 @@ def test_field_selectors(selector, accepted):
 
 @pytest.mark.parametrize("selector", ["a in 1", "a=(", "=x", "a in (1", "a b"])
 def test_no_label_selector(selector):
-    with pytest.raises(ApiError, match="unable to parse"):
+    with pytest.raises(StatusError, match="unable to parse"):
         selectors.label_selector(selector)
 
 
@@ -124,7 +124,7 @@ def item(**spec: Any) -> dict[str, Any]:
 
 
 def applied(live: Any, config: Any, who: str, force: bool = False) -> dict[str, Any]:
-    return fields.applied(live, config, fields.Manager(who, "Apply"), "now", force=force)
+    return managed_fields.apply(live, config, managed_fields.FieldManager(who, "Apply"), "now", force=force)
 
 
 def test_apply_removes_what_its_manager_leaves_out():
@@ -143,32 +143,32 @@ def test_apply_keeps_what_others_own_too():
 
 def test_apply_conflicts_and_forces():
     live = applied(None, item(a=1), "one")
-    with pytest.raises(ApiError) as caught:
+    with pytest.raises(StatusError) as caught:
         applied(live, item(a=2), "two")
     assert (caught.value.code, caught.value.details["causes"][0]["field"]) == (409, ".spec.a")
     live = applied(live, item(a=2), "two", force=True)
     assert live["spec"] == {"a": 2}
-    assert [who.name for who in fields.owners(live)] == ["two"]
+    assert [who.name for who in managed_fields.owned_fields(live)] == ["two"]
 
 
 def test_apply_conflicts_with_a_list_that_an_object_replaces():
     live = applied(None, item(a=[1]), "one")
-    with pytest.raises(ApiError, match="conflict"):
+    with pytest.raises(StatusError, match="conflict"):
         applied(live, item(a={"b": 1}), "two")
 
 
 def test_an_update_takes_over_what_it_changes():
     live = applied(None, item(a=1, b=1), "one")
     new = {**copy.deepcopy(live), "spec": {"a": 2, "b": 1}}
-    new = fields.updated(live, new, fields.Manager("two"), "now")
-    owned = {who.name: paths for who, paths in fields.owners(new).items()}
+    new = managed_fields.update(live, new, managed_fields.FieldManager("two"), "now")
+    owned = {who.name: paths for who, paths in managed_fields.owned_fields(new).items()}
     assert owned == {"one": {("spec", "b")}, "two": {("spec", "a")}}
-    assert fields.updated(new, new, fields.Manager("three"), "later") == new
+    assert managed_fields.update(new, new, managed_fields.FieldManager("three"), "later") == new
 
 
 def test_field_sets_survive_encoding():
     paths = {("metadata", "labels", "a.b/c"), ("spec", "x"), ("spec", "y", "z")}
-    assert fields.decode(fields.encode(paths)) == paths
+    assert managed_fields.decode_fields_v1(managed_fields.encode_fields_v1(paths)) == paths
 
 
 @pytest.mark.parametrize(
@@ -210,10 +210,10 @@ def test_every_kind_prints_without_a_status(resource):
 def test_unknown_fields_are_pruned_and_types_named():
     schema = SCHEMAS["serving.knative.dev", "Service"]
     body = {"spec": {"template": {"spec": {"containers": [{"image": "x", "imge": 1}]}}}, "oops": 1}
-    assert structural.prune(body, schema) == ["spec.template.spec.containers[0].imge", "oops"]
+    assert schema_validation.prune(body, schema) == ["spec.template.spec.containers[0].imge", "oops"]
     assert body == {"spec": {"template": {"spec": {"containers": [{"image": "x"}]}}}}
     wrong = {"spec": {"template": {"spec": {"containerConcurrency": True, "containers": {}}}}}
-    assert [path for path, _ in structural.type_errors(wrong, schema)] == [
+    assert [path for path, _ in schema_validation.type_errors(wrong, schema)] == [
         "spec.template.spec.containerConcurrency",
         "spec.template.spec.containers",
     ]
@@ -224,6 +224,6 @@ def test_unknown_fields_are_pruned_and_types_named():
     [b"", b"k8s\x00", b"k8s\x00\x0a\x7f", b"k8s\x00" + b"\xff" * 40, b"{}", b"k8s\x00\x0a\x04\x12\x02Po\x12\x00"],
 )
 def test_protobuf_that_is_none(body):
-    with pytest.raises(ApiError) as caught:
+    with pytest.raises(StatusError) as caught:
         protobuf.decode(body)
     assert caught.value.code == 415

@@ -20,7 +20,7 @@ from kfp import compiler
 from kfp_server import HEADERS, KfpServer
 
 from local.pipelines import processes
-from local.pipelines.html_page import busy
+from local.pipelines.html_rendering import busy_seconds
 
 MADE = Counter(
     {"made x": 1, "made values": 1, "made data a": 1, "made data b": 1, "made data c": 1, "made data 1": 1,
@@ -78,8 +78,8 @@ def test_after_a_kill_nothing_that_had_finished_runs_again(
         assert run_of(server, key)["state"] in ("PENDING", "RUNNING"), run_of(server, key)["error"]
         time.sleep(0.05)
     mark = processes.mark(server.folder, key)
-    for pid in processes.living(mark):
-        if b"local.pipelines.execute" in Path(f"/proc/{pid}/cmdline").read_bytes():
+    for pid in processes.find_all(mark):
+        if b"local.pipelines.runner" in Path(f"/proc/{pid}/cmdline").read_bytes():
             os.kill(pid, signal.SIGKILL)
     done = finished(server, key)
     assert done["state"] == "SUCCEEDED", done["error"]
@@ -157,4 +157,4 @@ def times(run: dict[str, Any]) -> dict[str, tuple[str, str]]:
 )
 def test_a_group_is_busy_while_one_of_its_steps_is(spans: list[tuple[str, str]], seconds: float) -> None:
     day = datetime(2026, 1, 1).date().isoformat()
-    assert busy([tuple(f"{day}T{one}+00:00" if one else "" for one in span) for span in spans]) == seconds  # type: ignore[misc]
+    assert busy_seconds([tuple(f"{day}T{one}+00:00" if one else "" for one in span) for span in spans]) == seconds  # type: ignore[misc]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from local.pipelines.html_page import cause, moment, page, took, tree
+from local.pipelines.html_rendering import duration_cell, in_tree_order, page, short_error, time_cell
 
 
 def test_each_step_stands_under_what_it_is_in() -> None:
     """The order is that of the specification; iterations come last there, for they are known last."""
     given = ["inner", "inner/decide", "loop", "join", "loop/1", "loop/2", "loop/1/note", "loop/2/note"]
     shown = ["inner", "inner/decide", "loop", "loop/1", "loop/1/note", "loop/2", "loop/2/note", "join"]
-    assert [task["path"] for task in tree([{"path": path} for path in given])] == shown
+    assert [task["path"] for task in in_tree_order([{"path": path} for path in given])] == shown
 
 
 @pytest.mark.parametrize(
@@ -27,13 +27,13 @@ def test_each_step_stands_under_what_it_is_in() -> None:
     ],
 )
 def test_durations(began: str, ended: str | None, shown: str) -> None:
-    assert took(began, ended).rpartition(">")[2] == shown
+    assert duration_cell(began, ended).rpartition(">")[2] == shown
 
 
 def test_times_are_those_of_the_api() -> None:
-    assert moment("2026-01-01T02:03:04.567Z").endswith(">2026-01-01 02:03:04")
-    assert moment("2026-01-01T02:03:04.567Z", day=False).endswith(">02:03:04")
-    assert moment("", day=False).endswith(">")
+    assert time_cell("2026-01-01T02:03:04.567Z").endswith(">2026-01-01 02:03:04")
+    assert time_cell("2026-01-01T02:03:04.567Z", day=False).endswith(">02:03:04")
+    assert time_cell("", day=False).endswith(">")
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_times_are_those_of_the_api() -> None:
     ],
 )
 def test_the_cause_of_an_error(error: str, shown: str) -> None:
-    assert cause(error) == shown
+    assert short_error(error) == shown
 
 
 def test_only_what_still_changes_loads_itself_again() -> None:

@@ -18,11 +18,12 @@ from kfp import compiler
 from kfp_server import HEADERS, KfpServer
 from kfp_server_api.exceptions import ApiException
 
-from local.pipelines.database import FILE, Database
-from local.pipelines.recurring import RecurringRuns
+from local.pipelines.database import FILE, PipelineDatabase
+from local.pipelines.experiments import Experiments
+from local.pipelines.pipeline_spec import parse_yaml
+from local.pipelines.pipelines import Pipelines
+from local.pipelines.recurring_runs import RecurringRuns
 from local.pipelines.runs import Runs
-from local.pipelines.spec import parse_yaml
-from local.pipelines.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -121,44 +122,45 @@ def test_what_is_refused(server: KfpServer, package: str, change: dict[str, Any]
 
 
 @pytest.fixture
-def recurring(tmp_path: Path) -> Iterator[tuple[RecurringRuns, Runs, Store]]:
+def recurring(tmp_path: Path) -> Iterator[tuple[RecurringRuns, Runs, Pipelines]]:
     """Without a server: nothing is executed, so the time is the test's."""
-    database = Database(tmp_path / FILE)
-    found = Runs(database, tmp_path)
-    yield RecurringRuns(found), found, Store(database)
+    database = PipelineDatabase(tmp_path / FILE)
+    Experiments(database)  # makes the default one
+    runs = Runs(database, tmp_path)
+    yield RecurringRuns(runs), runs, Pipelines(database)
     database.close()
 
 
 def test_each_time_starts_one_run_and_the_newest_version(
-    recurring: tuple[RecurringRuns, Runs, Store], package: str
+    recurring: tuple[RecurringRuns, Runs, Pipelines], package: str
 ) -> None:
-    made, found, store = recurring
+    recurring_runs, all_runs, pipelines = recurring
     spec = parse_yaml(Path(package).read_text())
-    pipeline = store.create_pipeline({"name": "chain"}, spec)["pipeline_id"]
+    pipeline = pipelines.create({"name": "chain"}, spec)["pipeline_id"]
     start = datetime.now(UTC)
-    key = made.create({
+    key = recurring_runs.create({
         "display_name": "minutely", "mode": "ENABLE", "max_concurrency": 3,
         "pipeline_version_reference": {"pipeline_id": pipeline},
         "runtime_config": {"parameters": {"marks": "/dev/null"}},
         "trigger": {"periodic_schedule": {"interval_second": "60"}},
     })["recurring_run_id"]  # fmt: skip
-    assert made.fire(start) == 0
+    assert recurring_runs.start_due(start) == 0
     later = start + timedelta(seconds=130)
-    assert [made.fire(later), made.fire(later), made.fire(later)] == [1, 1, 0], "it catches up, then it is done"
-    store.create_version(pipeline, {"name": "second"}, spec)
+    assert [recurring_runs.start_due(later) for _ in range(3)] == [1, 1, 0], "it catches up, then it is done"
+    pipelines.create_version(pipeline, {"name": "second"}, spec)
     much_later = start + timedelta(seconds=600)
-    assert [made.fire(much_later), made.fire(much_later)] == [1, 0], "three at a time"
-    started = found.list({})["runs"]
+    assert [recurring_runs.start_due(much_later), recurring_runs.start_due(much_later)] == [1, 0], "three at a time"
+    started = all_runs.list({})["runs"]
     versions = [run["pipeline_version_reference"]["pipeline_version_id"] for run in started]
     assert versions[0] == versions[1] != versions[2]
     times = [datetime.fromisoformat(run["scheduled_at"]) for run in started]
     assert [round((time - times[0]).total_seconds()) for time in times] == [0, 60, 120]
     assert {run["recurring_run_id"] for run in started} == {key}
-    store.delete_pipeline(pipeline, True)
+    pipelines.delete(pipeline, cascade=True)
     for run in started:
-        found.terminate(run["run_id"])
-    assert made.fire(much_later) == 0
-    assert "no pipeline version" in made.get(key)["error"]["message"]
+        all_runs.terminate(run["run_id"])
+    assert recurring_runs.start_due(much_later) == 0
+    assert "no pipeline version" in recurring_runs.get(key)["error"]["message"]
 
 
 def test_a_server_that_is_killed_starts_no_time_twice(tmp_path: Path, package: str) -> None:

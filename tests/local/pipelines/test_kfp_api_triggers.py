@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from local.pipelines.errors import ApiError
-from local.pipelines.triggers import read
+from local.pipelines.errors import KfpApiError
+from local.pipelines.recurring_trigger import parse
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)  # a Sunday
 
@@ -41,7 +41,7 @@ def every(seconds: Any, **more: Any) -> dict[str, Any]:
     ],
 )
 def test_the_first_times(trigger: dict[str, Any], first: str | None, second: str | None) -> None:
-    found = read(trigger)
+    found = parse(trigger)
     at = found.first(NOON)
     assert (at and at.isoformat()[:19]) == first
     if at is not None:
@@ -51,7 +51,7 @@ def test_the_first_times(trigger: dict[str, Any], first: str | None, second: str
 
 @pytest.mark.parametrize("trigger", [cron("*/20 * * * * *"), every(20)])
 def test_what_was_missed(trigger: dict[str, Any]) -> None:
-    found = read(trigger)
+    found = parse(trigger)
     planned = NOON + timedelta(seconds=20)
     late = NOON + timedelta(seconds=115)
     assert found.due(planned, late, True) == (planned, NOON + timedelta(seconds=40))
@@ -76,5 +76,5 @@ def test_what_was_missed(trigger: dict[str, Any]) -> None:
     ],
 )
 def test_what_is_no_trigger(trigger: Any, message: str) -> None:
-    with pytest.raises(ApiError, match=message):
-        read(trigger)
+    with pytest.raises(KfpApiError, match=message):
+        parse(trigger)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from local.platform.code import SOURCES, end_older, identity
+from local.platform.code_digest import SOURCES, code_digest, end_outdated_processes
 from local.platform.settings import Folder
 from local.serving.podspec import Probe, ProcessSpec
 from local.serving.runner import Process, left_behind
@@ -28,7 +28,7 @@ def checkout(tmp_path_factory):
 
 
 def test_a_copy_elsewhere_is_the_same_code(checkout):
-    assert identity(checkout) == identity(ROOT)
+    assert code_digest(checkout) == code_digest(ROOT)
 
 
 @pytest.mark.parametrize(
@@ -49,49 +49,49 @@ def test_a_copy_elsewhere_is_the_same_code(checkout):
     ],
 )
 def test_what_counts(checkout, path, counts):
-    before, file = identity(checkout), checkout / path
+    before, file = code_digest(checkout), checkout / path
     content = file.read_bytes() if file.exists() else None
     file.parent.mkdir(exist_ok=True)
     file.write_bytes((content or b"") + b"# changed\n")
-    assert (identity(checkout) != before) == counts
+    assert (code_digest(checkout) != before) == counts
     if content is None:
         file.unlink()
     else:
         file.write_bytes(content)
-    assert identity(checkout) == before
+    assert code_digest(checkout) == before
 
 
 def test_a_file_that_was_only_touched_or_renamed_content(checkout):
-    before, file = identity(checkout), checkout / "predictor" / "scorer.py"
+    before, file = code_digest(checkout), checkout / "predictor" / "scorer.py"
     file.touch()
-    assert identity(checkout) == before
+    assert code_digest(checkout) == before
     file.rename(file.with_name("scorer_2.py"))
-    assert identity(checkout) != before
+    assert code_digest(checkout) != before
     file.with_name("scorer_2.py").rename(file)
 
 
 def test_an_editors_mark_is_no_code(checkout):
     """Emacs links `.#file.py` to nowhere while a file is edited."""
-    before, mark = identity(checkout), checkout / "local" / ".#scorer.py"
+    before, mark = code_digest(checkout), checkout / "local" / ".#scorer.py"
     mark.symlink_to("user@host.1")
-    assert identity(checkout) == before
+    assert code_digest(checkout) == before
     mark.unlink()
 
 
 async def test_what_older_code_left_running_is_ended_and_not_taken_over(tmp_path):
     folder = Folder(tmp_path)
     spec = ProcessSpec((sys.executable, "-c", "import time; time.sleep(600)"), {}, Probe(""), 0)
-    process = await Process.start(folder.parts, "platform", "broker", "1", spec, ROOT)
+    process = await Process.start(folder.processes, "platform", "broker", "1", spec, ROOT)
     try:
         deadline = time.monotonic() + 60
-        while not any(path.read_text() for path in folder.parts.glob("pods/*.pid")):
+        while not any(path.read_text() for path in folder.processes.glob("pods/*.pid")):
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        assert len(list(left_behind(folder.parts))) == 1
-        await end_older(folder, "new")  # nobody knows of what code it is: it stays, as before
-        await end_older(folder, "new")
+        assert len(list(left_behind(folder.processes))) == 1
+        await end_outdated_processes(folder, "new")  # nobody knows of what code it is: it stays, as before
+        await end_outdated_processes(folder, "new")
         assert process.alive()
-        await end_older(folder, "newer")
+        await end_outdated_processes(folder, "newer")
         assert not process.alive()
         assert (folder.path / "code").read_text() == "newer"
     finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from local.platform.eventing_status import Resolved, broker_status, ping_source_status, trigger_status
+from local.platform.eventing_status import ResolvedReferences, broker_status, ping_source_status, trigger_status
 from local.serving.status import conditions
 
 DEAD = "http://dead-letters.ns.svc.cluster.local"
@@ -32,8 +32,8 @@ def said(status):
     return {c.type: (c.status, c.reason, c.message, *filter(None, [c.severity])) for c in status["conditions"]}
 
 
-RESOLVED = Resolved({"deadLetterSinkUri": DEAD})
-LOST = Resolved(problems={"deadLetterSinkUri": "Service ns/dead is not there"})
+RESOLVED = ResolvedReferences({"deadLetterSinkUri": DEAD})
+LOST = ResolvedReferences(problems={"deadLetterSinkUri": "Service ns/dead is not there"})
 WELL = broker_status(item(), RESOLVED)
 
 
@@ -54,7 +54,7 @@ def broker(**changed):
     ("before", "found", "refused", "answers", "expected"),
     [
         (None, RESOLVED, "", True, broker()),
-        (None, Resolved(), "", True, broker(DeadLetterSinkResolved=(*NO_SINK, "Info"))),
+        (None, ResolvedReferences(), "", True, broker(DeadLetterSinkResolved=(*NO_SINK, "Info"))),
         (WELL, RESOLVED, "", False, broker(Ready=DOWN, FilterReady=DOWN, IngressReady=DOWN)),
         (
             None,
@@ -110,9 +110,9 @@ def trigger(**changed):
     }
 
 
-FOUND = Resolved({"subscriberUri": SUBSCRIBER})
+FOUND = ResolvedReferences({"subscriberUri": SUBSCRIBER})
 BROKER = item(status=WELL)
-BARE = item(status=broker_status(item(), Resolved()))
+BARE = item(status=broker_status(item(), ResolvedReferences()))
 DOWN_BROKER = item(status=broker_status(item(status=WELL), RESOLVED, answers=False))
 SUBSCRIBED = trigger_status(item("t"), BROKER, FOUND)
 NOT_LOOKED_AT = dict.fromkeys(
@@ -128,14 +128,14 @@ BOTH = {"subscriberUri": SUBSCRIBER, "deadLetterSinkUri": DEAD}
     [
         (None, BROKER, FOUND, "", trigger(), BOTH),
         (None, BARE, FOUND, "", trigger(DeadLetterSinkResolved=NO_SINK), {"subscriberUri": SUBSCRIBER}),
-        (None, BARE, Resolved(BOTH), "", trigger(), BOTH),
+        (None, BARE, ResolvedReferences(BOTH), "", trigger(), BOTH),
         (None, None, FOUND, "", trigger(**NOT_LOOKED_AT, BrokerReady=NO_BROKER, Ready=NO_BROKER), {}),
         (None, DOWN_BROKER, FOUND, "", trigger(**NOT_LOOKED_AT, BrokerReady=DOWN, Ready=DOWN), {}),
         (SUBSCRIBED, DOWN_BROKER, FOUND, "", trigger(BrokerReady=DOWN, Ready=DOWN), BOTH),
         (
             None,
             BROKER,
-            Resolved(problems={"subscriberUri": "Service ns/f is not there"}),
+            ResolvedReferences(problems={"subscriberUri": "Service ns/f is not there"}),
             "",
             trigger(**{**NOT_LOOKED_AT, "SubscriberResolved": NO_SUBSCRIBER, "Ready": NO_SUBSCRIBER}),
             {},
@@ -143,7 +143,7 @@ BOTH = {"subscriberUri": SUBSCRIBER, "deadLetterSinkUri": DEAD}
         (
             None,
             BROKER,
-            Resolved({"subscriberUri": SUBSCRIBER}, {"deadLetterSinkUri": "Service ns/dead is not there"}),
+            ResolvedReferences({"subscriberUri": SUBSCRIBER}, {"deadLetterSinkUri": "Service ns/dead is not there"}),
             "",
             trigger(
                 **{**NOT_LOOKED_AT, "SubscriberResolved": TRUE, "DeadLetterSinkResolved": NO_DEAD, "Ready": NO_DEAD}

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from local.platform.ticks import Ticks
+from local.platform.schedule_clock import ScheduleClock
 
 START = datetime(2026, 11, 1, 12, 0, 30, tzinfo=UTC)
 
@@ -16,7 +16,7 @@ class Clocks:
 
     def __init__(self, **schedules: str) -> None:
         self.schedules = {name: (text, "UTC") for name, text in schedules.items()}
-        self.ticks, self.now, self.monotonic = Ticks(), START, 5000.0
+        self.ticks, self.now, self.monotonic = ScheduleClock(), START, 5000.0
         self.look()
 
     def look(self) -> dict[str, datetime]:

@@ -16,7 +16,7 @@ import psutil
 from serving_cases import KNATIVE, ROOT, Platform, knative_service, settings
 from test_serving_live import SUPERVISOR
 
-from local.kube.store import Store
+from local.kube.store import ResourceStore
 from local.serving.controller import Serving
 from local.serving.runner import left_behind
 from local.serving.settings import GATEWAY, gateway_ports
@@ -54,7 +54,7 @@ async def test_a_killed_gateway_is_started_again_and_goes_on_with_the_replicas(p
 
 
 async def test_the_gateway_goes_on_without_its_controller_and_is_taken_over(tmp_path):
-    store = Store(tmp_path / "kube.sqlite")
+    store = ResourceStore(tmp_path / "kube.sqlite")
     store.create(knative_service("k", {"min-scale": "1"}))
     here = str(Path(__file__).parent)
     supervisor = subprocess.Popen([sys.executable, "-c", SUPERVISOR, str(tmp_path), here], cwd=ROOT)
@@ -131,7 +131,7 @@ async def test_cluster_local_services_are_for_the_inner_listener(platform):
 async def test_a_folder_of_any_depth_will_do(tmp_path):
     deep = tmp_path / ("d" * 60) / ("e" * 60)
     deep.mkdir(parents=True)
-    store = Store(deep / "kube.sqlite")
+    store = ResourceStore(deep / "kube.sqlite")
     store.create(knative_service("k", {"min-scale": "1"}))
     async with Serving(store, settings(deep), Path) as serving, aiohttp.ClientSession() as session:
         platform = Platform(store, serving, session, deep)

@@ -21,7 +21,7 @@ from scipy.stats import binom
 from serving_cases import KNATIVE, ROOT, Platform, inference_service, knative_service, settings
 
 from local.broker.http_binding import read
-from local.kube.store import Store
+from local.kube.store import ResourceStore
 from local.serving.controller import Serving
 
 ISVC = "InferenceService"
@@ -123,7 +123,7 @@ async def test_an_inference_service_waits_for_its_runtime(platform):
 
 
 async def test_a_model_that_is_late_is_waited_for(tmp_path):
-    store, tries = Store(tmp_path / "kube.sqlite"), []
+    store, tries = ResourceStore(tmp_path / "kube.sqlite"), []
 
     def resolve(uri):
         tries.append(uri)
@@ -233,7 +233,7 @@ async def test_the_proxy_is_transparent(platform):
 
 
 async def test_waiting_is_bounded_in_number_and_time(tmp_path):
-    store, hold = Store(tmp_path / "kube.sqlite"), tmp_path / "hold"
+    store, hold = ResourceStore(tmp_path / "kube.sqlite"), tmp_path / "hold"
     service = knative_service("w", {"window": "1s"}, HOLD=str(hold))
     service["spec"]["template"]["spec"]["timeoutSeconds"] = 1
     store.create(service)
@@ -314,12 +314,12 @@ import asyncio, sys
 sys.path.insert(0, sys.argv[2])
 import serving_cases
 from pathlib import Path
-from local.kube.store import Store
+from local.kube.store import ResourceStore
 from local.serving.controller import Serving
 
 async def main():
     folder = Path(sys.argv[1])
-    store = Store(folder / "kube.sqlite")
+    store = ResourceStore(folder / "kube.sqlite")
     async with Serving(store, serving_cases.settings(folder), Path):
         await asyncio.sleep(600)
 
@@ -328,7 +328,7 @@ asyncio.run(main())
 
 
 async def test_a_killed_supervisor_is_succeeded(tmp_path):
-    store = Store(tmp_path / "kube.sqlite")
+    store = ResourceStore(tmp_path / "kube.sqlite")
     for name in ("stays", "goes"):
         store.create(knative_service(name, {"min-scale": "1"}))
     here = str(Path(__file__).parent)
@@ -373,7 +373,7 @@ async def test_the_real_predictor_serves_the_tiny_model(tmp_path):
     tiny = ROOT / "models" / "tiny"
     if not (tiny / "model.safetensors").exists():
         pytest.skip("models/tiny is not there")
-    store, asked = Store(tmp_path / "kube.sqlite"), []
+    store, asked = ResourceStore(tmp_path / "kube.sqlite"), []
 
     def resolve(uri):
         asked.append(uri)

@@ -12,13 +12,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from local.kube import cron
-from local.pipelines.errors import invalid
+from local.pipelines.errors import invalid_argument
+from local.pipelines.request_fields import int_field
 
 MAX_INTERVAL = 10 * 365 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
-class Trigger:
+class RecurringTrigger:
     """Either `interval` in seconds, or a `schedule`."""
 
     interval: int = 0
@@ -56,49 +57,39 @@ class Trigger:
         return None if self.end is not None and time > self.end else time
 
 
-def read(trigger: Any) -> Trigger:
-    """The trigger of a request. ApiError 400 says what is none."""
+def parse(trigger: Any) -> RecurringTrigger:
+    """The trigger of a request; KfpApiError INVALID_ARGUMENT says what is wrong with it."""
     if not isinstance(trigger, Mapping):
-        raise invalid("trigger must be an object with a cron_schedule or a periodic_schedule")
+        raise invalid_argument("trigger must be an object with a cron_schedule or a periodic_schedule")
     by_cron, by_period = trigger.get("cron_schedule"), trigger.get("periodic_schedule")
-    given = by_cron if by_period is None else by_period
-    if not isinstance(given, Mapping) or (by_cron is None) == (by_period is None):
-        raise invalid("trigger needs either a cron_schedule or a periodic_schedule")
-    start, end = (_time(given, name) for name in ("start_time", "end_time"))
+    schedule = by_cron if by_period is None else by_period
+    if not isinstance(schedule, Mapping) or (by_cron is None) == (by_period is None):
+        raise invalid_argument("trigger needs either a cron_schedule or a periodic_schedule")
+    start, end = (_time_field(schedule, name) for name in ("start_time", "end_time"))
     if start is not None and end is not None and end <= start:
-        raise invalid("end_time must be later than start_time")
+        raise invalid_argument("end_time must be later than start_time")
     if by_period is not None:
-        return Trigger(interval=whole(given, "interval_second", 1, MAX_INTERVAL), start=start, end=end)
-    return Trigger(schedule=_cron(given.get("cron")), start=start, end=end)
+        return RecurringTrigger(interval=int_field(schedule, "interval_second", 1, MAX_INTERVAL), start=start, end=end)
+    return RecurringTrigger(schedule=_parse_cron(schedule.get("cron")), start=start, end=end)
 
 
-def whole(fields: Mapping[str, Any], name: str, low: int, high: int) -> int:
-    """A whole number, which JSON of protocol buffers writes as a text where it has 64 bits."""
-    value = fields.get(name)
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 12:
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise invalid(f"{name} must be a whole number from {low} to {high}, found {str(value)[:40]!r}")
-    return value
-
-
-def _cron(text: Any) -> cron.Schedule:
+def _parse_cron(text: Any) -> cron.Schedule:
     if not isinstance(text, str) or len(text) > 200:
-        raise invalid("cron must be a text of six fields: second minute hour day-of-month month day-of-week")
-    found = len(text.split())
-    if not text.startswith(("@", "TZ=", "CRON_TZ=")) and found not in (5, 6):
-        raise invalid(f"cron: expected six fields, seconds first, found {found}: {text!r}")
+        raise invalid_argument("cron must be a string of six fields: second minute hour day-of-month month day-of-week")
+    count = len(text.split())
+    if not text.startswith(("@", "TZ=", "CRON_TZ=")) and count not in (5, 6):
+        raise invalid_argument(f"cron: expected six fields, seconds first, found {count}: {text!r}")
     try:
         return cron.parse(text, optional="day of week")
     except ValueError as error:
-        raise invalid(f"cron: {error}") from None
+        raise invalid_argument(f"cron: {error}") from None
 
 
-def _time(fields: Mapping[str, Any], name: str) -> datetime | None:
+def _time_field(fields: Mapping[str, Any], name: str) -> datetime | None:
     if not (text := fields.get(name)):
         return None
     try:
-        found = datetime.fromisoformat(str(text))
+        time = datetime.fromisoformat(str(text))
     except ValueError:
-        raise invalid(f"{name} must be an RFC 3339 time, found {str(text)[:40]!r}") from None
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+        raise invalid_argument(f"{name} must be an RFC 3339 time, found {str(text)[:40]!r}") from None
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)

@@ -13,22 +13,22 @@ from datetime import datetime, timedelta
 
 from local.kube import cron
 
-DEFAULT = "* * * * *"
+EVERY_MINUTE = "* * * * *"
 # Slewing moves a clock by less than a millisecond a second; what is more between two looks is a step.
 _STEP_SECONDS = 1.0
 
-Planned = tuple[str, str]
+ZonedSchedule = tuple[str, str]
 """A schedule, and the zone that holds where it names none."""
 
 
 @dataclass(slots=True)
-class _Due:
-    planned: Planned
+class _NextTime:
+    planned: ZonedSchedule
     every: bool
     at: datetime | None
 
 
-class Ticks:
+class ScheduleClock:
     """The next time of each of some schedules, by key.
 
     Time that passes unseen, because nothing ran or the clock was set forward, brings at most one tick a schedule, not
@@ -37,42 +37,42 @@ class Ticks:
     """
 
     def __init__(self) -> None:
-        self._due: dict[str, _Due] = {}
+        self._due: dict[str, _NextTime] = {}
         self._lead: float | None = None
 
-    def due(self, schedules: Mapping[str, Planned], now: datetime, monotonic: float) -> dict[str, datetime]:
+    def due(self, schedules: Mapping[str, ZonedSchedule], now: datetime, monotonic: float) -> dict[str, datetime]:
         """What is due by key, with the time it was due at. Times are in UTC; `monotonic` is in seconds."""
         lead = now.timestamp() - monotonic
         step = lead - self._lead if self._lead is not None else 0.0
         self._lead = lead
-        found: dict[str, datetime] = {}
-        kept: dict[str, _Due] = {}
+        due_times: dict[str, datetime] = {}
+        tracked: dict[str, _NextTime] = {}
         for key, planned in schedules.items():
-            due = self._due.get(key)
-            if due is None or due.planned != planned:
-                due = _planned(planned, now)
+            entry = self._due.get(key)
+            if entry is None or entry.planned != planned:
+                entry = _first_time(planned, now)
             elif abs(step) > _STEP_SECONDS:
-                _moved(due, step, now)
-            if due.at is not None and due.at <= now:
-                found[key] = due.at
-                due.at = _next(planned, now)
-            kept[key] = due
-        self._due = kept
-        return found
+                _shift(entry, step, now)
+            if entry.at is not None and entry.at <= now:
+                due_times[key] = entry.at
+                entry.at = _next_time(planned, now)
+            tracked[key] = entry
+        self._due = tracked
+        return due_times
 
 
-def _planned(planned: Planned, now: datetime) -> _Due:
-    return _Due(planned, planned[0].startswith("@every "), _next(planned, now))
+def _first_time(planned: ZonedSchedule, now: datetime) -> _NextTime:
+    return _NextTime(planned, planned[0].startswith("@every "), _next_time(planned, now))
 
 
-def _moved(due: _Due, step: float, now: datetime) -> None:
+def _shift(due: _NextTime, step: float, now: datetime) -> None:
     if due.every and due.at is not None:
         due.at += timedelta(seconds=step)
     elif step < 0:
-        due.at = _next(due.planned, now)
+        due.at = _next_time(due.planned, now)
 
 
-def _next(planned: Planned, now: datetime) -> datetime | None:
+def _next_time(planned: ZonedSchedule, now: datetime) -> datetime | None:
     try:
         return cron.parse(planned[0]).next(now, planned[1])
     except (ValueError, OverflowError):

@@ -14,7 +14,7 @@ SOURCES = ("functions", "knative", "kserve", "local", "pipelines", "predictor", 
 _SUFFIXES = frozenset({".json", ".jsonl", ".lock", ".py", ".yaml"})
 
 
-def identity(root: Path = ROOT) -> str:
+def code_digest(root: Path = ROOT) -> str:
     """Of the contents, so that neither git nor a file's time matters. 32 hexadecimal digits; some 20 ms."""
     digest = hashlib.sha256()
     for path in _files(root):
@@ -36,14 +36,14 @@ def _files(root: Path) -> Iterator[Path]:
                     yield Path(folder, name)
 
 
-async def end_older(folder: Folder, code: str) -> None:
+async def end_outdated_processes(folder: Folder, code: str) -> None:
     """Ends what a killed supervisor of other code left behind, which would be taken over otherwise; notes `code`."""
     from local.serving.runner import left_behind
     from local.serving.settings import GATEWAY
 
     note = folder.path / "code"
     if note.exists() and note.read_text() != code:
-        for place in (folder.parts, folder.serving, folder.serving / GATEWAY):
+        for place in (folder.processes, folder.serving, folder.serving / GATEWAY):
             for process in left_behind(place):
                 await process.stop(10.0)
                 process.forget()

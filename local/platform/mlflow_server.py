@@ -42,6 +42,6 @@ def environment(encryption_key: str) -> dict[str, str]:
     }
 
 
-def new_key(random: bytes) -> str:
+def new_encryption_key(random: bytes) -> str:
     """A Fernet key from 32 random bytes."""
     return base64.urlsafe_b64encode(random).decode()

@@ -15,7 +15,7 @@ from local.kube.errors import field_conflict
 from local.kube.patches import merge_patch
 from local.kube.resources import Object
 
-Path = tuple[str, ...]
+FieldPath = tuple[str, ...]
 _MISSING = object()
 
 _UNOWNED = {("apiVersion",), ("kind",)} | {
@@ -28,7 +28,7 @@ _UNOWNED = {("apiVersion",), ("kind",)} | {
 
 
 @dataclass(frozen=True, slots=True)
-class Manager:
+class FieldManager:
     """One entry's owner. `operation` is Apply or Update, `subresource` "" or status."""
 
     name: str
@@ -36,24 +36,24 @@ class Manager:
     subresource: str = ""
 
 
-def leaves(item: Object) -> dict[Path, Any]:
+def leaf_values(item: Object) -> dict[FieldPath, Any]:
     """Every value with its path; lists, and objects without fields, count as one value."""
-    found: dict[Path, Any] = {}
+    values: dict[FieldPath, Any] = {}
 
-    def walk(value: Any, path: Path) -> None:
+    def walk(value: Any, path: FieldPath) -> None:
         if path in _UNOWNED:
             return
         if isinstance(value, dict) and (value or not path):
             for name, inner in value.items():
                 walk(inner, (*path, name))
         else:
-            found[path] = value
+            values[path] = value
 
     walk(item, ())
-    return found
+    return values
 
 
-def encode(paths: Iterable[Path]) -> dict[str, Any]:
+def encode_fields_v1(paths: Iterable[FieldPath]) -> dict[str, Any]:
     """The FieldsV1 form: {"f:spec": {"f:replicas": {}}}."""
     tree: dict[str, Any] = {}
     for path in sorted(paths):
@@ -63,38 +63,38 @@ def encode(paths: Iterable[Path]) -> dict[str, Any]:
     return tree
 
 
-def decode(tree: Mapping[str, Any]) -> set[Path]:
+def decode_fields_v1(tree: Mapping[str, Any]) -> set[FieldPath]:
     """The paths of a FieldsV1 form; list keys (k:, v:) count as the whole list."""
-    found: set[Path] = set()
+    paths: set[FieldPath] = set()
 
-    def walk(node: Mapping[str, Any], path: Path) -> None:
+    def walk(node: Mapping[str, Any], path: FieldPath) -> None:
         inner = {name: value for name, value in node.items() if name.startswith("f:")}
         if not inner and path:
-            found.add(path)
+            paths.add(path)
         for name, value in inner.items():
             walk(value, (*path, name[2:]))
 
     walk(tree, ())
-    return found
+    return paths
 
 
-def owners(item: Object) -> dict[Manager, set[Path]]:
+def owned_fields(item: Object) -> dict[FieldManager, set[FieldPath]]:
     """What each manager owns of an object."""
     entries = item["metadata"].get("managedFields") or []
-    return {_manager(entry): decode(entry.get("fieldsV1") or {}) for entry in entries}
+    return {_manager(entry): decode_fields_v1(entry.get("fieldsV1") or {}) for entry in entries}
 
 
-def updated(old: Object | None, new: Object, manager: Manager, now: str) -> Object:
+def update(old: Object | None, new: Object, manager: FieldManager, now: str) -> Object:
     """`new` with the fields that it changes owned by `manager`."""
-    before, after = leaves(old) if old else {}, leaves(new)
+    before, after = leaf_values(old) if old else {}, leaf_values(new)
     changed = {path for path, value in after.items() if before.get(path, _MISSING) != value}
-    owned = {who: (paths - changed) & after.keys() for who, paths in (owners(old) if old else {}).items()}
+    owned = {owner: (paths - changed) & after.keys() for owner, paths in (owned_fields(old) if old else {}).items()}
     if changed:
         owned[manager] = owned.get(manager, set()) | changed
     return _with_owners(new, owned, old, manager, now)
 
 
-def applied(live: Object | None, config: Object, manager: Manager, now: str, *, force: bool) -> Object:
+def apply(live: Object | None, config: Object, manager: FieldManager, now: str, *, force: bool) -> Object:
     """The object after `manager` applied `config`.
 
     What the manager applied before and leaves out now is removed unless another manager owns it too. A field that
@@ -102,53 +102,55 @@ def applied(live: Object | None, config: Object, manager: Manager, now: str, *, 
     """
     config = copy.deepcopy(config)
     config.get("metadata", {}).pop("managedFields", None)
-    wanted = set(leaves(config))
+    applied = set(leaf_values(config))
     if live is None:
-        return _with_owners(config, {manager: wanted}, None, manager, now)
-    owned, current = owners(live), leaves(live)
-    others = {who: paths for who, paths in owned.items() if who != manager}
-    values = leaves(config)
-    taken = [
-        (who, path, other)
-        for path in sorted(wanted)
-        for who, paths in others.items()
+        return _with_owners(config, {manager: applied}, None, manager, now)
+    owned, current = owned_fields(live), leaf_values(live)
+    others = {owner: paths for owner, paths in owned.items() if owner != manager}
+    values = leaf_values(config)
+    conflicts = [
+        (owner, path, other)
+        for path in sorted(applied)
+        for owner, paths in others.items()
         for other in paths
-        if _overlap(path, other) and current.get(path, _MISSING) != values[path] and not _present(live, path, values)
+        if _overlap(path, other)
+        and current.get(path, _MISSING) != values[path]
+        and not _is_object_already(live, path, values)
     ]
-    if taken and not force:
-        raise field_conflict([(who.name, "." + ".".join(path)) for who, path, _ in taken])
-    for who, _, other in taken:
-        others[who].discard(other)
-    result = merge_patch(live, _without_nulls(config))
-    for path in owned.get(manager, set()) - wanted:
-        if not any(other[: len(path)] == path for paths in (*others.values(), wanted) for other in paths):
+    if conflicts and not force:
+        raise field_conflict([(owner.name, "." + ".".join(path)) for owner, path, _ in conflicts])
+    for owner, _, other in conflicts:
+        others[owner].discard(other)
+    result = merge_patch(live, _drop_nulls(config))
+    for path in owned.get(manager, set()) - applied:
+        if not any(other[: len(path)] == path for paths in (*others.values(), applied) for other in paths):
             _remove(result, path)
-    return _with_owners(result, {**others, manager: wanted}, live, manager, now)
+    return _with_owners(result, {**others, manager: applied}, live, manager, now)
 
 
 def _with_owners(
-    item: Object, owned: Mapping[Manager, set[Path]], old: Object | None, changer: Manager, now: str
+    item: Object, owned: Mapping[FieldManager, set[FieldPath]], old: Object | None, changer: FieldManager, now: str
 ) -> Object:
     """Entries whose fields did not change keep their time, so that writing the same again changes nothing."""
     earlier = {_manager(entry): entry for entry in (old or {}).get("metadata", {}).get("managedFields") or []}
     entries = []
-    for who, paths in owned.items():
+    for owner, paths in owned.items():
         if not paths:
             continue
-        before = earlier.get(who)
-        if before and decode(before.get("fieldsV1") or {}) == paths:
+        before = earlier.get(owner)
+        if before and decode_fields_v1(before.get("fieldsV1") or {}) == paths:
             entries.append(before)
             continue
         entry: dict[str, Any] = {
-            "manager": who.name,
-            "operation": who.operation,
+            "manager": owner.name,
+            "operation": owner.operation,
             "apiVersion": item["apiVersion"],
-            "time": now if who == changer or not before else before.get("time", now),
+            "time": now if owner == changer or not before else before.get("time", now),
             "fieldsType": "FieldsV1",
-            "fieldsV1": encode(paths),
+            "fieldsV1": encode_fields_v1(paths),
         }
-        if who.subresource:
-            entry["subresource"] = who.subresource
+        if owner.subresource:
+            entry["subresource"] = owner.subresource
         entries.append(entry)
     metadata = {**item["metadata"], "managedFields": entries}
     if not entries:
@@ -156,16 +158,16 @@ def _with_owners(
     return {**item, "metadata": metadata}
 
 
-def _manager(entry: Mapping[str, Any]) -> Manager:
-    return Manager(entry.get("manager", ""), entry.get("operation", "Update"), entry.get("subresource", ""))
+def _manager(entry: Mapping[str, Any]) -> FieldManager:
+    return FieldManager(entry.get("manager", ""), entry.get("operation", "Update"), entry.get("subresource", ""))
 
 
-def _overlap(one: Path, other: Path) -> bool:
-    shorter = min(len(one), len(other))
-    return one[:shorter] == other[:shorter]
+def _overlap(path: FieldPath, other: FieldPath) -> bool:
+    shorter = min(len(path), len(other))
+    return path[:shorter] == other[:shorter]
 
 
-def _present(live: Object, path: Path, values: Mapping[Path, Any]) -> bool:
+def _is_object_already(live: Object, path: FieldPath, values: Mapping[FieldPath, Any]) -> bool:
     """Whether {} is applied where there is an object already: that changes nothing."""
     node: Any = live
     for name in path:
@@ -173,7 +175,7 @@ def _present(live: Object, path: Path, values: Mapping[Path, Any]) -> bool:
     return values[path] == {} and isinstance(node, dict)
 
 
-def _remove(item: Object, path: Path) -> None:
+def _remove(item: Object, path: FieldPath) -> None:
     """Takes a value out, and the objects it leaves empty."""
     trail: list[tuple[dict[str, Any], str]] = []
     node: Any = item
@@ -188,7 +190,7 @@ def _remove(item: Object, path: Path) -> None:
             return
 
 
-def _without_nulls(value: Any) -> Any:
+def _drop_nulls(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _without_nulls(inner) for name, inner in value.items() if inner is not None}
+        return {name: _drop_nulls(inner) for name, inner in value.items() if inner is not None}
     return value

@@ -18,9 +18,9 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 def prune(value: Any, schema: Schema) -> list[str]:
     """Removes unknown fields from `value` in place; their paths."""
-    found: list[str] = []
-    _prune(value, schema, "", found)
-    return found
+    unknown: list[str] = []
+    _prune(value, schema, "", unknown)
+    return unknown
 
 
 def type_errors(value: Any, schema: Schema, path: str = "", *, complete: bool = True) -> list[tuple[str, str]]:
@@ -54,20 +54,20 @@ def type_errors(value: Any, schema: Schema, path: str = "", *, complete: bool = 
     return errors
 
 
-def _prune(value: Any, schema: Schema, path: str, found: list[str]) -> None:
+def _prune(value: Any, schema: Schema, path: str, unknown: list[str]) -> None:
     if isinstance(value, list) and "items" in schema:
         for index, item in enumerate(value):
-            _prune(item, schema["items"], f"{path}[{index}]", found)
+            _prune(item, schema["items"], f"{path}[{index}]", unknown)
     if not isinstance(value, dict) or schema.get("type") != "object":
         return
     properties, rest = schema.get("properties"), schema.get("additionalProperties")
     for name in list(value):
         inner = (properties or {}).get(name) or rest
         if inner is None:
-            found.append(_join(path, name))
+            unknown.append(_join(path, name))
             del value[name]
         else:
-            _prune(value[name], inner, _join(path, name), found)
+            _prune(value[name], inner, _join(path, name), unknown)
 
 
 def _join(path: str, name: str) -> str:

@@ -26,7 +26,7 @@ START_SECONDS = 180.0
 LONGEST_PAUSE = 10.0
 HEALTHY_SECONDS = 20.0
 
-State = Literal["starting", "ready", "failed", "stopped"]
+ProcessState = Literal["starting", "ready", "failed", "stopped"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +46,13 @@ class Program:
 
 
 @dataclass(slots=True)
-class Part:
+class SupervisedProcess:
     """A program and how it does now."""
 
     program: Program
     folder: Path
     changed: Callable[[], None]
-    state: State = "starting"
+    state: ProcessState = "starting"
     message: str = ""
     pid: int = 0
     restarts: int = 0
@@ -60,17 +60,17 @@ class Part:
     _stopping: bool = False
     _process: Process | None = None
 
-    async def keep(self, session: aiohttp.ClientSession, found: Process | None) -> None:
+    async def supervise(self, session: aiohttp.ClientSession, adopted: Process | None) -> None:
         """Runs it until `stop`; `found` is what a killed supervisor left of it."""
         pause = 0.5
         while not self._stopping:
             try:
-                process = found or await self._start()
+                process = adopted or await self._start()
             except OSError as error:
                 self._set("failed", str(error))
             else:
-                found, self._process, self.pid = None, process, process.pid
-                begun = time.monotonic()
+                adopted, self._process, self.pid = None, process, process.pid
+                started = time.monotonic()
                 if await self._until_ready(session, process):
                     self._set("ready")
                     self.ready.set()
@@ -80,7 +80,7 @@ class Part:
                 self.pid = 0
                 if self._stopping:
                     break
-                pause = 0.5 if time.monotonic() - begun > HEALTHY_SECONDS else min(pause * 2, LONGEST_PAUSE)
+                pause = 0.5 if time.monotonic() - started > HEALTHY_SECONDS else min(pause * 2, LONGEST_PAUSE)
                 self._set("failed", f"ended by itself: {last_lines(self.log, 1)}")
                 log.warning("%s ended by itself and is started again in %.1f s", self.program.name, pause)
                 self.restarts += 1
@@ -126,22 +126,22 @@ class Part:
         finally:
             ended.cancel()
 
-    def _set(self, state: State, message: str = "") -> None:
+    def _set(self, state: ProcessState, message: str = "") -> None:
         self.state, self.message = state, message
         self.changed()
 
 
-async def inherit(folder: Path, programs: list[Program]) -> dict[str, Process]:
+async def adopt(folder: Path, programs: list[Program]) -> dict[str, Process]:
     """What a killed supervisor left running, by name; what does not fit any more is ended."""
-    wanted = {program.name: program for program in programs}
-    found: dict[str, Process] = {}
+    programs_by_name = {program.name: program for program in programs}
+    adopted: dict[str, Process] = {}
     for process in left_behind(folder):
-        program = wanted.get(process.pod.revision)
-        if program and process.pod.uid == program.digest and program.name not in found:
+        program = programs_by_name.get(process.pod.revision)
+        if program and process.pod.uid == program.digest and program.name not in adopted:
             log.info("taking over %s, process %d", program.name, process.pid)
-            found[program.name] = process
+            adopted[program.name] = process
         else:
             log.info("ending an old %s, process %d", process.pod.revision, process.pid)
             await process.stop(5.0)
             process.forget()
-    return found
+    return adopted

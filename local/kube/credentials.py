@@ -21,7 +21,7 @@ _YEARS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class Credentials:
     """The files of one platform. All but `certificate` are for their owner's eyes only (mode 600)."""
 
     token: str
@@ -29,7 +29,7 @@ class Access:
     key: Path
 
 
-def prepare(folder: Path) -> Access:
+def load_or_create(folder: Path) -> Credentials:
     """The token and certificate in `folder`, made on the first call; TokenError.
 
     TLS although nothing leaves the machine: kubectl sends a token only over https.
@@ -40,10 +40,10 @@ def prepare(folder: Path) -> Access:
     token = read_or_make(folder / "token")
     if not (certificate.exists() and key.exists()):
         _make_certificate(certificate, key)
-    return Access(token, certificate, key)
+    return Credentials(token, certificate, key)
 
 
-def write_kubeconfig(path: Path, access: Access, url: str, namespace: str = "default") -> None:
+def write_kubeconfig(path: Path, access: Credentials, url: str, namespace: str = "default") -> None:
     """The kubeconfig for kubectl, KServeClient and the kubernetes client."""
     authority = base64.b64encode(access.certificate.read_bytes()).decode()
     config = {

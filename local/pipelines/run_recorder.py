@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 from local.pipelines import processes
-from local.pipelines.database import Database, Row, appended, entry, now, stamp
+from local.pipelines.database import PipelineDatabase, Row, append_history, history_entry, now, timestamp
 from local.pipelines.runs import add_task, finish, task_id
 from local.storage import patiently
 
@@ -21,7 +21,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def _patient(method: Callable[P, T]) -> Callable[P, T]:
+def _retried(method: Callable[P, T]) -> Callable[P, T]:
     """One transaction that is tried until the database takes it: what has happened is noted, however late."""
 
     @functools.wraps(method)
@@ -31,106 +31,106 @@ def _patient(method: Callable[P, T]) -> Callable[P, T]:
     return call
 
 
-class Record:
-    def __init__(self, database: Database, run: str, attempt: int) -> None:
+class RunRecorder:
+    def __init__(self, database: PipelineDatabase, run: str, attempt: int) -> None:
         self.run = run
         self._database = database
         self._attempt = attempt
-        self._began: dict[str, float] = {}
+        self._started: dict[str, float] = {}
 
-    @_patient
+    @_retried
     def begin(self) -> Row:
         """The run, now ours: from here on a killed server finds this process."""
-        with self._own() as row:
+        with self._owned_run() as row:
             self._database.change("UPDATE runs SET pid = ? WHERE id = ?", os.getpid(), self.run)
         return row
 
-    @_patient
+    @_retried
     def task_started(self, path: tuple[str, ...]) -> None:
         joined = "/".join(path)
-        with self._own():
+        with self._owned_run():
             add_task(self._database, self.run, path, path[-1])
             task = self._task(joined)
             change = """UPDATE tasks SET state = 'RUNNING', executions = executions + 1, finished_at = '', error = '',
                 started_at = CASE started_at WHEN '' THEN ? ELSE started_at END, history = ? WHERE id = ?"""
-            began = self._steps(joined)[0] or now()
-            self._database.change(change, began, appended(task["history"], entry("RUNNING")), task["id"])
-        self._began[joined] = time.monotonic()
+            began = self._step_times(joined)[0] or now()
+            self._database.change(change, began, append_history(task["history"], history_entry("RUNNING")), task["id"])
+        self._started[joined] = time.monotonic()
 
-    @_patient
+    @_retried
     def task_finished(
         self, path: tuple[str, ...], state: str, error: str = "", outputs: Mapping[str, Any] | None = None
     ) -> None:
         joined = "/".join(path)
-        with self._own():
+        with self._owned_run():
             task = self._task(joined)
             change = """UPDATE tasks SET state = ?, error = ?, outputs = ?, started_at = ?, finished_at = ?, history = ?
                 WHERE id = ?"""
-            history = appended(task["history"], entry(state, error))
+            history = append_history(task["history"], history_entry(state, error))
             # A group lasts from its first step's begin to its last step's end, whichever attempt they ran in.
-            first, last = self._steps(joined)
-            began, ended = first or task["started_at"], last or self._ended(joined, task["started_at"])
+            first, last = self._step_times(joined)
+            began, ended = first or task["started_at"], last or self._end_time(joined, task["started_at"])
             self._database.change(change, state, error, json.dumps(outputs or {}), began, ended, history, task["id"])
 
-    @_patient
+    @_retried
     def task_retried(self, path: tuple[str, ...], error: str) -> None:
         """An execution failed and another one follows."""
-        with self._own():
+        with self._owned_run():
             task = self._task("/".join(path))
-            history = appended(task["history"], entry("FAILED", error), entry("RUNNING"))
+            history = append_history(task["history"], history_entry("FAILED", error), history_entry("RUNNING"))
             change = "UPDATE tasks SET history = ?, executions = executions + 1 WHERE id = ?"
             self._database.change(change, history, task["id"])
 
-    @_patient
+    @_retried
     def task_skipped(self, path: tuple[str, ...]) -> None:
-        with self._own():
+        with self._owned_run():
             task = self._task("/".join(path))
             if task["state"] == "PENDING":
                 change = "UPDATE tasks SET state = 'SKIPPED', history = ? WHERE id = ?"
-                self._database.change(change, appended(task["history"], entry("SKIPPED")), task["id"])
+                self._database.change(change, append_history(task["history"], history_entry("SKIPPED")), task["id"])
 
-    @_patient
+    @_retried
     def succeeded(self, path: tuple[str, ...]) -> dict[str, Any] | None:
         """The outputs of a task that succeeded in an earlier attempt at this run."""
         sql = "SELECT outputs FROM tasks WHERE id = ? AND state = 'SUCCEEDED'"
         row = self._database.one(sql, task_id(self.run, "/".join(path)))
         return json.loads(row[0]) if row else None
 
-    @_patient
+    @_retried
     def failed_tasks(self) -> list[Row]:
         sql = "SELECT * FROM tasks WHERE run_id = ? AND state = 'FAILED' ORDER BY finished_at, seq"
         return list(self._database.all(sql, self.run))
 
-    @_patient
+    @_retried
     def finish(self, state: str, error: str = "") -> None:
         """The run's result, with its last tasks' states, in one transaction."""
-        with self._own() as row:
+        with self._owned_run() as row:
             finish(self._database, row, state, error)
 
     @contextmanager
-    def _own(self) -> Iterator[Row]:
+    def _owned_run(self) -> Iterator[Row]:
         with self._database.writing():
             sql = "SELECT * FROM runs WHERE id = ? AND attempt = ? AND state = 'RUNNING' AND deleted = 0"
             row = self._database.one(sql, self.run, self._attempt)
             if row is None:
-                leave()
+                exit_superseded()
             yield row
 
-    def _steps(self, group: str) -> tuple[str, str]:
+    def _step_times(self, group: str) -> tuple[str, str]:
         """When the first of the tasks inside began and the last one ended, "" where there is none."""
-        found = self._database.one(
+        row = self._database.one(
             """SELECT min(nullif(started_at, '')), max(finished_at) FROM tasks
             WHERE run_id = ? AND substr(path, 1, ?) = ? AND started_at <> ''""",
             self.run, len(group) + 1, group + "/",
         )  # fmt: skip
-        return (found[0] or "", found[1] or "") if found else ("", "")
+        return (row[0] or "", row[1] or "") if row else ("", "")
 
-    def _ended(self, path: str, started: str) -> str:
+    def _end_time(self, path: str, started: str) -> str:
         """Now, by a clock that nobody sets: what a task took is right though the machine's clock was changed."""
-        began = self._began.get(path)
+        began = self._started.get(path)
         if began is None or not started:
             return now()
-        return stamp(datetime.fromisoformat(started) + timedelta(seconds=time.monotonic() - began))
+        return timestamp(datetime.fromisoformat(started) + timedelta(seconds=time.monotonic() - began))
 
     def _task(self, path: str) -> Row:
         row = self._database.one("SELECT * FROM tasks WHERE id = ?", task_id(self.run, path))
@@ -139,7 +139,7 @@ class Record:
         return row
 
 
-def leave() -> NoReturn:
+def exit_superseded() -> NoReturn:
     """Another attempt, a cancellation or a result came first: nothing more is ours to do or to write."""
     if os.getpgrp() == os.getpid():
         # Its steps too; SIGKILL to ourselves would hide why.

@@ -12,10 +12,10 @@ from typing import Any
 from starlette.concurrency import run_in_threadpool
 
 from local.kube import errors, selectors
-from local.kube.errors import ApiError
-from local.kube.requests import Target
+from local.kube.errors import StatusError
+from local.kube.requests import RequestInfo
 from local.kube.resources import Object
-from local.kube.store import Store
+from local.kube.store import ResourceStore
 from local.storage import StorageError
 
 BOOKMARK_SECONDS = 30.0
@@ -24,15 +24,15 @@ DEFAULT_SECONDS = 3600
 _INITIAL_END = "k8s.io/initial-events-end"
 
 
-class Ticks:
-    """Wakes watchers when this process writes; other processes' writes are found by looking now and then."""
+class ChangeNotifier:
+    """Wakes watchers when this process writes; other processes' writes are found by polling."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self.closing = False
 
-    def tick(self) -> None:
+    def notify(self) -> None:
         """From any thread."""
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._wake)
@@ -40,7 +40,7 @@ class Ticks:
     def close(self) -> None:
         """Ends every watch."""
         self.closing = True
-        self.tick()
+        self.notify()
 
     async def wait(self, seconds: float) -> None:
         event = self._event
@@ -56,10 +56,10 @@ class Ticks:
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
+class WatchOptions:
     """What a client wants to see. `since` None means the existing objects first; `seconds` the longest stream."""
 
-    target: Target
+    target: RequestInfo
     labels: str = ""
     fields: str = ""
     since: int | None = None
@@ -68,33 +68,37 @@ class Watch:
     mark_initial: bool = False
 
 
-async def stream(store: Store, ticks: Ticks, watch: Watch, form: Callable[[Object], Any]) -> AsyncIterator[bytes]:
-    """The events, one JSON object a line; `form` makes of an object what the client accepts (a Table, say)."""
-    resource, namespace = watch.target.resource, watch.target.namespace
-    accepts = selectors.both(watch.labels, watch.fields, resource.kind)
-    deadline, marked = time.monotonic() + watch.seconds, time.monotonic()
+async def event_stream(
+    store: ResourceStore, changes: ChangeNotifier, options: WatchOptions, transform: Callable[[Object], Any]
+) -> AsyncIterator[bytes]:
+    """The events, one JSON object a line; `transform` turns an object into what the client accepts, such as a Table."""
+    resource, namespace = options.target.resource, options.target.namespace
+    accepts = selectors.object_selector(options.labels, options.fields, resource.kind)
+    deadline, marked = time.monotonic() + options.seconds, time.monotonic()
     try:
-        since = watch.since
+        since = options.since
         if since is None:
-            listing = await run_in_threadpool(store.list, resource, namespace, labels=watch.labels, fields=watch.fields)
+            listing = await run_in_threadpool(
+                store.list, resource, namespace, labels=options.labels, fields=options.fields
+            )
             since = listing.version
             for item in listing.items:
-                yield _line("ADDED", form(item))
-            if watch.mark_initial:
-                yield _bookmark(watch.target, since, {_INITIAL_END: "true"})
-        while not ticks.closing:
-            reached, changes = await run_in_threadpool(store.changes, resource, namespace, since, accepts)
-            for change in changes:
-                yield _line(change.type, form(change.object))
+                yield _line("ADDED", transform(item))
+            if options.mark_initial:
+                yield _bookmark(options.target, since, {_INITIAL_END: "true"})
+        while not changes.closing:
+            reached, batch = await run_in_threadpool(store.changes, resource, namespace, since, accepts)
+            for change in batch:
+                yield _line(change.type, transform(change.object))
             now, since = time.monotonic(), reached
-            if watch.bookmarks and (now - marked >= BOOKMARK_SECONDS or now >= deadline):
-                yield _bookmark(watch.target, since)
+            if options.bookmarks and (now - marked >= BOOKMARK_SECONDS or now >= deadline):
+                yield _bookmark(options.target, since)
                 marked = now
             if now >= deadline:
                 return
-            if not changes:
-                await ticks.wait(min(POLL_SECONDS, deadline - now))
-    except ApiError as error:
+            if not batch:
+                await changes.wait(min(POLL_SECONDS, deadline - now))
+    except StatusError as error:
         yield _line("ERROR", error.status())
     except StorageError as error:
         yield _line("ERROR", errors.unavailable(str(error)).status())
@@ -104,7 +108,7 @@ def _line(type: str, item: Any) -> bytes:
     return json.dumps({"type": type, "object": item}, separators=(",", ":")).encode() + b"\n"
 
 
-def _bookmark(target: Target, version: int, annotations: dict[str, str] | None = None) -> bytes:
+def _bookmark(target: RequestInfo, version: int, annotations: dict[str, str] | None = None) -> bytes:
     resource = target.resource
     metadata: dict[str, Any] = {"resourceVersion": str(version), "creationTimestamp": None}
     if annotations:

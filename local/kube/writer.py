@@ -12,26 +12,26 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from local.kube import admission, errors, fields, objects, structural
-from local.kube.database import Database
+from local.kube import admission, errors, managed_fields, schema_validation, strategy
+from local.kube.database import ObjectDatabase
 from local.kube.resources import NAMESPACE, Object, Resource, by_kind
 from local.kube.schemas import SCHEMAS
 
-Validation = Literal["Strict", "Warn", "Ignore"]
-CONTROLLER = "embedded-platform"
+FieldValidation = Literal["Strict", "Warn", "Ignore"]
+DEFAULT_MANAGER = "embedded-platform"
 
 
 @dataclass(slots=True)
-class Write:
+class WriteOptions:
     """How a change is made: by whom, for real or as a dry run, and what happens to fields nobody knows.
 
     `validation` Strict refuses them, Warn prunes them and adds to `warnings`, Ignore prunes them silently. `force`
     lets server-side apply take fields from other managers.
     """
 
-    manager: str = CONTROLLER
+    manager: str = DEFAULT_MANAGER
     dry_run: bool = False
-    validation: Validation = "Strict"
+    field_validation: FieldValidation = "Strict"
     force: bool = False
     warnings: list[str] = field(default_factory=list)
 
@@ -39,83 +39,92 @@ class Write:
 class Writer:
     """Writes to one database, whose write transaction the caller holds. Raises ApiError."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: ObjectDatabase) -> None:
         self._db = db
 
-    def create(self, resource: Resource, body: Object, namespace: str, write: Write) -> Object:
-        body = _decoded(resource, body, write)
-        item = objects.new(resource, body, namespace, str(uuid.uuid4()), _now())
+    def create(self, resource: Resource, body: Object, namespace: str, options: WriteOptions) -> Object:
+        body = _decode(resource, body, options)
+        item = strategy.prepare_for_create(resource, body, namespace, str(uuid.uuid4()), _now())
         name = item["metadata"]["name"]
         self._require_namespace(resource, namespace, name)
-        if self._db.get(resource, within(resource, namespace), name):
+        if self._db.get(resource, stored_namespace(resource, namespace), name):
             raise errors.already_exists(resource, name)
-        item = fields.updated(None, item, fields.Manager(write.manager), _now())
-        return self._put(resource, item, None, write)
+        item = managed_fields.update(None, item, managed_fields.FieldManager(options.manager), _now())
+        return self._store_if_changed(resource, item, None, options)
 
     def _require_namespace(self, resource: Resource, namespace: str, name: str) -> None:
         if not resource.namespaced:
             return
-        found = self._db.get(NAMESPACE, "", namespace)
-        if found is None:
+        stored = self._db.get(NAMESPACE, "", namespace)
+        if stored is None:
             raise errors.not_found(NAMESPACE, namespace)
-        if found["metadata"].get("deletionTimestamp"):
+        if stored["metadata"].get("deletionTimestamp"):
             raise errors.forbidden(resource, name, f"namespace {namespace} is being terminated")
 
-    def replace(self, resource: Resource, old: Object, body: Object, write: Write, subresource: str) -> Object:
-        stated = body["metadata"].get("resourceVersion")
-        if stated and stated != old["metadata"]["resourceVersion"]:
+    def replace(self, resource: Resource, old: Object, body: Object, options: WriteOptions, subresource: str) -> Object:
+        stated_version = body["metadata"].get("resourceVersion")
+        if stated_version and stated_version != old["metadata"]["resourceVersion"]:
             raise errors.conflict(resource, old["metadata"]["name"])
-        item = objects.changed(resource, old, _decoded(resource, body, write), subresource)
+        item = strategy.prepare_for_update(resource, old, _decode(resource, body, options), subresource)
         # kubectl rewrites managedFields itself when it moves an object from client-side to server-side apply.
         owned = body["metadata"].get("managedFields", old["metadata"].get("managedFields"))
         before = {**old, "metadata": {**old["metadata"], "managedFields": owned}}
-        item = fields.updated(before, item, fields.Manager(write.manager, "Update", subresource), _now())
-        return self._put(resource, item, old, write)
+        item = managed_fields.update(
+            before, item, managed_fields.FieldManager(options.manager, "Update", subresource), _now()
+        )
+        return self._store_if_changed(resource, item, old, options)
 
     def apply(
-        self, resource: Resource, name: str, namespace: str, old: Object | None, patch: Any, write: Write, sub: str
+        self,
+        resource: Resource,
+        name: str,
+        namespace: str,
+        old: Object | None,
+        patch: Any,
+        options: WriteOptions,
+        sub: str,
     ) -> tuple[Object, bool]:
-        config = {**objects.checked_type(resource, patch)}
+        config = {**strategy.require_type(resource, patch)}
         metadata = config["metadata"] = {"name": name, **(config.get("metadata") or {})}
         if not resource.namespaced:
             metadata.pop("namespace", None)
-        for field_name, expected in (("name", name), ("namespace", within(resource, namespace))):
+        for field_name, expected in (("name", name), ("namespace", stored_namespace(resource, namespace))):
             if metadata.get(field_name, expected) != expected:
-                found = metadata[field_name]
+                value = metadata[field_name]
                 raise errors.bad_request(
-                    f"the {field_name} of the object ({found}) is not that on the URL ({expected})"
+                    f"the {field_name} of the object ({value}) is not that on the URL ({expected})"
                 )
-        if not write.manager:
+        if not options.manager:
             raise errors.bad_request("fieldManager is required for apply patch")
-        manager = fields.Manager(write.manager, "Apply", sub)
+        manager = managed_fields.FieldManager(options.manager, "Apply", sub)
         if old is None:
             config["metadata"].pop("uid", None)
             self._require_namespace(resource, namespace, name)
-            config = _decoded(resource, config, write)
-            item = objects.new(resource, config, namespace, str(uuid.uuid4()), _now())
+            config = _decode(resource, config, options)
+            item = strategy.prepare_for_create(resource, config, namespace, str(uuid.uuid4()), _now())
             # What the API fills in is nobody's: applying the same again must not take it away.
             stated = {**config, "apiVersion": item["apiVersion"]}
-            owned = fields.applied(None, stated, manager, _now(), force=write.force)["metadata"]
+            owned = managed_fields.apply(None, stated, manager, _now(), force=options.force)["metadata"]
             item["metadata"] |= {name: owned[name] for name in ("managedFields",) if name in owned}
-            return self._put(resource, item, None, write), True
-        config = _decoded(resource, config, write)
+            return self._store_if_changed(resource, item, None, options), True
+        config = _decode(resource, config, options)
         if not sub and resource.has_status:
             config.pop("status", None)
         stated = config["metadata"].get("resourceVersion")
         if stated and stated != old["metadata"]["resourceVersion"]:
             raise errors.conflict(resource, name)
-        result = fields.applied(old, config, manager, _now(), force=write.force)
-        item = objects.changed(resource, old, result, sub)
+        result = managed_fields.apply(old, config, manager, _now(), force=options.force)
+        item = strategy.prepare_for_update(resource, old, result, sub)
         item["metadata"].pop("managedFields", None)
         item["metadata"] |= {
             name: result["metadata"][name] for name in ("managedFields",) if name in result["metadata"]
         }
-        return self._put(resource, item, old, write), False
+        return self._store_if_changed(resource, item, old, options), False
 
-    def _put(self, resource: Resource, item: Object, old: Object | None, write: Write) -> Object:
+    def _store_if_changed(self, resource: Resource, item: Object, old: Object | None, options: WriteOptions) -> Object:
         """Stores what may be stored; writing what is there already changes nothing."""
         schema = SCHEMAS[resource.group, resource.kind]
-        if wrong := structural.type_errors(item, schema):
+        if wrong := schema_validation.type_errors(item, schema):
             raise errors.invalid(resource, item["metadata"]["name"], wrong)
         item["metadata"].pop("resourceVersion", None)
         if old is not None:
@@ -123,14 +132,14 @@ class Writer:
             if before == item:
                 return old
             if item.get("spec") == old.get("spec") and item.get("status") != old.get("status"):
-                return self._store(resource, item, old, write)
-        admission.check(resource, item, old)
+                return self._store(resource, item, old, options)
+        admission.validate(resource, item, old)
         if old and item["metadata"].get("deletionTimestamp") and not item["metadata"].get("finalizers"):
-            return self.remove(resource, item, write, orphan=False)
-        return self._store(resource, item, old, write)
+            return self.remove(resource, item, options, orphan=False)
+        return self._store(resource, item, old, options)
 
-    def _store(self, resource: Resource, item: Object, old: Object | None, write: Write) -> Object:
-        if write.dry_run:  # shown with the version it has, so that `kubectl diff` shows the change only
+    def _store(self, resource: Resource, item: Object, old: Object | None, options: WriteOptions) -> Object:
+        if options.dry_run:  # shown with the version it has, so that `kubectl diff` shows the change only
             if old:
                 item["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
             return item
@@ -138,19 +147,19 @@ class Writer:
         self._db.put(resource, item, old)
         return item
 
-    def delete(self, resource: Resource, item: Object, write: Write, *, orphan: bool) -> Object:
+    def delete(self, resource: Resource, item: Object, options: WriteOptions, *, orphan: bool) -> Object:
         """Removes an object, or marks it while it has finalizers; what it owns goes along unless `orphan`."""
         if not item["metadata"].get("finalizers") and resource != NAMESPACE:
-            return self.remove(resource, item, write, orphan=orphan)
+            return self.remove(resource, item, options, orphan=orphan)
         if item["metadata"].get("deletionTimestamp"):
             return item
         marked = copy.deepcopy(item)
         marked["metadata"] |= {"deletionTimestamp": _now(), "deletionGracePeriodSeconds": 0}
         if resource == NAMESPACE:
             marked["status"] = {"phase": "Terminating"}
-        return self._store(resource, marked, item, write)
+        return self._store(resource, marked, item, options)
 
-    def remove(self, resource: Resource, item: Object, write: Write, *, orphan: bool) -> Object:
+    def remove(self, resource: Resource, item: Object, options: WriteOptions, *, orphan: bool) -> Object:
         """Takes an object out, whatever holds it."""
         gone = copy.deepcopy(item)
         gone["metadata"]["resourceVersion"] = str(self._db.next_version())
@@ -159,38 +168,38 @@ class Writer:
         if resource == NAMESPACE:
             owned += self._db.in_namespace(item["metadata"]["name"])
         for dependent in owned:
-            kind, metadata = kind_of(dependent), dependent["metadata"]
+            kind, metadata = resource_of(dependent), dependent["metadata"]
             current = self._db.get(kind, metadata.get("namespace", ""), metadata["name"])
             if current:
-                self.delete(kind, current, write, orphan=orphan)
+                self.delete(kind, current, options, orphan=orphan)
         return gone
 
 
-def _decoded(resource: Resource, body: Object, write: Write) -> Object:
+def _decode(resource: Resource, body: Object, options: WriteOptions) -> Object:
     """The body without nulls and unknown fields; ApiError 400 for the latter when validation is strict."""
-    body = objects.without_nulls(objects.checked_type(resource, body))
+    body = strategy.drop_nulls(strategy.require_type(resource, body))
     schema = SCHEMAS[resource.group, resource.kind]
-    unknown = structural.prune(body, schema)
-    if unknown and write.validation == "Strict":
+    unknown = schema_validation.prune(body, schema)
+    if unknown and options.field_validation == "Strict":
         listed = ", ".join(f'unknown field "{path}"' for path in unknown)
         raise errors.bad_request(
             f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: '
             f"strict decoding error: {listed}"
         )
-    if write.validation == "Warn":
-        write.warnings += [f'unknown field "{path}"' for path in unknown]
-    if wrong := structural.type_errors(body, schema, complete=False):
+    if options.field_validation == "Warn":
+        options.warnings += [f'unknown field "{path}"' for path in unknown]
+    if wrong := schema_validation.type_errors(body, schema, complete=False):
         raise errors.invalid(resource, str((body.get("metadata") or {}).get("name", "")), wrong)
     return body
 
 
-def kind_of(body: Object) -> Resource:
+def resource_of(body: Object) -> Resource:
     """The resource that an object says it is; KeyError when it is none of ours."""
     group, slash, _ = str(body.get("apiVersion", "")).partition("/")
     return by_kind(f"{body.get('kind', '')}.{group}" if slash else str(body.get("kind", "")))
 
 
-def within(resource: Resource, namespace: str) -> str:
+def stored_namespace(resource: Resource, namespace: str) -> str:
     """The namespace that an object is stored under."""
     return namespace if resource.namespaced else ""
 

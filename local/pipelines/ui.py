@@ -15,7 +15,18 @@ from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, R
 
 from local.pipelines.database import Row
 from local.pipelines.errors import not_found
-from local.pipelines.html_page import OPEN, busy, cause, escape, lasted, moment, page, table, took, tree
+from local.pipelines.html_rendering import (
+    UNFINISHED,
+    busy_seconds,
+    duration_cell,
+    escape,
+    in_tree_order,
+    page,
+    seconds_cell,
+    short_error,
+    table,
+    time_cell,
+)
 from local.pipelines.logs import tail
 from local.pipelines.runs import Runs
 
@@ -27,43 +38,50 @@ _HEADERS = {"Content-Security-Policy": "sandbox; default-src 'none'; img-src dat
 _NO_RUNS = "<p>No runs yet. A drift that is detected starts one, and so does <code>mcqa pipeline run</code>."
 
 
-class Pages:
+class RunPages:
     def __init__(self, runs: Runs) -> None:
         self._runs = runs
 
     async def index(self, _: Request) -> Response:
         """The newest runs. The links that kfp.Client prints (`/#/runs/details/…`) lead on from here."""
-        found = await run_in_threadpool(self._runs.list, {"sort_by": "created_at desc", "page_size": "100"})
-        runs = found.get("runs", [])
-        shown = table(("run", "state", "created (UTC)", "took", "error"), map(_run_line, runs)) if runs else _NO_RUNS
-        changing = any(run["state"] in OPEN for run in runs)
-        return HTMLResponse(page("Pipeline runs", f"<h1>Pipeline runs</h1>{shown}", changing=changing))
+        response = await run_in_threadpool(self._runs.list, {"sort_by": "created_at desc", "page_size": "100"})
+        runs = response.get("runs", [])
+        table_html = (
+            table(("run", "state", "created (UTC)", "took", "error"), map(_run_row, runs)) if runs else _NO_RUNS
+        )
+        changing = any(run["state"] in UNFINISHED for run in runs)
+        return HTMLResponse(page("Pipeline runs", f"<h1>Pipeline runs</h1>{table_html}", changing=changing))
 
     async def run(self, request: Request) -> Response:
         return await run_in_threadpool(self._run, request.path_params["id"])
 
     def _run(self, key: str) -> Response:
         row = self._runs.row(key)
-        tasks, made, logs = tree(self._runs.tasks(key)), list(self._artifacts(key)), self._runs.folder(key) / "logs"
+        tasks, artifacts, logs = (
+            in_tree_order(self._runs.tasks(key)),
+            list(self._artifacts(key)),
+            self._runs.folder(key) / "logs",
+        )
         lines = [
-            _task_line(
+            _task_row(
                 key,
                 task,
-                [one for one in made if one["task_id"] == task["id"]],
-                inside=[one for one in tasks if one["path"].startswith(task["path"] + "/")],
+                [artifact for artifact in artifacts if artifact["task_id"] == task["id"]],
+                inside=[artifact for artifact in tasks if artifact["path"].startswith(task["path"] + "/")],
                 logged=(logs / f"{task['id']}.log").exists(),
             )
             for task in tasks
         ]
         steps = table(("step", "state", "began (UTC)", "took", "made"), lines)
-        given = escape(json.dumps(json.loads(row["parameters"]), indent=2))
+        parameters_json = escape(json.dumps(json.loads(row["parameters"]), indent=2))
         body = (
             f'<p><a href="/">← all runs</a><h1>{escape(row["display_name"])}</h1>'
             f'<p class="quiet">{escape(key)}, created {row["created_at"][:19].replace("T", " ")} UTC'
-            f'<p class="{row["state"]}">{row["state"]} {escape(cause(row["error"]))}<p>{escape(row["description"])}'
-            f"{steps}<h2>Parameters</h2><pre>{given}</pre>"
+            f'<p class="{row["state"]}">{row["state"]} {escape(short_error(row["error"]))}'
+            f"<p>{escape(row['description'])}"
+            f"{steps}<h2>Parameters</h2><pre>{parameters_json}</pre>"
         )
-        return HTMLResponse(page(row["display_name"], body, changing=row["state"] in OPEN))
+        return HTMLResponse(page(row["display_name"], body, changing=row["state"] in UNFINISHED))
 
     async def artifacts(self, request: Request) -> Any:
         """What the run's tasks have made so far: name, type, metadata, size in bytes, and where to read it."""
@@ -75,20 +93,22 @@ class Pages:
         """The last MAX_LOG bytes that a task wrote."""
         key, task = request.path_params["id"], request.path_params["task"]
         self._runs.row(key)
-        known = next((row for row in self._runs.tasks(key) if row["id"] == task), None)
-        if known is None:
+        task_row = next((row for row in self._runs.tasks(key) if row["id"] == task), None)
+        if task_row is None:
             raise not_found("task", task)
-        content = await run_in_threadpool(tail, self._runs.folder(key) / "logs" / f"{known['id']}.log", MAX_LOG)
+        content = await run_in_threadpool(tail, self._runs.folder(key) / "logs" / f"{task_row['id']}.log", MAX_LOG)
         return Response(content, media_type="text/plain; charset=utf-8", headers=_HEADERS)
 
     async def file(self, request: Request) -> Response:
         """An artifact's file. Only what a task said it made is served, and only from the run's own folder."""
         key, wanted = request.path_params["id"], request.path_params["path"]
         self._runs.row(key)
-        made = await run_in_threadpool(lambda: {one["path"]: one for one in self._artifacts(key) if one["path"]})
-        if wanted not in made:
+        artifacts = await run_in_threadpool(
+            lambda: {artifact["path"]: artifact for artifact in self._artifacts(key) if artifact["path"]}
+        )
+        if wanted not in artifacts:
             raise not_found("artifact", wanted)
-        kind = _TYPES.get(made[wanted]["type"]) or mimetypes.guess_type(wanted)[0] or "application/octet-stream"
+        kind = _TYPES.get(artifacts[wanted]["type"]) or mimetypes.guess_type(wanted)[0] or "application/octet-stream"
         path = self._runs.folder(key) / wanted
         if not path.is_file():
             return PlainTextResponse("".join(f"{entry.name}\n" for entry in sorted(path.iterdir())))
@@ -97,7 +117,7 @@ class Pages:
     def _artifacts(self, key: str) -> Iterator[dict[str, Any]]:
         root = self._runs.folder(key).resolve()
         for task in self._runs.tasks(key):
-            for name, artifact in _outputs(task):
+            for name, artifact in _artifact_outputs(task):
                 path = Path(artifact["uri"]).resolve()
                 if path.is_relative_to(root) and path.exists():
                     inside = path.relative_to(root).as_posix()
@@ -113,7 +133,7 @@ class Pages:
                     }  # fmt: skip
 
 
-def _outputs(task: Row) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _artifact_outputs(task: Row) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """The artifacts among a task's outputs, as kfp.local writes them down."""
     for name, value in json.loads(task["outputs"]).items():
         if isinstance(value, dict) and value.get("__kfp_artifact__"):
@@ -123,32 +143,36 @@ def _outputs(task: Row) -> Iterator[tuple[str, Mapping[str, Any]]]:
                 yield name, artifact
 
 
-def _run_line(run: Mapping[str, Any]) -> str:
+def _run_row(run: Mapping[str, Any]) -> str:
     error = (run.get("error") or {}).get("message", "")
     return (
         f'<tr><td><a href="/runs/{run["run_id"]}">{escape(run["display_name"])}</a>'
-        f'<td class="{run["state"]}">{run["state"]}{moment(run["created_at"])}'
-        f"{took(run['created_at'], run.get('finished_at'))}"
-        f'<td class="wrap" title="{escape(error)}">{escape(cause(error))}'
+        f'<td class="{run["state"]}">{run["state"]}{time_cell(run["created_at"])}'
+        f"{duration_cell(run['created_at'], run.get('finished_at'))}"
+        f'<td class="wrap" title="{escape(error)}">{escape(short_error(error))}'
     )
 
 
-def _task_line(run: str, task: Row, made: list[dict[str, Any]], inside: list[Row], *, logged: bool) -> str:
+def _task_row(run: str, task: Row, artifacts: list[dict[str, Any]], inside: list[Row], *, logged: bool) -> str:
     links = []
-    for one in made:
-        shown = escape(one["name"])
-        shown = f'<a href="{one["url"]}">{shown}</a>' if one["url"] else shown
-        links.append(f"{shown} {escape(json.dumps(one['metadata'])) if one['metadata'] else ''}")
+    for entry in artifacts:
+        label = escape(entry["name"])
+        label = f'<a href="{entry["url"]}">{label}</a>' if entry["url"] else label
+        links.append(f"{label} {escape(json.dumps(entry['metadata'])) if entry['metadata'] else ''}")
     name = escape(task["name"])
     if logged:
         name = f'<a href="/apis/v2beta1/runs/{run}/nodes/{task["id"]}/log">{name}</a>'
-    groups = {one["path"].rpartition("/")[0] for one in inside}
-    steps = [(one["started_at"], one["finished_at"]) for one in inside if one["path"] not in groups]
+    groups = {entry["path"].rpartition("/")[0] for entry in inside}
+    steps = [(entry["started_at"], entry["finished_at"]) for entry in inside if entry["path"] not in groups]
     # A group that was tried again has pauses in it, which nobody worked.
-    duration = lasted(busy(steps)) if steps and task["finished_at"] else took(task["started_at"], task["finished_at"])
+    duration = (
+        seconds_cell(busy_seconds(steps))
+        if steps and task["finished_at"]
+        else duration_cell(task["started_at"], task["finished_at"])
+    )
     error = f'<br><span class="wrap">{escape(task["error"])}</span>' if task["error"] else ""
     return (
         f'<tr><td style="padding-left:{0.7 + 1.3 * task["path"].count("/"):.1f}rem">{name}'
-        f'<td class="{task["state"]}">{task["state"]}{error}{moment(task["started_at"], day=False)}'
+        f'<td class="{task["state"]}">{task["state"]}{error}{time_cell(task["started_at"], day=False)}'
         f'{duration}<td class="wrap">{"<br>".join(links)}'
     )

@@ -1,4 +1,4 @@
-"""Puts a compiled pipeline on a Kubeflow Pipelines server, once: `python -m local.pipelines.upload URL NAME FILE.yaml`.
+"""Puts a compiled pipeline on a Kubeflow Pipelines server, once: `python -m pipelines.upload URL NAME FILE.yaml`.
 
 Any server with the v2beta1 API takes it. Uploading the same file again, or twice at once, gives the version that is
 there. A server that asks for a token gets the one in the file MCQA_KFP_TOKEN_PATH.
@@ -35,4 +35,4 @@ if __name__ == "__main__":
     except (UploadError, OSError) as problem:
         sys.exit(f"upload: {problem}")
     except IndexError:
-        sys.exit("usage: python -m local.pipelines.upload URL NAME FILE.yaml")
+        sys.exit("usage: python -m pipelines.upload URL NAME FILE.yaml")

@@ -33,13 +33,13 @@ from kfp.local.executor_output_utils import pb2_value_to_python
 from kfp.local.orchestrator import enhanced_dag_orchestrator, task_executor, task_spec_utils
 
 from local.pipelines import condition, outputs
-from local.pipelines.logs import cut, excerpt, wait
-from local.pipelines.record import Record
+from local.pipelines.logs import excerpt, trim, wait_and_trim
+from local.pipelines.run_recorder import RunRecorder
 from local.pipelines.runs import task_id
 from local.storage import PASSING, Watch, code_of
 
 TaskPath = tuple[str, ...]
-DISTURBED = 20
+MAX_DISTURBED = 20
 """Executions of one step that a disk without room may cost."""
 
 
@@ -52,7 +52,7 @@ class _Scope:
 
 
 @dataclass
-class _Thread(threading.local):
+class _ThreadState(threading.local):
     """What this thread is in: the DAG whose IOStore is about to be made, and the task that is executed."""
 
     scope: _Scope | None = None
@@ -60,130 +60,132 @@ class _Thread(threading.local):
 
 
 @dataclass
-class Hooks:
+class KfpLocalPatches:
     """The hooks of one run. `files` is its folder, `lock` a descriptor that its steps keep open, `watch` knows when the
     folder could not be written.
     """
 
-    record: Record
+    record: RunRecorder
     root: Any
     files: Path
     lock: int
     watch: Watch
     errors: dict[TaskPath, str] = field(default_factory=dict)
-    _here: _Thread = field(default_factory=_Thread)
+    _state: _ThreadState = field(default_factory=_ThreadState)
 
     def install(self) -> None:
         run = self.record.run
-        self._here.scope = _Scope((), self.root)
-        _replace(io, "IOStore", _scoped_store(self._here))
+        self._state.scope = _Scope((), self.root)
+        _replace(io, "IOStore", _scoped_store(self._state))
         _replace(placeholder_utils, "make_random_id", lambda: run)
         # The same folders in every attempt, so that the outputs of finished tasks are where they were.
         _replace(executor_input_utils, "get_local_pipeline_resource_name", lambda name: name)
-        _wrap(task_executor, "execute_single_task", self._single_task)
-        _wrap(task_dispatcher, "run_single_task_implementation", self._execution)
-        _wrap(enhanced_dag_orchestrator, "execute_task", self._task)
-        _wrap(enhanced_dag_orchestrator, "_run_parallel_for_task", self._loop)
-        _replace(task_spec_utils, "create_parameter_loop_iteration_task_spec", _iteration)
+        _wrap(task_executor, "execute_single_task", self._execute_leaf)
+        _wrap(task_dispatcher, "run_single_task_implementation", self._execute_once)
+        _wrap(enhanced_dag_orchestrator, "execute_task", self._execute_task)
+        _wrap(enhanced_dag_orchestrator, "_run_parallel_for_task", self._run_parallel_for)
+        _replace(task_spec_utils, "create_parameter_loop_iteration_task_spec", _iteration_task)
         _replace(subprocess_task_handler, "run_local_subprocess", self._subprocess)
         evaluator = enhanced_dag_orchestrator.ConditionEvaluator
-        _replace(evaluator, "evaluate_condition", staticmethod(self._condition))
+        _replace(evaluator, "evaluate_condition", staticmethod(self._evaluate_condition))
 
-    def _task(self, original: Callable[..., Any], **task: Any) -> Any:
+    def _execute_task(self, original: Callable[..., Any], **task: Any) -> Any:
         """A task of a DAG with control flow: a leaf, a nested DAG, or one iteration of a loop."""
         component = task["components"][task["task_spec"].component_ref.name]
         if component.WhichOneof("implementation") != "dag":
             return original(**task)
         path = self._path(task)
-        before = self._here.scope
-        self._here.scope = _Scope(path, component)
+        outer_scope = self._state.scope
+        self._state.scope = _Scope(path, component)
         self.record.task_started(path)
         try:
-            found = original(**task)
+            result = original(**task)
         except Exception as error:
-            return self._broken(path, error)
+            return self._fail_task(path, error)
         finally:
-            self._here.scope = before
-        done = found[1] == status.Status.SUCCESS
-        self.record.task_finished(path, "SUCCEEDED" if done else "FAILED", "" if done else "a task in it failed")
-        return found
+            self._state.scope = outer_scope
+        succeeded = result[1] == status.Status.SUCCESS
+        self.record.task_finished(
+            path, "SUCCEEDED" if succeeded else "FAILED", "" if succeeded else "a task in it failed"
+        )
+        return result
 
-    def _single_task(self, original: Callable[..., Any], **task: Any) -> Any:
+    def _execute_leaf(self, original: Callable[..., Any], **task: Any) -> Any:
         """A leaf with all its retries, unless an earlier attempt at the run has finished it."""
         path = self._path(task)
-        if (known := self._known(path)) is not None:
-            return known, status.Status.SUCCESS
-        self._here.task = path
+        if (kept := self._kept_outputs(path)) is not None:
+            return kept, status.Status.SUCCESS
+        self._state.task = path
         self.errors.pop(path, None)
         self.record.task_started(path)
         # A folder for each task: the steps of a DAG that is called twice are the same components.
         root = str(task["pipeline_resource_name"]).partition("/")[0]
         task["pipeline_resource_name"] = "/".join((root, *path[:-1]))
         try:
-            made, result = original(**task)
+            produced, result = original(**task)
         except Exception as error:
-            return self._broken(path, error)
+            return self._fail_task(path, error)
         finally:
-            self._here.task = ()
+            self._state.task = ()
         if result == status.Status.SUCCESS:
-            self.record.task_finished(path, "SUCCEEDED", outputs=outputs.write(made))
+            self.record.task_finished(path, "SUCCEEDED", outputs=outputs.serialize(produced))
         else:
             self.record.task_finished(path, "FAILED", self.errors.get(path, "the step failed"))
-        return made, result
+        return produced, result
 
-    def _known(self, path: TaskPath) -> dict[str, Any] | None:
-        found = self.record.succeeded(path)
+    def _kept_outputs(self, path: TaskPath) -> dict[str, Any] | None:
+        stored = self.record.succeeded(path)
         try:
-            return None if found is None else outputs.read(found)
-        except outputs.MissingOutput as gone:
-            print(f"task {path[-1]!r} runs again: its output {gone} is gone", flush=True)
+            return None if stored is None else outputs.deserialize(stored)
+        except outputs.MissingOutputError as error:
+            print(f"task {path[-1]!r} runs again: its output {error} is gone", flush=True)
             return None
 
-    def _execution(self, original: Callable[..., Any], **task: Any) -> Any:
+    def _execute_once(self, original: Callable[..., Any], **task: Any) -> Any:
         """One execution of a leaf. kfp's set_retry makes several."""
-        path = self._here.task
+        path = self._state.task
         if path in self.errors:
             self.record.task_retried(path, self.errors.pop(path))
         name = executor_input_utils.get_local_task_resource_name(task["component_name"])
-        left = Path(task["pipeline_root"], task["pipeline_resource_name"], name)
-        shutil.rmtree(left, ignore_errors=True)
+        task_folder = Path(task["pipeline_root"], task["pipeline_resource_name"], name)
+        shutil.rmtree(task_folder, ignore_errors=True)
         for absent in [key for key, value in task["arguments"].items() if value is None]:
             # kfp.local takes no None for an argument, but one as a default.
-            if (known := task["component_spec"].input_definitions.parameters).get(absent):
-                known[absent].default_value.null_value = 0
+            if (inputs := task["component_spec"].input_definitions.parameters).get(absent):
+                inputs[absent].default_value.null_value = 0
             del task["arguments"][absent]
-        made, result = self._undisturbed(lambda: original(**task), path, left)
+        produced, result = self._retry_on_storage_trouble(lambda: original(**task), path, task_folder)
         if result != status.Status.SUCCESS:
-            told = excerpt(self._log(path))
-            self.errors[path] = f"the step failed: {told}" if told else "the step failed and wrote nothing"
-        return made, result
+            last_lines = excerpt(self._log(path))
+            self.errors[path] = f"the step failed: {last_lines}" if last_lines else "the step failed and wrote nothing"
+        return produced, result
 
-    def _undisturbed(self, execute: Callable[[], Any], path: TaskPath, left: Path) -> Any:
+    def _retry_on_storage_trouble(self, execute: Callable[[], Any], path: TaskPath, task_folder: Path) -> Any:
         """An execution that fails while the disk cannot be written is no failure of the step: it is made again later.
 
         Not for ever, for it may be the step that fills the disk.
         """
-        for again in range(DISTURBED, -1, -1):
-            began = time.monotonic()
+        for retries_left in range(MAX_DISTURBED, -1, -1):
+            started = time.monotonic()
             try:
-                found = execute()
+                result = execute()
             except OSError as error:
-                if not again or code_of(error) not in PASSING:
+                if not retries_left or code_of(error) not in PASSING:
                     raise
             else:
-                if not again or found[1] == status.Status.SUCCESS or not self.watch.seen_since(began):
-                    return found
+                if not retries_left or result[1] == status.Status.SUCCESS or not self.watch.seen_since(started):
+                    return result
             print(f"task {path[-1]!r} is executed again when the disk can be written", flush=True)
             self.watch.wait()
-            shutil.rmtree(left, ignore_errors=True)
+            shutil.rmtree(task_folder, ignore_errors=True)
         raise AssertionError("the last execution counts, whatever came of it")
 
     def _subprocess(self, full_command: list[str], env_vars: dict[str, str] | None = None) -> int:
         """A step's process; its output goes to a file that outlives us, not through a pipe that would end it."""
-        path = self._here.task
+        path = self._state.task
         env = {
             **os.environ, **(env_vars or {}), "KFP_RUN_ID": self.record.run, "KFP_TASK_NAME": path[-1],
-            "KFP_POD_NAME": "-".join(path), "TMPDIR": str(_made(self.files / "tmp")), "PYTHONUNBUFFERED": "1",
+            "KFP_POD_NAME": "-".join(path), "TMPDIR": str(_ensure_folder(self.files / "tmp")), "PYTHONUNBUFFERED": "1",
             # Steps share one environment: what they ask pip for must be there already, never change it.
             "PIP_NO_INDEX": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         }  # fmt: skip
@@ -191,20 +193,20 @@ class Hooks:
             process = subprocess.Popen(
                 full_command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env, pass_fds=(self.lock,)
             )
-        code = wait(process, self._log(path))
+        code = wait_and_trim(process, self._log(path))
         with suppress(OSError):
-            cut(self._log(path))
+            trim(self._log(path))
         return code
 
-    def _condition(self, text: str, store: Any) -> bool:
+    def _evaluate_condition(self, text: str, store: Any) -> bool:
         """dsl.If: what cannot be evaluated fails the run instead of skipping the guarded steps."""
         scope: _Scope = store.scope
         tasks = scope.component.dag.tasks
-        guarded = [name for name in tasks if tasks[name].trigger_policy.condition == text]
-        given = tasks[guarded[0]].inputs.parameters
+        guarded_tasks = [name for name in tasks if tasks[name].trigger_policy.condition == text]
+        inputs = tasks[guarded_tasks[0]].inputs.parameters
 
         def value(name: str) -> Any:
-            source = given[name]
+            source = inputs[name]
             try:
                 if source.HasField("task_output_parameter"):
                     produced = source.task_output_parameter
@@ -217,11 +219,11 @@ class Hooks:
 
         holds = condition.evaluate(text, value)
         if not holds:
-            for name in guarded:
+            for name in guarded_tasks:
                 self.record.task_skipped((*scope.path, name))
         return holds
 
-    def _loop(self, original: Callable[..., Any], **loop: Any) -> Any:
+    def _run_parallel_for(self, original: Callable[..., Any], **loop: Any) -> Any:
         """dsl.ParallelFor; every iteration is a task of its own."""
         path, store = self._path(loop), loop["io_store"]
         self.record.task_started(path)
@@ -231,12 +233,12 @@ class Hooks:
                 # kfp.local only warns when there are none to be found.
                 task_spec_utils.get_artifact_iterator_items(loop["task_spec"], store, loop["task_name"])
         except Exception as error:
-            self._broken(path, error)
+            self._fail_task(path, error)
             return True
         self.record.task_finished(path, "FAILED" if failed else "SUCCEEDED", "an iteration failed" if failed else "")
         return failed
 
-    def _broken(self, path: TaskPath, error: Exception) -> tuple[dict[str, Any], status.Status]:
+    def _fail_task(self, path: TaskPath, error: Exception) -> tuple[dict[str, Any], status.Status]:
         """A task that cannot be run has failed; an exception would pass by the exit handlers."""
         traceback.print_exception(error)
         self.record.task_finished(path, "FAILED", " ".join(f"{type(error).__name__}: {error}".split())[:500])
@@ -248,10 +250,10 @@ class Hooks:
         return (*scope, loop, name) if iteration else (*scope, name)
 
     def _log(self, path: TaskPath) -> Path:
-        return _made(self.files / "logs") / f"{task_id(self.record.run, '/'.join(path))}.log"
+        return _ensure_folder(self.files / "logs") / f"{task_id(self.record.run, '/'.join(path))}.log"
 
 
-def _scoped_store(here: _Thread) -> type[io.IOStore]:
+def _scoped_store(here: _ThreadState) -> type[io.IOStore]:
     class ScopedStore(io.IOStore):
         def __init__(self, parent: Any = None) -> None:
             super().__init__(parent)
@@ -260,15 +262,15 @@ def _scoped_store(here: _Thread) -> type[io.IOStore]:
     return ScopedStore
 
 
-def _iteration(task: Any, item: Any, _: str) -> Any:
+def _iteration_task(task: Any, item: Any, _: str) -> Any:
     """The task of one iteration of a loop: the item for its input, and every other input as it is."""
-    made = type(task)()
-    made.CopyFrom(task)
-    given = made.inputs.parameters[task.parameter_iterator.item_input]
-    given.Clear()
-    given.runtime_value.constant.CopyFrom(pipeline_spec_builder.to_protobuf_value(item))
-    made.ClearField("parameter_iterator")
-    return made
+    iteration = type(task)()
+    iteration.CopyFrom(task)
+    parameter = iteration.inputs.parameters[task.parameter_iterator.item_input]
+    parameter.Clear()
+    parameter.runtime_value.constant.CopyFrom(pipeline_spec_builder.to_protobuf_value(item))
+    iteration.ClearField("parameter_iterator")
+    return iteration
 
 
 def _wrap(module: Any, name: str, hook: Callable[..., Any]) -> None:
@@ -282,6 +284,6 @@ def _replace(module: Any, name: str, value: Any) -> None:
     setattr(module, name, value)
 
 
-def _made(folder: Path) -> Path:
+def _ensure_folder(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -17,24 +17,24 @@ _IDENTITY = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeri
 _NOT_SPEC = {"metadata", "status", "apiVersion", "kind"}
 
 
-def checked_type(resource: Resource, body: Any, *, complete: bool = True) -> Object:
+def require_type(resource: Resource, body: Any, *, complete: bool = True) -> Object:
     """The body as an object of this resource; 400 when it is of another kind or none."""
     if not isinstance(body, dict):
         raise bad_request("the body is not a JSON object")
     for name, expected in (("apiVersion", resource.api_version), ("kind", resource.kind)):
-        found = body.get(name, "")
-        if found != expected and (found or (complete and resource.custom)):
+        actual = body.get(name, "")
+        if actual != expected and (actual or (complete and resource.custom)):
             raise bad_request(
-                f"the {name} in the data ({found or 'none'}) does not match the expected {name} ({expected})"
+                f"the {name} in the data ({actual or 'none'}) does not match the expected {name} ({expected})"
             )
     if not isinstance(body.get("metadata", {}), dict):
         raise bad_request("metadata is not an object")
     return body
 
 
-def new(resource: Resource, body: Object, namespace: str, uid: str, now: str) -> Object:
+def prepare_for_create(resource: Resource, body: Object, namespace: str, uid: str, now: str) -> Object:
     """The object that a create makes of a body: named, identified, without status where that is a subresource."""
-    item = _typed(resource, body)
+    item = _with_type(resource, body)
     metadata = item["metadata"]
     if not metadata.get("name") and metadata.get("generateName"):
         metadata["name"] = metadata["generateName"] + "".join(secrets.choice(_SUFFIX) for _ in range(5))
@@ -57,10 +57,10 @@ def new(resource: Resource, body: Object, namespace: str, uid: str, now: str) ->
         metadata["generation"] = 1
         if resource.has_status:
             item.pop("status", None)
-    return _defaulted(resource, item)
+    return _with_defaults(resource, item)
 
 
-def changed(resource: Resource, old: Object, body: Object, subresource: str) -> Object:
+def prepare_for_update(resource: Resource, old: Object, body: Object, subresource: str) -> Object:
     """The object that an update makes of `old`; raises 409 for another uid, 422 for another name.
 
     Through the main path the status stays as it was, through /status everything but the status does.
@@ -72,7 +72,7 @@ def changed(resource: Resource, old: Object, body: Object, subresource: str) -> 
         if body.get("status") is not None:
             item["status"] = copy.deepcopy(body["status"])
         return item
-    item = _typed(resource, body)
+    item = _with_type(resource, body)
     metadata, before = item["metadata"], old["metadata"]
     if metadata.get("name", name) != name:
         raise bad_request(f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})")
@@ -91,22 +91,22 @@ def changed(resource: Resource, old: Object, body: Object, subresource: str) -> 
         item.pop("status", None)
         if "status" in old:
             item["status"] = old["status"]
-    item = _defaulted(resource, item)
+    item = _with_defaults(resource, item)
     if resource.custom and _spec(item) != _spec(old):
         item["metadata"]["generation"] = before.get("generation", 0) + 1
     return item
 
 
-def without_nulls(value: Any) -> Any:
+def drop_nulls(value: Any) -> Any:
     """A field that is null is a field that is absent."""
     if isinstance(value, dict):
-        return {name: without_nulls(inner) for name, inner in value.items() if inner is not None}
+        return {name: drop_nulls(inner) for name, inner in value.items() if inner is not None}
     if isinstance(value, list):
-        return [without_nulls(inner) for inner in value]
+        return [drop_nulls(inner) for inner in value]
     return value
 
 
-def _typed(resource: Resource, body: Object) -> Object:
+def _with_type(resource: Resource, body: Object) -> Object:
     item = {"apiVersion": resource.api_version, "kind": resource.kind, **copy.deepcopy(body)}
     item["metadata"] = item.get("metadata") or {}
     return item
@@ -116,7 +116,7 @@ def _spec(item: Object) -> dict[str, Any]:
     return {name: value for name, value in item.items() if name not in _NOT_SPEC}
 
 
-def _defaulted(resource: Resource, item: Object) -> Object:
+def _with_defaults(resource: Resource, item: Object) -> Object:
     """The few defaults that clients read back."""
     if (resource.group, resource.kind) == ("", "Secret"):
         item.setdefault("type", "Opaque")

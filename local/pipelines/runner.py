@@ -1,4 +1,4 @@
-"""The process of one attempt at a run: `python -m local.pipelines.execute FOLDER RUN ATTEMPT`, started by the server.
+"""The process of one attempt at a run: `python -m local.pipelines.runner FOLDER RUN ATTEMPT`, started by the server.
 
 It holds the run's lock while it lives, runs the pipeline with kfp.local, and writes the result itself before it ends: a
 server that was killed in between finds either the result, or no process and no result, and starts the run again.
@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from local.pipelines import processes
-from local.pipelines.database import FILE, Database, Row
-from local.pipelines.record import Record
+from local.pipelines.database import FILE, PipelineDatabase, Row
+from local.pipelines.run_recorder import RunRecorder
 from local.storage import Watch, lose_output, patiently
 
 LOCK_SECONDS = 15.0
@@ -27,11 +27,11 @@ def main(folder: Path, run: str, attempt: int) -> int:
     lose_output()
     files = folder / "runs" / run
     # Before any import of kfp, so that nothing runs twice however long that takes.
-    lock = patiently(lambda: processes.lock(files / "lock", LOCK_SECONDS), "the run's lock")
+    lock = patiently(lambda: processes.acquire_lock(files / "lock", LOCK_SECONDS), "the run's lock")
     if lock is None:
         print("another process executes this run", file=sys.stderr)
         return processes.SUPERSEDED
-    record = Record(patiently(lambda: Database(folder / FILE), "the database"), run, attempt)
+    record = RunRecorder(patiently(lambda: PipelineDatabase(folder / FILE), "the database"), run, attempt)
     row = record.begin()
     error = ""
     try:
@@ -48,14 +48,14 @@ def main(folder: Path, run: str, attempt: int) -> int:
     return 0
 
 
-def _execute(record: Record, row: Row, files: Path, lock: int) -> str:
+def _execute(record: RunRecorder, row: Row, files: Path, lock: int) -> str:
     """Runs the pipeline; why it failed, or ""."""
     from google.protobuf import json_format
     from kfp import local
     from kfp.local import pipeline_orchestrator
     from kfp.pipeline_spec import pipeline_spec_pb2
 
-    from local.pipelines.hooks import Hooks
+    from local.pipelines.kfp_local_patches import KfpLocalPatches
 
     spec = _with_placeholders(json.loads(row["spec"]), row)
     message = json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
@@ -70,7 +70,7 @@ def _execute(record: Record, row: Row, files: Path, lock: int) -> str:
     )
     watch = Watch([("run", files)])
     watch.start()
-    Hooks(record, message.root, files, lock, watch).install()
+    KfpLocalPatches(record, message.root, files, lock, watch).install()
     try:
         pipeline_orchestrator.run_local_pipeline(message, _arguments(message, json.loads(row["parameters"])))
     except RuntimeError as error:

@@ -14,7 +14,7 @@ class _Row(Protocol):
 
 T = TypeVar("T", bound=_Row)
 
-OPEN = frozenset({"PENDING", "RUNNING", "CANCELING", "PAUSED"})
+UNFINISHED = frozenset({"PENDING", "RUNNING", "CANCELING", "PAUSED"})
 """States of what is not over yet."""
 
 REFRESH_SECONDS = 3
@@ -45,20 +45,20 @@ def escape(text: str) -> str:
     return html.escape(text)
 
 
-def moment(text: str | None, *, day: bool = True) -> str:
+def time_cell(text: str | None, *, day: bool = True) -> str:
     """A cell with a UTC time of the API's form, to the second."""
     shown = (text or "")[:19].replace("T", " ")
     return f'<td class="t">{shown if day else shown[11:]}'
 
 
-def took(began: str | None, ended: str | None) -> str:
+def duration_cell(began: str | None, ended: str | None) -> str:
     """A cell with the time between, "" until both are there: 0.4 s, 12 s, 3 min 5 s, 2 h 10 min."""
     if not began or not ended:
         return "<td>"
-    return lasted((datetime.fromisoformat(ended) - datetime.fromisoformat(began)).total_seconds())
+    return seconds_cell((datetime.fromisoformat(ended) - datetime.fromisoformat(began)).total_seconds())
 
 
-def lasted(seconds: float) -> str:
+def seconds_cell(seconds: float) -> str:
     """A cell with a duration."""
     if seconds < 10:
         return f'<td class="t">{max(seconds, 0.0):.1f} s'
@@ -69,7 +69,7 @@ def lasted(seconds: float) -> str:
     return f'<td class="t">{f"{minutes} min " if minutes else ""}{rest} s'
 
 
-def busy(times: Iterable[tuple[str, str]]) -> float:
+def busy_seconds(times: Iterable[tuple[str, str]]) -> float:
     """Seconds in which at least one of these (began, ended) was under way: pauses between them do not count."""
     seconds, until = 0.0, datetime.min.replace(tzinfo=UTC)
     for began, ended in sorted((datetime.fromisoformat(a), datetime.fromisoformat(b)) for a, b in times if a and b):
@@ -78,14 +78,14 @@ def busy(times: Iterable[tuple[str, str]]) -> float:
     return seconds
 
 
-def cause(error: str) -> str:
+def short_error(error: str) -> str:
     """An error without the places in the code it passed: what failed, and the last thing that was said."""
     head, _, places = error.partition(": File ")
     last = places.rpartition(" | ")[2]
     return f"{head}: {last}" if places and last else error
 
 
-def tree(tasks: Sequence[T]) -> list[T]:
+def in_tree_order(tasks: Sequence[T]) -> list[T]:
     """Tasks in their order, each followed by those inside it; `path` names them like folders."""
     place = {task["path"]: index for index, task in enumerate(tasks)}
 
