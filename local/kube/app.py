@@ -48,7 +48,7 @@ def make_app(store: ResourceStore, token: str, pages: Mapping[str, Callable[[], 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         app.state.change_notifier = ChangeNotifier()
-        stop = store.on_write(app.state.change_notifier.tick)
+        stop = store.on_write(app.state.change_notifier.notify)
         keeper = asyncio.create_task(_finalize_namespaces_forever(store))
         yield
         keeper.cancel()

@@ -68,7 +68,7 @@ def test_what_was_missed(trigger: dict[str, Any]) -> None:
         (cron("0 3 * *"), "six fields, seconds first, found 4"),
         (cron("61 0 3 * * 1"), "'61' is not within"),
         (cron("weekly"), "six fields"),
-        (cron(5), "cron must be a text"),
+        (cron(5), "cron must be a string"),
         (every(0), "interval_second must be"),
         (every("x"), "interval_second must be"),
         (every(5, start_time="soon"), "start_time must be"),
