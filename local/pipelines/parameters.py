@@ -9,7 +9,7 @@ from typing import Any
 from local.pipelines.errors import invalid_argument
 
 _NAMES = {
-    "STRING": "a text",
+    "STRING": "a string",
     "NUMBER_INTEGER": "a whole number",
     "NUMBER_DOUBLE": "a number",
     "BOOLEAN": "true or false",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from local.platform.settings import ROOT, Folder
 
-SOURCES = ("functions", "knative", "kserve", "local", "pipelines", "predictor", "requirements.lock")
+SOURCES = ("common", "functions", "knative", "kserve", "local", "pipelines", "predictor", "requirements.lock")
 """What runs in the loop. Not the command line, which is always the checkout's own; no tests, no documentation."""
 _SUFFIXES = frozenset({".json", ".jsonl", ".lock", ".py", ".yaml"})
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 
+from common.names import NAMESPACE
 from local.platform import manifests
 from local.platform.eventing_status import INGRESS
-from local.platform.settings import BROKER, HOST, NAMESPACE, ROOT, Folder, Settings
+from local.platform.settings import BROKER, HOST, ROOT, Folder, Settings
 
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "SSL_CERT_FILE")
 """Variables passed on from the shell of `mcqa up`, and no others: a workload's environment is its manifest's."""

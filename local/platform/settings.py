@@ -20,7 +20,6 @@ ROOT = Path(__file__).resolve().parents[2]
 """The checkout: the manifests' commands are run in it."""
 
 FOLDER = ROOT / ".local"
-NAMESPACE = "coding-mcqa"
 BROKER = "default"
 HOST = "127.0.0.1"
 STATUS_PATH = "/-/status"
@@ -188,9 +187,9 @@ def _validated(settings: Settings) -> Settings:
             raise ValueError(f"the port {name} must be a whole number up to 65535, found {port!r:.60}")
     for name, pairs in (("config", settings.config), ("schedules", settings.schedules)):
         if not isinstance(pairs, dict) or not all(isinstance(value, str) for value in pairs.values()):
-            raise ValueError(f"{name} must be an object of texts")
+            raise ValueError(f"{name} must be an object of strings")
     if not isinstance(settings.source, str) or type(settings.replica_cap) is not int or settings.replica_cap < 0:
-        raise ValueError("source must be a text and replica_cap a whole number from 0 on")
+        raise ValueError("source must be a string and replica_cap a whole number from 0 on")
     return settings
 
 

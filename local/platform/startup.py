@@ -11,19 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.names import INFERENCE_SERVICE, NAMESPACE, PIPELINE
 from local.kube.resources import Object
 from local.kube.store import ResourceStore
 from local.platform import commands, environment, manifests
 from local.platform.commands import python_module
 from local.platform.eventing import EventingController
-from local.platform.settings import HOST, NAMESPACE, ROOT, Folder, Settings
+from local.platform.settings import HOST, ROOT, Folder, Settings
 from local.platform.supervised_process import SupervisedProcess
 from local.serving.hosts import PREDICTOR
 
 log = logging.getLogger("platform")
 
-INFERENCE_SERVICE = "coding-mcqa"
-PIPELINE = "coding-mcqa-retraining"
 TOKEN_PATH = "MCQA_KFP_TOKEN_PATH"
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0
 _POLL_SECONDS = 0.2

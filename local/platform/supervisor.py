@@ -16,14 +16,15 @@ from typing import Any
 
 import aiohttp
 
+from common.names import INFERENCE_SERVICE, NAMESPACE
 from local.kube.server import ApiServer
 from local.loopback import HostsError, allowed_hosts
 from local.platform import commands, environment, programs
 from local.platform.code_digest import code_digest, end_outdated_processes
 from local.platform.eventing import EventingController
 from local.platform.pingsource import PingSourceAdapter
-from local.platform.settings import HOST, NAMESPACE, ROOT, STATUS_PATH, Folder, PlatformError, Settings, write_json
-from local.platform.startup import INFERENCE_SERVICE, Startup
+from local.platform.settings import HOST, ROOT, STATUS_PATH, Folder, PlatformError, Settings, write_json
+from local.platform.startup import Startup
 from local.platform.supervised_process import SupervisedProcess, adopt
 from local.serving.controller import Serving
 from local.serving.hosts import PREDICTOR
