@@ -145,8 +145,8 @@ def _selected(names: Sequence[str] | None, everything: bool, directory: Path | N
 
 
 def _send(engine: Engine, rows: Sequence[Row[Any]], directory: Path | None) -> None:
+    from common.errors import UnavailableError
     from functions.dead_letters import store
-    from functions.http import UnavailableError
     from functions.sink import Sink
 
     if not rows:

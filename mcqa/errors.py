@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from common.errors import UnavailableError
+
 
 class CommandError(Exception):
     """`exit_code` is the process's; the first ten `details` are printed below the message, one per line."""
@@ -46,8 +48,6 @@ class ServerUnreachableError(CommandError):
 @contextmanager
 def unavailable_as_command_error(*others: type[Exception], hint: str = "") -> Iterator[None]:
     """What a function would answer with 503 becomes one line, ending with `hint`; so do `others`, without it."""
-    from functions.http import UnavailableError
-
     try:
         yield
     except UnavailableError as error:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from common.event_types import FEEDBACK, SOURCE_CLI
 from mcqa import loop, polling, targets, terminal
 from mcqa.errors import CommandError
 from predictor.question import LETTERS
@@ -15,8 +16,6 @@ from predictor.question import LETTERS
 if TYPE_CHECKING:
     from functions.collect.feedback import FeedbackOutcome, KnownAnswer
 
-SOURCE = "/coding-mcqa/cli"
-TYPE = "dev.cdeventsx.mcqa-answer.feedback"
 WAIT = 15.0
 """Seconds: a function that is scaled to zero takes a few to start, and the payload log lags a little."""
 
@@ -52,14 +51,14 @@ def feedback(
             _require_letter(letter, answered.letters)
         event = str(uuid.uuid4())
         _send(str(target.address), event, answer_id, letter)
-        outcome = _outcome(lambda: database(lambda c: store.outcome(c, SOURCE, event, answer_id, letter)), wait)
+        outcome = _outcome(lambda: database(lambda c: store.outcome(c, SOURCE_CLI, event, answer_id, letter)), wait)
     _report(outcome, answer_id, letter)
 
 
 def _send(sink: str, event: str, answer_id: str, letter: str) -> None:
     import httpx
 
-    headers = {"ce-specversion": "1.0", "ce-id": event, "ce-source": SOURCE, "ce-type": TYPE}
+    headers = {"ce-specversion": "1.0", "ce-id": event, "ce-source": SOURCE_CLI, "ce-type": FEEDBACK}
     try:
         response = httpx.post(sink, json={"answer_id": answer_id, "answer": letter}, headers=headers, timeout=10)
     except (httpx.HTTPError, httpx.InvalidURL) as error:

@@ -14,7 +14,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from functions import links
+from common import links
 from mcqa import addresses, pipeline_run, targets, terminal
 from mcqa.addresses import AddressSource
 from mcqa.errors import CommandError, unavailable_as_command_error

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from common.event_types import SOURCE_CLI
+from common.names import CHAMPION
 from mcqa import loop, polling, targets, terminal
 from mcqa.errors import CommandError, unavailable_as_command_error
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
 
-SOURCE = "/mcqa/pipeline"
 WAIT = 30.0
 """Seconds: the function may be scaled to zero, and asks the pipeline server before it decides."""
 SETTLED_SECONDS = 3.0
@@ -54,11 +55,11 @@ def run(
 
 def _send(sink: str, reason: str, now: float) -> str:
     """The id of the event that was sent."""
-    from functions.events import RETRAINING_REQUESTED
+    from common.event_types import RETRAINING_REQUESTED
     from functions.sink import Sink, digest, loop_event, traceparent
 
     id = digest(RETRAINING_REQUESTED, reason, now, os.getpid())
-    event = loop_event(RETRAINING_REQUESTED, SOURCE, id, {"reason": reason}, now, traceparent(id))
+    event = loop_event(RETRAINING_REQUESTED, SOURCE_CLI, id, {"reason": reason}, now, traceparent(id))
     with unavailable_as_command_error(ValueError):
         Sink({"K_SINK": sink}).send(event)
     return id
@@ -73,7 +74,7 @@ def _request_key(environ: Mapping[str, str], reason: str, now: float, id: str) -
         model = settings(environ).model
     except ValueError as error:
         raise CommandError(str(error)) from None
-    return model, read_request({"reason": reason}, model, now, f"{SOURCE} {id}").key
+    return model, read_request({"reason": reason}, model, now, f"{SOURCE_CLI} {id}").key
 
 
 def _row(connection: Connection, key: str) -> Row[Any] | None:
@@ -94,11 +95,11 @@ def _decided(connection: Connection, key: str) -> Row[Any] | None:
 
 def _why_waiting(connection: Connection, environ: Mapping[str, str], model: str) -> str:
     """Decided as the function itself does; "" where that is not known from here."""
-    from functions.http import UnavailableError
+    from common.errors import UnavailableError
     from functions.registry import ModelRegistry
     from functions.retrain import store
     from functions.retrain.decision import decide
-    from functions.retrain.look import CHAMPION, settings
+    from functions.retrain.look import settings
 
     try:
         with ModelRegistry(environ, model) as registry:

@@ -13,6 +13,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from common.names import CHALLENGER, CHAMPION
 from mcqa import targets, terminal
 from mcqa.errors import CommandError, unavailable_as_command_error
 from mcqa.loop import FolderOption
@@ -106,7 +107,7 @@ def _override(action: Action, version: str | None, directory: Path | None) -> No
 def _challenger(environ: Mapping[str, str], model: str, version: str | None) -> str:
     """The version under rollout; CommandError when there is none, or another than `version`."""
     from functions.registry import ModelRegistry
-    from functions.rollout.world import CHALLENGER, CHAMPION, Version
+    from functions.rollout.world import Version
 
     with ModelRegistry(environ, model) as registry:
         registered = registry.model()
@@ -130,14 +131,14 @@ def _challenger(environ: Mapping[str, str], model: str, version: str | None) -> 
 
 def _request_reconcile(environ: Mapping[str, str], model: str, action: Action, challenger: str, now: float) -> str:
     """Asks the rollout function to reconcile; in words, when it will."""
-    from functions.events import ROLLOUT_REQUESTED
-    from functions.http import UnavailableError
+    from common.errors import UnavailableError
+    from common.event_types import ROLLOUT_REQUESTED, SOURCE_CLI
     from functions.sink import Sink, digest, loop_event, traceparent
 
     key = digest(ROLLOUT_REQUESTED, model, action, challenger, now)
     data = {"action": action, "challenger": challenger}
     try:
-        Sink(environ).send(loop_event(ROLLOUT_REQUESTED, "/mcqa/rollout", key, data, now, traceparent(key)))
+        Sink(environ).send(loop_event(ROLLOUT_REQUESTED, SOURCE_CLI, key, data, now, traceparent(key)))
     except UnavailableError as error:
         return f"applied at the next tick ({error})"
     return "the rollout function applies it now"

@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common.names import NAMESPACE
 from local.platform import listeners
-from local.platform.settings import BROKER, FOLDER, HOST, NAMESPACE, ROOT, Folder
+from local.platform.settings import BROKER, FOLDER, HOST, ROOT, Folder
 from mcqa import addresses, loop, terminal
 from mcqa.addresses import AddressSource, Endpoint, Target
-from mcqa.errors import CommandError
+from mcqa.errors import CommandError, unavailable_as_command_error
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -66,12 +67,11 @@ def database(target: Target) -> Iterator[Callable[[Callable[[Connection], Any]],
     CommandError where it is unavailable.
     """
     from functions.database import connect, transaction
-    from functions.http import UnavailableError
 
     if target.source is not AddressSource.LOOP and not os.environ.get(addresses.DATABASE_VARIABLE):
         yield None
         return
-    try:
+    with unavailable_as_command_error():
         engine = connect(environ(target.folder))
 
         def run(query: Callable[[Connection], Any]) -> Any:
@@ -82,8 +82,6 @@ def database(target: Target) -> Iterator[Callable[[Callable[[Connection], Any]],
             yield run
         finally:
             engine.dispose()
-    except UnavailableError as error:
-        raise CommandError(str(error)) from None
 
 
 def environ(directory: Path | None = None) -> dict[str, str]:

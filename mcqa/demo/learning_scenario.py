@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from functions import events
+from common import event_types
 from mcqa.demo.scenario import Scenario, accuracy, answered, compare, format_share, running_scenario
 from mcqa.demo.traffic import SHIFTED, USUAL, Sample
 from mcqa.demo.wait_policy import WaitPolicy
@@ -37,7 +37,7 @@ def _usual_traffic(scenario: Scenario) -> str:
     narrator, watcher = scenario.narrator, scenario.watcher
     narrator.chapter("1. A usual day")
     narrator.line(f"users ask up to {scenario.traffic.rate:g} questions per second and report what was right")
-    checks = watcher.seen.setdefault(events.DRIFT_CHECKED, [])
+    checks = watcher.seen.setdefault(event_types.DRIFT_CHECKED, [])
     policy = WaitPolicy(STALLED_SECONDS, 90, 3000)
     watcher.wait_until(
         lambda: any(check["verdict"] == "no-drift" for check in checks),
@@ -61,7 +61,7 @@ def _shift(scenario: Scenario) -> float:
     scenario.traffic.mix, at = SHIFTED, time.time()
     scenario.narrator.line("80 % of the questions are now on regular expressions, SQL and bit operations")
     scenario.watcher.wait_until(
-        lambda: scenario.watcher.seen.get(events.DRIFT_DETECTED),
+        lambda: scenario.watcher.seen.get(event_types.DRIFT_DETECTED),
         "drift to be detected",
         WaitPolicy(STALLED_SECONDS, 120, 4000),
         scenario.answer_count,
@@ -75,14 +75,14 @@ def _retrain(scenario: Scenario) -> str:
     scenario.traffic.rate = QUIET_RATE
     seen = scenario.watcher.seen
     scenario.watcher.wait_until(
-        lambda: seen.get(events.ARTIFACT_PUBLISHED) or seen.get(events.PIPELINERUN_FINISHED),
+        lambda: seen.get(event_types.ARTIFACT_PUBLISHED) or seen.get(event_types.PIPELINERUN_FINISHED),
         "the retraining",
         WaitPolicy(SILENT_SECONDS),
         lambda: scenario.watcher.pipeline_progress,
     )
-    if not seen.get(events.ARTIFACT_PUBLISHED):
+    if not seen.get(event_types.ARTIFACT_PUBLISHED):
         raise CommandError("the pipeline registered no version: the quality gate did not pass, as shown above")
-    return str(seen[events.ARTIFACT_PUBLISHED][-1]["customData"]["version"])
+    return str(seen[event_types.ARTIFACT_PUBLISHED][-1]["customData"]["version"])
 
 
 def _roll_out(scenario: Scenario, version: str) -> float:
@@ -91,12 +91,12 @@ def _roll_out(scenario: Scenario, version: str) -> float:
     scenario.traffic.rate = RATE
     seen = scenario.watcher.seen
     scenario.watcher.wait_until(
-        lambda: seen.get(events.SERVICE_UPGRADED) or seen.get(events.SERVICE_ROLLEDBACK),
+        lambda: seen.get(event_types.SERVICE_UPGRADED) or seen.get(event_types.SERVICE_ROLLEDBACK),
         "the canary to be decided",
         WaitPolicy(STALLED_SECONDS, 400, 12_000),
         scenario.answer_count,
     )
-    if not seen.get(events.SERVICE_UPGRADED):
+    if not seen.get(event_types.SERVICE_UPGRADED):
         raise CommandError(f"version {version} was rolled back, as shown above")
     return time.time()
 

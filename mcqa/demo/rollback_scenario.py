@@ -8,9 +8,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from functions import events
+from common import event_types
+from common.names import CHALLENGER, CHAMPION
 from functions.registry import ModelRegistry
-from functions.rollout.world import CHALLENGER, CHAMPION
 from mcqa import targets
 from mcqa.demo.faults import DESCRIPTIONS, Fault, inject_fault
 from mcqa.demo.learning_scenario import RATE, STALLED_SECONDS
@@ -76,12 +76,12 @@ def _wait_for_rollback(scenario: Scenario, broken: str) -> None:
     scenario.narrator.chapter("3. Its canary")
     seen = scenario.watcher.seen
     scenario.watcher.wait_until(
-        lambda: seen.get(events.SERVICE_UPGRADED) or seen.get(events.SERVICE_ROLLEDBACK),
+        lambda: seen.get(event_types.SERVICE_UPGRADED) or seen.get(event_types.SERVICE_ROLLEDBACK),
         "the canary to be decided",
         WaitPolicy(STALLED_SECONDS, 400, 12_000),
         scenario.answer_count,
     )
-    if seen.get(events.SERVICE_UPGRADED):
+    if seen.get(event_types.SERVICE_UPGRADED):
         raise CommandError(f"version {broken} was promoted although it is broken")
 
 

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 import aiohttp
 
+from common.event_types import FEEDBACK, SOURCE_DEMO
+from common.names import MODEL
 from mcqa.client import question_to_dict
 from mcqa.demo.rate_control import next_rate
 from pipelines.bank import HELD_OUT_SUBJECTS, TRAINING_SUBJECTS, LabelledQuestion, stream
 
-FEEDBACK = "dev.cdeventsx.mcqa-answer.feedback"
-SOURCE = "/coding-mcqa/demo"
 TIMEOUT = aiohttp.ClientTimeout(total=20)
 
 
@@ -52,7 +52,7 @@ class Traffic:
     """
 
     def __init__(
-        self, url: str, sink: str, *, rate: float, mix: Mix = USUAL, seed: int = 0, model: str = "coding-mcqa"
+        self, url: str, sink: str, *, rate: float, mix: Mix = USUAL, seed: int = 0, model: str = MODEL
     ) -> None:
         self.mix, self.rate, self.current_rate = mix, rate, rate
         self.samples: list[Sample] = []
@@ -127,7 +127,7 @@ class Traffic:
     async def _send_feedback(self, session: aiohttp.ClientSession, answer_id: str, answer: int) -> None:
         """Feedback may come late but must not get lost: it is retried for a while."""
         headers = {
-            "ce-specversion": "1.0", "ce-id": f"{answer_id}-feedback", "ce-source": SOURCE, "ce-type": FEEDBACK,
+            "ce-specversion": "1.0", "ce-id": f"{answer_id}-feedback", "ce-source": SOURCE_DEMO, "ce-type": FEEDBACK,
             "content-type": "application/json",
         }  # fmt: skip
         body = json.dumps({"answer_id": answer_id, "answer": answer}).encode()

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 from sqlalchemy import create_engine, text
 
-from functions import events
+from common import event_types
 from functions.retrain.pipelines import API
 from local.platform.settings import Folder
 from mcqa import loop, loop_process, targets
@@ -19,9 +19,15 @@ from mcqa.demo.wait_policy import WaitPolicy
 from mcqa.errors import CommandError
 
 REPORTED_TYPES = (
-    events.DRIFT_CHECKED, events.DRIFT_DETECTED, events.PIPELINERUN_QUEUED, events.TESTSUITERUN_FINISHED,
-    events.ARTIFACT_PUBLISHED, events.PIPELINERUN_FINISHED, events.SERVICE_UPGRADED, events.SERVICE_ROLLEDBACK,
-)  # fmt: skip
+    event_types.DRIFT_CHECKED,
+    event_types.DRIFT_DETECTED,
+    event_types.PIPELINERUN_QUEUED,
+    event_types.TESTSUITERUN_FINISHED,
+    event_types.ARTIFACT_PUBLISHED,
+    event_types.PIPELINERUN_FINISHED,
+    event_types.SERVICE_UPGRADED,
+    event_types.SERVICE_ROLLEDBACK,
+)
 MARKS = {"SUCCEEDED": ("✓", "green"), "FAILED": ("✗", "red"), "SKIPPED": ("-", "yellow")}
 POLL_SECONDS = 0.4
 
@@ -80,7 +86,7 @@ class LoopWatcher:
                 self._report_event(event)
             for decision in self._new_decisions():
                 self._report_decision(decision)
-            if self.seen.get(events.PIPELINERUN_QUEUED):
+            if self.seen.get(event_types.PIPELINERUN_QUEUED):
                 self._report_steps()
         except httpx.TransportError:
             return  # a part is being restarted: the next poll sees everything
@@ -118,33 +124,33 @@ class LoopWatcher:
         self.seen.setdefault(type, []).append(data)
         content = (data.get("subject") or {}).get("content") or {}
         narrator = self._narrator
-        if type == events.DRIFT_CHECKED:
+        if type == event_types.DRIFT_CHECKED:
             self._report_check(data)
-        elif type == events.DRIFT_DETECTED:
+        elif type == event_types.DRIFT_DETECTED:
             self.trace = str(event.get("traceparent", ""))[3:35]
             narrator.bad(f"drift of version {data.get('version')}", *evidence(data), f"trace {self.trace}")
-        elif type == events.PIPELINERUN_QUEUED:
+        elif type == event_types.PIPELINERUN_QUEUED:
             narrator.line("retraining: a pipeline run is queued", f"run key {str(data['subject']['id'])[:16]}…")
-        elif type == events.TESTSUITERUN_FINISHED:
+        elif type == event_types.TESTSUITERUN_FINISHED:
             report = narrator.good if content.get("outcome") == "success" else narrator.bad
             report(
                 f"quality gate: {(data.get('customData') or {}).get('verdict', content.get('outcome'))}",
                 *content["reason"].split("; "),
             )
-        elif type == events.ARTIFACT_PUBLISHED:
+        elif type == event_types.ARTIFACT_PUBLISHED:
             narrator.good(f"registered {data['subject']['id']}: it becomes the challenger")
-        elif type == events.PIPELINERUN_FINISHED and content.get("outcome") == "error":
+        elif type == event_types.PIPELINERUN_FINISHED and content.get("outcome") == "error":
             narrator.bad("the pipeline run failed", str(content.get("errors", ""))[:300])
-        elif type == events.SERVICE_UPGRADED:
+        elif type == event_types.SERVICE_UPGRADED:
             narrator.good(f"promoted: {content['artifactId']} answers everything")
-        elif type == events.SERVICE_ROLLEDBACK:
+        elif type == event_types.SERVICE_ROLLEDBACK:
             reason = str((data.get("customData") or {}).get("reason", ""))
             narrator.bad(f"rolled back to {content['artifactId']}", *reason.split("; "))
 
     def _report_check(self, data: Mapping[str, Any]) -> None:
         """Only news: not the same verdict again, nor a small window while the loop works on the drift."""
         verdict = str(data.get("verdict"))
-        alarmed = bool(self.seen.get(events.DRIFT_DETECTED))
+        alarmed = bool(self.seen.get(event_types.DRIFT_DETECTED))
         if verdict not in (self._verdict, "drift") and not (alarmed and verdict == "insufficient"):
             self._narrator.line(f"drift check: {verdict}", str(data.get("reason", "")))
         self._verdict = verdict

@@ -6,6 +6,8 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from common.names import CHAMPION
+
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
 
@@ -70,11 +72,11 @@ class DriftFacts(TypedDict):
 
 def read(environ: Mapping[str, str], last: int) -> DriftFacts:
     """With the `last` checks. ValueError for bad settings, UnavailableError without the database or the registry."""
+    from common.event_types import DRIFT_DETECTED
     from functions.database import connect, transaction
     from functions.drift import store
     from functions.drift.announce import event_id
-    from functions.drift.look import CHAMPION, settings
-    from functions.events import DRIFT_DETECTED
+    from functions.drift.look import settings
     from functions.registry import ModelRegistry
     from functions.retrain.store import of_drift
 

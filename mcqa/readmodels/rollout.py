@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
-from functions import links
+from common import links
 
 Row = Mapping[str, Any]
 

@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
-from functions import links
-from local.platform.settings import HOST, NAMESPACE, STATUS_PATH, Folder
+from common import links
+from common.names import MODEL, NAMESPACE
+from local.platform.settings import HOST, STATUS_PATH, Folder
 from mcqa import loop, loop_process, targets
 from mcqa.errors import CommandError
 
@@ -214,7 +215,7 @@ def _aliases(folder: Folder) -> dict[str, str]:
     from functions.registry import ModelRegistry
 
     environ = targets.environ(folder.path)
-    with ModelRegistry(environ, environ.get("MCQA_REGISTERED_MODEL", "coding-mcqa")) as registry:
+    with ModelRegistry(environ, environ.get("MCQA_REGISTERED_MODEL", MODEL)) as registry:
         model = registry.model()
     return dict(model.aliases) if model else {}
 
