@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from local.platform.settings import Folder, Settings
-from mcqa import up
+from mcqa import loop, up
 
 
 @pytest.mark.parametrize("own", [True, False], ids=["the checkout's loop", "another folder's loop"])
@@ -22,8 +22,8 @@ def test_the_next_commands_mean_the_loop_that_is_up(
     folder.pipelines_token.write_text("t" * 43)
     folder.save(Settings())
     if own:
-        monkeypatch.setattr(up, "FOLDER", folder.path)
-    up._where(folder)
+        monkeypatch.setattr(loop, "FOLDER", folder.path)
+    up._print_addresses(folder)
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Next")]
     wanted = "" if own else f" --dir {folder.path}"
     assert re.findall(r"mcqa (ask|status|down)( --dir \S+)?", line) == [

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from mcqa import given, questions
+from mcqa import input_files, questions
 from mcqa.errors import CommandError
 from mcqa.verbs import app
 from pipelines import bank
@@ -33,7 +33,7 @@ MARKED = {
 @pytest.mark.parametrize("name", MARKED)
 def test_a_source_file_is_the_same_text_in_every_encoding(name: str, tmp_path: Path) -> None:
     (tmp_path / "code.py").write_bytes(MARKED[name])
-    assert given.code(tmp_path / "code.py") == CODE
+    assert input_files.read_code(tmp_path / "code.py") == CODE
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_a_source_file_is_the_same_text_in_every_encoding(name: str, tmp_path: P
 def test_a_source_file_may_declare_its_encoding(first: str, tmp_path: Path) -> None:
     text = f"{first}\n{CODE}"
     (tmp_path / "code.py").write_bytes(text.encode("latin-1"))
-    assert given.code(tmp_path / "code.py") == text
+    assert input_files.read_code(tmp_path / "code.py") == text
 
 
 @pytest.mark.parametrize(
@@ -51,17 +51,17 @@ def test_a_source_file_may_declare_its_encoding(first: str, tmp_path: Path) -> N
     [
         (CODE.encode("latin-1"), "line 1: byte 8 is not UTF-8: save the file as UTF-8, or declare its encoding"),
         (b"a = 1\nb = '\xe9'\n", "line 2: byte 11 is not UTF-8"),
-        (b"\x7fELF\0\0", "is no text: it holds zero bytes"),
+        (b"\x7fELF\0\0", "is not text: it contains zero bytes"),
         (b"# coding: klingon\n", "declares an unknown encoding, klingon"),
         (codecs.BOM_UTF16_LE + b"a", "is not UTF-16-LE"),
-        (b"#" * (given.MAX_CODE + 1), "is too large: at most 1.0 MB"),
+        (b"#" * (input_files.MAX_CODE_BYTES + 1), "is too large: at most 1.0 MB"),
     ],
 )
 def test_what_is_no_text_is_refused_with_its_place(data: bytes, says: str, tmp_path: Path) -> None:
     path = tmp_path / "code.py"
     path.write_bytes(data)
     with pytest.raises(CommandError) as failure:
-        given.code(path)
+        input_files.read_code(path)
     assert str(path) in str(failure.value)
     assert says in str(failure.value)
 
@@ -73,8 +73,8 @@ def test_folders_devices_and_what_is_not_there_are_refused(tmp_path: Path) -> No
         (Path("/dev/zero"), "too large"),
     ):
         with pytest.raises(CommandError, match=says):
-            given.code(path)
-    assert given.code(Path("/dev/null")) == ""
+            input_files.read_code(path)
+    assert input_files.read_code(Path("/dev/null")) == ""
 
 
 def test_a_pipe_is_read_to_its_end_however_slowly_it_comes(tmp_path: Path) -> None:
@@ -90,17 +90,17 @@ def test_a_pipe_is_read_to_its_end_however_slowly_it_comes(tmp_path: Path) -> No
 
     writer = threading.Thread(target=write)
     writer.start()
-    assert given.code(pipe) == CODE
+    assert input_files.read_code(pipe) == CODE
     writer.join()
 
 
 def test_a_pipe_that_nobody_writes_to_is_not_waited_for_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(given, "PIPE_SECONDS", 0.1)
+    monkeypatch.setattr(input_files, "PIPE_SECONDS", 0.1)
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(CommandError, match="nobody wrote to this pipe"):
-        given.code(tmp_path / "pipe")
+        input_files.read_code(tmp_path / "pipe")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])

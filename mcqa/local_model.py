@@ -1,15 +1,13 @@
-"""A model version in this process: the scorer that serves, without a server."""
+"""A model version in this process: the same scorer that serves, without a server."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mcqa import defaults, terminal
 from mcqa.errors import CommandError
+from mcqa.paths import displayed
 from predictor import source
 
 if TYPE_CHECKING:
@@ -25,7 +23,7 @@ def resolve(uri: str) -> Path:
 def load(uri: str) -> Scorer:
     """The scorer of a model version; SourceError, VersionError or CommandError when there is none at `uri`."""
     path = resolve(uri)
-    with terminal.err.status(f"loading {shown(path)}"):
+    with terminal.err.status(f"loading {displayed(path)}"):
         from predictor.hardware import HardwareError
         from predictor.scorer import Scorer
 
@@ -35,22 +33,7 @@ def load(uri: str) -> Scorer:
             raise CommandError(str(error)) from None
 
 
-def shown(path: Path) -> str:
-    """A path relative to where the user stands, when it lies below."""
-    path = Path(os.path.abspath(path))  # symbolic links stay: .venv/bin/python is one
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
-
-
-def invocation() -> str:
-    """How the user starts this command from where they stand: by name where their PATH has it, else by its path."""
-    script = Path(sys.executable).parent / "mcqa"
-    found = shutil.which("mcqa")
-    if found and script.exists() and Path(found).samefile(script):
-        return "mcqa"
-    return shown(script) if script.exists() else f"{shown(Path(sys.executable))} -m mcqa"
-
-
-def tiny() -> str:
+def tiny_model() -> str:
     """The shipped model's folder; CommandError where the checkout has none."""
     if not (defaults.TINY_MODEL / "config.json").is_file():
         raise CommandError(f"the tiny model is not at {defaults.TINY_MODEL}: train it with `mcqa model make-tiny`")

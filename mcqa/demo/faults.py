@@ -1,4 +1,4 @@
-"""Versions that nobody should serve, made of a good one: what a canary is for."""
+"""Broken versions, made from a good one: what a canary is there to catch."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ class Fault(StrEnum):
     latency = "latency"
 
 
-WHAT = {
-    Fault.accuracy: "it answers, but hardly ever right: the rows of two layers were mixed up",
-    Fault.errors: "it refuses longer questions: its context length was set wrong",
-    Fault.latency: "it answers as before, but slowly: it is far larger than it has to be",
+DESCRIPTIONS = {
+    Fault.accuracy: "it answers, but hardly ever correctly: rows of its weights are reversed",
+    Fault.errors: "it refuses longer questions: its context length is wrong",
+    Fault.latency: "it answers as before, but slowly: it is far larger than necessary",
 }
 
 
-def break_version(good: Path, out: Path, fault: Fault) -> None:
-    """A copy of the version in `good` with one fault. Every one of them loads, and answers a first question."""
+def inject_fault(good: Path, out: Path, fault: Fault) -> None:
+    """A copy of the version in `good` with one fault. Each still loads, and answers a first question."""
     out.mkdir(parents=True)
     for path in good.iterdir():
         if path.is_file() and path.suffix in (".json", ".safetensors", ".jinja", ".txt"):
             shutil.copy2(path, out / path.name)
-    (out / "card.json").unlink(missing_ok=True)  # what it says of the good one's accuracy is not so here
-    {Fault.accuracy: _mix_up, Fault.errors: _shorten, Fault.latency: _bloat}[fault](out)
+    (out / "card.json").unlink(missing_ok=True)  # the good version's accuracy does not hold here
+    {Fault.accuracy: _reverse_rows, Fault.errors: _shorten_context, Fault.latency: _add_layers}[fault](out)
 
 
-def _mix_up(folder: Path) -> None:
+def _reverse_rows(folder: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     path = folder / "model.safetensors"
@@ -42,15 +42,15 @@ def _mix_up(folder: Path) -> None:
     save_file(tensors, path, metadata={"format": "pt"})
 
 
-def _shorten(folder: Path) -> None:
+def _shorten_context(folder: Path) -> None:
     path = folder / "config.json"
     config = json.loads(path.read_text())
     config["max_position_embeddings"] = 64
     path.write_text(json.dumps(config, indent=2))
 
 
-def _bloat(folder: Path) -> None:
-    """More layers that change nothing: their outputs are multiplied by zero."""
+def _add_layers(folder: Path) -> None:
+    """Adds layers that change nothing: their outputs are multiplied by zero."""
     import torch
     from safetensors.torch import load_file, save_file
 

@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
-from mcqa import model_facts
 from mcqa.errors import CommandError
+from mcqa.readmodels import model as model_facts
 from mcqa.verbs import app
 from predictor.weights import VersionError
 
@@ -34,7 +34,7 @@ def test_facts_come_from_the_files(folder: Path) -> None:
 def test_a_torn_download_is_noticed(folder: Path) -> None:
     whole = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(whole[:20])
-    with pytest.raises(CommandError, match="no whole safetensors file"):
+    with pytest.raises(CommandError, match="not a complete safetensors file"):
         model_facts.of_folder(folder, "here")
 
 

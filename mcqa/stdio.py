@@ -1,6 +1,6 @@
-"""stdout and stderr that take every character: where a terminal has no UTF-8, each has a plain one in its place.
+"""Makes stdout and stderr accept every character: where a terminal has no UTF-8, each gets a plain substitute.
 
-The stand-ins are one column wide, so that tables stay straight.
+The substitutes are one column wide, so that tables stay aligned.
 """
 
 from __future__ import annotations
@@ -35,26 +35,26 @@ _EXPLICIT = ("PYTHONIOENCODING", "PYTHONUTF8")
 
 
 def prepare() -> None:
-    """Makes both streams write what they can of every text, and no exception of the rest."""
-    codecs.register_error("plain", _plain)
+    """Makes both streams write any text: a character that they cannot encode becomes its substitute."""
+    codecs.register_error("plain", _substitute)
     for stream in (sys.stdout, sys.stderr):
-        if stream is None:  # closed by whoever started us
+        if stream is None:  # closed by the parent process
             continue
-        # Python takes the C locale for UTF-8, which is right for a file or a pipe; a terminal was told otherwise.
-        ascii_only = stream.isatty() and says_plain(_given())
+        # Python treats the C locale as UTF-8, which is right for a file or a pipe but not for a terminal.
+        ascii_only = stream.isatty() and is_c_locale(_initial_environ())
         _reconfigure(stream, errors="plain", **({"encoding": "ascii"} if ascii_only else {}))
 
 
-def says_plain(environ: Mapping[str, str]) -> bool:
+def is_c_locale(environ: Mapping[str, str]) -> bool:
     """Whether the locale is C by name, not merely unset as in most containers."""
     if any(environ.get(name) for name in _EXPLICIT):
         return False
-    chosen = next((environ[name] for name in ("LC_ALL", "LC_CTYPE", "LANG") if environ.get(name)), "")
-    return chosen in ("C", "POSIX")
+    locale = next((environ[name] for name in ("LC_ALL", "LC_CTYPE", "LANG") if environ.get(name)), "")
+    return locale in ("C", "POSIX")
 
 
-def _given() -> Mapping[str, str]:
-    """The environment as it was given to us: Python itself sets LC_CTYPE where it finds the C locale (PEP 538)."""
+def _initial_environ() -> Mapping[str, str]:
+    """The environment that the process was started with: Python itself sets LC_CTYPE in the C locale (PEP 538)."""
     try:
         pairs = Path("/proc/self/environ").read_bytes().split(b"\0")
     except OSError:
@@ -62,7 +62,7 @@ def _given() -> Mapping[str, str]:
     return dict(os.fsdecode(pair).split("=", 1) for pair in pairs if b"=" in pair)
 
 
-def holds(text: str, stream: TextIO | None) -> bool:
+def can_encode(text: str, stream: TextIO | None) -> bool:
     """Whether the stream can write the text as it is."""
     try:
         text.encode(getattr(stream, "encoding", None) or "utf-8")
@@ -72,8 +72,8 @@ def holds(text: str, stream: TextIO | None) -> bool:
 
 
 def finish(code: int) -> int:
-    """Writes what is left, and lets go of streams that take no more; the exit code, which tells of it."""
-    from mcqa import failures
+    """Flushes both streams and abandons one that cannot be written; returns the exit code, which reports that."""
+    from mcqa import error_reporting
 
     for stream in (sys.stdout, sys.stderr):
         if stream is None:
@@ -85,23 +85,23 @@ def finish(code: int) -> int:
         except OSError as error:
             code = code or 1
             if stream is sys.stdout:
-                failures.told(f"cannot write the output: {error.strerror}")
+                error_reporting.report(f"cannot write the output: {error.strerror}")
         except ValueError:  # closed
             continue
         else:
             continue
-        let_go(stream)
+        abandon(stream)
     return code
 
 
-def _plain(error: UnicodeError) -> tuple[str | bytes, int]:
+def _substitute(error: UnicodeError) -> tuple[str | bytes, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    found = error.object[error.start : error.end]
-    return "".join(_stand_in(one, error.encoding) for one in found), error.end
+    characters = error.object[error.start : error.end]
+    return "".join(_plain(character, error.encoding) for character in characters), error.end
 
 
-def _stand_in(character: str, encoding: str) -> str:
+def _plain(character: str, encoding: str) -> str:
     if character in PLAIN:
         return PLAIN[character]
     for text in (unicodedata.normalize("NFKD", character)[:1], "?"):
@@ -119,9 +119,9 @@ def _reconfigure(stream: Any, **values: str) -> None:
         stream.reconfigure(**values)
 
 
-def let_go(stream: TextIO | None) -> None:
-    """What is still in its buffer goes away silently: the interpreter would say at its end that it cannot write it."""
+def abandon(stream: TextIO | None) -> None:
+    """Discards what is still in its buffer: the interpreter would otherwise report at exit that it cannot write it."""
     if stream is not None:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, stream.fileno())
+        os.close(devnull)

@@ -15,7 +15,7 @@ import pytest
 
 from mcqa import server_process
 from mcqa.errors import CommandError
-from mcqa.hello import differing
+from mcqa.quickstart import find_disagreement
 from predictor.question import Answer
 
 ANSWER = Answer("B", 1, "y", (0.25, 0.75), 0.75, 0.5, 0.56, 0.9, 12, "7")
@@ -31,7 +31,7 @@ ANSWER = Answer("B", 1, "y", (0.25, 0.75), 0.75, 0.5, 0.56, 0.9, 12, "7")
     ],
 )
 def test_what_differs_is_said(other: Answer, says: str | None) -> None:
-    assert differing({"v1 REST": ANSWER, "v2 REST": other}) == says
+    assert find_disagreement({"v1 REST": ANSWER, "v2 REST": other}) == says
 
 
 def test_a_port_in_use_is_named_with_its_flag(capsys: pytest.CaptureFixture[str]) -> None:
@@ -45,7 +45,7 @@ def test_a_port_in_use_is_named_with_its_flag(capsys: pytest.CaptureFixture[str]
         assert other != port
         told = capsys.readouterr().err
         assert f"port {port} is in use" in told
-        assert f"taking {other} (--grpc-port chooses another)" in told
+        assert f"using {other} (--grpc-port chooses another)" in told
     assert server_process.claim_port(port, "--port") == port
     assert server_process.claim_port(0, "--port") > 0
     assert server_process.claim_port(None, "--port", port) == port
@@ -64,7 +64,7 @@ def test_a_server_that_cannot_start_says_why() -> None:
 
 def _hello(*words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "mcqa", "hello", *words],
+        [sys.executable, "-m", "mcqa", "quickstart", *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -1,4 +1,4 @@
-"""What the clients of both v2 transports share: questions as tensors, answers out of them."""
+"""Questions as v2 tensors and answers from v2 tensors, for REST and gRPC alike."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mcqa.errors import NoServer
 from predictor.question import Answer, Question
 
-TIMEOUT = 120.0
-"""Seconds: a real-size model on two cores takes its time for a batch."""
 
-
-def tensors(questions: Sequence[Question]) -> list[tuple[str, list[int], list[str]]]:
-    """The v2 inputs as (name, shape, flat texts): question [N], choices [N, K] padded with empty texts, and code, id
-    and subject [N] where any question has one."""
+def question_tensors(questions: Sequence[Question]) -> list[tuple[str, list[int], list[str]]]:
+    """The v2 inputs as (name, shape, flat strings): question [N], choices [N, K] padded with empty strings, and code,
+    id and subject [N] where any question has one.
+    """
     n, width = len(questions), max(len(q.choices) for q in questions)
     padded = itertools.chain.from_iterable([*q.choices, *[""] * (width - len(q.choices))] for q in questions)
     inputs = [("question", [n], [q.stem for q in questions]), ("choices", [n, width], list(padded))]
@@ -51,7 +48,3 @@ def answers_from_tensors(
             )
         )
     return answers
-
-
-def no_server(address: str) -> NoServer:
-    return NoServer(f"no server answers at {address}: start one with `mcqa serve`, or give --url or --model")

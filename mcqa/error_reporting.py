@@ -1,4 +1,4 @@
-"""How failures are told: what can happen to anybody in one line, a fault of ours in one line and a file."""
+"""How errors are reported: an expected one on one line, a bug of ours on one line and with its trace in a file."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import tempfile
 import traceback
 from pathlib import Path
 
-from mcqa import streams
+from mcqa import stdio
 from mcqa.cli import DEBUG_VARIABLE
 
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE)
-"""Of the machine, not of us, though no file may be named."""
+MACHINE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE)
+"""The machine's fault, not ours, even where no file is named."""
 
 
-def told(message: str) -> None:
+def report(message: str) -> None:
     from mcqa import terminal
 
     terminal.error(message)
@@ -27,62 +27,62 @@ def debugging() -> bool:
     return os.environ.get(DEBUG_VARIABLE, "") not in ("", "0")
 
 
-def unexpected(error: Exception) -> None:
-    """One line, and where the trace is; the trace itself for those who asked for it."""
-    if isinstance(error, OSError) and (line := of_system(error)):
-        told(line)
+def report_unexpected(error: Exception) -> None:
+    """One line that says where the trace is, and the trace itself where it was asked for."""
+    if isinstance(error, OSError) and (line := describe_os_error(error)):
+        report(line)
         return
     if debugging():
         traceback.print_exception(error)
     what = f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:300]}".rstrip(": ")
-    path = _written("".join(traceback.format_exception(error)))
+    path = _write_trace("".join(traceback.format_exception(error)))
     where = f"; its trace is in {path}" if path else "; `mcqa --debug …` prints its trace"
-    told(f"{what}{'' if debugging() else where}")
+    report(f"{what}{'' if debugging() else where}")
 
 
-def of_system(error: OSError) -> str | None:
-    """What the system refused, in a line; None where only the trace could tell what it was about."""
+def describe_os_error(error: OSError) -> str | None:
+    """What the system refused, on one line; None where only the trace could show what it was about."""
     reason = error.strerror or str(error)
     if error.filename is None:
-        if error.errno not in DISK:
+        if error.errno not in MACHINE_ERRORS:
             return None
         # Verbs name the files they write; without a name it is a stream.
-        streams.let_go(sys.stdout)
+        stdio.abandon(sys.stdout)
         return f"cannot write the output: {reason}"
-    # A URL opener's or a socket's name is a text as well, so whatever it is, it is shown.
+    # A URL opener or a socket puts a string here as well; whatever it is, it is shown.
     path = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else str(error.filename)
     if error.errno not in (errno.EACCES, errno.EPERM):
         return f"{path}: {reason}"
-    return f"{path}: {reason}{_owner(Path(path))}"
+    return f"{path}: {reason}{_owner_hint(Path(path))}"
 
 
-def _owner(path: Path) -> str:
-    """Of the folder or file that keeps us out, and what to do about a loop's."""
+def _owner_hint(path: Path) -> str:
+    """Who owns the file or folder that we may not read, and what to do if it is a loop's."""
     from mcqa import loop
+    from mcqa.paths import absolute
 
     hint = ""
-    folder = Path(os.path.abspath(loop.folder().path))
-    if Path(os.path.abspath(path)).is_relative_to(folder):
+    if absolute(path).is_relative_to(absolute(loop.folder().path)):
         hint = ": give a folder of your own with --dir or MCQA_LOCAL_DIR"
-    for one in (path, *path.parents):
+    for ancestor in (path, *path.parents):
         try:
-            owner = one.stat().st_uid
+            owner = ancestor.stat().st_uid
         except OSError:
             continue
         if owner == os.geteuid():
             continue
-        return f", {one} belongs to {_name(owner)}{hint}"
+        return f", {ancestor} belongs to {_user_name(owner)}{hint}"
     return hint
 
 
-def _name(user: int) -> str:
+def _user_name(user: int) -> str:
     try:
         return pwd.getpwuid(user).pw_name
     except KeyError:
         return f"user {user}"
 
 
-def _written(trace: str) -> str | None:
+def _write_trace(trace: str) -> str | None:
     try:
         handle, path = tempfile.mkstemp(prefix="mcqa-error-", suffix=".log")
         with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:

@@ -1,4 +1,4 @@
-"""The demo's voice: one line for each thing that happens, with the time since the start, and a live line of traffic."""
+"""The demo's output: one line per thing that happens, with the time since the start, and a live line of traffic."""
 
 from __future__ import annotations
 
@@ -12,11 +12,9 @@ from rich.text import Text
 
 from mcqa import terminal
 
-Colour = str
-
 
 class Narrator:
-    """Writes lines; where the output is a terminal, keeps `state()` on a last line that is refreshed."""
+    """Prints lines; on a terminal it also keeps a live last line."""
 
     def __init__(self, console: Console = terminal.out) -> None:
         self.console = console
@@ -27,7 +25,7 @@ class Narrator:
     def elapsed(self) -> float:
         return time.monotonic() - self.began
 
-    def line(self, text: str, *details: str, mark: str = "•", colour: Colour = "cyan") -> None:
+    def line(self, text: str, *details: str, mark: str = "•", colour: str = "cyan") -> None:
         minutes, seconds = divmod(int(self.elapsed), 60)
         head = Text.assemble((f"{minutes}:{seconds:02d} ", "dim"), (f"{mark} ", f"bold {colour}"), text)
         self.console.print(head, soft_wrap=True)
@@ -46,7 +44,7 @@ class Narrator:
 
     @contextmanager
     def live(self, state: Callable[[], str]) -> Iterator[None]:
-        """Shows `state()` below the lines, several times a second; nowhere but on a terminal."""
+        """Shows `state()` below the lines, several times a second, on a terminal only."""
         if not self.console.is_terminal:
             yield
             return

@@ -30,7 +30,7 @@ from functions.events import BadEventError, Event
 from functions.migrate import migrate
 from functions.retrain import store as runs
 from functions.retrain.decision import read_request
-from mcqa import request
+from mcqa import pipeline_run
 from mcqa.verbs import app
 
 MODEL = "coding-mcqa"
@@ -91,12 +91,12 @@ def delivered(loop: Loop) -> Callable[[Sent], None]:
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
-        (["known", "b"], 0, "✓ counted: B was right; the model of version 7 said A"),
-        (["known/0", "A"], 0, "✓ counted: A was right; the model of version 7 said so too"),
+        (["known", "b"], 0, "✓ counted: B was right; the model of version 7 answered A"),
+        (["known/0", "A"], 0, "✓ counted: A was right; the model of version 7 answered the same"),
         (["known", "D"], 1, "error: the question has the letters A to C, found D"),
-        (["tested", "A"], 0, "noted: A was right. The question was a test's, and counts for nothing"),
-        (["unheard-of", "A"], 1, "error: the loop knows no answer 'unheard-of': give the id that `mcqa ask`"),
-        (["known/3", "A"], 1, "error: the loop knows no answer 'known/3'"),
+        (["tested", "A"], 0, "noted: A was right. The question was a test and does not count"),
+        (["unheard-of", "A"], 1, "error: the loop has no answer 'unheard-of': give the id that `mcqa ask`"),
+        (["known/3", "A"], 1, "error: the loop has no answer 'known/3'"),
         (["known", "K"], 2, "must be one letter of ABCDEFGHIJ, found 'K'"),
         (["known", ""], 2, "must be one letter of ABCDEFGHIJ, found ''"),
     ],
@@ -115,7 +115,7 @@ def test_feedback_that_nobody_takes_is_told_as_waiting(loop: Loop) -> None:
     loop.logged("known")
     found = loop.run("feedback", "known", "B", "--wait", "0.3")
     assert found.exit_code == 1
-    assert "error: the function collect has not taken it yet: it waits at the broker" in found.stderr
+    assert "error: the function collect has not received it yet: it waits at the broker" in found.stderr
 
 
 def test_feedback_waits_for_an_answer_that_is_logged_late(loop: Loop) -> None:
@@ -131,7 +131,7 @@ def test_feedback_waits_for_an_answer_that_is_logged_late(loop: Loop) -> None:
 def test_feedback_without_a_database_says_that_nothing_is_known(loop: Loop) -> None:
     found = loop.run("feedback", "x", "A", MCQA_DATABASE_URL=None)
     assert found.exit_code == 0
-    assert "what comes of it is not known here: set MCQA_DATABASE_URL" in found.stderr
+    assert "the result cannot be seen from here: set MCQA_DATABASE_URL" in found.stderr
 
 
 def test_feedback_that_the_broker_refuses_is_an_error(loop: Loop) -> None:
@@ -168,13 +168,13 @@ def retrained(loop: Loop, **values: Any) -> Callable[[Sent], None]:
         ({"state": "running", "run_id": "r-1"}, 0, "is running, run r-1"),
         ({"state": "void", "error": "3 answers got feedback"}, 1, "is not started: 3 answers got feedback"),
         ({"state": "failed", "error": "no such pipeline"}, 1, "failed: no such pipeline"),
-        ({}, 0, "is noted and waits"),
+        ({}, 0, "is accepted and waits"),
     ],
 )
 def test_a_run_that_is_asked_for_says_what_becomes_of_it(
     values: dict[str, Any], code: int, says: str, loop: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(request, "SETTLED", 0.1)
+    monkeypatch.setattr(pipeline_run, "SETTLED_SECONDS", 0.1)
     loop.sink.on_event = retrained(loop, **values)
     found = loop.run("pipeline", "run", "--reason", "new subject", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
     assert (found.exit_code, says in found.output) == (code, True), found.output
@@ -189,7 +189,7 @@ def test_the_same_period_asked_for_again_is_said_to_be_known(loop: Loop) -> None
     loop.sink.on_event = retrained(loop, state="queued", run_id="r-1")
     assert loop.run("pipeline", "run", "--reason", "weekly").exit_code == 0
     again = loop.run("pipeline", "run", "--reason", "weekly")
-    assert (again.exit_code, "asked for already with this reason" in again.stderr) == (0, True), again.output
+    assert (again.exit_code, "already requested with this reason" in again.stderr) == (0, True), again.output
 
 
 # dead letters
@@ -239,7 +239,7 @@ def test_a_replay_sends_the_same_event_once_and_is_noted(loop: Loop) -> None:
     assert not [attribute for attribute in sent.attributes if attribute.startswith("knative")]
     assert states(loop) == {"one": "replayed"}
     again = loop.run("dead-letters", "replay", name)
-    assert (again.exit_code, "was replayed already, and has not come back" in again.stdout) == (0, True)
+    assert (again.exit_code, "was already replayed, and has not come back" in again.stdout) == (0, True)
     assert len(loop.sink.events) == 1
     assert loop.run("dead-letters", "replay", "--all").exit_code == 0
 
@@ -267,7 +267,7 @@ def test_a_replay_that_cannot_be_sent_changes_nothing(loop: Loop) -> None:
 def test_discarding_is_noted_and_done_once(loop: Loop) -> None:
     names = [keep(loop, one) for one in ("one", "two", "three")]
     assert f"✓ {names[0]} is discarded" in loop.run("dead-letters", "discard", names[0], names[0]).stdout
-    assert "was discarded already: nothing to discard" in loop.run("dead-letters", "discard", names[0]).stdout
+    assert "was already discarded: nothing to discard" in loop.run("dead-letters", "discard", names[0]).stdout
     assert loop.run("dead-letters", "discard", "--all").exit_code == 0
     assert set(states(loop).values()) == {"discarded"}
     assert loop.run("dead-letters", "list", "--json").stdout == ""

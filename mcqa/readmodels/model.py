@@ -1,4 +1,4 @@
-"""What a model version is, told from its files alone: no weights are read, only safetensors' headers."""
+"""What a model version is, from its files alone: no weights are read, only safetensors' headers."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from predictor.weights import read_json
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
-    """`dtypes` counts parameters by number format; `letters` are those that are one token, None where not known;
-    `files` are names and bytes."""
+class ModelFacts:
+    """`dtypes` counts parameters by number format, `files` bytes by name.
+
+    `letters` are those that are one token, None where that is unknown.
+    """
 
     source: str
     architecture: str
@@ -36,8 +38,8 @@ class Facts:
         return sum(self.files.values())
 
 
-def of_folder(folder: Path, source: str) -> Facts:
-    """The facts of a folder in Hugging Face layout; CommandError or VersionError when it is none."""
+def of_folder(folder: Path, source: str) -> ModelFacts:
+    """The facts of a folder in Hugging Face layout; CommandError or VersionError when it is not one."""
     config = read_json(folder / "config.json")
     files = {p.name: p.stat().st_size for p in sorted(folder.iterdir()) if p.is_file()}
     weights = [folder / name for name in files if name.endswith(".safetensors")]
@@ -48,11 +50,11 @@ def of_folder(folder: Path, source: str) -> Facts:
         dtypes.update(_dtypes(file))
     architecture = (config.get("architectures") or [config.get("model_type", "unknown")])[0]
     context = config.get("max_position_embeddings")
-    return Facts(source, architecture, dict(dtypes), files, _letters(folder / "tokenizer.json"), context)
+    return ModelFacts(source, architecture, dict(dtypes), files, _letters(folder / "tokenizer.json"), context)
 
 
-def of_hub(repository: str, revision: str | None, source: str) -> Facts:
-    """The facts that the Hugging Face Hub tells of a repository, without downloading it."""
+def of_hub(repository: str, revision: str | None, source: str) -> ModelFacts:
+    """The facts that the Hugging Face Hub reports about a repository, without downloading it."""
     import httpx2
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
@@ -69,26 +71,30 @@ def of_hub(repository: str, revision: str | None, source: str) -> Facts:
         ) from None
     config: dict[str, Any] = info.config or {}
     dtypes = dict(info.safetensors.parameters) if info.safetensors else {}
-    files = {one.rfilename: one.size or 0 for one in info.siblings or []}
+    files = {sibling.rfilename: sibling.size or 0 for sibling in info.siblings or []}
     architecture = (config.get("architectures") or [config.get("model_type", "unknown")])[0]
-    return Facts(source, architecture, dtypes, files)
+    return ModelFacts(source, architecture, dtypes, files)
 
 
 def _dtypes(file: Path) -> dict[str, int]:
     """Parameters by dtype from the header: 8 bytes of length, then JSON (safetensors' format description)."""
     with file.open("rb") as stream:
         size = int.from_bytes(stream.read(8), "little")
+        if size > file.stat().st_size:
+            raise CommandError(_incomplete(file, "its header is longer than the file"))
         try:
-            if size > file.stat().st_size:
-                raise ValueError("its header is longer than the file")
             header = json.loads(stream.read(size))
         except ValueError as error:
-            raise CommandError(f"{file} is no whole safetensors file ({error}): fetch it again") from None
+            raise CommandError(_incomplete(file, str(error))) from None
     dtypes: Counter[str] = Counter()
     for name, tensor in header.items():
         if name != "__metadata__":
             dtypes[tensor["dtype"]] += math.prod(tensor["shape"])
     return dict(dtypes)
+
+
+def _incomplete(file: Path, reason: str) -> str:
+    return f"{file} is not a complete safetensors file ({reason}): fetch it again"
 
 
 def _letters(tokenizer: Path) -> str | None:
