@@ -14,7 +14,7 @@ from mcqa import addresses, client, defaults, given, local, loop, questions, ter
 from mcqa.answered_by import real_model, remarks
 from mcqa.errors import NoServer, ServerError
 from mcqa.questions import Asked
-from predictor.card import Card
+from predictor.model_card import ModelCard
 from predictor.question import Answer, Debias, Question, parse_question
 
 BATCH = 64
@@ -33,7 +33,7 @@ class Told:
     """By which feedback may refer to the answers, where they came over REST."""
     target: addresses.Target | None = None
     """Who answered, where it was not this process."""
-    card: Card | None = None
+    card: ModelCard | None = None
     """Of the model that answered, where it is a demonstration model."""
 
 

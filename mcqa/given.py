@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from mcqa.errors import CommandError
-from predictor.source_files import human
+from predictor.storage.download import format_bytes
 
 MAX_CODE = 2**20
 MAX_QUESTIONS = 2**28
@@ -111,5 +111,5 @@ def _awaited(handle: int, path: Path, most: int, mode: int) -> bytes:
 
 def _bounded(data: bytes, where: str, most: int) -> bytes:
     if len(data) > most:
-        raise CommandError(f"{where} is too large: at most {human(most)}")
+        raise CommandError(f"{where} is too large: at most {format_bytes(most)}")
     return data

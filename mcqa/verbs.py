@@ -35,10 +35,10 @@ from mcqa import (
 from mcqa.cli import DEBUG_VARIABLE, INTERRUPTED, NO_READER
 from mcqa.demo.command import demo
 from mcqa.errors import CommandError, Interrupted
+from predictor.errors import VersionError
 from predictor.hardware import HardwareError
 from predictor.question import QuestionError
-from predictor.source import SourceError
-from predictor.weights import VersionError
+from predictor.storage.errors import StorageError
 
 
 class Group(TyperGroup):
@@ -73,7 +73,7 @@ class Group(TyperGroup):
             code = left.exit_code
         except CommandError as failure:
             code = _told(failure, failure.details, failure.exit_code)
-        except (HardwareError, PlatformError, QuestionError, SourceError, VersionError) as failure:
+        except (HardwareError, PlatformError, QuestionError, StorageError, VersionError) as failure:
             code = _told(failure)
         except KeyboardInterrupt:
             terminal.interrupted()

@@ -42,7 +42,7 @@ from local.serving.settings import ServingSettings
 from local.sqlite import inode
 from local.storage import Watch
 from local.tokens import TokenError, read_or_make, restore
-from predictor import source
+from predictor.storage import resolver
 
 log = logging.getLogger("platform")
 
@@ -342,7 +342,7 @@ _OURS = ("MLFLOW_TRACKING_URI", "MCQA_CACHE")
 
 
 def _resolve(uri: str) -> Path:
-    return source.resolve(uri)
+    return resolver.resolve(uri)
 
 
 def _ready(api: Server, kind: str, name: str) -> bool:

@@ -19,7 +19,7 @@ from mcqa.demo.stage import Stage, share, shown, stage, where
 from mcqa.demo.traffic import SHIFTED
 from mcqa.errors import CommandError
 from pipelines.registration import versions
-from predictor import source
+from predictor.storage.resolver import resolve
 
 AFTER_SECONDS = 10.0
 AFTER_ANSWERS = 50
@@ -52,7 +52,7 @@ def _register(on: Stage, fault: Fault) -> tuple[str, str]:
     on.narrator.chapter("2. A broken version")
     environ, champion = loop.environ(on.folder.path), _champion(on)
     with ModelRegistry(environ, environ["MCQA_REGISTERED_MODEL"]) as registry, tempfile.TemporaryDirectory() as work:
-        good = source.resolve(f"mlflow://{registry.model_name}/{champion}")
+        good = resolve(f"mlflow://{registry.model_name}/{champion}")
         break_version(good, Path(work) / "version", fault)
         candidate = versions.Candidate(
             Path(work) / "version",

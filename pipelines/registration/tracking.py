@@ -17,7 +17,7 @@ import httpx
 from functions import links
 from functions.http import UnavailableError
 from functions.registry import ModelRegistry
-from predictor.source_mlflow import PROXY
+from predictor.storage.mlflow import PROXY
 
 EXPERIMENT = "coding-mcqa"
 KIND_TAG, KIND = "mlflow.experimentKind", "custom_model_development"

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from mcqa import model_facts
 from mcqa.errors import CommandError
 from mcqa.verbs import app
-from predictor.weights import VersionError
+from predictor.errors import VersionError
 
 
 @pytest.fixture
