@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from functions.http import UnavailableError
+from common.errors import UnavailableError
 from predictor.storage.errors import StorageError, TransientError
 from predictor.storage.mlflow import API, Registry, ServerUnavailableError
 

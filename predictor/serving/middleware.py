@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from predictor import codings as content_codings
+from common import content_codings
 from predictor.serving.errors import (
     BadRequestError,
     BodyTimeoutError,
