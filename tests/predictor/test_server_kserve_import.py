@@ -61,7 +61,7 @@ print(json.dumps([module.pd is pandas, InferRequest is kserve.InferRequest]))
 def test_the_command_line_of_the_program_is_not_kserves() -> None:
     code = """
 import json, sys
-from predictor.serving import sdk
+from predictor.serving import kserve_sdk
 from kserve.model_server import args
 print(json.dumps([args.http_port, sys.argv[1:]]))
 """

@@ -312,7 +312,7 @@ def binary(*elements: bytes, raw: bytes | None = None) -> tuple[bytes, dict[str,
 @pytest.mark.parametrize(
     ("request_", "error"),
     [
-        (binary(b"\xff\xfe"), "question: element 0 is not UTF-8"),
+        (binary(b"\xff\xfe"), "question: element 0 is not valid UTF-8"),
         (binary(b"one", b"two"), "question: shape [1] has 1 elements, found 2"),
         (binary(raw=b"\x01\x00"), "question: the binary data ends within a length"),
         (binary(raw=b"\xff\xff\xff\xff"), "question: the binary data ends within element 0"),

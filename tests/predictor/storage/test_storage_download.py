@@ -72,14 +72,14 @@ def server() -> Iterator[Server]:
         thread.join()
 
 
-def get(server: Server, part: Path, size: int | None = len(BODY), tries: int = 3) -> list[int]:
+def get(server: Server, part: Path, size: int | None = len(BODY), attempts: int = 3) -> list[int]:
     """Downloads BODY; the byte counts that were reported."""
     seen: list[int] = []
 
     def stream(headers: dict[str, str]) -> AbstractContextManager[httpx.Response]:
         return Checked(f"http://127.0.0.1:{server.server_port}/", headers)
 
-    download(stream, part, size, name="x", report=seen.append, errors=httpx.TransportError, attempts=tries)
+    download(stream, part, size, name="x", report=seen.append, errors=httpx.TransportError, attempts=attempts)
     return seen
 
 

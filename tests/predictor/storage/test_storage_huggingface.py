@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 REPO = "owner/tiny"
 COMMIT = "a" * 40
 URI = f"hf://{REPO}"
@@ -262,7 +262,7 @@ def test_two_processes_fetch_the_weights_once(env: dict[str, str], hub: FakeHub,
 
 def test_weights_that_are_not_the_repository_s_are_refused(env: dict[str, str], cdn: FakeHub, tmp_path: Path) -> None:
     cdn.corrupt = True
-    assert "model.safetensors: its SHA-256 is not the repository's" in run(env)["error"]
+    assert "model.safetensors: its SHA-256 differs from the repository's" in run(env)["error"]
     assert not list((tmp_path / "hf").rglob("model.safetensors"))
 
 

@@ -20,7 +20,7 @@ from mlflow import MlflowClient
 from predictor.storage.errors import StorageError
 from predictor.storage.resolver import resolve
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 WEIGHTS = 3_000_000
 NAME = "coding-mcqa"
 

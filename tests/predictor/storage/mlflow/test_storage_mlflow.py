@@ -117,7 +117,7 @@ def test_a_version_without_weights_is_refused(registry: Registry, tmp_path: Path
 def test_a_slim_environment_needs_httpx_only(registry: Registry, tmp_path: Path) -> None:
     """As the container of the ClusterStorageContainer runs it."""
     code = (
-        "import sys; from predictor.storage.resolver import main; code = main(sys.argv[1:]);"
+        "import sys; from predictor.storage.__main__ import main; code = main(sys.argv[1:]);"
         "heavy = {'torch', 'mlflow', 'huggingface_hub', 'kserve', 'numpy', 'requests'} & set(sys.modules);"
         "sys.exit(str(heavy) if heavy else code)"
     )
