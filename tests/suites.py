@@ -12,9 +12,11 @@ import pytest
 TESTS = Path(__file__).resolve().parent
 INTEGRATION = (
     "predictor/test_server_*.py",
-    "predictor/source_mlflow/test_*.py",
+    "predictor/storage/mlflow/test_*.py",
     "predictor/test_docs_protocols.py",
-    "predictor/test_source_hf.py",
+    "predictor/storage/test_storage_download.py",
+    "predictor/storage/test_storage_huggingface.py",
+    "predictor/storage/test_storage_main.py",
     "functions/test_*_function.py",
     "functions/test_*_servers.py",
     "functions/test_*_disk.py",
