@@ -12,9 +12,11 @@ import pytest
 TESTS = Path(__file__).resolve().parent
 INTEGRATION = (
     "predictor/test_server_*.py",
-    "predictor/source_mlflow/test_*.py",
+    "predictor/storage/mlflow/test_*.py",
     "predictor/test_docs_protocols.py",
-    "predictor/test_source_hf.py",
+    "predictor/storage/test_storage_download.py",
+    "predictor/storage/test_storage_huggingface.py",
+    "predictor/storage/test_storage_main.py",
     "functions/test_*_function.py",
     "functions/test_*_servers.py",
     "functions/test_*_disk.py",
@@ -29,6 +31,7 @@ INTEGRATION = (
     "local/*/test_*.py",
     "pipelines/test_registration*.py",
     "pipelines/test_retraining_*.py",
+    "pipelines/test_upload.py",
     "mcqa/test_*.py",
     "manifests/test_*.py",
     "deploy/test_*.py",
@@ -39,7 +42,13 @@ INTEGRATION = (
     "test_readme.py",
 )
 UNIT = (
-    "local/kube/test_kube_pure.py",
+    "local/kube/test_kube_jsonpath.py",
+    "local/kube/test_kube_managed_fields.py",
+    "local/kube/test_kube_patches.py",
+    "local/kube/test_kube_protobuf.py",
+    "local/kube/test_kube_schema_validation.py",
+    "local/kube/test_kube_selectors.py",
+    "local/kube/test_kube_tables.py",
     "local/serving/test_serving_traffic.py",
     "local/serving/test_serving_revisions.py",
     "local/serving/test_serving_autoscaler.py",

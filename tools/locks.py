@@ -1,6 +1,6 @@
 """The lock files, with hashes: the project's from pyproject.toml, the images' from their requirements.in.
 
-One lock holds for every Python that pyproject.toml allows, told apart by markers; `check` has the resolver confirm that.
+One lock holds for every Python that pyproject.toml allows, with markers; `check_project` confirms it.
 An image's lock has the project's own versions, and fewer packages. A line `# without: NAME` in a requirements.in leaves
 a package out that others ask for and this image never imports. torch is in no requirements.lock, because scripts/setup
 and each image choose its build; predictor/torch-cuda.lock is the CUDA build.
@@ -112,7 +112,7 @@ def left_out(requirements: str) -> list[str]:
 def plain_markers(lock: str) -> str:
     """The lock with markers that name Pythons only: none on a requirement that every Python has.
 
-    The resolver also writes down the machine of pyproject.toml's [tool.uv]. On another one pip would then install nothing
+    The resolver also writes down the machine of pyproject.toml's [tool.uv]. On another one pip would install nothing
     and report success.
     """
     return _MARKED.sub(_plain, lock)

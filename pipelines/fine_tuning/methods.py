@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipelines.bank.labelled import LabelledQuestion
-from predictor.card import Card
+from predictor.model_card import ModelCard
 from predictor.prompt import PromptFormat
 from predictor.weights import SINGLE_FILE, weight_files
 
@@ -60,7 +60,7 @@ def fine_tune(
 
     A demonstration version's card is copied, with the subjects that are new to it.
     """
-    card = Card.read(base)
+    card = ModelCard.read(base)
     if choose_method(base, method) == "lora":
         from pipelines.fine_tuning.lora import LoraSettings, fine_tune_lora
 

@@ -19,7 +19,7 @@ from common.errors import UnavailableError
 from common.names import EXPERIMENT
 from functions.registry import ModelRegistry
 from pipelines.run_context import RunContext
-from predictor.source_mlflow import PROXY
+from predictor.storage.mlflow import PROXY
 
 KIND_TAG, KIND = "mlflow.experimentKind", "custom_model_development"
 """By this tag MLflow's user interface knows what kind of experiment this is, and does not ask."""

@@ -19,7 +19,7 @@ from common.errors import UnavailableError
 from common.names import EXPERIMENT, MODEL
 from functions.registry import ModelRegistry, RegisteredVersion
 from pipelines.registration.tracking import KIND, KIND_TAG, RUN_KEY_TAG
-from predictor.source_files import data_files, require_version
+from predictor.storage.version_folder import data_files, require_version
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -56,7 +56,7 @@ def find(registry: ModelRegistry, run_key: str) -> RegisteredVersion | None:
 def register(registry: ModelRegistry, uri: str, candidate: Candidate) -> RegisteredVersion:
     """The version of the candidate's run key, registered now unless it exists. `uri` is the MLflow server's.
 
-    Raises SourceError when the folder is not a version, UnavailableError or MlflowException when the server
+    Raises StorageError when the folder is not a version, UnavailableError or MlflowException when the server
     does not answer.
     """
     if (existing := find(registry, candidate.run_key)) is not None:

@@ -16,7 +16,9 @@ from tools.ci.evaluation_report import html
 
 def record(number: int, right: bool, sure: float = 0.7) -> AnswerRecord:
     rest = (1 - sure) / 2
-    return AnswerRecord(f"q{number}", "s", 0, 0 if right else 1, (sure, rest, rest) if right else (rest, sure, rest), 1.0, 50)
+    return AnswerRecord(
+        f"q{number}", "s", 0, 0 if right else 1, (sure, rest, rest) if right else (rest, sure, rest), 1.0, 50
+    )
 
 
 def answers(n: int, wrong: range | set[int], sure: float = 0.7) -> list[AnswerRecord]:

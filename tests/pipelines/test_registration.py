@@ -20,7 +20,7 @@ from pipelines.registration.tracking import KIND, KIND_TAG, Tracking, step_run, 
 from pipelines.retraining.steps.register import offer
 from pipelines.retraining.steps.report import outcome
 from pipelines.run_context import RunContext
-from predictor.source import resolve
+from predictor.storage.resolver import resolve
 
 _names = (f"registration-test-{n}" for n in itertools.count())
 

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from common.names import CHALLENGER, CHAMPION
 from functions.http import UnavailableError
 from functions.registry import ModelRegistry, RegisteredModel, RegisteredVersion
-from functions.rollout.world import CHALLENGER, CHAMPION, ROLLOUT_TAG, Version
+from functions.rollout.world import ROLLOUT_TAG, Version
 from tools.errors import ToolError
 
 POLL_SECONDS = 15.0
@@ -156,7 +157,7 @@ def _environ() -> dict[str, str]:
     if os.environ.get("MLFLOW_TRACKING_URI"):
         return dict(os.environ)
     from mcqa.errors import CommandError
-    from mcqa.loop import environ
+    from mcqa.targets import environ
 
     try:
         return environ()

@@ -16,9 +16,9 @@ from pipelines.registration.tracking import Tracking, step_run
 from pipelines.retraining import evaluation_page
 from pipelines.retraining.steps.collect_data import CURRENT, OLD_HOLDOUT, load
 from pipelines.run_context import RunContext
-from predictor.openmp import spin_briefly
+from predictor.openmp import limit_spinning
 from predictor.question import LETTERS, QuestionError
-from predictor.source import resolve
+from predictor.storage.resolver import resolve
 
 if TYPE_CHECKING:
     from pipelines.bank import LabelledQuestion
@@ -53,7 +53,7 @@ def evaluate(
 
     `timed` questions are asked one by one, of both versions in turn, for the latency check.
     """
-    spin_briefly()
+    limit_spinning()
     tracking = Tracking(environ, run.model)
     with step_run(tracking, run, "evaluate") as run_id:
         from predictor.scorer import Scorer

@@ -17,9 +17,9 @@ from pipelines.registration.tracking import Tracking, step_run
 from pipelines.retraining.dataset import balanced_epoch
 from pipelines.retraining.steps.collect_data import NEW, OLD, load
 from pipelines.run_context import RunContext
-from predictor.openmp import spin_briefly
-from predictor.source import resolve
-from predictor.source_files import data_files
+from predictor.openmp import limit_spinning
+from predictor.storage.resolver import resolve
+from predictor.storage.version_folder import data_files
 
 PRIOR_QUESTIONS = 40
 PRIOR_SHARE = 0.1
@@ -45,7 +45,7 @@ def fine_tune(
 
     A version that an earlier attempt under this run key registered is copied instead.
     """
-    spin_briefly()
+    limit_spinning()
     tracking = Tracking(environ, run.model)
     with step_run(tracking, run, "fine-tune") as run_id:
         if run.registered:

@@ -10,7 +10,7 @@ from pipelines import drift_reference
 from pipelines.registration.tracking import Tracking, step_run
 from pipelines.retraining.steps.collect_data import load_recent
 from pipelines.run_context import RunContext
-from predictor.openmp import spin_briefly
+from predictor.openmp import limit_spinning
 
 
 def measure_reference(
@@ -21,7 +21,7 @@ def measure_reference(
     Measured on the questions as they came in, including repeats, except those that the challenger was trained on. A
     version that an earlier attempt registered has a reference, which stays.
     """
-    spin_briefly()
+    limit_spinning()
     tracking = Tracking(environ, run.model)
     with step_run(tracking, run, "reference") as run_id:
         out.parent.mkdir(parents=True, exist_ok=True)
