@@ -31,7 +31,6 @@ INTEGRATION = (
     "local/*/test_*.py",
     "pipelines/test_registration*.py",
     "pipelines/test_retraining_*.py",
-    "pipelines/test_pipeline_*.py",
     "mcqa/test_*.py",
     "manifests/test_*.py",
     "deploy/test_*.py",
@@ -69,8 +68,9 @@ UNIT = (
     "local/kube/test_kube_cron.py",
     "local/access/test_origins.py",
     "local/access/test_tokens.py",
-    "pipelines/test_retraining_data.py",
-    "pipelines/test_retraining_reference.py",
+    "pipelines/test_retraining_dataset.py",
+    "pipelines/test_retraining_pod_spec.py",
+    "pipelines/test_retraining_retry.py",
 )
 """Exceptions to the patterns above."""
 
