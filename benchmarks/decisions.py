@@ -35,7 +35,7 @@ from benchmarks.results import Row, report  # noqa: E402
 from functions.drift import decision as drift  # noqa: E402
 from functions.drift.reference import Reference, summarise  # noqa: E402
 from functions.drift.window import Window  # noqa: E402
-from functions.rollout.analysis import Analysis, analyse  # noqa: E402
+from functions.rollout.analysis import AnalysisResult, analyse  # noqa: E402
 from functions.rollout.evidence import Arm, StepEvidence  # noqa: E402
 from pipelines.evaluation.records import Record  # noqa: E402
 from pipelines.gate import Pairs, gate  # noqa: E402
@@ -219,7 +219,7 @@ def canary(rng: Generator, champion: Truth, challenger: Truth) -> tuple[str, flo
     now = 0.0
     for percent in STEPS:
         since, arms = now, (Arm(), Arm())
-        found: Analysis | None = None
+        found: AnalysisResult | None = None
         for _ in range(LOOKS_A_STEP):
             now += 60.0
             share = int(rng.binomial(REQUESTS_A_LOOK, percent / 100))

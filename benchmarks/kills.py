@@ -43,7 +43,7 @@ from sqlalchemy import create_engine, text
 from benchmarks.disturbances import Clock, Disk, in_background
 from functions.http import UnavailableError
 from functions.registry import ModelRegistry
-from functions.rollout.world import CHALLENGER, CHAMPION, ROLLOUT_TAG
+from functions.rollout.state import CHALLENGER, CHAMPION, ROLLOUT_TAG
 from local.platform.settings import HOST, ROOT, Folder, Ports, Settings
 from mcqa import loop, up
 from mcqa.demo.broken import Fault, break_version

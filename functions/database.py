@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url
+from sqlalchemy import Connection, CursorResult, Engine, Executable, Table, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DataError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase
@@ -23,6 +23,9 @@ from functions.sqlite_wal import write_ahead
 URL_VARIABLE = "MCQA_DATABASE_URL"
 LOCK_SECONDS = 5.0
 """How long a writer waits for SQLite's lock, or a connection for PostgreSQL, before the Broker is told to retry."""
+
+CHUNK = 2_000
+"""Rows at a time. Ten times as many take 1.5 times as long a row: they leave the processor's cache."""
 
 
 class Base(DeclarativeBase):
@@ -90,6 +93,11 @@ def insert_once(connection: Connection, table: Any, rows: Mapping[str, Any] | Se
     if len(values) > 1:
         connection.execute(statement.on_conflict_do_nothing(), values[1:])
     return first
+
+
+def stream(connection: Connection, statement: Executable, chunk: int = CHUNK) -> CursorResult[Any]:
+    """The rows of a statement, fetched `chunk` at a time."""
+    return connection.execute(statement, execution_options={"stream_results": True, "yield_per": chunk})
 
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:

@@ -49,13 +49,14 @@ def read(environ: Mapping[str, str], last: int) -> dict[str, Any]:
     from functions.database import connect, transaction
     from functions.drift import store
     from functions.drift.announce import event_id
-    from functions.drift.look import CHAMPION, settings
+    from functions.drift.settings import read_settings
     from functions.events import DRIFT_DETECTED
     from functions.registry import ModelRegistry
     from functions.retrain.store import of_drift
+    from functions.rollout.state import CHAMPION
 
     with _failures():
-        chosen = settings(environ)
+        chosen = read_settings(environ)
         model = ModelRegistry(environ, chosen.model).model()
         champion = model.aliases.get(CHAMPION) if model else None
         engine = connect(environ)
@@ -89,13 +90,13 @@ def _run(row: Row[Any]) -> dict[str, Any]:
 
 def _window(connection: Connection, model: str, champion: str | None) -> dict[str, Any] | None:
     """The champion's open window: where it begins, and how many answers are in it by now."""
-    from functions.collect.queries import count
-    from functions.drift.store import before
+    from functions.drift.queries import count_answers
+    from functions.drift.store import previous_state
 
     if champion is None:
         return None
-    state = before(connection, model, champion).state
-    size = 0 if state.since is None else count(connection, champion, state.since, time.time())
+    state = previous_state(connection, model, champion).state
+    size = 0 if state.since is None else count_answers(connection, champion, state.since, time.time())
     return {"since": state.since, "answers": size}
 
 

@@ -34,7 +34,7 @@ def run(
     from functions.events import RETRAINING_REQUESTED
     from functions.http import UnavailableError
     from functions.retrain.decision import read_request
-    from functions.retrain.look import settings
+    from functions.retrain.settings import read_settings
     from functions.sink import Sink, digest, loop_event, traceparent
 
     reason = " ".join(reason.split())
@@ -57,7 +57,7 @@ def run(
             return
         environ = loop.environ(target.folder)
         try:
-            model = settings(environ).model
+            model = read_settings(environ).model
         except ValueError as error:
             raise CommandError(str(error)) from None
         key = read_request({"reason": reason}, model, now, f"{SOURCE} {id}").key
@@ -88,7 +88,8 @@ def _why_waiting(connection: Connection, environ: Mapping[str, str], model: str)
     from functions.registry import ModelRegistry
     from functions.retrain import store
     from functions.retrain.decision import decide
-    from functions.retrain.look import CHAMPION, settings
+    from functions.retrain.settings import read_settings
+    from functions.rollout.state import CHAMPION
 
     try:
         with ModelRegistry(environ, model) as registry:
@@ -96,7 +97,7 @@ def _why_waiting(connection: Connection, environ: Mapping[str, str], model: str)
     except (UnavailableError, ValueError) as error:
         return str(error)
     champion = found.aliases.get(CHAMPION) if found else None
-    action = decide(store.known(connection, model), champion, time.time(), settings(environ).cooldown)
+    action = decide(store.known(connection, model), champion, time.time(), read_settings(environ).cooldown)
     return action.reason if action.kind == "wait" else ""
 
 

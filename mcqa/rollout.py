@@ -6,6 +6,7 @@ import getpass
 import time
 from collections.abc import Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -76,31 +77,33 @@ def status(
 @rollout_app.command()
 def promote(version: Version = None, directory: FolderOption = None) -> None:
     """Give the challenger all traffic, whatever its canary says, and make it champion."""
-    _wish("promote", version, directory)
+    _override("promote", version, directory)
 
 
 @rollout_app.command()
 def hold(version: Version = None, directory: FolderOption = None) -> None:
     """Stop at the present share until `promote`, `abort` or `resume`. A version that fails still goes back."""
-    _wish("hold", version, directory)
+    _override("hold", version, directory)
 
 
 @rollout_app.command()
 def abort(version: Version = None, directory: FolderOption = None) -> None:
     """Take the challenger back: all traffic to the champion."""
-    _wish("abort", version, directory)
+    _override("abort", version, directory)
 
 
 @rollout_app.command()
 def resume(version: Version = None, directory: FolderOption = None) -> None:
     """Take back what was asked for: the canary goes on by its evidence."""
-    _wish("resume", version, directory)
+    _override("resume", version, directory)
 
 
-def _wish(action: Literal["promote", "hold", "abort", "resume"], version: str | None, directory: Path | None) -> None:
+def _override(
+    action: Literal["promote", "hold", "abort", "resume"], version: str | None, directory: Path | None
+) -> None:
     from functions.database import transaction
     from functions.rollout import store
-    from functions.rollout.world import Wish
+    from functions.rollout.state import Override
 
     with _failures():
         environ, settings, engine = _loop(directory)
@@ -108,10 +111,10 @@ def _wish(action: Literal["promote", "hold", "abort", "resume"], version: str | 
         now = time.time()
         with transaction(engine) as connection:
             if action == "resume":
-                if not store.clear_wish(connection, settings.model):
+                if not store.clear_override(connection, settings.model):
                     raise CommandError(f"nothing was asked for of challenger {challenger}: there is nothing to resume")
             else:
-                store.write_wish(connection, settings.model, Wish(action, challenger, _who()), now)
+                store.write_override(connection, settings.model, Override(action, challenger, _who()), now)
         soon = _ask(environ, settings.model, action, challenger, now)
     loop.say(directory)
     terminal.out.print(f"{action} challenger {challenger}: noted, {soon}", markup=False)
@@ -121,7 +124,7 @@ def _wish(action: Literal["promote", "hold", "abort", "resume"], version: str | 
 def _challenger(environ: Mapping[str, str], model: str, version: str | None) -> str:
     """The version under rollout; CommandError when there is none, or another than `version`."""
     from functions.registry import ModelRegistry
-    from functions.rollout.world import CHALLENGER, CHAMPION, Version
+    from functions.rollout.state import CHALLENGER, CHAMPION, ModelVersion
 
     with ModelRegistry(environ, model) as registry:
         found = registry.model()
@@ -136,7 +139,7 @@ def _challenger(environ: Mapping[str, str], model: str, version: str | None) -> 
         if version not in (None, challenger):
             raise CommandError(f"version {version} is not under rollout; the challenger is version {challenger}")
         named = registry.version(challenger)
-    if named is not None and (why := Version(challenger, named.tags).rolled_back):
+    if named is not None and (why := ModelVersion(challenger, named.tags).rolled_back):
         raise CommandError(f"challenger {challenger} is out already: {why}. Remove its tag 'rollout' to try it again")
     return challenger
 
@@ -162,8 +165,11 @@ def _status(most: int, directory: Path | None = None) -> dict[str, Any]:
 
     environ, settings, engine = _loop(directory)
     with transaction(engine) as connection:
-        look = store.read_look(connection, settings.model)
-        record, wish = store.read_record(connection, settings.model), store.read_wish(connection, settings.model)
+        look = store.read_status(connection, settings.model)
+        record, override = (
+            store.read_record(connection, settings.model),
+            store.read_override(connection, settings.model),
+        )
         log = store.decisions(connection, settings.model, most)
     versions = [look[name] for name in ("champion", "challenger") if look and look[name]]
     return {
@@ -172,7 +178,7 @@ def _status(most: int, directory: Path | None = None) -> dict[str, Any]:
         "look": look,
         "steps": [{"percent": step.percent, "since": step.since} for step in record.steps] if record else [],
         "planned": list(settings.decision.steps),
-        "wish": None if wish is None else {"action": wish.action, "challenger": wish.challenger, "by": wish.by},
+        "wish": None if override is None else asdict(override),
         "decisions": log,
     }
 
@@ -216,8 +222,8 @@ def _summary(look: Mapping[str, Any], found: Mapping[str, Any]) -> None:
         table.add_row("steps", Text(" → ".join(f"[{p} %]" if p == share else f"{p} %" for p in found["planned"])))
     table.add_row("phase", Text(f"{look['phase']} ({time.time() - look['at']:.0f} s ago)"))
     table.add_row("why", Text(look["reason"].replace("; ", "\n")))
-    if wish := found["wish"]:
-        table.add_row("asked for", Text(f"{wish['action']} version {wish['challenger']}, by {wish['by']}"))
+    if override := found["wish"]:
+        table.add_row("asked for", Text(f"{override['action']} version {override['challenger']}, by {override['by']}"))
     terminal.out.print(table)
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from functions.environment import SettingError, text
 from functions.http import UnavailableError
 from functions.registry import ModelRegistry
-from functions.rollout.world import CHAMPION
+from functions.rollout.state import CHAMPION
 from pipelines.registration import versions, webhooks
 from predictor.source import SourceError, resolve
 from predictor.source_files import data_files

@@ -19,7 +19,7 @@ from typing import Literal, Protocol
 
 from functions.http import UnavailableError
 from functions.registry import ModelRegistry, RegisteredModel, RegisteredVersion
-from functions.rollout.world import CHALLENGER, CHAMPION, ROLLOUT_TAG, Version
+from functions.rollout.state import CHALLENGER, CHAMPION, ROLLOUT_TAG, ModelVersion
 
 POLL_SECONDS = 15.0
 
@@ -160,7 +160,7 @@ def _environ() -> dict[str, str]:
 
 
 def _taken_back(tag: str) -> str | None:
-    return Version("", {ROLLOUT_TAG: tag}).rolled_back
+    return ModelVersion("", {ROLLOUT_TAG: tag}).rolled_back
 
 
 def _say(line: str) -> None:

@@ -125,7 +125,7 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class CheckResult:
     """A check and all it rests on. `alarm` is true once, when the drift is found; `state` is for the next check."""
 
     verdict: Verdict
@@ -142,11 +142,11 @@ class Check:
         return asdict(self)
 
 
-def check(reference: Reference, window: Summary, state: State, now: float, config: Config = Config()) -> Check:
+def check(reference: Reference, window: Summary, state: State, now: float, config: Config = Config()) -> CheckResult:
     """The verdict on the window that started at `state.since` and ends at `now` (Unix seconds)."""
 
-    def verdict(name: Verdict, reason: str, after: State, alarm: bool = False) -> Check:
-        return Check(name, alarm, reason, state.version, window.n, state.since, now, evidence, after)
+    def verdict(name: Verdict, reason: str, after: State, alarm: bool = False) -> CheckResult:
+        return CheckResult(name, alarm, reason, state.version, window.n, state.since, now, evidence, after)
 
     evidence: tuple[Evidence, ...] = ()
     if reference.n < config.min_reference:

@@ -14,7 +14,7 @@ class DriftCheck(Base):
     """One check with its evidence, and the state it leaves for the next: the last row of a model *is* the state.
 
     Two checks at once want the same `sequence`, and the database gives it to one: that is the compare-and-swap.
-    `document` is Check.to_dict() with what the events say besides. `sent_at` is None until the events are out.
+    `document` is CheckResult.to_dict() with what the events say besides. `sent_at` is None until the events are out.
     """
 
     __tablename__ = "drift_checks"

@@ -43,7 +43,7 @@ PERIODS = {"daily": "%G-W%V-%u", "weekly": "%G-W%V", "monthly": "%Y-%m"}
 
 
 @dataclass(frozen=True, slots=True)
-class Drift:
+class DetectedDrift:
     """What a drift event asks for. `since` in Unix seconds: from where on the answers had moved."""
 
     model: str
@@ -80,7 +80,7 @@ class RetrainRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class Retraining:
     """A retraining as the database knows it. `ran`: a run was started for it. A request that waits has no champion."""
 
     key: str
@@ -106,7 +106,7 @@ class Observed:
     error: str = ""
 
 
-def read_drift(data: Any) -> Drift:
+def read_drift(data: Any) -> DetectedDrift:
     """The drift of an event's data; BadEventError names what is missing."""
     if not isinstance(data, dict):
         raise BadEventError("the data must be a JSON object, as the drift function sends it")
@@ -119,7 +119,9 @@ def read_drift(data: Any) -> Drift:
     if not since <= start <= end:
         raise BadEventError(f"drift_since <= window_start <= window_end is needed, found {since}, {start}, {end}")
     said = _reason(data)
-    return Drift(texts["model"] or "", texts["version"] or "", (start, end), since, texts["data_digest"] or "", said)
+    return DetectedDrift(
+        texts["model"] or "", texts["version"] or "", (start, end), since, texts["data_digest"] or "", said
+    )
 
 
 def read_request(data: Any, model: str, at: float, event: str) -> RetrainRequest:
@@ -137,7 +139,7 @@ def read_request(data: Any, model: str, at: float, event: str) -> RetrainRequest
     return RetrainRequest(model, when, reason)
 
 
-def asks(data: Any) -> bool:
+def is_request(data: Any) -> bool:
     """Whether a tick's data is a request, not merely a reason to look."""
     return isinstance(data, dict) and bool(_reason(data))
 
@@ -149,7 +151,7 @@ def too_little(labels: int, minimum: int, champion: str) -> str:
     return f"{labels} answers got feedback since version {champion} was made, at least {minimum} needed"
 
 
-def decide(known: Sequence[Known], champion: str | None, now: float, cooldown: float) -> Action:
+def decide(known: Sequence[Retraining], champion: str | None, now: float, cooldown: float) -> Action:
     """The one next step for what waits. `known` holds every retraining of the model that waits, is active or ended."""
     waiting = sorted((k for k in known if k.state == "waiting"), key=lambda k: (k.created, k.key))
     if not waiting:
@@ -186,19 +188,19 @@ def observe(run: Mapping[str, Any] | None) -> Observed:
     if run is None:
         return Observed("canceled", "the run is gone from the pipeline server")
     state = run.get("state")
-    if state == "SUCCEEDED" and (steps := broken(run)):
+    if state == "SUCCEEDED" and (steps := failed_steps(run)):
         return Observed("failed", f"the run says SUCCEEDED, but {steps}")
     if state in ("SUCCEEDED", "SKIPPED"):
         return Observed("succeeded")
     if state == "FAILED":
-        message = (run.get("error") or {}).get("message") or broken(run)
+        message = (run.get("error") or {}).get("message") or failed_steps(run)
         return Observed("failed", _line(message or "the run failed and does not say why"))
     if state == "CANCELED":
         return Observed("canceled", "the run was canceled")
     return Observed("running" if state in ("RUNNING", "CANCELING", "PAUSED") else "queued")
 
 
-def follow(observed: Observed, attempt: int, attempts: int) -> State:
+def next_state(observed: Observed, attempt: int, attempts: int) -> State:
     """The next state of a retraining whose run number `attempt` looks like this; `starting`: try once more."""
     return "starting" if observed.state == "failed" and attempt < attempts else observed.state
 
@@ -208,7 +210,7 @@ def may_post(posted: float | None, now: float, grace: float) -> bool:
     return posted is None or now >= posted + grace
 
 
-def broken(run: Mapping[str, Any]) -> str:
+def failed_steps(run: Mapping[str, Any]) -> str:
     """The steps of a run that failed for good, in a line; "" where the server's answer names none.
 
     A retried step is `name(0)`, `name(1)`, … and counts by its best attempt. Kubeflow lists what a step is inside of

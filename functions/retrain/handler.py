@@ -10,7 +10,7 @@ import time
 
 from flask import Request, Response
 
-from functions.clocks import when
+from functions.clocks import event_times
 from functions.database import connect, transaction
 from functions.events import (
     DRIFT_DETECTED,
@@ -23,16 +23,17 @@ from functions.events import (
 )
 from functions.http import UnavailableError, respond
 from functions.registry import ModelRegistry
-from functions.retrain.decision import Drift, RetrainRequest, asks, read_drift, read_request
-from functions.retrain.look import Retrain, settings
+from functions.retrain.decision import DetectedDrift, RetrainRequest, is_request, read_drift, read_request
 from functions.retrain.pipelines import Pipelines
+from functions.retrain.reconcile import RetrainReconciler
+from functions.retrain.settings import read_settings
 from functions.retrain.store import ask
 from functions.sink import Sink, trace_of
 
-_settings = settings(os.environ)
+_settings = read_settings(os.environ)
 _engine = connect(os.environ)
 _registry = ModelRegistry(os.environ, _settings.model)
-_retrain = Retrain(_settings, _engine, _registry, Pipelines(os.environ), Sink(os.environ).send)
+_retrain = RetrainReconciler(_settings, _engine, _registry, Pipelines(os.environ), Sink(os.environ).send)
 
 
 def handle(request: Request) -> Response:
@@ -47,21 +48,21 @@ def _act(event: Event) -> str:
             raise BadEventError(f"model: this function retrains {_settings.model}, found {drift.model!a}"[:200])
         said = _note(event, drift, "drift")
     elif event.type == RETRAINING_REQUESTED or _asks(event):
-        at = when(event, time.time()).at
+        at = event_times(event, time.time()).at
         asked = read_request(parse_json(event.data), _settings.model, at, f"{event.source} {event.id}")
         said = _note(event, asked, "request")
     elif event.type != PING:
         known = f"{DRIFT_DETECTED}, {RETRAINING_REQUESTED} and {PING}"
         raise BadEventError(f"type: retrain knows {known}, found {event.type[:120]!r}")
     try:
-        return said + _retrain.look()
+        return said + _retrain.reconcile()
     except UnavailableError as error:
         # The next ping looks again within a minute, and what the event said is in the database: retries and dead
         # letters of pings would help nobody.
         return f"{said}not now: {error}"
 
 
-def _note(event: Event, asked: Drift | RetrainRequest, what: str) -> str:
+def _note(event: Event, asked: DetectedDrift | RetrainRequest, what: str) -> str:
     check_key(event)
     with transaction(_engine) as connection:
         new = ask(connection, asked, event.source, event.id, trace_of(event, asked.key), time.time())
@@ -70,6 +71,6 @@ def _note(event: Event, asked: Drift | RetrainRequest, what: str) -> str:
 
 def _asks(event: Event) -> bool:
     try:
-        return event.type == PING and asks(parse_json(event.data))
+        return event.type == PING and is_request(parse_json(event.data))
     except BadEventError:
         return False

@@ -8,11 +8,13 @@ from typing import Any
 from sqlalchemy import Connection, Row, or_, select, update
 
 from functions.database import insert_once
-from functions.retrain.decision import ACTIVE, FINISHED, Drift, Known, RetrainRequest
+from functions.retrain.decision import ACTIVE, FINISHED, DetectedDrift, Retraining, RetrainRequest
 from functions.retrain.tables import RetrainRun
 
 
-def ask(connection: Connection, drift: Drift | RetrainRequest, source: str, id: str, trace: str, now: float) -> bool:
+def ask(
+    connection: Connection, drift: DetectedDrift | RetrainRequest, source: str, id: str, trace: str, now: float
+) -> bool:
     """Notes that this drift or request wants a retraining; False when it is known."""
     row = {
         "key": drift.key,
@@ -34,14 +36,14 @@ def ask(connection: Connection, drift: Drift | RetrainRequest, source: str, id: 
     return insert_once(connection, RetrainRun, row)
 
 
-def known(connection: Connection, model: str) -> list[Known]:
+def known(connection: Connection, model: str) -> list[Retraining]:
     """What decide() must see: all that wait or are active, and the newest that ended."""
     columns = (RetrainRun.key, RetrainRun.state, RetrainRun.champion, RetrainRun.created_at, RetrainRun.finished_at)
     statement = select(*columns, RetrainRun.run_id).where(RetrainRun.model == model)
     going = connection.execute(statement.where(RetrainRun.state.in_(("waiting", *ACTIVE)))).all()
     ended = statement.where(RetrainRun.finished_at.is_not(None)).order_by(RetrainRun.finished_at.desc()).limit(10)
     rows = [*going, *connection.execute(ended).all()]
-    return [Known(r.key, r.state, r.champion, r.created_at, r.finished_at, r.run_id is not None) for r in rows]
+    return [Retraining(r.key, r.state, r.champion, r.created_at, r.finished_at, r.run_id is not None) for r in rows]
 
 
 def find(connection: Connection, key: str) -> Row[Any] | None:

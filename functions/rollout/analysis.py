@@ -88,7 +88,7 @@ class Measure:
 
 
 @dataclass(frozen=True, slots=True)
-class Analysis:
+class AnalysisResult:
     verdict: Verdict
     reason: str
     measures: tuple[Measure, ...]
@@ -97,7 +97,7 @@ class Analysis:
         return asdict(self)
 
 
-def analyse(steps: Sequence[StepEvidence], now: float, config: Config = Config()) -> Analysis:
+def analyse(steps: Sequence[StepEvidence], now: float, config: Config = Config()) -> AnalysisResult:
     """The verdict on the last of `steps`, the rollout's steps so far in order (at least one)."""
     step = steps[-1]
     wide = config.widening(step.percent)
@@ -108,18 +108,18 @@ def analyse(steps: Sequence[StepEvidence], now: float, config: Config = Config()
     found = tuple(measures)
     failed = [m for m in found if m.verdict == "fail"]
     if failed:
-        return Analysis("fail", "; ".join(_describe(m) for m in failed), found)
+        return AnalysisResult("fail", "; ".join(_describe(m) for m in failed), found)
     elapsed = max(0.0, now - step.since)
     if step.challenger.requests < config.min_requests or elapsed < config.min_seconds:
         reason = (
             f"{step.challenger.requests} of at least {config.min_requests} requests, "
             f"{elapsed:.0f} of at least {config.min_seconds:.0f} s at {step.percent} %"
         )
-        return Analysis("inconclusive", reason, found)
+        return AnalysisResult("inconclusive", reason, found)
     open_ = [m for m in found if m.verdict == "inconclusive"]
     if open_:
-        return Analysis("inconclusive", "; ".join(_describe(m) for m in open_), found)
-    return Analysis("pass", "; ".join(_describe(m) for m in found), found)
+        return AnalysisResult("inconclusive", "; ".join(_describe(m) for m in open_), found)
+    return AnalysisResult("pass", "; ".join(_describe(m) for m in found), found)
 
 
 def _arrivals(step: StepEvidence, config: Config) -> Measure:

@@ -13,13 +13,13 @@ from typing import Any, Literal
 from functions import events
 from functions.events import Event
 from functions.rollout.settings import Settings
-from functions.rollout.world import Decision, Hold, Record, SetSpec, SetTag, Wait
+from functions.rollout.state import Decision, Hold, Record, SetSpec, SetTag, Wait
 from functions.sink import cdevent, digest
 
 Kind = Literal["deployed", "upgraded", "rolled-back", "aborted", "held", "stuck"]
 
 BLOCKED_SECONDS = 120.0
-"""How long a hold without any rollout may last untold: while a loop starts, the first look finds nothing deployed."""
+"""How long a hold without any rollout may last unannounced: as a loop starts, the first look finds nothing deployed."""
 
 SOURCE = "/functions/rollout"
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from functions.rollout.world import (
+from functions.rollout.state import (
     CHALLENGER,
     CHAMPION,
     PREVIOUS,
@@ -27,17 +27,17 @@ from functions.rollout.world import (
     Decision,
     DeleteAlias,
     Hold,
+    ModelVersion,
     Record,
     Rollout,
-    Serving,
+    RolloutState,
+    ServingState,
     SetAlias,
     SetPercent,
     SetSpec,
     SetTag,
     StepRecord,
-    Version,
     Wait,
-    World,
     passed_tag,
 )
 
@@ -66,9 +66,9 @@ class Config:
             raise ValueError(f"steps must rise from at least 1 to 100, found {self.steps}")
 
 
-def decide(world: World, config: Config = Config()) -> Decision:
+def decide(state: RolloutState, config: Config = Config()) -> Decision:
     """The next step; `reason` is for people and the decision log."""
-    registry, serving = world.registry, world.serving
+    registry, serving = state.registry, state.serving
     champion, challenger = registry.champion, registry.challenger
     if serving is None:
         return Decision(Hold(), "blocked", "there is no InferenceService: apply the manifests in kserve/")
@@ -79,16 +79,16 @@ def decide(world: World, config: Config = Config()) -> Decision:
     if challenger is not None and challenger.version == champion.version:
         return _finish(champion, registry.previous_champion)
     if challenger is None:
-        return _restore(world, serving, champion, "there is no challenger")
+        return _restore(state, serving, champion, "there is no challenger")
     if challenger.rolled_back:
         why = f"challenger {challenger.version} was {challenger.rolled_back} (remove its tag {ROLLOUT_TAG!r} to retry)"
-        return _restore(world, serving, champion, why)
+        return _restore(state, serving, champion, why)
     if serving.version != challenger.version:
-        return _start(world, serving, champion, challenger)
-    return _roll_out(world, serving, champion, challenger, config)
+        return _start(state, serving, champion, challenger)
+    return _roll_out(state, serving, champion, challenger, config)
 
 
-def _finish(champion: Version, previous: str | None) -> Decision:
+def _finish(champion: ModelVersion, previous: str | None) -> Decision:
     """The champion alias has moved to the challenger; what is left is the paperwork."""
     tag = champion.tags.get(ROLLOUT_TAG, "")
     if tag.startswith("passed over "):
@@ -98,7 +98,7 @@ def _finish(champion: Version, previous: str | None) -> Decision:
     return Decision(DeleteAlias(CHALLENGER), "finished", f"version {champion.version} is champion")
 
 
-def _restore(world: World, serving: Serving, champion: Version, why: str) -> Decision:
+def _restore(state: RolloutState, serving: ServingState, champion: ModelVersion, why: str) -> Decision:
     """No rollout goes on: the champion gets all traffic, whatever is served now."""
     if serving.version != champion.version:
         if serving.stable_version is None:
@@ -113,147 +113,156 @@ def _restore(world: World, serving: Serving, champion: Version, why: str) -> Dec
         return Decision(SetPercent(None), "rolling-back", f"version {champion.version} is ready and gets all traffic")
     if not (serving.ready and serving.rolled_out):
         return Decision(Wait(), "deploying", _starting(serving))
-    if world.rollout is not None:
+    if state.rollout is not None:
         return Decision(Record(None), "finished", f"version {champion.version} serves alone: {why}")
     return Decision(Wait(), "idle", f"version {champion.version} serves: {why}")
 
 
-def _start(world: World, serving: Serving, champion: Version, challenger: Version) -> Decision:
+def _start(state: RolloutState, serving: ServingState, champion: ModelVersion, challenger: ModelVersion) -> Decision:
     """Pin the challenger, once nothing but the champion can get traffic."""
     alone = serving.version == champion.version and serving.percent is None and serving.ready and serving.rolled_out
     stopped = serving.percent == 0 and serving.stable_version in ("", champion.version)
     if not (alone or stopped):
-        return _restore(world, serving, champion, f"challenger {challenger.version} waits for the champion to serve")
-    if world.rollout is not None:
-        reason = f"the rollout of version {world.rollout.challenger} is over, {challenger.version} is next"
+        return _restore(state, serving, champion, f"challenger {challenger.version} waits for the champion to serve")
+    if state.rollout is not None:
+        reason = f"the rollout of version {state.rollout.challenger} is over, {challenger.version} is next"
         return Decision(Record(None), "starting", reason)
-    wish = _wish(world, challenger)
-    if wish == "abort":
+    override = _override(state, challenger)
+    if override == "abort":
         return _tag_rolled_back(champion, challenger, "aborted by the operator")
-    if wish == "hold":
+    if override == "hold":
         return Decision(Hold(), "held", f"challenger {challenger.version} is held by the operator")
     reason = f"challenger {challenger.version} against champion {champion.version}: its revision starts without traffic"
     return Decision(SetSpec(challenger.version, 0), "starting", reason)
 
 
-def _roll_out(world: World, serving: Serving, champion: Version, challenger: Version, config: Config) -> Decision:
+def _roll_out(
+    state: RolloutState, serving: ServingState, champion: ModelVersion, challenger: ModelVersion, config: Config
+) -> Decision:
     """The InferenceService pins the challenger."""
-    if failure := _failure(world, serving, champion, challenger, config):
+    if failure := _failure(state, serving, champion, challenger, config):
         if serving.percent is not None and serving.percent > 0:
             return Decision(SetPercent(0), "rolling-back", failure)
         return _tag_rolled_back(champion, challenger, failure)
     if serving.percent is None or serving.percent >= 100:
-        return _promote(world, serving, champion, challenger)
+        return _promote(state, serving, champion, challenger)
     if serving.stable_version not in ("", champion.version):
-        return _restore(world, serving, champion, f"champion {champion.version} has to serve before its challenger")
-    step = _begun(world, champion, challenger, serving.percent)
+        return _restore(state, serving, champion, f"champion {champion.version} has to serve before its challenger")
+    step = _begun(state, champion, challenger, serving.percent)
     if step is None:
-        return _record(world, champion, challenger, serving.percent)
-    wish = _wish(world, challenger)
-    if wish == "hold":
+        return _record(state, champion, challenger, serving.percent)
+    override = _override(state, challenger)
+    if override == "hold":
         return Decision(Hold(), "held", f"held at {serving.percent} % by the operator")
     if not serving.ready:
         return Decision(Wait(), "starting", _starting(serving))
     if challenger.passed(champion.version):
         return Decision(SetPercent(None), "promoting", f"version {challenger.version} passed: all traffic to it")
-    if wish == "promote":
+    if override == "promote":
         value = passed_tag(champion.version)
         return Decision(SetTag(challenger.version, value), "promoting", "promoted by the operator, without its canary")
     if serving.percent == 0:
         share = config.steps[0]
         reason = f"version {challenger.version} is ready: {share} % of the traffic to it"
         return _up(champion, challenger, share, reason)
-    return _step(world, serving.percent, step, champion, challenger, config)
+    return _step(state, serving.percent, step, champion, challenger, config)
 
 
 def _step(
-    world: World, percent: int, step: StepRecord, champion: Version, challenger: Version, config: Config
+    state: RolloutState,
+    percent: int,
+    step: StepRecord,
+    champion: ModelVersion,
+    challenger: ModelVersion,
+    config: Config,
 ) -> Decision:
     """The challenger has its share; the evidence says what is next."""
-    finding = world.finding
-    if finding is None or (finding.challenger, finding.percent) != (challenger.version, percent):
+    step_analysis = state.step_analysis
+    if step_analysis is None or (step_analysis.challenger, step_analysis.percent) != (challenger.version, percent):
         verdict, reason = "inconclusive", "no evidence yet"
     else:
-        verdict, reason = finding.verdict, finding.reason
+        verdict, reason = step_analysis.verdict, step_analysis.reason
     if verdict == "pass":
         share = next(s for s in config.steps if s > percent)
         return _up(champion, challenger, share, f"passed at {percent} %: {reason}")
-    elapsed = max(0.0, world.now - step.since)
+    elapsed = max(0.0, state.now - step.since)
     if elapsed > config.max_step:
         text = f"inconclusive after {elapsed / 3600:.1f} h at {percent} %, promote or abort it: {reason}"
         return Decision(Hold(), "held", text)
     return Decision(Wait(), "step", f"{elapsed / 60:.0f} min at {percent} %: {reason}")
 
 
-def _up(champion: Version, challenger: Version, share: int, reason: str) -> Decision:
+def _up(champion: ModelVersion, challenger: ModelVersion, share: int, reason: str) -> Decision:
     if share < 100:
         return Decision(SetPercent(share), "stepped-up", reason)
     return Decision(SetTag(challenger.version, passed_tag(champion.version)), "promoting", reason)
 
 
-def _promote(world: World, serving: Serving, champion: Version, challenger: Version) -> Decision:
+def _promote(state: RolloutState, serving: ServingState, champion: ModelVersion, challenger: ModelVersion) -> Decision:
     """The challenger has all traffic; with its tag the aliases follow, without it the champion comes back."""
     if not challenger.passed(champion.version):
-        return _restore(world, serving, champion, f"version {challenger.version} has all traffic but no passed canary")
+        return _restore(state, serving, champion, f"version {challenger.version} has all traffic but no passed canary")
     if serving.percent is not None:
         return Decision(SetPercent(None), "promoting", f"version {challenger.version} passed: all traffic to it")
     if not (serving.ready and serving.rolled_out):
         return Decision(Wait(), "promoting", _starting(serving))
-    if world.registry.previous_champion != champion.version:
+    if state.registry.previous_champion != champion.version:
         reason = f"version {champion.version} stays at hand as {PREVIOUS}"
         return Decision(SetAlias(PREVIOUS, champion.version), "promoting", reason)
     reason = f"version {challenger.version} passed its canary and serves all traffic"
     return Decision(SetAlias(CHAMPION, challenger.version), "promoting", reason)
 
 
-def _failure(world: World, serving: Serving, champion: Version, challenger: Version, config: Config) -> str | None:
+def _failure(
+    state: RolloutState, serving: ServingState, champion: ModelVersion, challenger: ModelVersion, config: Config
+) -> str | None:
     """Why the challenger has to go; None while nothing speaks against it."""
-    finding, rollout = world.finding, world.rollout
-    if finding is not None and finding.challenger == challenger.version and finding.verdict == "fail":
-        return f"failed at {finding.percent} %: {finding.reason}"
-    if _wish(world, challenger) == "abort":
+    step_analysis, rollout = state.step_analysis, state.rollout
+    if step_analysis is not None and step_analysis.challenger == challenger.version and step_analysis.verdict == "fail":
+        return f"failed at {step_analysis.percent} %: {step_analysis.reason}"
+    if _override(state, challenger) == "abort":
         return "aborted by the operator"
     if rollout is None or not _about(rollout, champion, challenger):
         return None
     last = rollout.steps[-1]
     if serving.percent == 0 and last.percent > 0:
         return f"its share was taken back from {last.percent} %"
-    waited = world.now - last.since
+    waited = state.now - last.since
     if not serving.ready and last.percent == serving.percent and waited > config.max_start:
         return f"its revision was not ready after {waited:.0f} s: {serving.message or 'no message'}"
     return None
 
 
-def _tag_rolled_back(champion: Version, challenger: Version, failure: str) -> Decision:
+def _tag_rolled_back(champion: ModelVersion, challenger: ModelVersion, failure: str) -> Decision:
     value = f"rolled back from {champion.version}: {failure}"[:TAG_LIMIT]
     return Decision(SetTag(challenger.version, value), "rolling-back", failure)
 
 
-def _begun(world: World, champion: Version, challenger: Version, percent: int) -> StepRecord | None:
+def _begun(state: RolloutState, champion: ModelVersion, challenger: ModelVersion, percent: int) -> StepRecord | None:
     """The record of the step that is observed; None when it is missing, or dated by a clock that runs ahead."""
-    rollout = world.rollout
+    rollout = state.rollout
     if rollout is None or not _about(rollout, champion, challenger):
         return None
     last = rollout.steps[-1]
-    return last if last.percent == percent and last.since <= world.now + CLOCK_SKEW else None
+    return last if last.percent == percent and last.since <= state.now + CLOCK_SKEW else None
 
 
-def _record(world: World, champion: Version, challenger: Version, percent: int) -> Decision:
-    rollout = world.rollout
+def _record(state: RolloutState, champion: ModelVersion, challenger: ModelVersion, percent: int) -> Decision:
+    rollout = state.rollout
     steps = rollout.steps if rollout is not None and _about(rollout, champion, challenger) else ()
-    kept = tuple(s for s in steps if s.percent < percent and s.since <= world.now + CLOCK_SKEW)
-    record = Rollout(challenger.version, champion.version, (*kept, StepRecord(percent, world.now)))
+    kept = tuple(s for s in steps if s.percent < percent and s.since <= state.now + CLOCK_SKEW)
+    record = Rollout(challenger.version, champion.version, (*kept, StepRecord(percent, state.now)))
     return Decision(Record(record), "starting", f"challenger {challenger.version} is at {percent} % from now on")
 
 
-def _about(rollout: Rollout, champion: Version, challenger: Version) -> bool:
+def _about(rollout: Rollout, champion: ModelVersion, challenger: ModelVersion) -> bool:
     return (rollout.champion, rollout.challenger) == (champion.version, challenger.version)
 
 
-def _wish(world: World, challenger: Version) -> str | None:
-    wish = world.wish
-    return wish.action if wish is not None and wish.challenger == challenger.version else None
+def _override(state: RolloutState, challenger: ModelVersion) -> str | None:
+    override = state.override
+    return override.action if override is not None and override.challenger == challenger.version else None
 
 
-def _starting(serving: Serving) -> str:
+def _starting(serving: ServingState) -> str:
     return f"version {serving.version} is starting" + (f": {serving.message}" if serving.message else "")

@@ -13,19 +13,19 @@ from functions.events import Event
 from functions.http import UnavailableError, log, respond
 from functions.registry import ModelRegistry
 from functions.rollout import store, webhook
-from functions.rollout.reconcile import EventSink, Parts, reconcile
-from functions.rollout.serving import Cluster
+from functions.rollout.inference_service import InferenceServiceClient
+from functions.rollout.reconcile import Dependencies, EventSink, reconcile
 from functions.rollout.settings import Settings, read_settings
 from functions.sink import Sink
 
 WEBHOOK_PATH = "/mlflow"
 
 _settings = read_settings(os.environ)
-_parts = Parts(
+_parts = Dependencies(
     _settings,
     connect(os.environ),
     ModelRegistry(os.environ, _settings.model),
-    Cluster(_settings.namespace, _settings.service, _settings.model),
+    InferenceServiceClient(_settings.namespace, _settings.service, _settings.model),
     Sink(os.environ),
 )
 

@@ -15,18 +15,18 @@ from typing import Any, Protocol
 
 from sqlalchemy import Engine
 
-from functions.collect.queries import step_evidence
 from functions.database import transaction
 from functions.events import Event
 from functions.http import UnavailableError
 from functions.registry import ModelRegistry
 from functions.rollout import announce, store
-from functions.rollout.analysis import Analysis, analyse
+from functions.rollout.analysis import AnalysisResult, analyse
 from functions.rollout.decision import decide
-from functions.rollout.lock import only_one
-from functions.rollout.serving import Cluster, ConflictError, Observed
+from functions.rollout.inference_service import ConflictError, InferenceServiceClient, Observed
+from functions.rollout.lock import single_writer
+from functions.rollout.queries import step_evidence
 from functions.rollout.settings import Settings
-from functions.rollout.world import (
+from functions.rollout.state import (
     CHALLENGER,
     CHAMPION,
     PREVIOUS,
@@ -34,19 +34,19 @@ from functions.rollout.world import (
     Action,
     Decision,
     DeleteAlias,
-    Finding,
+    DesiredState,
     Hold,
+    ModelVersion,
     Record,
-    Registry,
     Rollout,
+    RolloutState,
     SetAlias,
     SetPercent,
     SetSpec,
     SetTag,
+    StepAnalysis,
     StepRecord,
-    Version,
     Wait,
-    World,
 )
 
 MAX_WRITES = 20
@@ -62,13 +62,13 @@ class EventSink(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class Dependencies:
     """What a look works with."""
 
     settings: Settings
     engine: Engine
     registry: ModelRegistry
-    cluster: Cluster
+    cluster: InferenceServiceClient
     sink: EventSink
     clock: Callable[[], float] = time.time
 
@@ -78,135 +78,135 @@ class _Evidence:
     """The analysis of a rollout's steps, made once a look and again when the steps have changed."""
 
     rollout: Rollout | None = None
-    analysis: Analysis | None = None
+    analysis: AnalysisResult | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    world: World
+    state: RolloutState
     observed: Observed
-    analysis: Analysis | None
+    analysis: AnalysisResult | None
     trace: str | None
 
 
-def reconcile(parts: Parts, trace: str | None) -> Decision:
+def reconcile(deps: Dependencies, trace: str | None) -> Decision:
     """The decision that the look ended with: a Wait or a Hold.
 
     `trace` is the traceparent of what asked for the look; a challenger's own goes before it. UnavailableError when
     something needed is away: then this look is to be repeated.
     """
-    with only_one(parts.engine, parts.settings.model):
-        decision = _until_quiet(parts, trace)
-        _tell(parts)
+    with single_writer(deps.engine, deps.settings.model):
+        decision = _until_quiet(deps, trace)
+        _announce(deps)
     return decision
 
 
-def _until_quiet(parts: Parts, trace: str | None) -> Decision:
+def _until_quiet(deps: Dependencies, trace: str | None) -> Decision:
     evidence = _Evidence()
     for _ in range(MAX_WRITES):
-        seen = _look(parts, evidence, trace)
-        decision = decide(seen.world, parts.settings.decision)
-        _note(parts, seen, decision)
+        seen = _look(deps, evidence, trace)
+        decision = decide(seen.state, deps.settings.decision)
+        _note(deps, seen, decision)
         if isinstance(decision.action, Wait | Hold):
             return decision
         try:
-            _act(parts, decision.action, seen.observed)
+            _act(deps, decision.action, seen.observed)
         except ConflictError:
             return Decision(Wait(), decision.phase, "the InferenceService changed meanwhile: next look")
         if isinstance(decision.action, SetSpec | SetPercent):
-            _settle(parts)
+            _settle(deps)
     raise UnavailableError(f"the rollout did not come to rest within {MAX_WRITES} changes; the next look goes on")
 
 
-def _look(parts: Parts, evidence: _Evidence, trace: str | None) -> _Seen:
-    registry = _registry(parts.registry)
-    observed = parts.cluster.look()
-    now, model = parts.clock(), parts.settings.model
-    with transaction(parts.engine) as connection:
-        rollout, wish = store.read_record(connection, model), store.read_wish(connection, model)
+def _look(deps: Dependencies, evidence: _Evidence, trace: str | None) -> _Seen:
+    registry = _registry(deps.registry)
+    observed = deps.cluster.look()
+    now, model = deps.clock(), deps.settings.model
+    with transaction(deps.engine) as connection:
+        rollout, override = store.read_record(connection, model), store.read_override(connection, model)
         challenger = registry.challenger
-        if wish and (challenger is None or wish.challenger != challenger.version or challenger.rolled_back):
-            store.clear_wish(connection, model)  # void; it must not come alive when that version is tried again
-            wish = None
-    finding = _find(parts, evidence, rollout, now)
+        if override and (challenger is None or override.challenger != challenger.version or challenger.rolled_back):
+            store.clear_override(connection, model)  # void; it must not come alive when that version is tried again
+            override = None
+    step_analysis = _find(deps, evidence, rollout, now)
     versions = (registry.challenger, registry.champion)
     own = next((v.tags["traceparent"] for v in versions if v is not None and v.tags.get("traceparent")), None)
-    world = World(registry, observed.serving, rollout, finding, wish, now)
-    return _Seen(world, observed, evidence.analysis, own or trace)
+    state = RolloutState(registry, observed.serving, rollout, step_analysis, override, now)
+    return _Seen(state, observed, evidence.analysis, own or trace)
 
 
-def _registry(registry: ModelRegistry) -> Registry:
+def _registry(registry: ModelRegistry) -> DesiredState:
     model = registry.model()
     aliases = model.aliases if model is not None else {}
 
-    def version(alias: str) -> Version | None:
+    def version(alias: str) -> ModelVersion | None:
         found = registry.version(aliases[alias]) if alias in aliases else None
-        return None if found is None else Version(found.version, found.tags)
+        return None if found is None else ModelVersion(found.version, found.tags)
 
     champion = version(CHAMPION)
     same = champion is not None and aliases.get(CHALLENGER) == champion.version
-    return Registry(champion, champion if same else version(CHALLENGER), aliases.get(PREVIOUS))
+    return DesiredState(champion, champion if same else version(CHALLENGER), aliases.get(PREVIOUS))
 
 
-def _find(parts: Parts, evidence: _Evidence, rollout: Rollout | None, now: float) -> Finding | None:
+def _find(deps: Dependencies, evidence: _Evidence, rollout: Rollout | None, now: float) -> StepAnalysis | None:
     steps: tuple[StepRecord, ...] = () if rollout is None else tuple(s for s in rollout.steps if s.percent > 0)
     if rollout is None or not steps:
         evidence.rollout = evidence.analysis = None
         return None
     if evidence.analysis is None or evidence.rollout != rollout:
-        with transaction(parts.engine) as connection:
-            found = step_evidence(connection, steps, rollout.champion, rollout.challenger, now, parts.settings.deadline)
-        evidence.rollout, evidence.analysis = rollout, analyse(found, now, parts.settings.analysis)
+        with transaction(deps.engine) as connection:
+            found = step_evidence(connection, steps, rollout.champion, rollout.challenger, now, deps.settings.deadline)
+        evidence.rollout, evidence.analysis = rollout, analyse(found, now, deps.settings.analysis)
     analysis = evidence.analysis
-    return Finding(rollout.challenger, steps[-1].percent, analysis.verdict, analysis.reason)
+    return StepAnalysis(rollout.challenger, steps[-1].percent, analysis.verdict, analysis.reason)
 
 
-def _act(parts: Parts, action: Action, observed: Observed) -> None:
+def _act(deps: Dependencies, action: Action, observed: Observed) -> None:
     match action:
         case SetSpec() | SetPercent():
-            parts.cluster.change(action, observed.resource_version)
+            deps.cluster.change(action, observed.resource_version)
         case SetTag(version, value):
-            parts.registry.set_tag(version, ROLLOUT_TAG, value)
+            deps.registry.set_tag(version, ROLLOUT_TAG, value)
         case SetAlias(alias, version):
-            parts.registry.set_alias(alias, version)
+            deps.registry.set_alias(alias, version)
         case DeleteAlias(alias):
-            parts.registry.delete_alias(alias)
+            deps.registry.delete_alias(alias)
         case Record(rollout):
-            with transaction(parts.engine) as connection:
-                store.write_record(connection, parts.settings.model, rollout)
+            with transaction(deps.engine) as connection:
+                store.write_record(connection, deps.settings.model, rollout)
 
 
-def _settle(parts: Parts) -> None:
+def _settle(deps: Dependencies) -> None:
     deadline = time.monotonic() + SETTLE_SECONDS
     while time.monotonic() < deadline:
         time.sleep(_SETTLE_PAUSE)
-        serving = parts.cluster.look().serving
+        serving = deps.cluster.look().serving
         if serving is None or serving.settled:
             return
 
 
-def _note(parts: Parts, seen: _Seen, decision: Decision) -> None:
+def _note(deps: Dependencies, seen: _Seen, decision: Decision) -> None:
     """Overwrites the look, and appends to the log what is another decision than the last."""
-    row = describe(decision, seen.world, seen.observed.generation)
+    row = describe(decision, seen.state, seen.observed.generation)
     row["evidence"] = None
-    if seen.analysis is not None and (compared := seen.world.rollout) is not None:
+    if seen.analysis is not None and (compared := seen.state.rollout) is not None:
         # Their names besides: an alias may be gone while the evidence on its version is still shown.
         names = {"champion": compared.champion, "challenger": compared.challenger}
         row["evidence"] = {**store.plain_json(seen.analysis.to_dict()), **names}
-    serving, now, model = seen.world.serving, seen.world.now, parts.settings.model
-    with transaction(parts.engine) as connection:
+    serving, now, model = seen.state.serving, seen.state.now, deps.settings.model
+    with transaction(deps.engine) as connection:
         look = {name: row[name] for name in ("phase", "action", "reason", "champion", "challenger", "evidence")}
         look |= {"at": now, "percent": row["percent"], "version": serving.version if serving else None}
-        store.write_look(connection, model, look)
+        store.write_status(connection, model, look)
         last = store.last_decision(connection, model)
         if last is None or identity(last) != identity(row):
             kind = announce.kind_of(decision)
             store.append_decision(connection, model, {**row, "at": now, "trace": seen.trace, "announces": kind})
 
 
-def describe(decision: Decision, world: World, generation: str) -> dict[str, Any]:
+def describe(decision: Decision, state: RolloutState, generation: str) -> dict[str, Any]:
     """A decision as a row of the log, without its time."""
-    registry, serving = world.registry, world.serving
+    registry, serving = state.registry, state.serving
     return {
         "phase": decision.phase,
         "action": action_text(decision.action),
@@ -250,18 +250,18 @@ def _share(percent: int | None) -> str:
     return "all traffic" if percent is None else f"{percent} % of the traffic"
 
 
-def _tell(parts: Parts) -> None:
+def _announce(deps: Dependencies) -> None:
     """Sends what is still to be announced; what ended before its patience did is not worth telling."""
-    now, model = parts.clock(), parts.settings.model
-    with transaction(parts.engine) as connection:
-        rows, last = store.untold(connection, model), store.last_decision(connection, model)
+    now, model = deps.clock(), deps.settings.model
+    with transaction(deps.engine) as connection:
+        rows, last = store.unannounced(connection, model), store.last_decision(connection, model)
     for row in rows:
         stands = last is not None and last["number"] == row["number"]
-        patience = announce.patience(row, parts.settings)
+        patience = announce.patience(row, deps.settings)
         if stands and now - row["at"] < patience:
             continue
         if stands or not patience:
-            for event in announce.announce(row, parts.settings):
-                parts.sink.send(event)
-        with transaction(parts.engine) as connection:
-            store.mark_told(connection, row["number"], now)
+            for event in announce.announce(row, deps.settings):
+                deps.sink.send(event)
+        with transaction(deps.engine) as connection:
+            store.mark_announced(connection, row["number"], now)

@@ -1,4 +1,4 @@
-"""The rollout's memory in the database: the record, the operator's wish, the decision log, webhook deliveries."""
+"""The rollout's memory in the database: the record, the operator's override, the decision log, webhook deliveries."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from sqlalchemy import Connection, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from functions.database import insert_once
-from functions.rollout.tables import RolloutDecision, RolloutLook, RolloutRecord, RolloutWish, WebhookDelivery
-from functions.rollout.world import Rollout, StepRecord, Wish
+from functions.rollout.state import Override, Rollout, StepRecord
+from functions.rollout.tables import RolloutDecision, RolloutOverride, RolloutRecord, RolloutStatus, WebhookDelivery
 
 Row = Mapping[str, Any]
 
@@ -27,7 +27,7 @@ def write_record(connection: Connection, model: str, rollout: Rollout | None) ->
     """None forgets it, and what was wished of it."""
     if rollout is None:
         connection.execute(delete(RolloutRecord).where(RolloutRecord.model == model))
-        clear_wish(connection, model)
+        clear_override(connection, model)
         return
     steps = [[step.percent, step.since] for step in rollout.steps]
     _put(connection, RolloutRecord, {
@@ -35,29 +35,31 @@ def write_record(connection: Connection, model: str, rollout: Rollout | None) ->
     })  # fmt: skip
 
 
-def read_wish(connection: Connection, model: str) -> Wish | None:
-    row = connection.execute(select(RolloutWish.__table__).where(RolloutWish.model == model)).one_or_none()
-    return None if row is None else Wish(row.action, row.challenger, row.by)
+def read_override(connection: Connection, model: str) -> Override | None:
+    row = connection.execute(select(RolloutOverride.__table__).where(RolloutOverride.model == model)).one_or_none()
+    return None if row is None else Override(row.action, row.challenger, row.by)
 
 
-def write_wish(connection: Connection, model: str, wish: Wish, now: float) -> None:
-    """The newest wish is the one that counts."""
-    values = {"action": wish.action, "challenger": wish.challenger, "by": wish.by, "at": now}
-    _put(connection, RolloutWish, {"model": model, **values})
+def write_override(connection: Connection, model: str, override: Override, now: float) -> None:
+    """The newest override is the one that counts."""
+    values = {"action": override.action, "challenger": override.challenger, "by": override.by, "at": now}
+    _put(connection, RolloutOverride, {"model": model, **values})
 
 
-def clear_wish(connection: Connection, model: str) -> bool:
+def clear_override(connection: Connection, model: str) -> bool:
     """Whether there was one."""
-    gone = connection.execute(delete(RolloutWish).where(RolloutWish.model == model).returning(RolloutWish.model))
+    gone = connection.execute(
+        delete(RolloutOverride).where(RolloutOverride.model == model).returning(RolloutOverride.model)
+    )
     return gone.first() is not None
 
 
-def write_look(connection: Connection, model: str, look: Row) -> None:
-    _put(connection, RolloutLook, {"model": model, **look})
+def write_status(connection: Connection, model: str, look: Row) -> None:
+    _put(connection, RolloutStatus, {"model": model, **look})
 
 
-def read_look(connection: Connection, model: str) -> Row | None:
-    found = connection.execute(select(RolloutLook.__table__).where(RolloutLook.model == model)).mappings().first()
+def read_status(connection: Connection, model: str) -> Row | None:
+    found = connection.execute(select(RolloutStatus.__table__).where(RolloutStatus.model == model)).mappings().first()
     return None if found is None else dict(found)
 
 
@@ -79,7 +81,7 @@ def append_decision(connection: Connection, model: str, decision: Row) -> Row:
     return dict(connection.execute(made).mappings().one())
 
 
-def untold(connection: Connection, model: str) -> Sequence[Row]:
+def unannounced(connection: Connection, model: str) -> Sequence[Row]:
     """The decisions whose announcement is still to be sent, oldest first."""
     table = RolloutDecision.__table__
     found = select(table).where(
@@ -88,7 +90,7 @@ def untold(connection: Connection, model: str) -> Sequence[Row]:
     return [dict(row) for row in connection.execute(found.order_by(RolloutDecision.number)).mappings()]
 
 
-def mark_told(connection: Connection, number: int, now: float) -> None:
+def mark_announced(connection: Connection, number: int, now: float) -> None:
     connection.execute(update(RolloutDecision).where(RolloutDecision.number == number).values(told_at=now))
 
 

@@ -24,7 +24,7 @@ class RolloutRecord(Base):
     steps: Mapped[list[list[float]]] = mapped_column(JSON)
 
 
-class RolloutWish(Base):
+class RolloutOverride(Base):
     """What an operator asked for last, about this challenger: `hold`, `promote` or `abort`."""
 
     __tablename__ = "rollout_wishes"
@@ -36,7 +36,7 @@ class RolloutWish(Base):
     at: Mapped[float] = mapped_column(Double)
 
 
-class RolloutLook(Base):
+class RolloutStatus(Base):
     """The newest look: what was found, with its evidence. Overwritten by each."""
 
     __tablename__ = "rollout_looks"

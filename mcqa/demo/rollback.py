@@ -10,7 +10,7 @@ from pathlib import Path
 
 from functions import events
 from functions.registry import ModelRegistry
-from functions.rollout.world import CHALLENGER, CHAMPION
+from functions.rollout.state import CHALLENGER, CHAMPION
 from mcqa import loop
 from mcqa.demo.broken import WHAT, Fault, break_version
 from mcqa.demo.learn import RATE, STILL_SECONDS

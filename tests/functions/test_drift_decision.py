@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from functions.drift.decision import LEAST, Check, Config, State, check, compare
+from functions.drift.decision import LEAST, CheckResult, Config, State, check, compare
 from functions.drift.reference import FEATURES, FeatureReference, Reference, summarise
 from functions.drift.window import Distance, Summary, Window
 
@@ -25,7 +25,7 @@ def window(n: int = 200, letters: dict[str, int] | None = None, **features: tupl
     return Summary(n, {name: Distance(n, ks, w, 0.0) for name, (ks, w) in moved.items()}, letters or LETTERS)
 
 
-def run(windows: list[Summary], config: Config = CONFIG) -> list[Check]:
+def run(windows: list[Summary], config: Config = CONFIG) -> list[CheckResult]:
     """The checks of windows at hours 1, 2, ..., the state handed on."""
     state, out = State("7"), []
     for hour, one in enumerate(windows, start=1):
@@ -187,7 +187,7 @@ MOVES: dict[str, tuple[str, Any, Any]] = {
 }
 
 
-def measured(feature: str, reference: list[float], window: list[float]) -> list[Check]:
+def measured(feature: str, reference: list[float], window: list[float]) -> list[CheckResult]:
     """The checks of two windows in a row of N answers each, which take the values in turn."""
 
     def answers(values: list[float]) -> list[float]:

@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 
 from functions.database import engine
 from functions.drift.announce import events_of
-from functions.drift.look import Drift, settings
+from functions.drift.checker import DriftChecker
+from functions.drift.settings import read_settings
 from functions.drift.store import checks
 from functions.events import DRIFT_DETECTED, Event
 from functions.migrate import migrate
@@ -59,10 +60,10 @@ def test_from_nothing_to_an_alarm_and_its_retraining(environ: dict[str, str], ml
 
     version = register(mlflow_url, model, {"reference.json": reference()})
     set_champion(mlflow_url, model, version)
-    drift = Drift(settings(environ), database, ModelRegistry(environ, model))
+    drift = DriftChecker(read_settings(environ), database, ModelRegistry(environ, model))
     for seed in (1, 2):
         answer(database, version, 300, time.time() - 0.01, time.time(), seed=seed, shift=1.0)
-        drift.look(PING, time.time())
+        drift.check(PING, time.time())
         if seed == 1:
             suspected = json.loads(run("--json"))
             assert (suspected["streaks"], suspected["alarm"], suspected["retraining"]) == (

@@ -7,13 +7,13 @@ import pytest
 from functions.events import BadEventError
 from functions.retrain.decision import (
     ACTIVE,
-    Known,
     Observed,
+    Retraining,
     State,
-    asks,
     decide,
-    follow,
+    is_request,
     may_post,
+    next_state,
     observe,
     read_drift,
     read_request,
@@ -33,8 +33,10 @@ DRIFT: dict[str, Any] = {
 }
 
 
-def known(key: str, state: State, created: float = 1.0, champion: str = "7", finished: float | None = None) -> Known:
-    return Known(key, state, champion, created, finished, ran=finished is not None)
+def known(
+    key: str, state: State, created: float = 1.0, champion: str = "7", finished: float | None = None
+) -> Retraining:
+    return Retraining(key, state, champion, created, finished, ran=finished is not None)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +61,7 @@ def known(key: str, state: State, created: float = 1.0, champion: str = "7", fin
         ([known("a", "succeeded", finished=DAY + 3600), known("b", "waiting", 2.0)], "7", "start", "b"),
         ([known("a", "succeeded", finished=DAY + 30), known("b", "waiting", 2.0)], "7", "wait", None),
         # what never ran cools nothing down
-        ([Known("a", "failed", "7", 1.0, DAY, ran=False), known("b", "waiting", 2.0)], "7", "start", "b"),
+        ([Retraining("a", "failed", "7", 1.0, DAY, ran=False), known("b", "waiting", 2.0)], "7", "start", "b"),
         ([known("a", "void"), known("b", "waiting", 2.0)], "7", "start", "b"),
         # a request is for whatever the champion is
         ([known("a", "waiting", champion="")], "7", "start", "a"),
@@ -74,7 +76,7 @@ def known(key: str, state: State, created: float = 1.0, champion: str = "7", fin
         ([known("a", "waiting", 1.0, "6"), known("b", "waiting", 2.0, "")], "7", "void", "a"),
     ],
 )  # fmt: skip
-def test_what_may_start(rows: list[Known], champion: str | None, kind: str, key: str | None) -> None:
+def test_what_may_start(rows: list[Retraining], champion: str | None, kind: str, key: str | None) -> None:
     action = decide(rows, champion, now=DAY, cooldown=100.0)
     assert (action.kind, action.key) == (kind, key)
     assert action.reason
@@ -140,7 +142,7 @@ def test_a_run_as_we_see_it(run: dict[str, Any] | None, seen: Observed) -> None:
     [("failed", 1, "starting"), ("failed", 2, "failed"), ("canceled", 1, "canceled"), ("succeeded", 1, "succeeded")],
 )
 def test_only_what_broke_is_tried_again(state: Any, attempt: int, after: State) -> None:
-    assert follow(Observed(state), attempt, attempts=2) == after
+    assert next_state(Observed(state), attempt, attempts=2) == after
 
 
 def test_a_request_that_may_still_arrive_is_waited_for() -> None:
@@ -209,7 +211,7 @@ def test_requests_by_hand_are_told_apart_by_their_event() -> None:
 
 @pytest.mark.parametrize("data", [None, [], {}, {"reason": ""}, {"reason": " \n"}, {"reason": 5}, {"body": "tick"}])
 def test_a_tick_without_a_reason_is_no_request(data: Any) -> None:
-    assert not asks(data)
+    assert not is_request(data)
     with pytest.raises(BadEventError, match="with a reason"):
         read_request(data, "m", SUNDAY, "event")
 

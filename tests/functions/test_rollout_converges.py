@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from functions.rollout.decision import Config, decide
-from functions.rollout.world import (
+from functions.rollout.state import (
     CHALLENGER,
     CHAMPION,
     PREVIOUS,
@@ -17,20 +17,20 @@ from functions.rollout.world import (
     Action,
     Decision,
     DeleteAlias,
-    Finding,
+    DesiredState,
     Hold,
+    ModelVersion,
+    Override,
     Record,
-    Registry,
     Rollout,
-    Serving,
+    RolloutState,
+    ServingState,
     SetAlias,
     SetPercent,
     SetSpec,
     SetTag,
-    Version,
+    StepAnalysis,
     Wait,
-    Wish,
-    World,
 )
 
 CONFIG = Config(max_step=3600.0, max_start=600.0)
@@ -57,7 +57,7 @@ class Everything:
     revisions: list[Revision] = field(default_factory=list)
     rolled_out: Revision | None = None
     rollout: Rollout | None = None
-    wish: Wish | None = None
+    override: Override | None = None
     now: float = 1000.0
     forced: set[str] = field(default_factory=lambda: {"1"})
 
@@ -83,11 +83,11 @@ class Everything:
             out[self.rolled_out.version] = out.get(self.rolled_out.version, 0) + 100 - share
         return {version: percent for version, percent in out.items() if percent}
 
-    def _version(self, alias: str) -> Version | None:
+    def _version(self, alias: str) -> ModelVersion | None:
         name = self.aliases.get(alias)
-        return None if name is None else Version(name, dict(self.tags.get(name, {})))
+        return None if name is None else ModelVersion(name, dict(self.tags.get(name, {})))
 
-    def finding(self) -> Finding | None:
+    def step_analysis(self) -> StepAnalysis | None:
         rollout = self.rollout
         if rollout is None or rollout.steps[-1].percent == 0:
             return None
@@ -97,12 +97,12 @@ class Everything:
             verdict = "inconclusive"
         elif fate.startswith("fail") and step.percent >= int(fate.partition("@")[2]):
             verdict = "fail"
-        return Finding(rollout.challenger, step.percent, verdict, f"{fate} at {step.percent} %")  # type: ignore[arg-type]
+        return StepAnalysis(rollout.challenger, step.percent, verdict, f"{fate} at {step.percent} %")  # type: ignore[arg-type]
 
-    def world(self) -> World:
+    def state(self) -> RolloutState:
         latest = self.revisions[-1] if self.revisions else None
         stable = self.rolled_out
-        serving = Serving(
+        serving = ServingState(
             version=self.spec[0],
             percent=self.spec[1],
             settled=self.observed == self.spec,
@@ -110,8 +110,8 @@ class Everything:
             rolled_out=stable is not None and stable is latest,
             stable_version=None if stable is None else stable.version,
         )
-        registry = Registry(self._version(CHAMPION), self._version(CHALLENGER), self.aliases.get(PREVIOUS))
-        return World(registry, serving, self.rollout, self.finding(), self.wish, self.now)
+        registry = DesiredState(self._version(CHAMPION), self._version(CHALLENGER), self.aliases.get(PREVIOUS))
+        return RolloutState(registry, serving, self.rollout, self.step_analysis(), self.override, self.now)
 
     def apply(self, action: Action) -> None:
         match action:
@@ -139,12 +139,12 @@ class Everything:
             case Record(rollout):
                 self.rollout = rollout
                 if rollout is None:
-                    self.wish = None
+                    self.override = None
             case Wait() | Hold():
                 pass
 
     def tick(self, times: int = 1) -> Decision:
-        decision = decide(self.world(), CONFIG)
+        decision = decide(self.state(), CONFIG)
         for _ in range(times):
             self.apply(decision.action)
         return decision
@@ -156,7 +156,7 @@ class Everything:
         elif name == "twice":
             self.tick(2)
         elif name == "crash":
-            decide(self.world(), CONFIG)
+            decide(self.state(), CONFIG)
         elif name == "controller":
             self.controller()
         elif name == "minutes":
@@ -175,7 +175,7 @@ class Everything:
         elif name == "lose":
             self.rollout = None
         elif challenger := self.aliases.get(CHALLENGER):
-            self.wish = Wish(name, challenger)  # type: ignore[arg-type]
+            self.override = Override(name, challenger)  # type: ignore[arg-type]
             if name == "promote":
                 self.forced.add(challenger)
 
@@ -210,7 +210,7 @@ def assert_at_rest(all_: Everything, last: Decision) -> None:
     challenger = all_.aliases.get(CHALLENGER)
     if last.phase == "held":
         assert challenger is not None
-        wished = all_.wish is not None and all_.wish.action == "hold"
+        wished = all_.override is not None and all_.override.action == "hold"
         assert wished or all_.fates[challenger] == "inconclusive"
         return
     champion = all_.aliases[CHAMPION]

@@ -28,9 +28,9 @@ from functions.database import engine, transaction
 from functions.events import PING, ROLLOUT_REQUESTED
 from functions.migrate import migrate
 from functions.rollout import store
+from functions.rollout.state import StepRecord
 from functions.rollout.tables import WebhookDelivery
 from functions.rollout.webhook import signature
-from functions.rollout.world import StepRecord
 
 NUMBERS = itertools.count(1)
 
@@ -105,7 +105,7 @@ class Loop:
 
     def phase(self) -> str:
         with transaction(self.engine) as connection:
-            look = store.read_look(connection, self.model.name)
+            look = store.read_status(connection, self.model.name)
         return look["phase"] if look else ""
 
     def deliveries(self) -> int:

@@ -21,10 +21,10 @@ from functions.migrate import migrate
 from functions.notify.message import build
 from functions.registry import ModelRegistry
 from functions.rollout import store
-from functions.rollout.reconcile import Parts, reconcile
-from functions.rollout.serving import Cluster as Api
+from functions.rollout.inference_service import InferenceServiceClient
+from functions.rollout.reconcile import Dependencies, reconcile
 from functions.rollout.settings import read_settings
-from functions.rollout.world import Decision, Hold, StepRecord, Wait, Wish
+from functions.rollout.state import Decision, Hold, Override, StepRecord, Wait
 from functions.sink import Sink
 
 TRACE = "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"
@@ -45,7 +45,7 @@ class Loop:
     model: Model
     engine: Engine
     sink: SinkServer
-    parts: Parts
+    deps: Dependencies
     fed: StepRecord | None = None
 
     @property
@@ -53,7 +53,7 @@ class Loop:
         return self.model.name
 
     def look(self) -> Decision:
-        return reconcile(self.parts, None)
+        return reconcile(self.deps, None)
 
     def feed(self, **kinds: tuple[str, ...]) -> None:
         """Traffic for the step that has just begun, once."""
@@ -75,9 +75,9 @@ class Loop:
             self.feed(**kinds)
         raise AssertionError(f"not done after {looks} looks: {decision}")
 
-    def wish(self, action: str, challenger: str) -> None:
+    def override(self, action: str, challenger: str) -> None:
         with transaction(self.engine) as connection:
-            store.write_wish(connection, self.name, Wish(action, challenger), 1.0)  # type: ignore[arg-type]
+            store.write_override(connection, self.name, Override(action, challenger), 1.0)  # type: ignore[arg-type]
 
     def log(self) -> list[dict]:
         with transaction(self.engine) as connection:
@@ -108,8 +108,10 @@ def loop(platform: Cluster, mlflow_url: str, tmp_path: Path, monkeypatch: pytest
         }
     )
     registry = ModelRegistry({"MLFLOW_TRACKING_URI": mlflow_url}, name)
-    parts = Parts(settings, database, registry, Api(NAMESPACE, name, name), Sink({"K_SINK": sink.url}))
-    yield Loop(platform, model, database, sink, parts)
+    deps = Dependencies(
+        settings, database, registry, InferenceServiceClient(NAMESPACE, name, name), Sink({"K_SINK": sink.url})
+    )
+    yield Loop(platform, model, database, sink, deps)
     sink.stop()
     database.dispose()
     platform.store.delete("InferenceService", name, NAMESPACE)
@@ -174,8 +176,8 @@ def test_a_version_that_fails_goes_back(loop: Loop) -> None:
 
 
 def test_too_little_evidence_holds_and_tells_once(loop: Loop) -> None:
-    config = replace(loop.parts.settings.decision, max_step=0.5)
-    loop.parts = replace(loop.parts, settings=replace(loop.parts.settings, decision=config))
+    config = replace(loop.deps.settings.decision, max_step=0.5)
+    loop.deps = replace(loop.deps, settings=replace(loop.deps.settings, decision=config))
     loop.model.alias("challenger", "2")
     until(lambda: held(loop.look()))
     for _ in range(3):
@@ -184,26 +186,26 @@ def test_too_little_evidence_holds_and_tells_once(loop: Loop) -> None:
     assert len(loop.sink.of("incident")) == 1
     assert len([event for event in loop.sink.events if "incident" in event["ce-type"]]) == 1
     assert loop.cluster.traffic(loop.name) == {"1": 90, "2": 10}
-    loop.wish("promote", "2")
+    loop.override("promote", "2")
     loop.run(idle)
     assert loop.model.aliases == {"champion": "2", "previous_champion": "1"}
     assert any("without its canary" in row["reason"] for row in loop.log())
     with transaction(loop.engine) as connection:
-        assert store.read_wish(connection, loop.name) is None
+        assert store.read_override(connection, loop.name) is None
 
 
 def test_hold_and_abort(loop: Loop) -> None:
-    loop.wish("hold", "2")
+    loop.override("hold", "2")
     loop.model.alias("challenger", "2")
     assert loop.run(held).reason == "challenger 2 is held by the operator"
-    loop.wish("abort", "3")
-    assert loop.look().phase != "held", "a wish about another version is void, and replaces the one before"
+    loop.override("abort", "3")
+    assert loop.look().phase != "held", "a override about another version is void, and replaces the one before"
     until(lambda: loop.cluster.predictor(loop.name).get("canaryTrafficPercent") == 10 or not loop.look())
-    loop.wish("hold", "2")
+    loop.override("hold", "2")
     decision = loop.run(held)
     assert decision.reason == "held at 10 % by the operator"
     assert loop.sink.of("incident") == [], "the operator knows"
-    loop.wish("abort", "2")
+    loop.override("abort", "2")
     loop.run(idle)
     assert loop.model.tags("2")["rollout"] == "rolled back from 1: aborted by the operator"
     assert [event["ce-type"].split(".")[3] for event in loop.sink.of("service", "incident")] == [
@@ -212,7 +214,7 @@ def test_hold_and_abort(loop: Loop) -> None:
     ]
     loop.model.untag("2", "rollout")
     assert loop.look().phase != "held"
-    assert "rollout" not in loop.model.tags("2"), "the old wish does not abort the next try"
+    assert "rollout" not in loop.model.tags("2"), "the old override does not abort the next try"
 
 
 def test_a_new_challenger_starts_over(loop: Loop) -> None:
@@ -226,8 +228,8 @@ def test_a_new_challenger_starts_over(loop: Loop) -> None:
 
 
 def test_a_revision_that_never_gets_ready_goes_back(loop: Loop) -> None:
-    config = replace(loop.parts.settings.decision, max_start=1.0)
-    loop.parts = replace(loop.parts, settings=replace(loop.parts.settings, decision=config))
+    config = replace(loop.deps.settings.decision, max_start=1.0)
+    loop.deps = replace(loop.deps, settings=replace(loop.deps.settings, decision=config))
     uri = f"mlflow://{loop.name}/2"
     broken.add(uri)
     try:
@@ -286,23 +288,23 @@ def test_an_edit_by_hand_is_put_right(loop: Loop) -> None:
 def test_without_champion_or_service(loop: Loop) -> None:
     """Told only when it lasts: a loop that has just come up has neither."""
     now = [1000.0]
-    parts = replace(loop.parts, clock=lambda: now[0], cluster=Api(NAMESPACE, "nothing", loop.name))
+    deps = replace(loop.deps, clock=lambda: now[0], cluster=InferenceServiceClient(NAMESPACE, "nothing", loop.name))
     for _ in range(2):
-        assert "there is no InferenceService" in reconcile(parts, None).reason
+        assert "there is no InferenceService" in reconcile(deps, None).reason
     assert loop.sink.events == []
     now[0] += 300
     for _ in range(2):
-        assert isinstance(reconcile(parts, None).action, Hold)
+        assert isinstance(reconcile(deps, None).action, Hold)
     assert len(loop.sink.events) == 1
     assert "there is no InferenceService" in loop.sink.events[0]["data"]["subject"]["content"]["description"]
 
 
 def test_what_is_away_is_said(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(loop.look().action, Wait)
-    away = replace(loop.parts, registry=ModelRegistry({"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}, loop.name))
+    away = replace(loop.deps, registry=ModelRegistry({"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}, loop.name))
     with pytest.raises(UnavailableError, match="registry"):
         reconcile(away, None)
     monkeypatch.setenv("KUBECONFIG", "/nowhere")
     with pytest.raises(UnavailableError, match="Kubernetes API"):
-        reconcile(replace(loop.parts, cluster=Api(NAMESPACE, loop.name, loop.name)), None)
+        reconcile(replace(loop.deps, cluster=InferenceServiceClient(NAMESPACE, loop.name, loop.name)), None)
     assert isinstance(loop.look().action, Wait), "a client made before goes on"

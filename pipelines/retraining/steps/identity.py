@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 
 from functions.environment import text
-from functions.rollout.world import CHAMPION
+from functions.rollout.state import CHAMPION
 from functions.sink import traceparent
 from pipelines.registration.tracking import Tracking, tags_of
 

@@ -18,7 +18,7 @@ ROLLOUT_TAG = "rollout"
 
 
 @dataclass(frozen=True, slots=True)
-class Version:
+class ModelVersion:
     """A registered model version with its tags."""
 
     version: str
@@ -40,16 +40,16 @@ def passed_tag(champion: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Registry:
+class DesiredState:
     """Desired state: what the aliases point to."""
 
-    champion: Version | None
-    challenger: Version | None = None
+    champion: ModelVersion | None
+    challenger: ModelVersion | None = None
     previous_champion: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Serving:
+class ServingState:
     """Observed state of the InferenceService.
 
     `version` is the one its storageUri pins; `percent` is canaryTrafficPercent (None: absent). `settled` is whether
@@ -85,7 +85,7 @@ class Rollout:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class StepAnalysis:
     """The analysis' verdict on the rollout's current step, for this challenger."""
 
     challenger: str
@@ -95,8 +95,8 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What an operator asked for, of this challenger; a wish about another version is void."""
+class Override:
+    """What an operator asked for, of this challenger; a override about another version is void."""
 
     action: Literal["hold", "promote", "abort"]
     challenger: str
@@ -104,14 +104,14 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class RolloutState:
     """All that one decision rests on. `now` in Unix seconds."""
 
-    registry: Registry
-    serving: Serving | None
+    registry: DesiredState
+    serving: ServingState | None
     rollout: Rollout | None
-    finding: Finding | None
-    wish: Wish | None
+    step_analysis: StepAnalysis | None
+    override: Override | None
     now: float
 
 

@@ -17,8 +17,8 @@ from lightkube.generic_resource import create_namespaced_resource
 from lightkube.types import PatchType
 
 from functions.http import UnavailableError
-from functions.rollout.observed import VERSION_ANNOTATION, observe_serving, predictor_status, storage_uri
-from functions.rollout.world import Serving, SetPercent, SetSpec
+from functions.rollout.observed_state import VERSION_ANNOTATION, observe_serving, predictor_status, storage_uri
+from functions.rollout.state import ServingState, SetPercent, SetSpec
 
 TIMEOUT = httpx2.Timeout(10.0, connect=3.0)
 
@@ -37,12 +37,12 @@ class ConflictError(Exception):
 class Observed:
     """`generation` tells this spec from every other that the InferenceService ever had ("" when there is none)."""
 
-    serving: Serving | None
+    serving: ServingState | None
     generation: str = ""
     resource_version: str = ""
 
 
-class Cluster:
+class InferenceServiceClient:
     """One InferenceService. Every method raises UnavailableError when the API is away or refuses."""
 
     def __init__(self, namespace: str, service: str, model: str) -> None:

@@ -1,4 +1,4 @@
-"""What the reconciler sees of the Kubernetes objects, and what it announces: pure parts, by tables."""
+"""What the reconciler sees of the Kubernetes objects, and what it announces: pure deps, by tables."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from functions.events import Event, parse_json
 from functions.notify.message import build
 from functions.rollout.announce import announce, kind_of
 from functions.rollout.decision import Config
-from functions.rollout.observed import VERSION_ANNOTATION, observe_serving
+from functions.rollout.observed_state import VERSION_ANNOTATION, observe_serving
 from functions.rollout.reconcile import identity
 from functions.rollout.settings import Settings, read_settings
-from functions.rollout.world import (
+from functions.rollout.state import (
     Decision,
     Hold,
     Record,
     Rollout,
-    Serving,
+    ServingState,
     SetPercent,
     SetSpec,
     SetTag,
@@ -40,7 +40,7 @@ def revision(version: str, message: str = "") -> dict[str, Any]:
 
 
 def objects() -> dict[str, Any]:
-    """Version 2 at 10 % beside version 1, all controllers done."""
+    """ModelVersion 2 at 10 % beside version 1, all controllers done."""
     part = {
         "latestCreatedRevision": "m-predictor-00002",
         "latestReadyRevision": "m-predictor-00002",
@@ -104,7 +104,7 @@ def test_what_is_seen(changes: dict[str, Any], difference: dict[str, Any]) -> No
     for path, value in changes.items():
         put(found, path, value)
     seen = {"version": "2", "percent": 10, "settled": True, "ready": True, "rolled_out": False, "stable_version": "1"}
-    assert observe_serving("m", **found) == Serving(**{**seen, **difference})
+    assert observe_serving("m", **found) == ServingState(**{**seen, **difference})
 
 
 def test_a_revision_that_is_not_ready_and_one_that_is_rolled_out() -> None:

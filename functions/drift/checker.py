@@ -10,17 +10,16 @@ next look. Two looks at once compute the same; one is stored.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from sqlalchemy import Engine
 
 from functions.clocks import SKEW
 from functions.database import transaction
-from functions.drift.decision import Check, Config, State, check
+from functions.drift.decision import CheckResult, Config, State, check
 from functions.drift.reference import BadReferenceError, Reference, parse
-from functions.drift.store import append, before, drifted_since, measure
-from functions.environment import SettingError, number, text, whole
+from functions.drift.settings import Settings
+from functions.drift.store import append, drifted_since, measure, previous_state
 from functions.events import Event
 from functions.registry import ModelRegistry
 from functions.sink import trace_of
@@ -32,45 +31,14 @@ GROWTH = 1.25
 often the function is called. Each look is another chance of a false alarm."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """`settle` in seconds: how old an answer must be to belong to a window.
-
-    Answers are dated by the logger and reach the database later. One that comes after its window was closed would be
-    in no window, so the default is longer than the Broker tries to deliver (8 retries, 127.5 s of backoff).
-    """
-
-    model: str
-    config: Config
-    settle: float
-
-
-def settings(environ: Mapping[str, str]) -> Settings:
-    default = Config()
-    try:
-        config = Config(
-            alpha=number(environ, "MCQA_DRIFT_ALPHA", default.alpha),
-            min_sample=whole(environ, "MCQA_DRIFT_MIN_SAMPLE", default.min_sample, 1),
-            enough=whole(environ, "MCQA_DRIFT_ENOUGH", default.enough, 1),
-            consecutive=whole(environ, "MCQA_DRIFT_CONSECUTIVE", default.consecutive, 1),
-            remind_after=number(environ, "MCQA_DRIFT_REMIND_SECONDS", default.remind_after, 60.0),
-        )
-    except SettingError:
-        raise
-    except ValueError as error:
-        raise SettingError(f"MCQA_DRIFT_*: {error}") from None
-    model = text(environ, "MCQA_REGISTERED_MODEL", "coding-mcqa")
-    return Settings(model, config, number(environ, "MCQA_DRIFT_SETTLE_SECONDS", 150.0))
-
-
-class Drift:
+class DriftChecker:
     """The adapters of one function process. References are kept: versions never change."""
 
     def __init__(self, settings: Settings, engine: Engine, registry: ModelRegistry) -> None:
         self._settings, self._engine, self._registry = settings, engine, registry
         self._references: dict[str, Reference] = {}
 
-    def look(self, event: Event, now: float) -> str:
+    def check(self, event: Event, now: float) -> str:
         """Checks and stores; what came of it in a line. UnavailableError when a part of the loop is away."""
         model, config = self._settings.model, self._settings.config
         found = self._registry.model()
@@ -79,12 +47,12 @@ class Drift:
             return f"insufficient: {model} has no champion" + ("" if found else ", it is not registered")
         until = now - self._settings.settle
         with transaction(self._engine) as connection:
-            old = before(connection, model, version)
+            old = previous_state(connection, model, version)
         reference = self._reference(version)
         if isinstance(reference, str):
             if reference == old.reason:
                 return f"insufficient, as before: {reference}"
-            verdict = Check("insufficient", False, reference, version, 0, old.state.since, until, (), old.state)
+            verdict = CheckResult("insufficient", False, reference, version, 0, old.state.since, until, (), old.state)
         else:
             state = in_time(old.state, now, until)
             if state is old.state and state.since is not None and state.since >= until:

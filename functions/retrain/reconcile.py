@@ -16,68 +16,28 @@ a second attempt begins only when the server says that the first ended.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Engine, Row
 
 from functions.collect.queries import label_count
 from functions.database import transaction
-from functions.environment import SettingError, number, text, whole
 from functions.events import Event
 from functions.registry import ModelRegistry
 from functions.retrain import store
 from functions.retrain.announce import events_of
-from functions.retrain.decision import FINISHED, decide, follow, may_post, observe, too_little
+from functions.retrain.decision import FINISHED, decide, may_post, next_state, observe, too_little
 from functions.retrain.pipelines import Pipelines, RefusedError
+from functions.retrain.settings import Settings
 
 CHAMPION = "champion"
-MINIMUM = 200
-"""The pipeline's own (pipelines/retraining/mix.py), which this image does not hold."""
 GRACE = 60.0
 FRESH = 10.0
-OURS = ("run_key", "model_name", "champion", "since", "until", "reason", "traceparent", "drift_event")
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """`cooldown` in seconds between the end of a run and the next one; `parameters` go to the pipeline as well."""
-
-    model: str
-    cooldown: float
-    attempts: int
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def minimum(self) -> int:
-        """The labelled questions that the pipeline needs at least."""
-        data = self.parameters.get("data")
-        return int(data.get("minimum", MINIMUM)) if isinstance(data, dict) else MINIMUM
-
-
-def settings(environ: Mapping[str, str]) -> Settings:
-    name = "MCQA_RETRAIN_PARAMETERS"
-    given = text(environ, name, "{}")
-    try:
-        parameters = json.loads(given)
-    except ValueError:
-        parameters = None
-    if not isinstance(parameters, dict):
-        raise SettingError(f'{name} must be a JSON object like {{"seed": 1}}, found {given[:80]!r}')
-    if taken := sorted(set(parameters) & set(OURS)):
-        raise SettingError(f"{name} must not hold {', '.join(taken)}: retrain itself sets that")
-    return Settings(
-        text(environ, "MCQA_REGISTERED_MODEL", "coding-mcqa"),
-        number(environ, "MCQA_RETRAIN_COOLDOWN_SECONDS", 6 * 3600.0),
-        whole(environ, "MCQA_RETRAIN_ATTEMPTS", 2, 1),
-        parameters,
-    )
-
-
-class Retrain:
+class RetrainReconciler:
     """The adapters of one function process."""
 
     def __init__(
@@ -92,7 +52,7 @@ class Retrain:
         self._settings, self._engine, self._clock = settings, engine, clock
         self._registry, self._pipelines, self._send = registry, pipelines, send
 
-    def look(self) -> str:
+    def reconcile(self) -> str:
         """At most one step of each kind; what came of it in a line. UnavailableError when a part is away."""
         model = self._settings.model
         with transaction(self._engine) as connection:
@@ -149,7 +109,7 @@ class Retrain:
             return self._start(row, self._champion())
         run = self._pipelines.run(row.run_id)
         seen, now = observe(run), self._clock()
-        state = follow(seen, row.attempt, self._settings.attempts)
+        state = next_state(seen, row.attempt, self._settings.attempts)
         name = _name(row)
         if state == row.state:
             return f"{name} is {state}"
