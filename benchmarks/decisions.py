@@ -97,7 +97,7 @@ class Detector:
 
     def look(self, features: dict[str, np.ndarray], letters: list[str], hour: float) -> bool:
         self._window.add(features, letters)
-        check = drift.check(self._reference, self._window.summary(), self._state, hour)
+        check = drift.evaluate(self._reference, self._window.summary(), self._state, hour)
         if check.state.since != self._state.since:
             self._window = Window(self._reference)
         self._state = check.state

@@ -11,10 +11,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, CursorResult, Engine, Executable, Table, create_engine, event, make_url
+from sqlalchemy import (
+    JSON,
+    Connection,
+    CursorResult,
+    Engine,
+    Executable,
+    String,
+    Table,
+    Text,
+    create_engine,
+    event,
+    make_url,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DataError, NoSuchModuleError, SQLAlchemyError
-from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from functions.events import BadEventError
 from functions.http import UnavailableError
@@ -30,6 +42,18 @@ CHUNK = 2_000
 
 class Base(DeclarativeBase):
     """All tables of the loop; `functions/migrations` makes them."""
+
+
+class ReasonColumns:
+    """Why and by whom a row was decided: `functions.reasons.Reason.to_columns`, with the sentence as rendered then.
+
+    The codes are "unknown" where an older release wrote the row and its sentence did not tell.
+    """
+
+    reason: Mapped[str] = mapped_column(Text)
+    reason_code: Mapped[str] = mapped_column(String(32), server_default="unknown")
+    initiated_by: Mapped[str] = mapped_column(String(16), server_default="unknown")
+    reason_params: Mapped[dict[str, Any] | None] = mapped_column(JSON)
 
 
 def connect(environ: Mapping[str, str]) -> Engine:

@@ -52,7 +52,7 @@ def read(environ: Mapping[str, str], last: int) -> dict[str, Any]:
     from functions.drift.settings import read_settings
     from functions.events import DRIFT_DETECTED
     from functions.registry import ModelRegistry
-    from functions.retrain.store import of_drift
+    from functions.retrain.store import find_by_event
     from functions.rollout.state import CHAMPION
 
     with _failures():
@@ -64,7 +64,7 @@ def read(environ: Mapping[str, str], last: int) -> dict[str, Any]:
             checks = [_check(row) for row in store.checks(connection, chosen.model, last)]
             window = _window(connection, chosen.model, champion)
             alarm = store.last_alarm(connection, chosen.model)
-            run = None if alarm is None else of_drift(connection, event_id(DRIFT_DETECTED, alarm))
+            run = None if alarm is None else find_by_event(connection, event_id(DRIFT_DETECTED, alarm))
     return {
         "model": chosen.model,
         "champion": champion,
@@ -78,13 +78,17 @@ def read(environ: Mapping[str, str], last: int) -> dict[str, Any]:
 
 
 def _check(row: Row[Any]) -> dict[str, Any]:
+    from functions.reasons import CODE_COLUMNS
+
     names = ("sequence", "version", "checked_at", "window_start", "window_end", "n", "verdict", "alarm", "reason")
-    told = {"streaks": row.document["state"]["streaks"], "evidence": row.document["evidence"]}
+    told = {name: getattr(row, name) for name in CODE_COLUMNS}
+    told |= {"streaks": row.document["state"]["streaks"], "evidence": row.document["evidence"]}
     return {**{name: getattr(row, name) for name in names}, "traceparent": row.traceparent, **told}
 
 
 def _run(row: Row[Any]) -> dict[str, Any]:
     names = ("key", "state", "attempt", "run_id", "version", "error", "created_at", "started_at", "finished_at")
+    names += ("reason_code", "initiated_by")
     return {name: getattr(row, name) for name in names}
 
 

@@ -223,4 +223,4 @@ def _when(trigger: Mapping[str, Any]) -> str:
 def _error(run: Mapping[str, Any]) -> str:
     from functions.retrain.decision import failed_steps
 
-    return " ".join(str((run.get("error") or {}).get("message") or failed_steps(run)).split())[:200]
+    return " ".join(str((run.get("error") or {}).get("message") or "; ".join(failed_steps(run))).split())[:200]

@@ -98,7 +98,7 @@ def _why_waiting(connection: Connection, environ: Mapping[str, str], model: str)
         return str(error)
     champion = found.aliases.get(CHAMPION) if found else None
     action = decide(store.known(connection, model), champion, time.time(), read_settings(environ).cooldown)
-    return action.reason if action.kind == "wait" else ""
+    return str(action.reason) if action.kind == "wait" else ""
 
 
 def _tell(row: Row[Any] | None, key: str, id: str, why: str) -> None:

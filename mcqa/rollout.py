@@ -210,6 +210,9 @@ def _who() -> str:
 
 
 def _summary(look: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    from functions.reasons import reason_lines
+    from functions.rollout.reasons import ReasonCode
+
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(style="cyan", no_wrap=True)
     table.add_column(overflow="fold")
@@ -221,7 +224,7 @@ def _summary(look: Mapping[str, Any], found: Mapping[str, Any]) -> None:
     if rolling:
         table.add_row("steps", Text(" → ".join(f"[{p} %]" if p == share else f"{p} %" for p in found["planned"])))
     table.add_row("phase", Text(f"{look['phase']} ({time.time() - look['at']:.0f} s ago)"))
-    table.add_row("why", Text(look["reason"].replace("; ", "\n")))
+    table.add_row("why", Text("\n".join(reason_lines(ReasonCode, look))))
     if override := found["wish"]:
         table.add_row("asked for", Text(f"{override['action']} version {override['challenger']}, by {override['by']}"))
     terminal.out.print(table)
@@ -252,13 +255,16 @@ def _measures(evidence: Mapping[str, Any]) -> Table:
 
 
 def _log(rows: list[dict[str, Any]]) -> Table:
+    from functions.reasons import reason_lines
+    from functions.rollout.reasons import ReasonCode
+
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in ("time", "phase", "decision"):
         table.add_column(name, no_wrap=True, style="dim" if name == "time" else "")
     table.add_column("why", overflow="fold")
     for row in reversed(rows):
         when = datetime.fromtimestamp(row["at"]).strftime("%H:%M:%S")
-        table.add_row(when, row["phase"], Text(row["action"]), Text(row["reason"].partition(";")[0]))
+        table.add_row(when, row["phase"], Text(row["action"]), Text(reason_lines(ReasonCode, row)[0]))
     return table
 
 

@@ -19,7 +19,8 @@ from typing import Literal, Protocol
 
 from functions.http import UnavailableError
 from functions.registry import ModelRegistry, RegisteredModel, RegisteredVersion
-from functions.rollout.state import CHALLENGER, CHAMPION, ROLLOUT_TAG, ModelVersion
+from functions.rollout.state import CHALLENGER, CHAMPION
+from functions.rollout.version_tag import ROLLOUT_TAG, Outcome, RolloutTag
 
 POLL_SECONDS = 15.0
 
@@ -159,8 +160,10 @@ def _environ() -> dict[str, str]:
         raise RefusedError("MLFLOW_TRACKING_URI is not set, and no loop runs here (mcqa up)") from None
 
 
-def _taken_back(tag: str) -> str | None:
-    return ModelVersion("", {ROLLOUT_TAG: tag}).rolled_back
+def _taken_back(value: str) -> str:
+    """The tag's value where it says that the version was rolled back, else ""."""
+    tag = RolloutTag.decode(value)
+    return value if tag is not None and tag.outcome is Outcome.ROLLED_BACK else ""
 
 
 def _say(line: str) -> None:

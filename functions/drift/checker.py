@@ -1,11 +1,11 @@
-"""One look: the champion's open window against its own reference, stored before anybody is told.
+"""One check: the champion's open window against its own reference, stored before it is announced.
 
 1. Which version is champion, and what is its reference (registry)?
 2. What did the checks so far leave, and what does the open window hold (database)?
-3. The verdict (decision.check), stored with its evidence in one insert that also is the new state.
+3. The verdict (decision.evaluate), stored with its evidence in one insert that also is the new state.
 
-A crash before 3 leaves everything as it was, one behind it leaves a stored check whose events `announce` sends at the
-next look. Two looks at once compute the same; one is stored.
+A crash before 3 leaves everything as it was, one after it leaves a stored check whose events `announce` sends at the
+next check. Two checks at once compute the same; one is stored.
 """
 
 from __future__ import annotations
@@ -16,19 +16,21 @@ from sqlalchemy import Engine
 
 from functions.clocks import SKEW
 from functions.database import transaction
-from functions.drift.decision import CheckResult, Config, State, check
+from functions.drift.decision import CheckResult, Config, State, evaluate
+from functions.drift.reasons import ReasonCode
 from functions.drift.reference import BadReferenceError, Reference, parse
 from functions.drift.settings import Settings
 from functions.drift.store import append, drifted_since, measure, previous_state
 from functions.events import Event
+from functions.reasons import InitiatedBy, Reason
 from functions.registry import ModelRegistry
 from functions.sink import trace_of
 
 CHAMPION = "champion"
 FILE = "reference.json"
 GROWTH = 1.25
-"""A growing window is looked at again when it holds a quarter more: eight looks between 200 and 1,000 answers, however
-often the function is called. Each look is another chance of a false alarm."""
+"""A growing window is checked again when it holds a quarter more: eight checks between 200 and 1,000 answers, however
+often the function is called. Each check is another chance of a false alarm."""
 
 
 class DriftChecker:
@@ -39,54 +41,56 @@ class DriftChecker:
         self._references: dict[str, Reference] = {}
 
     def check(self, event: Event, now: float) -> str:
-        """Checks and stores; what came of it in a line. UnavailableError when a part of the loop is away."""
+        """Checks and stores; the outcome in a line. UnavailableError when a part of the loop is away."""
         model, config = self._settings.model, self._settings.config
-        found = self._registry.model()
-        version = None if found is None else found.aliases.get(CHAMPION)
+        registered = self._registry.model()
+        version = None if registered is None else registered.aliases.get(CHAMPION)
         if version is None:
-            return f"insufficient: {model} has no champion" + ("" if found else ", it is not registered")
+            return f"insufficient: {model} has no champion" + ("" if registered else ", it is not registered")
         until = now - self._settings.settle
         with transaction(self._engine) as connection:
-            old = previous_state(connection, model, version)
+            previous = previous_state(connection, model, version)
         reference = self._reference(version)
-        if isinstance(reference, str):
-            if reference == old.reason:
+        if isinstance(reference, Reason):
+            if reference.code is previous.reason_code:
                 return f"insufficient, as before: {reference}"
-            verdict = CheckResult("insufficient", False, reference, version, 0, old.state.since, until, (), old.state)
+            state = previous.state
+            result = CheckResult("insufficient", False, reference, version, 0, state.since, until, (), state)
         else:
-            state = in_time(old.state, now, until)
-            if state is old.state and state.since is not None and state.since >= until:
+            state = in_time(previous.state, now, until)
+            if state is previous.state and state.since is not None and state.since >= until:
                 return f"the window of version {version} is younger than {self._settings.settle:g} s"
             with transaction(self._engine) as connection:
                 summary = measure(connection, reference, state, until)
-            # What a clock that was set back begins anew is noted at once: the window opens here.
-            if state is old.state and not due(old.reason is not None, old.n, summary.n, config):
-                return f"nothing new: {summary.n} answers in the window, {old.n} at the last check"
-            verdict = check(reference, summary, state, until, config)
-        trace = trace_of(event, "drift", model, version, verdict.window_start, old.sequence + 1)
+            # A window that begins anew after a clock was set back is stored at once.
+            if state is previous.state and not due(previous.reason_code is not None, previous.n, summary.n, config):
+                return f"nothing new: {summary.n} answers in the window, {previous.n} at the last check"
+            result = evaluate(reference, summary, state, until, config)
+        trace = trace_of(event, "drift", model, version, result.window_start, previous.sequence + 1)
         with transaction(self._engine) as connection:
-            since = drifted_since(connection, model, verdict)
+            since = drifted_since(connection, model, result)
         with transaction(self._engine) as connection:
-            if not append(connection, model, old.sequence + 1, verdict, since, trace, now):
-                return "another look was quicker"
-        return f"{verdict.verdict}{', alarm' if verdict.alarm else ''}: {verdict.reason}"
+            if not append(connection, model, previous.sequence + 1, result, since, trace, now):
+                return "another check was quicker"
+        return f"{result.verdict}{', alarm' if result.alarm else ''}: {result.reason}"
 
-    def _reference(self, version: str) -> Reference | str:
+    def _reference(self, version: str) -> Reference | Reason:
         """The version's reference, or why there is none to compare with."""
         if version not in self._references:
+            params, by = {"version": version}, InitiatedBy.SCHEDULE
             content = self._registry.read(version, FILE)
             if content is None:
-                return f"version {version} has no {FILE}; register it by the pipeline, which writes one"
+                return Reason(ReasonCode.REFERENCE_MISSING, params, initiated_by=by)
             try:
                 self._references[version] = parse(content)
             except BadReferenceError as error:
-                return f"version {version}: {error}"
+                return Reason(ReasonCode.REFERENCE_UNUSABLE, params, (str(error),), initiated_by=by)
         return self._references[version]
 
 
 def in_time(state: State, now: float, until: float) -> State:
     """The state, or one whose window opens at `until` where its own lies ahead: our clock was set back, and drift must
-    not be blind until it has caught up. Answers of the time between that were looked at before may count once more.
+    not be blind until it has caught up. Answers of the time in between that were checked before may count once more.
     """
     if state.since is None or state.since <= now + SKEW:
         return state
@@ -95,7 +99,7 @@ def in_time(state: State, now: float, until: float) -> State:
 
 
 def due(judged: bool, seen: int, n: int, config: Config) -> bool:
-    """Whether `n` answers in the open window are worth another look, after `seen` at the last one."""
+    """Whether `n` answers in the open window are worth another check, after `seen` at the last one."""
     if not judged or n >= config.enough or seen < config.min_sample <= n:
         return True
     return n > seen and n >= GROWTH * seen

@@ -1,4 +1,4 @@
-"""drift's HTTP side: a ping means look."""
+"""drift's HTTP side: a ping means "check"."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _drift = DriftChecker(_settings, _engine, ModelRegistry(os.environ, _settings.mo
 
 
 def handle(request: Request) -> Response:
-    return respond(request, "drift", _look)
+    return respond(request, "drift", _check)
 
 
-def _look(event: Event) -> str:
+def _check(event: Event) -> str:
     if event.type != PING:
         raise BadEventError(f"type: drift knows {PING}, found {event.type[:120]!r}")
     now = time.time()
     try:
         return _drift.check(event, now)
     finally:
-        # Whatever the look came to: an alarm of an earlier one may still wait.
+        # Whatever the check came to: an alarm of an earlier one may still wait.
         announce(_engine, _settings.model, _sink.send, now)

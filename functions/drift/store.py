@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, select, update
 from functions.database import insert_once
 from functions.drift.decision import CheckResult, State
 from functions.drift.queries import first_answer, window
+from functions.drift.reasons import ReasonCode
 from functions.drift.reference import Reference
 from functions.drift.tables import DriftCheck
 from functions.drift.window import Summary, Window
@@ -27,13 +28,13 @@ MOST_EVENTS = 100
 class PreviousState:
     """What the checks so far leave. `sequence` is the last one's number, `n` what the open window held then.
 
-    `reason` is the last verdict's on this version; None without one.
+    `reason_code` is that of the last check of this version; None without one.
     """
 
     sequence: int
     state: State
     n: int = 0
-    reason: str | None = None
+    reason_code: ReasonCode | None = None
 
 
 def previous_state(connection: Connection, model: str, version: str) -> PreviousState:
@@ -54,7 +55,7 @@ def previous_state(connection: Connection, model: str, version: str) -> Previous
     state = _state(last)
     if state.since is None:
         state = replace(state, since=first_answer(connection, version))
-    return PreviousState(sequence, state, 0 if closed(last) else last.n, last.reason)
+    return PreviousState(sequence, state, 0 if closed(last) else last.n, ReasonCode(last.reason_code))
 
 
 def measure(connection: Connection, reference: Reference, state: State, until: float) -> Summary:
@@ -76,7 +77,7 @@ def append(
     trace: str,
     now: float,
 ) -> bool:
-    """Stores the check and the state it leaves as number `sequence`; False when another look was quicker."""
+    """Stores the check and the state it leaves as number `sequence`; False when another check was quicker."""
     row = {
         "model": model,
         "sequence": sequence,
@@ -87,7 +88,7 @@ def append(
         "n": check.n,
         "verdict": check.verdict,
         "alarm": check.alarm,
-        "reason": check.reason,
+        **check.reason.to_columns(),
         "document": document(model, check, moved_since),
         "traceparent": trace,
     }

@@ -1,17 +1,18 @@
-"""One look at retraining: follow the run there is, start the one that is due, tell what happened.
+"""One reconciliation of retraining: follow the active run, start the one that is due, announce what happened.
 
 Kubeflow Pipelines has no idempotent start, so the order of writes makes it one:
 
 1. `waiting` → `starting` in the database, with the run's parameters. The database refuses a second active row.
 2. Ask the server for runs named `retrain-<key16>`. As many as this attempt's number: that is our run, go to 5.
-3. Note in the database that a run is being asked for now (`posted_at`, compare-and-swap: of two looks one goes on).
+3. Note in the database that a run is being requested now (`posted_at`, compare-and-swap: of two reconciliations one
+   continues).
 4. POST.
 5. `starting` → `queued` with the run's id.
 
-Killed before 3, nothing was sent. Killed behind 3, or when the POST's answer was lost, the next look asks the server
-again, and POSTs again only when GRACE has passed and the server still lists no run: longer than a request that is under
-way can take, because it is not sent at all when it is older than FRESH. So no crash makes two runs of one attempt, and
-a second attempt begins only when the server says that the first ended.
+Killed before 3, nothing was sent. Killed after 3, or when the POST's response was lost, the next reconciliation asks
+the server again, and POSTs again only when GRACE has passed and the server still lists no run: longer than a request in
+flight can take, because one older than FRESH is not sent at all. So no crash makes two runs of one attempt, and a
+second attempt begins only when the server reports that the first ended.
 """
 
 from __future__ import annotations
@@ -25,16 +26,27 @@ from sqlalchemy import Engine, Row
 from functions.collect.queries import label_count
 from functions.database import transaction
 from functions.events import Event
+from functions.reasons import Code, Reason
 from functions.registry import ModelRegistry
 from functions.retrain import store
 from functions.retrain.announce import events_of
-from functions.retrain.decision import FINISHED, decide, may_post, next_state, observe, too_little
+from functions.retrain.decision import (
+    FINISHED,
+    champion_changed,
+    decide,
+    may_post,
+    next_state,
+    observe,
+    too_little_feedback,
+)
 from functions.retrain.pipelines import Pipelines, RefusedError
+from functions.retrain.reasons import ReasonCode
 from functions.retrain.settings import Settings
 
 CHAMPION = "champion"
 GRACE = 60.0
 FRESH = 10.0
+QUICKER = "another reconciliation was quicker"
 
 
 class RetrainReconciler:
@@ -53,7 +65,7 @@ class RetrainReconciler:
         self._registry, self._pipelines, self._send = registry, pipelines, send
 
     def reconcile(self) -> str:
-        """At most one step of each kind; what came of it in a line. UnavailableError when a part is away."""
+        """At most one step of each kind; the outcome in a line. UnavailableError when a part is away."""
         model = self._settings.model
         with transaction(self._engine) as connection:
             row = store.active(connection, model)
@@ -76,23 +88,21 @@ class RetrainReconciler:
                 row = store.find(connection, action.key)
             if row is None or row.state != "waiting":
                 continue
-            if action.kind == "void":
-                self._change(row, state="void", error=action.reason)
-                dropped += f"{_name(row)} dropped: {action.reason}; "
-                continue
-            of = {"champion": row.champion, "since": row.since}
-            if not row.champion:
+            void = action.reason if action.kind == "void" else None
+            scope = {"champion": row.champion, "since": row.since}
+            if void is None and not row.champion:
                 assert champion is not None
-                of = {"champion": champion, "since": self._made(champion)}
+                scope = {"champion": champion, "since": self._created(champion)}
                 with transaction(self._engine) as connection:
-                    labels = label_count(connection, of["since"], now)
-                if reason := too_little(labels, self._settings.minimum, champion):
-                    self._change(row, state="void", error=reason)
-                    dropped += f"{_name(row)} dropped: {reason}; "
-                    continue
+                    labels = label_count(connection, scope["since"], now)
+                void = too_little_feedback(labels, self._settings.minimum, champion)
+            if void is not None:
+                self._change(row, void.code, state="void", error=str(void))
+                dropped += f"{_name(row)} dropped: {void}; "
+                continue
             parameters = {
                 **self._settings.parameters,
-                **of,
+                **scope,
                 "run_key": row.key,
                 "model_name": row.model,
                 # Of the drift's answers many get their feedback only after the alarm.
@@ -101,65 +111,74 @@ class RetrainReconciler:
                 "traceparent": row.traceparent,
                 "drift_event": f"{row.drift_source} {row.drift_id}",
             }
-            claimed = self._change(row, state="starting", attempt=1, parameters=parameters, **of)
-            return "another look was quicker" if claimed is None else self._start(claimed, champion)
+            code = action.reason.code
+            claimed = self._change(row, code, state="starting", attempt=1, parameters=parameters, **scope)
+            return QUICKER if claimed is None else self._start(claimed, champion)
 
     def _follow(self, row: Row[Any]) -> str:
         if row.state == "starting":
             return self._start(row, self._champion())
         run = self._pipelines.run(row.run_id)
-        seen, now = observe(run), self._clock()
-        state = next_state(seen, row.attempt, self._settings.attempts)
+        observed, now = observe(run), self._clock()
+        state = next_state(observed, row.attempt, self._settings.attempts)
         name = _name(row)
         if state == row.state:
             return f"{name} is {state}"
-        values: dict[str, Any] = {"state": state, "error": seen.error}
-        if seen.state == "succeeded":
+        code = observed.reason.code
+        values: dict[str, Any] = {"state": state, "error": observed.error}
+        if observed.state == "succeeded":
             values["version"] = version = self._version(row.key)
-            values["error"] = "" if version else "no version was registered: the gate did not pass the challenger"
+            code = ReasonCode.VERSION_REGISTERED if version else ReasonCode.GATE_NOT_PASSED
+            values["error"] = "" if version else str(Reason(code))
         if state == "starting":
+            code = ReasonCode.RETRYING
             values |= {"attempt": row.attempt + 1, "posted_at": None}
-        if row.started_at is None and (state == "running" or (state in FINISHED and _began(run))):
+        if row.started_at is None and (state == "running" or (state in FINISHED and _ran(run))):
             values["started_at"] = now
         if state in FINISHED:
             values["finished_at"] = now
-        if self._change(row, **values) is None:
-            return "another look was quicker"
-        again = f", attempt {row.attempt + 1} of {self._settings.attempts} follows" if state == "starting" else ""
-        return f"{name} {seen.state}{': ' if values['error'] else ''}{values['error']}{again}"
+        if self._change(row, code, **values) is None:
+            return QUICKER
+        retry = ""
+        if state == "starting":
+            retry = f", {Reason(code, {'attempt': row.attempt + 1, 'attempts': self._settings.attempts})}"
+        return f"{name} {observed.state}{': ' if values['error'] else ''}{values['error']}{retry}"
 
     def _start(self, row: Row[Any], champion: str | None) -> str:
         """Steps 2 to 5 for a row that is `starting`."""
         name = _name(row)
         runs = self._pipelines.runs(name)
         if len(runs) >= row.attempt:
-            found = str(runs[-1]["run_id"])
-            self._change(row, state="queued", run_id=found, posted_at=row.posted_at or self._clock())
-            return f"{name} was started before: run {found}"
+            run = str(runs[-1]["run_id"])
+            posted_at = row.posted_at or self._clock()
+            self._change(row, ReasonCode.RUN_QUEUED, state="queued", run_id=run, posted_at=posted_at)
+            return f"{name} was started before: run {run}"
         if row.posted_at is None and champion is not None and champion != row.champion:
-            return self._give_up(row, f"the champion is version {champion} now, not {row.champion}")
-        asked = self._clock()
-        if not may_post(row.posted_at, asked, GRACE):
-            return f"{name} was asked for {asked - row.posted_at:.0f} s ago and is not listed yet"
+            return self._give_up(row, champion_changed(champion, row.champion))
+        now = self._clock()
+        if not may_post(row.posted_at, now, GRACE):
+            return f"{name} was requested {now - row.posted_at:.0f} s ago and is not listed yet"
         reference = self._pipelines.newest()
-        asked = self._clock()
-        if (claimed := self._change(row, posted_at=asked)) is None or self._clock() - asked > FRESH:
-            return "another look was quicker"
+        now = self._clock()
+        claimed = self._change(row, ReasonCode(row.reason_code), posted_at=now)
+        if claimed is None or self._clock() - now > FRESH:
+            return QUICKER
         try:
             run = self._pipelines.start(name, f"run key {row.key}", reference, row.parameters)
         except RefusedError as error:
-            self._change(claimed, state="failed", error=str(error), finished_at=self._clock())
-            return str(error)
-        self._change(claimed, state="queued", run_id=run)
+            reason = Reason(ReasonCode.RUN_REFUSED, details=(str(error),))
+            self._change(claimed, reason.code, state="failed", error=str(reason), finished_at=self._clock())
+            return str(reason)
+        self._change(claimed, ReasonCode.RUN_QUEUED, state="queued", run_id=run)
         return f"{name} started: run {run}, attempt {row.attempt}"
 
-    def _give_up(self, row: Row[Any], reason: str) -> str:
-        """The drift is of a version that serves no more; what ran already has failed, what did not is void."""
+    def _give_up(self, row: Row[Any], reason: Reason) -> str:
+        """The drift is of a version that no longer serves: a run that failed stays so, one that never ran is void."""
         if row.attempt == 1:
-            self._change(row, state="void", error=reason)
+            self._change(row, reason.code, state="void", error=str(reason))
         else:
             values = {"error": f"{row.error}; not tried again: {reason}", "finished_at": self._clock()}
-            self._change(row, state="failed", attempt=row.attempt - 1, **values)
+            self._change(row, reason.code, state="failed", attempt=row.attempt - 1, **values)
         return f"{_name(row)} ends: {reason}"
 
     def _announce(self) -> None:
@@ -174,25 +193,24 @@ class RetrainReconciler:
                 if event is not None:
                     self._send(event)
             with transaction(self._engine) as connection:
-                store.announced(connection, row.key, len(events))
+                store.mark_announced(connection, row.key, len(events))
 
     def _champion(self) -> str | None:
-        found = self._registry.model()
-        return None if found is None else found.aliases.get(CHAMPION)
+        model = self._registry.model()
+        return None if model is None else model.aliases.get(CHAMPION)
 
-    def _made(self, version: str) -> float:
-        found = self._registry.version(version)
-        return found.created if found else 0.0
+    def _created(self, version: str) -> float:
+        registered = self._registry.version(version)
+        return registered.created if registered else 0.0
 
     def _version(self, key: str) -> str | None:
         """The version that the run of this key registered."""
-        found = (v.version for v in self._registry.versions() if v.tags.get("run_key") == key)
-        return next(found, None)
+        return next((v.version for v in self._registry.versions() if v.tags.get("run_key") == key), None)
 
-    def _change(self, row: Row[Any], **values: Any) -> Row[Any] | None:
-        """The row after the change; None when it was not as `row` says any more."""
+    def _change(self, row: Row[Any], code: Code, **values: Any) -> Row[Any] | None:
+        """The row after the change; None when it is no longer as `row` has it."""
         with transaction(self._engine) as connection:
-            changed = store.change(connection, row, self._clock(), **values)
+            changed = store.update_unchanged(connection, row, self._clock(), reason_code=str(code), **values)
             return store.find(connection, row.key) if changed else None
 
 
@@ -200,5 +218,5 @@ def _name(row: Row[Any]) -> str:
     return f"retrain-{row.key[:16]}"
 
 
-def _began(run: Mapping[str, Any] | None) -> bool:
+def _ran(run: Mapping[str, Any] | None) -> bool:
     return run is not None and run.get("state") in ("SUCCEEDED", "FAILED")

@@ -1,4 +1,4 @@
-"""What the reconciler sees and what it may do, as plain data: every adapter reads or writes exactly this.
+"""Desired and observed state of a rollout as plain data: all that the reconciler's decision rests on.
 
 Where the rollout's own memory lives is part of the design. It is not in annotations of the InferenceService: KServe
 copies those into the revision template, so that noting a step there would start a new revision. The registry holds
@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous_champion"
+from functions.rollout.version_tag import ROLLOUT_TAG, Outcome, RolloutTag
 
-ROLLOUT_TAG = "rollout"
-"""`passed over 6` (by the challenger, before it gets all traffic), `promoted over 6`, or `rolled back from 6: why`."""
+Verdict = Literal["pass", "fail", "inconclusive"]
+
+CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous_champion"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,23 +26,23 @@ class ModelVersion:
     tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def rolled_back(self) -> str | None:
+    def rollout_tag(self) -> RolloutTag | None:
+        return RolloutTag.decode(self.tags.get(ROLLOUT_TAG))
+
+    @property
+    def rolled_back(self) -> RolloutTag | None:
         """Why it was taken back, None when it was not. Such a version is not tried again until the tag is removed."""
-        tag = self.tags.get(ROLLOUT_TAG, "")
-        return tag if tag.startswith("rolled back") else None
+        tag = self.rollout_tag
+        return tag if tag is not None and tag.outcome is Outcome.ROLLED_BACK else None
 
     def passed(self, champion: str) -> bool:
         """Whether its canary passed against this champion (one that passed against another says nothing)."""
-        return self.tags.get(ROLLOUT_TAG) == passed_tag(champion)
-
-
-def passed_tag(champion: str) -> str:
-    return f"passed over {champion}"
+        return self.rollout_tag == RolloutTag(Outcome.PASSED, champion)
 
 
 @dataclass(frozen=True, slots=True)
 class DesiredState:
-    """Desired state: what the aliases point to."""
+    """What the registry's aliases point to."""
 
     champion: ModelVersion | None
     challenger: ModelVersion | None = None
@@ -86,17 +87,17 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True)
 class StepAnalysis:
-    """The analysis' verdict on the rollout's current step, for this challenger."""
+    """The analysis' verdict on the rollout's current step, for this challenger. `details` are its measures in words."""
 
     challenger: str
     percent: int
-    verdict: Literal["pass", "fail", "inconclusive"]
-    reason: str
+    verdict: Verdict
+    details: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """What an operator asked for, of this challenger; a override about another version is void."""
+    """What an operator asked for, for this challenger; an override for another version is void."""
 
     action: Literal["hold", "promote", "abort"]
     challenger: str
@@ -107,76 +108,9 @@ class Override:
 class RolloutState:
     """All that one decision rests on. `now` in Unix seconds."""
 
-    registry: DesiredState
+    desired: DesiredState
     serving: ServingState | None
     rollout: Rollout | None
-    step_analysis: StepAnalysis | None
+    analysis: StepAnalysis | None
     override: Override | None
     now: float
-
-
-@dataclass(frozen=True, slots=True)
-class SetSpec:
-    """One patch: pin this version (storageUri and its version annotation) and set canaryTrafficPercent (None: null)."""
-
-    version: str
-    percent: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class SetPercent:
-    """Set canaryTrafficPercent; None removes it with a JSON null, which gives the latest revision all traffic."""
-
-    percent: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class SetTag:
-    """Set ROLLOUT_TAG of a version."""
-
-    version: str
-    value: str
-
-
-@dataclass(frozen=True, slots=True)
-class SetAlias:
-    alias: str
-    version: str
-
-
-@dataclass(frozen=True, slots=True)
-class DeleteAlias:
-    alias: str
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """Replace the database's record of the rollout; None forgets it."""
-
-    rollout: Rollout | None
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Nothing to do until something changes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """Nothing will change by itself: tell people."""
-
-
-Action = SetSpec | SetPercent | SetTag | SetAlias | DeleteAlias | Record | Wait | Hold
-
-Phase = Literal[
-    "idle", "blocked", "deploying", "starting", "step", "stepped-up", "held", "rolling-back", "promoting", "finished"
-]
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """At most one effect, why, and where in its life the rollout is."""
-
-    action: Action
-    phase: Phase
-    reason: str

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, Select, delete, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from functions.database import insert_once
@@ -24,7 +24,7 @@ def read_record(connection: Connection, model: str) -> Rollout | None:
 
 
 def write_record(connection: Connection, model: str, rollout: Rollout | None) -> None:
-    """None forgets it, and what was wished of it."""
+    """None forgets it, and its override."""
     if rollout is None:
         connection.execute(delete(RolloutRecord).where(RolloutRecord.model == model))
         clear_override(connection, model)
@@ -54,13 +54,13 @@ def clear_override(connection: Connection, model: str) -> bool:
     return gone.first() is not None
 
 
-def write_status(connection: Connection, model: str, look: Row) -> None:
-    _put(connection, RolloutStatus, {"model": model, **look})
+def write_status(connection: Connection, model: str, status: Row) -> None:
+    _put(connection, RolloutStatus, {"model": model, **status})
 
 
 def read_status(connection: Connection, model: str) -> Row | None:
-    found = connection.execute(select(RolloutStatus.__table__).where(RolloutStatus.model == model)).mappings().first()
-    return None if found is None else dict(found)
+    row = connection.execute(select(RolloutStatus.__table__).where(RolloutStatus.model == model)).mappings().first()
+    return None if row is None else dict(row)
 
 
 def last_decision(connection: Connection, model: str) -> Row | None:
@@ -69,25 +69,26 @@ def last_decision(connection: Connection, model: str) -> Row | None:
 
 def decisions(connection: Connection, model: str, most: int) -> Sequence[Row]:
     """The newest first."""
-    table = RolloutDecision.__table__
-    found = select(table).where(RolloutDecision.model == model).order_by(RolloutDecision.number.desc()).limit(most)
-    return [dict(row) for row in connection.execute(found).mappings()]
+    newest = _decisions(model).order_by(RolloutDecision.number.desc()).limit(most)
+    return [dict(row) for row in connection.execute(newest).mappings()]
+
+
+def decisions_after(connection: Connection, model: str, number: int) -> Sequence[Row]:
+    """Those logged after decision `number`, oldest first."""
+    newer = _decisions(model).where(RolloutDecision.number > number).order_by(RolloutDecision.number)
+    return [dict(row) for row in connection.execute(newer).mappings()]
 
 
 def append_decision(connection: Connection, model: str, decision: Row) -> Row:
     """The new row, with its number."""
-    table = RolloutDecision.__table__
-    made = table.insert().values(model=model, **decision).returning(table)  # type: ignore[attr-defined]
-    return dict(connection.execute(made).mappings().one())
+    statement = insert(RolloutDecision).values(model=model, **decision).returning(*RolloutDecision.__table__.columns)
+    return dict(connection.execute(statement).mappings().one())
 
 
 def unannounced(connection: Connection, model: str) -> Sequence[Row]:
     """The decisions whose announcement is still to be sent, oldest first."""
-    table = RolloutDecision.__table__
-    found = select(table).where(
-        RolloutDecision.model == model, RolloutDecision.announces.is_not(None), RolloutDecision.told_at.is_(None)
-    )
-    return [dict(row) for row in connection.execute(found.order_by(RolloutDecision.number)).mappings()]
+    waiting = _decisions(model).where(RolloutDecision.announces.is_not(None), RolloutDecision.told_at.is_(None))
+    return [dict(row) for row in connection.execute(waiting.order_by(RolloutDecision.number)).mappings()]
 
 
 def mark_announced(connection: Connection, number: int, now: float) -> None:
@@ -96,8 +97,7 @@ def mark_announced(connection: Connection, number: int, now: float) -> None:
 
 def delivered(connection: Connection, delivery: str) -> bool:
     """Whether this webhook call was accepted before."""
-    found = connection.execute(select(WebhookDelivery.id).where(WebhookDelivery.id == delivery))
-    return found.first() is not None
+    return connection.execute(select(WebhookDelivery.id).where(WebhookDelivery.id == delivery)).first() is not None
 
 
 def note_delivery(connection: Connection, delivery: str, now: float, older: float) -> bool:
@@ -107,7 +107,7 @@ def note_delivery(connection: Connection, delivery: str, now: float, older: floa
 
 
 def plain_json(value: Any) -> Any:
-    """The value with every number that JSON does not know (NaN, infinity) as None."""
+    """The value with None in place of every number that JSON does not have (NaN, infinity)."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
@@ -115,6 +115,10 @@ def plain_json(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain_json(item) for item in value]
     return value
+
+
+def _decisions(model: str) -> Select[Any]:
+    return select(RolloutDecision.__table__).where(RolloutDecision.model == model)
 
 
 def _put(connection: Connection, table: Any, values: Row) -> None:

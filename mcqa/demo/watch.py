@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import httpx
-from sqlalchemy import create_engine, text
 
 from functions import events
+from functions.database import connect, transaction
+from functions.reasons import reason_lines
 from functions.retrain.pipelines import API
+from functions.rollout import store
+from functions.rollout.actions import ActionType
+from functions.rollout.reasons import ReasonCode
+from functions.rollout.settings import read_settings
 from local.platform.settings import Folder
 from mcqa import loop, up
 from mcqa.demo.pace import Patience
@@ -22,6 +27,7 @@ TOLD_TYPES = (
     events.DRIFT_CHECKED, events.DRIFT_DETECTED, events.PIPELINERUN_QUEUED, events.TESTSUITERUN_FINISHED,
     events.ARTIFACT_PUBLISHED, events.PIPELINERUN_FINISHED, events.SERVICE_UPGRADED, events.SERVICE_ROLLEDBACK,
 )  # fmt: skip
+TOLD_ACTIONS = (ActionType.SET_SPEC, ActionType.SET_PERCENT, ActionType.HOLD)
 MARKS = {"SUCCEEDED": ("✓", "green"), "FAILED": ("✗", "red"), "SKIPPED": ("-", "yellow")}
 
 
@@ -32,7 +38,8 @@ class Watch:
         self._folder, self._narrator = folder, narrator
         self._broker = loop.broker(folder, 5.0)
         self._pipelines = loop.pipelines(folder, 5.0)
-        self._engine = create_engine(loop.environ(folder.path)["MCQA_DATABASE_URL"])
+        environ = loop.environ(folder.path)
+        self._engine, self._model = connect(environ), read_settings(environ).model
         self._last_decision = self._newest_decision()
         self._last_events = dict.fromkeys(TOLD_TYPES, self._newest_event())
         self._steps: dict[str, str] = {}
@@ -100,15 +107,13 @@ class Watch:
         return sorted(found, key=lambda item: int(item["seq"]))
 
     def _newest_decision(self) -> int:
-        with self._engine.connect() as connection:
-            return int(connection.scalar(text("SELECT coalesce(max(number), 0) FROM rollout_decisions")) or 0)
+        with transaction(self._engine) as connection:
+            last = store.last_decision(connection, self._model)
+        return 0 if last is None else int(last["number"])
 
-    def _new_decisions(self) -> list[Mapping[str, Any]]:
-        query = text("SELECT * FROM rollout_decisions WHERE number > :last ORDER BY number")
-        with self._engine.connect() as connection:
-            rows: list[Mapping[str, Any]] = [
-                dict(row) for row in connection.execute(query, {"last": self._last_decision}).mappings()
-            ]
+    def _new_decisions(self) -> Sequence[Mapping[str, Any]]:
+        with transaction(self._engine) as connection:
+            rows = store.decisions_after(connection, self._model, self._last_decision)
         if rows:
             self._last_decision = int(rows[-1]["number"])
         return rows
@@ -128,10 +133,10 @@ class Watch:
             narrator.line("retraining: a pipeline run is queued", f"run key {str(data['subject']['id'])[:16]}…")
         elif type == events.TESTSUITERUN_FINISHED:
             tell = narrator.good if content.get("outcome") == "success" else narrator.bad
-            tell(
-                f"gate: {(data.get('customData') or {}).get('verdict', content.get('outcome'))}",
-                *content["reason"].split("; "),
-            )
+            custom = data.get("customData") or {}
+            checks = [check for check in custom.get("checks") or () if check["verdict"] == custom.get("verdict")]
+            lines = [f"{check['name']}: {check['reason']}" for check in checks] or [content["reason"]]
+            tell(f"gate: {custom.get('verdict', content.get('outcome'))}", *lines)
         elif type == events.ARTIFACT_PUBLISHED:
             narrator.good(f"registered {data['subject']['id']}: it becomes the challenger")
         elif type == events.PIPELINERUN_FINISHED and content.get("outcome") == "error":
@@ -139,8 +144,8 @@ class Watch:
         elif type == events.SERVICE_UPGRADED:
             narrator.good(f"promoted: {content['artifactId']} answers everything")
         elif type == events.SERVICE_ROLLEDBACK:
-            why = str((data.get("customData") or {}).get("reason", ""))
-            narrator.bad(f"rolled back to {content['artifactId']}", *why.split("; "))
+            lines = reason_lines(ReasonCode, data.get("customData") or {})
+            narrator.bad(f"rolled back to {content['artifactId']}", *lines)
 
     def _tell_check(self, data: Mapping[str, Any]) -> None:
         """Only what is news: the same verdict again is none, nor is a small window while the loop works on it."""
@@ -152,8 +157,8 @@ class Watch:
 
     def _tell_decision(self, row: Mapping[str, Any]) -> None:
         self.decisions.append(row)
-        if row["phase"] in ("starting", "stepped-up", "held") and row["action"].startswith(("pin", "set", "hold")):
-            self._narrator.line(f"rollout: {row['action']}", *row["reason"].split("; "))
+        if row["phase"] in ("starting", "stepped-up", "held") and row["action_type"] in TOLD_ACTIONS:
+            self._narrator.line(f"rollout: {row['action']}", *reason_lines(ReasonCode, row))
 
     def _tell_steps(self) -> None:
         """Each step of the newest run when it has ended, with the last thing it said; what goes on is in `busy`."""

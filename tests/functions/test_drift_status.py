@@ -20,9 +20,10 @@ from functions.drift.settings import read_settings
 from functions.drift.store import checks
 from functions.events import DRIFT_DETECTED, Event
 from functions.migrate import migrate
+from functions.reasons import InitiatedBy
 from functions.registry import ModelRegistry
 from functions.retrain.decision import read_drift
-from functions.retrain.store import ask
+from functions.retrain.store import insert_waiting
 from mcqa.drift import drift_app
 from mcqa.errors import CommandError
 
@@ -78,7 +79,8 @@ def test_from_nothing_to_an_alarm_and_its_retraining(environ: dict[str, str], ml
         (newest, _) = checks(connection, model)
         detected: Any = next(e for e in events_of(newest) if e.type == DRIFT_DETECTED)
         asked = read_drift(json.loads(detected.data))
-        ask(connection, asked, detected.source, detected.id, detected.extensions["traceparent"], time.time())
+        trace = detected.extensions["traceparent"]
+        insert_waiting(connection, asked, InitiatedBy.DRIFT, detected.source, detected.id, trace, time.time())
     found = json.loads(run("--json"))
     assert found["champion"] == version
     assert found["window"]["answers"] == 40

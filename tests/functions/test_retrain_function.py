@@ -33,12 +33,13 @@ from functions.events import (
 from functions.http import UnavailableError
 from functions.migrate import migrate
 from functions.notify.message import build
+from functions.reasons import InitiatedBy
 from functions.registry import ModelRegistry
 from functions.retrain.decision import read_drift
 from functions.retrain.pipelines import Pipelines
 from functions.retrain.reconcile import GRACE, RetrainReconciler
 from functions.retrain.settings import read_settings
-from functions.retrain.store import ask
+from functions.retrain.store import insert_waiting
 from functions.retrain.tables import RetrainRun
 from functions.sink import Sink as EventSink
 from functions.sink import digest
@@ -87,7 +88,15 @@ class Loop:
     def ask(self, **of: Any) -> str:
         drift = read_drift(self.drift(**of))
         with self.database.begin() as connection:
-            ask(connection, drift, "/coding-mcqa/drift", f"event-{drift.key[:6]}", TRACE, time.time() + self.ahead)
+            insert_waiting(
+                connection,
+                drift,
+                InitiatedBy.DRIFT,
+                "/coding-mcqa/drift",
+                f"event-{drift.key[:6]}",
+                TRACE,
+                time.time() + self.ahead,
+            )
         return drift.key
 
     def row(self, key: str) -> Any:
@@ -202,7 +211,7 @@ def test_what_breaks_is_tried_again_and_then_given_up(loop: Loop) -> None:
     assert len(set(loop.marks.read_text().splitlines())) == 1  # both learn from the same
     assert [s.data["subject"]["content"]["outcome"] for s in loop.out.of(PIPELINERUN_FINISHED)] == ["error"]
     (incident,) = loop.out.of(INCIDENT_DETECTED)
-    assert "broke 2 times" in incident.data["subject"]["content"]["description"]
+    assert "failed 2 times" in incident.data["subject"]["content"]["description"]
     assert retrain.reconcile().startswith("nothing")
 
 
@@ -223,7 +232,7 @@ def test_the_cool_down_the_one_at_a_time_and_the_changed_champion(loop: Loop, ml
     third = loop.ask(window=400.0)
     set_champion(mlflow_url, loop.model, register(mlflow_url, loop.model, {}))
     loop.ahead = 5000.0
-    assert "champion is version 2 now, the drift was found in version 1; nothing: " in retrain.reconcile()
+    assert "champion is version 2 now, not version 1; nothing: " in retrain.reconcile()
     assert loop.row(third).state == "void"
     assert loop.runs(third) == []
 
@@ -360,9 +369,9 @@ def test_of_looks_at_the_same_time_one_starts_the_run(loop: Loop) -> None:
 def test_a_server_that_is_away_changes_nothing(loop: Loop) -> None:
     key = loop.ask()
     with pytest.raises(UnavailableError, match="does not answer"):
-        loop.retrain(KFP_ENDPOINT="http://127.0.0.1:9").look()
+        loop.retrain(KFP_ENDPOINT="http://127.0.0.1:9").reconcile()
     assert loop.row(key).state == "starting"
-    assert "started" in loop.retrain().look()
+    assert "started" in loop.retrain().reconcile()
     assert len(loop.runs(key)) == 1
 
 

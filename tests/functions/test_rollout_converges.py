@@ -8,30 +8,33 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from functions.rollout.decision import Config, decide
-from functions.rollout.state import (
-    CHALLENGER,
-    CHAMPION,
-    PREVIOUS,
-    ROLLOUT_TAG,
+from functions.rollout.actions import (
     Action,
     Decision,
     DeleteAlias,
-    DesiredState,
     Hold,
-    ModelVersion,
-    Override,
     Record,
-    Rollout,
-    RolloutState,
-    ServingState,
     SetAlias,
     SetPercent,
     SetSpec,
     SetTag,
-    StepAnalysis,
     Wait,
 )
+from functions.rollout.decision import Config, decide
+from functions.rollout.reasons import ReasonCode
+from functions.rollout.state import (
+    CHALLENGER,
+    CHAMPION,
+    PREVIOUS,
+    DesiredState,
+    ModelVersion,
+    Override,
+    Rollout,
+    RolloutState,
+    ServingState,
+    StepAnalysis,
+)
+from functions.rollout.version_tag import ROLLOUT_TAG, Outcome, RolloutTag
 
 CONFIG = Config(max_step=3600.0, max_start=600.0)
 MINUTE = 60.0
@@ -87,7 +90,7 @@ class Everything:
         name = self.aliases.get(alias)
         return None if name is None else ModelVersion(name, dict(self.tags.get(name, {})))
 
-    def step_analysis(self) -> StepAnalysis | None:
+    def analysis(self) -> StepAnalysis | None:
         rollout = self.rollout
         if rollout is None or rollout.steps[-1].percent == 0:
             return None
@@ -97,7 +100,7 @@ class Everything:
             verdict = "inconclusive"
         elif fate.startswith("fail") and step.percent >= int(fate.partition("@")[2]):
             verdict = "fail"
-        return StepAnalysis(rollout.challenger, step.percent, verdict, f"{fate} at {step.percent} %")  # type: ignore[arg-type]
+        return StepAnalysis(rollout.challenger, step.percent, verdict, (f"{fate} at {step.percent} %",))  # type: ignore[arg-type]
 
     def state(self) -> RolloutState:
         latest = self.revisions[-1] if self.revisions else None
@@ -110,8 +113,8 @@ class Everything:
             rolled_out=stable is not None and stable is latest,
             stable_version=None if stable is None else stable.version,
         )
-        registry = DesiredState(self._version(CHAMPION), self._version(CHALLENGER), self.aliases.get(PREVIOUS))
-        return RolloutState(registry, serving, self.rollout, self.step_analysis(), self.override, self.now)
+        desired = DesiredState(self._version(CHAMPION), self._version(CHALLENGER), self.aliases.get(PREVIOUS))
+        return RolloutState(desired, serving, self.rollout, self.analysis(), self.override, self.now)
 
     def apply(self, action: Action) -> None:
         match action:
@@ -125,8 +128,8 @@ class Everything:
                     tag = self.tags.get(version, {}).get(ROLLOUT_TAG, "")
                     assert tag == f"passed over {self.aliases[CHAMPION]}"
                 self.spec = (version, percent)
-            case SetTag(version, value):
-                self.tags.setdefault(version, {})[ROLLOUT_TAG] = value
+            case SetTag(version, tag):
+                self.tags.setdefault(version, {})[ROLLOUT_TAG] = tag.encode()
             case SetAlias(alias, version):
                 if alias == CHAMPION:
                     assert self.aliases.get(PREVIOUS) == self.aliases[CHAMPION]
@@ -206,6 +209,11 @@ def everything(fates: dict[str, str]) -> Everything:
     return Everything({"1": "pass", "5": "pass", **fates})
 
 
+def outcome(all_: Everything, version: str) -> Outcome | None:
+    tag = RolloutTag.decode(all_.tags.get(version, {}).get(ROLLOUT_TAG))
+    return tag.outcome if tag is not None else None
+
+
 def assert_at_rest(all_: Everything, last: Decision) -> None:
     challenger = all_.aliases.get(CHALLENGER)
     if last.phase == "held":
@@ -219,7 +227,7 @@ def assert_at_rest(all_: Everything, last: Decision) -> None:
     assert all_.traffic() == {champion: 100}
     assert all_.rollout is None
     if challenger is not None:
-        assert "rolled back" in all_.tags[challenger][ROLLOUT_TAG]
+        assert outcome(all_, challenger) is Outcome.ROLLED_BACK
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -235,10 +243,11 @@ def test_it_converges_and_only_a_passing_version_gets_the_alias(fates: dict[str,
     champion = all_.aliases[CHAMPION]
     assert fates.get(champion, "pass") == "pass"
     # A controller that was down for longer than max_start looks like a revision that cannot start.
-    slow = challenger is not None and "not ready" in all_.tags.get(challenger, {}).get(ROLLOUT_TAG, "")
+    tag = RolloutTag.decode(all_.tags.get(challenger or "", {}).get(ROLLOUT_TAG))
+    slow = tag is not None and tag.reason_code is ReasonCode.START_TIMEOUT
     if challenger is not None and fates[challenger] == "pass" and not slow:
         assert champion == challenger
-        assert all_.tags[challenger][ROLLOUT_TAG].startswith("promoted over")
+        assert outcome(all_, challenger) is Outcome.PROMOTED
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -357,7 +357,9 @@ def test_killed_anywhere_it_comes_to_the_same_end(loop: Loop, outcome: str, seed
         assert loop.model.tags(version)["rollout"] == f"promoted over {champion}"
         wanted = ["service.deployed", "service.upgraded"]
     else:
-        assert loop.model.tags(version)["rollout"].startswith(f"rolled back from {champion}: failed at 10 %: failures")
+        assert loop.model.tags(version)["rollout"].startswith(
+            f"rolled back from {champion} (analysis-failed by analysis): failed at 10 %: failures"
+        )
         wanted = ["service.deployed", "service.rolledback", "incident.detected"]
     told = [e["ce-type"].split(".", 2)[2] for e in loop.sink.of("service", "incident") if e in loop.sink.events[first:]]
     assert told == [f"{name}.0.3.0" for name in wanted]

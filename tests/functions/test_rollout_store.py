@@ -11,8 +11,10 @@ from sqlalchemy import Engine
 
 from functions.database import transaction
 from functions.http import UnavailableError
+from functions.reasons import CODE_COLUMNS, InitiatedBy, Reason
 from functions.rollout import store
 from functions.rollout.lock import single_writer
+from functions.rollout.reasons import ReasonCode
 from functions.rollout.state import Override, Rollout, StepRecord
 
 
@@ -36,7 +38,8 @@ def test_record_and_wish(database: Engine) -> None:
 
 
 def decision(**more: Any) -> dict[str, Any]:
-    row = {"at": 1.0, "phase": "step", "action": "wait", "reason": "why", "champion": "6", "challenger": "7"}
+    row = {"at": 1.0, "phase": "step", "action": "wait", "action_type": "wait", "champion": "6", "challenger": "7"}
+    row |= Reason(ReasonCode.HELD, {"percent": 10}, initiated_by=InitiatedBy.OPERATOR).to_columns()
     return {**row, "percent": 10, "generation": "u/1", "evidence": None, "trace": None, "announces": None, **more}
 
 
@@ -51,6 +54,7 @@ def test_the_log_and_what_is_still_to_be_told(database: Engine) -> None:
     with transaction(database) as connection:
         found = store.decisions(connection, "m", 2)
         assert [row["number"] for row in found] == [third["number"], second["number"]]
+        assert store.decisions_after(connection, "m", first["number"]) == [second, third]
         assert store.last_decision(connection, "m") == third
         assert store.unannounced(connection, "m") == [first, third]
         store.mark_announced(connection, first["number"], 5.0)
@@ -58,13 +62,26 @@ def test_the_log_and_what_is_still_to_be_told(database: Engine) -> None:
 
 
 def test_the_look_is_overwritten(database: Engine) -> None:
-    names = ("phase", "action", "reason", "champion", "challenger", "percent", "evidence", "at")
+    names = (
+        "phase",
+        "action",
+        "action_type",
+        "reason",
+        *CODE_COLUMNS,
+        "champion",
+        "challenger",
+        "percent",
+        "evidence",
+        "at",
+    )
     for phase in ("step", "held"):
         with transaction(database) as connection:
             row = decision(phase=phase)
             store.write_status(connection, "m", {"version": "7", **{name: row[name] for name in names}})
     with transaction(database) as connection:
-        assert (store.read_status(connection, "m") or {})["phase"] == "held"
+        status = store.read_status(connection, "m") or {}
+        assert (status["phase"], status["reason_code"], status["initiated_by"]) == ("held", "held", "operator")
+        assert status["reason_params"] == {"percent": 10}
         assert store.read_status(connection, "other") is None
 
 

@@ -27,6 +27,7 @@ from functions.dead_letters import store as letters
 from functions.dead_letters.parsing import dead_letter
 from functions.events import FEEDBACK, INFERENCE_REQUEST, INFERENCE_RESPONSE, RETRAINING_REQUESTED, BadEventError, Event
 from functions.migrate import migrate
+from functions.reasons import InitiatedBy
 from functions.retrain import store as runs
 from functions.retrain.decision import read_request
 from mcqa import request
@@ -151,11 +152,11 @@ def retrained(loop: Loop, **values: Any) -> Callable[[Sent], None]:
         at = Event(id, source, "t", sent.attributes["time"])
         asked = read_request(sent.data, MODEL, event_times(at, time.time()).at, f"{source} {id}")
         with transaction(loop.database) as connection:
-            runs.ask(connection, asked, source, id, "", time.time())
+            runs.insert_waiting(connection, asked, InitiatedBy.OPERATOR, source, id, "", time.time())
             row = runs.find(connection, asked.key)
             assert row is not None
             if values:
-                runs.change(connection, row, time.time(), **values)
+                runs.update_unchanged(connection, row, time.time(), **values)
 
     return note
 

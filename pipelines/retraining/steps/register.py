@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from functions import links
-from functions.rollout.state import CHALLENGER, CHAMPION, ROLLOUT_TAG
+from functions.rollout.state import CHALLENGER, CHAMPION
+from functions.rollout.version_tag import ROLLOUT_TAG
 from pipelines import reference
 from pipelines.registration import versions
 from pipelines.registration.tracking import PIPELINE_STEP, Tracking, id_of, step_run, tags_of
