@@ -88,8 +88,7 @@ def _check(row: Row[Any]) -> dict[str, Any]:
 
 def _run(row: Row[Any]) -> dict[str, Any]:
     names = ("key", "state", "attempt", "run_id", "version", "error", "created_at", "started_at", "finished_at")
-    names += ("reason_code", "initiated_by")
-    return {name: getattr(row, name) for name in names}
+    return {name: getattr(row, name) for name in (*names, "reason_code", "initiated_by")}
 
 
 def _window(connection: Connection, model: str, champion: str | None) -> dict[str, Any] | None:
