@@ -41,9 +41,9 @@ import httpx
 from sqlalchemy import create_engine, text
 
 from benchmarks.disturbances import Clock, Disk, in_background
-from functions.http import UnavailableError
+from common.errors import UnavailableError
+from common.names import CHALLENGER, CHAMPION
 from functions.registry import ModelRegistry
-from functions.rollout.state import CHALLENGER, CHAMPION
 from functions.rollout.version_tag import ROLLOUT_TAG, Outcome, RolloutTag
 from local.platform.settings import HOST, ROOT, Folder, Ports, Settings
 from mcqa import loop, up

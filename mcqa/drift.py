@@ -46,14 +46,14 @@ def status(
 
 def read(environ: Mapping[str, str], last: int) -> dict[str, Any]:
     """The whole status as plain data. CommandError when the database or the registry is away."""
+    from common.event_types import DRIFT_DETECTED
+    from common.names import CHAMPION
     from functions.database import connect, transaction
     from functions.drift import store
     from functions.drift.announce import event_id
     from functions.drift.settings import read_settings
-    from functions.events import DRIFT_DETECTED
     from functions.registry import ModelRegistry
     from functions.retrain.store import find_by_event
-    from functions.rollout.state import CHAMPION
 
     with _failures():
         chosen = read_settings(environ)
@@ -105,7 +105,7 @@ def _window(connection: Connection, model: str, champion: str | None) -> dict[st
 
 @contextmanager
 def _failures() -> Iterator[None]:
-    from functions.http import UnavailableError
+    from common.errors import UnavailableError
 
     try:
         yield

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from common.names import NAMESPACE
 from local.platform import listeners
-from local.platform.settings import BROKER, FOLDER, HOST, NAMESPACE, ROOT, Folder
-from local.tokens import TokenError, read
+from local.platform.settings import BROKER, FOLDER, HOST, ROOT, Folder
+from local.tokens import TokenError, read_token
 from mcqa import addresses, local, terminal
 from mcqa.addresses import Chosen, NotRunning, Role, Target
 from mcqa.errors import CommandError
@@ -102,8 +103,8 @@ def database(target: Target) -> Iterator[Callable[[Callable[[Connection], Any]],
 
     CommandError where it is away.
     """
+    from common.errors import UnavailableError
     from functions.database import connect, transaction
-    from functions.http import UnavailableError
 
     if target.chosen is not Chosen.LOOP and not os.environ.get(addresses.DATABASE_VARIABLE):
         yield None
@@ -196,7 +197,7 @@ def environ(path: Path | None = None) -> dict[str, str]:
 def token(path: Path) -> str:
     """What a server of the loop asks for; CommandError where it is not ours to read."""
     try:
-        return read(path)
+        return read_token(path)
     except TokenError as error:
         raise CommandError(str(error)) from None
 
@@ -213,9 +214,9 @@ def pipelines(folder: Folder, timeout: float = 10.0) -> httpx.Client:
 
 def pipelines_link(folder: Folder) -> str:
     """What to open in a browser: it is let in, and remembers it."""
-    from local.loopback import link
+    from local.access_middleware import login_link
 
-    return link(f"http://{HOST}:{folder.settings().ports.pipelines}", token(folder.pipelines_token))
+    return login_link(f"http://{HOST}:{folder.settings().ports.pipelines}", token(folder.pipelines_token))
 
 
 def _client(port: int, token: str, timeout: float) -> httpx.Client:

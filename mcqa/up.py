@@ -20,7 +20,7 @@ from rich.markup import escape
 from local.platform.code import identity
 from local.platform.ports import busy, flags, others
 from local.platform.settings import FOLDER, HOST, ROOT, Folder, Ports, Settings
-from local.storage import MEANINGS, probe
+from local.storage import DESCRIPTIONS, check_writable
 from mcqa import local, loop, terminal
 from mcqa.errors import CommandError, Interrupted
 from mcqa.loop import FolderOption
@@ -181,12 +181,12 @@ def status_of(folder: Folder) -> dict[str, Any]:
 def _end_orphans(folder: Folder) -> int:
     import asyncio
 
-    from local.serving.runner import left_behind
     from local.serving.settings import GATEWAY
+    from local.serving.workload import find_left_behind
 
     async def end() -> int:
         places = (folder.parts, folder.serving / GATEWAY, folder.serving)
-        found = [one for place in places for one in left_behind(place)]
+        found = [one for place in places for one in find_left_behind(place)]
         for one in found:
             await one.stop(10.0)
             one.forget()
@@ -311,5 +311,5 @@ def _last_line(folder: Folder, size: int) -> str:
         lines = file.read().decode(errors="replace").strip().splitlines()
     if lines:
         return lines[-1].removeprefix("local.platform: ")
-    code = probe(folder.path)  # a log on a full disk says nothing
-    return f"cannot write in {folder.path}: {MEANINGS[code]}" if code else "it said nothing"
+    code = check_writable(folder.path)  # a log on a full disk says nothing
+    return f"cannot write in {folder.path}: {DESCRIPTIONS[code]}" if code else "it said nothing"

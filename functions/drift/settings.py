@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from common.environment import number, text, whole
+from common.errors import SettingError
 from functions.drift.decision import Config
-from functions.environment import SettingError, number, text, whole
 
 
 @dataclass(frozen=True, slots=True)

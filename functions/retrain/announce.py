@@ -10,14 +10,14 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from functions import events
+from common import event_types
+from common.event_types import SOURCE_RETRAIN
+from common.names import PIPELINE
 from functions.events import Event
 from functions.retrain.decision import FINISHED
-from functions.retrain.pipelines import PIPELINE
 from functions.retrain.reasons import ReasonCode
 from functions.sink import cdevent, digest
 
-SOURCE = "/coding-mcqa/retrain"
 QUEUED, RUNNING = str(ReasonCode.RUN_QUEUED), str(ReasonCode.RUN_RUNNING)
 
 
@@ -35,14 +35,16 @@ def events_of(row: Row[Any], link: str) -> list[Event | None]:
     """
     if row.state in ("waiting", "starting", "void"):
         return []
-    queued = None if row.run_id is None else _run(events.PIPELINERUN_QUEUED, row, link, row.posted_at, QUEUED)
+    queued = None if row.run_id is None else _run(event_types.PIPELINERUN_QUEUED, row, link, row.posted_at, QUEUED)
     if row.state == "queued":
         return [queued]
-    started = None if row.started_at is None else _run(events.PIPELINERUN_STARTED, row, link, row.started_at, RUNNING)
+    started = (
+        None if row.started_at is None else _run(event_types.PIPELINERUN_STARTED, row, link, row.started_at, RUNNING)
+    )
     if row.state not in FINISHED:
         return [queued, started]
     ended = {"outcome": outcome(row), **({"errors": row.error} if row.error else {})}
-    finished = _run(events.PIPELINERUN_FINISHED, row, link, row.finished_at, row.reason_code, **ended)
+    finished = _run(event_types.PIPELINERUN_FINISHED, row, link, row.finished_at, row.reason_code, **ended)
     incident = _incident(row) if row.state == "failed" and row.attempt > 1 else None
     return [queued, started, finished, incident]
 
@@ -50,7 +52,9 @@ def events_of(row: Row[Any], link: str) -> list[Event | None]:
 def _run(type: str, row: Row[Any], link: str, time: float | None, code: str, **content: str) -> Event:
     key = digest(type, row.key, content.get("outcome", ""))
     content = {"pipelineName": PIPELINE, "uri": link, **content}
-    return cdevent(type, SOURCE, key, row.key, content, time or row.updated_at, row.traceparent, **_custom(row, code))
+    return cdevent(
+        type, SOURCE_RETRAIN, key, row.key, content, time or row.updated_at, row.traceparent, **_custom(row, code)
+    )
 
 
 def _incident(row: Row[Any]) -> Event:
@@ -58,10 +62,12 @@ def _incident(row: Row[Any]) -> Event:
     what = f"retraining of version {row.champion}" + (f" ({row.reason})" if row.reason else "")
     description = f"{what} failed {row.attempt} times and is not tried again: {row.error}"
     content = {"description": description, "environment": {"id": "pipeline"}, "service": {"id": row.model}}
-    key = digest(events.INCIDENT_DETECTED, row.key)
+    key = digest(event_types.INCIDENT_DETECTED, row.key)
     time = row.finished_at or row.updated_at
     custom = _custom(row, row.reason_code)
-    return cdevent(events.INCIDENT_DETECTED, SOURCE, key, row.key, content, time, row.traceparent, **custom)
+    return cdevent(
+        event_types.INCIDENT_DETECTED, SOURCE_RETRAIN, key, row.key, content, time, row.traceparent, **custom
+    )
 
 
 def _custom(row: Row[Any], code: str) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from functions.environment import SettingError, number, text, whole
+from common.environment import number, text, whole
+from common.errors import SettingError
 
 MIN_LABELS = 200
 """The pipeline's own (pipelines/retraining/mix.py), which this image does not hold."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from functions import events
+from common import event_types
+from common.event_types import SOURCE_ROLLOUT
 from functions.events import Event
 from functions.reasons import CODE_COLUMNS
 from functions.rollout.actions import Decision, Hold, Record, SetSpec, SetTag, Wait
@@ -22,8 +23,6 @@ Kind = Literal["deployed", "upgraded", "rolled-back", "aborted", "held", "stuck"
 
 BLOCKED_SECONDS = 120.0
 """How long a hold without any rollout may last unannounced: when a loop starts, nothing is deployed at first."""
-
-SOURCE = "/functions/rollout"
 
 
 def kind_of(decision: Decision) -> Kind | None:
@@ -57,13 +56,13 @@ def announce(row: Mapping[str, Any], settings: Settings) -> list[Event]:
     if kind == "deployed":
         # A canary's revision is recorded while it starts; without a canary it is the champion that is deployed.
         version = row["challenger"] if row["phase"] == "starting" else row["champion"]
-        return [_service(events.SERVICE_DEPLOYED, version, row, settings)]
+        return [_service(event_types.SERVICE_DEPLOYED, version, row, settings)]
     if kind == "upgraded":
-        return [_service(events.SERVICE_UPGRADED, row["champion"], row, settings)]
+        return [_service(event_types.SERVICE_UPGRADED, row["champion"], row, settings)]
     if kind == "aborted":
-        return [_service(events.SERVICE_ROLLEDBACK, row["champion"], row, settings)]
+        return [_service(event_types.SERVICE_ROLLEDBACK, row["champion"], row, settings)]
     if kind == "rolled-back":
-        return [_service(events.SERVICE_ROLLEDBACK, row["champion"], row, settings), _incident(row, settings)]
+        return [_service(event_types.SERVICE_ROLLEDBACK, row["champion"], row, settings), _incident(row, settings)]
     return [_incident(row, settings)]
 
 
@@ -83,14 +82,14 @@ def _incident(row: Mapping[str, Any], settings: Settings) -> Event:
     }
     if version := row["challenger"] or row["champion"]:
         content["artifactId"] = _purl(version, settings)
-    return _event(events.INCIDENT_DETECTED, f"rollout-{row['number']}", content, row)
+    return _event(event_types.INCIDENT_DETECTED, f"rollout-{row['number']}", content, row)
 
 
 def _event(type: str, subject: str, content: Mapping[str, Any], row: Mapping[str, Any]) -> Event:
     key = digest(type, row["model"], row["number"], row["at"])
     names = ("reason", *CODE_COLUMNS, "phase", "champion", "challenger", "percent", "evidence")
     custom = {name: row[name] for name in names}
-    return cdevent(type, SOURCE, key, subject, content, row["at"], row["trace"], **custom)
+    return cdevent(type, SOURCE_ROLLOUT, key, subject, content, row["at"], row["trace"], **custom)
 
 
 def _purl(version: str, settings: Settings) -> str:

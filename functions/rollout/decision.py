@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from common.names import CHALLENGER, CHAMPION, PREVIOUS_CHAMPION
 from functions.reasons import InitiatedBy, Reason
 from functions.rollout.actions import (
     Decision,
@@ -32,17 +33,7 @@ from functions.rollout.actions import (
     Wait,
 )
 from functions.rollout.reasons import ReasonCode
-from functions.rollout.state import (
-    CHALLENGER,
-    CHAMPION,
-    PREVIOUS,
-    ModelVersion,
-    Rollout,
-    RolloutState,
-    ServingState,
-    StepAnalysis,
-    StepRecord,
-)
+from functions.rollout.state import ModelVersion, Rollout, RolloutState, ServingState, StepAnalysis, StepRecord
 from functions.rollout.version_tag import ROLLOUT_TAG, Outcome, RolloutTag
 
 CLOCK_SKEW = 60.0
@@ -220,7 +211,7 @@ def _promote(state: RolloutState, serving: ServingState, champion: ModelVersion,
         return Decision(Wait(), "promoting", _starting(serving))
     if state.desired.previous_champion != champion.version:
         reason = _of(ReasonCode.PREVIOUS_CHAMPION_KEPT, champion)
-        return Decision(SetAlias(PREVIOUS, champion.version), "promoting", reason)
+        return Decision(SetAlias(PREVIOUS_CHAMPION, champion.version), "promoting", reason)
     reason = _of(ReasonCode.ROLLOUT_COMPLETED, challenger)
     return Decision(SetAlias(CHAMPION, challenger.version), "promoting", reason)
 

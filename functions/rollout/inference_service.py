@@ -16,9 +16,10 @@ from lightkube.core.exceptions import ConfigError
 from lightkube.generic_resource import create_namespaced_resource
 from lightkube.types import PatchType
 
-from functions.http import UnavailableError
+from common.annotations import MODEL_VERSION_ANNOTATION
+from common.errors import UnavailableError
 from functions.rollout.actions import SetPercent, SetSpec
-from functions.rollout.observed_state import VERSION_ANNOTATION, observe_serving, predictor_status, storage_uri
+from functions.rollout.observed_state import observe_serving, predictor_status, storage_uri
 from functions.rollout.state import ServingState
 
 TIMEOUT = httpx2.Timeout(10.0, connect=3.0)
@@ -72,7 +73,7 @@ class InferenceServiceClient:
         predictor: dict[str, Any] = {"canaryTrafficPercent": action.percent}  # None goes out as null: removed
         if isinstance(action, SetSpec):
             predictor |= {
-                "annotations": {VERSION_ANNOTATION: action.version},
+                "annotations": {MODEL_VERSION_ANNOTATION: action.version},
                 "model": {"storageUri": storage_uri(self._model, action.version)},
             }
         patch = {"metadata": {"resourceVersion": resource_version}, "spec": {"predictor": predictor}}

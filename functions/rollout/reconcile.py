@@ -14,9 +14,10 @@ from typing import Any, Protocol
 
 from sqlalchemy import Engine
 
+from common.errors import UnavailableError
+from common.names import CHALLENGER, CHAMPION, PREVIOUS_CHAMPION
 from functions.database import transaction
 from functions.events import Event
-from functions.http import UnavailableError
 from functions.reasons import Reason
 from functions.registry import ModelRegistry
 from functions.rollout import announce, store
@@ -39,17 +40,7 @@ from functions.rollout.lock import single_writer
 from functions.rollout.queries import step_evidence
 from functions.rollout.reasons import ReasonCode
 from functions.rollout.settings import Settings
-from functions.rollout.state import (
-    CHALLENGER,
-    CHAMPION,
-    PREVIOUS,
-    DesiredState,
-    ModelVersion,
-    Rollout,
-    RolloutState,
-    StepAnalysis,
-    StepRecord,
-)
+from functions.rollout.state import DesiredState, ModelVersion, Rollout, RolloutState, StepAnalysis, StepRecord
 from functions.rollout.version_tag import ROLLOUT_TAG
 
 MAX_WRITES = 20
@@ -148,7 +139,7 @@ def _desired_state(registry: ModelRegistry) -> DesiredState:
 
     champion = version(CHAMPION)
     same = champion is not None and aliases.get(CHALLENGER) == champion.version
-    return DesiredState(champion, champion if same else version(CHALLENGER), aliases.get(PREVIOUS))
+    return DesiredState(champion, champion if same else version(CHALLENGER), aliases.get(PREVIOUS_CHAMPION))
 
 
 def _analyse(deps: Dependencies, cache: _AnalysisCache, rollout: Rollout | None, now: float) -> StepAnalysis | None:

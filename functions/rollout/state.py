@@ -15,8 +15,6 @@ from functions.rollout.version_tag import ROLLOUT_TAG, Outcome, RolloutTag
 
 Verdict = Literal["pass", "fail", "inconclusive"]
 
-CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous_champion"
-
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion:

@@ -27,7 +27,7 @@ from local.kube.errors import ApiError
 from local.kube.patches import json_patch, merge_patch, strategic_merge
 from local.kube.resources import NAMESPACE, Object, Resource, by_kind
 from local.kube.writes import Write, Writer, kind_of, within
-from local.storage import Trouble
+from local.storage import StorageFailure
 
 __all__ = ["ApiError", "Change", "Listing", "PatchType", "Store", "Write"]
 
@@ -64,9 +64,9 @@ class Store:
         self._db.close()
 
     @property
-    def trouble(self) -> Trouble | None:
+    def trouble(self) -> StorageFailure | None:
         """What keeps it from being written now; `check` finds out whether that is over."""
-        return self._db.trouble
+        return self._db.storage_failure
 
     def check(self) -> None:
         self._db.check()

@@ -14,8 +14,8 @@ from pathlib import Path
 import uvicorn
 from starlette.concurrency import run_in_threadpool
 
-from local.connections import BoundedProtocol
-from local.loopback import HostsError, allowed_hosts
+from local.connection_limits import LimitedHttpProtocol
+from local.origins import AllowedHostsError, allowed_hosts
 from local.pipelines import processes
 from local.pipelines.app import guarded, make_app
 from local.pipelines.database import FILE, Database
@@ -23,8 +23,8 @@ from local.pipelines.recurring import RecurringRuns
 from local.pipelines.runs import Runs
 from local.pipelines.scheduler import Limits, Scheduler
 from local.pipelines.store import Store
-from local.storage import StorageError, Watch, lose_output, pauses
-from local.tokens import TokenError, read_or_make
+from local.storage import StorageError, StorageMonitor, backoff_delays, tolerate_output_errors
+from local.tokens import TokenError, read_or_create_token
 
 HOST = "127.0.0.1"
 LOOK_SECONDS = 0.1
@@ -36,7 +36,7 @@ def main() -> int:
     arguments = _parser().parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     folder: Path = arguments.folder.resolve()
-    lose_output()
+    tolerate_output_errors()
     try:
         lock = processes.lock(folder / "server.lock", TAKEOVER_SECONDS)
         database = Database(folder / FILE) if lock is not None else None
@@ -48,9 +48,9 @@ def main() -> int:
         return 1
     limits = Limits(parallel=max(1, arguments.parallel), attempts=max(1, arguments.attempts))
     try:
-        token = read_or_make(arguments.token_file or folder / "token")
+        token = read_or_create_token(arguments.token_file or folder / "token")
         hosts = allowed_hosts(os.environ)
-    except (TokenError, HostsError) as error:
+    except (TokenError, AllowedHostsError) as error:
         print(f"pipelines: {error}", file=sys.stderr)
         return 1
     try:
@@ -72,12 +72,12 @@ async def _serve(
 ) -> int:
     runs = Runs(database, folder)
     recurring = RecurringRuns(runs)
-    watch = Watch([("pipelines", folder)])
+    watch = StorageMonitor([("pipelines", folder)])
     watch.start()
     scheduler = Scheduler(runs, limits, watch)
     config = uvicorn.Config(
         guarded(make_app(Store(database), runs, recurring), token, hosts), lifespan="off", access_log=False,
-        log_level="warning", server_header=False, timeout_graceful_shutdown=3, http=BoundedProtocol, ws="none",
+        log_level="warning", server_header=False, timeout_graceful_shutdown=3, http=LimitedHttpProtocol, ws="none",
         proxy_headers=False,
     )  # fmt: skip
     server = uvicorn.Server(config)
@@ -98,10 +98,10 @@ async def _serve(
 
 
 async def _look(recurring: RecurringRuns, scheduler: Scheduler, server: uvicorn.Server) -> None:
-    pause = pauses()
+    pause = backoff_delays()
     while not server.should_exit:
         try:
-            if recurring.database.trouble:
+            if recurring.database.storage_failure:
                 await run_in_threadpool(recurring.database.check)
             await run_in_threadpool(recurring.fire)
             await run_in_threadpool(scheduler.look)
@@ -113,7 +113,7 @@ async def _look(recurring: RecurringRuns, scheduler: Scheduler, server: uvicorn.
             log.exception("the runs could not be looked at")
             await asyncio.sleep(pause())
             continue
-        pause = pauses()
+        pause = backoff_delays()
         await asyncio.sleep(LOOK_SECONDS)
 
 

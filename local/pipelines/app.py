@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from local.loopback import Guard
+from local.access_middleware import AccessMiddleware
 from local.pipelines import pages
 from local.pipelines import spec as specs
 from local.pipelines.errors import (
@@ -32,7 +32,7 @@ from local.pipelines.recurring import RecurringRuns
 from local.pipelines.requests import MAX_BODY, query, read_json, read_upload
 from local.pipelines.runs import Runs
 from local.pipelines.store import Store
-from local.storage import PASSING, StorageError, code_of
+from local.storage import TRANSIENT_CODES, StorageError, failure_code
 
 log = logging.getLogger(__name__)
 BASE = "/apis/v2beta1"
@@ -96,19 +96,19 @@ def make_app(store: Store, runs: Runs, recurring_runs: RecurringRuns) -> Starlet
     return Starlette(routes=routes, exception_handlers={HTTPException: _refused})
 
 
-def guarded(app: Starlette, token: str, hosts: Iterable[str] = ()) -> Guard:
+def guarded(app: Starlette, token: str, hosts: Iterable[str] = ()) -> AccessMiddleware:
     """The app as it is served: pipelines are programs, so whoever may start one acts as we do. `hosts` are further
     names of this machine.
     """
-    return Guard(
+    return AccessMiddleware(
         app,
         hosts=hosts,
         token=token,
-        is_open=lambda method, path: path in (BASE + "/healthz", "/healthz"),
+        is_public=lambda method, path: path in (BASE + "/healthz", "/healthz"),
         max_body=MAX_BODY,
-        body=lambda refusal: ApiError(_CODES[refusal.status], refusal.reason, refusal.status).body(),
-        pages=True,
-        how="open the link that `mcqa up` prints, once, or send `Authorization: Bearer …` with what is in the file "
+        error_body=lambda denial: ApiError(_CODES[denial.status], denial.reason, denial.status).body(),
+        has_pages=True,
+        hint="open the link that `mcqa up` prints, once, or send `Authorization: Bearer …` with what is in the file "
         "pipelines/token of the loop's folder",
     )
 
@@ -120,7 +120,7 @@ def _route(method: str, path: str, handler: Handler) -> Route:
         except ApiError as error:
             return JSONResponse(error.body(), error.status)
         except Exception as error:
-            if isinstance(error, StorageError) or code_of(error) in PASSING:
+            if isinstance(error, StorageError) or failure_code(error) in TRANSIENT_CODES:
                 refused = ApiError(UNAVAILABLE, f"not now, try again: {error}")
                 return JSONResponse(refused.body(), refused.status, {"retry-after": "1"})
             log.exception("%s %s failed", request.method, request.url.path)
@@ -145,8 +145,8 @@ class _Api:
         self._recurring = recurring_runs
 
     async def health(self, _: Request) -> Any:
-        trouble = self._runs.database.trouble
-        return {"multi_user": False, "pipeline_store": "database", "storage": [trouble.shown()] if trouble else []}
+        trouble = self._runs.database.storage_failure
+        return {"multi_user": False, "pipeline_store": "database", "storage": [trouble.to_json()] if trouble else []}
 
     async def create_experiment(self, request: Request) -> Any:
         return await run_in_threadpool(self._store.create_experiment, await read_json(request))

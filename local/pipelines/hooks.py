@@ -36,7 +36,7 @@ from local.pipelines import condition, outputs
 from local.pipelines.logs import cut, excerpt, wait
 from local.pipelines.record import Record
 from local.pipelines.runs import task_id
-from local.storage import PASSING, Watch, code_of
+from local.storage import TRANSIENT_CODES, StorageMonitor, failure_code
 
 TaskPath = tuple[str, ...]
 DISTURBED = 20
@@ -69,7 +69,7 @@ class Hooks:
     root: Any
     files: Path
     lock: int
-    watch: Watch
+    watch: StorageMonitor
     errors: dict[TaskPath, str] = field(default_factory=dict)
     _here: _Thread = field(default_factory=_Thread)
 
@@ -168,13 +168,13 @@ class Hooks:
             try:
                 found = execute()
             except OSError as error:
-                if not again or code_of(error) not in PASSING:
+                if not again or failure_code(error) not in TRANSIENT_CODES:
                     raise
             else:
-                if not again or found[1] == status.Status.SUCCESS or not self.watch.seen_since(began):
+                if not again or found[1] == status.Status.SUCCESS or not self.watch.failed_since(began):
                     return found
             print(f"task {path[-1]!r} is executed again when the disk can be written", flush=True)
-            self.watch.wait()
+            self.watch.wait_until_writable()
             shutil.rmtree(left, ignore_errors=True)
         raise AssertionError("the last execution counts, whatever came of it")
 

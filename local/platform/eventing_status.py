@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from common.event_types import PING
 from local.kube.resources import Object
-from local.serving.status import Condition, condition_of, overall
+from local.serving.conditions import Condition, get_condition, ready_condition
 
 INGRESS = "broker-ingress.knative-eventing.svc.cluster.local"
-PING_TYPE = "dev.knative.sources.ping"
 _NO_OIDC = "authentication-oidc feature disabled"
 _DEPENDENCY = "knative.dev/dependency"
 _AFTER_BROKER = (
@@ -53,26 +53,26 @@ def broker_status(item: Object, found: Resolved, refused: str = "", *, answers: 
     if not answers:
         down = ("EndpointSlicesUnavailable", "The broker process does not answer.")
         ingress, filters = Condition("IngressReady", "False", *down), Condition("FilterReady", "False", *down)
-        channel = condition_of(item, "TriggerChannelReady")
+        channel = get_condition(item, "TriggerChannelReady")
     elif refused:
         channel = Condition("TriggerChannelReady", "False", "ChannelFailure", refused)
     sink = _dead_letters(found, "Info")
     addressable, policies = Condition("Addressable", "True"), _no_policies()
     if sink.status == "False":
-        addressable, policies = condition_of(item, "Addressable"), condition_of(item, "EventPoliciesReady")
+        addressable, policies = get_condition(item, "Addressable"), get_condition(item, "EventPoliciesReady")
     parts = [channel, filters, ingress, addressable, policies]
     metadata = item["metadata"]
     return {
         "observedGeneration": metadata["generation"],
         "address": {"name": "http", "url": broker_address(metadata["namespace"], metadata["name"])},
-        "conditions": [overall(*parts), *parts, sink],
+        "conditions": [ready_condition(*parts), *parts, sink],
         **found.addresses,
     }
 
 
 def trigger_status(item: Object, broker: Object | None, found: Resolved, refused: str = "") -> dict[str, Any]:
     """`broker` is the Trigger's, None when there is none; `refused`: why the broker process does not take it."""
-    parts = {name: condition_of(item, name) for name in _AFTER_BROKER}
+    parts = {name: get_condition(item, name) for name in _AFTER_BROKER}
     parts["BrokerReady"] = _broker_ready(item, broker)
     old = item.get("status") or {}
     addresses = {name: old[name] for name in ("subscriberUri", "deadLetterSinkUri") if old.get(name)}
@@ -81,7 +81,7 @@ def trigger_status(item: Object, broker: Object | None, found: Resolved, refused
         parts |= {condition.type: condition for condition in known}
     return {
         "observedGeneration": item["metadata"]["generation"],
-        "conditions": [overall(*parts.values()), *parts.values()],
+        "conditions": [ready_condition(*parts.values()), *parts.values()],
         **addresses,
     }
 
@@ -90,15 +90,15 @@ def ping_source_status(item: Object, uri: str, problem: str) -> dict[str, Any]:
     """`uri` is its sink's, "" when it has none, which `problem` explains. Its adapter is whoever reports this."""
     oidc = Condition("OIDCIdentityCreated", "True", _NO_OIDC)
     if problem:
-        sink, deployed = Condition("SinkProvided", "False", "NotFound", problem), condition_of(item, "Deployed")
+        sink, deployed = Condition("SinkProvided", "False", "NotFound", problem), get_condition(item, "Deployed")
     else:
         sink, deployed = Condition("SinkProvided", "True"), Condition("Deployed", "True")
     status: dict[str, Any] = {
         "observedGeneration": item["metadata"]["generation"],
-        "conditions": [overall(oidc, deployed, sink), sink, deployed, oidc],
+        "conditions": [ready_condition(oidc, deployed, sink), sink, deployed, oidc],
     }
     if not problem:
-        status |= {"ceAttributes": [{"type": PING_TYPE, "source": source_of(item)}], "sinkUri": uri}
+        status |= {"ceAttributes": [{"type": PING, "source": source_of(item)}], "sinkUri": uri}
     return status
 
 
@@ -118,7 +118,7 @@ def _dead_letters(found: Resolved, severity: str = "") -> Condition:
 
 def _broker_ready(item: Object, broker: Object | None) -> Condition:
     if broker is not None:
-        return condition_of(broker).named("BrokerReady")
+        return get_condition(broker).with_type("BrokerReady")
     spec = item.get("spec") or {}
     name = spec.get("broker") or (spec.get("brokerRef") or {}).get("name")
     return Condition("BrokerReady", "False", "BrokerDoesNotExist", f'Broker "{name}" does not exist')

@@ -8,12 +8,13 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from local.loopback import ALLOWED_HOSTS, allowed_hosts
+from common.names import NAMESPACE
+from local.origins import ALLOWED_HOSTS, allowed_hosts
 from local.platform import manifests, mlflow
 from local.platform.eventing_status import INGRESS
 from local.platform.parts import Program
-from local.platform.settings import BROKER, HOST, NAMESPACE, ROOT, Folder, Settings
-from local.tokens import read_or_make
+from local.platform.settings import BROKER, HOST, ROOT, Folder, Settings
+from local.tokens import read_or_create_token
 
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "SSL_CERT_FILE")
 """Of the environment in which `mcqa up` is called. Nothing else: what a workload knows, its manifest told it."""
@@ -135,7 +136,7 @@ def webhook_url(settings: Settings) -> str:
 
 def _token_of(path: Path) -> dict[str, str]:
     """Makes a process that was started with another token another process: it is not taken over."""
-    return {"MCQA_TOKEN_DIGEST": hashlib.sha256(read_or_make(path).encode()).hexdigest()[:16]}
+    return {"MCQA_TOKEN_DIGEST": hashlib.sha256(read_or_create_token(path).encode()).hexdigest()[:16]}
 
 
 def _without_webhook(environment: Mapping[str, str]) -> dict[str, str]:

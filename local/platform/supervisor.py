@@ -19,8 +19,9 @@ from typing import Any
 
 import aiohttp
 
+from common.names import INFERENCE_SERVICE, NAMESPACE
 from local.kube.server import Server
-from local.loopback import HostsError, allowed_hosts
+from local.origins import AllowedHostsError, allowed_hosts
 from local.platform import manifests, programs
 from local.platform.code import end_older, identity
 from local.platform.eventing import Eventing
@@ -28,7 +29,6 @@ from local.platform.parts import Part, inherit
 from local.platform.pingsource import PingSources
 from local.platform.settings import (
     HOST,
-    NAMESPACE,
     ROOT,
     STATUS_PATH,
     Folder,
@@ -36,17 +36,16 @@ from local.platform.settings import (
     Settings,
     write_json,
 )
-from local.serving.controller import Serving
+from local.serving.controller import ServingController
 from local.serving.hosts import PREDICTOR
 from local.serving.settings import ServingSettings
 from local.sqlite import inode
-from local.storage import Watch
-from local.tokens import TokenError, read_or_make, restore
+from local.storage import StorageMonitor
+from local.tokens import TokenError, read_or_create_token, restore_token
 from predictor import source
 
 log = logging.getLogger("platform")
 
-INFERENCE_SERVICE = "coding-mcqa"
 TOKEN_PATH = "MCQA_KFP_TOKEN_PATH"
 _STATUS_SECONDS = 0.5
 _TABLES_SECONDS = 2.0
@@ -73,7 +72,7 @@ class Platform:
         self._tokens: dict[Path, str] = {}
         self._began, self._started = time.time(), time.monotonic()
         self._tables = 0
-        self._storage = Watch(programs.places(folder))
+        self._storage = StorageMonitor(programs.places(folder))
         self._code = identity()
 
     async def run(self) -> None:
@@ -84,13 +83,13 @@ class Platform:
         await end_older(folder, self._code)
         write_json(folder.environment, programs.loop_environment(folder, settings), mode=0o600)
         try:
-            self._tokens = {path: read_or_make(path) for path in (folder.pipelines_token, folder.broker_token)}
+            self._tokens = {path: read_or_create_token(path) for path in (folder.pipelines_token, folder.broker_token)}
             api = Server(folder.path, settings.ports.api, namespace=NAMESPACE, pages={STATUS_PATH: self._spoken})
-        except (OSError, TokenError, HostsError) as error:
+        except (OSError, TokenError, AllowedHostsError) as error:
             raise PlatformError(str(error)) from None
         api.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]  # they are ours to take
         os.environ |= {name: programs.loop_environment(folder, settings)[name] for name in _OURS}
-        serving = Serving(api.store, self._serving_settings(), _resolve)
+        serving = ServingController(api.store, self._serving_settings(), _resolve)
         self._api, self._serving = api, serving
         self._storage.start()
         try:
@@ -102,7 +101,7 @@ class Platform:
             self._storage.stop()
             api.store.close()
 
-    async def _live(self, api: Server, serving: Serving, session: aiohttp.ClientSession) -> None:
+    async def _live(self, api: Server, serving: ServingController, session: aiohttp.ClientSession) -> None:
         """Everything runs in here; on the way out, what depends on others ends before them."""
         folder, wanted = self._folder, programs.programs(self._folder, self._settings)
         found = await inherit(folder.parts, wanted)
@@ -285,7 +284,7 @@ class Platform:
                 except OSError as error:
                     log.debug("%s is written later: %s", self._folder.status, error)
             for path, token in self._tokens.items():
-                await asyncio.to_thread(restore, path, token)
+                await asyncio.to_thread(restore_token, path, token)
             if self._api.store.trouble:
                 await asyncio.to_thread(self._api.store.check)
             await asyncio.sleep(_STATUS_SECONDS)
@@ -318,7 +317,7 @@ class Platform:
             ],
             "parts": parts,
             "revisions": revisions,
-            "storage": [one.shown() for one in (*self._storage.troubles(), self._api.store.trouble) if one],
+            "storage": [one.to_json() for one in (*self._storage.failures(), self._api.store.trouble) if one],
         }
 
     def _serving_settings(self) -> ServingSettings:
@@ -333,7 +332,7 @@ class Platform:
             addresses=programs.addresses(settings),
             default_service=(NAMESPACE, INFERENCE_SERVICE),
             replica_cap=settings.replica_cap,
-            excused=self._storage.seen_since,
+            excused=self._storage.failed_since,
         )
 
 

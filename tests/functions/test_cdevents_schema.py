@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 from referencing import Registry, Resource
 
-from functions import events
+from common import event_types
 from functions.events import Event
 from functions.reasons import InitiatedBy, Reason
 from functions.retrain import announce as retrain
@@ -64,7 +64,8 @@ def announced() -> Iterator[Event]:
     run: Any = SimpleNamespace(
         key="k", model="m", champion="6", reason="drift", traceparent=TRACE, state="failed", attempt=2, run_id="r",
         version=None, error="it broke", created_at=1.0, updated_at=2.0, started_at=1.5, finished_at=2.0, posted_at=1.2,
-        announced=0, reason_code="run-failed", initiated_by="drift", drift_source="/d", drift_id="1", since=0.0, parameters={},
+        announced=0, reason_code="run-failed", initiated_by="drift", drift_source="/d",
+        drift_id="1", since=0.0, parameters={},
     )  # fmt: skip
     yield from (event for event in retrain.events_of(run, LINK) if event is not None)
 
@@ -75,5 +76,7 @@ def test_each_is_what_its_schema_says(schemas: dict[str, jsonschema.Draft202012V
         seen.add(event.type)
         if event.type in schemas:
             schemas[event.type].validate(json.loads(event.data))
-    ours = {value for value in vars(events).values() if isinstance(value, str) and value.startswith("dev.cdevents.")}
+    ours = {
+        value for value in vars(event_types).values() if isinstance(value, str) and value.startswith("dev.cdevents.")
+    }
     assert seen == ours

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, select, text
 
+from common.event_types import FEEDBACK, INFERENCE_REQUEST, INFERENCE_RESPONSE
 from functions.collect.feedback import FeedbackOutcome, KnownAnswer, check, judge, known, outcome
 from functions.collect.parsing import FeedbackEvent, parse_event
 from functions.collect.queries import label_count, labelled, recent
@@ -16,7 +17,7 @@ from functions.collect.store import record
 from functions.collect.tables import GivenFeedback
 from functions.database import transaction
 from functions.drift.queries import count_answers, first_answer, window
-from functions.events import FEEDBACK, INFERENCE_REQUEST, INFERENCE_RESPONSE, BadEventError, Event
+from functions.events import BadEventError, Event
 from functions.migrate import migrate
 from functions.rollout.queries import arm
 

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
+from common.event_types import FEEDBACK, INFERENCE_REQUEST, INFERENCE_RESPONSE
 from functions.clocks import EventTimes
 from functions.collect.parsing import FeedbackEvent, RequestEvent, ResponseEvent, answer_key, parse_event
 from functions.collect.payloads import MAX_UNPACKED, AnswerFeatures, NoInferenceError
-from functions.events import FEEDBACK, INFERENCE_REQUEST, INFERENCE_RESPONSE, BadEventError, Event
+from functions.events import BadEventError, Event
 
 ONE = {"question": "1 + 1?", "choices": ["1", "2"]}
 TWO = {"question": "2 + 2?", "choices": ["3", "4", "5"], "code": "x", "id": "q2", "subject": "sums"}

@@ -13,12 +13,13 @@ import typer
 from loop_parts import answer, reference, register, set_champion
 from typer.testing import CliRunner
 
+from common.event_types import DRIFT_DETECTED
 from functions.database import engine
 from functions.drift.announce import events_of
 from functions.drift.checker import DriftChecker
 from functions.drift.settings import read_settings
 from functions.drift.store import checks
-from functions.events import DRIFT_DETECTED, Event
+from functions.events import Event
 from functions.migrate import migrate
 from functions.reasons import InitiatedBy
 from functions.registry import ModelRegistry

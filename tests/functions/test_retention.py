@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import Engine, func, select
 
+from common.errors import SettingError
 from functions.clocks import EventTimes
 from functions.collect.parsing import FeedbackEvent, RequestEvent, ResponseEvent
 from functions.collect.payloads import AnswerFeatures
@@ -14,7 +15,6 @@ from functions.database import Base, transaction
 from functions.dead_letters import store as dead_letters
 from functions.dead_letters.parsing import DeadLetter
 from functions.dead_letters.tables import DeadLetterRecord
-from functions.environment import SettingError
 from functions.notify.tables import SentNotice
 from functions.retention import DAY, forget, period
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from common.names import CHALLENGER, CHAMPION, PREVIOUS_CHAMPION
 from functions.rollout.actions import (
     Action,
     Decision,
@@ -23,9 +24,6 @@ from functions.rollout.actions import (
 from functions.rollout.decision import Config, decide
 from functions.rollout.reasons import ReasonCode
 from functions.rollout.state import (
-    CHALLENGER,
-    CHAMPION,
-    PREVIOUS,
     DesiredState,
     ModelVersion,
     Override,
@@ -113,7 +111,7 @@ class Everything:
             rolled_out=stable is not None and stable is latest,
             stable_version=None if stable is None else stable.version,
         )
-        desired = DesiredState(self._version(CHAMPION), self._version(CHALLENGER), self.aliases.get(PREVIOUS))
+        desired = DesiredState(self._version(CHAMPION), self._version(CHALLENGER), self.aliases.get(PREVIOUS_CHAMPION))
         return RolloutState(desired, serving, self.rollout, self.analysis(), self.override, self.now)
 
     def apply(self, action: Action) -> None:
@@ -132,7 +130,7 @@ class Everything:
                 self.tags.setdefault(version, {})[ROLLOUT_TAG] = tag.encode()
             case SetAlias(alias, version):
                 if alias == CHAMPION:
-                    assert self.aliases.get(PREVIOUS) == self.aliases[CHAMPION]
+                    assert self.aliases.get(PREVIOUS_CHAMPION) == self.aliases[CHAMPION]
                     assert self.fates[version] == "pass" or version in self.forced, "a bad version became champion"
                     assert self.tags[version][ROLLOUT_TAG] == f"passed over {self.aliases[CHAMPION]}"
                     assert self.traffic() == {version: 100}, "aliases follow the traffic"
@@ -276,7 +274,7 @@ def test_one_rollout(fate: str) -> None:
     upto = {"fail@10": {0, 10}, "fail@25": {0, 10, 25}, "fail@50": {0, 10, 25, 50}}
     assert shares == (reached | upto)[fate]
     if fate == "pass":
-        assert (all_.aliases[CHAMPION], all_.aliases[PREVIOUS]) == ("2", "1")
+        assert (all_.aliases[CHAMPION], all_.aliases[PREVIOUS_CHAMPION]) == ("2", "1")
         assert CHALLENGER not in all_.aliases
 
 
@@ -310,4 +308,4 @@ def test_every_crash_point_of_a_promotion() -> None:
             writes += not isinstance(all_.tick().action, Wait | Hold)
         again = replace(all_)
         assert_at_rest(again, again.settle())
-        assert again.aliases == {CHAMPION: "2", PREVIOUS: "1"}, stop
+        assert again.aliases == {CHAMPION: "2", PREVIOUS_CHAMPION: "1"}, stop

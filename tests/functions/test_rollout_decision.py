@@ -7,14 +7,12 @@ from typing import Any
 
 import pytest
 
+from common.names import CHALLENGER, CHAMPION, PREVIOUS_CHAMPION
 from functions.reasons import InitiatedBy
 from functions.rollout.actions import Action, DeleteAlias, Hold, Record, SetAlias, SetPercent, SetSpec, SetTag, Wait
 from functions.rollout.decision import Config, decide
 from functions.rollout.reasons import ReasonCode
 from functions.rollout.state import (
-    CHALLENGER,
-    CHAMPION,
-    PREVIOUS,
     DesiredState,
     ModelVersion,
     Override,
@@ -166,7 +164,11 @@ SITUATIONS: dict[str, tuple[RolloutState, Action, str]] = {
         Wait(),
         "promoting",
     ),
-    "rolled out": (canary(desired=DesiredState(SIX, PASSED), serving=ALL_7), SetAlias(PREVIOUS, "6"), "promoting"),
+    "rolled out": (
+        canary(desired=DesiredState(SIX, PASSED), serving=ALL_7),
+        SetAlias(PREVIOUS_CHAMPION, "6"),
+        "promoting",
+    ),
     "previous champion kept": (
         canary(desired=DesiredState(SIX, PASSED, "6"), serving=ALL_7),
         SetAlias(CHAMPION, "7"),

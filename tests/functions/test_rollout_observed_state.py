@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from functions.rollout.observed_state import VERSION_ANNOTATION, observe_serving
+from common.annotations import MODEL_VERSION_ANNOTATION
+from functions.rollout.observed_state import observe_serving
 from functions.rollout.state import ServingState
 
 TRAFFIC = [
@@ -18,7 +19,7 @@ TRAFFIC = [
 
 def revision(version: str, message: str = "") -> dict[str, Any]:
     ready = {"type": "Ready", "status": "False" if message else "True", "message": message}
-    return {"metadata": {"annotations": {VERSION_ANNOTATION: version}}, "status": {"conditions": [ready]}}
+    return {"metadata": {"annotations": {MODEL_VERSION_ANNOTATION: version}}, "status": {"conditions": [ready]}}
 
 
 def objects() -> dict[str, Any]:
@@ -30,7 +31,7 @@ def objects() -> dict[str, Any]:
         "traffic": TRAFFIC,
     }
     predictor = {
-        "annotations": {VERSION_ANNOTATION: "2"},
+        "annotations": {MODEL_VERSION_ANNOTATION: "2"},
         "model": {"storageUri": "mlflow://m/2"},
         "canaryTrafficPercent": 10,
     }
@@ -41,7 +42,7 @@ def objects() -> dict[str, Any]:
         "traffic": TRAFFIC,
     }
     isvc = {"spec": {"predictor": predictor}, "status": {"observedGeneration": 9, "components": {"predictor": part}}}
-    template = {"metadata": {"annotations": {VERSION_ANNOTATION: "2"}}}
+    template = {"metadata": {"annotations": {MODEL_VERSION_ANNOTATION: "2"}}}
     traffic = [{"latestRevision": True, "percent": 10}, {"latestRevision": False, "percent": 90}]
     service = {
         "metadata": {"generation": 9},
@@ -64,7 +65,7 @@ CHANGES: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"isvc/status/observedGeneration": 1}, {}),
     ({"isvc/spec/predictor/canaryTrafficPercent": 25}, {"percent": 25, "settled": False}),
     ({"isvc/spec/predictor/canaryTrafficPercent": None}, {"percent": None, "settled": False}),
-    ({"service/spec/template/metadata/annotations": {VERSION_ANNOTATION: "1"}}, {"settled": False}),
+    ({"service/spec/template/metadata/annotations": {MODEL_VERSION_ANNOTATION: "1"}}, {"settled": False}),
     ({"service/status/observedGeneration": 8}, {"settled": False}),
     ({"service/status/traffic": TRAFFIC[:1]}, {"settled": False}),
     ({"service/status/latestCreatedRevisionName": "m-predictor-00003"}, {"settled": False}),

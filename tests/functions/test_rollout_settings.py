@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from functions.environment import SettingError
+from common.errors import SettingError
 from functions.rollout.decision import Config
 from functions.rollout.settings import Settings, read_settings
 

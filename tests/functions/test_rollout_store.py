@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from common.errors import UnavailableError
 from functions.database import transaction
-from functions.http import UnavailableError
 from functions.reasons import CODE_COLUMNS, InitiatedBy, Reason
 from functions.rollout import store
 from functions.rollout.lock import single_writer

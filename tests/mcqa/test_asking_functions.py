@@ -18,6 +18,7 @@ from loop_parts import Sent, Sink, sink
 from sqlalchemy import Engine
 from typer.testing import CliRunner, Result
 
+from common.event_types import FEEDBACK, INFERENCE_REQUEST, INFERENCE_RESPONSE, RETRAINING_REQUESTED
 from functions.clocks import event_times
 from functions.collect import feedback
 from functions.collect.parsing import FeedbackEvent, parse_event
@@ -25,7 +26,7 @@ from functions.collect.store import record
 from functions.database import engine, transaction
 from functions.dead_letters import store as letters
 from functions.dead_letters.parsing import dead_letter
-from functions.events import FEEDBACK, INFERENCE_REQUEST, INFERENCE_RESPONSE, RETRAINING_REQUESTED, BadEventError, Event
+from functions.events import BadEventError, Event
 from functions.migrate import migrate
 from functions.reasons import InitiatedBy
 from functions.retrain import store as runs

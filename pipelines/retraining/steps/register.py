@@ -7,8 +7,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from functions import links
-from functions.rollout.state import CHALLENGER, CHAMPION
+from common import links
+from common.names import CHALLENGER, CHAMPION
 from functions.rollout.version_tag import ROLLOUT_TAG
 from pipelines import reference
 from pipelines.registration import versions

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "serving"))
 from serving_cases import Platform, inference_service, settings
 
 from local.kube.server import Server
-from local.serving.controller import Serving
+from local.serving.controller import ServingController
 
 NAME = "m"
 
@@ -31,7 +31,7 @@ async def platform(tmp_path):
     api.capture_signals = contextlib.nullcontext
     served = asyncio.create_task(api.serve())
     async with (
-        Serving(api.store, settings(tmp_path), lambda uri: Path(uri)) as serving,
+        ServingController(api.store, settings(tmp_path), lambda uri: Path(uri)) as serving,
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=64)) as session,
     ):
         yield Platform(api.store, serving, session, tmp_path)

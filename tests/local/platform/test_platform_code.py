@@ -12,8 +12,8 @@ import pytest
 
 from local.platform.code import SOURCES, end_older, identity
 from local.platform.settings import Folder
-from local.serving.podspec import Probe, ProcessSpec
-from local.serving.runner import Process, left_behind
+from local.serving.process_spec import Probe, ProcessSpec
+from local.serving.workload import WorkloadProcess, find_left_behind
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -81,13 +81,13 @@ def test_an_editors_mark_is_no_code(checkout):
 async def test_what_older_code_left_running_is_ended_and_not_taken_over(tmp_path):
     folder = Folder(tmp_path)
     spec = ProcessSpec((sys.executable, "-c", "import time; time.sleep(600)"), {}, Probe(""), 0)
-    process = await Process.start(folder.parts, "platform", "broker", "1", spec, ROOT)
+    process = await WorkloadProcess.start(folder.parts, "platform", "broker", "1", spec, ROOT)
     try:
         deadline = time.monotonic() + 60
         while not any(path.read_text() for path in folder.parts.glob("pods/*.pid")):
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        assert len(list(left_behind(folder.parts))) == 1
+        assert len(list(find_left_behind(folder.parts))) == 1
         await end_older(folder, "new")  # nobody knows of what code it is: it stays, as before
         await end_older(folder, "new")
         assert process.alive()

@@ -17,7 +17,7 @@ from local.kube.store import Store
 from local.platform.eventing import Eventing, Unresolved, address_of
 from local.platform.pingsource import PingSources, event_of
 from local.platform.settings import free_ports
-from local.tokens import read
+from local.tokens import read_token
 
 ROOT = Path(__file__).resolve().parents[3]
 BROKER = {
@@ -111,7 +111,7 @@ async def broker(tmp_path, session, received):
 
 @pytest.fixture
 def token(broker, tmp_path):
-    return read(tmp_path / "token")
+    return read_token(tmp_path / "token")
 
 
 async def until(true, seconds=20.0):

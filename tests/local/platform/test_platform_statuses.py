@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from local.platform.eventing_status import Resolved, broker_status, ping_source_status, trigger_status
-from local.serving.status import conditions
+from local.serving.conditions import merge_conditions
 
 DEAD = "http://dead-letters.ns.svc.cluster.local"
 SUBSCRIBER = "http://f.ns.svc.cluster.local"
@@ -25,7 +25,7 @@ def item(name="default", status=None, annotations=None, **spec):
 
 
 def stored(status):
-    return {**status, "conditions": conditions((), status["conditions"], "2026-01-01T00:00:00Z")}
+    return {**status, "conditions": merge_conditions((), status["conditions"], "2026-01-01T00:00:00Z")}
 
 
 def said(status):
