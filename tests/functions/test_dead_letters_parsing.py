@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from functions.dead_letters.decision import letter, letter_key
+from functions.dead_letters.parsing import dead_letter, dead_letter_key
 from functions.events import Event
 
 
@@ -15,7 +15,7 @@ def dead(**extensions: str) -> Event:
 
 
 def test_what_the_broker_added_is_taken_off_the_event() -> None:
-    found = letter(
+    found = dead_letter(
         dead(
             knativeerrordest="http://collect",
             knativeerrorcode="503",
@@ -24,7 +24,7 @@ def test_what_the_broker_added_is_taken_off_the_event() -> None:
             traceparent="00-a",
         )
     )
-    assert found.key == letter_key("/s", "e", "t", "http://collect")
+    assert found.key == dead_letter_key("/s", "e", "t", "http://collect")
     assert (found.destination, found.code, found.reason, found.data) == ("http://collect", 503, "voll €", b"data")
     assert found.attributes == {
         "id": "e",
@@ -47,10 +47,10 @@ def test_what_the_broker_added_is_taken_off_the_event() -> None:
     ],
 )
 def test_odd_extensions_lose_nothing(extensions: dict[str, str], code: int | None, reason: str) -> None:
-    found = letter(dead(**extensions))
+    found = dead_letter(dead(**extensions))
     assert (found.code, found.reason, found.data) == (code, reason, b"data")
 
 
 def test_two_destinations_are_two_letters() -> None:
-    keys = {letter(dead(knativeerrordest=where)).key for where in ("http://a", "http://b", "http://a")}
+    keys = {dead_letter(dead(knativeerrordest=where)).key for where in ("http://a", "http://b", "http://a")}
     assert len(keys) == 2

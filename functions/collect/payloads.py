@@ -44,7 +44,7 @@ class NoInferenceError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class AnswerFacts:
+class AnswerFeatures:
     """What a response says of one question; None is what the client did not ask for."""
 
     letter: str | None = None
@@ -55,7 +55,7 @@ class AnswerFacts:
     prompt_tokens: int | None = None
 
 
-FEATURES = tuple(f.name for f in fields(AnswerFacts))
+FEATURES = tuple(f.name for f in fields(AnswerFeatures))
 
 
 def read_questions(body: bytes) -> tuple[tuple[dict[str, Any], ...], str | None]:
@@ -87,7 +87,7 @@ def read_questions(body: bytes) -> tuple[tuple[dict[str, Any], ...], str | None]
         raise NoInferenceError(f"refused by the model server, too: {error}") from None
 
 
-def read_answers(body: bytes) -> tuple[tuple[AnswerFacts, ...], str | None, str | None]:
+def read_answers(body: bytes) -> tuple[tuple[AnswerFeatures, ...], str | None, str | None]:
     """A response's answers, the version it names, and its purpose. NoInferenceError where it is another endpoint's."""
     body = _unpacked(body)
     if not body.lstrip().startswith(b"{"):  # metrics, a page: every answer is an object
@@ -217,7 +217,7 @@ def _question(row: Any, place: int) -> dict[str, Any]:
     return {name: row[name] for name in QUESTION_FIELDS if row.get(name) not in (None, "")}
 
 
-def _answer(row: Any, place: int) -> AnswerFacts:
+def _answer(row: Any, place: int) -> AnswerFeatures:
     if not isinstance(row, dict):
         raise BadEventError(f"answer {place}: must be an object")
     letter = row.get("letter")
@@ -225,7 +225,7 @@ def _answer(row: Any, place: int) -> AnswerFacts:
         raise BadEventError(f"answer {place}: letter: must be {LETTERS[0]} to {LETTERS[-1]}, found {letter!a}"[:200])
     numbers = {name: _number(row.get(name), name, place) for name in FEATURES if name != "letter"}
     tokens = numbers.pop("prompt_tokens")
-    return AnswerFacts(letter=letter, prompt_tokens=None if tokens is None else int(tokens), **numbers)
+    return AnswerFeatures(letter=letter, prompt_tokens=None if tokens is None else int(tokens), **numbers)
 
 
 def _number(value: Any, name: str, place: int) -> float | None:

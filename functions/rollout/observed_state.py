@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from common.annotations import MODEL_VERSION_ANNOTATION
-from functions.rollout.world import Serving
+from functions.rollout.state import ServingState
 
 STORAGE_SCHEME = "mlflow://"
 
@@ -31,7 +31,7 @@ def predictor_status(isvc: Object) -> Mapping[str, Any]:
 
 def observe_serving(
     model: str, isvc: Object, service: Object | None, created: Object | None, stable: Object | None
-) -> Serving:
+) -> ServingState:
     """`service` is the InferenceService's Knative Service, `created` its newest and `stable` its rolled out revision.
 
     None for each that does not exist. A spec whose storageUri and version annotation do not name one version of
@@ -40,7 +40,7 @@ def observe_serving(
     version, percent = _pinned(model, isvc), isvc["spec"]["predictor"].get("canaryTrafficPercent")
     part = predictor_status(isvc)
     newest, rolled_out = part.get("latestCreatedRevision", ""), part.get("latestRolledoutRevision", "")
-    return Serving(
+    return ServingState(
         version=version,
         percent=percent,
         settled=service is not None and _settled(isvc, service, created, version, percent),

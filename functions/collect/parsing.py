@@ -13,8 +13,8 @@ from typing import Any
 
 from common.annotations import MODEL_VERSION_ANNOTATION
 from common.event_types import FEEDBACK, INFERENCE_REQUEST, INFERENCE_RESPONSE
-from functions.clocks import When, when
-from functions.collect.bodies import AnswerFacts, read_answers, read_questions
+from functions.clocks import EventTimes, event_times
+from functions.collect.payloads import AnswerFeatures, read_answers, read_questions
 from functions.events import MAX_BYTES, BadEventError, Event, check_key, parse_json
 from predictor.question import LETTERS
 
@@ -22,7 +22,7 @@ MAX_PLACE = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RequestEvent:
     """A request with its questions as JSON objects (none where they came as binary tensors).
 
     `purpose` is None for a real question; a test's counts for nothing.
@@ -31,23 +31,23 @@ class Asked:
     source: str
     id: str
     version: str | None
-    when: When
+    times: EventTimes
     questions: tuple[dict[str, Any], ...]
     purpose: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Responded:
+class ResponseEvent:
     source: str
     id: str
     version: str | None
-    when: When
-    answers: tuple[AnswerFacts, ...]
+    times: EventTimes
+    answers: tuple[AnswerFeatures, ...]
     purpose: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class FeedbackEvent:
     """Feedback: the answer at `place` of the exchange `answer_id` should have been `letter`."""
 
     source: str
@@ -55,20 +55,20 @@ class Judged:
     answer_id: str
     place: int
     letter: str
-    when: When
+    times: EventTimes
 
 
-Facts = Asked | Responded | Judged
+CollectedEvent = RequestEvent | ResponseEvent | FeedbackEvent
 
 
-def understand(event: Event, now: float) -> Facts:
+def parse_event(event: Event, now: float) -> CollectedEvent:
     """The facts of one event; NoInferenceError where there is nothing to record, BadEventError when it can never be
     understood."""
     read = _READERS.get(event.type)
     if read is None:
         raise BadEventError(f"type: collect knows {', '.join(TYPES)}, found {event.type[:120]!r}")
     check_key(event)
-    return read(event, when(event, now))
+    return read(event, event_times(event, now))
 
 
 def answer_key(answer_id: str) -> tuple[str, int]:
@@ -96,20 +96,20 @@ def checked_version(version: Any) -> str:
     return version
 
 
-def _asked(event: Event, times: When) -> Asked:
+def _asked(event: Event, times: EventTimes) -> RequestEvent:
     questions, purpose = read_questions(event.data)
-    return Asked(event.source, event.id, version_of(event), times, questions, purpose)
+    return RequestEvent(event.source, event.id, version_of(event), times, questions, purpose)
 
 
-def _responded(event: Event, times: When) -> Responded:
+def _responded(event: Event, times: EventTimes) -> ResponseEvent:
     answers, said, purpose = read_answers(event.data)
     version = version_of(event)
     if version is None and said is not None:
         version = checked_version(said)
-    return Responded(event.source, event.id, version, times, answers, purpose)
+    return ResponseEvent(event.source, event.id, version, times, answers, purpose)
 
 
-def _judged(event: Event, times: When) -> Judged:
+def _judged(event: Event, times: EventTimes) -> FeedbackEvent:
     data = parse_json(event.data)
     if not isinstance(data, dict):
         raise BadEventError('the data must be an object like {"answer_id": "…", "answer": 2}')
@@ -121,7 +121,7 @@ def _judged(event: Event, times: When) -> Judged:
     ):
         raise BadEventError(f"answer_id: must be a text of 1 to {MAX_BYTES} bytes")
     exchange, place = answer_key(answer_id)
-    return Judged(event.source, event.id, exchange, place, _letter(data.get("answer")), times)
+    return FeedbackEvent(event.source, event.id, exchange, place, _letter(data.get("answer")), times)
 
 
 def _letter(answer: Any) -> str:
@@ -134,7 +134,7 @@ def _letter(answer: Any) -> str:
     )
 
 
-_READERS: dict[str, Callable[[Event, When], Facts]] = {
+_READERS: dict[str, Callable[[Event, EventTimes], CollectedEvent]] = {
     INFERENCE_REQUEST: _asked,
     INFERENCE_RESPONSE: _responded,
     FEEDBACK: _judged,

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from common.event_types import FEEDBACK, INFERENCE_REQUEST, INFERENCE_RESPONSE
-from functions.clocks import When
-from functions.collect.bodies import MAX_UNPACKED, AnswerFacts, NoInferenceError
-from functions.collect.decision import Asked, Judged, Responded, answer_key, understand
+from functions.clocks import EventTimes
+from functions.collect.parsing import FeedbackEvent, RequestEvent, ResponseEvent, answer_key, parse_event
+from functions.collect.payloads import MAX_UNPACKED, AnswerFeatures, NoInferenceError
 from functions.events import BadEventError, Event
 
 ONE = {"question": "1 + 1?", "choices": ["1", "2"]}
@@ -31,8 +31,8 @@ ANSWER = {
     "prompt_tokens": 40,
     "model_version": "7",
 }
-FACTS = AnswerFacts("B", 0.9, 0.325, 0.8, 0.99, 40)
-AT_60 = When(60.0, 60.0, 65.0, 65.0)
+FACTS = AnswerFeatures("B", 0.9, 0.325, 0.8, 0.99, 40)
+AT_60 = EventTimes(60.0, 60.0, 65.0, 65.0)
 SEVEN = {"annotations": '{"coding-mcqa/model-version": "7"}'}
 
 
@@ -103,8 +103,8 @@ def column(request: dict[str, Any]) -> dict[str, Any]:
     ],
 )
 def test_questions_of_a_request(body: Any, questions: tuple[Any, ...]) -> None:
-    found = understand(event(INFERENCE_REQUEST, body, SEVEN, "1970-01-01T00:01:00Z"), 65.0)
-    assert found == Asked("http://logger", "e1", "7", AT_60, questions)
+    found = parse_event(event(INFERENCE_REQUEST, body, SEVEN, "1970-01-01T00:01:00Z"), 65.0)
+    assert found == RequestEvent("http://logger", "e1", "7", AT_60, questions)
 
 
 @pytest.mark.parametrize(
@@ -114,14 +114,14 @@ def test_questions_of_a_request(body: Any, questions: tuple[Any, ...]) -> None:
         ({"predictions": [ANSWER, ANSWER]}, (FACTS, FACTS)),
         ({"explanations": [{**ANSWER, "explanation": "because"}]}, (FACTS,)),
         (V2_RESPONSE, (FACTS, FACTS)),
-        ({"outputs": [tensor("letter", [1], ["A"])]}, (AnswerFacts("A"),)),
+        ({"outputs": [tensor("letter", [1], ["A"])]}, (AnswerFeatures("A"),)),
         ({"outputs": [tensor("probabilities", [1, 2], [0.1, 0.9])]}, ()),
         (binary({"outputs": [{**BINARY_INPUT, "name": "letter"}]}, b"\x01\x00\x00\x00A"), ()),
     ],
 )
 def test_answers_of_a_response(body: Any, answers: tuple[Any, ...]) -> None:
-    found = understand(event(INFERENCE_RESPONSE, body, SEVEN, "1970-01-01T00:01:00Z"), 65.0)
-    assert found == Responded("http://logger", "e1", "7", AT_60, answers)
+    found = parse_event(event(INFERENCE_RESPONSE, body, SEVEN, "1970-01-01T00:01:00Z"), 65.0)
+    assert found == ResponseEvent("http://logger", "e1", "7", AT_60, answers)
 
 
 @pytest.mark.parametrize(
@@ -137,9 +137,9 @@ def test_the_annotation_names_the_version_before_the_body(
     extensions: dict[str, str], body_version: str | None, version: str | None
 ) -> None:
     body = {"predictions": [ANSWER], **({"model_version": body_version} if body_version else {})}
-    found = understand(event(INFERENCE_RESPONSE, body, extensions), 5.0)
-    assert isinstance(found, Responded)
-    assert (found.version, found.when) == (version, When(5.0, None, 5.0, 5.0))
+    found = parse_event(event(INFERENCE_RESPONSE, body, extensions), 5.0)
+    assert isinstance(found, ResponseEvent)
+    assert (found.version, found.times) == (version, EventTimes(5.0, None, 5.0, 5.0))
 
 
 @pytest.mark.parametrize(
@@ -151,8 +151,8 @@ def test_the_annotation_names_the_version_before_the_body(
     ],
 )
 def test_feedback(data: Any, expected: tuple[str, int, str]) -> None:
-    found = understand(event(FEEDBACK, data, time="1970-01-01T00:01:00Z"), 65.0)
-    assert found == Judged("http://logger", "e1", *expected, AT_60)
+    found = parse_event(event(FEEDBACK, data, time="1970-01-01T00:01:00Z"), 65.0)
+    assert found == FeedbackEvent("http://logger", "e1", *expected, AT_60)
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_answer_ids(answer_id: str, key: tuple[str, int]) -> None:
 )
 def test_poison_is_refused_with_the_reason(type: str, data: Any, message: str) -> None:
     with pytest.raises(BadEventError, match=message):
-        understand(event(type, data), 5.0)
+        parse_event(event(type, data), 5.0)
 
 
 @pytest.mark.parametrize(
@@ -243,12 +243,12 @@ def test_poison_is_refused_with_the_reason(type: str, data: Any, message: str) -
 )
 def test_what_the_model_server_refuses_is_no_dead_letter(data: Any, message: str) -> None:
     with pytest.raises(NoInferenceError, match=message):
-        understand(event(INFERENCE_REQUEST, data, SEVEN), 5.0)
+        parse_event(event(INFERENCE_REQUEST, data, SEVEN), 5.0)
 
 
 def test_it_knows_what_the_model_server_knows() -> None:
     """The names live in two places, for a function carries no model server."""
-    from functions.collect.bodies import _FIELDS, _PARAMETERS, QUESTION_FIELDS
+    from functions.collect.payloads import _FIELDS, _PARAMETERS, QUESTION_FIELDS
     from predictor.serving import v1_protocol, v2_protocol
 
     assert _FIELDS["instances"] == set(v1_protocol.V1_FIELDS)
@@ -260,8 +260,8 @@ def test_it_knows_what_the_model_server_knows() -> None:
 @pytest.mark.parametrize("pack", [gzip.compress, zlib.compress, lambda body: body])
 def test_a_packed_body_is_read_as_the_model_server_reads_it(pack: Callable[[bytes], bytes]) -> None:
     """KServe's logger copies the body as it came; what it was packed with is in none of the event's attributes."""
-    found = understand(event(INFERENCE_REQUEST, pack(json.dumps({"instances": [ONE, TWO]}).encode()), SEVEN), 5.0)
-    assert isinstance(found, Asked)
+    found = parse_event(event(INFERENCE_REQUEST, pack(json.dumps({"instances": [ONE, TWO]}).encode()), SEVEN), 5.0)
+    assert isinstance(found, RequestEvent)
     assert found.questions == (ONE, TWO)
 
 
@@ -285,8 +285,8 @@ TEST = {"parameters": {"purpose": "test"}}
     ],
 )
 def test_test_traffic_is_marked_in_both_bodies(type: str, body: Any, purpose: str | None) -> None:
-    found = understand(event(type, body, SEVEN), 5.0)
-    assert isinstance(found, Asked | Responded)
+    found = parse_event(event(type, body, SEVEN), 5.0)
+    assert isinstance(found, RequestEvent | ResponseEvent)
     assert found.purpose == purpose
 
 
@@ -295,7 +295,7 @@ def test_test_traffic_is_marked_in_both_bodies(type: str, body: Any, purpose: st
 )
 def test_unreadable_annotations_are_poison(annotations: str) -> None:
     with pytest.raises(BadEventError, match=r"annotations|model version"):
-        understand(event(INFERENCE_REQUEST, {"instances": [ONE]}, {"annotations": annotations}), 5.0)
+        parse_event(event(INFERENCE_REQUEST, {"instances": [ONE]}, {"annotations": annotations}), 5.0)
 
 
 @pytest.mark.parametrize(
@@ -313,4 +313,4 @@ def test_unreadable_annotations_are_poison(annotations: str) -> None:
 def test_other_endpoints_are_not_inference(type: str, data: bytes) -> None:
     """KServe's logger copies a GET's empty body and its answer too."""
     with pytest.raises(NoInferenceError, match="no inference"):
-        understand(Event("1", "http://localhost:9081/", type, data=data), 1.0)
+        parse_event(Event("1", "http://localhost:9081/", type, data=data), 1.0)

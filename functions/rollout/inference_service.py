@@ -18,8 +18,9 @@ from lightkube.types import PatchType
 
 from common.annotations import MODEL_VERSION_ANNOTATION
 from common.errors import UnavailableError
-from functions.rollout.observed import observe_serving, predictor_status, storage_uri
-from functions.rollout.world import Serving, SetPercent, SetSpec
+from functions.rollout.actions import SetPercent, SetSpec
+from functions.rollout.observed_state import observe_serving, predictor_status, storage_uri
+from functions.rollout.state import ServingState
 
 TIMEOUT = httpx2.Timeout(10.0, connect=3.0)
 
@@ -31,43 +32,43 @@ _REVISION: Any = create_namespaced_resource("serving.knative.dev", "v1", "Revisi
 
 
 class ConflictError(Exception):
-    """Somebody else changed the InferenceService since it was read: look again."""
+    """Somebody else changed the InferenceService since it was read."""
 
 
 @dataclass(frozen=True, slots=True)
-class Observed:
-    """`generation` tells this spec from every other that the InferenceService ever had ("" when there is none)."""
+class ObservedInferenceService:
+    """`generation` is different for every spec that the InferenceService ever had ("" when there is none)."""
 
-    serving: Serving | None
+    serving: ServingState | None
     generation: str = ""
     resource_version: str = ""
 
 
-class Cluster:
+class InferenceServiceClient:
     """One InferenceService. Every method raises UnavailableError when the API is away or refuses."""
 
     def __init__(self, namespace: str, service: str, model: str) -> None:
         self._namespace, self._name, self._model = namespace, service, model
         self._client: Client | None = None
 
-    def look(self) -> Observed:
-        """The InferenceService with what its controllers made of it."""
+    def observe(self) -> ObservedInferenceService:
+        """The InferenceService with what its controllers report of it."""
         isvc = self._get(_INFERENCE_SERVICE, self._name)
         if isvc is None:
-            return Observed(None)
+            return ObservedInferenceService(None)
         part = predictor_status(isvc)
         newest, rolled_out = part.get("latestCreatedRevision"), part.get("latestRolledoutRevision")
         service = self._get(_SERVICE, f"{self._name}-predictor")
         created = self._get(_REVISION, newest) if newest else None
         stable = created if rolled_out == newest else self._get(_REVISION, rolled_out) if rolled_out else None
         metadata = isvc["metadata"]
-        return Observed(
+        return ObservedInferenceService(
             observe_serving(self._model, isvc, service, created, stable),
             f"{metadata['uid']}/{metadata.get('generation', 1)}",
             metadata["resourceVersion"],
         )
 
-    def change(self, action: SetSpec | SetPercent, resource_version: str) -> None:
+    def patch(self, action: SetSpec | SetPercent, resource_version: str) -> None:
         """One merge patch of what was read at `resource_version`. ConflictError when it was changed since."""
         predictor: dict[str, Any] = {"canaryTrafficPercent": action.percent}  # None goes out as null: removed
         if isinstance(action, SetSpec):
@@ -82,12 +83,11 @@ class Cluster:
     def _get(self, kind: Any, name: str) -> dict[str, Any] | None:
         with self._api() as client:
             try:
-                found = client.get(kind, name, namespace=self._namespace)
+                return dict(client.get(kind, name, namespace=self._namespace))
             except ApiError as error:
                 if error.status.code == 404:
                     return None
                 raise
-            return dict(found)
 
     @contextmanager
     def _api(self) -> Iterator[Client]:

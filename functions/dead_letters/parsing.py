@@ -16,7 +16,7 @@ _ADDED = ("knativeerrordest", "knativeerrorcode", "knativeerrordata", "knativear
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class DeadLetter:
     """`code` is the HTTP status that `destination` answered last (None: none), `reason` its body, cut at 1 kB."""
 
     key: str
@@ -30,12 +30,12 @@ class Letter:
     data: bytes
 
 
-def letter(event: Event) -> Letter:
+def dead_letter(event: Event) -> DeadLetter:
     """The dead letter of an event; without knativeerror* extensions its destination and reason are empty."""
     destination = event.extensions.get("knativeerrordest", "")
     code = event.extensions.get("knativeerrorcode", "")
-    return Letter(
-        letter_key(event.source, event.id, event.type, destination),
+    return DeadLetter(
+        dead_letter_key(event.source, event.id, event.type, destination),
         event.source,
         event.id,
         event.type,
@@ -47,7 +47,7 @@ def letter(event: Event) -> Letter:
     )
 
 
-def letter_key(source: str, id: str, type: str, destination: str) -> str:
+def dead_letter_key(source: str, id: str, type: str, destination: str) -> str:
     return hashlib.sha256(json.dumps([source, id, type, destination]).encode()).hexdigest()
 
 
