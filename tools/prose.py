@@ -149,10 +149,12 @@ def check(lines: Iterable[Text], applied: list[Rule]) -> Iterator[Remark]:
                     yield Remark(text, match[0], rule)
 
 
-def default_paths() -> list[Path]:
-    """What git knows of the product: not the tests, whose strings are often wrong on purpose, and not CHANGELOG.md."""
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout.decode()
-    return [ROOT / name for name in listed.split("\0") if name and is_prose(Path(name))]
+def tracked(folder: Path) -> list[Path]:
+    """What git knows in a folder: not the tests, whose strings are often wrong on purpose, and not CHANGELOG.md."""
+    command = ["git", "ls-files", "-z", "--full-name"]
+    listed = subprocess.run(command, cwd=folder, capture_output=True, check=True).stdout.decode()
+    top = subprocess.run(["git", "rev-parse", "--show-toplevel"], cwd=folder, capture_output=True, check=True)
+    return [Path(top.stdout.decode().strip(), name) for name in listed.split("\0") if name and is_prose(Path(name))]
 
 
 def is_prose(path: Path) -> bool:
@@ -162,7 +164,8 @@ def is_prose(path: Path) -> bool:
 
 
 def main(arguments: list[str]) -> int:
-    paths = [Path(argument).resolve() for argument in arguments] or default_paths()
+    given = [Path(argument).resolve() for argument in arguments] or [ROOT]
+    paths = [file for path in given for file in (tracked(path) if path.is_dir() else [path])]
     applied, data = rules(), document()["data"]
     remarks = [remark for path in paths if path.is_file() for remark in check(texts(path, data), applied)]
     for remark in sorted(remarks, key=lambda remark: (str(remark.text.path), remark.text.line)):
