@@ -1,4 +1,4 @@
-"""The pictures in docs/diagrams are their sources'."""
+"""The pictures in docs/diagrams are up to date."""
 
 import pytest
 

