@@ -17,9 +17,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from functions.http import UnavailableError
+from common.errors import UnavailableError
+from common.names import CHALLENGER, CHAMPION
 from functions.registry import ModelRegistry, RegisteredModel, RegisteredVersion
-from functions.rollout.world import CHALLENGER, CHAMPION, ROLLOUT_TAG, Version
+from functions.rollout.world import ROLLOUT_TAG, Version
 
 POLL_SECONDS = 15.0
 

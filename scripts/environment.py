@@ -1,4 +1,4 @@
-"""Makes .venv as scripts/setup is told, or mends it; run by a Python 3.11 that has nothing but its standard library.
+"""Makes .venv as scripts/setup is told, or mends it; run by a Python that has nothing but its standard library.
 
 What is installed is noted in .venv/.setup only when it is whole: whatever interrupts this, the same command goes on.
 """
@@ -177,7 +177,7 @@ class Steps:
     def pip(self, arguments: list[str], title: str, total: int, what: str, *, may_fail: bool = False) -> bool:
         """Whether it succeeded, where it may fail."""
         watched = Watched(LOG)
-        (packages,) = (VENV / "lib").glob("python3.11/site-packages")
+        (packages,) = (VENV / "lib").glob("python3.*/site-packages")
         command = [*PIP, "install", "--progress-bar", "off", *arguments]
         environment = {**os.environ, "TMPDIR": str(CACHE), "PYTHONUNBUFFERED": "1"}
         state = pip_state(title, total, CACHE, packages)

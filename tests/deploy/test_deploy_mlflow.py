@@ -25,7 +25,7 @@ import yaml
 from function_server import free_port, postgresql
 from mlflow_server import serving
 
-from functions.http import UnavailableError
+from common.errors import UnavailableError
 from functions.registry import ModelRegistry
 from scripts import ci_promote
 from scripts.manifests import DEPLOY, Target, problems, render
