@@ -53,8 +53,8 @@ def settings() -> str:
     return page(
         "Settings of the loop",
         "knative/config.yaml",
-        "All functions read these from the ConfigMap `loop`, the same on a laptop and on a cluster. On a laptop, change "
-        "one with `mcqa up --set NAME=VALUE`; on a cluster, in an overlay of your own.",
+        "All functions read these from the ConfigMap `loop`, the same on a laptop and on a cluster. On a laptop, "
+        "change one with `mcqa up --set NAME=VALUE`; on a cluster, in an overlay of your own.",
         table(["variable", "default", "what it sets"], rows),
         "Secrets are not in the ConfigMap: see [Secrets](../cluster.md#secrets).\n",
     )
@@ -236,27 +236,31 @@ def _text(text: str) -> str:
     return "\n\n".join(paragraph for paragraph in paragraphs if paragraph)
 
 
-def files() -> dict[Path, str]:
-    """Every generated file with its content."""
-    pages: dict[str, Callable[[], str]] = {
-        "settings.md": settings,
-        "server.md": server,
-        "http.md": http,
-        "openapi.json": lambda: json.dumps(openapi(), indent=2, ensure_ascii=False),
-        "events.md": events,
-        "command-line.md": command_line,
-    }
-    return {FOLDER / name: write().rstrip("\n") + "\n" for name, write in pages.items()}
+PAGES: dict[str, Callable[[], str]] = {
+    "settings.md": settings,
+    "server.md": server,
+    "http.md": http,
+    "openapi.json": lambda: json.dumps(openapi(), indent=2, ensure_ascii=False),
+    "events.md": events,
+    "command-line.md": command_line,
+}
+"""What writes each generated file."""
+
+
+def content(name: str) -> str:
+    """The content of a generated file, which ends with one line break."""
+    return PAGES[name]().rstrip("\n") + "\n"
 
 
 def main(arguments: list[str]) -> int:
     write, outdated = "--write" in arguments, []
-    for path, content in files().items():
-        if not path.exists() or path.read_text(encoding="utf-8") != content:
+    for name in PAGES:
+        path, text = FOLDER / name, content(name)
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
             outdated.append(path)
             if write:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(content, encoding="utf-8")
+                path.write_text(text, encoding="utf-8")
     for path in outdated:
         print(f"{'wrote' if write else 'outdated:'} {path.relative_to(ROOT)}")
     return 0 if write or not outdated else 1
