@@ -103,3 +103,11 @@ def sources():
 def test_the_site_fetches_nothing_from_outside():
     theme = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["theme"]
     assert theme["font"] is False
+
+
+def test_what_the_glossary_names_in_the_code_is_there(sources):
+    rows = re.findall(r"^\| ([^|]+) \| [^|]+ \| ([^|]+) \|$", (DOCS / "glossary.md").read_text(), re.MULTILINE)
+    named = [(term, name) for term, cell in rows for name in re.findall(r"`([^`]+)`", cell)]
+    assert len(named) > 50
+    for term, name in named:
+        assert (ROOT / name).exists() or re.search(rf"\b{re.escape(name)}\b", sources), (term, name)
