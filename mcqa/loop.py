@@ -14,7 +14,7 @@ import typer
 from common.names import NAMESPACE
 from local.platform import listeners
 from local.platform.settings import BROKER, FOLDER, HOST, ROOT, Folder
-from local.tokens import TokenError, read
+from local.tokens import TokenError, read_token
 from mcqa import addresses, local, terminal
 from mcqa.addresses import Chosen, NotRunning, Role, Target
 from mcqa.errors import CommandError
@@ -197,7 +197,7 @@ def environ(path: Path | None = None) -> dict[str, str]:
 def token(path: Path) -> str:
     """What a server of the loop asks for; CommandError where it is not ours to read."""
     try:
-        return read(path)
+        return read_token(path)
     except TokenError as error:
         raise CommandError(str(error)) from None
 
@@ -214,9 +214,9 @@ def pipelines(folder: Folder, timeout: float = 10.0) -> httpx.Client:
 
 def pipelines_link(folder: Folder) -> str:
     """What to open in a browser: it is let in, and remembers it."""
-    from local.loopback import link
+    from local.access_middleware import login_link
 
-    return link(f"http://{HOST}:{folder.settings().ports.pipelines}", token(folder.pipelines_token))
+    return login_link(f"http://{HOST}:{folder.settings().ports.pipelines}", token(folder.pipelines_token))
 
 
 def _client(port: int, token: str, timeout: float) -> httpx.Client:
@@ -251,7 +251,7 @@ def _require_ours(found: Folder, port: int) -> None:
     except (OSError, ValueError):
         own = {}
     likely = [own.get("pid"), *(part.get("pid") for part in own.get("parts", ()))]
-    listener = listeners.listeners([port], [pid for pid in likely if pid]).get(port)
+    listener = listeners.find_listeners([port], [pid for pid in likely if pid]).get(port)
     if listener is None or (listener.folder and listener.folder.resolve() == found.path.resolve()):
         return
     raise CommandError(f"port {port} of {named(found)} is not its own now: {listener} has it; see `mcqa status`")
@@ -259,7 +259,7 @@ def _require_ours(found: Folder, port: int) -> None:
 
 def _stranger(port: int) -> str | None:
     """Who has a port, in words, where it is no model server of this checkout; None where it is, or nobody knows."""
-    listener = listeners.listeners([port]).get(port)
+    listener = listeners.find_listeners([port]).get(port)
     if listener is None or (listener.checkout and listener.checkout.resolve() == ROOT):
         return None
     return str(listener)
