@@ -4,7 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
+import typer
 import yaml
+
+from mcqa.verbs import app as verbs
+from tools.cli import app as tools
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -59,13 +63,18 @@ def test_every_page_is_on_the_site():
 
 @pytest.mark.parametrize("page", current(WRITTEN), ids=relative)
 def test_a_path_that_a_page_names_exists(page):
-    for name in re.findall(r"`([\w.-]+/[\w./-]*)`", page.read_text()):
-        if (
-            "NAME" not in name
-            and name.split("/")[0] in TOP_LEVEL
-            and not name.startswith((".venv", ".local", ".cache", "build"))
-        ):
+    text = page.read_text()
+    named = re.findall(r"`([\w.-]+/[\w./-]*)`", text) + re.findall(r"(?:`|^|&& )(scripts/[\w-]+)", text, re.MULTILINE)
+    for name in named:
+        if "NAME" not in name and name.split("/")[0] in TOP_LEVEL and not name.startswith((".venv", ".local", "build")):
             assert (ROOT / name).exists(), name
+
+
+@pytest.mark.parametrize("page", current(WRITTEN), ids=relative)
+def test_a_command_of_the_tools_that_a_page_names_exists(page):
+    app = typer.main.get_command(tools)
+    named = set(re.findall(r"scripts/tools ([a-z][a-z-]*)", page.read_text()))
+    assert named <= set(app.commands)
 
 
 @pytest.mark.parametrize("page", current(WRITTEN), ids=relative)
@@ -74,6 +83,17 @@ def test_a_make_verb_that_a_page_names_exists(page):
     text = page.read_text()
     named = re.findall(r"(?:`|^|&& |; )(?:[A-Z_]+=\S+ )*make ([a-z][a-z-]*)(?= |`|$)", text, re.MULTILINE)
     assert set(named) <= verbs
+
+
+@pytest.mark.parametrize("page", current(WRITTEN), ids=relative)
+def test_a_verb_of_mcqa_that_a_page_names_exists(page):
+    root = typer.main.get_command(verbs)
+    for words in re.findall(r"(?:`|^|&& )mcqa ([a-z][a-z-]*(?: [a-z][a-z-]*)?)", page.read_text(), re.MULTILINE):
+        first, _, second = words.partition(" ")
+        assert first in root.commands, words
+        assert not root.commands[first].hidden, words
+        if second and hasattr(root.commands[first], "commands"):
+            assert second in root.commands[first].commands, words
 
 
 @pytest.mark.parametrize("page", current(WRITTEN), ids=relative)
