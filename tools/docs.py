@@ -15,8 +15,8 @@ import sys
 from pathlib import Path
 
 from tools import diagrams, reference
+from tools.project import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 SITE = ROOT / "build" / "site"
 
 _LOADED = re.compile(

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+from tools.project import ROOT
+
 RULES = ROOT / "docs" / "prose.toml"
 
 # The kinds of text that a rule can be restricted to.

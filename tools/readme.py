@@ -22,8 +22,8 @@ import httpx
 
 from mcqa import defaults
 from mcqa.server_process import free_port, running
+from tools.project import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 BLOCK = re.compile(r"```console\n\$ (?P<command>.*)\n(?P<output>(?:.*\n)*?)```\n")
 
