@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 import httpx
 
+from common import links
 from common.environment import text
 from common.errors import RefusedError, UnavailableError
 from common.names import EXPERIMENT, PIPELINE
@@ -128,6 +129,10 @@ class KubeflowClient:
     def latest_runs(self, limit: int = 8) -> list[dict[str, Any]]:
         """The newest runs; failed ones with their steps, without which they do not say why."""
         return [self._with_steps(run) for run in self._list_runs(NEWEST_FIRST, limit)]
+
+    def run_page(self, run_id: str) -> str:
+        """The run's page in the user interface."""
+        return links.pipeline_run({"KFP_ENDPOINT": str(self._http.base_url)}, run_id)
 
     def start_run(self, display_name: str, description: str, version: Mapping[str, str], parameters: Any) -> str:
         """Starts a run and returns its id. `version` as of `newest_version`.

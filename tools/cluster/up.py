@@ -28,7 +28,7 @@ from tools.project import LOCAL_REGISTRY, NAMESPACE, ROOT, VERSION, find_program
 
 IMAGES = ("predictor", "functions", "pipelines", "mlflow")
 IMAGE_SOURCES = (
-    "predictor", "functions", "pipelines", "models/tiny", "deploy/mlflow",
+    "common", "predictor", "functions", "pipelines", "models/tiny", "deploy/mlflow",
     "scripts/images-base", "scripts/images-bytecode", "scripts/images-packages",
 )  # fmt: skip
 """Everything that gets into the images, or decides what does; tests/images holds it to the Dockerfiles."""
