@@ -17,7 +17,16 @@ from typing import Any
 import pytest
 
 WATCHED = frozenset(
-    {"subprocess.Popen", "os.posix_spawn", "os.fork", "os.forkpty", "os.exec", "socket.connect", "socket.bind"}
+    {
+        "subprocess.Popen",
+        "os.system",
+        "os.posix_spawn",
+        "os.fork",
+        "os.forkpty",
+        "os.exec",
+        "socket.connect",
+        "socket.bind",
+    }
 )
 OBSERVED = os.environ.get("MCQA_TESTS_OBSERVE")
 
