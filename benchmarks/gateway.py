@@ -24,9 +24,10 @@ import aiohttp
 from aiohttp import web
 
 from benchmarks.results import Row, median, report
+from common.names import NAMESPACE
 from local.kube.store import Store
 from local.platform import manifests
-from local.platform.settings import NAMESPACE, ROOT, free_ports
+from local.platform.settings import ROOT, free_ports
 from local.serving.controller import Serving
 from local.serving.settings import ServingSettings
 

@@ -41,9 +41,10 @@ import httpx
 from sqlalchemy import create_engine, text
 
 from benchmarks.disturbances import Clock, Disk, in_background
-from functions.http import UnavailableError
+from common.errors import UnavailableError
+from common.names import CHALLENGER, CHAMPION
 from functions.registry import ModelRegistry
-from functions.rollout.world import CHALLENGER, CHAMPION, ROLLOUT_TAG
+from functions.rollout.world import ROLLOUT_TAG
 from local.platform.settings import HOST, ROOT, Folder, Ports, Settings
 from mcqa import loop, up
 from mcqa.demo.broken import Fault, break_version

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from common.rfc3339 import unix_seconds
 from functions.events import Event
-from functions.rfc3339 import unix_seconds
 
 ARRIVAL = "knativearrivaltime"
 MAX_AGE = 366 * 86_400.0

@@ -16,9 +16,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DataError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase
 
+from common.errors import UnavailableError
+from common.sqlite_wal import write_ahead
 from functions.events import BadEventError
-from functions.http import UnavailableError
-from functions.sqlite_wal import write_ahead
 
 URL_VARIABLE = "MCQA_DATABASE_URL"
 LOCK_SECONDS = 5.0

@@ -1,4 +1,4 @@
-"""CloudEvents as the functions see them: the loop's event types, and reading one event from an HTTP request.
+"""CloudEvents as the functions see them: reading one event from an HTTP request. Their types: common/event_types.py.
 
 The SDK tells binary mode from structured mode and reads both. It does not percent-decode header values (HTTP protocol
 binding 1.0.2, section 3.1.3.2), so that is done here before it sees them.
@@ -15,24 +15,6 @@ from urllib.parse import unquote_to_bytes
 
 from cloudevents.exceptions import GenericException
 from cloudevents.http import from_http
-
-INFERENCE_REQUEST = "org.kubeflow.serving.inference.request"
-INFERENCE_RESPONSE = "org.kubeflow.serving.inference.response"
-FEEDBACK = "dev.cdeventsx.mcqa-answer.feedback"
-PING = "dev.knative.sources.ping"
-DRIFT_CHECKED = "dev.cdeventsx.mcqa-drift.checked"
-DRIFT_DETECTED = "dev.cdeventsx.mcqa-drift.detected"
-RETRAINING_REQUESTED = "dev.cdeventsx.mcqa-retraining.requested"
-ROLLOUT_REQUESTED = "dev.cdeventsx.mcqa-rollout.requested"
-PIPELINERUN_QUEUED = "dev.cdevents.pipelinerun.queued.0.3.0"
-PIPELINERUN_STARTED = "dev.cdevents.pipelinerun.started.0.3.0"
-PIPELINERUN_FINISHED = "dev.cdevents.pipelinerun.finished.0.3.0"
-TESTSUITERUN_FINISHED = "dev.cdevents.testsuiterun.finished.0.3.0"
-ARTIFACT_PUBLISHED = "dev.cdevents.artifact.published.0.3.0"
-SERVICE_DEPLOYED = "dev.cdevents.service.deployed.0.3.0"
-SERVICE_UPGRADED = "dev.cdevents.service.upgraded.0.3.0"
-SERVICE_ROLLEDBACK = "dev.cdevents.service.rolledback.0.3.0"
-INCIDENT_DETECTED = "dev.cdevents.incident.detected.0.3.0"
 
 MAX_BYTES = 800
 """Of a source, id or type. Together they are a database key, which PostgreSQL limits to 2.7 kB an entry."""

@@ -19,11 +19,8 @@ from dataclasses import dataclass
 
 from flask import Request, Response
 
+from common.errors import UnavailableError
 from functions.events import BadEventError, Event, read_event
-
-
-class UnavailableError(Exception):
-    """Something this function needs is away for now; trying again later can help."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from functions.http import UnavailableError
+from common.errors import UnavailableError
 from predictor.source_files import SourceError, TransientError
 from predictor.source_mlflow import API, Registry, ServerDown
 

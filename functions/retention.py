@@ -15,10 +15,11 @@ from typing import Any
 from sqlalchemy import Connection, Engine, delete, func, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute
 
+from common.environment import number
+from common.errors import SettingError
 from functions.collect.tables import AskedQuestion, GivenAnswer, GivenFeedback, LoggedRequest, LoggedResponse
 from functions.database import transaction
 from functions.dead_letters.tables import StoredLetter
-from functions.environment import SettingError, number
 from functions.notify.tables import SentNotice
 
 DAY = 86_400.0

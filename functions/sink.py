@@ -15,9 +15,9 @@ from urllib.parse import quote
 
 import httpx
 
-from functions.environment import text
+from common.environment import text
+from common.errors import UnavailableError
 from functions.events import Event
-from functions.http import UnavailableError
 
 CDEVENTS_VERSION = "0.5.0"
 TIMEOUT = httpx.Timeout(10.0, connect=3.0)

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from functions.sqlite_wal import write_ahead
+from common.sqlite_wal import write_ahead
 from local.storage import MEANINGS, StorageError, Trouble, code_of
 
 log = logging.getLogger("storage")

@@ -97,8 +97,8 @@ def replay(
 
     One that was replayed before is left alone unless it came back since.
     """
+    from common.errors import UnavailableError
     from functions.dead_letters import store
-    from functions.http import UnavailableError
     from functions.sink import Sink
 
     chosen, brokers = _chosen(names, everything, directory)
@@ -238,8 +238,8 @@ def _event(row: Row[Any]) -> Event:
 
 @contextmanager
 def _database(directory: Path | None) -> Iterator[Engine]:
+    from common.errors import UnavailableError
     from functions.database import connect
-    from functions.http import UnavailableError
 
     try:
         engine = connect(loop.environ(directory))

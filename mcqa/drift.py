@@ -12,6 +12,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from common.names import CHAMPION
 from mcqa import loop, terminal
 from mcqa.errors import CommandError
 
@@ -46,11 +47,11 @@ def status(
 
 def read(environ: Mapping[str, str], last: int) -> dict[str, Any]:
     """The whole status as plain data. CommandError when the database or the registry is away."""
+    from common.event_types import DRIFT_DETECTED
     from functions.database import connect, transaction
     from functions.drift import store
     from functions.drift.announce import event_id
-    from functions.drift.look import CHAMPION, settings
-    from functions.events import DRIFT_DETECTED
+    from functions.drift.look import settings
     from functions.registry import ModelRegistry
     from functions.retrain.store import of_drift
 
@@ -101,7 +102,7 @@ def _window(connection: Connection, model: str, champion: str | None) -> dict[st
 
 @contextmanager
 def _failures() -> Iterator[None]:
-    from functions.http import UnavailableError
+    from common.errors import UnavailableError
 
     try:
         yield

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from common.event_types import FEEDBACK, SOURCE_CLI
 from mcqa import loop, terminal, waiting
 from mcqa.errors import CommandError
 from predictor.question import LETTERS
@@ -16,8 +17,6 @@ from predictor.question import LETTERS
 if TYPE_CHECKING:
     from functions.collect.feedback import FeedbackOutcome, KnownAnswer
 
-SOURCE = "/coding-mcqa/cli"
-TYPE = "dev.cdeventsx.mcqa-answer.feedback"
 WAIT = 15.0
 """Seconds: a function that was scaled to zero starts in some, and the payload log is a little behind the answers."""
 
@@ -49,14 +48,14 @@ def feedback(
             _require_letter(letter, known.letters)
         event = str(uuid.uuid4())
         _send(str(target.address), event, answer_id, letter)
-        found = _outcome(lambda: database(lambda c: read.outcome(c, SOURCE, event, answer_id, letter)), wait)
+        found = _outcome(lambda: database(lambda c: read.outcome(c, SOURCE_CLI, event, answer_id, letter)), wait)
     _tell(found, answer_id, letter, target.folder)
 
 
 def _send(sink: str, event: str, answer_id: str, letter: str) -> None:
     import httpx
 
-    headers = {"ce-specversion": "1.0", "ce-id": event, "ce-source": SOURCE, "ce-type": TYPE}
+    headers = {"ce-specversion": "1.0", "ce-id": event, "ce-source": SOURCE_CLI, "ce-type": FEEDBACK}
     try:
         response = httpx.post(sink, json={"answer_id": answer_id, "answer": letter}, headers=headers, timeout=10)
     except (httpx.HTTPError, httpx.InvalidURL) as error:

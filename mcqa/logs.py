@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from local.platform.settings import NAMESPACE, Folder
+from common.names import NAMESPACE
+from local.platform.settings import Folder
 from mcqa import local, loop, terminal
 from mcqa.errors import CommandError
 from mcqa.loop import FolderOption

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from common.names import NAMESPACE
 from local.platform import listeners
-from local.platform.settings import BROKER, FOLDER, HOST, NAMESPACE, ROOT, Folder
+from local.platform.settings import BROKER, FOLDER, HOST, ROOT, Folder
 from local.tokens import TokenError, read
 from mcqa import addresses, local, terminal
 from mcqa.addresses import Chosen, NotRunning, Role, Target
@@ -102,8 +103,8 @@ def database(target: Target) -> Iterator[Callable[[Callable[[Connection], Any]],
 
     CommandError where it is away.
     """
+    from common.errors import UnavailableError
     from functions.database import connect, transaction
-    from functions.http import UnavailableError
 
     if target.chosen is not Chosen.LOOP and not os.environ.get(addresses.DATABASE_VARIABLE):
         yield None

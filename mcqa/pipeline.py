@@ -14,7 +14,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from functions import links
+from common import links
 from mcqa import addresses, loop, request, terminal
 from mcqa.addresses import Chosen
 from mcqa.errors import CommandError
@@ -153,7 +153,7 @@ def _server(
     service_account: str | None = None,
 ) -> Iterator[Kubeflow]:
     """The server that options or environment name; its errors are one line."""
-    from functions.http import UnavailableError
+    from common.errors import UnavailableError
     from pipelines.kubeflow import Kubeflow
 
     if token is not None and not token.is_file():

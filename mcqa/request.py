@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from common.event_types import SOURCE_CLI
+from common.names import CHAMPION
 from mcqa import loop, terminal, waiting
 from mcqa.errors import CommandError
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
 
-SOURCE = "/mcqa/pipeline"
 WAIT = 30.0
 """Seconds: the function may have been scaled to zero, and asks the pipeline server before it answers."""
 SETTLED = 3.0
@@ -31,8 +32,8 @@ def run(
 
     It starts when no other run is active and the cool-down is over. Exit code 1 when there will be none.
     """
-    from functions.events import RETRAINING_REQUESTED
-    from functions.http import UnavailableError
+    from common.errors import UnavailableError
+    from common.event_types import RETRAINING_REQUESTED
     from functions.retrain.decision import read_request
     from functions.retrain.look import settings
     from functions.sink import Sink, digest, loop_event, traceparent
@@ -45,7 +46,7 @@ def run(
         terminal.note(loop.describe(target))
     now = time.time()
     id = digest(RETRAINING_REQUESTED, reason, now, os.getpid())
-    event = loop_event(RETRAINING_REQUESTED, SOURCE, id, {"reason": reason}, now, traceparent(id))
+    event = loop_event(RETRAINING_REQUESTED, SOURCE_CLI, id, {"reason": reason}, now, traceparent(id))
     with loop.database(target) as database:
         try:
             Sink({"K_SINK": str(target.address)}).send(event)
@@ -60,7 +61,7 @@ def run(
             model = settings(environ).model
         except ValueError as error:
             raise CommandError(str(error)) from None
-        key = read_request({"reason": reason}, model, now, f"{SOURCE} {id}").key
+        key = read_request({"reason": reason}, model, now, f"{SOURCE_CLI} {id}").key
         found = waiting.until(lambda: database(lambda c: _answered(c, key)), wait, "the retrain function") or database(
             lambda c: _row(c, key)
         )
@@ -84,11 +85,11 @@ def _answered(connection: Connection, key: str) -> Row[Any] | None:
 
 def _why_waiting(connection: Connection, environ: Mapping[str, str], model: str) -> str:
     """As the function itself decides it; "" where that cannot be said from here."""
-    from functions.http import UnavailableError
+    from common.errors import UnavailableError
     from functions.registry import ModelRegistry
     from functions.retrain import store
     from functions.retrain.decision import decide
-    from functions.retrain.look import CHAMPION, settings
+    from functions.retrain.look import settings
 
     try:
         with ModelRegistry(environ, model) as registry:

@@ -14,7 +14,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from functions import links
+from common import links
+from common.names import CHALLENGER, CHAMPION
 from mcqa import loop, terminal
 from mcqa.errors import CommandError
 from mcqa.loop import FolderOption
@@ -121,7 +122,7 @@ def _wish(action: Literal["promote", "hold", "abort", "resume"], version: str | 
 def _challenger(environ: Mapping[str, str], model: str, version: str | None) -> str:
     """The version under rollout; CommandError when there is none, or another than `version`."""
     from functions.registry import ModelRegistry
-    from functions.rollout.world import CHALLENGER, CHAMPION, Version
+    from functions.rollout.world import Version
 
     with ModelRegistry(environ, model) as registry:
         found = registry.model()
@@ -143,8 +144,8 @@ def _challenger(environ: Mapping[str, str], model: str, version: str | None) -> 
 
 def _ask(environ: Mapping[str, str], model: str, action: str, challenger: str, now: float) -> str:
     """Asks the rollout function to look; in words, when it will."""
-    from functions.events import ROLLOUT_REQUESTED
-    from functions.http import UnavailableError
+    from common.errors import UnavailableError
+    from common.event_types import ROLLOUT_REQUESTED
     from functions.sink import Sink, digest, loop_event, traceparent
 
     key = digest(ROLLOUT_REQUESTED, model, action, challenger, now)
@@ -188,7 +189,7 @@ def _loop(directory: Path | None = None) -> tuple[dict[str, str], Settings, Engi
 @contextmanager
 def _failures() -> Iterator[None]:
     """What a function would answer with 4xx or 503 is one line here."""
-    from functions.http import UnavailableError
+    from common.errors import UnavailableError
 
     try:
         yield

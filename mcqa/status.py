@@ -10,8 +10,9 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from functions import links
-from local.platform.settings import HOST, NAMESPACE, STATUS_PATH, Folder
+from common import links
+from common.names import NAMESPACE
+from local.platform.settings import HOST, STATUS_PATH, Folder
 from mcqa import loop, terminal
 from mcqa.errors import CommandError
 from mcqa.loop import FolderOption

@@ -15,10 +15,10 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from functions.environment import SettingError, text
-from functions.http import UnavailableError
+from common.environment import text
+from common.errors import SettingError, UnavailableError
+from common.names import CHAMPION, MODEL
 from functions.registry import ModelRegistry
-from functions.rollout.world import CHAMPION
 from pipelines.registration import versions, webhooks
 from predictor.source import SourceError, resolve
 from predictor.source_files import data_files
@@ -35,7 +35,7 @@ def bootstrap(environ: Mapping[str, str], source: str, webhook_url: str | None =
     """
     uri = text(environ, "MLFLOW_TRACKING_URI")
     done = []
-    with ModelRegistry(environ, text(environ, "MCQA_REGISTERED_MODEL", "coding-mcqa")) as registry:
+    with ModelRegistry(environ, text(environ, "MCQA_REGISTERED_MODEL", MODEL)) as registry:
         assert isinstance(registry, ModelRegistry)
         if webhook_url is not None:
             # First: no change of an alias is to go unheard, the first one neither.

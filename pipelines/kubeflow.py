@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from functions.http import UnavailableError
-from functions.retrain.pipelines import PIPELINE, Pipelines
+from common.errors import UnavailableError
+from common.names import PIPELINE
+from functions.retrain.pipelines import Pipelines
 
 UPLOAD_SECONDS = 60.0
 _CONFLICT = 409

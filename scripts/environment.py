@@ -1,4 +1,4 @@
-"""Makes or repairs .venv for scripts/setup; run by a Python 3.11 that has nothing but its standard library.
+"""Makes or repairs .venv for scripts/setup; run by a Python that has nothing but its standard library.
 
 What is installed is recorded in .venv/.setup only when it is complete: whatever interrupts this, the same command
 continues.
@@ -123,9 +123,8 @@ def _set_up(kind: str, torch: str, lock: int) -> None:
     line = ProgressLine()
     state, wanted = installed(), LOCKS[kind]
     old = state.place if state else _made_for(VENV)
-    usable = PYTHON.exists() and _succeeds(
-        str(PYTHON), "-c", "import sys, pip; sys.exit(sys.version_info[:2] != (3, 11))"
-    )
+    same_python = f"import sys, pip; sys.exit(sys.version_info[:2] != {sys.version_info[:2]})"
+    usable = PYTHON.exists() and _succeeds(str(PYTHON), "-c", same_python)
     if usable and old and old != str(ROOT):
         line.say(f"this checkout was {old}: .venv is adapted to its new place")
         relocate(VENV, old, str(ROOT))
@@ -180,7 +179,7 @@ class Steps:
     def pip(self, arguments: list[str], title: str, total: int, what: str, *, may_fail: bool = False) -> bool:
         """Whether it succeeded, where it may fail."""
         process = WatchedCommand(LOG)
-        (packages,) = (VENV / "lib").glob("python3.11/site-packages")
+        (packages,) = (VENV / "lib").glob("python3.*/site-packages")
         command = [*PIP, "install", "--progress-bar", "off", *arguments]
         environment = {**os.environ, "TMPDIR": str(CACHE), "PYTHONUNBUFFERED": "1"}
         state = pip_state(title, total, CACHE, packages)

@@ -38,7 +38,7 @@ def check_environment(needs: int, *, new: bool) -> list[Problem]:
         who = f"{_user_name()} (owner: {_owner(ROOT)})"
         problems.append(Problem(f"{ROOT} cannot be written by {who}: clone or copy it to a folder of your own"))
     if new and (missing := [name for name in ("venv", "ensurepip") if not _has_module(name)]):
-        how = "install it (Debian, Ubuntu: apt install python3.11-venv), or name another: PYTHON=/path/to/python3.11"
+        how = "install it (Debian, Ubuntu: apt install python3-venv), or name another: PYTHON=/path/to/python3.11"
         problems.append(Problem(f"{sys.executable} has no module {missing[0]}: {how}"))
     if (free := shutil.disk_usage(ROOT).free) < needs and not _checks_off():
         shortage = f"{gigabytes(free)} of disk are free for {ROOT}, {gigabytes(needs)} are needed"

@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from common import content_codings
 from functions.events import BadEventError, parse_json
-from predictor import codings
 from predictor.question import DEBIAS_MODES, LETTERS, PURPOSES, QuestionError, parse_question
 from predictor.shapes import choices_of
 
@@ -135,12 +135,12 @@ def _purpose(parameters: Any) -> str | None:
 
 
 def _unpacked(body: bytes) -> bytes:
-    for _ in range(codings.MOST_CODINGS):
-        if not (found := codings.sniff(body)):
+    for _ in range(content_codings.MOST_CODINGS):
+        if not (found := content_codings.sniff(body)):
             break
         try:
-            body = codings.decode(body, found, MAX_UNPACKED)
-        except codings.CodingError as error:
+            body = content_codings.decode(body, found, MAX_UNPACKED)
+        except content_codings.CodingError as error:
             raise BadEventError(str(error)) from None
     return body.removeprefix(b"\xef\xbb\xbf")  # a byte order mark, which the model server ignores too
 

@@ -11,21 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from common.annotations import MODEL_VERSION_ANNOTATION
+from common.event_types import FEEDBACK, INFERENCE_REQUEST, INFERENCE_RESPONSE
 from functions.clocks import When, when
 from functions.collect.bodies import AnswerFacts, read_answers, read_questions
-from functions.events import (
-    FEEDBACK,
-    INFERENCE_REQUEST,
-    INFERENCE_RESPONSE,
-    MAX_BYTES,
-    BadEventError,
-    Event,
-    check_key,
-    parse_json,
-)
+from functions.events import MAX_BYTES, BadEventError, Event, check_key, parse_json
 from predictor.question import LETTERS
 
-VERSION_ANNOTATION = "coding-mcqa/model-version"
 MAX_PLACE = 100_000
 
 
@@ -94,7 +86,7 @@ def version_of(event: Event) -> str | None:
     annotations = parse_json(text, "annotations")
     if not isinstance(annotations, dict):
         raise BadEventError("annotations: must be a JSON object")
-    version = annotations.get(VERSION_ANNOTATION)
+    version = annotations.get(MODEL_VERSION_ANNOTATION)
     return None if version is None else checked_version(version)
 
 

@@ -7,12 +7,13 @@ import time
 
 from flask import Request, Response
 
+from common.event_types import PING
 from functions.collect.bodies import NoInferenceError
 from functions.collect.decision import Judged, understand
 from functions.collect.feedback import check
 from functions.collect.store import record
 from functions.database import connect, transaction
-from functions.events import PING, Event
+from functions.events import Event
 from functions.http import Pending, respond
 from functions.retention import DAY, forget, period
 

@@ -7,12 +7,11 @@ from typing import Any
 
 from sqlalchemy import Engine, Row
 
+from common.event_types import DRIFT_CHECKED, DRIFT_DETECTED, SOURCE_DRIFT
 from functions.database import transaction
 from functions.drift.store import mark_sent, unsent
-from functions.events import DRIFT_CHECKED, DRIFT_DETECTED, Event
+from functions.events import Event
 from functions.sink import digest, loop_event
-
-SOURCE = "/coding-mcqa/drift"
 
 
 def events_of(row: Row[Any]) -> list[Event]:
@@ -22,7 +21,8 @@ def events_of(row: Row[Any]) -> list[Event]:
     """
     types = [DRIFT_CHECKED, *([DRIFT_DETECTED] if row.alarm else [])]
     return [
-        loop_event(type, SOURCE, event_id(type, row), row.document, row.checked_at, row.traceparent) for type in types
+        loop_event(type, SOURCE_DRIFT, event_id(type, row), row.document, row.checked_at, row.traceparent)
+        for type in types
     ]
 
 

@@ -15,17 +15,18 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import Engine
 
+from common.environment import number, text, whole
+from common.errors import SettingError
+from common.names import CHAMPION, MODEL
 from functions.clocks import SKEW
 from functions.database import transaction
 from functions.drift.decision import Check, Config, State, check
 from functions.drift.reference import BadReferenceError, Reference, parse
 from functions.drift.store import append, before, drifted_since, measure
-from functions.environment import SettingError, number, text, whole
 from functions.events import Event
 from functions.registry import ModelRegistry
 from functions.sink import trace_of
 
-CHAMPION = "champion"
 FILE = "reference.json"
 GROWTH = 1.25
 """A growing window is looked at again when it holds a quarter more: eight looks between 200 and 1,000 answers, however
@@ -59,7 +60,7 @@ def settings(environ: Mapping[str, str]) -> Settings:
         raise
     except ValueError as error:
         raise SettingError(f"MCQA_DRIFT_*: {error}") from None
-    model = text(environ, "MCQA_REGISTERED_MODEL", "coding-mcqa")
+    model = text(environ, "MCQA_REGISTERED_MODEL", MODEL)
     return Settings(model, config, number(environ, "MCQA_DRIFT_SETTLE_SECONDS", 150.0))
 
 

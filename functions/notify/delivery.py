@@ -8,9 +8,9 @@ from collections.abc import Mapping
 
 from sqlalchemy import Engine, or_, select
 
+from common.errors import UnavailableError
 from functions.database import insert_once, transaction
 from functions.events import Event
-from functions.http import UnavailableError
 from functions.notify.message import Message
 from functions.notify.tables import SentNotice
 

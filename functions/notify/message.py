@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from functions import events
+from common import event_types
 from functions.events import BadEventError, Event, check_key, parse_json
 
 Level = Literal["info", "success", "warning", "failure"]
@@ -167,14 +167,14 @@ def _incident(event: Event, data: Mapping[str, Any]) -> Message:
 
 
 _WRITERS: dict[str, Callable[[Event, Mapping[str, Any]], Message]] = {
-    events.DRIFT_DETECTED: _drift,
-    events.PIPELINERUN_STARTED: _run_started,
-    events.PIPELINERUN_FINISHED: _run_finished,
-    events.TESTSUITERUN_FINISHED: _gate,
-    events.ARTIFACT_PUBLISHED: _published,
-    events.SERVICE_UPGRADED: _upgraded,
-    events.SERVICE_ROLLEDBACK: _rolled_back,
-    events.INCIDENT_DETECTED: _incident,
+    event_types.DRIFT_DETECTED: _drift,
+    event_types.PIPELINERUN_STARTED: _run_started,
+    event_types.PIPELINERUN_FINISHED: _run_finished,
+    event_types.TESTSUITERUN_FINISHED: _gate,
+    event_types.ARTIFACT_PUBLISHED: _published,
+    event_types.SERVICE_UPGRADED: _upgraded,
+    event_types.SERVICE_ROLLEDBACK: _rolled_back,
+    event_types.INCIDENT_DETECTED: _incident,
 }
 
 

@@ -10,13 +10,12 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from functions import events
+from common import event_types
+from common.event_types import SOURCE_RETRAIN
+from common.names import PIPELINE
 from functions.events import Event
 from functions.retrain.decision import FINISHED
-from functions.retrain.pipelines import PIPELINE
 from functions.sink import cdevent, digest
-
-SOURCE = "/coding-mcqa/retrain"
 
 
 def outcome(row: Row[Any]) -> str:
@@ -34,14 +33,14 @@ def events_of(row: Row[Any], link: str) -> list[Event | None]:
     if row.state in ("waiting", "starting", "void"):
         return []
     out: list[Event | None] = [
-        None if row.run_id is None else _event(events.PIPELINERUN_QUEUED, row, link, row.posted_at)
+        None if row.run_id is None else _event(event_types.PIPELINERUN_QUEUED, row, link, row.posted_at)
     ]
     if row.state == "queued":
         return out
-    out.append(None if row.started_at is None else _event(events.PIPELINERUN_STARTED, row, link, row.started_at))
+    out.append(None if row.started_at is None else _event(event_types.PIPELINERUN_STARTED, row, link, row.started_at))
     if row.state in FINISHED:
         ended = {"outcome": outcome(row), **({"errors": row.error} if row.error else {})}
-        out.append(_event(events.PIPELINERUN_FINISHED, row, link, row.finished_at, **ended))
+        out.append(_event(event_types.PIPELINERUN_FINISHED, row, link, row.finished_at, **ended))
         out.append(_incident(row) if row.state == "failed" and row.attempt > 1 else None)
     return out
 
@@ -49,7 +48,7 @@ def events_of(row: Row[Any], link: str) -> list[Event | None]:
 def _event(type: str, row: Row[Any], link: str, time: float | None, **content: str) -> Event:
     key = digest(type, row.key, content.get("outcome", ""))
     told = {"pipelineName": PIPELINE, "uri": link, **content}
-    return cdevent(type, SOURCE, key, row.key, told, time or row.updated_at, row.traceparent, **_custom(row))
+    return cdevent(type, SOURCE_RETRAIN, key, row.key, told, time or row.updated_at, row.traceparent, **_custom(row))
 
 
 def _incident(row: Row[Any]) -> Event:
@@ -57,9 +56,11 @@ def _incident(row: Row[Any]) -> Event:
     what = f"retraining of version {row.champion}" + (f" ({row.reason})" if row.reason else "")
     description = f"{what} broke {row.attempt} times and is not tried again: {row.error}"
     content = {"description": description, "environment": {"id": "pipeline"}, "service": {"id": row.model}}
-    key = digest(events.INCIDENT_DETECTED, row.key)
+    key = digest(event_types.INCIDENT_DETECTED, row.key)
     time = row.finished_at or row.updated_at
-    return cdevent(events.INCIDENT_DETECTED, SOURCE, key, row.key, content, time, row.traceparent, **_custom(row))
+    return cdevent(
+        event_types.INCIDENT_DETECTED, SOURCE_RETRAIN, key, row.key, content, time, row.traceparent, **_custom(row)
+    )
 
 
 def _custom(row: Row[Any]) -> dict[str, Any]:

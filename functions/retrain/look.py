@@ -24,9 +24,11 @@ from typing import Any
 
 from sqlalchemy import Engine, Row
 
+from common.environment import number, text, whole
+from common.errors import SettingError
+from common.names import CHAMPION, MODEL
 from functions.collect.queries import label_count
 from functions.database import transaction
-from functions.environment import SettingError, number, text, whole
 from functions.events import Event
 from functions.registry import ModelRegistry
 from functions.retrain import store
@@ -34,7 +36,6 @@ from functions.retrain.announce import events_of
 from functions.retrain.decision import FINISHED, decide, follow, may_post, observe, too_little
 from functions.retrain.pipelines import Pipelines, RefusedError
 
-CHAMPION = "champion"
 MINIMUM = 200
 """The pipeline's own (pipelines/retraining/mix.py), which this image does not hold."""
 GRACE = 60.0
@@ -70,7 +71,7 @@ def settings(environ: Mapping[str, str]) -> Settings:
     if taken := sorted(set(parameters) & set(OURS)):
         raise SettingError(f"{name} must not hold {', '.join(taken)}: retrain itself sets that")
     return Settings(
-        text(environ, "MCQA_REGISTERED_MODEL", "coding-mcqa"),
+        text(environ, "MCQA_REGISTERED_MODEL", MODEL),
         number(environ, "MCQA_RETRAIN_COOLDOWN_SECONDS", 6 * 3600.0),
         whole(environ, "MCQA_RETRAIN_ATTEMPTS", 2, 1),
         parameters,

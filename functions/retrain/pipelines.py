@@ -10,13 +10,12 @@ from urllib.parse import quote
 
 import httpx
 
-from functions.environment import text
-from functions.http import UnavailableError
+from common.environment import text
+from common.errors import UnavailableError
+from common.names import EXPERIMENT, PIPELINE
 
 API = "/apis/v2beta1"
-PIPELINE = "coding-mcqa-retraining"
 TOKEN_PATH = "/var/run/secrets/kubeflow/pipelines/token"
-EXPERIMENT = "coding-mcqa"
 TIMEOUT = httpx.Timeout(15.0, connect=3.0)
 MOST_RUNS = 100
 

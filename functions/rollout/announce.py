@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from functions import events
+from common import event_types
+from common.event_types import SOURCE_ROLLOUT
 from functions.events import Event
 from functions.rollout.settings import Settings
 from functions.rollout.world import Decision, Hold, Record, SetSpec, SetTag, Wait
@@ -20,8 +21,6 @@ Kind = Literal["deployed", "upgraded", "rolled-back", "aborted", "held", "stuck"
 
 BLOCKED_SECONDS = 120.0
 """How long a hold without any rollout may last untold: while a loop starts, the first look finds nothing deployed."""
-
-SOURCE = "/functions/rollout"
 
 
 def kind_of(decision: Decision) -> Kind | None:
@@ -54,13 +53,13 @@ def announce(row: Mapping[str, Any], settings: Settings) -> list[Event]:
     kind: Kind = row["announces"]
     if kind == "deployed":
         version = row["challenger"] if row["action"].startswith("record") else row["champion"]
-        return [_service(events.SERVICE_DEPLOYED, version, row, settings)]
+        return [_service(event_types.SERVICE_DEPLOYED, version, row, settings)]
     if kind == "upgraded":
-        return [_service(events.SERVICE_UPGRADED, row["champion"], row, settings)]
+        return [_service(event_types.SERVICE_UPGRADED, row["champion"], row, settings)]
     if kind == "aborted":
-        return [_service(events.SERVICE_ROLLEDBACK, row["champion"], row, settings)]
+        return [_service(event_types.SERVICE_ROLLEDBACK, row["champion"], row, settings)]
     if kind == "rolled-back":
-        return [_service(events.SERVICE_ROLLEDBACK, row["champion"], row, settings), _incident(row, settings)]
+        return [_service(event_types.SERVICE_ROLLEDBACK, row["champion"], row, settings), _incident(row, settings)]
     return [_incident(row, settings)]
 
 
@@ -78,13 +77,13 @@ def _incident(row: Mapping[str, Any], settings: Settings) -> Event:
     }
     if version := row["challenger"] or row["champion"]:
         content["artifactId"] = _purl(version, settings)
-    return _event(events.INCIDENT_DETECTED, f"rollout-{row['number']}", content, row)
+    return _event(event_types.INCIDENT_DETECTED, f"rollout-{row['number']}", content, row)
 
 
 def _event(type: str, subject: str, content: Mapping[str, Any], row: Mapping[str, Any]) -> Event:
     key = digest(type, row["model"], row["number"], row["at"])
     told = {name: row[name] for name in ("reason", "phase", "champion", "challenger", "percent", "evidence")}
-    return cdevent(type, SOURCE, key, subject, content, row["at"], row["trace"], **told)
+    return cdevent(type, SOURCE_ROLLOUT, key, subject, content, row["at"], row["trace"], **told)
 
 
 def _purl(version: str, settings: Settings) -> str:

@@ -19,10 +19,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from common.names import CHALLENGER, CHAMPION, PREVIOUS_CHAMPION
 from functions.rollout.world import (
-    CHALLENGER,
-    CHAMPION,
-    PREVIOUS,
     ROLLOUT_TAG,
     Decision,
     DeleteAlias,
@@ -200,8 +198,8 @@ def _promote(world: World, serving: Serving, champion: Version, challenger: Vers
     if not (serving.ready and serving.rolled_out):
         return Decision(Wait(), "promoting", _starting(serving))
     if world.registry.previous_champion != champion.version:
-        reason = f"version {champion.version} stays at hand as {PREVIOUS}"
-        return Decision(SetAlias(PREVIOUS, champion.version), "promoting", reason)
+        reason = f"version {champion.version} stays at hand as {PREVIOUS_CHAMPION}"
+        return Decision(SetAlias(PREVIOUS_CHAMPION, champion.version), "promoting", reason)
     reason = f"version {challenger.version} passed its canary and serves all traffic"
     return Decision(SetAlias(CHAMPION, challenger.version), "promoting", reason)
 

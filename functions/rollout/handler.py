@@ -8,9 +8,10 @@ import time
 from flask import Request, Response
 from sqlalchemy import Engine
 
+from common.errors import UnavailableError
 from functions.database import connect, transaction
 from functions.events import Event
-from functions.http import UnavailableError, log, respond
+from functions.http import log, respond
 from functions.registry import ModelRegistry
 from functions.rollout import store, webhook
 from functions.rollout.reconcile import EventSink, Parts, reconcile

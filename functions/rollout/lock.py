@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from functions.http import UnavailableError
+from common.errors import UnavailableError
 
 PATIENCE = 10.0
 _PAUSE = 0.05

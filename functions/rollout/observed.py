@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from common.annotations import MODEL_VERSION_ANNOTATION
 from functions.rollout.world import Serving
 
-VERSION_ANNOTATION = "coding-mcqa/model-version"
 STORAGE_SCHEME = "mlflow://"
 
 Object = Mapping[str, Any]
@@ -54,7 +54,7 @@ def observe_serving(
 def _pinned(model: str, isvc: Object) -> str:
     predictor = isvc["spec"]["predictor"]
     uri = (predictor.get("model") or {}).get("storageUri") or ""
-    version = (predictor.get("annotations") or {}).get(VERSION_ANNOTATION, "")
+    version = (predictor.get("annotations") or {}).get(MODEL_VERSION_ANNOTATION, "")
     return version if version and uri == storage_uri(model, version) else ""
 
 
@@ -63,7 +63,7 @@ def _settled(isvc: Object, service: Object, created: Object | None, version: str
     template = service["spec"]["template"].get("metadata") or {}
     wanted = 100 if percent is None or not part.get("latestRolledoutRevision") else percent
     return (
-        (template.get("annotations") or {}).get(VERSION_ANNOTATION, "") == _version_annotation(isvc)
+        (template.get("annotations") or {}).get(MODEL_VERSION_ANNOTATION, "") == _version_annotation(isvc)
         and _latest_share(service["spec"].get("traffic") or ()) == wanted
         and status.get("observedGeneration") == service["metadata"].get("generation")
         and part.get("latestCreatedRevision") == status.get("latestCreatedRevisionName")
@@ -80,12 +80,12 @@ def _latest_share(traffic: Sequence[Mapping[str, Any]]) -> int:
 
 
 def _version_annotation(isvc: Object) -> str:
-    found: str = (isvc["spec"]["predictor"].get("annotations") or {}).get(VERSION_ANNOTATION, "")
+    found: str = (isvc["spec"]["predictor"].get("annotations") or {}).get(MODEL_VERSION_ANNOTATION, "")
     return found
 
 
 def _annotated(item: Object) -> str:
-    found: str = (item["metadata"].get("annotations") or {}).get(VERSION_ANNOTATION, "")
+    found: str = (item["metadata"].get("annotations") or {}).get(MODEL_VERSION_ANNOTATION, "")
     return found
 
 

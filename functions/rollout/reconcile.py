@@ -15,10 +15,11 @@ from typing import Any, Protocol
 
 from sqlalchemy import Engine
 
+from common.errors import UnavailableError
+from common.names import CHALLENGER, CHAMPION, PREVIOUS_CHAMPION
 from functions.collect.queries import step_evidence
 from functions.database import transaction
 from functions.events import Event
-from functions.http import UnavailableError
 from functions.registry import ModelRegistry
 from functions.rollout import announce, store
 from functions.rollout.analysis import Analysis, analyse
@@ -27,9 +28,6 @@ from functions.rollout.lock import only_one
 from functions.rollout.serving import Cluster, ConflictError, Observed
 from functions.rollout.settings import Settings
 from functions.rollout.world import (
-    CHALLENGER,
-    CHAMPION,
-    PREVIOUS,
     ROLLOUT_TAG,
     Action,
     Decision,
@@ -145,7 +143,7 @@ def _registry(registry: ModelRegistry) -> Registry:
 
     champion = version(CHAMPION)
     same = champion is not None and aliases.get(CHALLENGER) == champion.version
-    return Registry(champion, champion if same else version(CHALLENGER), aliases.get(PREVIOUS))
+    return Registry(champion, champion if same else version(CHALLENGER), aliases.get(PREVIOUS_CHAMPION))
 
 
 def _find(parts: Parts, evidence: _Evidence, rollout: Rollout | None, now: float) -> Finding | None:

@@ -16,8 +16,9 @@ from lightkube.core.exceptions import ConfigError
 from lightkube.generic_resource import create_namespaced_resource
 from lightkube.types import PatchType
 
-from functions.http import UnavailableError
-from functions.rollout.observed import VERSION_ANNOTATION, observe_serving, predictor_status, storage_uri
+from common.annotations import MODEL_VERSION_ANNOTATION
+from common.errors import UnavailableError
+from functions.rollout.observed import observe_serving, predictor_status, storage_uri
 from functions.rollout.world import Serving, SetPercent, SetSpec
 
 TIMEOUT = httpx2.Timeout(10.0, connect=3.0)
@@ -71,7 +72,7 @@ class Cluster:
         predictor: dict[str, Any] = {"canaryTrafficPercent": action.percent}  # None goes out as null: removed
         if isinstance(action, SetSpec):
             predictor |= {
-                "annotations": {VERSION_ANNOTATION: action.version},
+                "annotations": {MODEL_VERSION_ANNOTATION: action.version},
                 "model": {"storageUri": storage_uri(self._model, action.version)},
             }
         patch = {"metadata": {"resourceVersion": resource_version}, "spec": {"predictor": predictor}}

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from functions.environment import SettingError, number, text, whole
+from common.environment import number, text, whole
+from common.errors import SettingError
+from common.names import INFERENCE_SERVICE, MODEL, NAMESPACE
 from functions.rollout import analysis, decision
 
 STEPS_VARIABLE = "MCQA_ROLLOUT_STEPS"
@@ -25,9 +27,9 @@ class Settings:
     webhook's timestamp may be. Any of `webhook_secrets` signs a webhook; none refuses every one.
     """
 
-    model: str = "coding-mcqa"
-    service: str = "coding-mcqa"
-    namespace: str = "coding-mcqa"
+    model: str = MODEL
+    service: str = INFERENCE_SERVICE
+    namespace: str = NAMESPACE
     decision: decision.Config = field(default_factory=decision.Config)
     analysis: analysis.Config = field(default_factory=analysis.Config)
     deadline: float = DEADLINE_SECONDS
@@ -46,9 +48,9 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     except ValueError as error:
         raise SettingError(f"{STEPS_VARIABLE}: {error}") from None
     return Settings(
-        model=text(environ, "MCQA_REGISTERED_MODEL", "coding-mcqa"),
-        service=text(environ, "MCQA_INFERENCE_SERVICE", "coding-mcqa"),
-        namespace=text(environ, "MCQA_NAMESPACE", "coding-mcqa"),
+        model=text(environ, "MCQA_REGISTERED_MODEL", MODEL),
+        service=text(environ, "MCQA_INFERENCE_SERVICE", INFERENCE_SERVICE),
+        namespace=text(environ, "MCQA_NAMESPACE", NAMESPACE),
         decision=config,
         analysis=analysis.Config(
             min_requests=whole(environ, "MCQA_ROLLOUT_MIN_REQUESTS", measured.min_requests, 1),

@@ -16,7 +16,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from functions.events import ROLLOUT_REQUESTED, BadEventError, Event, parse_json
+from common.event_types import ROLLOUT_REQUESTED, SOURCE_WEBHOOK
+from functions.events import BadEventError, Event, parse_json
 from functions.sink import digest, loop_event, traceparent
 
 MAX_BYTES = 64 * 1024
@@ -27,7 +28,6 @@ TEST_MODEL = "example_model"
 """What MLflow's `test_webhook` sends as the name, whatever the webhook is for."""
 
 ENTITIES = frozenset({"registered_model", "model_version", "model_version_tag", "model_version_alias"})
-SOURCE = "/functions/rollout/mlflow"
 _DELIVERY = re.compile(r"[\x21-\x7e]{1,64}")
 
 
@@ -70,7 +70,7 @@ def judge(
 def request_event(delivery: str, now: float) -> Event:
     """The event that asks for a look; the same for a repeated delivery."""
     key = digest(ROLLOUT_REQUESTED, delivery)
-    return loop_event(ROLLOUT_REQUESTED, SOURCE, key, {"delivery": delivery}, now, traceparent(key))
+    return loop_event(ROLLOUT_REQUESTED, SOURCE_WEBHOOK, key, {"delivery": delivery}, now, traceparent(key))
 
 
 def signature(secret: str, delivery: str, timestamp: str, body: bytes) -> str:

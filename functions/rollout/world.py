@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous_champion"
-
 ROLLOUT_TAG = "rollout"
 """`passed over 6` (by the challenger, before it gets all traffic), `promoted over 6`, or `rolled back from 6: why`."""
 

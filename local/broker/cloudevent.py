@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from functions.rfc3339 import is_date_time
+from common.rfc3339 import is_date_time
 
 Value = str | int | bool
 

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from predictor import codings
-from predictor.codings import CodingError, UnknownCodingError
+from common import content_codings
+from common.content_codings import CodingError, UnknownCodingError
 
-CODINGS = codings.ACCEPTED
+CODINGS = content_codings.ACCEPTED
 
 __all__ = ["CODINGS", "CodingError", "TooLarge", "UnknownCodingError", "decoded"]
 
@@ -21,10 +21,10 @@ class TooLarge(CodingError):
 def decoded(headers: Iterable[tuple[bytes, bytes]], body: bytes, limit: int) -> bytes:
     """The body without its codings, at most `limit` bytes of it at any stage; CodingError. Nothing stays nothing."""
     named = b",".join(value for name, value in headers if name == b"content-encoding")
-    applied = codings.read_codings(named.decode("latin-1"))
+    applied = content_codings.read_codings(named.decode("latin-1"))
     if not body or not applied:
         return body
     try:
-        return codings.decode(body, applied, limit)
-    except codings.DecodedTooLargeError as error:
+        return content_codings.decode(body, applied, limit)
+    except content_codings.DecodedTooLargeError as error:
         raise TooLarge(str(error)) from None

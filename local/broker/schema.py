@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from enum import IntEnum
 
-from functions.sqlite_wal import write_ahead
+from common.sqlite_wal import write_ahead
 
 VERSION = 1
 BUSY_SECONDS = 30.0

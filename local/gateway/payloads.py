@@ -27,8 +27,6 @@ from local.storage import pauses
 
 log = logging.getLogger("gateway")
 
-REQUEST = "org.kubeflow.serving.inference.request"
-RESPONSE = "org.kubeflow.serving.inference.response"
 SOURCE = "http://localhost:9081/"
 WORKERS = 5
 QUEUE = 1000

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 
-from local.gateway.payloads import REQUEST, RESPONSE, LogTarget, Payload, PayloadLogger, event_id, logged_headers
+from common.event_types import INFERENCE_REQUEST, INFERENCE_RESPONSE
+from local.gateway.payloads import LogTarget, Payload, PayloadLogger, event_id, logged_headers
 from local.gateway.requests import Body, Head
 
 PATIENCE = 5.0
@@ -24,7 +25,7 @@ class Tap:
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in head.headers]
         self._request = Payload(
             target,
-            REQUEST,
+            INFERENCE_REQUEST,
             event_id(head.get(b"ce-id")),
             head.get(b"content-type"),
             logged_headers(target, headers),
@@ -38,7 +39,13 @@ class Tap:
         """A replica has it now: KServe's agent stands beside the replica, so its clock begins here."""
         request = self._request
         self._request = Payload(
-            request.target, REQUEST, request.id, request.content_type, request.metadata, request.body, datetime.now(UTC)
+            request.target,
+            INFERENCE_REQUEST,
+            request.id,
+            request.content_type,
+            request.metadata,
+            request.body,
+            datetime.now(UTC),
         )
         if self._timer is None and not self._told:
             self._timer = asyncio.get_running_loop().call_later(PATIENCE, self.failed)
@@ -56,7 +63,13 @@ class Tap:
             request = self._request
             self._logger.send(
                 Payload(
-                    self._target, RESPONSE, request.id, request.content_type, request.metadata, body, datetime.now(UTC)
+                    self._target,
+                    INFERENCE_RESPONSE,
+                    request.id,
+                    request.content_type,
+                    request.metadata,
+                    body,
+                    datetime.now(UTC),
                 )
             )
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from functions.http import UnavailableError
+from common.errors import UnavailableError
 from pipelines.kubeflow import Kubeflow
 
 

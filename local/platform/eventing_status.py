@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from common.event_types import PING
 from local.kube.resources import Object
 from local.serving.status import Condition, condition_of, overall
 
 INGRESS = "broker-ingress.knative-eventing.svc.cluster.local"
-PING_TYPE = "dev.knative.sources.ping"
 _NO_OIDC = "authentication-oidc feature disabled"
 _DEPENDENCY = "knative.dev/dependency"
 _AFTER_BROKER = (
@@ -98,7 +98,7 @@ def ping_source_status(item: Object, uri: str, problem: str) -> dict[str, Any]:
         "conditions": [overall(oidc, deployed, sink), sink, deployed, oidc],
     }
     if not problem:
-        status |= {"ceAttributes": [{"type": PING_TYPE, "source": source_of(item)}], "sinkUri": uri}
+        status |= {"ceAttributes": [{"type": PING, "source": source_of(item)}], "sinkUri": uri}
     return status
 
 

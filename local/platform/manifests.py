@@ -11,6 +11,7 @@ from typing import Any
 import jsonpatch
 import yaml
 
+from common.annotations import MODEL_VERSION_ANNOTATION
 from local.kube.resources import Object
 from local.kube.store import ApiError, Store
 from local.kube.writes import Write
@@ -19,7 +20,6 @@ from local.platform.settings import PlatformError
 log = logging.getLogger("platform")
 
 MANAGER = "mcqa"
-VERSION_ANNOTATION = "coding-mcqa/model-version"
 
 
 def read(folder: Path) -> list[Object]:
@@ -76,8 +76,8 @@ def kept(item: Object, live: Object) -> Object:
     predictor, serves = item["spec"]["predictor"], live["spec"]["predictor"]
     if uri := (serves.get("model") or {}).get("storageUri"):
         predictor["model"]["storageUri"] = uri
-    if version := (serves.get("annotations") or {}).get(VERSION_ANNOTATION):
-        predictor["annotations"][VERSION_ANNOTATION] = version
+    if version := (serves.get("annotations") or {}).get(MODEL_VERSION_ANNOTATION):
+        predictor["annotations"][MODEL_VERSION_ANNOTATION] = version
     return item
 
 

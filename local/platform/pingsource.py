@@ -13,10 +13,11 @@ from urllib.parse import quote
 
 import aiohttp
 
+from common.event_types import PING
 from local.kube.resources import Object
 from local.kube.store import ApiError, Store
 from local.platform.eventing import Unresolved, address_of, report
-from local.platform.eventing_status import PING_TYPE, ping_source_status, source_of
+from local.platform.eventing_status import ping_source_status, source_of
 from local.platform.ticks import DEFAULT, Planned, Ticks
 from local.storage import StorageError
 
@@ -37,7 +38,7 @@ def event_of(item: Object, at: datetime) -> tuple[dict[str, str], bytes]:
         "ce-specversion": "1.0",
         "ce-id": str(uuid.uuid4()),
         "ce-source": source,
-        "ce-type": PING_TYPE,
+        "ce-type": PING,
         "ce-time": at.isoformat().replace("+00:00", "Z"),
     }
     overrides = (spec.get("ceOverrides") or {}).get("extensions") or {}

@@ -8,11 +8,12 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from common.names import NAMESPACE
 from local.loopback import ALLOWED_HOSTS, allowed_hosts
 from local.platform import manifests, mlflow
 from local.platform.eventing_status import INGRESS
 from local.platform.parts import Program
-from local.platform.settings import BROKER, HOST, NAMESPACE, ROOT, Folder, Settings
+from local.platform.settings import BROKER, HOST, ROOT, Folder, Settings
 from local.tokens import read_or_make
 
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "SSL_CERT_FILE")

@@ -20,7 +20,6 @@ ROOT = Path(__file__).resolve().parents[2]
 """The checkout: the manifests' commands are run in it."""
 
 FOLDER = ROOT / ".local"
-NAMESPACE = "coding-mcqa"
 BROKER = "default"
 HOST = "127.0.0.1"
 STATUS_PATH = "/-/status"

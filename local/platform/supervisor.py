@@ -19,6 +19,7 @@ from typing import Any
 
 import aiohttp
 
+from common.names import INFERENCE_SERVICE, NAMESPACE
 from local.kube.server import Server
 from local.loopback import HostsError, allowed_hosts
 from local.platform import manifests, programs
@@ -28,7 +29,6 @@ from local.platform.parts import Part, inherit
 from local.platform.pingsource import PingSources
 from local.platform.settings import (
     HOST,
-    NAMESPACE,
     ROOT,
     STATUS_PATH,
     Folder,
@@ -46,7 +46,6 @@ from predictor import source
 
 log = logging.getLogger("platform")
 
-INFERENCE_SERVICE = "coding-mcqa"
 TOKEN_PATH = "MCQA_KFP_TOKEN_PATH"
 _STATUS_SECONDS = 0.5
 _TABLES_SECONDS = 2.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from functions import events
+from common import event_types
 from mcqa.demo.pace import Patience
 from mcqa.demo.stage import Stage, answered, share, shown, stage, verdict, where
 from mcqa.demo.traffic import SHIFTED, USUAL, Sample
@@ -35,7 +35,7 @@ def learn(directory: Path | None) -> None:
 def _usual(on: Stage) -> str:
     on.narrator.chapter("1. A usual day")
     on.narrator.line(f"people ask up to {on.traffic.rate:g} questions a second and say what was right")
-    checks = on.watch.seen.setdefault(events.DRIFT_CHECKED, [])
+    checks = on.watch.seen.setdefault(event_types.DRIFT_CHECKED, [])
     patience = Patience(STILL_SECONDS, 90, 3000)
     on.watch.until(
         lambda: any(c["verdict"] == "no-drift" for c in checks), "the first drift check", patience, on.answered
@@ -50,7 +50,7 @@ def _shift(on: Stage) -> float:
     on.traffic.mix, at = SHIFTED, time.time()
     on.narrator.line("80 % of the questions are now on regular expressions, SQL and bit operations")
     on.watch.until(
-        lambda: on.watch.seen.get(events.DRIFT_DETECTED),
+        lambda: on.watch.seen.get(event_types.DRIFT_DETECTED),
         "the drift to be found",
         Patience(STILL_SECONDS, 120, 4000),
         on.answered,
@@ -63,14 +63,14 @@ def _retrain(on: Stage) -> str:
     on.traffic.rate = QUIET_RATE
     seen = on.watch.seen
     on.watch.until(
-        lambda: seen.get(events.ARTIFACT_PUBLISHED) or seen.get(events.PIPELINERUN_FINISHED),
+        lambda: seen.get(event_types.ARTIFACT_PUBLISHED) or seen.get(event_types.PIPELINERUN_FINISHED),
         "the retraining",
         Patience(SILENT_SECONDS),
         lambda: on.watch.pipeline_moves,
     )
-    if not seen.get(events.ARTIFACT_PUBLISHED):
+    if not seen.get(event_types.ARTIFACT_PUBLISHED):
         raise CommandError("the pipeline registered no version: the gate said no, as told above")
-    return str(seen[events.ARTIFACT_PUBLISHED][-1]["customData"]["version"])
+    return str(seen[event_types.ARTIFACT_PUBLISHED][-1]["customData"]["version"])
 
 
 def _roll_out(on: Stage, version: str) -> float:
@@ -78,12 +78,12 @@ def _roll_out(on: Stage, version: str) -> float:
     on.traffic.rate = RATE
     seen = on.watch.seen
     on.watch.until(
-        lambda: seen.get(events.SERVICE_UPGRADED) or seen.get(events.SERVICE_ROLLEDBACK),
+        lambda: seen.get(event_types.SERVICE_UPGRADED) or seen.get(event_types.SERVICE_ROLLEDBACK),
         "the canary to be decided",
         Patience(STILL_SECONDS, 400, 12_000),
         on.answered,
     )
-    if not seen.get(events.SERVICE_UPGRADED):
+    if not seen.get(event_types.SERVICE_UPGRADED):
         raise CommandError(f"version {version} was rolled back, as told above")
     return time.time()
 

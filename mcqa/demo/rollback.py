@@ -8,9 +8,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from functions import events
+from common import event_types
+from common.names import CHALLENGER, CHAMPION
 from functions.registry import ModelRegistry
-from functions.rollout.world import CHALLENGER, CHAMPION
 from mcqa import loop
 from mcqa.demo.broken import WHAT, Fault, break_version
 from mcqa.demo.learn import RATE, STILL_SECONDS
@@ -69,12 +69,12 @@ def _caught(on: Stage, broken: str) -> None:
     on.narrator.chapter("3. Its canary")
     seen = on.watch.seen
     on.watch.until(
-        lambda: seen.get(events.SERVICE_UPGRADED) or seen.get(events.SERVICE_ROLLEDBACK),
+        lambda: seen.get(event_types.SERVICE_UPGRADED) or seen.get(event_types.SERVICE_ROLLEDBACK),
         "the canary to be decided",
         Patience(STILL_SECONDS, 400, 12_000),
         on.answered,
     )
-    if seen.get(events.SERVICE_UPGRADED):
+    if seen.get(event_types.SERVICE_UPGRADED):
         raise CommandError(f"version {broken} was promoted although it is broken")
 
 

@@ -13,12 +13,11 @@ from dataclasses import dataclass
 
 import aiohttp
 
+from common.event_types import FEEDBACK, SOURCE_DEMO
 from mcqa.client import question_to_dict
 from mcqa.demo.pace import next_pace
 from pipelines.bank import HELD_OUT_SUBJECTS, TRAINING_SUBJECTS, LabelledQuestion, stream
 
-FEEDBACK = "dev.cdeventsx.mcqa-answer.feedback"
-SOURCE = "/coding-mcqa/demo"
 TIMEOUT = aiohttp.ClientTimeout(total=20)
 
 
@@ -127,7 +126,7 @@ class Traffic:
     async def _say(self, session: aiohttp.ClientSession, name: str, answer: int) -> None:
         """Feedback may come late but not get lost: tried again for a while."""
         headers = {
-            "ce-specversion": "1.0", "ce-id": f"{name}-feedback", "ce-source": SOURCE, "ce-type": FEEDBACK,
+            "ce-specversion": "1.0", "ce-id": f"{name}-feedback", "ce-source": SOURCE_DEMO, "ce-type": FEEDBACK,
             "content-type": "application/json",
         }  # fmt: skip
         body = json.dumps({"answer_id": name, "answer": answer}).encode()

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 from sqlalchemy import create_engine, text
 
-from functions import events
+from common import event_types
 from functions.retrain.pipelines import API
 from local.platform.settings import Folder
 from mcqa import loop, up
@@ -19,9 +19,15 @@ from mcqa.demo.tell import Narrator
 from mcqa.errors import CommandError
 
 TOLD_TYPES = (
-    events.DRIFT_CHECKED, events.DRIFT_DETECTED, events.PIPELINERUN_QUEUED, events.TESTSUITERUN_FINISHED,
-    events.ARTIFACT_PUBLISHED, events.PIPELINERUN_FINISHED, events.SERVICE_UPGRADED, events.SERVICE_ROLLEDBACK,
-)  # fmt: skip
+    event_types.DRIFT_CHECKED,
+    event_types.DRIFT_DETECTED,
+    event_types.PIPELINERUN_QUEUED,
+    event_types.TESTSUITERUN_FINISHED,
+    event_types.ARTIFACT_PUBLISHED,
+    event_types.PIPELINERUN_FINISHED,
+    event_types.SERVICE_UPGRADED,
+    event_types.SERVICE_ROLLEDBACK,
+)
 MARKS = {"SUCCEEDED": ("✓", "green"), "FAILED": ("✗", "red"), "SKIPPED": ("-", "yellow")}
 
 
@@ -80,7 +86,7 @@ class Watch:
                 self._tell(event)
             for row in self._new_decisions():
                 self._tell_decision(row)
-            if self.seen.get(events.PIPELINERUN_QUEUED):
+            if self.seen.get(event_types.PIPELINERUN_QUEUED):
                 self._tell_steps()
         except httpx.TransportError:
             return  # a part is being started again: the next look sees it all
@@ -119,33 +125,33 @@ class Watch:
         self.seen.setdefault(type, []).append(data)
         content = (data.get("subject") or {}).get("content") or {}
         narrator = self._narrator
-        if type == events.DRIFT_CHECKED:
+        if type == event_types.DRIFT_CHECKED:
             self._tell_check(data)
-        elif type == events.DRIFT_DETECTED:
+        elif type == event_types.DRIFT_DETECTED:
             self.trace = str(event.get("traceparent", ""))[3:35]
             narrator.bad(f"drift of version {data.get('version')}", *evidence(data), f"trace {self.trace}")
-        elif type == events.PIPELINERUN_QUEUED:
+        elif type == event_types.PIPELINERUN_QUEUED:
             narrator.line("retraining: a pipeline run is queued", f"run key {str(data['subject']['id'])[:16]}…")
-        elif type == events.TESTSUITERUN_FINISHED:
+        elif type == event_types.TESTSUITERUN_FINISHED:
             tell = narrator.good if content.get("outcome") == "success" else narrator.bad
             tell(
                 f"gate: {(data.get('customData') or {}).get('verdict', content.get('outcome'))}",
                 *content["reason"].split("; "),
             )
-        elif type == events.ARTIFACT_PUBLISHED:
+        elif type == event_types.ARTIFACT_PUBLISHED:
             narrator.good(f"registered {data['subject']['id']}: it becomes the challenger")
-        elif type == events.PIPELINERUN_FINISHED and content.get("outcome") == "error":
+        elif type == event_types.PIPELINERUN_FINISHED and content.get("outcome") == "error":
             narrator.bad("the pipeline run broke", str(content.get("errors", ""))[:300])
-        elif type == events.SERVICE_UPGRADED:
+        elif type == event_types.SERVICE_UPGRADED:
             narrator.good(f"promoted: {content['artifactId']} answers everything")
-        elif type == events.SERVICE_ROLLEDBACK:
+        elif type == event_types.SERVICE_ROLLEDBACK:
             why = str((data.get("customData") or {}).get("reason", ""))
             narrator.bad(f"rolled back to {content['artifactId']}", *why.split("; "))
 
     def _tell_check(self, data: Mapping[str, Any]) -> None:
         """Only what is news: the same verdict again is none, nor is a small window while the loop works on it."""
         verdict = str(data.get("verdict"))
-        alarmed = bool(self.seen.get(events.DRIFT_DETECTED))
+        alarmed = bool(self.seen.get(event_types.DRIFT_DETECTED))
         if verdict not in (self._verdict, "drift") and not (alarmed and verdict == "insufficient"):
             self._narrator.line(f"drift check: {verdict}", str(data.get("reason", "")))
         self._verdict = verdict

@@ -14,12 +14,12 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from functions import links
-from functions.http import UnavailableError
+from common import links
+from common.errors import UnavailableError
+from common.names import EXPERIMENT
 from functions.registry import ModelRegistry
 from predictor.source_mlflow import PROXY
 
-EXPERIMENT = "coding-mcqa"
 KIND_TAG, KIND = "mlflow.experimentKind", "custom_model_development"
 """By this tag MLflow's page opens an experiment as what it is, with its runs and models here, and does not ask."""
 STEP_TAG = "step"

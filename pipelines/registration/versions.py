@@ -15,15 +15,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common.names import EXPERIMENT, MODEL
 from functions.registry import ModelRegistry, RegisteredVersion
-from pipelines.registration.tracking import EXPERIMENT, KIND, KIND_TAG, RUN_KEY_TAG
+from pipelines.registration.tracking import KIND, KIND_TAG, RUN_KEY_TAG
 from predictor.source_files import data_files, require_version
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.models import Model
 
-MODEL_TYPE = "coding-mcqa"
+MODEL_TYPE = MODEL
 CONTENT_TAG = "content"
 
 
@@ -88,7 +89,7 @@ def content_digest(folder: Path) -> str:
 
 
 def _ensure_model(registry: ModelRegistry) -> None:
-    from functions.http import UnavailableError
+    from common.errors import UnavailableError
 
     if registry.model() is not None:
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from functions.http import UnavailableError
+from common.errors import UnavailableError
 from functions.registry import ModelRegistry
 
 EVENTS = (

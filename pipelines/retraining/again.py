@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from functions.http import UnavailableError
+from common.errors import UnavailableError
 from predictor.source_mlflow import ServerDown
 
 PAUSES = (2.0, 4.0, 8.0)

@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from predictor import codings
+from common import content_codings
 from predictor.serving.context import RequestContext, enter, open_context
 from predictor.serving.errors import (
     BadRequest,
@@ -139,10 +139,10 @@ class Gate:
         most = self._settings.max_body_bytes
         try:
             # A few kilobytes may unpack to the limit: milliseconds that the event loop does not have.
-            body = await asyncio.to_thread(codings.decode, body, applied, most)
-        except codings.DecodedTooLargeError as error:
+            body = await asyncio.to_thread(content_codings.decode, body, applied, most)
+        except content_codings.DecodedTooLargeError as error:
             raise TooLarge(str(error)) from None
-        except codings.CodingError as error:
+        except content_codings.CodingError as error:
             raise BadRequest(str(error)) from None
         replaced = (b"content-encoding", b"content-length", b"transfer-encoding")
         scope["headers"] = [(name, value) for name, value in scope["headers"] if name not in replaced]
@@ -219,9 +219,11 @@ def _content_codings(scope: Scope, headers: dict[str, str]) -> tuple[str, ...]:
         return ()
     every = b",".join(value for name, value in scope["headers"] if name == b"content-encoding")
     try:
-        return codings.read_codings(every.decode("latin-1"))
-    except codings.UnknownCodingError as error:
-        raise UnsupportedMediaType(str(error), headers={"accept-encoding": ", ".join(codings.ACCEPTED)}) from None
+        return content_codings.read_codings(every.decode("latin-1"))
+    except content_codings.UnknownCodingError as error:
+        raise UnsupportedMediaType(
+            str(error), headers={"accept-encoding": ", ".join(content_codings.ACCEPTED)}
+        ) from None
 
 
 def _settle_content_type(scope: Scope, headers: dict[str, str]) -> None:

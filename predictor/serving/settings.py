@@ -13,6 +13,8 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from common.names import INFERENCE_SERVICE
+
 ENV_PREFIX = "MCQA_"
 KSERVE_MOUNT = Path("/mnt/models")
 SHIPPED_MODEL = Path(__file__).resolve().parents[2] / "models" / "tiny"
@@ -29,7 +31,7 @@ class Settings:
 
     model: str = _setting("", "model: a local folder, mlflow://name/version or hf://owner/model")
     model_dir: str = _setting("", "folder of the model, wins over --model (KServe passes /mnt/models)")
-    model_name: str = _setting("coding-mcqa", "name of the model in URLs and requests")
+    model_name: str = _setting(INFERENCE_SERVICE, "name of the model in URLs and requests")
     model_version: str = _setting("", "version to report instead of the model's own")
     revision: str = _setting("", "name of this deployment's revision, in every answer", env=["K_REVISION"])
     device: str = _setting("auto", "where the model runs", choices=["auto", "cpu", "cuda"])

@@ -12,7 +12,7 @@ from typing import Any
 import mlflow.environment_variables
 import pytest
 
-from functions import events
+from common import event_types
 from pipelines.retraining import cluster
 from predictor.serving.settings import ENV_PREFIX
 from predictor.serving.settings import Settings as Predictor
@@ -197,7 +197,7 @@ def filters(trigger: dict[str, Any]) -> Iterator[tuple[str, str]]:
 def test_event_types_are_the_codes(minikube):
     types = {
         name: value
-        for name, value in vars(events).items()
+        for name, value in vars(event_types).items()
         if name.isupper() and str(value).startswith(("dev.", "org."))
     }
     assert len(types) >= 16

@@ -26,7 +26,7 @@ from function_server import free_port, postgresql
 from mlflow_server import serving
 from tool import TOOL, invoke
 
-from functions.http import UnavailableError
+from common.errors import UnavailableError
 from functions.registry import ModelRegistry
 from tools.manifests.render import Target, render
 from tools.manifests.validate import problems

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.event_types import FEEDBACK
+from common.rfc3339 import unix_seconds
 from functions.clocks import MAX_AGE, When, plausible, when
-from functions.events import FEEDBACK, Event
-from functions.rfc3339 import unix_seconds
+from functions.events import Event
 
 NOW = unix_seconds("2026-03-01T12:00:00Z")
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
+from common.event_types import FEEDBACK, INFERENCE_REQUEST, INFERENCE_RESPONSE
 from functions.clocks import When
 from functions.collect.bodies import MAX_UNPACKED, AnswerFacts, NoInferenceError
 from functions.collect.decision import Asked, Judged, Responded, answer_key, understand
-from functions.events import FEEDBACK, INFERENCE_REQUEST, INFERENCE_RESPONSE, BadEventError, Event
+from functions.events import BadEventError, Event
 
 ONE = {"question": "1 + 1?", "choices": ["1", "2"]}
 TWO = {"question": "2 + 2?", "choices": ["3", "4", "5"], "code": "x", "id": "q2", "subject": "sums"}

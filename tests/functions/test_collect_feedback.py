@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, select, text
 
+from common.event_types import FEEDBACK, INFERENCE_REQUEST, INFERENCE_RESPONSE
 from functions.collect.decision import Judged, understand
 from functions.collect.feedback import FeedbackOutcome, KnownAnswer, check, judge, known, outcome
 from functions.collect.queries import arm, count, first_answer, label_count, labelled, recent, window
 from functions.collect.store import record
 from functions.collect.tables import GivenFeedback
 from functions.database import transaction
-from functions.events import FEEDBACK, INFERENCE_REQUEST, INFERENCE_RESPONSE, BadEventError, Event
+from functions.events import BadEventError, Event
 from functions.migrate import migrate
 
 BEGIN = 1_772_366_400.0  # 2026-03-01T12:00:00Z

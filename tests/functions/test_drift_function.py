@@ -18,13 +18,14 @@ from function_server import FunctionServer
 from loop_parts import Sent, Sink, answer, kill_all, killable, reference, register, set_champion, sink
 from sqlalchemy import Engine, insert, select
 
+from common.errors import SettingError
+from common.event_types import DRIFT_CHECKED, DRIFT_DETECTED, PING
 from functions.collect.tables import GivenAnswer
 from functions.drift.decision import Config
 from functions.drift.look import Drift, due, settings
 from functions.drift.reference import summarise
 from functions.drift.tables import DriftCheck
-from functions.environment import SettingError
-from functions.events import DRIFT_CHECKED, DRIFT_DETECTED, PING, Event
+from functions.events import Event
 from functions.registry import ModelRegistry
 from functions.retrain.decision import read_drift
 

@@ -13,11 +13,12 @@ import typer
 from loop_parts import answer, reference, register, set_champion
 from typer.testing import CliRunner
 
+from common.event_types import DRIFT_DETECTED
 from functions.database import engine
 from functions.drift.announce import events_of
 from functions.drift.look import Drift, settings
 from functions.drift.store import checks
-from functions.events import DRIFT_DETECTED, Event
+from functions.events import Event
 from functions.migrate import migrate
 from functions.registry import ModelRegistry
 from functions.retrain.decision import read_drift

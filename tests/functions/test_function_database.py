@@ -15,6 +15,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, text
 
+from common.errors import UnavailableError
+from common.event_types import FEEDBACK, INFERENCE_REQUEST, INFERENCE_RESPONSE
 from functions.collect.decision import understand
 from functions.collect.queries import arm, first_answer, labelled, step_evidence, window
 from functions.collect.store import record
@@ -23,8 +25,7 @@ from functions.dead_letters import store as dead_letters
 from functions.dead_letters.decision import letter
 from functions.drift.reference import summarise
 from functions.drift.window import Window
-from functions.events import FEEDBACK, INFERENCE_REQUEST, INFERENCE_RESPONSE, Event
-from functions.http import UnavailableError
+from functions.events import Event
 from functions.migrate import migrate
 from functions.rollout.analysis import analyse
 from functions.rollout.evidence import Exchange, observe

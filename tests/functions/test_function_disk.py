@@ -10,8 +10,8 @@ import pytest
 from disks import Disk, disk
 from function_server import FunctionServer, function
 
+from common.event_types import FEEDBACK
 from functions.database import engine
-from functions.events import FEEDBACK
 from functions.migrate import migrate
 
 

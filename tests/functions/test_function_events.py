@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from functions import events
+from common import event_types
 from functions.collect.decision import TYPES
 from functions.events import BadEventError, Event, check_key, read_event
 
@@ -94,7 +94,7 @@ def test_keys_have_a_limit() -> None:
 
 
 def test_the_triggers_filter_by_the_types_that_the_functions_know() -> None:
-    known = {value for name, value in vars(events).items() if name.isupper() and isinstance(value, str)}
+    known = {value for name, value in vars(event_types).items() if name.isupper() and isinstance(value, str)}
     found: dict[str, set[str]] = {}
     for path in sorted((Path(__file__).parents[2] / "knative").glob("*.yaml")):
         for document in yaml.safe_load_all(path.read_text()):

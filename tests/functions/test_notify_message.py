@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from functions import events
+from common import event_types
 from functions.drift.decision import Evidence
 from functions.events import BadEventError, Event
 from functions.notify.delivery import targets
@@ -28,63 +28,63 @@ def cdevent(subject: str, content: dict[str, Any], **custom: Any) -> dict[str, A
     ("type", "data", "level", "title", "why"),
     [
         (
-            events.PIPELINERUN_STARTED,
+            event_types.PIPELINERUN_STARTED,
             cdevent("run-1", {"pipelineName": "retrain", "uri": "http://kfp/1"}, reason="drift of version 6"),
             "info",
             "Retraining started: retrain run run-1",
             "drift of version 6",
         ),
         (
-            events.PIPELINERUN_FINISHED,
+            event_types.PIPELINERUN_FINISHED,
             cdevent("run-1", {"outcome": "success"}),
             "success",
             "Retraining finished: run run-1, outcome success",
             "",
         ),
         (
-            events.PIPELINERUN_FINISHED,
+            event_types.PIPELINERUN_FINISHED,
             cdevent("run-1", {"outcome": "error", "errors": "out of memory"}),
             "failure",
             "Retraining finished: run run-1, outcome error",
             "out of memory",
         ),
         (
-            events.TESTSUITERUN_FINISHED,
+            event_types.TESTSUITERUN_FINISHED,
             cdevent("run-1", {**PRODUCTION, "outcome": "success"}),
             "success",
             "Gate passed: run run-1, outcome success",
             "",
         ),
         (
-            events.TESTSUITERUN_FINISHED,
+            event_types.TESTSUITERUN_FINISHED,
             cdevent("run-1", {**PRODUCTION, "outcome": "failure", "reason": "inconclusive, n 400"}),
             "warning",
             "Gate did not pass: run run-1, outcome failure",
             "inconclusive, n 400",
         ),
         (
-            events.ARTIFACT_PUBLISHED,
+            event_types.ARTIFACT_PUBLISHED,
             cdevent("pkg:mlflow/coding-mcqa@7", {}),
             "info",
             "New version registered: pkg:mlflow/coding-mcqa@7",
             "",
         ),
         (
-            events.SERVICE_UPGRADED,
+            event_types.SERVICE_UPGRADED,
             cdevent("coding-mcqa", PRODUCTION, reason="passed at 50 %"),
             "success",
             "Promoted: coding-mcqa now answers with pkg:mlflow/coding-mcqa@7",
             "passed at 50 %",
         ),
         (
-            events.SERVICE_ROLLEDBACK,
+            event_types.SERVICE_ROLLEDBACK,
             cdevent("coding-mcqa", PRODUCTION, reason="failures 0.080 against 0.001"),
             "failure",
             "Rolled back: coding-mcqa answers with pkg:mlflow/coding-mcqa@7 again",
             "failures 0.080 against 0.001",
         ),
         (
-            events.INCIDENT_DETECTED,
+            event_types.INCIDENT_DETECTED,
             cdevent("i-1", {**PRODUCTION, "service": {"id": "coding-mcqa"}, "description": "too many\n failures"}),
             "failure",
             "Incident: coding-mcqa pkg:mlflow/coding-mcqa@7",
@@ -107,7 +107,7 @@ def test_drift_names_what_changed_and_by_how_much() -> None:
     same = Evidence("margin", "ks", 900, 1000, 0.01, 0.5, 0.5, 0.01, 0.1, False)
     data = {"version": "6", "reason": "2 windows in a row", "window_start": 1.0, "window_end": 2.0}
     evidence = [{name: getattr(e, name) for name in e.__dataclass_fields__} for e in (changed, same)]
-    found = message(events.DRIFT_DETECTED, {**data, "evidence": evidence})
+    found = message(event_types.DRIFT_DETECTED, {**data, "evidence": evidence})
     assert found is not None
     assert found.title == "Drift: answers of champion version 6 no longer look like its reference"
     assert found.why == ("2 windows in a row Changed: entropy (effect 0.31, floor 0.1, adjusted p 6e-07, n 900).")
@@ -115,7 +115,12 @@ def test_drift_names_what_changed_and_by_how_much() -> None:
 
 @pytest.mark.parametrize(
     "type",
-    [events.PIPELINERUN_QUEUED, events.SERVICE_DEPLOYED, events.DRIFT_CHECKED, "dev.cdevents.change.merged.0.3.0"],
+    [
+        event_types.PIPELINERUN_QUEUED,
+        event_types.SERVICE_DEPLOYED,
+        event_types.DRIFT_CHECKED,
+        "dev.cdevents.change.merged.0.3.0",
+    ],
 )
 def test_what_nobody_needs_to_know_has_none(type: str) -> None:
     assert message(type, {}) is None
@@ -126,11 +131,11 @@ def test_the_key_is_of_the_content_not_of_the_event() -> None:
     keys = {
         message(type, data, id).key  # type: ignore[union-attr]
         for id, type, data in [
-            ("1", events.PIPELINERUN_FINISHED, run),
-            ("2", events.PIPELINERUN_FINISHED, run),
-            ("3", events.PIPELINERUN_FINISHED, cdevent("run-1", {"outcome": "error"})),
-            ("4", events.PIPELINERUN_FINISHED, cdevent("run-2", {"outcome": "success"})),
-            ("5", events.TESTSUITERUN_FINISHED, run),
+            ("1", event_types.PIPELINERUN_FINISHED, run),
+            ("2", event_types.PIPELINERUN_FINISHED, run),
+            ("3", event_types.PIPELINERUN_FINISHED, cdevent("run-1", {"outcome": "error"})),
+            ("4", event_types.PIPELINERUN_FINISHED, cdevent("run-2", {"outcome": "success"})),
+            ("5", event_types.TESTSUITERUN_FINISHED, run),
         ]
     }
     assert len(keys) == 4
@@ -139,14 +144,14 @@ def test_the_key_is_of_the_content_not_of_the_event() -> None:
 @pytest.mark.parametrize("data", [[], 5, {}, {"subject": []}, {"subject": {"id": ""}}, {"subject": {"id": {}}}])
 def test_what_is_no_cdevent_is_refused(data: Any) -> None:
     with pytest.raises(BadEventError):
-        message(events.SERVICE_UPGRADED, data)
+        message(event_types.SERVICE_UPGRADED, data)
 
 
 @pytest.mark.parametrize(
     "data", [{}, {"evidence": 5}, {"evidence": [5, {"rejected": True}]}, {"version": [1], "reason": {}}]
 )
 def test_odd_drift_still_says_something(data: Any) -> None:
-    found = message(events.DRIFT_DETECTED, data)
+    found = message(event_types.DRIFT_DETECTED, data)
     assert found is not None
     assert "version unknown" in found.title
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import Engine, func, select
 
+from common.errors import SettingError
 from functions.clocks import When
 from functions.collect.bodies import AnswerFacts
 from functions.collect.decision import Asked, Judged, Responded
@@ -14,7 +15,6 @@ from functions.database import Base, transaction
 from functions.dead_letters import store as dead_letters
 from functions.dead_letters.decision import Letter
 from functions.dead_letters.tables import StoredLetter
-from functions.environment import SettingError
 from functions.notify.tables import SentNotice
 from functions.retention import DAY, forget, period
 

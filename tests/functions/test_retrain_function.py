@@ -19,18 +19,17 @@ from loop_parts import Sink, kill_all, killable, register, set_champion, sink
 from retrain_pipeline import upload
 from sqlalchemy import Engine, select
 
-from functions.database import engine
-from functions.environment import SettingError
-from functions.events import (
+from common.errors import SettingError, UnavailableError
+from common.event_types import (
     DRIFT_DETECTED,
     INCIDENT_DETECTED,
     PING,
     PIPELINERUN_FINISHED,
     PIPELINERUN_QUEUED,
     PIPELINERUN_STARTED,
-    BadEventError,
 )
-from functions.http import UnavailableError
+from functions.database import engine
+from functions.events import BadEventError
 from functions.migrate import migrate
 from functions.notify.message import build
 from functions.registry import ModelRegistry

@@ -18,10 +18,10 @@ from loop_parts import Sink, register, set_champion, sink
 from retrain_pipeline import upload
 from sqlalchemy import Engine, insert, select
 
+from common.errors import UnavailableError
+from common.event_types import PING, PIPELINERUN_QUEUED, RETRAINING_REQUESTED
 from functions.collect.tables import GivenFeedback
 from functions.database import engine
-from functions.events import PING, PIPELINERUN_QUEUED, RETRAINING_REQUESTED
-from functions.http import UnavailableError
 from functions.migrate import migrate
 from functions.registry import ModelRegistry
 from functions.retrain.pipelines import Pipelines

@@ -15,8 +15,8 @@ from rollout_loop import Model, SinkServer
 from sqlalchemy import Engine
 from typer.testing import CliRunner
 
+from common.event_types import ROLLOUT_REQUESTED
 from functions.database import engine, transaction
-from functions.events import ROLLOUT_REQUESTED
 from functions.migrate import migrate
 from functions.rollout import store
 from functions.rollout.analysis import analyse

@@ -8,11 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from common.names import CHALLENGER, CHAMPION, PREVIOUS_CHAMPION
 from functions.rollout.decision import Config, decide
 from functions.rollout.world import (
-    CHALLENGER,
-    CHAMPION,
-    PREVIOUS,
     ROLLOUT_TAG,
     Action,
     Decision,
@@ -110,7 +108,7 @@ class Everything:
             rolled_out=stable is not None and stable is latest,
             stable_version=None if stable is None else stable.version,
         )
-        registry = Registry(self._version(CHAMPION), self._version(CHALLENGER), self.aliases.get(PREVIOUS))
+        registry = Registry(self._version(CHAMPION), self._version(CHALLENGER), self.aliases.get(PREVIOUS_CHAMPION))
         return World(registry, serving, self.rollout, self.finding(), self.wish, self.now)
 
     def apply(self, action: Action) -> None:
@@ -129,7 +127,7 @@ class Everything:
                 self.tags.setdefault(version, {})[ROLLOUT_TAG] = value
             case SetAlias(alias, version):
                 if alias == CHAMPION:
-                    assert self.aliases.get(PREVIOUS) == self.aliases[CHAMPION]
+                    assert self.aliases.get(PREVIOUS_CHAMPION) == self.aliases[CHAMPION]
                     assert self.fates[version] == "pass" or version in self.forced, "a bad version became champion"
                     assert self.tags[version][ROLLOUT_TAG] == f"passed over {self.aliases[CHAMPION]}"
                     assert self.traffic() == {version: 100}, "aliases follow the traffic"
@@ -267,7 +265,7 @@ def test_one_rollout(fate: str) -> None:
     upto = {"fail@10": {0, 10}, "fail@25": {0, 10, 25}, "fail@50": {0, 10, 25, 50}}
     assert shares == (reached | upto)[fate]
     if fate == "pass":
-        assert (all_.aliases[CHAMPION], all_.aliases[PREVIOUS]) == ("2", "1")
+        assert (all_.aliases[CHAMPION], all_.aliases[PREVIOUS_CHAMPION]) == ("2", "1")
         assert CHALLENGER not in all_.aliases
 
 
@@ -301,4 +299,4 @@ def test_every_crash_point_of_a_promotion() -> None:
             writes += not isinstance(all_.tick().action, Wait | Hold)
         again = replace(all_)
         assert_at_rest(again, again.settle())
-        assert again.aliases == {CHAMPION: "2", PREVIOUS: "1"}, stop
+        assert again.aliases == {CHAMPION: "2", PREVIOUS_CHAMPION: "1"}, stop

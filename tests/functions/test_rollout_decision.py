@@ -7,11 +7,9 @@ from typing import Any
 
 import pytest
 
+from common.names import CHALLENGER, CHAMPION, PREVIOUS_CHAMPION
 from functions.rollout.decision import Config, decide
 from functions.rollout.world import (
-    CHALLENGER,
-    CHAMPION,
-    PREVIOUS,
     ROLLOUT_TAG,
     Action,
     DeleteAlias,
@@ -165,7 +163,11 @@ SITUATIONS: dict[str, tuple[World, Action, str]] = {
         Wait(),
         "promoting",
     ),
-    "rolled out": (canary(registry=Registry(SIX, PASSED), serving=ALL_7), SetAlias(PREVIOUS, "6"), "promoting"),
+    "rolled out": (
+        canary(registry=Registry(SIX, PASSED), serving=ALL_7),
+        SetAlias(PREVIOUS_CHAMPION, "6"),
+        "promoting",
+    ),
     "previous champion kept": (
         canary(registry=Registry(SIX, PASSED, "6"), serving=ALL_7),
         SetAlias(CHAMPION, "7"),

@@ -24,8 +24,8 @@ from function_server import ROOT, FunctionServer, command, environment, free_por
 from rollout_loop import NAMESPACE, SECRET, Cluster, Model, SinkServer, cluster, traffic, until
 from sqlalchemy import Engine, func, select
 
+from common.event_types import PING, ROLLOUT_REQUESTED
 from functions.database import engine, transaction
-from functions.events import PING, ROLLOUT_REQUESTED
 from functions.migrate import migrate
 from functions.rollout import store
 from functions.rollout.tables import WebhookDelivery

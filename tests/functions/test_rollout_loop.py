@@ -14,9 +14,9 @@ import pytest
 from rollout_loop import NAMESPACE, Cluster, Model, SinkServer, broken, cluster, traffic, until
 from sqlalchemy import Engine
 
+from common.errors import UnavailableError
 from functions.database import engine, transaction
 from functions.events import Event
-from functions.http import UnavailableError
 from functions.migrate import migrate
 from functions.notify.message import build
 from functions.registry import ModelRegistry

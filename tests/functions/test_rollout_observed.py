@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from functions.environment import SettingError
+from common.annotations import MODEL_VERSION_ANNOTATION
+from common.errors import SettingError
 from functions.events import Event, parse_json
 from functions.notify.message import build
 from functions.rollout.announce import announce, kind_of
 from functions.rollout.decision import Config
-from functions.rollout.observed import VERSION_ANNOTATION, observe_serving
+from functions.rollout.observed import observe_serving
 from functions.rollout.reconcile import identity
 from functions.rollout.settings import Settings, read_settings
 from functions.rollout.world import (
@@ -36,7 +37,7 @@ TRAFFIC = [
 
 def revision(version: str, message: str = "") -> dict[str, Any]:
     ready = {"type": "Ready", "status": "False" if message else "True", "message": message}
-    return {"metadata": {"annotations": {VERSION_ANNOTATION: version}}, "status": {"conditions": [ready]}}
+    return {"metadata": {"annotations": {MODEL_VERSION_ANNOTATION: version}}, "status": {"conditions": [ready]}}
 
 
 def objects() -> dict[str, Any]:
@@ -48,7 +49,7 @@ def objects() -> dict[str, Any]:
         "traffic": TRAFFIC,
     }
     predictor = {
-        "annotations": {VERSION_ANNOTATION: "2"},
+        "annotations": {MODEL_VERSION_ANNOTATION: "2"},
         "model": {"storageUri": "mlflow://m/2"},
         "canaryTrafficPercent": 10,
     }
@@ -59,7 +60,7 @@ def objects() -> dict[str, Any]:
         "traffic": TRAFFIC,
     }
     isvc = {"spec": {"predictor": predictor}, "status": {"observedGeneration": 9, "components": {"predictor": part}}}
-    template = {"metadata": {"annotations": {VERSION_ANNOTATION: "2"}}}
+    template = {"metadata": {"annotations": {MODEL_VERSION_ANNOTATION: "2"}}}
     traffic = [{"latestRevision": True, "percent": 10}, {"latestRevision": False, "percent": 90}]
     service = {
         "metadata": {"generation": 9},
@@ -82,7 +83,7 @@ CHANGES: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"isvc/status/observedGeneration": 1}, {}),
     ({"isvc/spec/predictor/canaryTrafficPercent": 25}, {"percent": 25, "settled": False}),
     ({"isvc/spec/predictor/canaryTrafficPercent": None}, {"percent": None, "settled": False}),
-    ({"service/spec/template/metadata/annotations": {VERSION_ANNOTATION: "1"}}, {"settled": False}),
+    ({"service/spec/template/metadata/annotations": {MODEL_VERSION_ANNOTATION: "1"}}, {"settled": False}),
     ({"service/status/observedGeneration": 8}, {"settled": False}),
     ({"service/status/traffic": TRAFFIC[:1]}, {"settled": False}),
     ({"service/status/latestCreatedRevisionName": "m-predictor-00003"}, {"settled": False}),

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from common.errors import UnavailableError
 from functions.database import transaction
-from functions.http import UnavailableError
 from functions.rollout import store
 from functions.rollout.lock import only_one
 from functions.rollout.world import Rollout, StepRecord, Wish

@@ -18,6 +18,7 @@ from loop_parts import Sent, Sink, sink
 from sqlalchemy import Engine
 from typer.testing import CliRunner, Result
 
+from common.event_types import FEEDBACK, INFERENCE_REQUEST, INFERENCE_RESPONSE, RETRAINING_REQUESTED
 from functions.clocks import when
 from functions.collect import feedback
 from functions.collect.decision import Judged, understand
@@ -25,7 +26,7 @@ from functions.collect.store import record
 from functions.database import engine, transaction
 from functions.dead_letters import store as letters
 from functions.dead_letters.decision import letter
-from functions.events import FEEDBACK, INFERENCE_REQUEST, INFERENCE_RESPONSE, RETRAINING_REQUESTED, BadEventError, Event
+from functions.events import BadEventError, Event
 from functions.migrate import migrate
 from functions.retrain import store as runs
 from functions.retrain.decision import read_request

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from functions.http import UnavailableError
+from common.errors import UnavailableError
 from pipelines.retraining.again import PAUSES, again
 from pipelines.retraining.mix import DataError
 from predictor.source_mlflow import ServerDown

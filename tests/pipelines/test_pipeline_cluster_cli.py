@@ -17,9 +17,9 @@ from kfp_server import ENVIRON, HEADERS, kfp_server
 from loop_parts import sink
 from typer.testing import CliRunner
 
-from functions.events import RETRAINING_REQUESTED
-from functions.http import UnavailableError
-from functions.retrain.pipelines import PIPELINE
+from common.errors import UnavailableError
+from common.event_types import RETRAINING_REQUESTED
+from common.names import PIPELINE
 from mcqa.errors import CommandError
 from mcqa.pipeline import pipeline_app
 from pipelines.kubeflow import Kubeflow, Schedule

@@ -11,8 +11,9 @@ import httpx
 import pytest
 from tritonclient.grpc import service_pb2 as pb
 
+from common.event_types import INFERENCE_REQUEST, INFERENCE_RESPONSE
 from functions.collect.decision import Asked, Responded, understand
-from functions.events import INFERENCE_REQUEST, INFERENCE_RESPONSE, Event
+from functions.events import Event
 from tests.servers import EXPLAIN, INFER, PREDICT, QUESTION, RunningServer, tensors
 
 TEST = {"parameters": {"purpose": "test"}}

@@ -87,12 +87,19 @@ def lint_jenkinsfile(
     raise typer.Exit(linter.lint(jenkinsfile))
 
 
-def lock() -> None:
+def lock(
+    check: Annotated[
+        bool, typer.Option("--check", help="Only check that the project's locks resolve for every Python it allows.")
+    ] = False,
+) -> None:
     """Resolve pyproject.toml and the images' requirements into their lock files."""
     from tools import locks
 
-    locks.lock_project()
-    locks.lock_images()
+    if not check:
+        locks.lock_project()
+    locks.check_project()
+    if not check:
+        locks.lock_images()
 
 
 def compose_env() -> None:

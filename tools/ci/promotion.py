@@ -12,11 +12,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from http import HTTPStatus
 from typing import Protocol
 
-from functions.http import UnavailableError
+from common.errors import UnavailableError
+from common.names import CHALLENGER, CHAMPION
 from functions.registry import ModelRegistry, RegisteredModel, RegisteredVersion
-from functions.rollout.world import CHALLENGER, CHAMPION, ROLLOUT_TAG, Version
+from functions.rollout.world import ROLLOUT_TAG, Version
 from tools.errors import ToolError
 
 POLL_SECONDS = 15.0
@@ -145,9 +147,9 @@ def follow(version: str, model: str, minutes: float) -> bool:
 
 def _hint(error: UnavailableError, address: str) -> str:
     """What to do where the error alone does not say it."""
-    if "refuses access (403" in str(error):
+    if error.status == HTTPStatus.FORBIDDEN:
         return " of a user who may change the model (docs/ci.md, Production)"
-    if "does not answer" in str(error):
+    if not error.status:
         return f": is {address} what MLFLOW_TRACKING_URI should be, and reached from here? (docs/ci.md, Production)"
     return ""
 

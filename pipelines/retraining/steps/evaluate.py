@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common.names import CHALLENGER, CHAMPION
 from pipelines.evaluation.records import Record, read_records, write_records
 from pipelines.registration.tracking import Tracking, step_run
 from pipelines.retraining import html
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from pipelines.evaluation.report import Report
     from predictor.scorer import Prompt, Scorer
 
-CHAMPION, CHALLENGER = "champion", "challenger"
 MIXES = {"current": CURRENT, "old": OLD_HOLDOUT}
 SECONDS = "seconds.json"
 WARM_UP = 5

@@ -10,8 +10,8 @@ import hashlib
 import json
 from collections.abc import Mapping
 
-from functions.environment import text
-from functions.rollout.world import CHAMPION
+from common.environment import text
+from common.names import CHAMPION, MODEL
 from functions.sink import traceparent
 from pipelines.registration.tracking import Tracking, tags_of
 
@@ -20,7 +20,7 @@ NAMED = ("run_key", "model", "champion", "reason", "traceparent", "drift_event")
 
 
 def model_of(run: Mapping[str, str], environ: Mapping[str, str]) -> str:
-    return run["model"] or text(environ, "MCQA_REGISTERED_MODEL", "coding-mcqa")
+    return run["model"] or text(environ, "MCQA_REGISTERED_MODEL", MODEL)
 
 
 def recorded(tracking: Tracking, run: Mapping[str, str]) -> dict[str, str]:

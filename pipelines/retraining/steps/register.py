@@ -7,8 +7,9 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from functions import links
-from functions.rollout.world import CHALLENGER, CHAMPION, ROLLOUT_TAG
+from common import links
+from common.names import CHALLENGER, CHAMPION
+from functions.rollout.world import ROLLOUT_TAG
 from pipelines import reference
 from pipelines.registration import versions
 from pipelines.registration.tracking import PIPELINE_STEP, Tracking, id_of, step_run, tags_of

@@ -78,7 +78,7 @@ def test_valid_sources(source: str) -> None:
 
 
 def test_a_time_is_an_rfc_3339_date_time() -> None:
-    """Which texts are one: tests/functions/test_rfc3339.py."""
+    """Which texts are one: tests/common/test_rfc3339.py."""
     assert validated({**REQUIRED, "time": "2016-12-31t15:59:60.5-08:00"}).text("time") == "2016-12-31t15:59:60.5-08:00"
     with pytest.raises(CloudEventError, match=r"time: must be a timestamp such as .*, found '2018-04-05 17:31:00Z'"):
         validated({**REQUIRED, "time": "2018-04-05 17:31:00Z"})

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from common.annotations import MODEL_VERSION_ANNOTATION
 from local.kube.store import Store
 from local.platform import manifests
 from local.platform.settings import PlatformError
@@ -67,7 +68,7 @@ def test_applying_again_changes_nothing_and_keeps_the_served_version(store):
         "spec": {
             "predictor": {
                 "model": {"storageUri": "mlflow://coding-mcqa/7"},
-                "annotations": {manifests.VERSION_ANNOTATION: "7"},
+                "annotations": {MODEL_VERSION_ANNOTATION: "7"},
                 "canaryTrafficPercent": 25,
             }
         }
@@ -79,7 +80,7 @@ def test_applying_again_changes_nothing_and_keeps_the_served_version(store):
     assert after["metadata"]["generation"] == generation
     predictor = after["spec"]["predictor"]
     assert predictor["model"]["storageUri"] == "mlflow://coding-mcqa/7"
-    assert predictor["annotations"][manifests.VERSION_ANNOTATION] == "7"
+    assert predictor["annotations"][MODEL_VERSION_ANNOTATION] == "7"
     assert predictor["canaryTrafficPercent"] == 25
 
 

@@ -8,12 +8,11 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from common.event_types import INFERENCE_REQUEST, INFERENCE_RESPONSE
 from functions.collect.bodies import NoInferenceError
 from functions.collect.decision import Asked, Responded, understand
 from functions.events import Event
 from local.gateway.payloads import (
-    REQUEST,
-    RESPONSE,
     LogTarget,
     Payload,
     PayloadLogger,
@@ -45,7 +44,7 @@ def test_times_are_written_as_go_writes_them(at, text):
 
 
 def test_the_headers_of_an_event():
-    assert event_headers(Payload(TARGET, REQUEST, "i", "application/json", {}, b"{}", AT), SENT) == {
+    assert event_headers(Payload(TARGET, INFERENCE_REQUEST, "i", "application/json", {}, b"{}", AT), SENT) == {
         "ce-specversion": "1.0",
         "ce-id": "i",
         "ce-source": "http://localhost:9081/",
@@ -60,7 +59,7 @@ def test_the_headers_of_an_event():
         "ce-annotations": '{"coding-mcqa/model-version":"7"}',
         "content-type": "application/json",
     }
-    bare = event_headers(Payload(TARGET, REQUEST, "i", "", {}, b"", AT), SENT)
+    bare = event_headers(Payload(TARGET, INFERENCE_REQUEST, "i", "", {}, b"", AT), SENT)
     assert "content-type" not in bare, "a GET has no body and no type"
 
 
@@ -79,22 +78,27 @@ def test_logged_headers(wanted, sent, found):
 
 
 @pytest.mark.parametrize(
-    ("mode", "types"), [("all", {REQUEST, RESPONSE}), ("request", {REQUEST}), ("response", {RESPONSE})]
+    ("mode", "types"),
+    [
+        ("all", {INFERENCE_REQUEST, INFERENCE_RESPONSE}),
+        ("request", {INFERENCE_REQUEST}),
+        ("response", {INFERENCE_RESPONSE}),
+    ],
 )
 def test_the_mode_of_the_logger(mode, types):
     logger = "internal.serving.kserve.io/logger"
     annotations = {logger: "true", logger + "-mode": mode, logger + "-sink-url": "http://b"}
     target = log_target({"metadata": {"namespace": "default", "annotations": annotations}})
-    assert {type for type in (REQUEST, RESPONSE) if target.wants(type)} == types
+    assert {type for type in (INFERENCE_REQUEST, INFERENCE_RESPONSE) if target.wants(type)} == types
 
 
 BODIES = {
-    REQUEST: b'{"instances": [{"question": "1 + 1?", "choices": ["1", "2"]}]}',
-    RESPONSE: b'{"predictions": [{"letter": "B"}], "model_version": "7"}',
+    INFERENCE_REQUEST: b'{"instances": [{"question": "1 + 1?", "choices": ["1", "2"]}]}',
+    INFERENCE_RESPONSE: b'{"predictions": [{"letter": "B"}], "model_version": "7"}',
 }
 
 
-@pytest.mark.parametrize(("type", "facts"), [(REQUEST, Asked), (RESPONSE, Responded)])
+@pytest.mark.parametrize(("type", "facts"), [(INFERENCE_REQUEST, Asked), (INFERENCE_RESPONSE, Responded)])
 @pytest.mark.parametrize(
     "time", ["2026-01-01T12:00:00.25Z", "2026-01-01T12:00:00.250000123Z", "2026-01-01T12:00:00.2500001Z"]
 )
@@ -108,7 +112,9 @@ def test_collect_takes_the_time_of_the_exchange_not_that_of_its_sending(type, fa
     assert (found.version, found.when.at) == ("7", pytest.approx(AT.timestamp(), abs=1e-5))
 
 
-@pytest.mark.parametrize(("type", "body"), [(REQUEST, b""), (RESPONSE, b'{"name": "m", "ready": true}')])
+@pytest.mark.parametrize(
+    ("type", "body"), [(INFERENCE_REQUEST, b""), (INFERENCE_RESPONSE, b'{"name": "m", "ready": true}')]
+)
 def test_collect_leaves_out_what_a_get_logged(type, body):
     event = Event("i", "http://localhost:9081/", type, rfc3339(AT), None, None, {"endpoint": ""}, body)
     with pytest.raises(NoInferenceError):
@@ -140,7 +146,7 @@ async def test_an_event_waits_for_a_sink_that_cannot_take_it(statuses, lost):
     try:
         async with aiohttp.ClientSession() as session:
             logger = PayloadLogger(session, lambda url: (url, ""))
-            logger.send(Payload(target, RESPONSE, "one", "application/json", {}, b"{}", datetime.now(UTC)))
+            logger.send(Payload(target, INFERENCE_RESPONSE, "one", "application/json", {}, b"{}", datetime.now(UTC)))
             await logger.close(patience=20.0)
         assert (logger.lost, set(seen)) == (lost, {"one"})
         assert len(seen) == (1 if lost else len(statuses))

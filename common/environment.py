@@ -1,12 +1,10 @@
-"""What a function is told, read from its environment. Errors name the variable, what was found, and what is allowed."""
+"""Settings from environment variables. Errors name the variable, the value found, and what is allowed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-
-class SettingError(ValueError):
-    """A variable is missing or not usable; the message is one line for whoever deploys the function."""
+from common.errors import SettingError
 
 
 def text(environ: Mapping[str, str], name: str, default: str | None = None) -> str:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.rfc3339 import is_date_time, unix_seconds
+from common.rfc3339 import is_date_time, unix_seconds
 
 MOMENTS = [
     ("1970-01-01T00:00:00Z", 0.0),
@@ -102,6 +102,6 @@ def test_every_date_time_is_pythons(moment: datetime, offset: int) -> None:
 
 def test_the_module_brings_nothing_along() -> None:
     """The broker imports it at every start."""
-    code = "import sys, functions.rfc3339; print({m.partition('.')[0] for m in sys.modules} & {'flask', 'cloudevents'})"
+    code = "import sys, common.rfc3339; print({m.partition('.')[0] for m in sys.modules} & {'flask', 'cloudevents'})"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert found.stdout.strip() == "set()"

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from predictor import codings
-from predictor.codings import CodingError, DecodedTooLargeError, UnknownCodingError, decode, read_codings, sniff
+from common import content_codings
+from common.content_codings import CodingError, DecodedTooLargeError, UnknownCodingError, decode, read_codings, sniff
 
 BODY = b'{"instances": [1, 2, 3]}' * 10
 KIB = 1024
@@ -103,7 +103,7 @@ def test_bodies_of_any_size(coding: str, body: bytes) -> None:
         (zlib.compress(BODY) + b"x", "deflate", "1 bytes behind its deflate stream"),
         (zlib.compress(BODY) + zlib.compress(BODY), "deflate", "behind its deflate stream"),
         (zlib.compress(BODY), "gzip", "is no gzip stream: incorrect header check"),
-        (gzip.compress(b"") * (codings.MOST_MEMBERS + 1), "gzip", "more than 1024 members"),
+        (gzip.compress(b"") * (content_codings.MOST_MEMBERS + 1), "gzip", "more than 1024 members"),
         (b"\x78\xbb\x00\x00\x00\x00", "deflate", "is no deflate stream"),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from functions import links
+from common import links
 
 
 @pytest.mark.parametrize(
