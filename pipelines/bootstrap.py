@@ -20,8 +20,9 @@ from common.errors import SettingError, UnavailableError
 from common.names import CHAMPION, MODEL
 from functions.registry import ModelRegistry
 from pipelines.registration import versions, webhooks
-from predictor.source import SourceError, resolve
-from predictor.source_files import data_files
+from predictor.storage.errors import StorageError
+from predictor.storage.resolver import resolve
+from predictor.storage.version_folder import data_files
 
 BOOTSTRAP_KEY = "bootstrap"
 SUBJECTS_TAG = "subjects"
@@ -29,9 +30,9 @@ WEBHOOK = "rollout"
 
 
 def bootstrap(environ: Mapping[str, str], source: str, webhook_url: str | None = None) -> list[str]:
-    """Makes what is missing; a line for each thing done. `source` as in predictor.source.
+    """Makes what is missing; a line for each thing done. `source` as in predictor.storage.
 
-    Raises SettingError, SourceError or UnavailableError, each with one line.
+    Raises SettingError, StorageError or UnavailableError, each with one line.
     """
     uri = text(environ, "MLFLOW_TRACKING_URI")
     done = []
@@ -83,7 +84,7 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
     try:
         for line in bootstrap(environ, args.source, args.webhook_url):
             print(line)
-    except (SettingError, SourceError, UnavailableError, ValueError) as error:
+    except (SettingError, StorageError, UnavailableError, ValueError) as error:
         print(f"bootstrap: {error}", file=sys.stderr)
         return 1
     return 0

@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from local.platform.ports import busy, flags, others  # noqa: E402
+from local.platform.port_allocation import port_flags, unavailable_ports, with_free_ports  # noqa: E402
 from local.platform.settings import FOLDER, Folder, PlatformError, Ports  # noqa: E402
 
 LOOP_MEMORY = 1_500_000_000
@@ -62,9 +62,9 @@ def check_loop(arguments: Sequence[str]) -> tuple[list[Problem], str]:
         ports = _ports(given, folder.settings().ports)
     except PlatformError as error:
         return [Problem(str(error))], ""
-    if not given.free_ports and (taken := busy(folder, ports)):
+    if not given.free_ports and (taken := unavailable_ports(folder, ports)):
         problems += map(Problem, taken.values())
-        other_ports = flags(others(ports, list(taken)), list(taken))
+        other_ports = port_flags(with_free_ports(ports, list(taken)), list(taken))
     available = memory()
     if available is not None and available < LOOP_MEMORY and not _checks_off():
         shortage = f"{gigabytes(available)} of memory are available, the loop takes {gigabytes(LOOP_MEMORY)}"

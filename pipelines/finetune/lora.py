@@ -24,11 +24,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipelines.bank.labelled import LabelledQuestion
-from predictor.adapter import EMBEDDING, HEAD
 from predictor.hardware import bfloat16_instructions
+from predictor.lora_adapter import ADAPTER_CONFIG, ADAPTER_FILE, EMBEDDING, HEAD
 from predictor.prompt import PromptEncoder
-from predictor.source_files import RECORD, data_files
-from predictor.weights import ADAPTER_CONFIG, ADAPTER_FILE, INDEX_FILE, SINGLE_FILE, Weights, read_json, weight_files
+from predictor.storage.version_folder import PROVENANCE_FILE, data_files
+from predictor.version_files import read_json
+from predictor.weights import INDEX_FILE, SINGLE_FILE, Weights, weight_files
 
 SAY_SECONDS = 15.0
 
@@ -122,7 +123,7 @@ def plain_copy(folder: Path, out: Path) -> None:
     root = folder / "base" if (folder / "base").is_dir() else folder
     out.mkdir(parents=True, exist_ok=True)
     files = weight_files(root)
-    skipped = {path.name for path in files} | {"calibration.json", "reference.json", RECORD}
+    skipped = {path.name for path in files} | {"calibration.json", "reference.json", PROVENANCE_FILE}
     for name, path in data_files(root).items():
         if name not in skipped and "/" not in name:
             shutil.copyfile(path, out / name)

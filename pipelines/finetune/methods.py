@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipelines.bank.labelled import LabelledQuestion
-from predictor.card import Card
+from predictor.model_card import ModelCard
 from predictor.prompt import PromptFormat
 from predictor.weights import SINGLE_FILE, weight_files
 
@@ -59,7 +59,7 @@ def fine_tune(
 
     A demonstration version's card goes along, with the subjects it was taught.
     """
-    card = Card.read(base)
+    card = ModelCard.read(base)
     outcome = _fine_tune(
         base, out, questions, method=method, seconds=seconds, steps=steps, lr=lr, seed=seed, blend=blend, lora=lora
     )

@@ -18,7 +18,7 @@ from common import links
 from common.errors import UnavailableError
 from common.names import EXPERIMENT
 from functions.registry import ModelRegistry
-from predictor.source_mlflow import PROXY
+from predictor.storage.mlflow import PROXY
 
 KIND_TAG, KIND = "mlflow.experimentKind", "custom_model_development"
 """By this tag MLflow's page opens an experiment as what it is, with its runs and models here, and does not ask."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from common.names import EXPERIMENT, MODEL
 from functions.registry import ModelRegistry, RegisteredVersion
 from pipelines.registration.tracking import KIND, KIND_TAG, RUN_KEY_TAG
-from predictor.source_files import data_files, require_version
+from predictor.storage.version_folder import data_files, require_version
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -55,7 +55,7 @@ def find(registry: ModelRegistry, run_key: str) -> RegisteredVersion | None:
 def register(registry: ModelRegistry, uri: str, candidate: Candidate) -> RegisteredVersion:
     """The version of the candidate's run key, registered now when it is not there. `uri` is the MLflow server's.
 
-    Raises SourceError when the folder is no version, UnavailableError or MlflowException when the server is away.
+    Raises StorageError when the folder is no version, UnavailableError or MlflowException when the server is away.
     """
     if (found := find(registry, candidate.run_key)) is not None:
         return found

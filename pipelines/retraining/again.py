@@ -12,11 +12,11 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from common.errors import UnavailableError
-from predictor.source_mlflow import ServerDown
+from predictor.storage.mlflow import ServerUnavailableError
 
 PAUSES = (2.0, 4.0, 8.0)
 """Seconds before each further try."""
-AWAY = (UnavailableError, ServerDown)
+AWAY = (UnavailableError, ServerUnavailableError)
 
 Result = TypeVar("Result")
 

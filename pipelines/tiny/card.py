@@ -8,7 +8,7 @@ from pathlib import Path
 from pipelines.bank.generate import generate
 from pipelines.tiny.make import Made
 from pipelines.tiny.measure import Score
-from predictor.card import Accuracy, Card
+from predictor.model_card import Accuracy, ModelCard
 
 TITLE = "tiny demonstration model"
 
@@ -82,7 +82,7 @@ def write_facts(folder: Path, learned: Sequence[str], score: Score) -> None:
     stems = sorted({one.question.stem for one in generate(0, 40 * len(learned), learned, split="train")})
     low, high = score.interval
     accuracy = Accuracy(round(score.accuracy, 4), round(low, 4), round(high, 4), score.asked)
-    Card(TITLE, tuple(learned), tuple(stems), accuracy).write(folder)
+    ModelCard(TITLE, tuple(learned), tuple(stems), accuracy).write(folder)
 
 
 def _row(name: str, score: Score) -> str:

@@ -41,7 +41,7 @@ def test_all_busy_ports_are_told_at_once_with_a_line_to_type(tmp_path: Path, bus
         problems, flags = preflight.check_loop(arguments)
         assert problems[0].text.startswith(f"--port {busy_port} is in use")
         assert problems[1].text.startswith(f"--broker-port {other} is in use")
-        if listeners.known():
+        if listeners.is_supported():
             assert f"(process {os.getpid()})" in problems[0].text
         message = preflight.explain(problems, arguments, flags, "make run")
         (line,) = re.findall(r'Other ports:  make run ARGS="(.*)"', message)

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from local.platform.programs import addresses
+from local.platform.environment import addresses
 from local.platform.settings import Settings
 from tools.manifests.render import Target, render
 from tools.project import DEPLOY

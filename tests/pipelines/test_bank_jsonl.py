@@ -101,5 +101,5 @@ def test_shared_cases(name: str) -> None:
 
 
 def test_choices_that_differ_in_white_space_alone_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(BankError, match=r":1: choices: A and C are the same text, but for white space"):
+    with pytest.raises(BankError, match=r":1: choices: A and C are the same text, except for white space"):
         load_jsonl(write(tmp_path / "b.jsonl", {**GOOD, "choices": ["2", "3", "2\r\n"]}))

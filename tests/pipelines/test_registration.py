@@ -16,7 +16,7 @@ from pipelines.registration import versions, webhooks
 from pipelines.registration.tracking import KIND, KIND_TAG, Tracking, step_run, tags_of
 from pipelines.retraining.steps.register import offer
 from pipelines.retraining.steps.report import outcome
-from predictor.source import resolve
+from predictor.storage.resolver import resolve
 
 _names = (f"registration-test-{n}" for n in itertools.count())
 

@@ -24,7 +24,7 @@ from pipelines.bootstrap import bootstrap
 from pipelines.registration.tracking import Tracking, tags_of
 from pipelines.retraining.__main__ import main
 from predictor.calibration import Calibration
-from predictor.source import resolve
+from predictor.storage.resolver import resolve
 
 ROOT = Path(__file__).parents[2]
 MODEL = "retraining-test"

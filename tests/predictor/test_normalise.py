@@ -124,7 +124,7 @@ def test_choices_that_are_the_same_are_refused_by_their_letters(data: st.DataObj
         parse_question({"question": "Which?", "choices": choices})
     *first, last = (LETTERS[place] for place in sorted(places))
     assert refused.value.field == "choices"
-    assert refused.value.message.startswith(f"{', '.join(first)} and {last} are the same text")
+    assert refused.value.message.startswith(f"{', '.join(first)} and {last} are the same")
 
 
 @pytest.mark.parametrize(

@@ -88,18 +88,15 @@ def lint_jenkinsfile(
 
 
 def lock(
-    check: Annotated[
-        bool, typer.Option("--check", help="Only check that the project's locks resolve for every Python it allows.")
-    ] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only have the resolver check the lock files.")] = False,
 ) -> None:
-    """Resolve pyproject.toml and the images' requirements into their lock files."""
+    """Resolve pyproject.toml and the images' requirements into their lock files; check them for every Python."""
     from tools import locks
 
     if not check:
         locks.lock_project()
-    locks.check_project()
-    if not check:
         locks.lock_images()
+    locks.check_project()
 
 
 def compose_env() -> None:

@@ -158,7 +158,7 @@ def _environ() -> dict[str, str]:
     if os.environ.get("MLFLOW_TRACKING_URI"):
         return dict(os.environ)
     from mcqa.errors import CommandError
-    from mcqa.loop import environ
+    from mcqa.targets import environ
 
     try:
         return environ()

@@ -15,9 +15,9 @@ from pipelines.evaluation.records import Record, read_records, write_records
 from pipelines.registration.tracking import Tracking, step_run
 from pipelines.retraining import html
 from pipelines.retraining.steps.collect import CURRENT, OLD_HOLDOUT, load
-from predictor.openmp import spin_briefly
+from predictor.openmp import limit_spinning
 from predictor.question import LETTERS, QuestionError
-from predictor.source import resolve
+from predictor.storage.resolver import resolve
 
 if TYPE_CHECKING:
     from pipelines.bank import LabelledQuestion
@@ -52,7 +52,7 @@ def evaluate_both(
 
     `timed` questions are asked one by one, of both in turn, for the latency guard.
     """
-    spin_briefly()
+    limit_spinning()
     tracking = Tracking(environ, run["model"])
     with step_run(tracking, run, "evaluate") as run_id:
         from predictor.scorer import Scorer

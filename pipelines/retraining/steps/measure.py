@@ -9,7 +9,7 @@ from pathlib import Path
 from pipelines import reference
 from pipelines.registration.tracking import Tracking, step_run
 from pipelines.retraining.steps.collect import load_recent
-from predictor.openmp import spin_briefly
+from predictor.openmp import limit_spinning
 
 
 def measure(
@@ -20,7 +20,7 @@ def measure(
     Of the questions as they came in, repeats included, save those that the challenger was trained on. What an earlier
     attempt registered has a reference, which stands.
     """
-    spin_briefly()
+    limit_spinning()
     tracking = Tracking(environ, run["model"])
     with step_run(tracking, run, "reference") as run_id:
         out.parent.mkdir(parents=True, exist_ok=True)

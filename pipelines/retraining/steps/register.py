@@ -15,7 +15,7 @@ from pipelines.registration import versions
 from pipelines.registration.tracking import PIPELINE_STEP, Tracking, id_of, step_run, tags_of
 from pipelines.retraining import events
 from pipelines.retraining.steps.collect import SUBJECTS_TAG, load_about
-from predictor.source_files import data_files
+from predictor.storage.version_folder import data_files
 
 OFFERED_TAG = "offered"
 """On a version that had its alias: never given it a second time, the rollout may have decided since."""

@@ -16,9 +16,9 @@ from pipelines.bank import LabelledQuestion, generate, subjects
 from pipelines.registration.tracking import Tracking, step_run
 from pipelines.retraining.mix import balanced
 from pipelines.retraining.steps.collect import NEW, OLD, load
-from predictor.openmp import spin_briefly
-from predictor.source import resolve
-from predictor.source_files import data_files
+from predictor.openmp import limit_spinning
+from predictor.storage.resolver import resolve
+from predictor.storage.version_folder import data_files
 
 PRIOR_QUESTIONS = 40
 PRIOR_SHARE = 0.1
@@ -44,7 +44,7 @@ def tune(
 
     A version that an earlier attempt at this run key registered is taken as it is.
     """
-    spin_briefly()
+    limit_spinning()
     tracking = Tracking(environ, run["model"])
     with step_run(tracking, run, "fine-tune") as run_id:
         if registered := run.get("registered"):
