@@ -43,7 +43,7 @@ from benchmarks.disturbances import Clock, Disk, in_background
 from common.errors import UnavailableError
 from common.names import CHALLENGER, CHAMPION
 from functions.registry import ModelRegistry
-from functions.rollout.world import ROLLOUT_TAG
+from functions.rollout.version_tag import ROLLOUT_TAG, Outcome, RolloutTag
 from local.platform.settings import HOST, ROOT, Folder, Ports, Settings
 from mcqa import loop, loop_process, targets
 from mcqa.demo.faults import Fault, inject_fault
@@ -331,7 +331,8 @@ class Kills:
                 tags = dict(version.tags) if version else {}
                 if "gate" not in tags:
                     problems.append(f"version {name} has no verdict of the gate")
-                if not tags.get(ROLLOUT_TAG, "").startswith(("promoted over", "rolled back")):
+                tag = RolloutTag.decode(tags.get(ROLLOUT_TAG))
+                if tag is None or tag.outcome is Outcome.PASSED:
                     problems.append(f"version {name} is tagged {tags.get(ROLLOUT_TAG)!r}")
                 passed = self.rows(
                     "SELECT DISTINCT percent FROM rollout_decisions WHERE challenger = :name AND phase = 'stepped-up'",

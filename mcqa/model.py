@@ -46,7 +46,7 @@ def make_tiny(
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
     table.add_column("subject", style="cyan")
     table.add_column("accuracy on unseen questions")
-    for name, score in sorted(trained.scores.items(), key=lambda item: -item[1].accuracy):
+    for name, score in sorted(trained.scores.items(), key=lambda item: -item[1].value):
         table.add_row(name, str(score))
     for name, score in trained.held_out.items():
         table.add_row(f"{name} [dim](never trained)[/]", str(score))

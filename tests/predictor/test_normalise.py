@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mcqa.client import question_to_dict
 from pipelines.bank import conceptual, content_key, generate, split_of
-from pipelines.evaluation.records import question_id
+from pipelines.evaluation.answer_records import question_id
 from pipelines.retraining.feedback import problem_key
 from predictor.normalise import is_blank, normalise_choice, normalise_code, normalise_stem
 from predictor.prompt import PromptFormat
