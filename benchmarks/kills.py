@@ -262,7 +262,7 @@ class Kills:
                 registry.set_alias(CHALLENGER, version)
                 self.say(f"version {version}, broken, is challenger by hand")
                 return 1
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the registry was killed, however that shows
             self.say(f"could not register: {type(error).__name__}")
             return 0
 

@@ -159,9 +159,9 @@ def test_a_moved_environment_works(tmp_path: Path, name: str) -> None:
     with pytest.raises((subprocess.CalledProcessError, OSError)):
         subprocess.run([new / ".venv" / "bin" / "thing"], check=True, capture_output=True)
     environment.relocate(new / ".venv", str(old), str(new))
-    for command in ([new / ".venv" / "bin" / "thing"], [new / ".venv" / "bin" / "pip", "--version"]):
-        said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        assert str(new) in said
+    for program, *arguments in (("thing",), ("pip", "--version")):
+        command = [str(new / ".venv" / "bin" / program), *arguments]
+        assert str(new) in subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert environment._made_for(new / ".venv") == str(new)
     again = tmp_path / "again"
     new.rename(again)
