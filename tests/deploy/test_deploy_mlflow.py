@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 import yaml
 from function_server import free_port, postgresql
@@ -234,9 +234,9 @@ PATHS = (
 
 @pytest.mark.parametrize("path", PATHS)
 def test_nothing_is_shown_without_the_password(server, path) -> None:
-    assert httpx.get(server.url + path, timeout=30).status_code == 401
-    assert httpx.get(server.url + path, auth=(server.auth[0], "wrong"), timeout=30).status_code == 401
-    assert httpx.get(server.url + path, auth=server.auth, timeout=30).status_code == 200
+    assert httpx2.get(server.url + path, timeout=30).status_code == 401
+    assert httpx2.get(server.url + path, auth=(server.auth[0], "wrong"), timeout=30).status_code == 401
+    assert httpx2.get(server.url + path, auth=server.auth, timeout=30).status_code == 200
 
 
 def test_nothing_is_changed_without_the_password(server) -> None:
@@ -249,16 +249,16 @@ def test_nothing_is_changed_without_the_password(server) -> None:
         ("PATCH", "users/update-password"),
         ("DELETE", "registered-models/delete"),
     ):
-        assert httpx.request(method, f"{api}/{path}", json={}, timeout=30).status_code == 401, path
+        assert httpx2.request(method, f"{api}/{path}", json={}, timeout=30).status_code == 401, path
     artifact = f"{server.url}/api/2.0/mlflow-artifacts/artifacts/x/y"
-    assert httpx.put(artifact, content=b"y", timeout=30).status_code == 401
-    assert httpx.put(artifact, content=b"y", auth=server.auth, timeout=30).status_code == 200
+    assert httpx2.put(artifact, content=b"y", timeout=30).status_code == 401
+    assert httpx2.put(artifact, content=b"y", auth=server.auth, timeout=30).status_code == 200
 
 
 def test_only_its_own_hosts_are_answered(server, outside) -> None:
     (host,) = (one["spec"]["rules"][0]["host"] for one in outside if one["kind"] == "Ingress")
     for name, expected in ((host, 200), ("mlflow.coding-mcqa.svc.cluster.local:5000", 200), ("other.example.com", 403)):
-        assert httpx.get(server.url, headers={"host": name}, auth=server.auth, timeout=30).status_code == expected
+        assert httpx2.get(server.url, headers={"host": name}, auth=server.auth, timeout=30).status_code == expected
 
 
 def python(*module: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -279,7 +279,7 @@ def test_the_loop_goes_through_the_login(server, tmp_path) -> None:
     done = python(*bootstrap, **{**known, **server.registry})
     assert done.returncode == 0, done.stderr[-3000:]
     assert "coding-mcqa version 1 is champion now" in done.stdout + done.stderr
-    hooks = httpx.get(f"{server.url}/api/2.0/mlflow/webhooks", auth=server.auth, timeout=30).json()["webhooks"]
+    hooks = httpx2.get(f"{server.url}/api/2.0/mlflow/webhooks", auth=server.auth, timeout=30).json()["webhooks"]
     assert [one["url"] for one in hooks] == ["http://127.0.0.1:9/mlflow"]
 
     fetch = ("predictor.storage", "mlflow://coding-mcqa/1")
@@ -306,7 +306,7 @@ def test_the_loop_goes_through_the_login(server, tmp_path) -> None:
 def ci(server: Server) -> dict[str, str]:
     """A user for CI, made by the two calls of docs/ci.md; the version 2 that it is to promote is there."""
     api = f"{server.url}/api/2.0/mlflow"
-    with httpx.Client(auth=server.auth, timeout=30) as client:
+    with httpx2.Client(auth=server.auth, timeout=30) as client:
         if client.get(f"{api}/registered-models/get", params={"name": "ci-door"}).status_code == 404:
             client.post(f"{api}/registered-models/create", json={"name": "ci-door"}).raise_for_status()
             run = client.post(f"{api}/runs/create", json={"experiment_id": "0"}).json()["run"]["info"]
@@ -334,14 +334,14 @@ def test_cis_user_may_change_the_model_and_not_the_loop(server, ci, monkeypatch)
 
     grant = {"username": "ci", "resource_type": "registered_model", "resource_id": "ci-door", "permission": "EDIT"}
     granted = f"{server.url}/api/3.0/mlflow/users/permissions/grant"
-    httpx.post(granted, json=grant, auth=server.auth, timeout=30).raise_for_status()
+    httpx2.post(granted, json=grant, auth=server.auth, timeout=30).raise_for_status()
     started = invoke(*promote)
     assert started.exit_code == 1  # under way after 0 minutes
     assert "version 2 is challenger now" in started.stdout
     assert "no verdict within 0 minutes" in started.stderr
     mine = ("ci", ci["MLFLOW_TRACKING_PASSWORD"])
-    assert httpx.get(f"{server.url}/api/2.0/mlflow/webhooks", auth=mine, timeout=30).status_code == 403
-    gone = httpx.request(
+    assert httpx2.get(f"{server.url}/api/2.0/mlflow/webhooks", auth=mine, timeout=30).status_code == 403
+    gone = httpx2.request(
         "DELETE",
         f"{server.url}/api/2.0/mlflow/registered-models/delete",
         json={"name": "ci-door"},
@@ -370,9 +370,9 @@ def test_the_secret_is_what_the_password_is(server) -> None:
     """Another password in the Secret, and a start: the old one's database goes on."""
     listing = f"{server.url}/api/2.0/mlflow/users/list"
     new = "n" * 48
-    assert httpx.get(listing, auth=("loop", new), timeout=30).status_code == 401
+    assert httpx2.get(listing, auth=("loop", new), timeout=30).status_code == 401
     prepare(server.told | {"MLFLOW_AUTH_ADMIN_PASSWORD": new})
-    assert httpx.get(listing, auth=("loop", new), timeout=30).status_code == 200
+    assert httpx2.get(listing, auth=("loop", new), timeout=30).status_code == 200
     update = listing.replace("list", "update-password")
     back = {"username": "loop", "password": server.auth[1], "current_password": new}
-    assert httpx.patch(update, json=back, auth=("loop", new), timeout=30).status_code == 200
+    assert httpx2.patch(update, json=back, auth=("loop", new), timeout=30).status_code == 200
