@@ -27,7 +27,7 @@ class ApiServer(uvicorn.Server):
     """Serves the store under `folder`: `kube/` holds its state, `kubeconfig` the way in, `namespace` what
     kubectl takes without -n.
 
-    `pages` are further paths and what gives their JSON.
+    `pages` are further paths and the functions that return their JSON.
 
     The port is bound at once (OSError when it is taken; 0 takes a free one). TokenError, HostsError. `run()` serves
     until SIGTERM or SIGINT, `await serve()` inside another event loop until `should_exit` is set.
@@ -84,7 +84,7 @@ class ApiServer(uvicorn.Server):
         idle.cancel()
 
     async def _drop_idle(self) -> None:
-        """A TLS goodbye waits for the other side's, which a client's idle pooled connection never sends."""
+        """A TLS shutdown waits for the peer's, which a client's idle pooled connection never sends."""
         while True:
             for connection in list(self.server_state.connections):
                 cycle, transport = getattr(connection, "cycle", None), getattr(connection, "transport", None)
@@ -94,7 +94,7 @@ class ApiServer(uvicorn.Server):
 
 
 def _listen(port: int) -> socket.socket:
-    # asyncio turns Nagle's algorithm off only for sockets that say TCP; with it, every answer takes 40 ms.
+    # asyncio turns Nagle's algorithm off only for sockets that say TCP; with it, every response takes 40 ms.
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

@@ -1,4 +1,4 @@
-"""The rules of a write, within a transaction: what is refused, what the API sets, what goes along.
+"""The rules of a write, within a transaction: what is refused, what the API sets, what is deleted along with it.
 
 Order as on a cluster: decoding (unknown fields, types), identity and generation, field ownership, required fields,
 admission, storage.
@@ -23,7 +23,7 @@ DEFAULT_MANAGER = "embedded-platform"
 
 @dataclass(slots=True)
 class WriteOptions:
-    """How a change is made: by whom, for real or as a dry run, and what happens to fields nobody knows.
+    """How a change is made: by whom, for real or as a dry run, and what happens to unknown fields.
 
     `validation` Strict refuses them, Warn prunes them and adds to `warnings`, Ignore prunes them silently. `force`
     lets server-side apply take fields from other managers.
@@ -37,7 +37,7 @@ class WriteOptions:
 
 
 class Writer:
-    """Writes to one database, whose write transaction the caller holds. Raises ApiError."""
+    """Writes to one database, whose write transaction the caller holds. Raises StatusError."""
 
     def __init__(self, db: ObjectDatabase) -> None:
         self._db = db
@@ -102,7 +102,7 @@ class Writer:
             self._require_namespace(resource, namespace, name)
             config = _decode(resource, config, options)
             item = strategy.prepare_for_create(resource, config, namespace, str(uuid.uuid4()), _now())
-            # What the API fills in is nobody's: applying the same again must not take it away.
+            # What the API fills in has no owner: applying the same again must not remove it.
             stated = {**config, "apiVersion": item["apiVersion"]}
             owned = managed_fields.apply(None, stated, manager, _now(), force=options.force)["metadata"]
             item["metadata"] |= {name: owned[name] for name in ("managedFields",) if name in owned}
@@ -160,7 +160,7 @@ class Writer:
         return self._store(resource, marked, item, options)
 
     def remove(self, resource: Resource, item: Object, options: WriteOptions, *, orphan: bool) -> Object:
-        """Takes an object out, whatever holds it."""
+        """Removes an object whatever its finalizers."""
         gone = copy.deepcopy(item)
         gone["metadata"]["resourceVersion"] = str(self._db.next_version())
         self._db.remove(resource, gone, item)
@@ -176,7 +176,7 @@ class Writer:
 
 
 def _decode(resource: Resource, body: Object, options: WriteOptions) -> Object:
-    """The body without nulls and unknown fields; ApiError 400 for the latter when validation is strict."""
+    """The body without nulls and unknown fields; StatusError 400 for the latter when validation is strict."""
     body = strategy.drop_nulls(strategy.require_type(resource, body))
     schema = SCHEMAS[resource.group, resource.kind]
     unknown = schema_validation.prune(body, schema)
@@ -194,7 +194,7 @@ def _decode(resource: Resource, body: Object, options: WriteOptions) -> Object:
 
 
 def resource_of(body: Object) -> Resource:
-    """The resource that an object says it is; KeyError when it is none of ours."""
+    """The resource that an object says it is; KeyError when it is not served here."""
     group, slash, _ = str(body.get("apiVersion", "")).partition("/")
     return by_kind(f"{body.get('kind', '')}.{group}" if slash else str(body.get("kind", "")))
 

@@ -1,4 +1,4 @@
-"""The platform's long-lived processes (broker, MLflow, pipelines): started, watched, started again, taken over."""
+"""The platform's long-lived processes (broker, MLflow, pipelines): started, watched, restarted, adopted."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Program:
 
     @property
     def digest(self) -> str:
-        """Of all that a running process was started with: one with another digest is not taken over."""
+        """Of all that a running process was started with: one with another digest is not adopted."""
         return hashlib.sha256(json.dumps([self.argv, sorted(self.env.items()), self.port]).encode()).hexdigest()[:32]
 
 
@@ -61,7 +61,7 @@ class SupervisedProcess:
     _process: Process | None = None
 
     async def supervise(self, session: aiohttp.ClientSession, adopted: Process | None) -> None:
-        """Runs it until `stop`; `found` is what a killed supervisor left of it."""
+        """Runs it until `stop`; `adopted` is its process where a killed supervisor left one."""
         pause = 0.5
         while not self._stopping:
             try:
@@ -132,13 +132,13 @@ class SupervisedProcess:
 
 
 async def adopt(folder: Path, programs: list[Program]) -> dict[str, Process]:
-    """What a killed supervisor left running, by name; what does not fit any more is ended."""
+    """What a killed supervisor left running, by name; what no longer matches is ended."""
     programs_by_name = {program.name: program for program in programs}
     adopted: dict[str, Process] = {}
     for process in left_behind(folder):
         program = programs_by_name.get(process.pod.revision)
         if program and process.pod.uid == program.digest and program.name not in adopted:
-            log.info("taking over %s, process %d", program.name, process.pid)
+            log.info("adopting %s, process %d", program.name, process.pid)
             adopted[program.name] = process
         else:
             log.info("ending an old %s, process %d", process.pod.revision, process.pid)

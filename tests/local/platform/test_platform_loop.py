@@ -80,7 +80,7 @@ def ports(folder):
 
 
 @pytest.fixture
-def gateway(ports):
+def gateway(ports) -> str:
     return f"http://{HOST}:{ports.gateway}"
 
 
@@ -106,7 +106,7 @@ def say(folder, name, answer):
     return httpx.post(sink, json={"answer_id": name, "answer": answer}, headers=headers, timeout=10).status_code == 202
 
 
-def test_everything_is_up_and_says_so(folder):
+def test_everything_is_up_and_says_so(folder) -> None:
     said = mcqa(folder, "status")
     for name in ("broker", "mlflow", "pipelines", "coding-mcqa", "collect", "drift", "rollout", "retrain", "notify"):
         assert name in said
@@ -116,7 +116,7 @@ def test_everything_is_up_and_says_so(folder):
     assert "already" in mcqa(folder, "up")
 
 
-def test_a_question_and_its_feedback_reach_the_database(folder, gateway):
+def test_a_question_and_its_feedback_reach_the_database(folder, gateway) -> None:
     name = str(uuid.uuid4())
     answer = ask(gateway, **{"ce-id": name})
     assert answer.status_code == 200
@@ -134,7 +134,7 @@ def test_a_question_and_its_feedback_reach_the_database(folder, gateway):
     assert second.json()["model_version"] == "1"
 
 
-def test_test_traffic_is_marked_from_the_gateway_to_the_database(folder, gateway):
+def test_test_traffic_is_marked_from_the_gateway_to_the_database(folder, gateway) -> None:
     name = str(uuid.uuid4())
     body = {"instances": [QUESTION], "parameters": {"purpose": "test"}}
     headers = {"ce-id": name}
@@ -143,7 +143,7 @@ def test_test_traffic_is_marked_from_the_gateway_to_the_database(folder, gateway
         assert until(lambda table=table: rows(folder, f"SELECT purpose FROM {table} WHERE id = ?", name)) == [("test",)]
 
 
-def test_ask_and_feedback_from_the_command_line(folder, gateway):
+def test_ask_and_feedback_from_the_command_line(folder, gateway) -> None:
     said = mcqa(folder, "ask", "--random", "--seed", "3", "--url", gateway)
     name = said.split("feedback ")[1].split()[0]
     assert "C was right" in mcqa(folder, "feedback", name, "c")
@@ -151,7 +151,7 @@ def test_ask_and_feedback_from_the_command_line(folder, gateway):
     assert "must be one letter" in mcqa(folder, "feedback", name, "42", code=2)
 
 
-def test_every_verb_speaks_to_the_loop_of_the_folder(folder, gateway):
+def test_every_verb_speaks_to_the_loop_of_the_folder(folder, gateway) -> None:
     said = mcqa(folder, "ask", "--random", "--seed", "3")
     assert f"{gateway}, the loop in" in said
     name = said.split("feedback ")[1].split()[0]
@@ -160,7 +160,7 @@ def test_every_verb_speaks_to_the_loop_of_the_folder(folder, gateway):
         assert f"the loop in {folder.path}" in mcqa(folder, *verb)
 
 
-def test_an_older_loop_says_so(folder):
+def test_an_older_loop_says_so(folder) -> None:
     assert "older code" not in mcqa(folder, "status")
     told = up.status_of(folder)
 
@@ -175,7 +175,7 @@ def test_an_older_loop_says_so(folder):
     write_json(folder.status, told)
 
 
-def test_kubectl_sees_the_loop(folder):
+def test_kubectl_sees_the_loop(folder) -> None:
     program = shutil.which("kubectl")
     if program is None:
         pytest.skip("kubectl is not installed")
@@ -194,7 +194,7 @@ def test_kubectl_sees_the_loop(folder):
     assert "patched" in patched
 
 
-def test_the_pipeline_is_there_for_kfps_own_client(folder, ports):
+def test_the_pipeline_is_there_for_kfps_own_client(folder, ports) -> None:
     kfp = pytest.importorskip("kfp")
     # As in a pod of a Kubeflow of many users; the loop's environment names the file.
     path = json.loads(folder.environment.read_text())[kfp.client.KF_PIPELINES_SA_TOKEN_ENV]
@@ -204,7 +204,7 @@ def test_the_pipeline_is_there_for_kfps_own_client(folder, ports):
     assert names == ["coding-mcqa-retraining"]
 
 
-def test_only_the_owner_is_let_in(folder, ports):
+def test_only_the_owner_is_let_in(folder, ports) -> None:
     for path in (folder.broker_token, folder.pipelines_token, folder.path / "kube" / "token"):
         assert path.stat().st_mode & 0o777 == 0o600
     for url in (f"http://{HOST}:{ports.broker}/-/events", f"http://{HOST}:{ports.pipelines}/apis/v2beta1/runs"):
@@ -223,7 +223,7 @@ def test_only_the_owner_is_let_in(folder, ports):
     assert config["MCQA_KFP_TOKEN_PATH"] == str(folder.pipelines_token)
 
 
-def test_mlflow_takes_traces(ports):
+def test_mlflow_takes_traces(ports) -> None:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import SpanExportResult
@@ -241,7 +241,7 @@ def test_mlflow_takes_traces(ports):
     ("headers", "status"),
     [({}, 401), ({"X-MLflow-Signature": "v1,AAAA", "X-MLflow-Delivery-Id": "1", "X-MLflow-Timestamp": "1"}, 401)],
 )
-def test_an_unsigned_webhook_is_refused_at_the_gateway(ports, gateway, headers, status):
+def test_an_unsigned_webhook_is_refused_at_the_gateway(ports, gateway, headers, status) -> None:
     path = "/-/services/coding-mcqa/rollout/mlflow"
     url = f"http://{HOST}:{ports.internal}{path}"
     assert httpx.post(url, json={"entity": "x"}, headers=headers, timeout=60).status_code == status
@@ -249,7 +249,7 @@ def test_an_unsigned_webhook_is_refused_at_the_gateway(ports, gateway, headers, 
     assert outer.status_code == 404, "functions are cluster-local"
 
 
-def test_events_and_logs(folder):
+def test_events_and_logs(folder) -> None:
     assert "dev.knative.sources.ping" in mcqa(folder, "events", "-n", "50")
     (first,) = [json.loads(line) for line in mcqa(folder, "events", "-n", "1", "--json").splitlines()]
     assert json.loads(mcqa(folder, "events", str(first["seq"])))["deliveries"]
@@ -258,7 +258,7 @@ def test_events_and_logs(folder):
     assert "no log of 'nonsense'" in mcqa(folder, "logs", "nonsense", code=1)
 
 
-def test_a_poison_event_becomes_a_dead_letter_and_can_be_replayed(folder):
+def test_a_poison_event_becomes_a_dead_letter_and_can_be_replayed(folder) -> None:
     sink = json.loads(folder.environment.read_text())["K_SINK"]
     headers = {
         "ce-specversion": "1.0",
@@ -282,7 +282,7 @@ def test_a_poison_event_becomes_a_dead_letter_and_can_be_replayed(folder):
 
 
 @pytest.mark.parametrize("victim", ["broker", "gateway", "mlflow", "pipelines"])
-def test_a_killed_part_comes_back(folder, victim):
+def test_a_killed_part_comes_back(folder, victim) -> None:
     (part,) = [p for p in up.status_of(folder)["parts"] if p["name"] == victim]
     os.kill(part["pid"], signal.SIGKILL)
 
@@ -293,7 +293,7 @@ def test_a_killed_part_comes_back(folder, victim):
     until(back, 120)
 
 
-def test_a_killed_model_server_comes_back(folder, gateway):
+def test_a_killed_model_server_comes_back(folder, gateway) -> None:
     assert ask(gateway).status_code == 200  # it may sleep since the last question
 
     def awake():
@@ -305,7 +305,7 @@ def test_a_killed_model_server_comes_back(folder, gateway):
     until(lambda: ask(gateway).status_code == 200)
 
 
-def test_a_killed_supervisor_is_taken_over(folder, gateway):
+def test_a_killed_supervisor_is_taken_over(folder, gateway) -> None:
     before = up.status_of(folder)
     name = str(uuid.uuid4())
     assert say(folder, name, 0)
@@ -319,14 +319,14 @@ def test_a_killed_supervisor_is_taken_over(folder, gateway):
     until(lambda: rows(folder, "SELECT 1 FROM feedback WHERE answer_id = ?", name))
 
 
-def test_a_second_supervisor_is_refused(folder):
+def test_a_second_supervisor_is_refused(folder) -> None:
     command = [sys.executable, "-m", "local.platform", "--dir", str(folder.path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert f"is in use by process {folder.running()}" in done.stderr
 
 
-def test_a_taken_port_is_named(tmp_path, folder, ports):
+def test_a_taken_port_is_named(tmp_path, folder, ports) -> None:
     other = Folder(tmp_path / "other")
     said = mcqa(other, "up", "--port", str(ports.gateway), code=1)
     assert f"--port {ports.gateway} is in use" in said
@@ -339,7 +339,7 @@ def test_a_taken_port_is_named(tmp_path, folder, ports):
     assert all(f"{flag} {port} is in use" in said for flag, port in zip(PORTS, asdict(ports).values(), strict=True))
 
 
-def test_down_ends_what_a_killed_supervisor_left(folder):
+def test_down_ends_what_a_killed_supervisor_left(folder) -> None:
     os.kill(folder.running(), signal.SIGKILL)
     until(lambda: folder.running() is None)
     assert f"the loop in {folder.path} is down" in mcqa(folder, "down")
