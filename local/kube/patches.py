@@ -25,7 +25,7 @@ def json_patch(target: Object, patch: Any) -> Object:
     if not isinstance(patch, list):
         raise bad_request("a JSON patch is a list of operations")
     try:
-        result = jsonpatch.JsonPatch(patch).apply(target)
+        result: Object = jsonpatch.JsonPatch(patch).apply(target)
     except (jsonpatch.JsonPatchTestFailed, jsonpatch.JsonPatchConflict, jsonpointer.JsonPointerException) as error:
         raise StatusError(422, "Invalid", f"the patch does not apply: {str(error)[:200]}") from None
     except (jsonpatch.InvalidJsonPatch, TypeError, KeyError) as error:

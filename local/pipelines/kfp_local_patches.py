@@ -78,7 +78,7 @@ class KfpLocalPatches:
     def install(self) -> None:
         run = self.record.run
         self._state.scope = _Scope((), self.root)
-        _replace(io, "IOStore", _scoped_store(self._state))
+        _replace(io.IOStore, "__init__", _scoped(io.IOStore.__init__, self._state))
         _replace(placeholder_utils, "make_random_id", lambda: run)
         # The same folders in every attempt, so that the outputs of finished tasks are where they were.
         _replace(executor_input_utils, "get_local_pipeline_resource_name", lambda name: name)
@@ -257,13 +257,14 @@ class KfpLocalPatches:
         return _ensure_folder(self.files / "logs") / f"{task_id(self.record.run, '/'.join(path))}.log"
 
 
-def _scoped_store(here: _ThreadState) -> type[io.IOStore]:
-    class ScopedStore(io.IOStore):
-        def __init__(self, parent: Any = None) -> None:
-            super().__init__(parent)
-            self.scope = here.scope
+def _scoped(original: Callable[..., None], state: _ThreadState) -> Callable[..., None]:
+    """IOStore's constructor, which also keeps the scope that the store is made in."""
 
-    return ScopedStore
+    def init(store: Any, parent: Any = None) -> None:
+        original(store, parent)
+        store.scope = state.scope
+
+    return init
 
 
 def _iteration_task(task: Any, item: Any, _: str) -> Any:

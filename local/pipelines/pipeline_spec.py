@@ -102,7 +102,8 @@ def topological_order(tasks: Spec) -> list[str]:
 
 def component_of(spec: Spec, task: Spec) -> Spec:
     """The component that a task runs."""
-    return spec["components"][task["componentRef"]["name"]]
+    component: Spec = spec["components"][task["componentRef"]["name"]]
+    return component
 
 
 def _tasks(spec: Spec, component: Spec, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Spec]]:
