@@ -28,7 +28,7 @@ from common.names import NAMESPACE
 from local.kube.store import ResourceStore
 from local.platform import manifests
 from local.platform.settings import ROOT, free_ports
-from local.serving.controller import Serving
+from local.serving.controller import ServingController
 from local.serving.settings import ServingSettings
 
 FUNCTIONS = ("collect", "drift", "rollout", "retrain", "notify", "dead_letters")
@@ -72,7 +72,7 @@ async def measure(folder: Path) -> list[Row]:
 
 
 @contextlib.asynccontextmanager
-async def platform(folder: Path) -> AsyncIterator[tuple[ResourceStore, Serving, aiohttp.ClientSession]]:
+async def platform(folder: Path) -> AsyncIterator[tuple[ResourceStore, ServingController, aiohttp.ClientSession]]:
     """The manifests' model and functions in a Serving of our own, and a sink for the model's payload events."""
     store = ResourceStore(folder / "kube.sqlite")
     async with sink() as address, aiohttp.ClientSession() as http:
@@ -99,7 +99,7 @@ async def platform(folder: Path) -> AsyncIterator[tuple[ResourceStore, Serving, 
             if item["kind"] == "InferenceService":
                 item["spec"]["predictor"]["annotations"][WINDOW] = "6s"
         manifests.apply(store, items)
-        async with Serving(store, settings, lambda uri: ROOT / "models" / "tiny") as serving:
+        async with ServingController(store, settings, lambda uri: ROOT / "models" / "tiny") as serving:
             yield store, serving, http
     store.close()
 
@@ -119,7 +119,7 @@ async def sink() -> AsyncIterator[str]:
     await runner.cleanup()
 
 
-async def overhead(serving: Serving, http: aiohttp.ClientSession) -> list[Row]:
+async def overhead(serving: ServingController, http: aiohttp.ClientSession) -> list[Row]:
     (port,) = [port for key in serving.status() if "-predictor-" in key[1] for port in serving.ports(*key)]
     direct = f"http://127.0.0.1:{port}/v1/models/coding-mcqa:predict"
     through = f"http://127.0.0.1:{serving.port}/v1/models/coding-mcqa:predict"
@@ -141,7 +141,7 @@ async def overhead(serving: Serving, http: aiohttp.ClientSession) -> list[Row]:
     ]
 
 
-async def from_zero(serving: Serving, service: str, ask: Callable[[], Any]) -> float:
+async def from_zero(serving: ServingController, service: str, ask: Callable[[], Any]) -> float:
     """The median seconds of STARTS requests, each to a service whose last process has ended for want of requests."""
     times = []
     for _ in range(STARTS):

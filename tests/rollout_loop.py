@@ -24,7 +24,7 @@ from functions.collect.tables import AskedQuestion, GivenAnswer, GivenFeedback, 
 from functions.database import transaction
 from local.kube.server import ApiServer
 from local.kube.store import ResourceStore
-from local.serving.controller import Serving
+from local.serving.controller import ServingController
 from local.serving.settings import ServingSettings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,7 +40,7 @@ class Cluster:
 
     folder: Path
     server: ApiServer = field(init=False)
-    serving: Serving = field(init=False)
+    serving: ServingController = field(init=False)
 
     @property
     def store(self) -> ResourceStore:
@@ -117,7 +117,7 @@ def cluster(folder: Path) -> Iterator[Cluster]:
     async def serve() -> None:
         env = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         settings = ServingSettings(folder=folder, cwd=ROOT, env=env, first_backoff=0.05)
-        async with Serving(made.store, settings, resolve) as serving:
+        async with ServingController(made.store, settings, resolve) as serving:
             made.serving = serving
             started.set()
             await made.server.serve()

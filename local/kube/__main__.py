@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from local.kube.server import ApiServer
-from local.loopback import HostsError
+from local.origins import AllowedHostsError
 from local.tokens import TokenError
 
 
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
         server = ApiServer(args.dir, args.port, namespace=args.namespace)
-    except (OSError, TokenError, HostsError) as error:
+    except (OSError, TokenError, AllowedHostsError) as error:
         print(f"python -m local.kube: {error}", file=sys.stderr)
         return 1
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn stops first, then raises the signal again

@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from local.broker.durations import parse_duration
-from local.broker.filters import FilterError, parse_filters
+from local.broker.errors import FieldError
+from local.broker.filters import parse_filters
 from local.kube import cron
 from local.kube.errors import denied
 from local.kube.resources import Object, Resource
@@ -164,7 +165,7 @@ def _trigger(item: Object, old: Object | None) -> Iterator[str]:
         parse_filters(spec)
         if spec.get("filters"):  # they win, but an invalid `filter` beside them is refused all the same
             parse_filters({"filter": spec.get("filter")})
-    except FilterError as error:
+    except FieldError as error:
         yield f"validation failed: invalid value: spec.{error}"
     yield from _destination(spec.get("subscriber"), "spec.subscriber")
     yield from _delivery(spec.get("delivery"), "spec.delivery")

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from local.tokens import read_or_make, write_private
+from local.tokens import read_or_create_token, write_private_file
 
 CONTEXT = "coding-mcqa"
 _YEARS = 10
@@ -37,7 +37,7 @@ def load_or_create(folder: Path) -> Credentials:
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     certificate, key = folder / "certificate.pem", folder / "key.pem"
-    token = read_or_make(folder / "token")
+    token = read_or_create_token(folder / "token")
     if not (certificate.exists() and key.exists()):
         _make_certificate(certificate, key)
     return Credentials(token, certificate, key)
@@ -56,7 +56,7 @@ def write_kubeconfig(path: Path, access: Credentials, url: str, namespace: str =
         ],
         "current-context": CONTEXT,
     }
-    write_private(path, yaml.safe_dump(config, sort_keys=False).encode())
+    write_private_file(path, yaml.safe_dump(config, sort_keys=False).encode())
 
 
 def _make_certificate(certificate: Path, key: Path) -> None:
@@ -78,5 +78,5 @@ def _make_certificate(certificate: Path, key: Path) -> None:
         .sign(private, hashes.SHA256())
     )
     form = serialization.PrivateFormat.PKCS8
-    write_private(key, private.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
-    write_private(certificate, built.public_bytes(serialization.Encoding.PEM))
+    write_private_file(key, private.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
+    write_private_file(certificate, built.public_bytes(serialization.Encoding.PEM))

@@ -11,13 +11,14 @@ from typing import Any
 
 import uvicorn
 
-from local.connections import BoundedProtocol
+from local.access_middleware import AccessMiddleware
+from local.connection_limits import LimitedHttpProtocol
 from local.kube.app import make_app
 from local.kube.credentials import load_or_create, write_kubeconfig
 from local.kube.errors import StatusError
 from local.kube.requests import MAX_BODY
 from local.kube.store import ResourceStore
-from local.loopback import Guard, allowed_hosts
+from local.origins import allowed_hosts
 
 HOST = "127.0.0.1"
 _REASONS = {400: "BadRequest", 403: "Forbidden", 413: "RequestEntityTooLarge", 501: "NotImplemented"}
@@ -49,17 +50,17 @@ class ApiServer(uvicorn.Server):
         access = load_or_create(folder / "kube")
         self.store = store or ResourceStore(folder / "kube" / "kube.sqlite")
         self._app = make_app(self.store, access.token, pages)
-        app = Guard(
+        app = AccessMiddleware(
             self._app,
             hosts=allowed_hosts(os.environ),
             max_body=MAX_BODY,
-            body=lambda refusal: StatusError(refusal.status, _REASONS[refusal.status], refusal.reason).status(),
+            error_body=lambda denial: StatusError(denial.status, _REASONS[denial.status], denial.reason).status(),
         )
         write_kubeconfig(self.kubeconfig, access, self.url, namespace)
         super().__init__(
             uvicorn.Config(
                 app,
-                http=BoundedProtocol,
+                http=LimitedHttpProtocol,
                 ws="none",
                 proxy_headers=False,
                 ssl_certfile=access.certificate,

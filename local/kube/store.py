@@ -28,7 +28,7 @@ from local.kube.errors import StatusError
 from local.kube.patches import json_patch, merge_patch, strategic_merge
 from local.kube.resources import NAMESPACE, Object, Resource, by_kind
 from local.kube.writer import WriteOptions, Writer, resource_of, stored_namespace
-from local.storage import Trouble
+from local.storage import StorageFailure
 
 __all__ = ["Change", "PatchType", "ResourceList", "ResourceStore", "StatusError", "WriteOptions"]
 
@@ -65,9 +65,9 @@ class ResourceStore:
         self._db.close()
 
     @property
-    def trouble(self) -> Trouble | None:
+    def trouble(self) -> StorageFailure | None:
         """What prevents writing at the moment; `check` finds out whether that is over."""
-        return self._db.trouble
+        return self._db.storage_failure
 
     def check(self) -> None:
         self._db.check()

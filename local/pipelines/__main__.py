@@ -14,8 +14,8 @@ from pathlib import Path
 import uvicorn
 from starlette.concurrency import run_in_threadpool
 
-from local.connections import BoundedProtocol
-from local.loopback import HostsError, allowed_hosts
+from local.connection_limits import LimitedHttpProtocol
+from local.origins import AllowedHostsError, allowed_hosts
 from local.pipelines import processes
 from local.pipelines.app import make_app, with_guard
 from local.pipelines.database import FILE, PipelineDatabase
@@ -24,8 +24,8 @@ from local.pipelines.pipelines import Pipelines
 from local.pipelines.recurring_runs import RecurringRuns
 from local.pipelines.runs import Runs
 from local.pipelines.scheduler import Limits, Scheduler
-from local.storage import StorageError, Watch, lose_output, pauses
-from local.tokens import TokenError, read_or_make
+from local.storage import StorageError, StorageMonitor, backoff_delays, tolerate_output_errors
+from local.tokens import TokenError, read_or_create_token
 
 HOST = "127.0.0.1"
 RECONCILE_SECONDS = 0.1
@@ -37,7 +37,7 @@ def main() -> int:
     arguments = _parser().parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     folder: Path = arguments.folder.resolve()
-    lose_output()
+    tolerate_output_errors()
     try:
         lock = processes.acquire_lock(folder / "server.lock", TAKEOVER_SECONDS)
         database = PipelineDatabase(folder / FILE) if lock is not None else None
@@ -49,9 +49,9 @@ def main() -> int:
         return 1
     limits = Limits(parallel=max(1, arguments.parallel), attempts=max(1, arguments.attempts))
     try:
-        token = read_or_make(arguments.token_file or folder / "token")
+        token = read_or_create_token(arguments.token_file or folder / "token")
         hosts = allowed_hosts(os.environ)
-    except (TokenError, HostsError) as error:
+    except (TokenError, AllowedHostsError) as error:
         print(f"pipelines: {error}", file=sys.stderr)
         return 1
     try:
@@ -74,12 +74,12 @@ async def _serve(
     runs = Runs(database, folder)
     recurring = RecurringRuns(runs)
     app = make_app(Experiments(database), Pipelines(database), runs, recurring)
-    watch = Watch([("pipelines", folder)])
+    watch = StorageMonitor([("pipelines", folder)])
     watch.start()
     scheduler = Scheduler(runs, limits, watch)
     config = uvicorn.Config(
         with_guard(app, token, hosts), lifespan="off", access_log=False,
-        log_level="warning", server_header=False, timeout_graceful_shutdown=3, http=BoundedProtocol, ws="none",
+        log_level="warning", server_header=False, timeout_graceful_shutdown=3, http=LimitedHttpProtocol, ws="none",
         proxy_headers=False,
     )  # fmt: skip
     server = uvicorn.Server(config)
@@ -100,10 +100,10 @@ async def _serve(
 
 
 async def _reconcile_forever(recurring: RecurringRuns, scheduler: Scheduler, server: uvicorn.Server) -> None:
-    pause = pauses()
+    pause = backoff_delays()
     while not server.should_exit:
         try:
-            if recurring.database.trouble:
+            if recurring.database.storage_failure:
                 await run_in_threadpool(recurring.database.check)
             await run_in_threadpool(recurring.start_due)
             await run_in_threadpool(scheduler.reconcile)
@@ -115,7 +115,7 @@ async def _reconcile_forever(recurring: RecurringRuns, scheduler: Scheduler, ser
             log.exception("the runs could not be reconciled")
             await asyncio.sleep(pause())
             continue
-        pause = pauses()
+        pause = backoff_delays()
         await asyncio.sleep(RECONCILE_SECONDS)
 
 

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from local.loopback import Guard
+from local.access_middleware import AccessMiddleware
 from local.pipelines import pipeline_spec, ui
 from local.pipelines.errors import (
     INTERNAL,
@@ -32,7 +32,7 @@ from local.pipelines.pipelines import Pipelines
 from local.pipelines.recurring_runs import RecurringRuns
 from local.pipelines.requests import MAX_BODY, query, read_json, read_upload
 from local.pipelines.runs import Runs
-from local.storage import PASSING, StorageError, code_of
+from local.storage import TRANSIENT_CODES, StorageError, failure_code
 
 log = logging.getLogger(__name__)
 API_PREFIX = "/apis/v2beta1"
@@ -49,8 +49,8 @@ def make_app(experiments: Experiments, pipelines: Pipelines, runs: Runs, recurri
     uploads = _Uploads(pipelines)
 
     async def health(_: Request) -> Any:
-        trouble = runs.database.trouble
-        return {"multi_user": False, "pipeline_store": "database", "storage": [trouble.shown()] if trouble else []}
+        trouble = runs.database.storage_failure
+        return {"multi_user": False, "pipeline_store": "database", "storage": [trouble.to_json()] if trouble else []}
 
     experiment, pipeline, run, recurring = "/experiments/{id}", "/pipelines/{id}", "/runs/{id}", "/recurringruns/{id}"
     archived, available = "ARCHIVED", "AVAILABLE"
@@ -110,19 +110,19 @@ def make_app(experiments: Experiments, pipelines: Pipelines, runs: Runs, recurri
     return Starlette(routes=routes, exception_handlers={HTTPException: _http_exception})
 
 
-def with_guard(app: Starlette, token: str, hosts: Iterable[str] = ()) -> Guard:
+def with_guard(app: Starlette, token: str, hosts: Iterable[str] = ()) -> AccessMiddleware:
     """The app behind its guard: pipelines are programs, so whoever may start one acts with our rights. `hosts` are
     further names of this machine.
     """
-    return Guard(
+    return AccessMiddleware(
         app,
         hosts=hosts,
         token=token,
-        is_open=lambda method, path: path in (API_PREFIX + "/healthz", "/healthz"),
+        is_public=lambda method, path: path in (API_PREFIX + "/healthz", "/healthz"),
         max_body=MAX_BODY,
-        body=lambda refusal: KfpApiError(_CODES[refusal.status], refusal.reason, refusal.status).body(),
-        pages=True,
-        how="open the link that `mcqa up` prints, once, or send `Authorization: Bearer …` with what is in the file "
+        error_body=lambda denial: KfpApiError(_CODES[denial.status], denial.reason, denial.status).body(),
+        has_pages=True,
+        hint="open the link that `mcqa up` prints, once, or send `Authorization: Bearer …` with what is in the file "
         "pipelines/token of the loop's folder",
     )
 
@@ -134,7 +134,7 @@ def _route(method: str, path: str, handler: Handler) -> Route:
         except KfpApiError as error:
             return JSONResponse(error.body(), error.status)
         except Exception as error:
-            if isinstance(error, StorageError) or code_of(error) in PASSING:
+            if isinstance(error, StorageError) or failure_code(error) in TRANSIENT_CODES:
                 unavailable = KfpApiError(UNAVAILABLE, f"not now, try again: {error}")
                 return JSONResponse(unavailable.body(), unavailable.status, {"retry-after": "1"})
             log.exception("%s %s failed", request.method, request.url.path)

@@ -63,7 +63,7 @@ class PipelineDatabase(SqliteFile):
 
     def insert(self, table: str, **values: Any) -> None:
         """sqlite3.IntegrityError when a name or id is taken."""
-        with self._lock, self._told():
+        with self._lock, self._storage_errors():
             marks = ", ".join("?" * len(values))
             self._sql.execute(f"INSERT INTO {table} ({', '.join(values)}) VALUES ({marks})", tuple(values.values()))
 

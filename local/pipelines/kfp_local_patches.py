@@ -36,7 +36,7 @@ from local.pipelines import condition, outputs
 from local.pipelines.logs import excerpt, trim, wait_and_trim
 from local.pipelines.run_recorder import RunRecorder
 from local.pipelines.runs import task_id
-from local.storage import PASSING, Watch, code_of
+from local.storage import TRANSIENT_CODES, StorageMonitor, failure_code
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class KfpLocalPatches:
     root: Any
     files: Path
     lock: int
-    watch: Watch
+    watch: StorageMonitor
     errors: dict[TaskPath, str] = field(default_factory=dict)
     _state: _ThreadState = field(default_factory=_ThreadState)
 
@@ -174,13 +174,13 @@ class KfpLocalPatches:
             try:
                 result = execute()
             except OSError as error:
-                if not retries_left or code_of(error) not in PASSING:
+                if not retries_left or failure_code(error) not in TRANSIENT_CODES:
                     raise
             else:
-                if not retries_left or result[1] == status.Status.SUCCESS or not self.watch.seen_since(started):
+                if not retries_left or result[1] == status.Status.SUCCESS or not self.watch.failed_since(started):
                     return result
             print(f"task {path[-1]!r} is executed again once the disk can be written", flush=True)
-            self.watch.wait()
+            self.watch.wait_until_writable()
             shutil.rmtree(task_folder, ignore_errors=True)
         raise AssertionError("the last execution counts, whatever its result")
 

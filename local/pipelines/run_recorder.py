@@ -15,7 +15,7 @@ from typing import Any, NoReturn, ParamSpec, TypeVar
 from local.pipelines import processes
 from local.pipelines.database import PipelineDatabase, Row, append_history, history_entry, now, timestamp
 from local.pipelines.runs import add_task, finish, task_id
-from local.storage import patiently
+from local.storage import retry_while_unwritable
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -26,7 +26,7 @@ def _retried(method: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(method)
     def call(*arguments: P.args, **named: P.kwargs) -> T:
-        return patiently(lambda: method(*arguments, **named), "what happened cannot be recorded")
+        return retry_while_unwritable(lambda: method(*arguments, **named), "what happened cannot be recorded")
 
     return call
 

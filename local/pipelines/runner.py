@@ -17,7 +17,7 @@ from typing import Any
 from local.pipelines import processes
 from local.pipelines.database import FILE, PipelineDatabase, Row
 from local.pipelines.run_recorder import RunRecorder
-from local.storage import Watch, lose_output, patiently
+from local.storage import StorageMonitor, retry_while_unwritable, tolerate_output_errors
 
 LOCK_SECONDS = 15.0
 log = logging.getLogger(__name__)
@@ -25,14 +25,14 @@ log = logging.getLogger(__name__)
 
 def main(folder: Path, run: str, attempt: int) -> int:
     """0 when a result was written, whichever it is."""
-    lose_output()
+    tolerate_output_errors()
     files = folder / "runs" / run
     # Before any import of kfp, so that nothing runs twice however long that takes.
-    lock = patiently(lambda: processes.acquire_lock(files / "lock", LOCK_SECONDS), "the run's lock")
+    lock = retry_while_unwritable(lambda: processes.acquire_lock(files / "lock", LOCK_SECONDS), "the run's lock")
     if lock is None:
         print("another process executes this run", file=sys.stderr)
         return processes.SUPERSEDED
-    record = RunRecorder(patiently(lambda: PipelineDatabase(folder / FILE), "the database"), run, attempt)
+    record = RunRecorder(retry_while_unwritable(lambda: PipelineDatabase(folder / FILE), "the database"), run, attempt)
     row = record.begin()
     error = ""
     try:
@@ -59,7 +59,7 @@ def _execute(record: RunRecorder, row: Row, files: Path, lock: int) -> str:
     spec = _with_placeholders(json.loads(row["spec"]), row)
     message = json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
     workspace = files / "workspace"
-    patiently(lambda: workspace.mkdir(parents=True, exist_ok=True), "the run's folder")
+    retry_while_unwritable(lambda: workspace.mkdir(parents=True, exist_ok=True), "the run's folder")
     local.init(
         runner=local.SubprocessRunner(use_venv=False),
         pipeline_root=str(files / "root"),
@@ -67,7 +67,7 @@ def _execute(record: RunRecorder, row: Row, files: Path, lock: int) -> str:
         raise_on_error=True,
         enable_caching=False,
     )
-    watch = Watch([("run", files)])
+    watch = StorageMonitor([("run", files)])
     watch.start()
     KfpLocalPatches(record, message.root, files, lock, watch).install()
     try:

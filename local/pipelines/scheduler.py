@@ -18,7 +18,7 @@ from local.pipelines import processes
 from local.pipelines.database import Row, append_history, history_entry
 from local.pipelines.runs import Runs, finish, requeue
 from local.pipelines.serializers import FINISHED
-from local.storage import StorageError, Watch
+from local.storage import StorageError, StorageMonitor
 
 log = logging.getLogger(__name__)
 GRACE_SECONDS = 5.0
@@ -34,7 +34,7 @@ class Limits:
 
 
 class Scheduler:
-    def __init__(self, runs: Runs, limits: Limits, watch: Watch) -> None:
+    def __init__(self, runs: Runs, limits: Limits, watch: StorageMonitor) -> None:
         self._runs = runs
         self._database = runs.database
         self._folder = runs.root
@@ -100,7 +100,7 @@ class Scheduler:
             starts = current["attempt"] - current["first_attempt"]
             status = "" if child is None else f" ({_status(child.returncode)})"
             reason = f"the run's process ended without a result{status}, start {starts} of {self._limits.attempts}"
-            if self._watch.seen_since(self._started.get(row["id"], self._begun)):
+            if self._watch.failed_since(self._started.get(row["id"], self._begun)):
                 reason += "; not counted, because the disk could not be written meanwhile"
                 log.warning("run %s: %s", row["id"], reason)
                 requeue(self._database, current, reason, refund=True)
@@ -134,7 +134,7 @@ class Scheduler:
         free = self._limits.parallel - (busy[0] if busy else 0)
         sql = "SELECT * FROM runs WHERE state = 'PENDING' AND deleted = 0 ORDER BY seq LIMIT ?"
         waiting = self._database.all(sql, max(free, 0))
-        if waiting and self._watch.troubles():
+        if waiting and self._watch.failures():
             return  # it could not even write its log
         for row in waiting:
             with self._database.writing():

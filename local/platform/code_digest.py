@@ -38,13 +38,13 @@ def _files(root: Path) -> Iterator[Path]:
 
 async def end_outdated_processes(folder: Folder, code: str) -> None:
     """Ends what a killed supervisor of other code left behind, which would be adopted otherwise; records `code`."""
-    from local.serving.runner import left_behind
     from local.serving.settings import GATEWAY
+    from local.serving.workload import find_left_behind
 
     note = folder.path / "code"
     if note.exists() and note.read_text() != code:
         for place in (folder.processes, folder.serving, folder.serving / GATEWAY):
-            for process in left_behind(place):
+            for process in find_left_behind(place):
                 await process.stop(10.0)
                 process.forget()
     note.write_text(code)

@@ -16,12 +16,12 @@ from typing import Any
 
 import aiohttp
 
-from local.broker.config import resolve_addresses
+from local.broker.resources import resolve_addresses
 from local.kube.resources import Object
 from local.kube.store import ResourceStore, StatusError
 from local.platform.eventing_status import ResolvedReferences, broker_address, broker_status, trigger_status
-from local.serving.hosts import internal
-from local.serving.status import conditions
+from local.serving.conditions import merge_conditions
+from local.serving.hosts import internal_url
 from local.storage import StorageError
 
 log = logging.getLogger("eventing")
@@ -48,7 +48,7 @@ def resolve_address(store: ResourceStore, reference: Mapping[str, Any]) -> str:
         if error.code == 404:
             raise UnresolvedReferenceError(f"{kind} {namespace}/{name} is not there") from None
         raise
-    return broker_address(namespace, name) if kind == "Broker" else internal(namespace, name)
+    return broker_address(namespace, name) if kind == "Broker" else internal_url(namespace, name)
 
 
 class EventingController:
@@ -176,7 +176,7 @@ def write_status(store: ResourceStore, item: Object, status: dict[str, Any]) -> 
     """
     old = item.get("status") or {}
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    status = {**status, "conditions": conditions(old.get("conditions") or (), status["conditions"], now)}
+    status = {**status, "conditions": merge_conditions(old.get("conditions") or (), status["conditions"], now)}
     if status != old:
         try:
             store.update_status({**item, "status": status})

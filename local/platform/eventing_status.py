@@ -12,7 +12,7 @@ from typing import Any
 
 from common.event_types import PING
 from local.kube.resources import Object
-from local.serving.status import Condition, condition_of, overall
+from local.serving.conditions import Condition, get_condition, ready_condition
 
 INGRESS = "broker-ingress.knative-eventing.svc.cluster.local"
 _NO_OIDC = "authentication-oidc feature disabled"
@@ -55,19 +55,19 @@ def broker_status(
     if not answers:
         down = ("EndpointSlicesUnavailable", "The broker process does not answer.")
         ingress, filters = Condition("IngressReady", "False", *down), Condition("FilterReady", "False", *down)
-        channel = condition_of(item, "TriggerChannelReady")
+        channel = get_condition(item, "TriggerChannelReady")
     elif refused:
         channel = Condition("TriggerChannelReady", "False", "ChannelFailure", refused)
     sink = _dead_letter_sink(references, "Info")
     addressable, policies = Condition("Addressable", "True"), _event_policies_ready()
     if sink.status == "False":
-        addressable, policies = condition_of(item, "Addressable"), condition_of(item, "EventPoliciesReady")
+        addressable, policies = get_condition(item, "Addressable"), get_condition(item, "EventPoliciesReady")
     conditions = [channel, filters, ingress, addressable, policies]
     metadata = item["metadata"]
     return {
         "observedGeneration": metadata["generation"],
         "address": {"name": "http", "url": broker_address(metadata["namespace"], metadata["name"])},
-        "conditions": [overall(*conditions), *conditions, sink],
+        "conditions": [ready_condition(*conditions), *conditions, sink],
         **references.addresses,
     }
 
@@ -76,7 +76,7 @@ def trigger_status(
     item: Object, broker: Object | None, references: ResolvedReferences, refused: str = ""
 ) -> dict[str, Any]:
     """`broker` is the Trigger's, None when there is none; `refused`: why the broker process does not take it."""
-    conditions = {name: condition_of(item, name) for name in _AFTER_BROKER}
+    conditions = {name: get_condition(item, name) for name in _AFTER_BROKER}
     conditions["BrokerReady"] = _broker_ready(item, broker)
     old = item.get("status") or {}
     addresses = {name: old[name] for name in ("subscriberUri", "deadLetterSinkUri") if old.get(name)}
@@ -85,7 +85,7 @@ def trigger_status(
         conditions |= {condition.type: condition for condition in resolved}
     return {
         "observedGeneration": item["metadata"]["generation"],
-        "conditions": [overall(*conditions.values()), *conditions.values()],
+        "conditions": [ready_condition(*conditions.values()), *conditions.values()],
         **addresses,
     }
 
@@ -94,12 +94,12 @@ def ping_source_status(item: Object, uri: str, problem: str) -> dict[str, Any]:
     """`uri` is its sink's, "" when it has none, which `problem` explains. Its adapter is the caller."""
     oidc = Condition("OIDCIdentityCreated", "True", _NO_OIDC)
     if problem:
-        sink, deployed = Condition("SinkProvided", "False", "NotFound", problem), condition_of(item, "Deployed")
+        sink, deployed = Condition("SinkProvided", "False", "NotFound", problem), get_condition(item, "Deployed")
     else:
         sink, deployed = Condition("SinkProvided", "True"), Condition("Deployed", "True")
     status: dict[str, Any] = {
         "observedGeneration": item["metadata"]["generation"],
-        "conditions": [overall(oidc, deployed, sink), sink, deployed, oidc],
+        "conditions": [ready_condition(oidc, deployed, sink), sink, deployed, oidc],
     }
     if not problem:
         status |= {"ceAttributes": [{"type": PING, "source": source_of(item)}], "sinkUri": uri}
@@ -122,7 +122,7 @@ def _dead_letter_sink(references: ResolvedReferences, severity: str = "") -> Con
 
 def _broker_ready(item: Object, broker: Object | None) -> Condition:
     if broker is not None:
-        return condition_of(broker).named("BrokerReady")
+        return get_condition(broker).with_type("BrokerReady")
     spec = item.get("spec") or {}
     name = spec.get("broker") or (spec.get("brokerRef") or {}).get("name")
     return Condition("BrokerReady", "False", "BrokerDoesNotExist", f'Broker "{name}" does not exist')

@@ -8,12 +8,12 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from local.loopback import ALLOWED_HOSTS, allowed_hosts
+from local.origins import ALLOWED_HOSTS, allowed_hosts
 from local.platform import mlflow_server
 from local.platform.environment import base_environment, loop_environment
 from local.platform.settings import HOST, Folder, Settings
 from local.platform.supervised_process import Program
-from local.tokens import read_or_make
+from local.tokens import read_or_create_token
 
 
 def programs(folder: Folder, settings: Settings) -> list[Program]:
@@ -64,7 +64,7 @@ def places(folder: Folder) -> list[tuple[str, Path]]:
 
 def _token_digest(path: Path) -> dict[str, str]:
     """Part of a program's digest: a process that was started with another token is not adopted."""
-    return {"MCQA_TOKEN_DIGEST": hashlib.sha256(read_or_make(path).encode()).hexdigest()[:16]}
+    return {"MCQA_TOKEN_DIGEST": hashlib.sha256(read_or_create_token(path).encode()).hexdigest()[:16]}
 
 
 def _without_webhook(environment: Mapping[str, str]) -> dict[str, str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from local.platform.mlflow_server import new_encryption_key
-from local.storage import MEANINGS, code_of
+from local.storage import DESCRIPTIONS, failure_code
 
 ROOT = Path(__file__).resolve().parents[2]
 """The checkout: the manifests' commands are run in it."""
@@ -132,7 +132,7 @@ class Folder:
         try:
             yield
         except OSError as error:
-            why = MEANINGS[code] if (code := code_of(error)) else error.strerror
+            why = DESCRIPTIONS[code] if (code := failure_code(error)) else error.strerror
             raise PlatformError(f"cannot write in {self.path}: {why}") from None
 
     def secrets(self) -> dict[str, str]:

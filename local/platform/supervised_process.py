@@ -16,8 +16,8 @@ from typing import Literal
 import aiohttp
 
 from local.platform.settings import HOST, ROOT
-from local.serving.podspec import Probe, ProcessSpec
-from local.serving.runner import Process, last_lines, left_behind, log_file, probe
+from local.serving.process_spec import Probe, ProcessSpec
+from local.serving.workload import WorkloadProcess, find_left_behind, last_lines, log_file, probe
 
 log = logging.getLogger("platform")
 
@@ -58,9 +58,9 @@ class SupervisedProcess:
     restarts: int = 0
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     _stopping: bool = False
-    _process: Process | None = None
+    _process: WorkloadProcess | None = None
 
-    async def supervise(self, session: aiohttp.ClientSession, adopted: Process | None) -> None:
+    async def supervise(self, session: aiohttp.ClientSession, adopted: WorkloadProcess | None) -> None:
         """Runs it until `stop`; `adopted` is its process where a killed supervisor left one."""
         pause = 0.5
         while not self._stopping:
@@ -96,7 +96,7 @@ class SupervisedProcess:
     def log(self) -> Path:
         return log_file(self.folder, NAMESPACE, self.program.name)
 
-    async def _start(self) -> Process:
+    async def _start(self) -> WorkloadProcess:
         program = self.program
         with socket.socket() as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -108,9 +108,9 @@ class SupervisedProcess:
                 ) from None
         self._set("starting")
         spec = ProcessSpec(program.argv, program.env, Probe(program.path, timeout=2.0), program.port)
-        return await Process.start(self.folder, NAMESPACE, program.name, program.digest, spec, ROOT)
+        return await WorkloadProcess.start(self.folder, NAMESPACE, program.name, program.digest, spec, ROOT)
 
-    async def _until_ready(self, session: aiohttp.ClientSession, process: Process) -> bool:
+    async def _until_ready(self, session: aiohttp.ClientSession, process: WorkloadProcess) -> bool:
         ended = asyncio.ensure_future(process.wait())
         deadline = time.monotonic() + START_SECONDS
         try:
@@ -131,11 +131,11 @@ class SupervisedProcess:
         self.changed()
 
 
-async def adopt(folder: Path, programs: list[Program]) -> dict[str, Process]:
+async def adopt(folder: Path, programs: list[Program]) -> dict[str, WorkloadProcess]:
     """What a killed supervisor left running, by name; what no longer matches is ended."""
     programs_by_name = {program.name: program for program in programs}
-    adopted: dict[str, Process] = {}
-    for process in left_behind(folder):
+    adopted: dict[str, WorkloadProcess] = {}
+    for process in find_left_behind(folder):
         program = programs_by_name.get(process.pod.revision)
         if program and process.pod.uid == program.digest and program.name not in adopted:
             log.info("adopting %s, process %d", program.name, process.pid)

@@ -18,7 +18,7 @@ import aiohttp
 
 from common.names import INFERENCE_SERVICE, NAMESPACE
 from local.kube.server import ApiServer
-from local.loopback import HostsError, allowed_hosts
+from local.origins import AllowedHostsError, allowed_hosts
 from local.platform import commands, environment, programs
 from local.platform.code_digest import code_digest, end_outdated_processes
 from local.platform.eventing import EventingController
@@ -26,12 +26,12 @@ from local.platform.pingsource import PingSourceAdapter
 from local.platform.settings import HOST, ROOT, STATUS_PATH, Folder, PlatformError, Settings, write_json
 from local.platform.startup import Startup
 from local.platform.supervised_process import SupervisedProcess, adopt
-from local.serving.controller import Serving
+from local.serving.controller import ServingController
 from local.serving.hosts import PREDICTOR
 from local.serving.settings import ServingSettings
 from local.sqlite import inode
-from local.storage import Watch
-from local.tokens import TokenError, read_or_make, restore
+from local.storage import StorageMonitor
+from local.tokens import TokenError, read_or_create_token, restore_token
 
 log = logging.getLogger("platform")
 
@@ -52,7 +52,7 @@ class Supervisor:
         self._tokens: dict[Path, str] = {}
         self._began, self._started = time.time(), time.monotonic()
         self._database_inode = 0
-        self._storage = Watch(programs.places(folder))
+        self._storage = StorageMonitor(programs.places(folder))
         self._code = code_digest()
 
     async def run(self) -> None:
@@ -64,14 +64,14 @@ class Supervisor:
         loop_environment = environment.loop_environment(folder, settings)
         write_json(folder.environment, loop_environment, mode=0o600)
         try:
-            self._tokens = {path: read_or_make(path) for path in (folder.pipelines_token, folder.broker_token)}
+            self._tokens = {path: read_or_create_token(path) for path in (folder.pipelines_token, folder.broker_token)}
             pages = {STATUS_PATH: self._status_with_uptime}
             api = ApiServer(folder.path, settings.ports.api, namespace=NAMESPACE, pages=pages)
-        except (OSError, TokenError, HostsError) as error:
+        except (OSError, TokenError, AllowedHostsError) as error:
             raise PlatformError(str(error)) from None
         api.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]  # they are ours to take
         os.environ |= {name: loop_environment[name] for name in _RESOLVER_VARIABLES}
-        serving = Serving(api.store, self._serving_settings(), commands.storage_resolver())
+        serving = ServingController(api.store, self._serving_settings(), commands.storage_resolver())
         self._api, self._serving = api, serving
         self._storage.start()
         try:
@@ -83,7 +83,7 @@ class Supervisor:
             self._storage.stop()
             api.store.close()
 
-    async def _run_all(self, api: ApiServer, serving: Serving, session: aiohttp.ClientSession) -> None:
+    async def _run_all(self, api: ApiServer, serving: ServingController, session: aiohttp.ClientSession) -> None:
         """Everything runs in here; on the way out, what depends on others ends before them."""
         folder, settings = self._folder, self._settings
         wanted = programs.programs(folder, settings)
@@ -164,7 +164,7 @@ class Supervisor:
                 except OSError as error:
                     log.debug("%s is written later: %s", self._folder.status, error)
             for path, token in self._tokens.items():
-                await asyncio.to_thread(restore, path, token)
+                await asyncio.to_thread(restore_token, path, token)
             if self._api.store.trouble:
                 await asyncio.to_thread(self._api.store.check)
             await asyncio.sleep(_STATUS_SECONDS)
@@ -184,7 +184,7 @@ class Supervisor:
              "message": pool.failed or pool.message, "pids": serving.pids(*key)}
             for key, pool in sorted(serving.status().items())
         ]  # fmt: skip
-        troubles = (*self._storage.troubles(), self._api.store.trouble)
+        troubles = (*self._storage.failures(), self._api.store.trouble)
         return {
             "pid": os.getpid(),
             "folder": str(self._folder.path),
@@ -198,7 +198,7 @@ class Supervisor:
             ],
             "parts": processes,
             "revisions": revisions,
-            "storage": [trouble.shown() for trouble in troubles if trouble],
+            "storage": [trouble.to_json() for trouble in troubles if trouble],
         }
 
     def _serving_settings(self) -> ServingSettings:
@@ -213,5 +213,5 @@ class Supervisor:
             addresses=environment.addresses(settings),
             default_service=(NAMESPACE, INFERENCE_SERVICE),
             replica_cap=settings.replica_cap,
-            excused=self._storage.seen_since,
+            excused=self._storage.failed_since,
         )

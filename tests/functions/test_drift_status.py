@@ -72,7 +72,7 @@ def test_from_nothing_to_an_alarm_and_its_retraining(environ: dict[str, str], ml
                 None,
             )
     answer(database, version, 40, time.time() - 0.01, time.time(), seed=3)
-    assert "retraining not asked for yet" in run()
+    assert "retraining not requested yet" in run()
 
     with database.begin() as connection:
         (newest, _) = checks(connection, model)

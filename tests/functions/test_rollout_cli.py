@@ -69,7 +69,7 @@ def test_without_a_rollout_it_says_so(case: Case) -> None:
     assert "there is no rollout" in found.output
     assert "version 1 is champion" in found.output
     assert (case.wish(), case.sink.events) == (None, [])
-    assert "has not looked yet" in case.run("status").output
+    assert "has not run yet" in case.run("status").output
 
 
 def test_wishes(case: Case) -> None:
@@ -80,7 +80,7 @@ def test_wishes(case: Case) -> None:
     for action in ("hold", "promote", "abort"):
         found = case.run(action, "--version", "2")
         assert found.exit_code == 0, found.output
-        assert f"{action} challenger 2: noted, the rollout function looks now" in found.output
+        assert f"{action} challenger 2: noted, the rollout function applies it now" in found.output
         wish = case.wish()
         assert wish is not None
         assert (wish.action, wish.challenger) == (action, "2")

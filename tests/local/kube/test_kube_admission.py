@@ -72,7 +72,7 @@ def ping(**spec: Any) -> dict[str, Any]:
         ("PingSource", {"sink": {"uri": "http://x"}}),
     ],
 )
-def test_admitted(kind, spec) -> None:
+def test_admitted(kind: str, spec: Any) -> None:
     assert denied(kind, spec) == ""
 
 
@@ -124,7 +124,7 @@ def test_admitted(kind, spec) -> None:
         ("PingSource", {"schedule": "* * * * *"}, "spec.sink"),
     ],
 )
-def test_denied(kind, spec, why) -> None:
+def test_denied(kind: str, spec: Any, why: Any) -> None:
     found = denied(kind, spec)
     assert why in found
     assert found.startswith("400 BadRequest: admission webhook")
@@ -139,5 +139,5 @@ def test_what_may_not_change() -> None:
 
 
 @pytest.mark.parametrize("name", ["1st", "a" * 64, "a.b"])
-def test_names_of_inference_services(name) -> None:
+def test_names_of_inference_services(name: str) -> None:
     assert "is invalid" in denied("InferenceService", isvc(), name=name)

@@ -9,7 +9,9 @@ import os
 import shutil
 import sys
 from collections import Counter
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -20,18 +22,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "serving"))
 from serving_cases import Platform, inference_service, settings
 
 from local.kube.server import ApiServer
-from local.serving.controller import Serving
+from local.serving.controller import ServingController
 
 NAME = "m"
 
 
 @pytest.fixture
-async def platform(tmp_path):
+async def platform(tmp_path: Path) -> AsyncIterator[Any]:
     api = ApiServer(tmp_path, 0)
     api.capture_signals = contextlib.nullcontext
     served = asyncio.create_task(api.serve())
     async with (
-        Serving(api.store, settings(tmp_path), lambda uri: Path(uri)) as serving,
+        ServingController(api.store, settings(tmp_path), lambda uri: Path(uri)) as serving,
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=64)) as session,
     ):
         yield Platform(api.store, serving, session, tmp_path)
@@ -41,13 +43,13 @@ async def platform(tmp_path):
 
 
 @pytest.fixture
-def kubectl(platform):
+def kubectl(platform: Any) -> Any:
     program = shutil.which("kubectl")
     if program is None:
         pytest.skip("kubectl is not installed")
     environment = {"KUBECONFIG": str(platform.folder / "kubeconfig"), "HOME": str(platform.folder)}
 
-    async def run(*arguments, stdin=None):
+    async def run(*arguments: Any, stdin: Any = None) -> Any:
         process = await asyncio.create_subprocess_exec(
             program,
             *arguments,
@@ -63,11 +65,11 @@ def kubectl(platform):
     return run
 
 
-async def answers(platform, count):
+async def answers(platform: Any, count: Any) -> Any:
     """How many of `count` requests each version answered; every one must be answered."""
     gate, found = asyncio.Semaphore(48), Counter()
 
-    async def one():
+    async def one() -> None:
         async with gate:
             status, told = await platform.get(NAME)
             assert status == 200
@@ -77,12 +79,12 @@ async def answers(platform, count):
     return found
 
 
-def traffic(platform):
+def traffic(platform: Any) -> Any:
     part = platform.store.get("InferenceService", NAME)["status"]["components"]["predictor"]
     return {one["revisionName"][-1]: one["percent"] for one in part["traffic"]}
 
 
-async def test_kubectl_patch_moves_live_traffic(platform, kubectl) -> None:
+async def test_kubectl_patch_moves_live_traffic(platform: Any, kubectl: Any) -> None:
     await kubectl("apply", "-f", "-", stdin=inference_service(NAME))
     await kubectl("wait", "--for=condition=Ready", "isvc", NAME, "--timeout=60s")
     assert await answers(platform, 50) == {"1": 50}
@@ -111,7 +113,7 @@ async def test_kubectl_patch_moves_live_traffic(platform, kubectl) -> None:
     assert status == 404
 
 
-def typed(item):
+def typed(item: Any) -> Any:
     """The object as KServe's client wants it."""
     from kserve import V1beta1InferenceService, V1beta1InferenceServiceSpec, V1beta1PredictorSpec
     from kubernetes.client import V1Container, V1EnvVar, V1ObjectMeta
@@ -130,7 +132,7 @@ def typed(item):
     )
 
 
-async def test_kserve_client_rolls_out(platform) -> None:
+async def test_kserve_client_rolls_out(platform: Any) -> None:
     pytest.importorskip("kserve", reason="the KServe SDK is not installed")
     from kserve import KServeClient
 

@@ -6,8 +6,10 @@ import asyncio
 import subprocess
 import sys
 import time
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -17,7 +19,7 @@ from local.kube.store import ResourceStore
 from local.platform.eventing import EventingController, UnresolvedReferenceError, resolve_address
 from local.platform.pingsource import PingSourceAdapter, build_event
 from local.platform.settings import free_ports
-from local.tokens import read
+from local.tokens import read_token
 
 ROOT = Path(__file__).resolve().parents[3]
 BROKER = {
@@ -34,7 +36,7 @@ SERVICE = {
 }
 
 
-def trigger(name="t", service="f", broker="default", **filters):
+def trigger(name: str = "t", service: str = "f", broker: str = "default", **filters: Any) -> Any:
     reference = {"apiVersion": "serving.knative.dev/v1", "kind": "Service", "name": service}
     return {
         "apiVersion": "eventing.knative.dev/v1",
@@ -44,7 +46,7 @@ def trigger(name="t", service="f", broker="default", **filters):
     }
 
 
-def ping(**spec):
+def ping(**spec: Any) -> Any:
     reference = {"apiVersion": "eventing.knative.dev/v1", "kind": "Broker", "name": "default"}
     return {
         "apiVersion": "sources.knative.dev/v1",
@@ -55,24 +57,24 @@ def ping(**spec):
 
 
 @pytest.fixture
-def store(tmp_path):
+def store(tmp_path: Path) -> Iterator[Any]:
     store = ResourceStore(tmp_path / "kube.sqlite")
     yield store
     store.close()
 
 
 @pytest.fixture
-async def session():
+async def session() -> AsyncIterator[Any]:
     async with aiohttp.ClientSession() as session:
         yield session
 
 
 @pytest.fixture
-async def received():
+async def received() -> AsyncIterator[Any]:
     """A subscriber: the headers and bodies of what it got, and its port."""
     got = []
 
-    async def take(request):
+    async def take(request: Any) -> Any:
         got.append((dict(request.headers), await request.read()))
         return web.Response(status=204)
 
@@ -87,7 +89,7 @@ async def received():
 
 
 @pytest.fixture
-async def broker(tmp_path, session, received):
+async def broker(tmp_path: Path, session: Any, received: Any) -> AsyncIterator[Any]:
     """A broker process that reaches every cluster service at the subscriber."""
     (port,) = free_ports(1)
     command = [sys.executable, "-m", "local.broker", "--database", str(tmp_path / "b.db"), "--port", str(port)]
@@ -110,21 +112,23 @@ async def broker(tmp_path, session, received):
 
 
 @pytest.fixture
-def token(broker, tmp_path):
-    return read(tmp_path / "token")
+def token(broker: Any, tmp_path: Path) -> Any:
+    return read_token(tmp_path / "token")
 
 
-async def until(true, seconds=20.0) -> None:
+async def until(true: Any, seconds: float = 20.0) -> None:
     async with asyncio.timeout(seconds):
         while not true():
             await asyncio.sleep(0.05)
 
 
-def ready(item):
+def ready(item: Any) -> Any:
     return {c["type"]: (c["status"], c.get("message", "")) for c in item["status"]["conditions"]}
 
 
-async def test_triggers_reach_the_broker_and_say_so(store, session, broker, token, received) -> None:
+async def test_triggers_reach_the_broker_and_say_so(
+    store: ResourceStore, session: Any, broker: Any, token: Any, received: Any
+) -> None:
     for item in (BROKER, SERVICE, trigger()):
         store.create(item)
     eventing = EventingController(store, session, broker, token)
@@ -144,7 +148,7 @@ async def test_triggers_reach_the_broker_and_say_so(store, session, broker, toke
     assert store.version == version, "a pass that changes nothing writes nothing"
 
 
-async def test_what_is_deleted_leaves_the_broker(store, session, broker, token) -> None:
+async def test_what_is_deleted_leaves_the_broker(store: ResourceStore, session: Any, broker: Any, token: Any) -> None:
     for item in (BROKER, SERVICE, trigger("a"), trigger("b")):
         store.create(item)
     eventing = EventingController(store, session, broker, token)
@@ -156,7 +160,9 @@ async def test_what_is_deleted_leaves_the_broker(store, session, broker, token) 
     assert names == {"default", "b"}
 
 
-async def test_a_trigger_that_leads_nowhere_says_why(store, session, broker, token) -> None:
+async def test_a_trigger_that_leads_nowhere_says_why(
+    store: ResourceStore, session: Any, broker: Any, token: Any
+) -> None:
     store.create(BROKER)
     store.create(trigger("lost"))
     store.create(SERVICE)
@@ -168,7 +174,9 @@ async def test_a_trigger_that_leads_nowhere_says_why(store, session, broker, tok
     assert ready(store.get("Trigger", "orphan"))["BrokerReady"] == ("False", 'Broker "other" does not exist')
 
 
-async def test_a_broker_process_that_is_gone_is_a_status(store, session, broker, token) -> None:
+async def test_a_broker_process_that_is_gone_is_a_status(
+    store: ResourceStore, session: Any, broker: Any, token: Any
+) -> None:
     for item in (BROKER, SERVICE, trigger()):
         store.create(item)
     eventing = EventingController(store, session, broker, token)
@@ -186,12 +194,12 @@ async def test_a_broker_process_that_is_gone_is_a_status(store, session, broker,
     assert ready(store.get("Broker", "default"))["Ready"] == ready(store.get("Trigger", "t"))["Ready"] == ("True", "")
 
 
-def test_only_services_and_brokers_have_addresses(store) -> None:
+def test_only_services_and_brokers_have_addresses(store: ResourceStore) -> None:
     with pytest.raises(UnresolvedReferenceError, match="ConfigMap x: only Knative Services and Brokers"):
         resolve_address(store, {"apiVersion": "v1", "kind": "ConfigMap", "name": "x"})
 
 
-async def test_ticks_arrive_on_schedule(store, session, received) -> None:
+async def test_ticks_arrive_on_schedule(store: ResourceStore, session: Any, received: Any) -> None:
     store.create(BROKER)
     store.create(ping(data='{"a": 1}', ceOverrides={"extensions": {"team": "red"}}))
     sources = PingSourceAdapter(store, session, lambda url: (f"http://127.0.0.1:{received[1]}/", "somewhere"))
@@ -218,7 +226,7 @@ def test_a_tick_carries_its_time_and_an_id_of_its_own() -> None:
 
 
 async def test_ticks_go_on_when_the_clock_is_set_back_and_without_a_schedule_of_their_own(
-    store, session, received
+    store: ResourceStore, session: Any, received: Any
 ) -> None:
     store.create(BROKER)
     item = ping()
@@ -226,11 +234,11 @@ async def test_ticks_go_on_when_the_clock_is_set_back_and_without_a_schedule_of_
     store.create(item)
     now, looks = [datetime(2026, 11, 1, 12, 0, 30, tzinfo=UTC), 1000.0], [0]
 
-    def monotonic():
+    def monotonic() -> Any:
         looks[0] += 1
         return now[1]
 
-    async def passes(wall, seconds):
+    async def passes(wall: Any, seconds: float) -> None:
         now[0] += timedelta(seconds=wall)
         now[1] += seconds
         seen = looks[0]
@@ -254,7 +262,7 @@ async def test_ticks_go_on_when_the_clock_is_set_back_and_without_a_schedule_of_
     assert [headers["ce-time"] for headers, _ in received[0]] == ["2026-11-01T12:01:00Z", "2026-11-01T11:02:00Z"]
 
 
-async def test_a_sink_that_is_not_there_is_a_status(store, session) -> None:
+async def test_a_sink_that_is_not_there_is_a_status(store: ResourceStore, session: Any) -> None:
     store.create(ping())
     task = asyncio.create_task(PingSourceAdapter(store, session, lambda url: (url, "")).run())
     await until(lambda: store.get("PingSource", "tick").get("status"))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from local.platform.eventing_status import ResolvedReferences, broker_status, ping_source_status, trigger_status
-from local.serving.status import conditions
+from local.serving.conditions import merge_conditions
 
 DEAD = "http://dead-letters.ns.svc.cluster.local"
 SUBSCRIBER = "http://f.ns.svc.cluster.local"
@@ -19,16 +21,16 @@ NO_DEAD = ("False", "Unable to get the dead letter sink's URI", "Service ns/dead
 NO_SUBSCRIBER = ("False", "Unable to get the Subscriber's URI", "Service ns/f is not there")
 
 
-def item(name="default", status=None, annotations=None, **spec):
+def item(name: str = "default", status: Any = None, annotations: Any = None, **spec: Any) -> Any:
     metadata = {"name": name, "namespace": "ns", "generation": 3, "annotations": annotations or {}}
     return {"metadata": metadata, "spec": spec, "status": stored(status) if status else {}}
 
 
-def stored(status):
-    return {**status, "conditions": conditions((), status["conditions"], "2026-01-01T00:00:00Z")}
+def stored(status: Any) -> Any:
+    return {**status, "conditions": merge_conditions((), status["conditions"], "2026-01-01T00:00:00Z")}
 
 
-def said(status):
+def said(status: Any) -> Any:
     return {c.type: (c.status, c.reason, c.message, *filter(None, [c.severity])) for c in status["conditions"]}
 
 
@@ -37,7 +39,7 @@ LOST = ResolvedReferences(problems={"deadLetterSinkUri": "Service ns/dead is not
 WELL = broker_status(item(), RESOLVED)
 
 
-def broker(**changed):
+def broker(**changed: Any) -> Any:
     return {
         "Ready": TRUE,
         "Addressable": TRUE,
@@ -89,7 +91,7 @@ def broker(**changed):
         (WELL, LOST, "", True, broker(DeadLetterSinkResolved=(*NO_DEAD, "Info"))),
     ],
 )
-def test_a_broker(before, found, refused, answers, expected) -> None:
+def test_a_broker(before: str, found: Any, refused: Any, answers: Any, expected: Any) -> None:
     status = broker_status(item(status=before), found, refused, answers=answers)
     assert said(status) == expected
     assert status["address"] == {"name": "http", "url": INGRESS}
@@ -97,7 +99,7 @@ def test_a_broker(before, found, refused, answers, expected) -> None:
     assert status.get("deadLetterSinkUri") == found.addresses.get("deadLetterSinkUri")
 
 
-def trigger(**changed):
+def trigger(**changed: Any) -> Any:
     return {
         "Ready": TRUE,
         "BrokerReady": TRUE,
@@ -163,7 +165,7 @@ BOTH = {"subscriberUri": SUBSCRIBER, "deadLetterSinkUri": DEAD}
         ),
     ],
 )
-def test_a_trigger(before, of, found, refused, expected, addresses) -> None:
+def test_a_trigger(before: str, of: Any, found: Any, refused: Any, expected: Any, addresses: Any) -> None:
     status = trigger_status(item("t", before, broker="default"), of, found, refused)
     assert said(status) == expected
     assert {name: status[name] for name in status if name.endswith("Uri")} == addresses
