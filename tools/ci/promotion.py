@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from common.names import CHALLENGER, CHAMPION
 from functions.http import UnavailableError
 from functions.registry import ModelRegistry, RegisteredModel, RegisteredVersion
-from functions.rollout.world import CHALLENGER, CHAMPION, ROLLOUT_TAG, Version
+from functions.rollout.world import ROLLOUT_TAG, Version
 from tools.errors import ToolError
 
 POLL_SECONDS = 15.0
