@@ -125,9 +125,9 @@ def test_admitted(kind: str, spec: Any) -> None:
     ],
 )
 def test_denied(kind: str, spec: Any, why: Any) -> None:
-    found = denied(kind, spec)
-    assert why in found
-    assert found.startswith("400 BadRequest: admission webhook")
+    message = denied(kind, spec)
+    assert why in message
+    assert message.startswith("400 BadRequest: admission webhook")
 
 
 def test_what_may_not_change() -> None:

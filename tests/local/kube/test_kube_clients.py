@@ -48,9 +48,9 @@ def test_kserve_client(platform: Any, custom: Any, ready_status: Any) -> None:
     from kserve import KServeClient
 
     kserve = KServeClient(config_file=str(platform.kubeconfig))
-    made = kserve.create(service(min_replicas=0))
-    assert made["metadata"]["generation"] == 1
-    assert kserve.get("coding-mcqa", namespace="default")["spec"] == made["spec"]
+    created = kserve.create(service(min_replicas=0))
+    assert created["metadata"]["generation"] == 1
+    assert kserve.get("coding-mcqa", namespace="default")["spec"] == created["spec"]
     assert len(kserve.get(namespace="default")["items"]) == 1
 
     patched = kserve.patch("coding-mcqa", service("mlflow://coding-mcqa/2", canary_traffic_percent=10))
@@ -74,11 +74,11 @@ def test_kserve_client(platform: Any, custom: Any, ready_status: Any) -> None:
 def test_a_stale_replace_is_a_conflict(custom: Any, isvc: Any) -> None:
     from kubernetes.client.rest import ApiException
 
-    made = custom.create_namespaced_custom_object(GROUP, VERSION, "default", PLURAL, isvc)
-    made["spec"]["predictor"]["maxReplicas"] = 2
-    custom.replace_namespaced_custom_object(GROUP, VERSION, "default", PLURAL, "coding-mcqa", made)
+    created = custom.create_namespaced_custom_object(GROUP, VERSION, "default", PLURAL, isvc)
+    created["spec"]["predictor"]["maxReplicas"] = 2
+    custom.replace_namespaced_custom_object(GROUP, VERSION, "default", PLURAL, "coding-mcqa", created)
     with pytest.raises(ApiException) as caught:
-        custom.replace_namespaced_custom_object(GROUP, VERSION, "default", PLURAL, "coding-mcqa", made)
+        custom.replace_namespaced_custom_object(GROUP, VERSION, "default", PLURAL, "coding-mcqa", created)
     assert (caught.value.status, "Conflict" in caught.value.body) == (409, True)
 
 
@@ -86,8 +86,8 @@ def test_a_merge_patch_with_null_removes(custom: Any, isvc: Any) -> None:
     isvc["spec"]["predictor"]["canaryTrafficPercent"] = 10
     custom.create_namespaced_custom_object(GROUP, VERSION, "default", PLURAL, isvc)
     patch = {"spec": {"predictor": {"canaryTrafficPercent": None}}}
-    found = custom.patch_namespaced_custom_object(GROUP, VERSION, "default", PLURAL, "coding-mcqa", patch)
-    assert "canaryTrafficPercent" not in found["spec"]["predictor"]
+    patched = custom.patch_namespaced_custom_object(GROUP, VERSION, "default", PLURAL, "coding-mcqa", patch)
+    assert "canaryTrafficPercent" not in patched["spec"]["predictor"]
 
 
 def test_watch_sees_every_change_once_and_in_order(custom: Any, isvc: Any) -> None:
@@ -146,8 +146,8 @@ def test_the_dynamic_client_discovers(platform: Any, isvc: Any) -> None:
     from kubernetes import config, dynamic
 
     with config.new_client_from_config(str(platform.kubeconfig)) as api:
-        found = dynamic.DynamicClient(api).resources.get(
+        resource = dynamic.DynamicClient(api).resources.get(
             api_version="serving.kserve.io/v1beta1", kind="InferenceService"
         )
-        found.create(body=isvc, namespace="default")
-        assert [item.metadata.name for item in found.get(namespace="default").items] == ["coding-mcqa"]
+        resource.create(body=isvc, namespace="default")
+        assert [item.metadata.name for item in resource.get(namespace="default").items] == ["coding-mcqa"]

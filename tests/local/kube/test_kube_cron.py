@@ -112,19 +112,19 @@ def test_the_next_time_is_the_first_instant_whose_clock_shows_it() -> None:
         for at in (start + timedelta(seconds=i) for i in range(1, 86_400))
         if (local := at.astimezone(zone)).second % 17 == 0 and local.minute in (7, 31) and local.hour in (1, 2, 13)
     ]
-    at, found = start, []
-    while len(found) < len(shown):
+    at, fired = start, list[datetime]()
+    while len(fired) < len(shown):
         at = schedule.next(at, "America/New_York")
-        found.append(at)
-    assert found == shown
+        fired.append(at)
+    assert fired == shown
 
 
 @pytest.mark.skipif(not CASES.is_dir(), reason="the shared cases are not beside this checkout")
 def test_the_shared_schedules() -> None:
     for line in (CASES / "schedules" / "next.tsv").read_text().splitlines()[1:]:
         text, zone, after, then = line.split("\t")[:4]
-        found = parse(text).next(datetime.fromisoformat(after), zone or "UTC")
-        assert found == datetime.fromisoformat(then), line
+        following = parse(text).next(datetime.fromisoformat(after), zone or "UTC")
+        assert following == datetime.fromisoformat(then), line
 
 
 @pytest.mark.skipif(not CASES.is_dir(), reason="the shared cases are not beside this checkout")

@@ -96,31 +96,31 @@ def test_unknown_fields_by_validation(client: Any, isvc: Any) -> None:
 
 
 def test_generation_counts_changes_of_spec_only(client: Any, isvc: Any) -> None:
-    made = client.post(ISVCS, json={**isvc, "status": {"url": "http://x"}}).json()
-    assert "status" not in made
+    created = client.post(ISVCS, json={**isvc, "status": {"url": "http://x"}}).json()
+    assert "status" not in created
     steps = [
         (ISVC, {"metadata": {"labels": {"a": "b"}}}, 1),
         (f"{ISVC}/status", {"status": {"url": "http://x"}, "spec": {"predictor": {"minReplicas": 9}}}, 1),
         (ISVC, {"spec": {"predictor": {"minReplicas": 1}}, "status": {"url": "http://y"}}, 2),
         (ISVC, {"spec": {"predictor": {"minReplicas": 1}}}, 2),
     ]
-    versions = [int(made["metadata"]["resourceVersion"])]
+    versions = [int(created["metadata"]["resourceVersion"])]
     for path, patch, generation in steps:
-        found = client.patch(path, json=patch, headers=MERGE).json()
-        assert found["metadata"]["generation"] == generation
-        versions.append(int(found["metadata"]["resourceVersion"]))
+        patched = client.patch(path, json=patch, headers=MERGE).json()
+        assert patched["metadata"]["generation"] == generation
+        versions.append(int(patched["metadata"]["resourceVersion"]))
     assert versions == sorted(versions)
     assert versions[-1] == versions[-2], "writing the same again is no change"
-    assert (found["status"], found["spec"]["predictor"]["minReplicas"]) == ({"url": "http://x"}, 1)
-    assert found["metadata"]["uid"] == made["metadata"]["uid"]
+    assert (patched["status"], patched["spec"]["predictor"]["minReplicas"]) == ({"url": "http://x"}, 1)
+    assert patched["metadata"]["uid"] == created["metadata"]["uid"]
 
 
 def test_updates_need_the_current_version(client: Any, isvc: Any) -> None:
-    made = client.post(ISVCS, json=isvc).json()
+    created = client.post(ISVCS, json=isvc).json()
     newer = client.patch(ISVC, json={"metadata": {"labels": {"a": "b"}}}, headers=MERGE).json()
     for path in (ISVC, f"{ISVC}/status"):
-        refused(client.put(path, json=made), 409, "Conflict")
-    stale = {"metadata": {"resourceVersion": made["metadata"]["resourceVersion"]}}
+        refused(client.put(path, json=created), 409, "Conflict")
+    stale = {"metadata": {"resourceVersion": created["metadata"]["resourceVersion"]}}
     refused(client.patch(ISVC, json=stale, headers=MERGE), 409, "Conflict")
     nameless = copy.deepcopy(newer)
     del nameless["metadata"]["resourceVersion"]
@@ -131,7 +131,7 @@ def test_updates_need_the_current_version(client: Any, isvc: Any) -> None:
     assert client.put(ISVC, json=newer).status_code == 200
     for wanted in ({"uid": "another"}, {"resourceVersion": "1"}):
         refused(client.request("DELETE", ISVC, json={"preconditions": wanted}), 409, "Conflict")
-    assert client.delete(ISVC).json()["details"]["uid"] == made["metadata"]["uid"]
+    assert client.delete(ISVC).json()["details"]["uid"] == created["metadata"]["uid"]
 
 
 def test_pages_hold_every_object_once(client: Any) -> None:
@@ -156,19 +156,19 @@ def test_a_selector_turns_changes_into_coming_and_going(client: Any) -> None:
         client.patch(f"{CONFIG_MAPS}/c", json={"metadata": {"labels": {"a": value}}}, headers=MERGE)
     client.delete(f"{CONFIG_MAPS}/c")
     query = {"watch": "1", "timeoutSeconds": "1", "resourceVersion": version}
-    found = events(client.get(CONFIG_MAPS, params={**query, "labelSelector": "a=2"}))
-    assert [event["type"] for event in found] == ["ADDED", "DELETED"]
-    found = events(client.get(CONFIG_MAPS, params=query))
-    assert [event["type"] for event in found] == ["ADDED", "MODIFIED", "MODIFIED", "DELETED"]
+    changes = events(client.get(CONFIG_MAPS, params={**query, "labelSelector": "a=2"}))
+    assert [event["type"] for event in changes] == ["ADDED", "DELETED"]
+    changes = events(client.get(CONFIG_MAPS, params=query))
+    assert [event["type"] for event in changes] == ["ADDED", "MODIFIED", "MODIFIED", "DELETED"]
 
 
 def test_initial_events_end_with_a_bookmark(client: Any) -> None:
     client.post(CONFIG_MAPS, json={"metadata": {"name": "c"}})
     query = "watch=1&timeoutSeconds=1&sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan"
-    found = events(client.get(f"{CONFIG_MAPS}?{query}"))
-    assert [event["type"] for event in found] == ["ADDED", "BOOKMARK", "BOOKMARK"]
-    assert found[1]["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
-    assert int(found[2]["object"]["metadata"]["resourceVersion"]) > 0
+    changes = events(client.get(f"{CONFIG_MAPS}?{query}"))
+    assert [event["type"] for event in changes] == ["ADDED", "BOOKMARK", "BOOKMARK"]
+    assert changes[1]["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
+    assert int(changes[2]["object"]["metadata"]["resourceVersion"]) > 0
 
 
 def test_finalizers_hold_a_deletion_back(client: Any, isvc: Any) -> None:
@@ -220,11 +220,11 @@ def test_kill_keeps_every_acknowledged_write(own_platform: Any) -> None:
             for index in range(10_000):
                 name = f"w{worker}-{index}"
                 try:
-                    made = client.post(CONFIG_MAPS, json={"metadata": {"name": name}, "data": {"i": str(index)}})
+                    response = client.post(CONFIG_MAPS, json={"metadata": {"name": name}, "data": {"i": str(index)}})
                 except httpx.TransportError:
                     return
-                assert made.status_code == 201
-                acknowledged.append((name, made.json()["metadata"]["resourceVersion"]))
+                assert response.status_code == 201
+                acknowledged.append((name, response.json()["metadata"]["resourceVersion"]))
                 if len(acknowledged) >= 60:
                     stop.set()
 
@@ -239,13 +239,13 @@ def test_kill_keeps_every_acknowledged_write(own_platform: Any) -> None:
     own_platform.start()
     assert own_platform.config["users"][0]["user"]["token"] == token
     with own_platform.client as client:
-        found = client.get(CONFIG_MAPS).json()
-        versions = {item["metadata"]["name"]: item["metadata"]["resourceVersion"] for item in found["items"]}
+        listing = client.get(CONFIG_MAPS).json()
+        versions = {item["metadata"]["name"]: item["metadata"]["resourceVersion"] for item in listing["items"]}
         assert dict(acknowledged).items() <= versions.items()
         assert len(set(versions.values())) == len(versions), "no version is given twice"
         begun = min(int(version) for version in versions.values())
         query = {"watch": "1", "timeoutSeconds": "1", "resourceVersion": begun}
         later = events(client.get(CONFIG_MAPS, params=query))
         assert len(later) == len(versions) - 1, "a watch goes on where it was"
-        made = client.post(CONFIG_MAPS, json={"metadata": {"name": "after"}}).json()
-        assert int(made["metadata"]["resourceVersion"]) > max(map(int, versions.values()))
+        created = client.post(CONFIG_MAPS, json={"metadata": {"name": "after"}}).json()
+        assert int(created["metadata"]["resourceVersion"]) > max(map(int, versions.values()))

@@ -19,9 +19,9 @@ def test_apply_creates_leaves_and_changes(platform: Any, isvc: Any) -> None:
     assert "coding-mcqa configured" in apply(platform, isvc)
     del isvc["spec"]["predictor"]["maxReplicas"]
     apply(platform, isvc)
-    found = json.loads(platform.kubectl("get", "isvc", "coding-mcqa", "-o", "json"))
-    assert found["spec"] == isvc["spec"]
-    assert found["metadata"]["generation"] == 3
+    stored = json.loads(platform.kubectl("get", "isvc", "coding-mcqa", "-o", "json"))
+    assert stored["spec"] == isvc["spec"]
+    assert stored["metadata"]["generation"] == 3
 
 
 def test_the_table_has_the_crds_columns(platform: Any, isvc: Any, ready_status: Any) -> None:
@@ -93,9 +93,9 @@ def test_patches(platform: Any, isvc: Any) -> None:
     assert "no change" in platform.kubectl("patch", "isvc", "coding-mcqa", "--type=merge", "-p", canary)
     gone = '[{"op":"remove","path":"/spec/predictor/canaryTrafficPercent"}]'
     platform.kubectl("patch", "isvc", "coding-mcqa", "--type=json", "-p", gone)
-    found = json.loads(platform.kubectl("get", "isvc", "coding-mcqa", "-o", "json"))
-    assert "canaryTrafficPercent" not in found["spec"]["predictor"]
-    assert found["metadata"]["generation"] == 3
+    stored = json.loads(platform.kubectl("get", "isvc", "coding-mcqa", "-o", "json"))
+    assert "canaryTrafficPercent" not in stored["spec"]["predictor"]
+    assert stored["metadata"]["generation"] == 3
     assert "application/merge-patch+json" in platform.kubectl("patch", "isvc", "coding-mcqa", "-p", canary, fails=True)
     assert "BadRequest" in platform.kubectl(
         "patch", "isvc", "coding-mcqa", "--type=merge", "-p", canary.replace("10", "110"), fails=True
@@ -106,8 +106,8 @@ def test_a_misspelt_field_is_refused_by_default(platform: Any, isvc: Any) -> Non
     isvc["spec"]["predictor"]["minReplica"] = 1
     assert 'unknown field "spec.predictor.minReplica"' in apply(platform, isvc, fails=True)
     assert 'Warning: unknown field "spec.predictor.minReplica"' in apply(platform, isvc, "--validate=warn")
-    found = json.loads(platform.kubectl("get", "isvc", "coding-mcqa", "-o", "json"))
-    assert "minReplica" not in found["spec"]["predictor"]
+    stored = json.loads(platform.kubectl("get", "isvc", "coding-mcqa", "-o", "json"))
+    assert "minReplica" not in stored["spec"]["predictor"]
 
 
 def test_server_side_apply_and_its_conflicts(platform: Any, isvc: Any) -> None:

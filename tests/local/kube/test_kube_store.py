@@ -27,12 +27,12 @@ def config(name: str, **data: str) -> dict[str, Any]:
 
 
 def test_status_is_written_apart(store: ResourceStore, isvc: Any) -> None:
-    made = store.create(isvc)
-    written = store.update_status({**made, "status": {"url": "http://x"}, "spec": {}})
+    created = store.create(isvc)
+    written = store.update_status({**created, "status": {"url": "http://x"}, "spec": {}})
     assert written["spec"] == isvc["spec"]
     assert (written["status"], written["metadata"]["generation"]) == ({"url": "http://x"}, 1)
     with pytest.raises(StatusError) as stale:
-        store.update_status({**made, "status": {"url": "http://y"}})
+        store.update_status({**created, "status": {"url": "http://y"}})
     assert (stale.value.code, stale.value.reason) == (409, "Conflict")
 
 
@@ -98,9 +98,9 @@ def test_two_processes_never_share_a_version(tmp_path: Path) -> None:
 
 def test_old_versions_expire(tmp_path: Path) -> None:
     store = ResourceStore(tmp_path / "kube.sqlite", keep=20)
-    made = store.create(config("a"))
+    item = store.create(config("a"))
     for index in range(150):
-        made = store.update({**made, "data": {"i": str(index)}})
+        item = store.update({**item, "data": {"i": str(index)}})
     with pytest.raises(StatusError) as gone:
         next(store.watch("ConfigMap", since=5, timeout=1))
     assert (gone.value.code, gone.value.reason) == (410, "Expired")
@@ -112,12 +112,12 @@ def test_old_versions_expire(tmp_path: Path) -> None:
 
 
 def test_a_refused_write_leaves_nothing(store: ResourceStore, isvc: Any) -> None:
-    made, before = store.create(isvc), store.version
+    created, before = store.create(isvc), store.version
     isvc["spec"]["predictor"]["canaryTrafficPercent"] = 101
     with pytest.raises(StatusError, match="between 0 and 100"):
-        store.update({**made, "spec": isvc["spec"]})
+        store.update({**created, "spec": isvc["spec"]})
     assert store.version == before
-    assert store.get("InferenceService", "coding-mcqa") == made
+    assert store.get("InferenceService", "coding-mcqa") == created
 
 
 def test_a_dry_run_is_only_shown(store: ResourceStore) -> None:
@@ -143,5 +143,5 @@ def test_writing_a_status_does_not_ask_admission_again(store: ResourceStore) -> 
         "metadata": {"name": "t"},
         "spec": {"broker": "default", "subscriber": {"uri": "http://x"}},
     }
-    made = store.create(trigger)
-    assert store.update_status({**made, "status": {"subscriberUri": "http://x"}})["status"]
+    created = store.create(trigger)
+    assert store.update_status({**created, "status": {"subscriberUri": "http://x"}})["status"]

@@ -33,5 +33,5 @@ def test_ages_as_kubectl_writes_them(seconds: float, text: str) -> None:
 
 @pytest.mark.parametrize("resource", RESOURCES, ids=lambda r: r.qualified)
 def test_every_kind_prints_without_a_status(resource: Any) -> None:
-    found = tables.table(resource, [{"metadata": {"name": "x"}}], {}, whole=False)
-    assert len(found["rows"][0]["cells"]) == len(found["columnDefinitions"]) >= 2
+    table = tables.table(resource, [{"metadata": {"name": "x"}}], {}, whole=False)
+    assert len(table["rows"][0]["cells"]) == len(table["columnDefinitions"]) >= 2

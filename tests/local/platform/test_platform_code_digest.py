@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import shutil
-import subprocess
+import signal
 import sys
 import time
 from pathlib import Path
@@ -87,7 +89,7 @@ async def test_what_older_code_left_running_is_ended_and_not_taken_over(tmp_path
         deadline = time.monotonic() + 60
         while not any(path.read_text() for path in folder.processes.glob("pods/*.pid")):
             assert time.monotonic() < deadline
-            time.sleep(0.02)
+            await asyncio.sleep(0.02)
         assert len(list(find_left_behind(folder.processes))) == 1
         await end_outdated_processes(folder, "new")  # nobody knows of what code it is: it stays, as before
         await end_outdated_processes(folder, "new")
@@ -97,4 +99,4 @@ async def test_what_older_code_left_running_is_ended_and_not_taken_over(tmp_path
         assert (folder.path / "code").read_text() == "newer"
     finally:
         if process.alive():
-            subprocess.run(["kill", "-9", str(process.pid)], check=False)
+            os.kill(process.pid, signal.SIGKILL)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -94,7 +93,7 @@ async def broker(tmp_path: Path, session: Any, received: Any) -> AsyncIterator[A
     (port,) = free_ports(1)
     command = [sys.executable, "-m", "local.broker", "--database", str(tmp_path / "b.db"), "--port", str(port)]
     command += ["--connect-to", f"svc.cluster.local=127.0.0.1:{received[1]}"]
-    process = subprocess.Popen(command, cwd=ROOT)
+    process = await asyncio.create_subprocess_exec(*command, cwd=ROOT)
     url = f"http://127.0.0.1:{port}"
     deadline = time.monotonic() + 30
     while True:
@@ -108,7 +107,7 @@ async def broker(tmp_path: Path, session: Any, received: Any) -> AsyncIterator[A
         await asyncio.sleep(0.05)
     yield url
     process.terminate()
-    assert process.wait(20) == 0
+    assert await asyncio.wait_for(process.wait(), 20) == 0
 
 
 @pytest.fixture
@@ -118,7 +117,9 @@ def token(broker: Any, tmp_path: Path) -> Any:
 
 async def until(true: Any, seconds: float = 20.0) -> None:
     async with asyncio.timeout(seconds):
-        while not true():
+        while True:
+            if true():
+                return
             await asyncio.sleep(0.05)
 
 
@@ -133,9 +134,9 @@ async def test_triggers_reach_the_broker_and_say_so(
         store.create(item)
     eventing = EventingController(store, session, broker, token)
     await eventing.reconcile()
-    found = store.get("Trigger", "t")
-    assert ready(found)["Ready"] == ("True", "")
-    assert found["status"]["subscriberUri"] == "http://f.default.svc.cluster.local"
+    stored = store.get("Trigger", "t")
+    assert ready(stored)["Ready"] == ("True", "")
+    assert stored["status"]["subscriberUri"] == "http://f.default.svc.cluster.local"
     address = store.get("Broker", "default")["status"]["address"]["url"]
     assert address == "http://broker-ingress.knative-eventing.svc.cluster.local/default/default"
     headers = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/s", "ce-type": "t"}
@@ -186,9 +187,9 @@ async def test_a_broker_process_that_is_gone_is_a_status(
     gone = asyncio.create_task(EventingController(store, session, f"http://127.0.0.1:{free}", token).run())
     await until(lambda: ready(store.get("Trigger", "t"))["BrokerReady"][0] == "False")
     gone.cancel()
-    found = ready(store.get("Broker", "default"))
+    conditions = ready(store.get("Broker", "default"))
     down = ("False", "The broker process does not answer.")
-    assert [found[name] for name in ("Ready", "IngressReady", "FilterReady")] == [down] * 3
+    assert [conditions[name] for name in ("Ready", "IngressReady", "FilterReady")] == [down] * 3
     assert ready(store.get("Trigger", "t"))["SubscriberResolved"] == ("True", ""), "it was resolved, and is still"
     await eventing.reconcile()
     assert ready(store.get("Broker", "default"))["Ready"] == ready(store.get("Trigger", "t"))["Ready"] == ("True", "")
@@ -232,23 +233,25 @@ async def test_ticks_go_on_when_the_clock_is_set_back_and_without_a_schedule_of_
     item = ping()
     del item["spec"]["schedule"]
     store.create(item)
-    now, looks = [datetime(2026, 11, 1, 12, 0, 30, tzinfo=UTC), 1000.0], [0]
+    wall, monotonic_seconds, passes_seen = datetime(2026, 11, 1, 12, 0, 30, tzinfo=UTC), 1000.0, 0
 
-    def monotonic() -> Any:
-        looks[0] += 1
-        return now[1]
+    def monotonic() -> float:
+        nonlocal passes_seen
+        passes_seen += 1
+        return monotonic_seconds
 
-    async def passes(wall: Any, seconds: float) -> None:
-        now[0] += timedelta(seconds=wall)
-        now[1] += seconds
-        seen = looks[0]
-        await until(lambda: looks[0] >= seen + 2)
+    async def passes(wall_seconds: float, seconds: float) -> None:
+        nonlocal wall, monotonic_seconds
+        wall += timedelta(seconds=wall_seconds)
+        monotonic_seconds += seconds
+        before = passes_seen
+        await until(lambda: passes_seen >= before + 2)
 
     sources = PingSourceAdapter(
         store,
         session,
         lambda url: (f"http://127.0.0.1:{received[1]}/", ""),
-        clock=lambda: now[0],
+        clock=lambda: wall,
         monotonic=monotonic,
     )
     task = asyncio.create_task(sources.run())

@@ -91,12 +91,12 @@ def broker(**changed: Any) -> Any:
         (WELL, LOST, "", True, broker(DeadLetterSinkResolved=(*NO_DEAD, "Info"))),
     ],
 )
-def test_a_broker(before: str, found: Any, refused: Any, answers: Any, expected: Any) -> None:
-    status = broker_status(item(status=before), found, refused, answers=answers)
+def test_a_broker(before: str, references: Any, refused: Any, answers: Any, expected: Any) -> None:
+    status = broker_status(item(status=before), references, refused, answers=answers)
     assert said(status) == expected
     assert status["address"] == {"name": "http", "url": INGRESS}
     assert status["observedGeneration"] == 3
-    assert status.get("deadLetterSinkUri") == found.addresses.get("deadLetterSinkUri")
+    assert status.get("deadLetterSinkUri") == references.addresses.get("deadLetterSinkUri")
 
 
 def trigger(**changed: Any) -> Any:
