@@ -13,6 +13,7 @@ from local.kube import errors, protobuf
 from local.kube.errors import StatusError
 from local.kube.resources import NAMESPACE, Resource, by_path
 from local.kube.store import PatchType, WriteOptions
+from local.yaml_loader import StringDateLoader
 
 MAX_BODY = 3 * 1024 * 1024
 PATCH_TYPES: dict[str, PatchType] = {
@@ -86,7 +87,7 @@ def decode(body: bytes, media: str) -> Any:
         if not media.endswith("yaml"):
             raise errors.bad_request(f"the body is not JSON: {error}") from None
         try:
-            value = yaml.load(body, _Loader)  # a SafeLoader
+            value = yaml.load(body, StringDateLoader)  # a safe loader
         except (yaml.YAMLError, ValueError, RecursionError) as problem:
             raise errors.bad_request(f"the body is not YAML: {' '.join(str(problem).split())}") from None
     try:
@@ -126,13 +127,3 @@ def write_options(request: Request) -> WriteOptions:
         field_validation=validation,  # type: ignore[arg-type]
         force=bool_parameter(request, "force"),
     )
-
-
-class _Loader(yaml.SafeLoader):
-    """Without timestamps: a date in a label is a string."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, regexp) for tag, regexp in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}

@@ -21,6 +21,7 @@ from google.protobuf import json_format
 
 from local.pipelines import condition
 from local.pipelines.errors import KfpApiError, invalid_argument
+from local.yaml_loader import StringDateLoader
 
 MAX_SPEC = 16 * 1024 * 1024
 EXECUTOR = "kfp.dsl.executor_main"
@@ -46,10 +47,10 @@ def parse_package(filename: str, content: bytes) -> Spec:
 def parse_yaml(content: bytes | str) -> Spec:
     """The pipeline in IR YAML, of which a second document may be its platform's spec. KfpApiError 400."""
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(content, _Loader)):
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(content, StringDateLoader)):
             # A few lines of them can expand to gigabytes, and the compiler writes none.
             raise invalid_argument("the pipeline is not IR YAML: aliases are not supported")
-        documents = [document for document in yaml.load_all(content, _Loader) if document is not None]
+        documents = [document for document in yaml.load_all(content, StringDateLoader) if document is not None]
     except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
         raise invalid_argument(f"the pipeline is not YAML: {error}") from None
     if not documents or not all(isinstance(document, dict) for document in documents):
@@ -245,13 +246,3 @@ def _messages() -> Any:
     module = importlib.util.module_from_spec(module_spec)
     module_spec.loader.exec_module(module)
     return module
-
-
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Without timestamps: a date is a string."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, regexp) for tag, regexp in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}

@@ -12,6 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from local.ports import free_ports
+
 CHECKOUT_VARIABLE = "MCQA_CHECKOUT"
 """In the environment of every model server that `mcqa` starts: whose it is."""
 _LISTEN = "0A"
@@ -96,9 +98,7 @@ def next_free_port(port: int, taken: Collection[int] = ()) -> int:
     for candidate in range(port, 65536, 1000):
         if candidate not in taken and candidate not in BROWSER_BLOCKED_PORTS and bind_problem(candidate) is None:
             return candidate
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_ports(1)[0]
 
 
 def _sockets(ports: frozenset[int]) -> dict[str, tuple[int, int]]:

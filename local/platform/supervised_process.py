@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import json
 import logging
-import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from typing import Literal
 import aiohttp
 
 from local.platform.settings import HOST, ROOT
+from local.ports import check_free
 from local.serving.process_spec import Probe, ProcessSpec
 from local.serving.workload import WorkloadProcess, find_left_behind, last_lines, log_file, probe
 
@@ -67,7 +67,7 @@ class SupervisedProcess:
             try:
                 process = adopted or await self._start()
             except OSError as error:
-                self._set("failed", str(error))
+                self._set("failed", error.strerror or str(error))
             else:
                 adopted, self._process, self.pid = None, process, process.pid
                 started = time.monotonic()
@@ -98,14 +98,7 @@ class SupervisedProcess:
 
     async def _start(self) -> WorkloadProcess:
         program = self.program
-        with socket.socket() as sock:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                sock.bind((HOST, program.port))
-            except OSError as error:
-                raise OSError(
-                    f"cannot listen on {HOST}:{program.port}: {error.strerror}; choose another port"
-                ) from None
+        check_free(HOST, program.port)
         self._set("starting")
         spec = ProcessSpec(program.argv, program.env, Probe(program.path, timeout=2.0), program.port)
         return await WorkloadProcess.start(self.folder, NAMESPACE, program.name, program.digest, spec, ROOT)

@@ -13,9 +13,8 @@ from typing import Any
 import httpx
 import kfp_cases as cases
 import pytest
-from conftest import make_client
 from kfp import compiler
-from kfp_server import HEADERS, KfpServer
+from kfp_server import HEADERS, KfpServer, make_client
 from kfp_server_api.exceptions import ApiException
 
 from local.pipelines.database import FILE, PipelineDatabase

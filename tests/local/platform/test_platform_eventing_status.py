@@ -53,7 +53,7 @@ def broker(**changed: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("before", "found", "refused", "answers", "expected"),
+    ("before", "references", "refused", "answers", "expected"),
     [
         (None, RESOLVED, "", True, broker()),
         (None, ResolvedReferences(), "", True, broker(DeadLetterSinkResolved=(*NO_SINK, "Info"))),
@@ -91,7 +91,7 @@ def broker(**changed: Any) -> Any:
         (WELL, LOST, "", True, broker(DeadLetterSinkResolved=(*NO_DEAD, "Info"))),
     ],
 )
-def test_a_broker(before: str, references: Any, refused: Any, answers: Any, expected: Any) -> None:
+def test_a_broker(before: Any, references: Any, refused: Any, answers: Any, expected: Any) -> None:
     status = broker_status(item(status=before), references, refused, answers=answers)
     assert said(status) == expected
     assert status["address"] == {"name": "http", "url": INGRESS}
@@ -126,7 +126,7 @@ BOTH = {"subscriberUri": SUBSCRIBER, "deadLetterSinkUri": DEAD}
 
 
 @pytest.mark.parametrize(
-    ("before", "of", "found", "refused", "expected", "addresses"),
+    ("before", "of", "references", "refused", "expected", "addresses"),
     [
         (None, BROKER, FOUND, "", trigger(), BOTH),
         (None, BARE, FOUND, "", trigger(DeadLetterSinkResolved=NO_SINK), {"subscriberUri": SUBSCRIBER}),
@@ -165,8 +165,8 @@ BOTH = {"subscriberUri": SUBSCRIBER, "deadLetterSinkUri": DEAD}
         ),
     ],
 )
-def test_a_trigger(before: str, of: Any, found: Any, refused: Any, expected: Any, addresses: Any) -> None:
-    status = trigger_status(item("t", before, broker="default"), of, found, refused)
+def test_a_trigger(before: Any, of: Any, references: Any, refused: Any, expected: Any, addresses: Any) -> None:
+    status = trigger_status(item("t", before, broker="default"), of, references, refused)
     assert said(status) == expected
     assert {name: status[name] for name in status if name.endswith("Uri")} == addresses
 
