@@ -25,7 +25,7 @@ DEFAULT_MANAGER = "embedded-platform"
 class WriteOptions:
     """How a change is made: by whom, for real or as a dry run, and what happens to unknown fields.
 
-    `field_validation` Strict refuses them, Warn prunes them and adds to `warnings`, Ignore prunes them silently. `force`
+    `field_validation` Strict refuses them, Warn prunes them and adds to `warnings`, Ignore only prunes them. `force`
     lets server-side apply take fields from other managers.
     """
 

@@ -8,7 +8,7 @@ import stat
 import threading
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 ISVCS = "/apis/serving.kserve.io/v1beta1/namespaces/default/inferenceservices"
@@ -23,13 +23,13 @@ def client(platform: Any) -> Any:
         yield client
 
 
-def refused(response: httpx.Response, code: int, reason: str) -> dict[str, Any]:
+def refused(response: httpx2.Response, code: int, reason: str) -> dict[str, Any]:
     status = response.json()
     assert (response.status_code, status["kind"], status["reason"], status["code"]) == (code, "Status", reason, code)
     return status
 
 
-def events(response: httpx.Response) -> list[dict[str, Any]]:
+def events(response: httpx2.Response) -> list[dict[str, Any]]:
     return [json.loads(line) for line in response.text.splitlines()]
 
 
@@ -68,7 +68,7 @@ def test_refusals(client: Any, method: Any, path: str, options: Any, code: int, 
 
 @pytest.mark.parametrize("header", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic eDp5"}])
 def test_without_the_token_nothing_is_told(platform: Any, header: Any) -> None:
-    with httpx.Client(base_url=platform.url, verify=False, headers=header) as stranger:
+    with httpx2.Client(base_url=platform.url, verify=False, headers=header) as stranger:
         refused(stranger.get("/apis"), 401, "Unauthorized")
         refused(stranger.get("/api/v1/secrets"), 401, "Unauthorized")
         assert stranger.get("/readyz").text == "ok"
@@ -221,7 +221,7 @@ def test_kill_keeps_every_acknowledged_write(own_platform: Any) -> None:
                 name = f"w{worker}-{index}"
                 try:
                     response = client.post(CONFIG_MAPS, json={"metadata": {"name": name}, "data": {"i": str(index)}})
-                except httpx.TransportError:
+                except httpx2.TransportError:
                     return
                 assert response.status_code == 201
                 acknowledged.append((name, response.json()["metadata"]["resourceVersion"]))

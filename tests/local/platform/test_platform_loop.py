@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from local.platform import listeners
@@ -50,7 +50,7 @@ def until(true: Any, seconds: float = 60.0) -> Any:
         try:
             if value := true():
                 return value
-        except (httpx.TransportError, sqlite3.OperationalError):
+        except (httpx2.TransportError, sqlite3.OperationalError):
             pass
         assert time.monotonic() < deadline, "it did not come"
         time.sleep(0.2)
@@ -99,7 +99,7 @@ def rows(folder: Folder, query: str, *values: Any) -> Any:
 
 def ask(gateway: Any, **headers: Any) -> Any:
     body = {"instances": [QUESTION]}
-    return httpx.post(f"{gateway}/v1/models/coding-mcqa:predict", json=body, headers=headers, timeout=60)
+    return httpx2.post(f"{gateway}/v1/models/coding-mcqa:predict", json=body, headers=headers, timeout=60)
 
 
 def say(folder: Folder, name: str, answer: Any) -> Any:
@@ -111,7 +111,7 @@ def say(folder: Folder, name: str, answer: Any) -> Any:
         "ce-source": "/test",
         "ce-type": "dev.cdeventsx.mcqa-answer.feedback",
     }
-    return httpx.post(sink, json={"answer_id": name, "answer": answer}, headers=headers, timeout=10).status_code == 202
+    return httpx2.post(sink, json={"answer_id": name, "answer": answer}, headers=headers, timeout=10).status_code == 202
 
 
 def test_everything_is_up_and_says_so(folder: Folder) -> None:
@@ -132,13 +132,13 @@ def test_a_question_and_its_feedback_reach_the_database(folder: Folder, gateway:
     assert say(folder, name, 1)
     until(lambda: rows(folder, "SELECT 1 FROM feedback WHERE answer_id = ?", name))
     until(lambda: rows(folder, "SELECT 1 FROM answers WHERE id = ? AND version = '1'", name))
-    named = httpx.get(gateway, headers={"host": "coding-mcqa.coding-mcqa.localhost"}, timeout=10)
+    named = httpx2.get(gateway, headers={"host": "coding-mcqa.coding-mcqa.localhost"}, timeout=10)
     assert named.status_code != 503
     tensor = [
         {"name": "question", "shape": [1], "datatype": "BYTES", "data": [QUESTION["question"]]},
         {"name": "choices", "shape": [1, 3], "datatype": "BYTES", "data": QUESTION["choices"]},
     ]
-    second = httpx.post(f"{gateway}/v2/models/coding-mcqa/infer", json={"inputs": tensor}, timeout=60)
+    second = httpx2.post(f"{gateway}/v2/models/coding-mcqa/infer", json={"inputs": tensor}, timeout=60)
     assert second.json()["model_version"] == "1"
 
 
@@ -146,7 +146,7 @@ def test_test_traffic_is_marked_from_the_gateway_to_the_database(folder: Folder,
     name = str(uuid.uuid4())
     body = {"instances": [QUESTION], "parameters": {"purpose": "test"}}
     headers = {"ce-id": name}
-    assert httpx.post(f"{gateway}/v1/models/coding-mcqa:predict", json=body, headers=headers, timeout=60).is_success
+    assert httpx2.post(f"{gateway}/v1/models/coding-mcqa:predict", json=body, headers=headers, timeout=60).is_success
     for table in ("requests", "answers"):
         assert until(lambda table=table: rows(folder, f"SELECT purpose FROM {table} WHERE id = ?", name)) == [("test",)]
 
@@ -216,18 +216,18 @@ def test_only_the_owner_is_let_in(folder: Folder, ports: Any) -> None:
     for path in (folder.broker_token, folder.pipelines_token, folder.path / "kube" / "token"):
         assert path.stat().st_mode & 0o777 == 0o600
     for url in (f"http://{HOST}:{ports.broker}/-/events", f"http://{HOST}:{ports.pipelines}/apis/v2beta1/runs"):
-        assert httpx.get(url, timeout=10).status_code == 401
+        assert httpx2.get(url, timeout=10).status_code == 401
     for port in (ports.broker, ports.mlflow, ports.pipelines):
-        assert httpx.get(f"http://{HOST}:{port}/", headers={"Host": "evil.example"}, timeout=10).status_code == 403
+        assert httpx2.get(f"http://{HOST}:{port}/", headers={"Host": "evil.example"}, timeout=10).status_code == 403
     link = loop.pipelines_link(folder)
     assert link in mcqa(folder, "up")
-    with httpx.Client(follow_redirects=True, timeout=10) as browser:
+    with httpx2.Client(follow_redirects=True, timeout=10) as browser:
         assert "Pipeline runs" in browser.get(link).text
         assert browser.get(f"http://{HOST}:{ports.pipelines}/apis/v2beta1/runs").status_code == 200
     # The functions are told as on a cluster of many users: by a file.
     url = f"https://{HOST}:{ports.api}/api/v1/namespaces/coding-mcqa/configmaps/loop"
     headers = {"Authorization": f"Bearer {loop.token(folder.path / 'kube' / 'token')}"}
-    config = httpx.get(url, headers=headers, verify=False, timeout=10).json()["data"]
+    config = httpx2.get(url, headers=headers, verify=False, timeout=10).json()["data"]
     assert config["MCQA_KFP_TOKEN_PATH"] == str(folder.pipelines_token)
 
 
@@ -237,7 +237,9 @@ def test_mlflow_takes_traces(ports: Any) -> None:
     from opentelemetry.sdk.trace.export import SpanExportResult
 
     url = f"http://{HOST}:{ports.mlflow}"
-    response = httpx.get(f"{url}/api/2.0/mlflow/experiments/get-by-name?experiment_name=coding-mcqa", timeout=10).json()
+    response = httpx2.get(
+        f"{url}/api/2.0/mlflow/experiments/get-by-name?experiment_name=coding-mcqa", timeout=10
+    ).json()
     headers = {"x-mlflow-experiment-id": response["experiment"]["experiment_id"]}
     exporter = OTLPSpanExporter(f"{url}/v1/traces", headers=headers)
     with TracerProvider().get_tracer("test").start_as_current_span("click") as span:
@@ -253,8 +255,8 @@ def test_mlflow_takes_traces(ports: Any) -> None:
 def test_an_unsigned_webhook_is_refused_at_the_gateway(ports: Any, gateway: Any, headers: Any, status: Any) -> None:
     path = "/-/services/coding-mcqa/rollout/mlflow"
     url = f"http://{HOST}:{ports.internal}{path}"
-    assert httpx.post(url, json={"entity": "x"}, headers=headers, timeout=60).status_code == status
-    outer = httpx.post(gateway + path, json={"entity": "x"}, headers=headers, timeout=60)
+    assert httpx2.post(url, json={"entity": "x"}, headers=headers, timeout=60).status_code == status
+    outer = httpx2.post(gateway + path, json={"entity": "x"}, headers=headers, timeout=60)
     assert outer.status_code == 404, "functions are cluster-local"
 
 
@@ -275,7 +277,7 @@ def test_a_poison_event_becomes_a_dead_letter_and_can_be_replayed(folder: Folder
         "ce-source": "/test",
         "ce-type": "dev.cdeventsx.mcqa-answer.feedback",
     }
-    assert httpx.post(sink, content=b"{", headers=headers, timeout=10).status_code == 202
+    assert httpx2.post(sink, content=b"{", headers=headers, timeout=10).status_code == 202
     until(lambda: rows(folder, "SELECT 1 FROM dead_letters WHERE id = 'poison'"))
     listed = json.loads(mcqa(folder, "dead-letters", "list", "--json").splitlines()[0])
     assert (listed["code"], listed["id"], listed["state"]) == (400, "poison", "open")
