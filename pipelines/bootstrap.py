@@ -29,7 +29,7 @@ WEBHOOK = "rollout"
 
 
 def bootstrap(environ: Mapping[str, str], source: str, webhook_url: str | None = None) -> list[str]:
-    """Makes what is missing and returns a line for each thing done. `source` as in predictor.source.
+    """Makes what is missing and returns a line for each thing done. `source` as in predictor.storage.
 
     Raises SettingError, StorageError or UnavailableError, each with one line.
     """

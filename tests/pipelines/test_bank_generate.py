@@ -41,7 +41,7 @@ def printed(code: str) -> str:
     with contextlib.redirect_stdout(out):
         try:
             exec(compile(code, "question", "exec"), {"__name__": "test"})
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - its name is the answer
             name = type(error).__name__
     return " ".join([*out.getvalue().splitlines(), *([name] if name else [])])
 
@@ -54,12 +54,12 @@ def expected(question: Question) -> str | None:
     if question.stem in (VALUE, "What is the value of this expression, after import re?"):
         try:
             return repr(eval(code, {"re": re}))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - its name is the answer
             return type(error).__name__
     if question.stem == "Which exception does this code raise?":
         try:
             exec(compile(code, "question", "exec"), {"__name__": "test", "print": lambda *_: None})
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - its name is the answer
             return type(error).__name__
         return "no exception"
     if question.stem == queries.STEM:
