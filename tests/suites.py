@@ -12,9 +12,11 @@ import pytest
 TESTS = Path(__file__).resolve().parent
 INTEGRATION = (
     "predictor/test_server_*.py",
-    "predictor/source_mlflow/test_*.py",
+    "predictor/storage/mlflow/test_*.py",
     "predictor/test_docs_protocols.py",
-    "predictor/test_source_hf.py",
+    "predictor/storage/test_storage_download.py",
+    "predictor/storage/test_storage_huggingface.py",
+    "predictor/storage/test_storage_main.py",
     "functions/test_*_function.py",
     "functions/test_*_servers.py",
     "functions/test_*_disk.py",
@@ -29,7 +31,6 @@ INTEGRATION = (
     "local/*/test_*.py",
     "pipelines/test_registration*.py",
     "pipelines/test_retraining_*.py",
-    "pipelines/test_pipeline_*.py",
     "mcqa/test_*.py",
     "manifests/test_*.py",
     "deploy/test_*.py",
@@ -67,8 +68,9 @@ UNIT = (
     "local/kube/test_kube_cron.py",
     "local/access/test_origins.py",
     "local/access/test_tokens.py",
-    "pipelines/test_retraining_data.py",
-    "pipelines/test_retraining_reference.py",
+    "pipelines/test_retraining_dataset.py",
+    "pipelines/test_retraining_pod_spec.py",
+    "pipelines/test_retraining_retry.py",
 )
 """Exceptions to the patterns above."""
 

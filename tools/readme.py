@@ -36,7 +36,7 @@ def pages() -> list[Path]:
 def run(command: str, url: str) -> str:
     """What the command prints on stdout, with the server at `url` where the page says 127.0.0.1:8080."""
     command = command.replace("http://127.0.0.1:8080", url)
-    command = command.replace("mcqa hello --once", "mcqa hello --once --port 0 --grpc-port 0")
+    command = command.replace("mcqa quickstart --once", "mcqa quickstart --once --port 0 --grpc-port 0")
     with tempfile.TemporaryDirectory() as no_loop:
         # The pages show output without a loop, whatever else runs on this machine.
         own = {"PATH": f"{ROOT / '.venv' / 'bin'}:{os.environ['PATH']}", "COLUMNS": "110", "MCQA_LOCAL_DIR": no_loop}
@@ -84,7 +84,7 @@ def refreshed(text: str, url: str) -> tuple[str, list[str]]:
         output = run(block["command"], url)
         if shape(output) != shape(block["output"]):
             outdated.append(block["command"])
-        # `hello` was given free ports.
+        # `quickstart` was given free ports.
         output = re.sub(r"(REST +http://127\.0\.0\.1:)\d+", rf"\g<1>{defaults.HTTP_PORT}", output)
         output = re.sub(r"(gRPC +127\.0\.0\.1:)\d+", rf"\g<1>{defaults.GRPC_PORT}", output)
         text = text.replace(block[0], f"```console\n$ {block['command']}\n{output}```\n")

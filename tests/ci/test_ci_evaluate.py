@@ -8,22 +8,24 @@ from pathlib import Path
 import pytest
 from tool import invoke
 
-from pipelines.evaluation.records import Record, write_records
+from pipelines.evaluation.answer_records import AnswerRecord, write_records
 from tools.ci import evaluation
 from tools.ci.evaluation import Baseline, UnusableError, compare, read_baseline, summary, write_baseline
 from tools.ci.evaluation_report import html
 
 
-def record(number: int, right: bool, sure: float = 0.7) -> Record:
+def record(number: int, right: bool, sure: float = 0.7) -> AnswerRecord:
     rest = (1 - sure) / 2
-    return Record(f"q{number}", "s", 0, 0 if right else 1, (sure, rest, rest) if right else (rest, sure, rest), 1.0, 50)
+    return AnswerRecord(
+        f"q{number}", "s", 0, 0 if right else 1, (sure, rest, rest) if right else (rest, sure, rest), 1.0, 50
+    )
 
 
-def answers(n: int, wrong: range | set[int], sure: float = 0.7) -> list[Record]:
+def answers(n: int, wrong: range | set[int], sure: float = 0.7) -> list[AnswerRecord]:
     return [record(number, number not in wrong, sure) for number in range(n)]
 
 
-def baseline(records: list[Record]) -> Baseline:
+def baseline(records: list[AnswerRecord]) -> Baseline:
     return Baseline("old", {}, {one.id: summary(one) for one in records})
 
 

@@ -13,7 +13,7 @@ import mlflow.environment_variables
 import pytest
 
 from common import event_types
-from pipelines.retraining import cluster
+from pipelines.retraining import pod_spec
 from predictor.serving.settings import ENV_PREFIX
 from predictor.serving.settings import Settings as Predictor
 from tools.cluster import secrets
@@ -147,7 +147,7 @@ def test_every_secret_can_come_from_a_vault():
     assert all(d["spec"]["dataFrom"][0]["extract"]["key"] == f"coding-mcqa/{d['metadata']['name']}" for d in external)
     # Those of the pipeline's steps can be put into another namespace: nothing ties them to this one.
     steps = render(Target("x", DEPLOY / "components/external-secrets/steps"))
-    assert {d["metadata"]["name"] for d in steps} == {cluster.Options().secret, cluster.REGISTRY_SECRET}
+    assert {d["metadata"]["name"] for d in steps} == {pod_spec.ClusterOptions().secret, pod_spec.REGISTRY_SECRET}
     assert not [d for d in steps if "namespace" in d["metadata"]]
 
 

@@ -280,7 +280,7 @@ def test_the_loop_goes_through_the_login(server, tmp_path):
     hooks = httpx.get(f"{server.url}/api/2.0/mlflow/webhooks", auth=server.auth, timeout=30).json()["webhooks"]
     assert [one["url"] for one in hooks] == ["http://127.0.0.1:9/mlflow"]
 
-    fetch = ("predictor.source", "mlflow://coding-mcqa/1")
+    fetch = ("predictor.storage", "mlflow://coding-mcqa/1")
     refused = python(*fetch, str(tmp_path / "none"), MLFLOW_TRACKING_URI=server.url)
     assert refused.returncode != 0
     assert "refuses access (401" in refused.stderr

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from tool import TOOL
 
-from pipelines import reference
+from pipelines import drift_reference
 from predictor import __version__
 from tools.manifests.render import Target, as_pods, render
 from tools.project import DEPLOY
@@ -173,7 +173,7 @@ def test_productions_first_version_has_the_time_it_takes(overlays):
     assert re.fullmatch(r"--source=hf://Qwen/\S+@[0-9a-f]{40}", container["args"][0])
     assert int(container["resources"]["requests"]["cpu"]) >= 2
     seconds_a_question = 0.69  # on two cores; docs/cloud.md
-    assert job["spec"]["activeDeadlineSeconds"] > 2 * reference.QUESTIONS * seconds_a_question
+    assert job["spec"]["activeDeadlineSeconds"] > 2 * drift_reference.QUESTIONS * seconds_a_question
     (service,) = (d for d in overlays["production"] if d["kind"] == "InferenceService")
     deadline = service["spec"]["predictor"]["annotations"]["serving.knative.dev/progress-deadline"]
     assert int(deadline.removesuffix("h")) * 3600 >= job["spec"]["activeDeadlineSeconds"]

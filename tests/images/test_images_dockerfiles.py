@@ -13,7 +13,7 @@ import pytest
 import yaml
 from images_text import IMAGES, ROOT, Image
 
-from pipelines.retraining.cluster import IMAGE
+from pipelines.retraining.pod_spec import IMAGE
 from predictor import __version__
 from tools.cluster.up import IMAGE_SOURCES
 from tools.images import build

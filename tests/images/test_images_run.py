@@ -47,10 +47,10 @@ def test_the_initializer_fetches_and_the_predictor_answers(registry: str, tmp_pa
     models = tmp_path / "models"
     models.mkdir()
     models.chmod(0o777)
-    fetch = ("python", "-m", "predictor.source", "mlflow://coding-mcqa/1", "/mnt/models")
+    fetch = ("python", "-m", "predictor.storage", "mlflow://coding-mcqa/1", "/mnt/models")
     began = time.monotonic()
     run("predictor", *fetch, env={"MLFLOW_TRACKING_URI": registry}, mounts=(f"{models}:/mnt/models",))
-    print(f"\npredictor.source: {time.monotonic() - began:.2f} s in all")
+    print(f"\npredictor.storage: {time.monotonic() - began:.2f} s in all")
     assert (models / "model.safetensors").stat().st_size > 1_000_000
 
     port = free_port()

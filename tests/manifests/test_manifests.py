@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from local.kube.store import ResourceStore, StatusError
-from predictor import __version__, source
+from predictor import __version__
 from predictor.serving.settings import ENV_PREFIX, Settings, read_settings
+from predictor.storage.uri import RegisteredVersion, parse
 
 ROOT = Path(__file__).resolve().parents[2]
 BROKER_URL = "http://broker-ingress.knative-eventing.svc.cluster.local/coding-mcqa/default"
@@ -153,8 +154,8 @@ def test_the_predictor_reads_what_it_is_told(manifests):
 def test_the_inference_service_pins_one_version_and_tells_it(manifests):
     service = of(manifests, "InferenceService")[0]
     predictor = service["spec"]["predictor"]
-    registered = source.parse(predictor["model"]["storageUri"])
-    assert isinstance(registered, source.Registered)
+    registered = parse(predictor["model"]["storageUri"])
+    assert isinstance(registered, RegisteredVersion)
     (annotation,) = predictor["logger"]["metadataAnnotations"]
     assert predictor["annotations"] == {annotation: registered.version}
     assert predictor["logger"] == {"mode": "all", "url": BROKER_URL, "metadataAnnotations": [annotation]}

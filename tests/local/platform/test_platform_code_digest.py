@@ -39,7 +39,7 @@ def test_a_copy_elsewhere_is_the_same_code(checkout):
         ("knative/config.yaml", True),
         ("kserve/serving-runtime.yaml", True),
         ("local/broker/app.py", True),
-        ("pipelines/gate.py", True),
+        ("pipelines/quality_gate.py", True),
         ("requirements.lock", True),
         ("local/platform/new.py", True),
         ("docs/loop.md", False),
