@@ -1,4 +1,4 @@
-"""Runs the benchmarks one after another, each in a process of its own: `python -m benchmarks [NAME ...]`."""
+"""Runs the benchmarks one at a time, each in a process of its own: `python -m benchmarks [NAME ...]`."""
 
 from __future__ import annotations
 

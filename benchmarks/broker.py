@@ -77,7 +77,7 @@ async def measure(folder: Path) -> None:
                     Row(f"{shape}, deliveries", median(rates) * copies, "requests/s"),
                     Row(f"{shape}, the broker's processor time", cpu / EVENTS / ROUNDS * 1e3, "ms/event"),
                     Row(f"{shape}, acknowledged, median", median(waits) * 1e3, "ms"),
-                    Row(f"{shape}, acknowledged, 99 %", waits[len(waits) * 99 // 100] * 1e3, "ms"),
+                    Row(f"{shape}, acknowledged, 99%", waits[len(waits) * 99 // 100] * 1e3, "ms"),
                 ]
     report("broker: five Triggers, two subscribers", rows)
 

@@ -1,6 +1,6 @@
 """How good the loop's decisions are, simulated with the very functions that decide: `python -m benchmarks.decisions`.
 
-Drift: hourly checks of 200 answers against a reference of 1,000 measured answers, drawn anew for every month (the
+Drift: hourly checks of 200 answers against a reference of 1,000 measured answers, drawn again for every month (the
 reference's own noise is part of what a detector lives with). A shift moves the latent difficulty that confidence,
 margin and entropy share. On the same streams, each by its published defaults and with the hour as its window:
 
@@ -13,7 +13,7 @@ A false alarm is the start of one: flagged hours in a row count once.
 
 Gate: 500 questions of the current mix and 500 of the old one, a fifth of them discordant, every guard measured.
 
-Canary: 150 requests a minute, half of them with feedback, one look a minute, at most a day a step.
+Canary: 150 requests a minute, half of them with feedback, one check a minute, at most a day per step.
 """
 
 from __future__ import annotations
@@ -241,7 +241,7 @@ SCENARIOS: dict[str, tuple[Truth, float | None, float | None]] = {
     "5 points better": (Truth(accuracy=0.70), None, 95.0),
     "2 points worse (within the margin)": (Truth(accuracy=0.63), None, None),
     "5 points worse": (Truth(accuracy=0.60), 5.0, None),
-    "2 % more errors": (Truth(errors=0.025), 5.0, None),
+    "2% more errors": (Truth(errors=0.025), 5.0, None),
 }
 
 

@@ -2,7 +2,7 @@
 
 Neither is anything that the product knows of. The disk is a tmpfs at the loop's folder, which takes the right to mount.
 The clock is a small library (`stepped_clock.c`, made by the C compiler), preloaded into every process of the loop by
-`benchmarks.stepped`: it moves CLOCK_REALTIME by what stands in a file and leaves CLOCK_MONOTONIC alone, as setting a
+`benchmarks.stepped`: it moves CLOCK_REALTIME by what a file contains and leaves CLOCK_MONOTONIC alone, as setting a
 machine's clock does. libfaketime 0.9.10 would have been nearer at hand, but under it time.sleep fails in Python 3.11.
 """
 

@@ -79,7 +79,7 @@ def check(path: str, until: float) -> dict[str, Any]:
 
 
 def make(path: Path) -> None:
-    """The migrated database with the answers, and the reference.json beside it."""
+    """The migrated database with the answers, and its reference.json."""
     import numpy as np
     from sqlalchemy import insert
 

@@ -3,7 +3,7 @@
 Overhead: one client asks the tiny predictor in turns through the gateway (with payload events, as the InferenceService
 of kserve/ has them) and at the predictor's own port; the median of the paired differences. Scale from zero: the time
 from a request to its answer when no process is there, of the function `collect` and of the predictor, five times each;
-beside it the bare start of each function, from the process to the open port.
+next to it the bare start of each function, from the process to the open port.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ async def overhead(serving: ServingController, http: aiohttp.ClientSession) -> l
 
 
 async def from_zero(serving: ServingController, service: str, ask: Callable[[], Any]) -> float:
-    """The median seconds of STARTS requests, each to a service whose last process has ended for want of requests."""
+    """The median seconds of STARTS requests, each to a service whose last process has ended for lack of requests."""
     times = []
     for _ in range(STARTS):
         while any(serving.pids(*key) for key in serving.status() if key[1].startswith(f"{service}-0")):

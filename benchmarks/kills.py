@@ -7,7 +7,7 @@ the loop retrains and rolls out; afterwards versions are registered by hand, goo
 there is always a rollout to disturb. All the while one process is killed after the other: the supervisor (started
 again by hand, as a person would), the broker, MLflow, the pipelines' API, a pipeline run, a function, the model server.
 In between the disk under the loop's folder is filled for some seconds, and the clock of all its processes is set an
-hour back or forth (`disturbances.py`); where the machine does not permit the one or the other, that is said and left
+hour back or forth (`disturbances.py`); what the machine does not permit is reported and left
 out.
 
 At the end, with everything up again and quiet, these must hold (exit code 1 where one does not):
@@ -293,7 +293,7 @@ class Kills:
             f"\n{sum(self.killed.values())} disturbances in {time.monotonic() - self.began:.0f} s: {dict(self.killed)}"
         )
         print(f"questions {len(traffic.samples)}, of these not answered {failed.total()} {dict(failed)}")
-        print(f"feedback acknowledged {len(traffic.acknowledged)}, given up unacknowledged {traffic.lost_feedback}")
+        print(f"feedback acknowledged {len(traffic.acknowledged)}, abandoned unacknowledged {traffic.lost_feedback}")
         print(f"champions in order: {', '.join(champions)}")
         for row in self.rows("SELECT key, state, attempt, version FROM retrain_runs"):
             print(f"retraining {row['key'][:12]}: {row['state']}, attempt {row['attempt']}, version {row['version']}")

@@ -1,6 +1,6 @@
 """The scorer against its peers on the same questions, turn by turn, so that a drifting machine hits all alike.
 
-(a) lm-evaluation-harness' own HFLM.loglikelihood over the choices' texts: K requests a question, in one batch;
+(a) lm-evaluation-harness' own HFLM.loglikelihood over the choices' texts: K requests per question, in one batch;
 (b) transformers' generate() of one letter;
 (c) this machine's own GEMM peak in the same dtype.
 """
@@ -144,7 +144,7 @@ def gemm_share(model: Any) -> tuple[float, float]:
 
 
 def int8_rows(scorer: Any, asked: list[Question]) -> list[Row]:
-    """The int8 path beside the scorer: speed in turns, and how far its answers agree."""
+    """The int8 path next to the scorer: speed in turns, and how far its answers agree."""
     from predictor.scorer import Scorer
 
     start = time.perf_counter()
