@@ -21,6 +21,7 @@ def test_a_picture_is_for_light_and_dark_pages_and_fetches_nothing(source: Path)
     assert "url(http" not in svg.replace('"', "")
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
 def test_a_picture_is_what_its_source_says(source: Path) -> None:
     d2 = diagrams.program()
