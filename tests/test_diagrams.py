@@ -14,11 +14,7 @@ def test_every_source_has_a_picture_and_every_picture_a_source() -> None:
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
-<<<<<<< HEAD
 def test_a_picture_is_for_light_and_dark_pages_and_fetches_nothing(source: Path) -> None:
-=======
-def test_a_picture_is_for_light_and_dark_pages_and_fetches_nothing(source) -> None:
->>>>>>> main
     svg = source.with_suffix(".svg").read_text()
     assert "prefers-color-scheme:dark" in svg.replace(" ", "")
     assert "@import" not in svg
@@ -27,11 +23,7 @@ def test_a_picture_is_for_light_and_dark_pages_and_fetches_nothing(source) -> No
 
 @pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
-<<<<<<< HEAD
 def test_a_picture_is_what_its_source_says(source: Path) -> None:
-=======
-def test_a_picture_is_what_its_source_says(source) -> None:
->>>>>>> main
     d2 = diagrams.program()
     if d2 is None:
         pytest.skip("d2 is not installed (the extra docs)")

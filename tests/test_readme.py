@@ -29,11 +29,7 @@ def test_there_are_commands_with_output() -> None:
 
 
 @pytest.mark.parametrize(("command", "output"), BLOCKS)
-<<<<<<< HEAD
 def test_a_command_prints_what_the_page_shows(url: str, command: str, output: str) -> None:
-=======
-def test_a_command_prints_what_the_page_shows(url, command, output) -> None:
->>>>>>> main
     assert readme.shape(readme.run(command, url)) == readme.shape(output)
 
 

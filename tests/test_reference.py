@@ -10,11 +10,7 @@ content = functools.cache(reference.content)
 
 
 @pytest.mark.parametrize("name", reference.PAGES)
-<<<<<<< HEAD
 def test_a_page_is_current(name: str) -> None:
-=======
-def test_a_page_is_current(name) -> None:
->>>>>>> main
     path = reference.FOLDER / name
     assert path.read_text(encoding="utf-8") == content(name), "run .venv/bin/python -m tools.reference --write"
 
