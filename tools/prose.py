@@ -28,7 +28,7 @@ KINDS = ("page", "docstring", "comment", "message")
 
 _FENCE = re.compile(r"^[ >]*(```|~~~)")
 _MARKDOWN_CODE = re.compile(r"(`+)(?:.*?)\1|<!--.*?-->|\]\([^)]*\)|^\[[^]]+\]:.*$|<[^ >][^>]*>|https?://\S+")
-_COMMENT_LINE = re.compile(r"^\s*#(?!!)\s?(.*)$")
+_COMMENT_LINE = re.compile(r"^\s*(?:#(?!!)|//)\s?(.*)$")
 _SHELL_STRING = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _NOT_PROSE = re.compile(r"`[^`]*`|https?://\S+")
 
