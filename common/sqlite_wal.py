@@ -1,7 +1,7 @@
 """SQLite's write-ahead log, switched on by several processes at once.
 
 The mode is the file's, so it is switched once, when the file is new. For that switch alone SQLite does not wait for a
-lock, whatever the busy timeout: whoever comes second is refused at once.
+lock, whatever the busy timeout: whoever comes second is refused immediately.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from http import HTTPStatus
 from typing import Protocol
 
 from common.errors import UnavailableError
@@ -146,9 +147,9 @@ def follow(version: str, model: str, minutes: float) -> bool:
 
 def _hint(error: UnavailableError, address: str) -> str:
     """What to do where the error alone does not say it."""
-    if "refuses access (403" in str(error):
+    if error.status == HTTPStatus.FORBIDDEN:
         return " of a user who may change the model (docs/ci.md, Production)"
-    if "does not answer" in str(error):
+    if not error.status:
         return f": is {address} what MLFLOW_TRACKING_URI should be, and reached from here? (docs/ci.md, Production)"
     return ""
 
