@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from string import Template
 from typing import Any
 
-from pipelines.bank.labelled import LabelledQuestion
+from pipelines.bank.labelled_question import LabelledQuestion
 from predictor.question import MAX_CHOICES, Question
 
 PRINTS = "What does this code print?"

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from pipelines.bank.jsonl import BankError, label
-from pipelines.bank.labelled import LabelledQuestion
+from pipelines.bank.labelled_question import LabelledQuestion
 from predictor.question import LETTERS, QuestionError
 
 CODEMMLU = "Fsoft-AIC/CodeMMLU"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.bank.labelled import LabelledQuestion
+from pipelines.bank.labelled_question import LabelledQuestion
 from predictor.question import QuestionError, parse_question
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from functions.collect.queries import Labelled
 from pipelines.bank.jsonl import label
-from pipelines.bank.labelled import LabelledQuestion, content_key
+from pipelines.bank.labelled_question import LabelledQuestion
+from pipelines.bank.splits import content_key
 from predictor.question import Question, QuestionError, parse_question
 
 

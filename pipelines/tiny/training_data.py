@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from pipelines.bank.families.words import WORDS
-from pipelines.bank.labelled import LabelledQuestion
+from pipelines.bank.labelled_question import LabelledQuestion
 from predictor.prompt import PromptFormat
 from predictor.question import LETTERS, Question
 
