@@ -48,11 +48,11 @@ def status(
 def read(environ: Mapping[str, str], last: int) -> dict[str, Any]:
     """The whole status as plain data. CommandError when the database or the registry is away."""
     from common.event_types import DRIFT_DETECTED
+    from common.mlflow.registry import ModelRegistry
     from functions.database import connect, transaction
     from functions.drift import store
     from functions.drift.announce import event_id
     from functions.drift.look import settings
-    from functions.registry import ModelRegistry
     from functions.retrain.store import of_drift
 
     with _failures():

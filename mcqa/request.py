@@ -86,7 +86,7 @@ def _answered(connection: Connection, key: str) -> Row[Any] | None:
 def _why_waiting(connection: Connection, environ: Mapping[str, str], model: str) -> str:
     """As the function itself decides it; "" where that cannot be said from here."""
     from common.errors import UnavailableError
-    from functions.registry import ModelRegistry
+    from common.mlflow.registry import ModelRegistry
     from functions.retrain import store
     from functions.retrain.decision import decide
     from functions.retrain.look import settings

@@ -121,7 +121,7 @@ def _wish(action: Literal["promote", "hold", "abort", "resume"], version: str | 
 
 def _challenger(environ: Mapping[str, str], model: str, version: str | None) -> str:
     """The version under rollout; CommandError when there is none, or another than `version`."""
-    from functions.registry import ModelRegistry
+    from common.mlflow.registry import ModelRegistry
     from functions.rollout.world import Version
 
     with ModelRegistry(environ, model) as registry:

@@ -171,7 +171,7 @@ def _with_replicas(services: list[dict[str, Any]], own: dict[str, Any]) -> list[
 
 
 def _aliases(folder: Folder) -> dict[str, str]:
-    from functions.registry import ModelRegistry
+    from common.mlflow.registry import ModelRegistry
 
     environ = loop.environ(folder.path)
     with ModelRegistry(environ, environ.get("MCQA_REGISTERED_MODEL", "coding-mcqa")) as registry:

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from common.errors import UnavailableError
+from common.mlflow.client import MlflowError
+from common.mlflow.registry import ModelRegistry, RegisteredModel, RegisteredVersion
 from common.names import CHALLENGER, CHAMPION
-from functions.registry import ModelRegistry, RegisteredModel, RegisteredVersion
 from functions.rollout.world import ROLLOUT_TAG, Version
 
 POLL_SECONDS = 15.0
@@ -122,10 +123,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     address = ""
     try:
         with ModelRegistry(_environ(), arguments.model) as registry:
-            address = registry.name
+            address = registry.address
             verdict = promote(registry, arguments.version, arguments.minutes * 60, _say)
     except UnavailableError as error:
-        print(f"ci-promote: {error}{_hint(str(error), address)}", file=sys.stderr)
+        print(f"ci-promote: {error}{_hint(error, address)}", file=sys.stderr)
         return 1
     except (RefusedError, ValueError) as error:
         print(f"ci-promote: {error}", file=sys.stderr)
@@ -139,11 +140,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0 if verdict.state == "promoted" else 1
 
 
-def _hint(error: str, address: str) -> str:
+def _hint(error: UnavailableError, address: str) -> str:
     """What to do where the error alone does not say it."""
-    if "refuses access (403" in error:
+    if error.status == 403:
         return " of a user who may change the model (docs/ci.md, Production)"
-    if "does not answer" in error:
+    if isinstance(error, MlflowError) and error.transient:
         return f": is {address} what MLFLOW_TRACKING_URI should be, and reached from here? (docs/ci.md, Production)"
     return ""
 

@@ -8,12 +8,12 @@ import time
 from flask import Request, Response
 
 from common.event_types import PING
+from common.mlflow.registry import ModelRegistry
 from functions.database import connect
 from functions.drift.announce import announce
 from functions.drift.look import Drift, settings
 from functions.events import BadEventError, Event
 from functions.http import respond
-from functions.registry import ModelRegistry
 from functions.sink import Sink
 
 _settings = settings(os.environ)

@@ -17,6 +17,7 @@ from sqlalchemy import Engine
 
 from common.environment import number, text, whole
 from common.errors import SettingError
+from common.mlflow.registry import ModelRegistry
 from common.names import CHAMPION, MODEL
 from functions.clocks import SKEW
 from functions.database import transaction
@@ -24,7 +25,6 @@ from functions.drift.decision import Check, Config, State, check
 from functions.drift.reference import BadReferenceError, Reference, parse
 from functions.drift.store import append, before, drifted_since, measure
 from functions.events import Event
-from functions.registry import ModelRegistry
 from functions.sink import trace_of
 
 FILE = "reference.json"

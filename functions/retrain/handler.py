@@ -12,11 +12,11 @@ from flask import Request, Response
 
 from common.errors import UnavailableError
 from common.event_types import DRIFT_DETECTED, PING, RETRAINING_REQUESTED
+from common.mlflow.registry import ModelRegistry
 from functions.clocks import when
 from functions.database import connect, transaction
 from functions.events import BadEventError, Event, check_key, parse_json
 from functions.http import respond
-from functions.registry import ModelRegistry
 from functions.retrain.decision import Drift, RetrainRequest, asks, read_drift, read_request
 from functions.retrain.look import Retrain, settings
 from functions.retrain.pipelines import Pipelines

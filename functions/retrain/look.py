@@ -26,11 +26,11 @@ from sqlalchemy import Engine, Row
 
 from common.environment import number, text, whole
 from common.errors import SettingError
+from common.mlflow.registry import ModelRegistry
 from common.names import CHAMPION, MODEL
 from functions.collect.queries import label_count
 from functions.database import transaction
 from functions.events import Event
-from functions.registry import ModelRegistry
 from functions.retrain import store
 from functions.retrain.announce import events_of
 from functions.retrain.decision import FINISHED, decide, follow, may_post, observe, too_little

@@ -16,11 +16,11 @@ from typing import Any, Protocol
 from sqlalchemy import Engine
 
 from common.errors import UnavailableError
+from common.mlflow.registry import ModelRegistry
 from common.names import CHALLENGER, CHAMPION, PREVIOUS_CHAMPION
 from functions.collect.queries import step_evidence
 from functions.database import transaction
 from functions.events import Event
-from functions.registry import ModelRegistry
 from functions.rollout import announce, store
 from functions.rollout.analysis import Analysis, analyse
 from functions.rollout.decision import decide

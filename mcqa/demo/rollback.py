@@ -9,8 +9,8 @@ from collections import Counter
 from pathlib import Path
 
 from common import event_types
+from common.mlflow.registry import ModelRegistry
 from common.names import CHALLENGER, CHAMPION
-from functions.registry import ModelRegistry
 from mcqa import loop
 from mcqa.demo.broken import WHAT, Fault, break_version
 from mcqa.demo.learn import RATE, STILL_SECONDS

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common.mlflow.registry import ModelRegistry, RegisteredVersion
 from common.names import EXPERIMENT, MODEL
-from functions.registry import ModelRegistry, RegisteredVersion
 from pipelines.registration.tracking import KIND, KIND_TAG, RUN_KEY_TAG
 from predictor.storage.version_folder import data_files, require_version
 

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from common.errors import UnavailableError
-from predictor.storage.mlflow import ServerUnavailableError
+from predictor.storage.errors import RegistryUnavailableError
 
 PAUSES = (2.0, 4.0, 8.0)
 """Seconds before each further try."""
-AWAY = (UnavailableError, ServerUnavailableError)
+AWAY = (UnavailableError, RegistryUnavailableError)
 
 Result = TypeVar("Result")
 

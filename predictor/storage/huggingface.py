@@ -38,7 +38,8 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]
 )
 from tqdm import tqdm
 
-from predictor.storage.download import CHUNK_BYTES, Progress, describe_error, download
+from common.backoff import describe_error
+from predictor.storage.download import CHUNK_BYTES, Progress, download
 from predictor.storage.errors import StorageError, TransientError
 from predictor.storage.version_folder import DATA_SUFFIXES, locked, require_space, require_version
 

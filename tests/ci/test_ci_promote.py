@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from functions.registry import ModelRegistry
+from common.mlflow.registry import ModelRegistry
 from scripts import ci_promote
 from scripts.ci_promote import RefusedError, Seen, judge, look, may_start, promote
 
@@ -126,4 +126,4 @@ def test_only_a_number_is_a_version(version: str, capsys: pytest.CaptureFixture[
 def test_without_a_registry(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     assert ci_promote.main(["7"]) == 1
-    assert capsys.readouterr().err.startswith("ci-promote: the model registry")
+    assert capsys.readouterr().err.startswith("ci-promote: the MLflow server http://127.0.0.1:9 does not answer")

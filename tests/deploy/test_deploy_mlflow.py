@@ -26,7 +26,7 @@ from function_server import free_port, postgresql
 from mlflow_server import serving
 
 from common.errors import UnavailableError
-from functions.registry import ModelRegistry
+from common.mlflow.registry import ModelRegistry
 from scripts import ci_promote
 from scripts.manifests import DEPLOY, Target, problems, render
 

@@ -20,13 +20,13 @@ from sqlalchemy import Engine, insert, select
 
 from common.errors import SettingError
 from common.event_types import DRIFT_CHECKED, DRIFT_DETECTED, PING
+from common.mlflow.registry import ModelRegistry
 from functions.collect.tables import GivenAnswer
 from functions.drift.decision import Config
 from functions.drift.look import Drift, due, settings
 from functions.drift.reference import summarise
 from functions.drift.tables import DriftCheck
 from functions.events import Event
-from functions.registry import ModelRegistry
 from functions.retrain.decision import read_drift
 
 TICK = {"type": PING, "source": "/apis/v1/namespaces/coding-mcqa/pingsources/drift"}

@@ -28,11 +28,11 @@ from common.event_types import (
     PIPELINERUN_QUEUED,
     PIPELINERUN_STARTED,
 )
+from common.mlflow.registry import ModelRegistry
 from functions.database import engine
 from functions.events import BadEventError
 from functions.migrate import migrate
 from functions.notify.message import build
-from functions.registry import ModelRegistry
 from functions.retrain.decision import read_drift
 from functions.retrain.look import GRACE, Retrain, settings
 from functions.retrain.pipelines import Pipelines

@@ -20,10 +20,10 @@ from sqlalchemy import Engine, insert, select
 
 from common.errors import UnavailableError
 from common.event_types import PING, PIPELINERUN_QUEUED, RETRAINING_REQUESTED
+from common.mlflow.registry import ModelRegistry
 from functions.collect.tables import GivenFeedback
 from functions.database import engine
 from functions.migrate import migrate
-from functions.registry import ModelRegistry
 from functions.retrain.pipelines import Pipelines
 from functions.retrain.tables import RetrainRun
 

@@ -15,11 +15,11 @@ from rollout_loop import NAMESPACE, Cluster, Model, SinkServer, broken, cluster,
 from sqlalchemy import Engine
 
 from common.errors import UnavailableError
+from common.mlflow.registry import ModelRegistry
 from functions.database import engine, transaction
 from functions.events import Event
 from functions.migrate import migrate
 from functions.notify.message import build
-from functions.registry import ModelRegistry
 from functions.rollout import store
 from functions.rollout.reconcile import Parts, reconcile
 from functions.rollout.serving import Cluster as Api
