@@ -10,12 +10,12 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from common.question import Answer, Debias, Question, parse_question
 from mcqa import addresses, client, defaults, given, local, loop, questions, terminal
 from mcqa.answered_by import real_model, remarks
 from mcqa.errors import NoServer, ServerError
 from mcqa.questions import Asked
 from predictor.model_card import ModelCard
-from predictor.question import Answer, Debias, Question, parse_question
 
 BATCH = 64
 """Questions a request: below the server's limit, and short enough for its deadline."""

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from common.event_types import FEEDBACK, SOURCE_CLI
+from common.question import LETTERS
 from mcqa import loop, terminal, waiting
 from mcqa.errors import CommandError
-from predictor.question import LETTERS
 
 if TYPE_CHECKING:
     from functions.collect.feedback import FeedbackOutcome, KnownAnswer

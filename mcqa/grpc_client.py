@@ -8,10 +8,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from common.question import Answer, Debias, Purpose, Question
 from mcqa import defaults
 from mcqa.errors import CommandError, ServerError
 from mcqa.wire import TIMEOUT, answers_from_tensors, no_server, tensors
-from predictor.question import Answer, Debias, Purpose, Question
 
 SERVICE = "/inference.GRPCInferenceService"
 

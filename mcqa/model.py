@@ -9,10 +9,10 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from common.question import LETTERS
 from mcqa import defaults, local, model_facts, terminal
 from mcqa.errors import CommandError
 from mcqa.model_facts import Facts
-from predictor.question import LETTERS
 from predictor.storage import resolver
 from predictor.storage.download import format_bytes
 from predictor.storage.uri import HubModel, LocalFolder, RegisteredVersion, parse

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from common.backoff import describe_error
+from common.question import LETTERS
 from mcqa.errors import CommandError
-from predictor.question import LETTERS
 from predictor.version_files import read_json
 
 

@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from common.question import Answer, Question
 from mcqa.errors import NoServer
-from predictor.question import Answer, Question
 
 TIMEOUT = 120.0
 """Seconds: a real-size model on two cores takes its time for a batch."""

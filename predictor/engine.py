@@ -22,7 +22,7 @@ from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from predictor.question import Answer, Debias, Explanation, QuestionError
+from common.question import Answer, Debias, Explanation, QuestionError
 from predictor.request_queue import Job, Prompt, RequestQueue
 
 log = logging.getLogger(__name__)

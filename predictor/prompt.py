@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.question import LETTERS, Question
 from predictor.chat_template import ChatTemplate
 from predictor.errors import VersionError
-from predictor.question import LETTERS, Question
 from predictor.version_files import has_file, read_json, read_text, short_repr
 
 SYSTEM = (

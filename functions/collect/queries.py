@@ -14,9 +14,9 @@ from typing import Any, Protocol
 from sqlalchemy import Connection, Executable, Row, ScalarSelect, String, and_, case, func, literal, or_, select
 from sqlalchemy.orm import aliased
 
+from common.question import LETTERS
 from functions.collect.tables import AskedQuestion, GivenAnswer, GivenFeedback, LoggedRequest, LoggedResponse
 from functions.rollout.evidence import Arm, Exchange, StepEvidence, observe, responded
-from predictor.question import LETTERS
 
 WINDOW_FEATURES = ("confidence", "entropy", "margin", "prompt_tokens", "letter_mass")
 CHUNK = 2_000

@@ -7,7 +7,7 @@ import random
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from predictor.question import LETTERS, Question
+from common.question import LETTERS, Question
 
 Split = Literal["train", "validation", "holdout"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "holdout")
@@ -63,7 +63,7 @@ def content_key(question: Question) -> str:
     """64 hexadecimal digits that depend on stem and code alone.
 
     Choices, their order, id and subject are left out on purpose: the same problem with other distractors is the same
-    problem, and must not be trained on in one split and examined in another. Both are normalised (predictor.normalise);
+    problem, and must not be trained on in one split and examined in another. Both are normalised (common.normalise);
     of the stem, upper case and runs of white space are not told apart either.
     """
     question = question.normalised()

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
+from common.question import LETTERS
 from pipelines.evaluation import metrics
 from pipelines.evaluation.metrics import Bin, Share
 from pipelines.evaluation.records import Record, Skipped
-from predictor.question import LETTERS
 
 REPORT_VERSION = 1
 

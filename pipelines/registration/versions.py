@@ -151,7 +151,7 @@ def _describe(model_id: str) -> Model:
 
 
 def signature() -> Any:
-    """What a question and its answer hold (predictor/question.py), as an mlflow ModelSignature."""
+    """What a question and its answer hold (common/question.py), as an mlflow ModelSignature."""
     from mlflow.models import ModelSignature
     from mlflow.types.schema import Array, ColSpec, DataType, Schema
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from common.question import Answer, Debias, Explanation, Question, QuestionError
 from predictor.engine import Engine
-from predictor.question import Answer, Debias, Explanation, Question, QuestionError
 from predictor.request_queue import Job
 from predictor.serving.errors import DeadlineExceededError
 from predictor.serving.kserve_sdk import InferRequest, InferResponse, Model

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from common.question import QuestionError
 from mcqa.demo.broken import Fault, break_version
 from mcqa.demo.pace import SLOWEST, Patience, next_pace
 from mcqa.demo.stage import share, shown, verdict
@@ -18,7 +19,6 @@ from mcqa.demo.traffic import Sample
 from mcqa.demo.watch import evidence
 from pipelines.bank import stream
 from pipelines.evaluation.metrics import wilson
-from predictor.question import QuestionError
 from predictor.scorer import Scorer
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -4,9 +4,9 @@ import math
 
 import pytest
 
+from common.question import Question
 from pipelines.bank import LabelledQuestion
 from pipelines.evaluation.prior import try_prior
-from predictor.question import Question
 from predictor.scorer import Scorer
 
 

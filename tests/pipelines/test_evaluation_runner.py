@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from common.question import LETTERS, Answer, Debias, Question, QuestionError
 from pipelines.evaluation import diagram, metrics, runner, table
 from pipelines.evaluation.records import Record, question_id, read_records, write_records
 from pipelines.evaluation.report import EvaluationError, Model, Questions, Report
-from predictor.question import LETTERS, Answer, Debias, Question, QuestionError
 
 BANK = Questions("table", "all", 5)
 

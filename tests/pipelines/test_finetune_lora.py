@@ -9,12 +9,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from versions import make_version
 
+from common.question import Question
 from pipelines.bank import LabelledQuestion, generate
 from pipelines.finetune.lora import LoraSettings, letter_loss, plain_copy, tune_lora
 from pipelines.finetune.methods import blend_weights, choose, fine_tune, teachable
 from predictor.calibration import Calibration
 from predictor.prompt import PromptEncoder
-from predictor.question import Question
 from predictor.scorer import Scorer
 
 SHIPPED = Path(__file__).parents[2] / "models" / "tiny"

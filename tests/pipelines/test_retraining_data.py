@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from common.question import Question
 from functions.collect.queries import Labelled
 from pipelines.bank import HELD_OUT_SUBJECTS, TRAINING_SUBJECTS, LabelledQuestion, content_key, generate
 from pipelines.retraining.feedback import Feedback, data_digest, gather, held_out
 from pipelines.retraining.mix import DataError, Mix, Sizes, balanced, mix
-from predictor.question import Question
 
 SMALL = Sizes(minimum=50, replay=60, current=40, old=30, recent=50)
 

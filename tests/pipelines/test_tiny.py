@@ -12,6 +12,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from common.question import LETTERS, Question
 from pipelines.bank import HELD_OUT_SUBJECTS, TRAINING_SUBJECTS, LabelledQuestion, conceptual, generate, split_of
 from pipelines.tiny import fine_tune, make_tiny
 from pipelines.tiny.examples import Encoder, batches, collate, copying, lessons
@@ -21,7 +22,6 @@ from pipelines.tiny.model import load_version, new_model
 from pipelines.tiny.tokenizer import train_tokenizer
 from pipelines.tiny.train import Losses, train
 from predictor.prompt import PromptEncoder
-from predictor.question import LETTERS, Question
 from predictor.scorer import Scorer
 
 SHIPPED = Path(__file__).parents[2] / "models" / "tiny"

@@ -2,8 +2,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from common.question import Question
 from predictor.hardware import vnni_instructions
-from predictor.question import Question
 from predictor.scorer import Scorer
 
 pytestmark = pytest.mark.skipif(not vnni_instructions(), reason="int8 needs a CPU with AVX512-VNNI")

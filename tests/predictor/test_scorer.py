@@ -7,8 +7,8 @@ import pytest
 import torch
 from transformers import Qwen2ForCausalLM
 
+from common.question import Question, QuestionError
 from predictor.calibration import Calibration
-from predictor.question import Question, QuestionError
 from predictor.scorer import Scorer
 
 QUESTIONS = [

@@ -16,7 +16,7 @@ import psutil
 import pytest
 from tritonclient.grpc import service_pb2 as pb
 
-from predictor.question import LETTERS
+from common.question import LETTERS
 from tests.servers import EXPLAIN, INFER, PREDICT, RunningServer, running, tensors
 
 CLIENTS = 32

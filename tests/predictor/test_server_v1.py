@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from predictor.question import LETTERS
+from common.question import LETTERS
 from tests.servers import EXPLAIN, PREDICT, QUESTION, RunningServer
 
 ANSWER_FIELDS = {

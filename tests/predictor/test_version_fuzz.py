@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 import torch
 
+from common.question import Question
 from predictor.calibration import Calibration
 from predictor.errors import VersionError
-from predictor.question import Question
 from predictor.scorer import Scorer
 
 QUESTION = Question("What does it print?", ("1", "2", "3"), code="print(1)")

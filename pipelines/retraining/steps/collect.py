@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from common.question import Question, parse_question
 from functions.collect import queries
 from functions.database import connect, transaction
 from functions.retrain.pipelines import run_link
@@ -21,7 +22,6 @@ from pipelines.retraining import PIPELINE, events
 from pipelines.retraining.feedback import Feedback, gather, questions_of
 from pipelines.retraining.mix import DataError, Mix, Sizes, mix
 from pipelines.retraining.steps import identity
-from predictor.question import Question, parse_question
 
 SUBJECTS_TAG = "subjects"
 NEW, OLD = "new.jsonl", "old.jsonl"

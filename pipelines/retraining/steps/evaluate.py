@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.names import CHALLENGER, CHAMPION
+from common.question import LETTERS, QuestionError
 from pipelines.evaluation.records import Record, read_records, write_records
 from pipelines.registration.tracking import Tracking, step_run
 from pipelines.retraining import html
 from pipelines.retraining.steps.collect import CURRENT, OLD_HOLDOUT, load
 from predictor.openmp import limit_spinning
-from predictor.question import LETTERS, QuestionError
 from predictor.storage.resolver import resolve
 
 if TYPE_CHECKING:
