@@ -300,7 +300,7 @@ def test_without_champion_or_service(loop: Loop) -> None:
 def test_what_is_away_is_said(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(loop.look().action, Wait)
     away = replace(loop.parts, registry=ModelRegistry({"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}, loop.name))
-    with pytest.raises(UnavailableError, match="registry"):
+    with pytest.raises(UnavailableError, match="MLflow server"):
         reconcile(away, None)
     monkeypatch.setenv("KUBECONFIG", "/nowhere")
     with pytest.raises(UnavailableError, match="Kubernetes API"):
