@@ -35,10 +35,10 @@ from benchmarks.results import Row, report  # noqa: E402
 from functions.drift import decision as drift  # noqa: E402
 from functions.drift.reference import Reference, summarise  # noqa: E402
 from functions.drift.window import Window  # noqa: E402
-from functions.rollout.analysis import Analysis, analyse  # noqa: E402
+from functions.rollout.analysis import AnalysisResult, analyse  # noqa: E402
 from functions.rollout.evidence import Arm, StepEvidence  # noqa: E402
-from pipelines.evaluation.records import Record  # noqa: E402
-from pipelines.gate import Pairs, gate  # noqa: E402
+from pipelines.evaluation.answer_records import AnswerRecord  # noqa: E402
+from pipelines.quality_gate import PairedAnswers, evaluate_gate  # noqa: E402
 
 HOURS = 720
 ANSWERS_AN_HOUR = 200
@@ -97,7 +97,7 @@ class Detector:
 
     def look(self, features: dict[str, np.ndarray], letters: list[str], hour: float) -> bool:
         self._window.add(features, letters)
-        check = drift.check(self._reference, self._window.summary(), self._state, hour)
+        check = drift.evaluate(self._reference, self._window.summary(), self._state, hour)
         if check.state.since != self._state.since:
             self._window = Window(self._reference)
         self._state = check.state
@@ -151,20 +151,20 @@ def drift_rows(rng: Generator, size: Size) -> list[Row]:
     return rows
 
 
-def pairs(rng: Generator, n: int, difference: float, discordance: float, accuracy: float = 0.6) -> Pairs:
+def pairs(rng: Generator, n: int, difference: float, discordance: float, accuracy: float = 0.6) -> PairedAnswers:
     """Both versions' records, with the challenger better by `difference` in expectation."""
     gained, lost = (discordance + difference) / 2, (discordance - difference) / 2
     kind = rng.choice(4, size=n, p=[accuracy - lost, lost, gained, 1 - accuracy - gained])
     right = rng.integers(0, 4, n)
 
-    def records(correct: np.ndarray) -> tuple[Record, ...]:
+    def records(correct: np.ndarray) -> tuple[AnswerRecord, ...]:
         confidence = np.clip(rng.beta(6, 4, size=n) + np.where(correct, 0.05, -0.08), 0.26, 0.98)
         chosen = np.where(correct, right, (right + rng.integers(1, 4, n)) % 4)
         rest = (1 - confidence) / 3
         rows = [tuple(float(confidence[i]) if k == chosen[i] else float(rest[i]) for k in range(4)) for i in range(n)]
-        return tuple(Record(str(i), "", int(right[i]), int(chosen[i]), rows[i], 0.99, 120) for i in range(n))
+        return tuple(AnswerRecord(str(i), "", int(right[i]), int(chosen[i]), rows[i], 0.99, 120) for i in range(n))
 
-    return Pairs(records(kind <= 1), records((kind == 0) | (kind == 2)))
+    return PairedAnswers(records(kind <= 1), records((kind == 0) | (kind == 2)))
 
 
 def gate_rows(rng: Generator, size: Size) -> list[Row]:
@@ -175,7 +175,7 @@ def gate_rows(rng: Generator, size: Size) -> list[Row]:
             seconds = rng.gamma(20, 0.01, QUESTIONS)
             times = (seconds.tolist(), (seconds * rng.normal(1, 0.05, QUESTIONS)).tolist())
             old = pairs(rng, QUESTIONS, 0.0, DISCORDANCE / 2)
-            verdicts[gate(pairs(rng, QUESTIONS, points / 100, DISCORDANCE), old, times).verdict] += 1
+            verdicts[evaluate_gate(pairs(rng, QUESTIONS, points / 100, DISCORDANCE), old, times).verdict] += 1
         share = {verdict: 100 * verdicts[verdict] / size.gates for verdict in ("pass", "inconclusive")}
         target = {-5: 1.0, -2: 1.0, 0: 5.0}.get(points)
         rows.append(Row(f"gate: {points:+d} points, promoted", share["pass"], "%", at_most=target))
@@ -219,7 +219,7 @@ def canary(rng: Generator, champion: Truth, challenger: Truth) -> tuple[str, flo
     now = 0.0
     for percent in STEPS:
         since, arms = now, (Arm(), Arm())
-        found: Analysis | None = None
+        found: AnalysisResult | None = None
         for _ in range(LOOKS_A_STEP):
             now += 60.0
             share = int(rng.binomial(REQUESTS_A_LOOK, percent / 100))

@@ -44,11 +44,11 @@ from benchmarks.disturbances import Clock, Disk, in_background
 from common.errors import UnavailableError
 from common.mlflow.registry import ModelRegistry
 from common.names import CHALLENGER, CHAMPION
-from functions.rollout.world import ROLLOUT_TAG
+from functions.rollout.version_tag import ROLLOUT_TAG, Outcome, RolloutTag
 from local.platform.settings import HOST, ROOT, Folder, Ports, Settings
-from mcqa import loop, up
-from mcqa.demo.broken import Fault, break_version
-from mcqa.demo.stage import CONFIG, SCHEDULES
+from mcqa import loop, loop_process, targets
+from mcqa.demo.faults import Fault, inject_fault
+from mcqa.demo.scenario import CONFIG, SCHEDULES
 from mcqa.demo.traffic import SHIFTED, Traffic
 from pipelines.registration import versions
 from predictor.storage.resolver import resolve
@@ -135,10 +135,12 @@ class Kills:
         ports: dict[str, int | None] = dict.fromkeys(("gateway", "api", "broker", "mlflow", "pipelines"), 0)
         self.say("bringing the loop up")
         self.folder.make()
-        self.folder.save(Settings(Ports(**dict.fromkeys(ports, 0)), config, SCHEDULES, up._source(Settings().source)))
+        self.folder.save(
+            Settings(Ports(**dict.fromkeys(ports, 0)), config, SCHEDULES, loop_process.model_source(Settings().source))
+        )
         self.start_again()
-        self.until(lambda: up.status_of(self.folder).get("ready"), self.patience, "everything being up")
-        self.environ = loop.environ(self.folder.path)
+        self.until(lambda: loop_process.read_status(self.folder).get("ready"), self.patience, "everything being up")
+        self.environ = targets.environ(self.folder.path)
         os.environ |= {name: self.environ[name] for name in ("MLFLOW_TRACKING_URI", "MCQA_CACHE")}
         self.engine = create_engine(self.environ["MCQA_DATABASE_URL"])
         ports_now = self.folder.settings().ports
@@ -160,7 +162,7 @@ class Kills:
         finally:
             traffic.stop()
             champions.stopping.set()
-            up.stop(self.folder)
+            loop_process.stop(self.folder)
 
     def disturb(self) -> None:
         """The kills; whenever nothing is being rolled out, somebody registers a version."""
@@ -206,7 +208,7 @@ class Kills:
         return f"disk full for {seconds:.1f} s"
 
     def pids(self, victim: str) -> dict[str, int]:
-        status = up.status_of(self.folder)
+        status = loop_process.read_status(self.folder)
         if victim == "supervisor":
             return {victim: pid} if (pid := self.folder.running()) else {}
         if victim in ("gateway", "broker", "mlflow", "pipelines"):
@@ -253,7 +255,7 @@ class Kills:
                 good = resolve(f"mlflow://{model.name}/{model.aliases[CHAMPION]}", cache=None)
                 with tempfile.TemporaryDirectory() as work:
                     folder = Path(work) / "v"
-                    break_version(good, folder, list(Fault)[made % len(Fault)])
+                    inject_fault(good, folder, list(Fault)[made % len(Fault)])
                     candidate = versions.Candidate(folder, f"by-hand-{made}")
                     version = versions.register(registry, self.environ["MLFLOW_TRACKING_URI"], candidate).version
                 registry.set_alias(CHALLENGER, version)
@@ -269,7 +271,7 @@ class Kills:
             self.filling.join()
         if not self.folder.running():
             self.start_again()
-        self.until(lambda: up.status_of(self.folder).get("ready"), self.patience, "everything being up")
+        self.until(lambda: loop_process.read_status(self.folder).get("ready"), self.patience, "everything being up")
         self.until(self.idle, self.patience, "the end of rollouts and runs")
 
     def waiting(self) -> int:
@@ -291,7 +293,7 @@ class Kills:
             f"\n{sum(self.killed.values())} disturbances in {time.monotonic() - self.began:.0f} s: {dict(self.killed)}"
         )
         print(f"questions {len(traffic.samples)}, of these not answered {failed.total()} {dict(failed)}")
-        print(f"feedback acknowledged {len(traffic.acknowledged)}, given up unacknowledged {traffic.unsaid}")
+        print(f"feedback acknowledged {len(traffic.acknowledged)}, given up unacknowledged {traffic.lost_feedback}")
         print(f"champions in order: {', '.join(champions)}")
         for row in self.rows("SELECT key, state, attempt, version FROM retrain_runs"):
             print(f"retraining {row['key'][:12]}: {row['state']}, attempt {row['attempt']}, version {row['version']}")
@@ -328,7 +330,8 @@ class Kills:
                 tags = dict(version.tags) if version else {}
                 if "gate" not in tags:
                     problems.append(f"version {name} has no gate's verdict")
-                if not tags.get(ROLLOUT_TAG, "").startswith(("promoted over", "rolled back")):
+                tag = RolloutTag.decode(tags.get(ROLLOUT_TAG))
+                if tag is None or tag.outcome is Outcome.PASSED:
                     problems.append(f"version {name} is tagged {tags.get(ROLLOUT_TAG)!r}")
                 passed = self.rows(
                     "SELECT DISTINCT percent FROM rollout_decisions WHERE challenger = :name AND phase = 'stepped-up'",
@@ -378,7 +381,7 @@ def runs_of(folder: Folder) -> list[int]:
         except OSError:
             continue
         if str(folder.path / "pipelines") in command and (
-            "local.pipelines.execute" in command or "executor_main" in command
+            "local.pipelines.runner" in command or "executor_main" in command
         ):
             found.append(int(path.parent.name))
     return found

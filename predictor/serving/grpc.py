@@ -35,7 +35,7 @@ _METHODS = {
 }
 
 
-class McqaServicer(InferenceServicer):
+class McqaServicer(InferenceServicer):  # type: ignore[misc]  # untyped
     """KServe's servicer: with versions, with readiness before inference, and without the repository."""
 
     _data_plane: McqaDataPlane
@@ -63,7 +63,7 @@ class McqaServicer(InferenceServicer):
         raise ForbiddenError("models are not unloaded over the network; deploy a new revision instead")
 
 
-class RequestInterceptor(grpc.aio.ServerInterceptor):
+class RequestInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # untyped
     """What RequestMiddleware is for REST: id, deadline, errors as status codes, one report per request."""
 
     def __init__(
@@ -132,7 +132,7 @@ def _parse(handler: Any, message: bytes) -> Any:
         raise BadRequestError("the message is not of this method's type") from None
 
 
-class GrpcServer(GRPCServer):
+class GrpcServer(GRPCServer):  # type: ignore[misc]  # untyped
     """Listens on the configured host; KServe's own listens on every address and shares its port."""
 
     def __init__(self, dataplane: McqaDataPlane, settings: Settings, interceptor: RequestInterceptor) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from predictor.scorer import Prompt, Scorer
 
 
-class McqaModel(Model):
+class McqaModel(Model):  # type: ignore[misc]  # untyped
     """Answers questions with an engine that has answered one. `draining` makes it unready for new work only."""
 
     def __init__(self, scorer: Scorer, engine: Engine, settings: Settings) -> None:

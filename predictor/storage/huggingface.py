@@ -145,7 +145,7 @@ def _bar(report: Callable[[int], None]) -> type[tqdm]:
     """A tqdm class that prints nothing and reports the bytes of the bar with the most progress."""
     lock, furthest = threading.Lock(), [0]
 
-    class Bar(tqdm):
+    class Bar(tqdm):  # type: ignore[misc]  # untyped
         monitor_interval = 0
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:

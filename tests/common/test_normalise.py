@@ -13,11 +13,11 @@ from common.normalise import is_blank, normalise_choice, normalise_code, normali
 from common.question import LETTERS, QuestionError, parse_question
 from mcqa.client import question_to_dict
 from pipelines.bank import conceptual, content_key, generate, split_of
-from pipelines.evaluation.records import question_id
+from pipelines.evaluation.answer_records import question_id
 from pipelines.retraining.feedback import problem_key
 from predictor.prompt import PromptFormat
-from scripts.ci_evaluate import BASELINE
 from tests.variants import OUTER, QUESTIONS, variants
+from tools.ci.evaluation import BASELINE
 
 EXAMPLES = settings(
     max_examples=300, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from scripts.manifests import DEPLOY, Target, render
+from tools.manifests.render import Target, render
+from tools.project import DEPLOY
 
 ROOT = Path(__file__).resolve().parents[2]
 ISVC, KNATIVE = "serving.kserve.io", "serving.knative.dev"
@@ -34,7 +35,7 @@ def allowed(documents: list[dict[str, Any]], account: str, verb: str, group: str
 
 
 CALLS = [
-    # functions/rollout/serving.py: Cluster.look, Cluster.change
+    # functions/rollout/inference_service.py: InferenceServiceClient.observe, .patch
     ("get", ISVC, "inferenceservices", "coding-mcqa", True),
     ("patch", ISVC, "inferenceservices", "coding-mcqa", True),
     ("get", KNATIVE, "services", "coding-mcqa-predictor", True),
@@ -68,7 +69,7 @@ def test_rollout_may(overlays, verb, group, resource, name, expected):
 
 def test_the_table_names_what_the_code_asks():
     """Every kind that serving.py declares and every verb that it uses is in the table as allowed, and no other."""
-    code = (ROOT / "functions/rollout/serving.py").read_text()
+    code = (ROOT / "functions/rollout/inference_service.py").read_text()
     kinds = {
         (group, plural)
         for group, plural in re.findall(r'namespaced_resource\(\s*"([^"]+)", "[^"]+", "[^"]+", "([^"]+)"', code)
@@ -78,7 +79,7 @@ def test_the_table_names_what_the_code_asks():
     assert {(group, resource) for _, group, resource, _, _ in granted} == kinds
     assert {verb for verb, *_ in granted} == verbs
     others = [path for path in (ROOT / "functions").rglob("*.py") if "lightkube" in path.read_text()]
-    assert [str(path.relative_to(ROOT)) for path in others] == ["functions/rollout/serving.py"]
+    assert [str(path.relative_to(ROOT)) for path in others] == ["functions/rollout/inference_service.py"]
 
 
 def test_nobody_else_has_rights_or_a_token(overlays):

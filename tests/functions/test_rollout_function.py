@@ -28,9 +28,9 @@ from common.event_types import PING, ROLLOUT_REQUESTED
 from functions.database import engine, transaction
 from functions.migrate import migrate
 from functions.rollout import store
+from functions.rollout.state import StepRecord
 from functions.rollout.tables import WebhookDelivery
 from functions.rollout.webhook import signature
-from functions.rollout.world import StepRecord
 
 NUMBERS = itertools.count(1)
 
@@ -105,7 +105,7 @@ class Loop:
 
     def phase(self) -> str:
         with transaction(self.engine) as connection:
-            look = store.read_look(connection, self.model.name)
+            look = store.read_status(connection, self.model.name)
         return look["phase"] if look else ""
 
     def deliveries(self) -> int:
@@ -357,7 +357,9 @@ def test_killed_anywhere_it_comes_to_the_same_end(loop: Loop, outcome: str, seed
         assert loop.model.tags(version)["rollout"] == f"promoted over {champion}"
         wanted = ["service.deployed", "service.upgraded"]
     else:
-        assert loop.model.tags(version)["rollout"].startswith(f"rolled back from {champion}: failed at 10 %: failures")
+        assert loop.model.tags(version)["rollout"].startswith(
+            f"rolled back from {champion} (analysis-failed by analysis): failed at 10 %: failures"
+        )
         wanted = ["service.deployed", "service.rolledback", "incident.detected"]
     told = [e["ce-type"].split(".", 2)[2] for e in loop.sink.of("service", "incident") if e in loop.sink.events[first:]]
     assert told == [f"{name}.0.3.0" for name in wanted]

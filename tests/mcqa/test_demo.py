@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from common.question import QuestionError
-from mcqa.demo.broken import Fault, break_version
-from mcqa.demo.pace import SLOWEST, Patience, next_pace
-from mcqa.demo.stage import share, shown, verdict
+from mcqa.demo.faults import Fault, inject_fault
+from mcqa.demo.rate_control import MIN_RATE, next_rate
+from mcqa.demo.scenario import accuracy, compare, format_share
 from mcqa.demo.traffic import Sample
-from mcqa.demo.watch import evidence
+from mcqa.demo.wait_policy import WaitPolicy
+from mcqa.demo.watcher import evidence
 from pipelines.bank import stream
 from pipelines.evaluation.metrics import wilson
 from predictor.scorer import Scorer
@@ -39,7 +40,7 @@ def right(scorer, count=80):
 def test_every_broken_version_loads_and_is_broken(tmp_path):
     good, _ = right(Scorer.load(TINY))
     for fault in Fault:
-        break_version(TINY, tmp_path / fault, fault)
+        inject_fault(TINY, tmp_path / fault, fault)
     correct, refused = right(Scorer.load(tmp_path / Fault.accuracy))
     assert correct < good - 10
     assert refused == 0
@@ -53,8 +54,8 @@ def test_shares_count_what_was_answered():
     samples = [
         Sample(0.0, "usual", status, "1", correct, 0.1) for status, correct in ((200, True), (200, False), (503, False))
     ]
-    assert shown(share(samples)).endswith("of 2")
-    assert share(samples).value == 0.5
+    assert format_share(accuracy(samples)).endswith("of 2")
+    assert accuracy(samples).value == 0.5
 
 
 @pytest.mark.parametrize(
@@ -69,7 +70,7 @@ def test_shares_count_what_was_answered():
     ],
 )
 def test_a_tick_needs_answers_and_an_interval_above_zero(old, new, failed, better, told):
-    found, words = verdict(wilson(*old), wilson(*new), failed, 1300 + failed)
+    found, words = compare(wilson(*old), wilson(*new), failed, 1300 + failed)
     assert found is better
     assert re.search(told, words), words
 
@@ -86,23 +87,23 @@ def test_a_tick_needs_answers_and_an_interval_above_zero(old, new, failed, bette
     ],
 )
 def test_the_pace_follows_what_is_answered(latencies, unanswered, waiting, expected):
-    assert next_pace(10.0, 25.0, latencies, unanswered, waiting) == pytest.approx(expected)
+    assert next_rate(10.0, 25.0, latencies, unanswered, waiting) == pytest.approx(expected)
 
 
 def test_the_pace_stays_within_its_bounds():
     fast = slow = 10.0
     for _ in range(50):
-        fast, slow = next_pace(fast, 25.0, [0.1], 0, 0), next_pace(slow, 25.0, [9.0], 1, 99)
-    assert (fast, slow) == (25.0, SLOWEST)
+        fast, slow = next_rate(fast, 25.0, [0.1], 0, 0), next_rate(slow, 25.0, [9.0], 1, 99)
+    assert (fast, slow) == (25.0, MIN_RATE)
 
 
 def test_patience_is_with_the_machine_not_the_clock():
-    patience = Patience(180, 120, 4000)
-    assert patience.verdict(3600, 5, 3000) is None  # slow, but getting there
-    assert patience.verdict(60, 5, 5000) is None  # fast
-    assert "within 5000 answers" in (patience.verdict(200, 5, 5000) or "")
-    assert "nothing moved for 181 s" in (patience.verdict(200, 181, 10) or "")
-    assert Patience(360).verdict(86400, 100, 10**6) is None
+    policy = WaitPolicy(180, 120, 4000)
+    assert policy.reason_to_give_up(3600, 5, 3000) is None  # slow, but getting there
+    assert policy.reason_to_give_up(60, 5, 5000) is None  # fast
+    assert "within 5000 answers" in (policy.reason_to_give_up(200, 5, 5000) or "")
+    assert "no progress for 181 s" in (policy.reason_to_give_up(200, 181, 10) or "")
+    assert WaitPolicy(360).reason_to_give_up(86400, 100, 10**6) is None
 
 
 def test_evidence_names_what_moved():

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from transformers import Qwen2ForCausalLM
 from versions import make_version
 
-from pipelines.finetune.lora import plain_copy
+from pipelines.fine_tuning.lora import plain_copy
 from predictor.errors import VersionError
 from predictor.qwen2 import Qwen2, Qwen2Config
 from predictor.weights import Weights, prefetch

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -39,7 +40,7 @@ def dtype(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-SHAPES = {
+SHAPES: dict[str, dict[str, Any]] = {
     "grouped-tied": {},
     "untied": {"tied": False},
     "one-kv-head": {"kv_heads": 1},

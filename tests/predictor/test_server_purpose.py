@@ -12,7 +12,7 @@ import pytest
 from tritonclient.grpc import service_pb2 as pb
 
 from common.event_types import INFERENCE_REQUEST, INFERENCE_RESPONSE
-from functions.collect.decision import Asked, Responded, understand
+from functions.collect.parsing import RequestEvent, ResponseEvent, parse_event
 from functions.events import Event
 from tests.servers import EXPLAIN, INFER, PREDICT, QUESTION, RunningServer, tensors
 
@@ -43,7 +43,7 @@ def sent(server: RunningServer, kind: str, more: dict[str, Any]) -> httpx.Respon
 def logged(response: httpx.Response) -> list[Any]:
     """What collect makes of the two events that KServe's logger makes of an exchange."""
     bodies = ((INFERENCE_REQUEST, response.request.content), (INFERENCE_RESPONSE, response.content))
-    return [understand(Event("1", "/logger", type, data=body), 1.0) for type, body in bodies]
+    return [parse_event(Event("1", "/logger", type, data=body), 1.0) for type, body in bodies]
 
 
 @pytest.mark.parametrize("kind", ["v1", "explain", "v2", "v2 binary"])
@@ -54,8 +54,8 @@ def test_both_logged_bodies_of_a_test_are_marked(
     response = sent(server, kind, more)
     assert response.status_code == 200, response.text
     request, answer = logged(response)
-    assert isinstance(request, Asked)
-    assert isinstance(answer, Responded)
+    assert isinstance(request, RequestEvent)
+    assert isinstance(answer, ResponseEvent)
     assert (request.purpose, answer.purpose) == (purpose, purpose)
 
 

@@ -69,7 +69,7 @@ def one_thread() -> Iterator[None]:
     set_threads(1)
     torch.set_num_threads = lambda count: None  # type: ignore[assignment]
     yield
-    torch.set_num_threads = set_threads  # type: ignore[assignment]
+    torch.set_num_threads = set_threads
     set_threads(threads)
 
 

@@ -19,7 +19,7 @@ import pytest
 
 from local.platform import listeners
 from local.platform.settings import HOST, Folder, write_json
-from mcqa import loop, up
+from mcqa import loop, loop_process
 
 ROOT = Path(__file__).resolve().parents[3]
 PORTS = ("--port", "--api-port", "--broker-port", "--mlflow-port", "--pipelines-port", "--internal-port")
@@ -162,7 +162,7 @@ def test_every_verb_speaks_to_the_loop_of_the_folder(folder, gateway):
 
 def test_an_older_loop_says_so(folder):
     assert "older code" not in mcqa(folder, "status")
-    told = up.status_of(folder)
+    told = loop_process.read_status(folder)
 
     def said() -> str:
         write_json(folder.status, {**told, "code": "of yesterday"})  # until the supervisor has something new to tell
@@ -283,11 +283,11 @@ def test_a_poison_event_becomes_a_dead_letter_and_can_be_replayed(folder):
 
 @pytest.mark.parametrize("victim", ["broker", "gateway", "mlflow", "pipelines"])
 def test_a_killed_part_comes_back(folder, victim):
-    (part,) = [p for p in up.status_of(folder)["parts"] if p["name"] == victim]
+    (part,) = [p for p in loop_process.read_status(folder)["parts"] if p["name"] == victim]
     os.kill(part["pid"], signal.SIGKILL)
 
     def back():
-        (now,) = [p for p in up.status_of(folder)["parts"] if p["name"] == victim]
+        (now,) = [p for p in loop_process.read_status(folder)["parts"] if p["name"] == victim]
         return now["state"] == "ready" and now["pid"] != part["pid"]
 
     until(back, 120)
@@ -297,7 +297,8 @@ def test_a_killed_model_server_comes_back(folder, gateway):
     assert ask(gateway).status_code == 200  # it may sleep since the last question
 
     def awake():
-        return [r for r in up.status_of(folder)["revisions"] if "-predictor-" in r["revision"] and r["pids"]]
+        revisions = loop_process.read_status(folder)["revisions"]
+        return [r for r in revisions if "-predictor-" in r["revision"] and r["pids"]]
 
     until(awake)
     (one,) = awake()
@@ -306,14 +307,14 @@ def test_a_killed_model_server_comes_back(folder, gateway):
 
 
 def test_a_killed_supervisor_is_taken_over(folder, gateway):
-    before = up.status_of(folder)
+    before = loop_process.read_status(folder)
     name = str(uuid.uuid4())
     assert say(folder, name, 0)
     os.kill(folder.running(), signal.SIGKILL)
     until(lambda: folder.running() is None)
     assert "not running" in mcqa(folder, "status", code=1)
     mcqa(folder, "up")
-    after = up.status_of(folder)
+    after = loop_process.read_status(folder)
     assert {p["name"]: p["pid"] for p in after["parts"]} == {p["name"]: p["pid"] for p in before["parts"]}
     assert ask(gateway).status_code == 200
     until(lambda: rows(folder, "SELECT 1 FROM feedback WHERE answer_id = ?", name))
@@ -331,7 +332,7 @@ def test_a_taken_port_is_named(tmp_path, folder, ports):
     said = mcqa(other, "up", "--port", str(ports.gateway), code=1)
     assert f"--port {ports.gateway} is in use" in said
     assert f"up --dir {other.path} --port" in said
-    if listeners.known():
+    if listeners.is_supported():
         assert f"the loop in {folder.path} (process" in said
     assert not (other.path / "settings.json").exists(), "the next start would want it again"
     every = [word for flag, port in zip(PORTS, asdict(ports).values(), strict=True) for word in (flag, str(port))]
