@@ -37,7 +37,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 from sqlalchemy import create_engine, text
 
 from benchmarks.disturbances import Clock, Disk, in_background
@@ -344,7 +344,7 @@ class Kills:
     def unanswered(self) -> list[str]:
         url = f"http://{HOST}:{self.folder.settings().ports.gateway}/v1/models/coding-mcqa:predict"
         body = {"instances": [{"question": "1 + 1?", "choices": ["1", "2"]}], "parameters": {"purpose": "test"}}
-        answers = [httpx.post(url, json=body, timeout=60) for _ in range(20)]
+        answers = [httpx2.post(url, json=body, timeout=60) for _ in range(20)]
         served = {one.json()["model_version"] for one in answers if one.status_code == 200}
         with ModelRegistry(self.environ, self.environ["MCQA_REGISTERED_MODEL"]) as registry:
             model = registry.model()
@@ -362,7 +362,7 @@ class Kills:
             try:
                 if true():
                     return
-            except (httpx.TransportError, UnavailableError):
+            except (httpx2.TransportError, UnavailableError):
                 pass
             if time.monotonic() > deadline:
                 raise SystemExit(f"{what} did not come within {seconds:.0f} s; see {self.folder.path}")

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
-import httpx
+import httpx2
 
 from common.backoff import describe_error, wait_before_retry
 from common.environment import whole
@@ -74,13 +74,13 @@ class MlflowClient:
         if token := environ.get("MLFLOW_TRACKING_TOKEN"):
             headers["Authorization"] = f"Bearer {token}"
         elif user := environ.get("MLFLOW_TRACKING_USERNAME"):
-            auth = httpx.BasicAuth(user, environ.get("MLFLOW_TRACKING_PASSWORD", ""))
+            auth = httpx2.BasicAuth(user, environ.get("MLFLOW_TRACKING_PASSWORD", ""))
         # The proxy may have to fetch a large file itself before it sends the first byte of it.
-        seconds = httpx.Timeout(whole(environ, "MLFLOW_HTTP_REQUEST_TIMEOUT", timeout), connect=5.0)
+        seconds = httpx2.Timeout(whole(environ, "MLFLOW_HTTP_REQUEST_TIMEOUT", timeout), connect=5.0)
         try:
             verify = _verify(environ)
-            self._http = httpx.Client(base_url=uri, headers=headers, auth=auth, timeout=seconds, verify=verify)
-        except (httpx.InvalidURL, OSError) as error:
+            self._http = httpx2.Client(base_url=uri, headers=headers, auth=auth, timeout=seconds, verify=verify)
+        except (httpx2.InvalidURL, OSError) as error:
             raise SettingError(f"MLFLOW_TRACKING_URI={self.address}: {describe_error(error)}") from None
 
     def __enter__(self) -> Self:
@@ -130,8 +130,8 @@ class MlflowClient:
         return entries
 
     @contextmanager
-    def stream_artifact(self, path: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
-        """The response to a GET of one artifact (status 200, 206 or 416). Raises httpx.TransportError, too."""
+    def stream_artifact(self, path: str, headers: Mapping[str, str]) -> Iterator[httpx2.Response]:
+        """The response to a GET of one artifact (status 200, 206 or 416). Raises httpx2.TransportError, too."""
         with self._http.stream("GET", f"{ARTIFACTS}/{quote(path)}", headers=dict(headers)) as response:
             if response.status_code not in (200, 206, 416):
                 response.read()
@@ -143,13 +143,13 @@ class MlflowClient:
         try:
             with self.stream_artifact(path, {}) as response:
                 return b"".join(response.iter_bytes())
-        except httpx.TransportError as error:
+        except httpx2.TransportError as error:
             raise self._no_answer(error) from None
 
     def write_artifact(self, path: str, content: bytes) -> None:
         try:
             response = self._http.put(f"{ARTIFACTS}/{quote(path)}", content=content)
-        except httpx.TransportError as error:
+        except httpx2.TransportError as error:
             raise self._no_answer(error) from None
         if response.status_code != 200:
             raise self._refusal(response)
@@ -172,7 +172,7 @@ class MlflowClient:
                 response = self._http.get(path, params=dict(fields))
             else:
                 response = self._http.request(method, path, json=dict(fields))
-        except httpx.TransportError as error:
+        except httpx2.TransportError as error:
             raise self._no_answer(error) from None
         if response.status_code != 200:
             raise self._refusal(response)
@@ -191,7 +191,7 @@ class MlflowClient:
         advice = "check that it runs and that MLFLOW_TRACKING_URI is right"
         return f"the MLflow server {self.address} does not answer ({reason}): {advice}"
 
-    def _refusal(self, response: httpx.Response) -> MlflowError:
+    def _refusal(self, response: httpx2.Response) -> MlflowError:
         """What a response that is not 200 means."""
         status, text, code = response.status_code, " ".join(response.text.split())[:200], ""
         try:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
-import httpx
+import httpx2
 
 from common.errors import SettingError
 from common.mlflow.client import MlflowClient, MlflowError
@@ -157,14 +157,14 @@ def _download_file(
         size,
         name=file,
         report=lambda done: progress(file, done, size or 0),
-        errors=httpx.TransportError,
+        errors=httpx2.TransportError,
         attempts=client.attempts,
     )
     part.replace(target)
 
 
 @contextmanager
-def _stream(client: MlflowClient, path: str, headers: dict[str, str]) -> Iterator[httpx.Response]:
+def _stream(client: MlflowClient, path: str, headers: dict[str, str]) -> Iterator[httpx2.Response]:
     try:
         with client.stream_artifact(path, headers) as response:
             yield response

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import httpx
+import httpx2
 import pytest
 from function_server import FunctionServer
 from loop_parts import Sent, Sink, answer, kill_all, killable, reference, register, set_champion, sink
@@ -260,7 +260,7 @@ def test_killed_at_any_moment_the_alarm_is_sent_exactly_once_by_id(
                 out.on_event = on_event
                 timer = threading.Timer(rng.uniform(0.0, 0.25) if moment == "some time" else 20.0, kill_all, [victim])
                 timer.start()
-                with contextlib.suppress(httpx.TransportError):  # it was killed
+                with contextlib.suppress(httpx2.TransportError):  # it was killed
                     function.post({}, id=uuid4().hex, **TICK)
                 timer.cancel()
                 timer.join()
