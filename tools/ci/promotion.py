@@ -16,7 +16,6 @@ from http import HTTPStatus
 from typing import Protocol
 
 from common.errors import UnavailableError
-from common.mlflow.client import MlflowError
 from common.mlflow.registry import ModelRegistry, RegisteredModel, RegisteredVersion
 from common.names import CHALLENGER, CHAMPION
 from functions.rollout.version_tag import ROLLOUT_TAG, Outcome, RolloutTag
