@@ -49,7 +49,7 @@ lint: ## ruff, its formatter's check, and mypy
 
 docs: ## Build the documentation site in build/site; every link and anchor must resolve (ARGS=--write: generated pages)
 	@scripts/setup dev
-	.venv/bin/python -m tools.docs $(ARGS)
+	.venv/bin/python -m tools docs $(ARGS)
 
 bench: ## Measure speed, cold start and memory against the peers (real size, random weights)
 	@scripts/setup bench

@@ -1,9 +1,9 @@
-"""Unit tests and integration tests, told apart by fixtures: what starts a process or opens a socket asks for `processes`.
+"""Unit and integration tests, told apart by fixtures: what starts a process or opens a socket asks for `processes`.
 
-A pytest plugin; tests/conftest.py takes its hooks over. A unit test that does so all the same fails, at the very line: an
-audit hook sees every process and every socket. `-m integration` and `-m "not integration"` choose.
+A pytest plugin; tests/conftest.py imports its hooks. A unit test that does either fails at that line all the same: an
+audit hook sees every process and socket. `-m integration` and `-m "not integration"` choose.
 
-MCQA_TESTS_OBSERVE=FILE refuses nothing and writes down, as JSON lines, which test or fixture started or opened what.
+MCQA_TESTS_OBSERVE=FILE refuses nothing and records, as JSON lines, which test or fixture started or opened it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _running = _Running()
 
 @pytest.fixture(scope="session")
 def processes() -> None:
-    """Asked for by every test and fixture that starts a process or opens a socket: it makes integration tests of them."""
+    """What every test and fixture that starts a process or opens a socket asks for: it makes them integration tests."""
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,6 +1,7 @@
 """README.md and the pages in docs/ show what their commands print."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,27 +18,27 @@ README = readme.README.read_text()
 
 
 @pytest.fixture(scope="module")
-def url():
+def url(processes: None) -> Iterator[str]:
     with readme.server() as url:
         yield url
 
 
-def test_there_are_commands_with_output():
+def test_there_are_commands_with_output() -> None:
     assert len(BLOCKS) >= 6
     assert readme.BLOCK.search(README)
 
 
 @pytest.mark.parametrize(("command", "output"), BLOCKS)
-def test_a_command_prints_what_the_page_shows(url, command, output):
+def test_a_command_prints_what_the_page_shows(url: str, command: str, output: str) -> None:
     assert readme.shape(readme.run(command, url)) == readme.shape(output)
 
 
-def test_the_files_it_links_to_exist():
+def test_the_files_it_links_to_exist() -> None:
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", README):
         assert target.startswith("http") or (ROOT / target).exists(), target
 
 
-def test_two_commands_set_everything_up():
+def test_two_commands_set_everything_up() -> None:
     """The ones that .ci/run calls; whoever wants to test a checkout needs no other."""
     first = re.search(r"```sh\n(.*?)```", README, re.DOTALL)
     assert first is not None
@@ -45,5 +46,5 @@ def test_two_commands_set_everything_up():
     assert "make test" in (ROOT / ".ci/run").read_text()
 
 
-def test_it_fits_two_hundred_lines():
+def test_it_fits_two_hundred_lines() -> None:
     assert len(README.splitlines()) < 200

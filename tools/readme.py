@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
+import httpx2
 
 from mcqa import defaults
 from mcqa.server_process import free_port, running
@@ -72,7 +72,7 @@ def server() -> Iterator[str]:
     port = free_port()
     with running(None, port, free_port()):
         url = f"http://127.0.0.1:{port}"
-        while httpx.get(f"{url}/v2/health/ready").status_code != 200:
+        while httpx2.get(f"{url}/v2/health/ready").status_code != 200:
             time.sleep(0.1)
         yield url
 

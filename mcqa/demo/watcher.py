@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-import httpx
+import httpx2
 
 from common import event_types
+from common.kubeflow import API
 from functions.database import connect, transaction
 from functions.reasons import reason_lines
-from functions.retrain.pipelines import API
 from functions.rollout import store
 from functions.rollout.actions import ActionType
 from functions.rollout.reasons import ReasonCode
@@ -95,7 +95,7 @@ class LoopWatcher:
                 self._report_decision(decision)
             if self.seen.get(event_types.PIPELINERUN_QUEUED):
                 self._report_steps()
-        except httpx.TransportError:
+        except httpx2.TransportError:
             return  # a part is being restarted: the next poll sees everything
 
     def _newest_event(self) -> int:

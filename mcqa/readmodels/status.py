@@ -15,7 +15,7 @@ from mcqa import loop, loop_process, targets
 from mcqa.errors import CommandError
 
 if TYPE_CHECKING:
-    import httpx
+    import httpx2
 
 T = TypeVar("T")
 
@@ -109,7 +109,7 @@ def read(folder: Folder) -> LoopStatus:
 
 def _supervisor(folder: Folder) -> Json:
     """The supervisor's status over its API where that answers: the file is out of date while the disk is full."""
-    import httpx
+    import httpx2
     import yaml
 
     try:
@@ -118,9 +118,9 @@ def _supervisor(folder: Folder) -> Json:
         authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
         headers = {"authorization": f"Bearer {user['token']}"}
         context = ssl.create_default_context(cadata=authority)
-        response = httpx.get(cluster["server"] + STATUS_PATH, headers=headers, verify=context, timeout=TIMEOUT)
+        response = httpx2.get(cluster["server"] + STATUS_PATH, headers=headers, verify=context, timeout=TIMEOUT)
         status: Json = response.raise_for_status().json()
-    except (OSError, httpx.HTTPError, ValueError, LookupError, TypeError, yaml.YAMLError):
+    except (OSError, httpx2.HTTPError, ValueError, LookupError, TypeError, yaml.YAMLError):
         return loop_process.read_status(folder)
     return status
 
@@ -212,7 +212,7 @@ def _storage_uri(item: Any) -> str | None:
 
 
 def _aliases(folder: Folder) -> dict[str, str]:
-    from functions.registry import ModelRegistry
+    from common.mlflow.registry import ModelRegistry
 
     environ = targets.environ(folder.path)
     with ModelRegistry(environ, environ.get("MCQA_REGISTERED_MODEL", MODEL)) as registry:
@@ -220,7 +220,7 @@ def _aliases(folder: Folder) -> dict[str, str]:
     return dict(model.aliases) if model else {}
 
 
-def _runs(pipelines: httpx.Client) -> list[Json]:
+def _runs(pipelines: httpx2.Client) -> list[Json]:
     runs = _json(pipelines, "/apis/v2beta1/runs?page_size=5&sort_by=created_at%20desc").get("runs") or []
     endpoint = {"KFP_ENDPOINT": str(pipelines.base_url).rstrip("/")}
     return [
@@ -242,6 +242,6 @@ def _dead_letters(folder: Folder) -> int:
         engine.dispose()
 
 
-def _json(client: httpx.Client, path: str) -> Any:
+def _json(client: httpx2.Client, path: str) -> Any:
     with client:
         return client.get(path).raise_for_status().json()

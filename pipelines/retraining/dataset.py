@@ -12,9 +12,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from common.question import Question
 from pipelines.bank import LabelledQuestion, Split, content_key, generate, subjects
 from pipelines.retraining.feedback import Feedback, data_digest, held_out
-from predictor.question import Question
 
 
 class DataError(ValueError):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import httpx
+import httpx2
 import pytest
 from function_server import FunctionServer
 from loop_parts import Sent, Sink, answer, kill_all, killable, reference, register, set_champion, sink
@@ -20,6 +20,7 @@ from sqlalchemy import Engine, insert, select
 
 from common.errors import SettingError
 from common.event_types import DRIFT_CHECKED, DRIFT_DETECTED, PING
+from common.mlflow.registry import ModelRegistry
 from functions.collect.tables import GivenAnswer
 from functions.drift.checker import DriftChecker, due
 from functions.drift.decision import Config
@@ -27,7 +28,6 @@ from functions.drift.reference import summarise
 from functions.drift.settings import read_settings
 from functions.drift.tables import DriftCheck
 from functions.events import Event
-from functions.registry import ModelRegistry
 from functions.retrain.decision import read_drift
 
 TICK = {"type": PING, "source": "/apis/v1/namespaces/coding-mcqa/pingsources/drift"}
@@ -260,7 +260,7 @@ def test_killed_at_any_moment_the_alarm_is_sent_exactly_once_by_id(
                 out.on_event = on_event
                 timer = threading.Timer(rng.uniform(0.0, 0.25) if moment == "some time" else 20.0, kill_all, [victim])
                 timer.start()
-                with contextlib.suppress(httpx.TransportError):  # it was killed
+                with contextlib.suppress(httpx2.TransportError):  # it was killed
                     function.post({}, id=uuid4().hex, **TICK)
                 timer.cancel()
                 timer.join()

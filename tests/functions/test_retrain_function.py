@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import httpx
+import httpx2
 import pytest
 from kfp_server import ENVIRON, HEADERS, kfp_server
 from loop_parts import Sink, kill_all, killable, register, set_champion, sink
@@ -28,14 +28,14 @@ from common.event_types import (
     PIPELINERUN_QUEUED,
     PIPELINERUN_STARTED,
 )
+from common.kubeflow import KubeflowClient
+from common.mlflow.registry import ModelRegistry
 from functions.database import engine
 from functions.events import BadEventError
 from functions.migrate import migrate
 from functions.notify.message import build
 from functions.reasons import InitiatedBy
-from functions.registry import ModelRegistry
 from functions.retrain.decision import read_drift
-from functions.retrain.pipelines import Pipelines
 from functions.retrain.reconcile import GRACE, RetrainReconciler
 from functions.retrain.settings import read_settings
 from functions.retrain.store import insert_waiting
@@ -70,7 +70,7 @@ class Loop:
 
     def retrain(self, **env: str) -> RetrainReconciler:
         environ = {**self.env, **env}
-        parts = (read_settings(environ), self.database, ModelRegistry(environ, self.model), Pipelines(environ))
+        parts = (read_settings(environ), self.database, ModelRegistry(environ, self.model), KubeflowClient(environ))
         return RetrainReconciler(*parts, EventSink(environ).send, lambda: time.time() + self.ahead)
 
     def drift(self, window: float = 200.0, version: str | None = None) -> dict[str, Any]:
@@ -103,7 +103,7 @@ class Loop:
             return connection.execute(select(RetrainRun.__table__).where(RetrainRun.key == key)).one()
 
     def runs(self, key: str) -> list[dict[str, Any]]:
-        return Pipelines(self.env).runs(f"retrain-{key[:16]}")
+        return KubeflowClient(self.env).runs_named(f"retrain-{key[:16]}")
 
     def until(self, retrain: RetrainReconciler, key: str, *states: str) -> Any:
         deadline = time.monotonic() + 60
@@ -249,9 +249,9 @@ def test_a_deleted_run_is_a_decision(loop: Loop, kfp_url: str) -> None:
     retrain, key = loop.retrain(), loop.ask()
     retrain.reconcile()
     run = loop.row(key).run_id
-    httpx.post(f"{kfp_url}/apis/v2beta1/runs/{run}:terminate", headers=HEADERS, timeout=10)
+    httpx2.post(f"{kfp_url}/apis/v2beta1/runs/{run}:terminate", headers=HEADERS, timeout=10)
     deadline = time.monotonic() + 30
-    while httpx.delete(f"{kfp_url}/apis/v2beta1/runs/{run}", headers=HEADERS, timeout=10).status_code != 200:
+    while httpx2.delete(f"{kfp_url}/apis/v2beta1/runs/{run}", headers=HEADERS, timeout=10).status_code != 200:
         assert time.monotonic() < deadline
         time.sleep(0.1)
     row = loop.until(retrain, key, "canceled")
@@ -281,7 +281,7 @@ def proxy(kfp_url: str) -> Iterator[Proxy]:
                 made.after()
                 return
             headers = {"content-type": "application/json", **HEADERS}
-            answer = httpx.request(self.command, kfp_url + self.path, content=body, headers=headers, timeout=20)
+            answer = httpx2.request(self.command, kfp_url + self.path, content=body, headers=headers, timeout=20)
             if starts:
                 made.after()
             try:
@@ -317,7 +317,7 @@ def test_killed_when_the_run_is_started_and_not_noted(loop: Loop, proxy: Proxy, 
         victim = process.process
         assert victim is not None
         proxy.after = lambda: kill_all(victim)
-        with pytest.raises(httpx.TransportError):
+        with pytest.raises(httpx2.TransportError):
             function.post({}, id="1", **TICK)
         assert (loop.row(key).state, loop.row(key).run_id) == ("starting", None)
         proxy.after = lambda: None
@@ -336,7 +336,7 @@ def test_killed_before_the_server_knew_it_waits_and_asks_again(loop: Loop, proxy
         victim = process.process
         assert victim is not None
         proxy.after = lambda: kill_all(victim)
-        with pytest.raises(httpx.TransportError):
+        with pytest.raises(httpx2.TransportError):
             function.post({}, id="1", **TICK)
     retrain = loop.retrain()
     assert "not listed yet" in retrain.reconcile()

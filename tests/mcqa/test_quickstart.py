@@ -10,13 +10,13 @@ import sys
 import time
 from dataclasses import replace
 
-import httpx
+import httpx2
 import pytest
 
+from common.question import Answer
 from mcqa import server_process
 from mcqa.errors import CommandError
 from mcqa.quickstart import find_disagreement
-from predictor.question import Answer
 
 ANSWER = Answer("B", 1, "y", (0.25, 0.75), 0.75, 0.5, 0.56, 0.9, 12, "7")
 
@@ -49,7 +49,7 @@ def test_a_port_in_use_is_named_with_its_flag(capsys: pytest.CaptureFixture[str]
     assert server_process.claim_port(port, "--port") == port
     assert server_process.claim_port(0, "--port") > 0
     assert server_process.claim_port(None, "--port", port) == port
-    with pytest.raises(CommandError, match=r"port 70000 is no port.*--port"):
+    with pytest.raises(CommandError, match=r"port 70000 is not a port.*--port"):
         server_process.claim_port(70000, "--port")
 
 
@@ -94,7 +94,7 @@ def test_it_serves_on_until_it_is_told_to_end(number: signal.Signals) -> None:
         if shutil.which("curl"):
             told = subprocess.run(curl, shell=True, capture_output=True, check=True).stdout
             assert json.loads(told)["predictions"][0]["letter"] in "ABCD"
-        assert httpx.get(f"http://127.0.0.1:{port}/v2/models/coding-mcqa/ready").status_code == 200
+        assert httpx2.get(f"http://127.0.0.1:{port}/v2/models/coding-mcqa/ready").status_code == 200
         process.send_signal(number)
         assert process.wait(60) == (0 if number == signal.SIGINT else 128 + number)
     deadline = time.monotonic() + 5

@@ -7,7 +7,7 @@ import struct
 from typing import Any
 
 import grpc
-import httpx
+import httpx2
 import pytest
 from tritonclient.grpc import service_pb2 as pb
 
@@ -32,7 +32,7 @@ def binary(**more: Any) -> dict[str, Any]:
     return {"content": head + raw, "headers": {"inference-header-content-length": str(len(head))}}
 
 
-def sent(server: RunningServer, kind: str, more: dict[str, Any]) -> httpx.Response:
+def sent(server: RunningServer, kind: str, more: dict[str, Any]) -> httpx2.Response:
     if kind == "v2 binary":
         return server.client.post(INFER, **binary(**more))
     path = {"v1": PREDICT, "explain": EXPLAIN, "v2": INFER}[kind]
@@ -40,7 +40,7 @@ def sent(server: RunningServer, kind: str, more: dict[str, Any]) -> httpx.Respon
     return server.post(path, {**body, **more})
 
 
-def logged(response: httpx.Response) -> list[Any]:
+def logged(response: httpx2.Response) -> list[Any]:
     """What collect makes of the two events that KServe's logger makes of an exchange."""
     bodies = ((INFERENCE_REQUEST, response.request.content), (INFERENCE_RESPONSE, response.content))
     return [parse_event(Event("1", "/logger", type, data=body), 1.0) for type, body in bodies]

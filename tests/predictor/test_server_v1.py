@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
-from predictor.question import LETTERS
+from common.question import LETTERS
 from tests.servers import EXPLAIN, PREDICT, QUESTION, RunningServer
 
 ANSWER_FIELDS = {
@@ -87,7 +87,8 @@ def test_the_same_question_gets_the_same_answer(server: RunningServer) -> None:
 
 
 def test_cyclic_debiasing_is_blind_to_the_choices_order(server: RunningServer) -> None:
-    turned = {**QUESTION, "choices": QUESTION["choices"][1:] + QUESTION["choices"][:1]}
+    first, *rest = QUESTION["choices"]
+    turned = {**QUESTION, "choices": [*rest, first]}
     straight, rotated = (server.ask(q, debias="cyclic").json()["predictions"][0] for q in (QUESTION, turned))
     by_choice = dict(zip(QUESTION["choices"], straight["probabilities"].values(), strict=True))
     turned_by_choice = dict(zip(turned["choices"], rotated["probabilities"].values(), strict=True))
@@ -225,7 +226,7 @@ def test_a_body_of_unknown_size_is_cut_off_at_the_limit(server: RunningServer) -
     try:
         response = server.client.post(PREDICT, content=endless())
         assert response.status_code == 413
-    except httpx.TransportError:
+    except httpx2.TransportError:
         pass  # the server may close the connection while the body is still being sent
     assert sent < 2**28
 
