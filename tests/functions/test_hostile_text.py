@@ -31,7 +31,7 @@ from functions.events import Event, parse_json
 from functions.migrate import migrate
 from functions.notify.message import build
 from functions.reasons import InitiatedBy, Reason, read_reason
-from functions.registry import RegisteredModel, RegisteredVersion
+from common.mlflow.registry import RegisteredModel, RegisteredVersion
 from functions.retrain import reconcile as retraining
 from functions.retrain import store as retrain_store
 from functions.retrain.decision import read_drift, read_request
