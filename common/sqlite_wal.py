@@ -26,8 +26,10 @@ def write_ahead(execute: Callable[[str], Any], seconds: float) -> None:
             if execute("PRAGMA journal_mode").fetchone()[0] != "wal":
                 execute("PRAGMA journal_mode = WAL")
             execute("PRAGMA synchronous = FULL")
-            return
         except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > end:
+            locked = getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+            if not locked or time.monotonic() > end:
                 raise
             time.sleep(_PAUSE_SECONDS)
+        else:
+            return

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from common.question import Answer, Debias, Question, QuestionError
 from mcqa import addresses, client, local_model, loop, questions, targets, terminal
 from mcqa.errors import CommandError, ServerError
 from pipelines.evaluation.report import EvaluatedModel, EvaluationError, QuestionSource, Report
-from predictor.question import Answer, Debias, Question, QuestionError
 
 if TYPE_CHECKING:
     from pipelines.bank import LabelledQuestion

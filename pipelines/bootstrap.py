@@ -17,8 +17,8 @@ from pathlib import Path
 
 from common.environment import text
 from common.errors import SettingError, UnavailableError
+from common.mlflow.registry import ModelRegistry
 from common.names import CHAMPION, MODEL
-from functions.registry import ModelRegistry
 from pipelines.registration import versions, webhooks
 from predictor.storage.errors import StorageError
 from predictor.storage.resolver import resolve

@@ -13,12 +13,12 @@ from flask import Request, Response
 from common.errors import UnavailableError
 from common.event_types import DRIFT_DETECTED, PING, RETRAINING_REQUESTED
 from common.kubeflow import KubeflowClient
+from common.mlflow.registry import ModelRegistry
 from functions.clocks import event_times
 from functions.database import connect, transaction
 from functions.events import BadEventError, Event, check_key, parse_json
 from functions.http import respond
 from functions.reasons import InitiatedBy
-from functions.registry import ModelRegistry
 from functions.retrain.decision import DetectedDrift, RetrainRequest, is_request, read_drift, read_request
 from functions.retrain.reconcile import RetrainReconciler
 from functions.retrain.settings import read_settings

@@ -25,11 +25,11 @@ from sqlalchemy import Engine, Row
 
 from common.errors import RefusedError
 from common.kubeflow import KubeflowClient
+from common.mlflow.registry import ModelRegistry
 from functions.collect.queries import label_count
 from functions.database import transaction
 from functions.events import Event
 from functions.reasons import Code, Reason
-from functions.registry import ModelRegistry
 from functions.retrain import store
 from functions.retrain.announce import events_of
 from functions.retrain.decision import (

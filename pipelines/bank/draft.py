@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from string import Template
 from typing import Any
 
+from common.question import MAX_CHOICES, Question
 from pipelines.bank.labelled_question import LabelledQuestion
-from predictor.question import MAX_CHOICES, Question
 
 PRINTS = "What does this code print?"
 PRINTS_LINES = "What does this code print, lines joined by spaces?"

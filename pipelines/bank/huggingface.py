@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
+from common.question import LETTERS, QuestionError
 from pipelines.bank.jsonl import BankError, label
 from pipelines.bank.labelled_question import LabelledQuestion
-from predictor.question import LETTERS, QuestionError
 
 CODEMMLU = "Fsoft-AIC/CodeMMLU"
 CODEMMLU_SUBJECTS = (

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from predictor.question import LETTERS, Question
+from common.question import LETTERS, Question
 
 
 @dataclass(frozen=True, slots=True)

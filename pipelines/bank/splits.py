@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import Literal
 
+from common.question import Question
 from pipelines.bank.labelled_question import LabelledQuestion
-from predictor.question import Question
 
 Split = Literal["train", "validation", "holdout"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "holdout")
@@ -16,7 +16,7 @@ def content_key(question: Question) -> str:
     """64 hexadecimal digits that depend on stem and code alone.
 
     Choices, their order, id and subject are left out on purpose: the same problem with other distractors is the same
-    problem, and must not be trained on in one split and examined in another. Both are normalised (predictor.normalise);
+    problem, and must not be trained on in one split and examined in another. Both are normalised (common.normalise);
     in the stem, case and runs of white space make no difference either.
     """
     question = question.normalised()

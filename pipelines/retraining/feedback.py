@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from common.question import Question, QuestionError, parse_question
 from functions.collect.queries import Labelled
 from pipelines.bank.jsonl import label
 from pipelines.bank.labelled_question import LabelledQuestion
 from pipelines.bank.splits import content_key
-from predictor.question import Question, QuestionError, parse_question
 
 
 @dataclass(frozen=True, slots=True)

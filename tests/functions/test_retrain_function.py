@@ -29,12 +29,12 @@ from common.event_types import (
     PIPELINERUN_STARTED,
 )
 from common.kubeflow import KubeflowClient
+from common.mlflow.registry import ModelRegistry
 from functions.database import engine
 from functions.events import BadEventError
 from functions.migrate import migrate
 from functions.notify.message import build
 from functions.reasons import InitiatedBy
-from functions.registry import ModelRegistry
 from functions.retrain.decision import read_drift
 from functions.retrain.reconcile import GRACE, RetrainReconciler
 from functions.retrain.settings import read_settings

@@ -21,10 +21,10 @@ from stub_pipeline import upload
 from common.errors import UnavailableError
 from common.event_types import PING, PIPELINERUN_QUEUED, RETRAINING_REQUESTED
 from common.kubeflow import KubeflowClient
+from common.mlflow.registry import ModelRegistry
 from functions.collect.tables import GivenFeedback
 from functions.database import engine
 from functions.migrate import migrate
-from functions.registry import ModelRegistry
 from functions.retrain.tables import RetrainRun
 
 WEEKLY = {"type": PING, "source": "/apis/v1/namespaces/coding-mcqa/pingsources/retrain-weekly"}

@@ -11,6 +11,7 @@ from collections import Counter
 
 import pytest
 
+from common.question import Question, parse_question
 from pipelines.bank import (
     HELD_OUT_SUBJECTS,
     TRAINING_SUBJECTS,
@@ -24,7 +25,6 @@ from pipelines.bank import (
 from pipelines.bank.draft import PRINTS, PRINTS_LINES, VALUE, Draft, Family, finish
 from pipelines.bank.families import complexity, queries
 from pipelines.bank.generate import families
-from predictor.question import Question, parse_question
 
 FAMILIES = families()
 

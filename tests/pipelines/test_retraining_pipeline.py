@@ -17,8 +17,8 @@ import pytest
 from kfp import components, local
 from retraining_loop import EventSink, event_sink, feedback_database
 
+from common.mlflow.registry import ModelRegistry
 from functions.drift.reference import parse
-from functions.registry import ModelRegistry
 from pipelines.bank import generate
 from pipelines.bootstrap import bootstrap
 from pipelines.gate_tag import GateTag

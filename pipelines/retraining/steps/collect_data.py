@@ -12,6 +12,7 @@ from typing import Any
 
 from common import links
 from common.names import PIPELINE
+from common.question import Question, parse_question
 from functions.collect import queries
 from functions.database import connect, transaction
 from pipelines.bank import TRAINING_SUBJECTS, dump_jsonl, load_jsonl
@@ -24,7 +25,6 @@ from pipelines.retraining.dataset import DataError, DatasetSizes, RetrainingData
 from pipelines.retraining.feedback import Feedback, aggregate_feedback, parse_questions
 from pipelines.retraining.steps import run_identity
 from pipelines.run_context import RunContext
-from predictor.question import Question, parse_question
 
 SUBJECTS_TAG = "subjects"
 NEW, OLD = "new.jsonl", "old.jsonl"
