@@ -13,10 +13,10 @@ from dataclasses import replace
 import httpx2
 import pytest
 
+from common.question import Answer
 from mcqa import server_process
 from mcqa.errors import CommandError
 from mcqa.quickstart import find_disagreement
-from predictor.question import Answer
 
 ANSWER = Answer("B", 1, "y", (0.25, 0.75), 0.75, 0.5, 0.56, 0.9, 12, "7")
 
