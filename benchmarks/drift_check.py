@@ -80,7 +80,7 @@ def check(path: str, until: float) -> dict[str, Any]:
 
 
 def make(path: Path) -> None:
-    """The migrated database with the answers, and the reference.json next to it."""
+    """The migrated database with the answers, and its reference.json next to it."""
     import numpy as np
     from sqlalchemy import insert
 

@@ -11,7 +11,7 @@ import httpx2
 from benchmarks.real_size import folder, questions
 from benchmarks.results import Row, median, report
 from benchmarks.servers import predictor, serving
-from predictor.question import Question
+from common.question import Question
 
 CLIENTS = 64
 GIGABYTE = 1e9

@@ -41,8 +41,8 @@ from sqlalchemy import create_engine, text
 
 from benchmarks.disturbances import Clock, Disk, in_background
 from common.errors import UnavailableError
+from common.mlflow.registry import ModelRegistry
 from common.names import CHALLENGER, CHAMPION
-from functions.registry import ModelRegistry
 from functions.rollout.version_tag import ROLLOUT_TAG, Outcome, RolloutTag
 from local.platform.settings import HOST, ROOT, Folder, Ports, Settings
 from mcqa import loop, loop_process, targets

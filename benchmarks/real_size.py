@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from common.question import Question
 from pipelines.tiny.tokenizer import train_tokenizer
-from predictor.question import Question
 
 CACHE = Path(__file__).resolve().parent.parent / ".cache" / "benchmarks"
 # https://huggingface.co/Qwen/Qwen2.5-Coder-1.5B-Instruct/blob/main/config.json

@@ -13,8 +13,8 @@ from typing import Any
 
 from benchmarks.real_size import folder, questions
 from benchmarks.results import Row, median, report
+from common.question import Question
 from predictor.hardware import vnni_instructions
-from predictor.question import Question
 
 ROUNDS = 12
 GEMM_TOKENS = 256

@@ -10,11 +10,11 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from common.question import LETTERS, Answer, Question
 from mcqa import client, defaults, local_model, loop, questions, server_process, terminal
 from mcqa.disclaimer import disclaimers
 from mcqa.errors import CommandError
 from mcqa.paths import mcqa_command
-from predictor.question import LETTERS, Answer, Question
 
 PROTOCOLS: tuple[tuple[client.WireProtocol, str], ...] = (("v1", "v1 REST"), ("v2", "v2 REST"), ("grpc", "v2 gRPC"))
 _OR_FREE = tuple(f"{port}, or a free one" for port in (defaults.HTTP_PORT, defaults.GRPC_PORT))

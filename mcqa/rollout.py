@@ -106,7 +106,7 @@ def _override(action: Action, version: str | None, directory: Path | None) -> No
 
 def _challenger(environ: Mapping[str, str], model: str, version: str | None) -> str:
     """The version under rollout; CommandError when there is none, or another than `version`."""
-    from functions.registry import ModelRegistry
+    from common.mlflow.registry import ModelRegistry
     from functions.rollout.state import ModelVersion
 
     with ModelRegistry(environ, model) as registry:

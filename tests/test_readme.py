@@ -1,6 +1,7 @@
 """README.md and the pages in docs/ show what their commands print."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ README = readme.README.read_text()
 
 
 @pytest.fixture(scope="module")
-def url():
+def url(processes: None) -> Iterator[str]:
     with readme.server() as url:
         yield url
 
@@ -28,7 +29,7 @@ def test_there_are_commands_with_output() -> None:
 
 
 @pytest.mark.parametrize(("command", "output"), BLOCKS)
-def test_a_command_prints_what_the_page_shows(url, command, output) -> None:
+def test_a_command_prints_what_the_page_shows(url: str, command: str, output: str) -> None:
     assert readme.shape(readme.run(command, url)) == readme.shape(output)
 
 

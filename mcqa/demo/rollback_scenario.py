@@ -9,8 +9,8 @@ from collections import Counter
 from pathlib import Path
 
 from common import event_types
+from common.mlflow.registry import ModelRegistry
 from common.names import CHALLENGER, CHAMPION
-from functions.registry import ModelRegistry
 from mcqa import targets
 from mcqa.demo.faults import DESCRIPTIONS, Fault, inject_fault
 from mcqa.demo.learning_scenario import RATE, STALLED_SECONDS

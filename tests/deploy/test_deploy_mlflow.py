@@ -27,7 +27,7 @@ from mlflow_server import serving
 from tool import TOOL, invoke
 
 from common.errors import UnavailableError
-from functions.registry import ModelRegistry
+from common.mlflow.registry import ModelRegistry
 from tools.manifests.render import Target, render
 from tools.manifests.validate import problems
 from tools.project import DEPLOY

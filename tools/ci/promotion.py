@@ -16,8 +16,8 @@ from http import HTTPStatus
 from typing import Protocol
 
 from common.errors import UnavailableError
+from common.mlflow.registry import ModelRegistry, RegisteredModel, RegisteredVersion
 from common.names import CHALLENGER, CHAMPION
-from functions.registry import ModelRegistry, RegisteredModel, RegisteredVersion
 from functions.rollout.version_tag import ROLLOUT_TAG, Outcome, RolloutTag
 from tools.errors import ToolError
 
@@ -131,7 +131,7 @@ def follow(version: str, model: str, minutes: float) -> bool:
     address = ""
     try:
         with ModelRegistry(_environ(), model) as registry:
-            address = registry.name
+            address = registry.address
             verdict = promote(registry, version, minutes * 60, _print)
     except UnavailableError as error:
         raise ToolError(f"{error}{_hint(error, address)}") from None
