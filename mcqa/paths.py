@@ -10,7 +10,7 @@ from pathlib import Path
 
 def absolute(path: Path) -> Path:
     """The absolute path without `..`; symbolic links stay, unlike with `Path.resolve`: .venv/bin/python is one."""
-    return Path(os.path.abspath(path))
+    return Path(os.path.normpath(path.absolute()))
 
 
 def displayed(path: Path) -> str:

@@ -8,7 +8,6 @@ import time
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from mcqa import client, defaults, local_model, loop, questions, server_process, terminal
 from mcqa.disclaimer import disclaimers
@@ -62,7 +61,7 @@ def quickstart(
 def _ask_over_each_protocol(asked: questions.AskedQuestion, url: str, target: str) -> None:
     question = asked.question
     answers: dict[str, Answer] = {}
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    table = terminal.plain_table(gap=3)
     for title in ("protocol", "answer", *question.letters, "time"):
         table.add_column(title, justify="left" if title in ("protocol", "answer") else "right")
     for protocol, name in PROTOCOLS:

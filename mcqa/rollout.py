@@ -171,7 +171,7 @@ def _print(facts: RolloutFacts) -> None:
 
 
 def _summary(look: Mapping[str, Any], facts: RolloutFacts) -> Table:
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table = terminal.plain_table(show_header=False)
     table.add_column(style="cyan", no_wrap=True)
     table.add_column(overflow="fold")
     percent = 100 if look["percent"] is None else look["percent"]
@@ -191,7 +191,7 @@ def _summary(look: Mapping[str, Any], facts: RolloutFacts) -> Table:
 
 def _measurements(evidence: Mapping[str, Any]) -> Table:
     """Of the two versions that were compared, which are not always those that have the aliases now."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = terminal.plain_table()
     table.add_column("measure", style="cyan")
     arms = (f"version {evidence[alias]}" if evidence.get(alias) else alias for alias in ("champion", "challenger"))
     for title in (*arms, "worse by", "bounds", "margin", "n"):
@@ -213,7 +213,7 @@ def _measurements(evidence: Mapping[str, Any]) -> Table:
 
 
 def _decisions(decisions: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = terminal.plain_table()
     for title in ("time", "phase", "decision"):
         table.add_column(title, no_wrap=True, style="dim" if title == "time" else "")
     table.add_column("why", overflow="fold")

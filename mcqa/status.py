@@ -54,7 +54,7 @@ def _print(facts: LoopStatus, folder: Folder) -> None:
 
 
 def _processes(facts: LoopStatus) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    table = terminal.plain_table(gap=3)
     for title in ("", "state", "processes", "traffic"):
         table.add_column(title, overflow="fold")
     for part in facts["parts"]:

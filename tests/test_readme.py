@@ -19,16 +19,16 @@ def url():
         yield url
 
 
-def test_there_are_commands_with_output():
+def test_there_are_commands_with_output() -> None:
     assert len(BLOCKS) >= 5
 
 
 @pytest.mark.parametrize(("command", "output"), BLOCKS, ids=[command[:40] for command, _ in BLOCKS])
-def test_a_command_prints_what_the_readme_shows(url, command, output):
+def test_a_command_prints_what_the_readme_shows(url, command, output) -> None:
     assert readme.shape(readme.run(command, url)) == readme.shape(output)
 
 
-def test_the_files_it_links_to_exist():
+def test_the_files_it_links_to_exist() -> None:
     import re
 
     for target in re.findall(r"\]\(([^)#]+)\)", readme.README.read_text()):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import ssl
 import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
@@ -109,6 +107,9 @@ def read(folder: Folder) -> LoopStatus:
 
 def _supervisor(folder: Folder) -> Json:
     """The supervisor's status over its API where that answers: the file is out of date while the disk is full."""
+    import base64
+    import ssl
+
     import httpx
     import yaml
 

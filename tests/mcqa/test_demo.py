@@ -37,7 +37,7 @@ def right(scorer, count=80):
     return correct, refused
 
 
-def test_every_broken_version_loads_and_is_broken(tmp_path):
+def test_every_broken_version_loads_and_is_broken(tmp_path) -> None:
     good, _ = right(Scorer.load(TINY))
     for fault in Fault:
         inject_fault(TINY, tmp_path / fault, fault)
@@ -50,7 +50,7 @@ def test_every_broken_version_loads_and_is_broken(tmp_path):
     assert slow.parameters > 5 * Scorer.load(TINY).parameters
 
 
-def test_shares_count_what_was_answered():
+def test_shares_count_what_was_answered() -> None:
     samples = [
         Sample(0.0, "usual", status, "1", correct, 0.1) for status, correct in ((200, True), (200, False), (503, False))
     ]
@@ -69,7 +69,7 @@ def test_shares_count_what_was_answered():
         ((350, 1000), (160, 300), 5200, False, "were not answered"),
     ],
 )
-def test_a_tick_needs_answers_and_an_interval_above_zero(old, new, failed, better, told):
+def test_a_tick_needs_answers_and_an_interval_above_zero(old, new, failed, better, told) -> None:
     found, words = compare(wilson(*old), wilson(*new), failed, 1300 + failed)
     assert found is better
     assert re.search(told, words), words
@@ -86,18 +86,18 @@ def test_a_tick_needs_answers_and_an_interval_above_zero(old, new, failed, bette
         ([], 0, 21, 7.0),
     ],
 )
-def test_the_pace_follows_what_is_answered(latencies, unanswered, waiting, expected):
+def test_the_pace_follows_what_is_answered(latencies, unanswered, waiting, expected) -> None:
     assert next_rate(10.0, 25.0, latencies, unanswered, waiting) == pytest.approx(expected)
 
 
-def test_the_pace_stays_within_its_bounds():
+def test_the_pace_stays_within_its_bounds() -> None:
     fast = slow = 10.0
     for _ in range(50):
         fast, slow = next_rate(fast, 25.0, [0.1], 0, 0), next_rate(slow, 25.0, [9.0], 1, 99)
     assert (fast, slow) == (25.0, MIN_RATE)
 
 
-def test_patience_is_with_the_machine_not_the_clock():
+def test_patience_is_with_the_machine_not_the_clock() -> None:
     policy = WaitPolicy(180, 120, 4000)
     assert policy.reason_to_give_up(3600, 5, 3000) is None  # slow, but getting there
     assert policy.reason_to_give_up(60, 5, 5000) is None  # fast
@@ -106,7 +106,7 @@ def test_patience_is_with_the_machine_not_the_clock():
     assert WaitPolicy(360).reason_to_give_up(86400, 100, 10**6) is None
 
 
-def test_evidence_names_what_moved():
+def test_evidence_names_what_moved() -> None:
     moved = {
         "feature": "entropy", "test": "ks", "rejected": True, "effect": 0.42, "floor": 0.1, "p_adjusted": 4e-9,
         "n": 150, "n_reference": 2048,
@@ -127,7 +127,7 @@ def demo(folder, *arguments):
 
 
 @pytest.mark.timeout(900)
-def test_a_broken_version_is_rolled_back(tmp_path):
+def test_a_broken_version_is_rolled_back(tmp_path) -> None:
     told = demo(tmp_path / "loop", "rollback")
     assert told.returncode == 0, told.stdout[-3000:] + told.stderr[-1000:]
     assert "✗ rolled back to pkg:mlflow/coding-mcqa@1" in told.stdout
@@ -136,7 +136,7 @@ def test_a_broken_version_is_rolled_back(tmp_path):
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
-def test_the_loop_learns(tmp_path):
+def test_the_loop_learns(tmp_path) -> None:
     told = demo(tmp_path / "loop")
     assert told.returncode == 0, told.stdout[-3000:] + told.stderr[-1000:]
     assert "✓ promoted: pkg:mlflow/coding-mcqa@2 answers everything" in told.stdout
