@@ -23,7 +23,7 @@ from typing import Any
 import aiohttp
 
 from benchmarks.results import Row, median, report
-from local.tokens import read
+from local.tokens import read_token
 
 EVENTS, ROUNDS, SENDERS, TRIGGERS = 2000, 5, 64, 5
 BODY = json.dumps({"instances": [{"question": "x" * 300, "choices": ["a", "b", "c", "d"]}]}).encode()
@@ -50,7 +50,7 @@ async def measure(folder: Path) -> None:
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
             for port in (broker, *subscribers):
                 await ready(http, port)
-            token = read(folder / "token")
+            token = read_token(folder / "token")
             await apply(http, broker, token, "Broker", "default", {})
             for shape, copies in (("every Trigger wants every event", TRIGGERS), ("each Trigger wants its type", 1)):
                 for n in range(TRIGGERS):

@@ -37,8 +37,8 @@ from functions.drift.reference import Reference, summarise  # noqa: E402
 from functions.drift.window import Window  # noqa: E402
 from functions.rollout.analysis import Analysis, analyse  # noqa: E402
 from functions.rollout.evidence import Arm, StepEvidence  # noqa: E402
-from pipelines.evaluation.records import Record  # noqa: E402
-from pipelines.gate import Pairs, gate  # noqa: E402
+from pipelines.evaluation.answer_records import AnswerRecord  # noqa: E402
+from pipelines.quality_gate import PairedAnswers, evaluate_gate  # noqa: E402
 
 HOURS = 720
 ANSWERS_AN_HOUR = 200
@@ -151,20 +151,20 @@ def drift_rows(rng: Generator, size: Size) -> list[Row]:
     return rows
 
 
-def pairs(rng: Generator, n: int, difference: float, discordance: float, accuracy: float = 0.6) -> Pairs:
+def pairs(rng: Generator, n: int, difference: float, discordance: float, accuracy: float = 0.6) -> PairedAnswers:
     """Both versions' records, with the challenger better by `difference` in expectation."""
     gained, lost = (discordance + difference) / 2, (discordance - difference) / 2
     kind = rng.choice(4, size=n, p=[accuracy - lost, lost, gained, 1 - accuracy - gained])
     right = rng.integers(0, 4, n)
 
-    def records(correct: np.ndarray) -> tuple[Record, ...]:
+    def records(correct: np.ndarray) -> tuple[AnswerRecord, ...]:
         confidence = np.clip(rng.beta(6, 4, size=n) + np.where(correct, 0.05, -0.08), 0.26, 0.98)
         chosen = np.where(correct, right, (right + rng.integers(1, 4, n)) % 4)
         rest = (1 - confidence) / 3
         rows = [tuple(float(confidence[i]) if k == chosen[i] else float(rest[i]) for k in range(4)) for i in range(n)]
-        return tuple(Record(str(i), "", int(right[i]), int(chosen[i]), rows[i], 0.99, 120) for i in range(n))
+        return tuple(AnswerRecord(str(i), "", int(right[i]), int(chosen[i]), rows[i], 0.99, 120) for i in range(n))
 
-    return Pairs(records(kind <= 1), records((kind == 0) | (kind == 2)))
+    return PairedAnswers(records(kind <= 1), records((kind == 0) | (kind == 2)))
 
 
 def gate_rows(rng: Generator, size: Size) -> list[Row]:
@@ -175,7 +175,7 @@ def gate_rows(rng: Generator, size: Size) -> list[Row]:
             seconds = rng.gamma(20, 0.01, QUESTIONS)
             times = (seconds.tolist(), (seconds * rng.normal(1, 0.05, QUESTIONS)).tolist())
             old = pairs(rng, QUESTIONS, 0.0, DISCORDANCE / 2)
-            verdicts[gate(pairs(rng, QUESTIONS, points / 100, DISCORDANCE), old, times).verdict] += 1
+            verdicts[evaluate_gate(pairs(rng, QUESTIONS, points / 100, DISCORDANCE), old, times).verdict] += 1
         share = {verdict: 100 * verdicts[verdict] / size.gates for verdict in ("pass", "inconclusive")}
         target = {-5: 1.0, -2: 1.0, 0: 5.0}.get(points)
         rows.append(Row(f"gate: {points:+d} points, promoted", share["pass"], "%", at_most=target))

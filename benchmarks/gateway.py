@@ -25,10 +25,10 @@ from aiohttp import web
 
 from benchmarks.results import Row, median, report
 from common.names import NAMESPACE
-from local.kube.store import Store
+from local.kube.store import ResourceStore
 from local.platform import manifests
 from local.platform.settings import ROOT, free_ports
-from local.serving.controller import Serving
+from local.serving.controller import ServingController
 from local.serving.settings import ServingSettings
 
 FUNCTIONS = ("collect", "drift", "rollout", "retrain", "notify", "dead_letters")
@@ -72,9 +72,9 @@ async def measure(folder: Path) -> list[Row]:
 
 
 @contextlib.asynccontextmanager
-async def platform(folder: Path) -> AsyncIterator[tuple[Store, Serving, aiohttp.ClientSession]]:
+async def platform(folder: Path) -> AsyncIterator[tuple[ResourceStore, ServingController, aiohttp.ClientSession]]:
     """The manifests' model and functions in a Serving of our own, and a sink for the model's payload events."""
-    store = Store(folder / "kube.sqlite")
+    store = ResourceStore(folder / "kube.sqlite")
     async with sink() as address, aiohttp.ClientSession() as http:
         settings = ServingSettings(
             folder=folder,
@@ -87,19 +87,19 @@ async def platform(folder: Path) -> AsyncIterator[tuple[Store, Serving, aiohttp.
         subprocess.run(
             [sys.executable, "-m", "functions.migrate"], env={**os.environ, "MCQA_DATABASE_URL": database}, check=True
         )
-        documents = manifests.read(ROOT / "knative")
+        documents = manifests.load(ROOT / "knative")
         secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "loop", "namespace": NAMESPACE}}
         wanted = [one for one in documents if one["kind"] in ("Namespace", "ConfigMap")]
         wanted += [{**secret, "stringData": {"MCQA_DATABASE_URL": database}}]
         wanted += [one for one in documents if one["kind"] == "Service" and one["metadata"]["name"] == "collect"]
-        items = [*wanted, *manifests.read(ROOT / "kserve")]
+        items = [*wanted, *manifests.load(ROOT / "kserve")]
         for item in items:  # the shortest window that Knative knows: waiting for zero is not what is measured
             if item["kind"] == "Service":
                 item["spec"]["template"]["metadata"]["annotations"][WINDOW] = "6s"
             if item["kind"] == "InferenceService":
                 item["spec"]["predictor"]["annotations"][WINDOW] = "6s"
         manifests.apply(store, items)
-        async with Serving(store, settings, lambda uri: ROOT / "models" / "tiny") as serving:
+        async with ServingController(store, settings, lambda uri: ROOT / "models" / "tiny") as serving:
             yield store, serving, http
     store.close()
 
@@ -119,7 +119,7 @@ async def sink() -> AsyncIterator[str]:
     await runner.cleanup()
 
 
-async def overhead(serving: Serving, http: aiohttp.ClientSession) -> list[Row]:
+async def overhead(serving: ServingController, http: aiohttp.ClientSession) -> list[Row]:
     (port,) = [port for key in serving.status() if "-predictor-" in key[1] for port in serving.ports(*key)]
     direct = f"http://127.0.0.1:{port}/v1/models/coding-mcqa:predict"
     through = f"http://127.0.0.1:{serving.port}/v1/models/coding-mcqa:predict"
@@ -141,7 +141,7 @@ async def overhead(serving: Serving, http: aiohttp.ClientSession) -> list[Row]:
     ]
 
 
-async def from_zero(serving: Serving, service: str, ask: Callable[[], Any]) -> float:
+async def from_zero(serving: ServingController, service: str, ask: Callable[[], Any]) -> float:
     """The median seconds of STARTS requests, each to a service whose last process has ended for want of requests."""
     times = []
     for _ in range(STARTS):
@@ -154,7 +154,7 @@ async def from_zero(serving: Serving, service: str, ask: Callable[[], Any]) -> f
     return median(times)
 
 
-async def ready(store: Store, kind: str, name: str) -> None:
+async def ready(store: ResourceStore, kind: str, name: str) -> None:
     async with asyncio.timeout(120):
         while True:
             status = store.get(kind, name, NAMESPACE).get("status") or {}

@@ -51,7 +51,7 @@ from mcqa.demo.faults import Fault, inject_fault
 from mcqa.demo.scenario import CONFIG, SCHEDULES
 from mcqa.demo.traffic import SHIFTED, Traffic
 from pipelines.registration import versions
-from predictor import source
+from predictor.storage.resolver import resolve
 
 VICTIMS = ("supervisor", "gateway", "broker", "mlflow", "pipelines", "run", "function", "model")
 WEIGHTS = (3, 3, 4, 2, 2, 3, 6, 2)
@@ -252,7 +252,7 @@ class Kills:
                 model = registry.model()
                 if model is None or CHAMPION not in model.aliases or CHALLENGER in model.aliases:
                     return 0
-                good = source.resolve(f"mlflow://{model.name}/{model.aliases[CHAMPION]}", cache=None)
+                good = resolve(f"mlflow://{model.name}/{model.aliases[CHAMPION]}", cache=None)
                 with tempfile.TemporaryDirectory() as work:
                     folder = Path(work) / "v"
                     inject_fault(good, folder, list(Fault)[made % len(Fault)])
@@ -380,7 +380,7 @@ def runs_of(folder: Folder) -> list[int]:
         except OSError:
             continue
         if str(folder.path / "pipelines") in command and (
-            "local.pipelines.execute" in command or "executor_main" in command
+            "local.pipelines.runner" in command or "executor_main" in command
         ):
             found.append(int(path.parent.name))
     return found

@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 
 from common.errors import UnavailableError
-from predictor.source_files import SourceError, TransientError
-from predictor.source_mlflow import API, Registry, ServerDown
+from predictor.storage.errors import StorageError, TransientError
+from predictor.storage.mlflow import API, Registry, ServerUnavailableError
 
 # A function has its caller's patience only: the Broker or the next tick tries again.
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
@@ -42,7 +42,7 @@ class ModelRegistry(Registry):
     def __init__(self, environ: Mapping[str, str], model: str) -> None:
         try:
             super().__init__({**_PATIENCE, **environ})
-        except SourceError as error:
+        except StorageError as error:
             raise ValueError(str(error)) from None
         self.model_name = model
 
@@ -118,7 +118,7 @@ def _tags(item: Mapping[str, Any]) -> dict[str, str]:
 def _unavailable() -> Iterator[None]:
     try:
         yield
-    except (SourceError, ServerDown, TransientError) as error:
+    except (StorageError, ServerUnavailableError, TransientError) as error:
         raise UnavailableError(f"the model registry: {error}") from None
     except (httpx.TransportError, ValueError) as error:
         raise UnavailableError(f"the model registry does not answer: {type(error).__name__}: {error}") from None

@@ -1,8 +1,9 @@
-"""Storage that cannot be written for a while: told from mistakes by its code, shown to people, waited for.
+"""Storage that cannot be written for a while: recognised by error codes, shown to people, retried.
 
-A disk fills up and is emptied again, a file system turns read-only, a quota or the limit of open files is reached, a
-database is locked by somebody, a folder is removed. None of it is a reason to end: whoever writes tries again with
-growing pauses, and whoever asked meanwhile is told to come back.
+A disk fills up and is emptied again, a file system turns read-only, a quota or the limit of open files is reached,
+another process locks a database, a folder is removed. None of these should end a program: writers retry with growing
+delays, and clients are asked to come back. The retry loops are hand-written because they share `backoff_delays` with
+asynchronous code and stop on conditions of ours; `tenacity` would be a dependency for ten lines.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ from typing import Literal, TextIO, TypeVar
 log = logging.getLogger("storage")
 
 T = TypeVar("T")
-Code = Literal["full", "quota", "read-only", "io-error", "open-files", "locked", "missing", "refused"]
+FailureCode = Literal["full", "quota", "read-only", "io-error", "open-files", "locked", "missing", "refused"]
 
-MEANINGS: Mapping[Code, str] = {
+DESCRIPTIONS: Mapping[FailureCode, str] = {
     "full": "no space or no inodes left",
-    "quota": "a quota, or the limit of a file's size, is used up",
+    "quota": "a quota or the file size limit is used up",
     "read-only": "the file system is read-only",
     "io-error": "input/output error",
     "open-files": "too many open files",
@@ -36,101 +37,103 @@ MEANINGS: Mapping[Code, str] = {
     "missing": "the folder or file is gone",
     "refused": "not permitted",
 }
-PASSING: frozenset[Code | None] = frozenset({"full", "quota", "read-only", "io-error", "open-files", "locked"})
-"""What is certainly no mistake of the program's; a file that is missing or may not be written could be one."""
+TRANSIENT_CODES: frozenset[FailureCode | None] = frozenset(
+    {"full", "quota", "read-only", "io-error", "open-files", "locked"}
+)
+"""Failures that are certainly not bugs; a file that is missing or must not be written could be one."""
 
-_ERRNO: Mapping[int, Code] = {
+_ERRNO: Mapping[int, FailureCode] = {
     errno.ENOSPC: "full", errno.EDQUOT: "quota", errno.EFBIG: "quota", errno.EROFS: "read-only", errno.EIO: "io-error",
     errno.EMFILE: "open-files", errno.ENFILE: "open-files", errno.ENOENT: "missing", errno.ENOTDIR: "missing",
     errno.ESTALE: "missing", errno.EACCES: "refused", errno.EPERM: "refused",
 }  # fmt: skip
-_SQLITE: Mapping[int, Code] = {
+_SQLITE: Mapping[int, FailureCode] = {
     sqlite3.SQLITE_FULL: "full", sqlite3.SQLITE_IOERR: "io-error", sqlite3.SQLITE_READONLY: "read-only",
     sqlite3.SQLITE_CANTOPEN: "missing", sqlite3.SQLITE_BUSY: "locked", sqlite3.SQLITE_LOCKED: "locked",
     sqlite3.SQLITE_PERM: "refused", sqlite3.SQLITE_PROTOCOL: "locked",
 }  # fmt: skip
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+FIRST_DELAY, MAX_DELAY = 0.1, 5.0
 PROBE_BYTES = 64 * 1024
-LOOK_SECONDS = 1.0
+CHECK_SECONDS = 1.0
 
 
 class StorageError(OSError):
-    """Nothing was written; trying again later can help. `code` is for programs, the message for people."""
+    """Nothing was written; retrying later can help. `code` is for programs, the message for people."""
 
-    def __init__(self, code: Code, path: Path | str) -> None:
-        super().__init__(f"cannot write {path}: {MEANINGS[code]}")
-        self.code: Code = code
+    def __init__(self, code: FailureCode, path: Path | str) -> None:
+        super().__init__(f"cannot write {path}: {DESCRIPTIONS[code]}")
+        self.code: FailureCode = code
         self.path = Path(path)
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
-    """Who cannot write where, and since when (Unix seconds)."""
+class StorageFailure:
+    """Which part cannot write where, and since when (Unix seconds)."""
 
     part: str
     path: str
-    code: Code
+    code: FailureCode
     since: float
 
-    def shown(self) -> dict[str, str | float]:
-        return {"part": self.part, "path": self.path, "code": self.code, "message": MEANINGS[self.code],
+    def to_json(self) -> dict[str, str | float]:
+        return {"part": self.part, "path": self.path, "code": self.code, "message": DESCRIPTIONS[self.code],
                 "since": self.since}  # fmt: skip
 
 
-def code_of(error: BaseException | None, folder: Path | None = None) -> Code | None:
-    """Which trouble with storage an error tells of; None for any other. `folder` is tried where SQLite is vague."""
+def failure_code(error: BaseException | None, folder: Path | None = None) -> FailureCode | None:
+    """Which storage failure an error stands for; None for any other. If SQLite is vague, `folder` is tested."""
     if isinstance(error, StorageError):
         return error.code
     if isinstance(error, sqlite3.Error):
-        found = _SQLITE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
-        return (probe(folder) or found) if folder and found in ("io-error", "missing") else found
+        code = _SQLITE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
+        return (check_writable(folder) or code) if folder and code in ("io-error", "missing") else code
     return _ERRNO.get(error.errno or 0) if isinstance(error, OSError) else None
 
 
-def pauses(first: float = FIRST_PAUSE, longest: float = LONGEST_PAUSE) -> Callable[[], float]:
-    """How long to wait before the next try, in seconds: twice as long each time."""
-    pause = first / 2
+def backoff_delays(first: float = FIRST_DELAY, longest: float = MAX_DELAY) -> Callable[[], float]:
+    """A function that returns how long to wait before the next try, in seconds: twice as long each time."""
+    delay = first / 2
 
-    def following() -> float:
-        nonlocal pause
-        pause = min(pause * 2, longest)
-        return pause
+    def next_delay() -> float:
+        nonlocal delay
+        delay = min(delay * 2, longest)
+        return delay
 
-    return following
+    return next_delay
 
 
-def patiently(act: Callable[[], T], what: str) -> T:
-    """The result of `act`, called again and again while storage does not let it; it must leave nothing half done."""
-    pause, told = pauses(), False
+def retry_while_unwritable(act: Callable[[], T], what: str) -> T:
+    """The result of `act`, retried while storage cannot be written; it must leave nothing half done."""
+    next_delay, logged = backoff_delays(), False
     while True:
         try:
             return act()
         except (OSError, sqlite3.Error) as error:
-            if not isinstance(error, StorageError) and code_of(error) not in PASSING:
+            if not isinstance(error, StorageError) and failure_code(error) not in TRANSIENT_CODES:
                 raise
-            if not told:
-                log.warning("%s: %s; trying again", what, error)
-            told = True
-        time.sleep(pause())
+            if not logged:
+                log.warning("%s: %s; retrying", what, error)
+            logged = True
+        time.sleep(next_delay())
 
 
-def probe(folder: Path) -> Code | None:
-    """Why no file can be written into the folder, which is made again where it is gone; None when one can."""
+def check_writable(folder: Path) -> FailureCode | None:
+    """Why no file can be written into the folder, which is created if missing; None if one can."""
     path = folder / f".probe-{os.getpid()}-{threading.get_ident()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
             file.write(bytes(PROBE_BYTES))
     except OSError as error:
-        return code_of(error) or "io-error"
+        return failure_code(error) or "io-error"
     finally:
         with suppress(OSError):
             path.unlink()
     return None
 
 
-class Lossy(io.TextIOBase):
-    """An output that loses what cannot be written, as logging does: a full disk under a log must not end a program."""
+class LossyStream(io.TextIOBase):
+    """An output that drops what cannot be written, as logging does: a full disk under a log must not end a program."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -155,20 +158,20 @@ class Lossy(io.TextIOBase):
         return self._stream.isatty()
 
 
-def lose_output() -> None:
-    """From here on `print` never fails."""
-    sys.stdout, sys.stderr = Lossy(sys.stdout), Lossy(sys.stderr)
+def tolerate_output_errors() -> None:
+    """From now on `print` never fails."""
+    sys.stdout, sys.stderr = LossyStream(sys.stdout), LossyStream(sys.stderr)
 
 
-class Watch:
-    """Tries all the time whether the parts could write, on a thread of its own; `places` are parts and their folders.
+class StorageMonitor:
+    """Regularly tests on a thread of its own whether the parts could write; `folders` are parts and their folders.
 
-    That way parts are covered that cannot tell it themselves, such as MLflow.
+    This covers parts that cannot report it themselves, such as MLflow.
     """
 
-    def __init__(self, places: Sequence[tuple[str, Path]], seconds: float = LOOK_SECONDS) -> None:
-        self._places, self._seconds = places, seconds
-        self._found: dict[str, Trouble] = {}
+    def __init__(self, folders: Sequence[tuple[str, Path]], seconds: float = CHECK_SECONDS) -> None:
+        self._folders, self._seconds = folders, seconds
+        self._failures: dict[str, StorageFailure] = {}
         self._last = -1.0
         self._ended = threading.Event()
         self._lock = threading.Lock()
@@ -180,40 +183,42 @@ class Watch:
     def stop(self) -> None:
         self._ended.set()
 
-    def troubles(self) -> list[Trouble]:
-        """What there is now, by part."""
+    def failures(self) -> list[StorageFailure]:
+        """The current failures, by part."""
         with self._lock:
-            return [self._found[part] for part, _ in self._places if part in self._found]
+            return [self._failures[part] for part, _ in self._folders if part in self._failures]
 
-    def seen_since(self, moment: float) -> bool:
-        """Whether there was any trouble since a moment of time.monotonic(), this one included."""
-        self.look()
+    def failed_since(self, moment: float) -> bool:
+        """Whether there has been any failure since a moment of time.monotonic(), including now."""
+        self.check()
         with self._lock:
             return self._last >= moment
 
-    def wait(self) -> None:
-        """Until there is no trouble, and whoever else waits for that has had the time to notice."""
-        pause = pauses()
-        while self.seen_since(time.monotonic()):
-            time.sleep(pause())
-        time.sleep(LONGEST_PAUSE)
+    def wait_until_writable(self) -> None:
+        """Waits until there is no failure, and all others who wait for that have had time to notice."""
+        next_delay = backoff_delays()
+        while self.failed_since(time.monotonic()):
+            time.sleep(next_delay())
+        time.sleep(MAX_DELAY)
 
-    def look(self) -> None:
-        for part, folder in self._places:
-            code = probe(folder)
+    def check(self) -> None:
+        for part, folder in self._folders:
+            code = check_writable(folder)
             with self._lock:
-                before = self._found.get(part)
+                before = self._failures.get(part)
                 if code is None:
-                    self._found.pop(part, None)
+                    self._failures.pop(part, None)
                 else:
                     self._last = time.monotonic()
                     if before is None or before.code != code:
-                        self._found[part] = Trouble(part, str(folder), code, before.since if before else time.time())
+                        self._failures[part] = StorageFailure(
+                            part, str(folder), code, before.since if before else time.time()
+                        )
             if code and not before:
-                log.warning("%s cannot write %s: %s", part, folder, MEANINGS[code])
+                log.warning("%s cannot write %s: %s", part, folder, DESCRIPTIONS[code])
             elif before and not code:
                 log.info("%s can write %s again", part, folder)
 
     def _run(self) -> None:
         while not self._ended.wait(self._seconds):
-            self.look()
+            self.check()

@@ -16,7 +16,7 @@ from mcqa.disclaimer import disclaimers, real_model
 from mcqa.errors import ServerError, ServerUnreachableError
 from mcqa.paths import displayed, mcqa_command
 from mcqa.questions import AskedQuestion
-from predictor.card import Card
+from predictor.model_card import ModelCard
 from predictor.question import Answer, Debias, Question, parse_question
 
 BATCH = 64
@@ -44,7 +44,7 @@ class AskResult:
     """What feedback on the answers refers to, where they came over REST."""
     target: Target | None = None
     """Who answered, unless it was this process."""
-    card: Card | None = None
+    card: ModelCard | None = None
     """Of the model that answered, where it is a demonstration model."""
 
 

@@ -40,9 +40,9 @@ def main() -> None:
 
 def _run() -> int:
     try:
-        from predictor.openmp import spin_briefly
+        from predictor.openmp import limit_spinning
 
-        spin_briefly()
+        limit_spinning()
         from mcqa.verbs import app
 
         # From here on an interrupted verb may have something to clean up: an exception tells it.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from mcqa import defaults
 from mcqa.errors import CommandError, ServerError, ServerUnreachableError
 from mcqa.tensors import answers_from_tensors, question_tensors
-from predictor.card import Card
+from predictor.model_card import ModelCard
 from predictor.question import Answer, Debias, Purpose, Question
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class RestClient:
         except (httpx.HTTPError, httpx.InvalidURL):
             return False
 
-    def card(self, version: str) -> Card | None:
+    def card(self, version: str) -> ModelCard | None:
         """The card of that version, where it is a demonstration model; None where it has no card or another answers."""
         import httpx
 
@@ -87,7 +87,7 @@ class RestClient:
             try:
                 metadata = self._http.get(f"/v2/models/{self.model_name}", timeout=2).json()
                 if version in metadata["versions"]:
-                    return Card.parse(json.loads(metadata["properties"]["card"]))
+                    return ModelCard.parse(json.loads(metadata["properties"]["card"]))
             except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError, AttributeError):
                 return None
         return None

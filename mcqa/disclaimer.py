@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mcqa import defaults
-from predictor.card import Card
+from predictor.model_card import ModelCard
 from predictor.question import Question
 
 
-def disclaimers(card: Card, questions: Sequence[Question]) -> list[str]:
+def disclaimers(card: ModelCard, questions: Sequence[Question]) -> list[str]:
     """One sentence each: what answered, and whether the questions are outside what it learned."""
     article = "an" if card.title[:1].lower() in "aeiou" else "a"
     lines = [f"answered by {article} {card.title}: it learned {len(card.subjects)} subjects, {_expected(card)}"]
@@ -25,7 +25,7 @@ def real_model(mcqa_command: str) -> tuple[str, str]:
     return "the real model, 3.1 GB:", f"{mcqa_command} serve --model {defaults.REAL_MODEL}"
 
 
-def _expected(card: Card) -> str:
+def _expected(card: ModelCard) -> str:
     if card.accuracy is None:
         return "and was trained further after its accuracy was measured"
     accuracy = card.accuracy

@@ -14,7 +14,7 @@ import typer
 
 from mcqa import addresses, client, local_model, loop, questions, targets, terminal
 from mcqa.errors import CommandError, ServerError
-from pipelines.evaluation.report import EvaluationError, Model, Questions, Report
+from pipelines.evaluation.report import EvaluatedModel, EvaluationError, QuestionSource, Report
 from predictor.question import Answer, Debias, Question, QuestionError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class ServerAnswerer:
 
     def __init__(self, server: client.Client) -> None:
         self.server = server
-        self.model = Model("unknown", server.address)
+        self.model = EvaluatedModel("unknown", server.address)
 
     def answer(self, asked: Sequence[Question], debias: Debias | None) -> list[Answer]:
         for _ in range(BUSY_TRIES):
@@ -91,20 +91,20 @@ def evaluate(
         terminal.note(f"measuring {url}, {targets.describe(target)}")
     split = split or ("holdout" if bank == "generated" else "all")
     labelled = questions.load_bank(bank, split=split, subjects=subject or (), limit=limit, seed=seed)
-    asked = Questions(bank, split, seed, tuple(subject or ()), limit)
+    asked = QuestionSource(bank, split, seed, tuple(subject or ()), limit)
     report = _report(labelled, asked, model, url, debias, rotations)
     _save(report, out, records, diagram)
     if as_json:
         terminal.json_line(report.to_dict())
     else:
-        from pipelines.evaluation import table
+        from pipelines.evaluation import report_table
 
-        terminal.out.print(table.render(report))
+        terminal.out.print(report_table.render(report))
 
 
 def _report(
     labelled: Sequence[LabelledQuestion],
-    asked: Questions,
+    asked: QuestionSource,
     model: str | None,
     url: str | None,
     debias: Debias | None,
@@ -117,7 +117,7 @@ def _report(
         answerer, batch = ServerAnswerer(client.connect("v1", url, purpose="test")), BATCH_REMOTE
     else:
         source = model or local_model.tiny_model()
-        answerer, batch = runner.InProcess(local_model.load(source), source), runner.BATCH
+        answerer, batch = runner.InProcessAnswerer(local_model.load(source), source), runner.BATCH
     try:
         with terminal.phases() as progress:
             return runner.evaluate(
@@ -128,14 +128,14 @@ def _report(
 
 
 def _save(report: Report, out: Path | None, records: Path | None, diagram: Path | None) -> None:
-    from pipelines.evaluation.records import write_records
+    from pipelines.evaluation.answer_records import write_records
 
     def write_report(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(report.to_dict(), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
     def write_diagram(path: Path) -> None:
-        from pipelines.evaluation.diagram import draw
+        from pipelines.evaluation.reliability_diagram import draw
 
         draw(report, path)
 

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from mcqa.errors import CommandError
-from predictor.source_files import human
+from predictor.storage.download import format_bytes
 
 MAX_CODE_BYTES = 2**20
 MAX_QUESTIONS_BYTES = 2**28
@@ -112,5 +112,5 @@ def _read_stream(handle: int, path: Path, limit: int, mode: int) -> bytes:
 
 def _check_size(data: bytes, where: str, limit: int) -> bytes:
     if len(data) > limit:
-        raise CommandError(f"{where} is too large: at most {human(limit)}")
+        raise CommandError(f"{where} is too large: at most {format_bytes(limit)}")
     return data

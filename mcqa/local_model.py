@@ -8,27 +8,27 @@ from typing import TYPE_CHECKING
 from mcqa import defaults, terminal
 from mcqa.errors import CommandError
 from mcqa.paths import displayed
-from predictor import source
+from predictor.storage import resolver
 
 if TYPE_CHECKING:
     from predictor.scorer import Scorer
 
 
 def resolve(uri: str) -> Path:
-    """The folder of a model version, downloaded with a progress bar where it is not here yet; SourceError."""
+    """The folder of a model version, downloaded with a progress bar where it is not here yet; StorageError."""
     with terminal.downloads() as progress:
-        return source.resolve(uri, progress=progress)
+        return resolver.resolve(uri, progress=progress)
 
 
 def load(uri: str) -> Scorer:
-    """The scorer of a model version; SourceError, VersionError or CommandError when there is none at `uri`."""
+    """The scorer of a model version; StorageError, VersionError or CommandError when there is none at `uri`."""
     path = resolve(uri)
     with terminal.err.status(f"loading {displayed(path)}"):
         from predictor.hardware import HardwareError
         from predictor.scorer import Scorer
 
         try:
-            return Scorer.load(path, model_version=source.version_name(uri))
+            return Scorer.load(path, model_version=resolver.version_name(uri))
         except HardwareError as error:
             raise CommandError(str(error)) from None
 

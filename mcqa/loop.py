@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from local.platform.settings import FOLDER, HOST, ROOT, Folder
-from local.tokens import TokenError, read
+from local.tokens import TokenError, read_token
 from mcqa.addresses import FOLDER_VARIABLE
 from mcqa.errors import CommandError, LoopNotRunningError
 from mcqa.paths import displayed
@@ -74,7 +74,7 @@ def require_not_moved(folder: Folder) -> None:
 def token(path: Path) -> str:
     """What a server of the loop asks for; CommandError where we may not read it."""
     try:
-        return read(path)
+        return read_token(path)
     except TokenError as error:
         raise CommandError(str(error)) from None
 
@@ -91,9 +91,9 @@ def pipelines(folder: Folder, timeout: float = 10.0) -> httpx.Client:
 
 def pipelines_link(folder: Folder) -> str:
     """A link to open in a browser: it carries the token, which the browser then remembers."""
-    from local.loopback import link
+    from local.access_middleware import login_link
 
-    return link(f"http://{HOST}:{folder.settings().ports.pipelines}", token(folder.pipelines_token))
+    return login_link(f"http://{HOST}:{folder.settings().ports.pipelines}", token(folder.pipelines_token))
 
 
 def _client(port: int, token: str, timeout: float) -> httpx.Client:

@@ -16,10 +16,10 @@ from typing import Any
 
 from rich.markup import escape
 
-from local.platform.code import identity
-from local.platform.ports import busy, flags, others
+from local.platform.code_digest import code_digest
+from local.platform.port_allocation import port_flags, unavailable_ports, with_free_ports
 from local.platform.settings import ROOT, Folder, Ports, Settings
-from local.storage import MEANINGS, probe
+from local.storage import DESCRIPTIONS, check_writable
 from mcqa import loop, terminal
 from mcqa.errors import CommandError, CommandInterruptedError
 from mcqa.loop import dir_flag
@@ -105,7 +105,7 @@ def read_status(folder: Folder) -> dict[str, Any]:
 def outdated_code(folder: Folder) -> str | None:
     """What to do when the running loop's code is older than this checkout's; None where it is the same."""
     status = read_status(folder)
-    if not status or status.get("code") == identity():
+    if not status or status.get("code") == code_digest():
         return None
     return (
         f"{loop.name(folder)} runs older code than this checkout has now: `{mcqa_command()} up --restart"
@@ -116,12 +116,12 @@ def outdated_code(folder: Folder) -> str | None:
 def _end_orphans(folder: Folder) -> int:
     import asyncio
 
-    from local.serving.runner import left_behind
     from local.serving.settings import GATEWAY
+    from local.serving.workload import find_left_behind
 
     async def end() -> int:
-        places = (folder.parts, folder.serving / GATEWAY, folder.serving)
-        orphans = [process for place in places for process in left_behind(place)]
+        places = (folder.processes, folder.serving / GATEWAY, folder.serving)
+        orphans = [process for place in places for process in find_left_behind(place)]
         for process in orphans:
             await process.stop(10.0)
             process.forget()
@@ -176,8 +176,8 @@ def _interruptible(message: str) -> Iterator[None]:
 
 def _replace_busy(folder: Folder, ports: Ports) -> Ports:
     """The same ports, but free ones instead of those that are busy."""
-    reasons = busy(folder, ports)
-    free = others(ports, list(reasons))
+    reasons = unavailable_ports(folder, ports)
+    free = with_free_ports(ports, list(reasons))
     for name, reason in reasons.items():
         terminal.note(f"{reason}: using {getattr(free, name)}")
     return free
@@ -185,8 +185,8 @@ def _replace_busy(folder: Folder, ports: Ports) -> Ports:
 
 def _require_free(folder: Folder, ports: Ports) -> None:
     """CommandError that names every port that cannot be used, who has it, and what to type instead."""
-    if reasons := busy(folder, ports):
-        options = flags(others(ports, list(reasons)), list(reasons))
+    if reasons := unavailable_ports(folder, ports):
+        options = port_flags(with_free_ports(ports, list(reasons)), list(reasons))
         command = f"{mcqa_command()} up{dir_flag(folder)}"
         raise CommandError(f"{'; '.join(reasons.values())}: try `{command} {options}`, or `{command} --free-ports`")
 
@@ -212,5 +212,5 @@ def _last_line(folder: Folder, log_size: int) -> str:
         lines = file.read().decode(errors="replace").strip().splitlines()
     if lines:
         return lines[-1].removeprefix("local.platform: ")
-    code = probe(folder.path)  # nothing is logged on a full disk
-    return f"cannot write in {folder.path}: {MEANINGS[code]}" if code else "it printed nothing"
+    code = check_writable(folder.path)  # nothing is logged on a full disk
+    return f"cannot write in {folder.path}: {DESCRIPTIONS[code]}" if code else "it printed nothing"

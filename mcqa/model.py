@@ -12,9 +12,10 @@ from mcqa import defaults, local_model, terminal
 from mcqa.errors import CommandError
 from mcqa.paths import displayed
 from mcqa.readmodels.model import ModelFacts, of_folder, of_hub
-from predictor import source
 from predictor.question import LETTERS
-from predictor.source_files import human
+from predictor.storage import resolver
+from predictor.storage.download import format_bytes
+from predictor.storage.uri import HubModel, LocalFolder, RegisteredVersion, parse
 
 app = typer.Typer(no_args_is_help=True, help="Train the tiny model, fetch a model version, show what one is.")
 
@@ -44,7 +45,7 @@ def make_tiny(
     table = terminal.plain_table(gap=3)
     table.add_column("subject", style="cyan")
     table.add_column("accuracy on unseen questions")
-    for name, score in sorted(trained.scores.items(), key=lambda item: -item[1].accuracy):
+    for name, score in sorted(trained.scores.items(), key=lambda item: -item[1].value):
         table.add_row(name, str(score))
     for name, score in trained.held_out.items():
         table.add_row(f"{name} [dim](never trained)[/]", str(score))
@@ -63,7 +64,7 @@ def fetch(
         folder = local_model.resolve(uri)
     else:
         with terminal.downloads() as progress:
-            folder = source.fetch(uri, to, progress=progress)
+            folder = resolver.fetch(uri, to, progress=progress)
     _print(of_folder(folder, uri), folder)
 
 
@@ -75,16 +76,16 @@ def show(
 ) -> None:
     """Show what a model version is, without downloading it."""
     folder: Path | None
-    match source.parse(uri):
-        case source.Hub(repository, revision):
-            from predictor import source_hf
+    match parse(uri):
+        case HubModel(repository, revision):
+            from predictor.storage import huggingface
 
-            folder = source_hf.cached(repository, revision, cache=None)
+            folder = huggingface.cached(repository, revision, cache=None)
             _print(of_folder(folder, uri) if folder else of_hub(repository, revision, uri), folder)
-        case source.Registered():
+        case RegisteredVersion():
             raise CommandError(f"cannot show {uri} without fetching it: run `mcqa model fetch {uri}`")
-        case source.Local():
-            folder = source.resolve(uri)
+        case LocalFolder():
+            folder = resolver.resolve(uri)
             _print(of_folder(folder, uri), folder)
 
 
@@ -107,9 +108,9 @@ def _print(facts: ModelFacts, folder: Path | None) -> None:
         missing = "".join(x for x in LETTERS if x not in facts.letters)
         good = f"{LETTERS[0]} to {LETTERS[-1]} are one token each"
         table.add_row("letters", good if not missing else f"[red]{missing} are not one token: it cannot be served[/]")
-    table.add_row("size", human(facts.bytes))
+    table.add_row("size", format_bytes(facts.bytes))
     for name, count in sorted(facts.files.items(), key=lambda item: -item[1]):
-        table.add_row("", f"{human(count):>9}  {name}", style="dim")
+        table.add_row("", f"{format_bytes(count):>9}  {name}", style="dim")
     terminal.out.print(table)
     target = facts.source if folder is None else displayed(folder)
     verb = "fetch it: mcqa model fetch" if folder is None else "serve it: mcqa serve --model"

@@ -22,7 +22,7 @@ from mcqa.loop import FolderOption
 from mcqa.readmodels.pipeline import PipelineFacts, read, run_error
 
 if TYPE_CHECKING:
-    from pipelines.kubeflow import Kubeflow
+    from common.kubeflow import KubeflowClient
 
 pipeline_app = typer.Typer(
     no_args_is_help=True,
@@ -120,7 +120,7 @@ def schedule(
     Such runs learn from all feedback and start from the champion of that time. The loop already sends a weekly request
     to the retrain function, which allows one run at a time: this is for a server without the functions.
     """
-    from pipelines.kubeflow import Schedule
+    from common.kubeflow import Schedule
 
     if cron and every:
         raise CommandError("give either --cron or --every")
@@ -144,9 +144,9 @@ def _server(
     directory: Path | None,
     experiment: str | None = None,
     service_account: str | None = None,
-) -> Iterator[Kubeflow]:
+) -> Iterator[KubeflowClient]:
     """The server that options or environment name; its errors are one line."""
-    from pipelines.kubeflow import Kubeflow
+    from common.kubeflow import KubeflowClient
 
     if token is not None and not token.is_file():
         raise CommandError(f"there is no token file {token}")
@@ -158,7 +158,7 @@ def _server(
         "MCQA_KFP_TOKEN_PATH": None if token is None else str(token),
     }
     with unavailable_as_command_error(ValueError):
-        yield Kubeflow({**_environ(url, directory), **{name: value for name, value in options.items() if value}})
+        yield KubeflowClient({**_environ(url, directory), **{name: value for name, value in options.items() if value}})
 
 
 def _environ(url: str | None, directory: Path | None) -> dict[str, str]:

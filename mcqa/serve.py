@@ -66,13 +66,13 @@ def _port(
 def _require_free(port: int | None, grpc_port: int | None) -> None:
     """CommandError that names every port that is in use, and the line to type instead."""
     ports = {"--port": port, "--grpc-port": grpc_port}
-    busy = {flag: number for flag, number in ports.items() if number and listeners.problem(number)}
+    busy = {flag: number for flag, number in ports.items() if number and listeners.bind_problem(number)}
     if not busy:
         return
-    owners = listeners.listeners(busy.values())
+    owners = listeners.find_listeners(busy.values())
     problems = "; ".join(
-        f"{flag} {number} {listeners.problem(number)}" + (f" by {owners[number]}" if number in owners else "")
+        f"{flag} {number} {listeners.bind_problem(number)}" + (f" by {owners[number]}" if number in owners else "")
         for flag, number in busy.items()
     )
-    options = " ".join(f"{flag} {listeners.next_free(number)}" for flag, number in busy.items())
+    options = " ".join(f"{flag} {listeners.next_free_port(number)}" for flag, number in busy.items())
     raise CommandError(f"{problems}: try `{mcqa_command()} serve {options}`")

@@ -40,13 +40,13 @@ def claim_port(port: int | None, flag: str, default: int = 0) -> int:
     CommandError naming the flag when something is already listening on `port`.
     """
     preferred = default if port is None else port
-    problem = listeners.problem(preferred) if preferred else None
+    problem = listeners.bind_problem(preferred) if preferred else None
     if problem is None:
         return preferred or free_port()
-    owner = listeners.listeners([preferred]).get(preferred)
+    owner = listeners.find_listeners([preferred]).get(preferred)
     message = f"port {preferred} {problem}" + (f" by {owner}" if owner else "")
     if port is None:
-        free = listeners.next_free(preferred)
+        free = listeners.next_free_port(preferred)
         terminal.note(f"{message}: using {free} ({flag} chooses another)")
         return free
     raise CommandError(f"{message}: give another with {flag}, 0 for any free one")

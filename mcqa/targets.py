@@ -165,7 +165,7 @@ def _require_own_port(folder: Folder, port: int) -> None:
     except (OSError, ValueError):
         status = {}
     likely = [status.get("pid"), *(part.get("pid") for part in status.get("parts", ()))]
-    listener = listeners.listeners([port], [pid for pid in likely if pid]).get(port)
+    listener = listeners.find_listeners([port], [pid for pid in likely if pid]).get(port)
     if listener is None or (listener.folder and listener.folder.resolve() == folder.path.resolve()):
         return
     raise CommandError(f"port {port} of {loop.name(folder)} is no longer its own: {listener} has it; see `mcqa status`")
@@ -173,7 +173,7 @@ def _require_own_port(folder: Folder, port: int) -> None:
 
 def _other_owner(port: int) -> str | None:
     """Who has a port, in words, where it is not this checkout's model server; None where it is, or is unknown."""
-    listener = listeners.listeners([port]).get(port)
+    listener = listeners.find_listeners([port]).get(port)
     if listener is None or (listener.checkout and listener.checkout.resolve() == ROOT):
         return None
     return str(listener)

@@ -31,7 +31,7 @@ from rich.table import Table
 from rich.text import Text, TextType
 
 from mcqa import stdio
-from pipelines.evaluation.table import bar
+from pipelines.evaluation.report_table import bar
 from predictor.question import LETTERS, Answer, Question
 
 BAR_WIDTH = 20

@@ -35,10 +35,10 @@ from mcqa import (
 from mcqa.cli import DEBUG_VARIABLE, INTERRUPTED, NO_READER
 from mcqa.demo.command import demo
 from mcqa.errors import CommandError, CommandInterruptedError
+from predictor.errors import VersionError
 from predictor.hardware import HardwareError
 from predictor.question import QuestionError
-from predictor.source import SourceError
-from predictor.weights import VersionError
+from predictor.storage.errors import StorageError
 
 
 class Group(TyperGroup):
@@ -73,7 +73,7 @@ class Group(TyperGroup):
             code = error.exit_code
         except CommandError as error:
             code = _report(error, error.details, error.exit_code)
-        except (HardwareError, PlatformError, QuestionError, SourceError, VersionError) as error:
+        except (HardwareError, PlatformError, QuestionError, StorageError, VersionError) as error:
             code = _report(error)
         except KeyboardInterrupt:
             terminal.interrupted()

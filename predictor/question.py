@@ -1,6 +1,6 @@
-"""The domain: a multiple-choice question, its answer, and how a question is checked.
+"""The domain: a multiple-choice question, its answer, and how a question is validated.
 
-Pure data. Nothing here imports torch, KServe or a transport, so a client, a function or a test can use it freely.
+Pure data: nothing here imports torch, KServe or a transport.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ DEBIAS_MODES: tuple[str, ...] = get_args(Debias)
 
 Purpose = Literal["test"]
 PURPOSES: tuple[str, ...] = get_args(Purpose)
-"""What a request may say it is for. A real question says nothing; the loop counts a test for nothing."""
+"""What a request may be marked as. A real question is not marked; the loop ignores tests."""
 
 QUESTION_FIELDS = ("question", "choices", "code", "id", "subject", "answer")
 
 
 class QuestionError(ValueError):
-    """One field of a question is not usable. `field` names it; `index` is its place in a batch, once known."""
+    """One field of a question is invalid. `field` names it; `index` is the question's place in its batch, if known."""
 
     def __init__(self, field: str, message: str, index: int | None = None) -> None:
         self.field = field
@@ -40,7 +40,7 @@ class QuestionError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A coding question with 2 to 10 choices, in its sender's own text. On the wire `stem` is called `question`."""
+    """A coding question with 2 to 10 choices, in its sender's own text. In JSON, `stem` is called `question`."""
 
     stem: str
     choices: tuple[str, ...]
@@ -53,12 +53,12 @@ class Question:
         return LETTERS[: len(self.choices)]
 
     def rotated(self, by: int) -> Question:
-        """The same question with choice i moved to place (i - by) mod K."""
+        """The same question with choice i moved to position (i - by) mod K."""
         k = by % len(self.choices)
         return Question(self.stem, self.choices[k:] + self.choices[:k], self.code, self.id, self.subject)
 
     def normalised(self) -> Question:
-        """The question as the model reads it and as questions are compared: see predictor.normalise."""
+        """The form in which the model reads the question and questions are compared: see predictor.normalise."""
         code = normalise_code(self.code) if self.code else None
         choices = tuple(map(normalise_choice, self.choices))
         return Question(normalise_stem(self.stem), choices, code or None, self.id, self.subject)
@@ -66,12 +66,12 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the model says of one question.
+    """The model's answer to one question.
 
-    `probabilities` has one entry a choice, in the choices' order, and sums to 1. `confidence` is the largest of
-    them, `margin` its distance to the second, `entropy` theirs in nats. `letter_mass` is the share of the whole
-    vocabulary's probability that the valid letters held before renormalising: near 0, the model did not want to
-    answer with a letter at all.
+    `probabilities` has one entry per choice, in the choices' order, and sums to 1. `confidence` is the largest of
+    them, `margin` its distance to the second largest, `entropy` their entropy in nats. `letter_mass` is the share of
+    the whole vocabulary's probability that the valid letters had before renormalising: near 0, the model did not
+    want to answer with a letter at all.
     """
 
     letter: str
@@ -110,7 +110,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A reasoned text for the answer that was chosen. `finish_reason` is 'stop' or 'length'."""
+    """A text that argues for the chosen answer. `finish_reason` is 'stop' or 'length'."""
 
     answer: Answer
     text: str
@@ -121,9 +121,9 @@ class Explanation:
 def parse_question(data: Any) -> Question:
     """A Question from its JSON object; raises QuestionError naming the field.
 
-    `question` (text) and `choices` (2 to 10 texts that differ in more than white space) are required; `code`, `id` and
-    `subject` are optional texts; `answer` (a labelled question's right index) is accepted and ignored, so that a bank's
-    line can be sent as it stands. Any other field is refused: a misspelt `code` must not be silently dropped.
+    `question` (a string) and `choices` (2 to 10 strings that differ in more than white space) are required; `code`,
+    `id` and `subject` are optional strings; `answer` (a labelled question's right index) is accepted and ignored, so
+    that a bank's line can be sent unchanged. Any other field is refused: a misspelt `code` must not be dropped.
     """
     if not isinstance(data, Mapping):
         raise QuestionError("question", f"must be an object with question and choices, found {_kind(data)}")
@@ -133,7 +133,7 @@ def parse_question(data: Any) -> Question:
     stem = _text("question", data.get("question"))
     raw = data.get("choices")
     if not isinstance(raw, Sequence) or isinstance(raw, str | bytes):
-        raise QuestionError("choices", f"must be a list of {MIN_CHOICES} to {MAX_CHOICES} texts, found {_kind(raw)}")
+        raise QuestionError("choices", f"must be a list of {MIN_CHOICES} to {MAX_CHOICES} strings, found {_kind(raw)}")
     if not MIN_CHOICES <= len(raw) <= MAX_CHOICES:
         raise QuestionError("choices", f"needs {MIN_CHOICES} to {MAX_CHOICES} choices, found {len(raw)}")
     choices = tuple(_text(f"choices[{i}]", choice) for i, choice in enumerate(raw))
@@ -143,7 +143,7 @@ def parse_question(data: Any) -> Question:
 
 
 def parse_questions(items: Sequence[Any]) -> list[Question]:
-    """Every item parsed; the first bad one raises a QuestionError with its index."""
+    """Every item parsed; the first invalid one raises a QuestionError with its index."""
     questions = []
     for index, item in enumerate(items):
         try:
@@ -154,16 +154,17 @@ def parse_questions(items: Sequence[Any]) -> list[Question]:
 
 
 def parse_debias(value: Any) -> Debias | None:
-    """The `debias` parameter: none, prior or cyclic; None when it is not given."""
+    """The `debias` parameter: none, prior or cyclic; None if it is absent."""
     if value is None:
         return None
     if value not in DEBIAS_MODES:
         raise QuestionError("debias", f"must be one of {', '.join(DEBIAS_MODES)}, found {value!r}"[:200])
-    return value
+    mode: Debias = value
+    return mode
 
 
 def _check_different(choices: Sequence[str]) -> None:
-    """A reader must be able to tell the choices apart; the letters of the first that are the same are named."""
+    """QuestionError, with their letters, if a reader cannot tell two choices apart."""
     letters_of: dict[str, str] = {}
     for letter, choice in zip(LETTERS, map(normalise_choice, choices), strict=False):
         letters_of[choice] = letters_of.get(choice, "") + letter
@@ -173,28 +174,29 @@ def _check_different(choices: Sequence[str]) -> None:
             raise QuestionError(
                 "choices",
                 f"{', '.join(letters[:-1])} and {letters[-1]} are the same text"
-                + ("" if exactly else ", but for white space or the encoding of characters"),
+                + ("" if exactly else ", except for white space or the encoding of characters"),
             )
 
 
 def parse_purpose(value: Any) -> Purpose | None:
-    """The `purpose` parameter: test; None when it is not given."""
+    """The `purpose` parameter: test; None if it is absent."""
     if value is None:
         return None
     if value not in PURPOSES:
         raise QuestionError("purpose", f"must be one of {', '.join(PURPOSES)}, found {value!r}"[:200])
-    return value
+    purpose: Purpose = value
+    return purpose
 
 
 def _text(name: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise QuestionError(name, f"must be a text, found {_kind(value)}")
+        raise QuestionError(name, f"must be a string, found {_kind(value)}")
     if is_blank(value):
         raise QuestionError(name, "is empty")
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:
-        raise QuestionError(name, "holds half of a surrogate pair, which is no text") from None
+        raise QuestionError(name, "contains half of a surrogate pair, which is not valid Unicode") from None
     return value
 
 
@@ -210,7 +212,7 @@ def _kind(value: Any) -> str:
     return {
         dict: "an object",
         list: "a list",
-        str: "a text",
+        str: "a string",
         bool: "true or false",
         int: "a number",
         float: "a number",

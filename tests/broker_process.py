@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from local.tokens import read
+from local.tokens import read_token
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -41,7 +41,7 @@ class Process:
                 assert self.process.poll() is None, (self.folder / "broker.log").read_text()
                 with contextlib.suppress(httpx.TransportError):
                     if (await client.get(f"{self.url}/readyz")).status_code == 200:
-                        client.headers["Authorization"] = f"Bearer {read(self.folder / 'token')}"
+                        client.headers["Authorization"] = f"Bearer {read_token(self.folder / 'token')}"
                         return
                 await asyncio.sleep(0.05)
 

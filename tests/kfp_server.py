@@ -17,13 +17,13 @@ from pathlib import Path
 
 import httpx
 
-from local.tokens import read_or_make
+from local.tokens import read_or_create_token
 
 ROOT = Path(__file__).resolve().parents[1]
 
 _FOLDER = Path(tempfile.mkdtemp(prefix="kfp-token-"))
 atexit.register(shutil.rmtree, _FOLDER, True)
-TOKEN = read_or_make(_FOLDER / "token")
+TOKEN = read_or_create_token(_FOLDER / "token")
 """What every server here asks for."""
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 ENVIRON = {"MCQA_KFP_TOKEN_PATH": str(_FOLDER / "token")}

@@ -20,7 +20,7 @@ from typing import Any
 from common import content_codings
 from functions.events import BadEventError, parse_json
 from predictor.question import DEBIAS_MODES, LETTERS, PURPOSES, QuestionError, parse_question
-from predictor.shapes import choices_of
+from predictor.tensor_shapes import choice_count
 
 MAX_UNPACKED = 16 * 1024 * 1024
 """Bytes: four times what the model server takes by default, and what fits a function's memory when parsed."""
@@ -194,7 +194,7 @@ def _columns(tensors: Sequence[Any], what: str) -> dict[str, list[Any]] | None:
             continue  # probabilities: the features say what is needed of them
         columns[name] = data
     if choices:
-        if (width := choices_of(choices, len(columns.get("question", ())))) is None:
+        if (width := choice_count(choices, len(columns.get("question", ())))) is None:
             raise BadEventError(f"{what}: choices: shape {choices} does not fit the questions"[:200])
         data = columns["choices"]
         columns["choices"] = [data[i : i + width] for i in range(0, len(data), width)]

@@ -37,7 +37,7 @@ from functions.retrain.decision import FINISHED, decide, follow, may_post, obser
 from functions.retrain.pipelines import Pipelines, RefusedError
 
 MINIMUM = 200
-"""The pipeline's own (pipelines/retraining/mix.py), which this image does not hold."""
+"""The pipeline's own (pipelines/retraining/dataset.py), which this image does not hold."""
 GRACE = 60.0
 FRESH = 10.0
 OURS = ("run_key", "model_name", "champion", "since", "until", "reason", "traceparent", "drift_event")

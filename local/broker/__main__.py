@@ -14,13 +14,14 @@ from pathlib import Path
 import uvicorn
 import uvloop
 
-from local.broker.app import guarded
+from local.access_middleware import AccessMiddleware
+from local.broker.app import protected_app
 from local.broker.service import BrokerService
 from local.broker.settings import DAY, Settings
 from local.broker.store import StoreError
-from local.connections import BoundedProtocol
-from local.loopback import Guard, HostsError, allowed_hosts
-from local.tokens import TokenError, read_or_make
+from local.connection_limits import LimitedHttpProtocol
+from local.origins import AllowedHostsError, allowed_hosts
+from local.tokens import TokenError, read_or_create_token
 
 
 def main() -> int:
@@ -37,22 +38,22 @@ def main() -> int:
     )
     try:
         broker = BrokerService(settings)
-        token = read_or_make(arguments.token_file or settings.database.with_name("token"))
-        app = guarded(broker, token, allowed_hosts(os.environ))
+        token = read_or_create_token(arguments.token_file or settings.database.with_name("token"))
+        app = protected_app(broker, token, allowed_hosts(os.environ))
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_serve(broker, app, arguments.host, arguments.port))
-    except (StoreError, TokenError, HostsError, OSError) as error:
+    except (StoreError, TokenError, AllowedHostsError, OSError) as error:
         print(f"broker: {error}", file=sys.stderr)
         return 1
 
 
-async def _serve(broker: BrokerService, app: Guard, host: str, port: int) -> int:
+async def _serve(broker: BrokerService, app: AccessMiddleware, host: str, port: int) -> int:
     server = uvicorn.Server(
         uvicorn.Config(
             app,
             host=host,
             port=port,
-            http=BoundedProtocol,
+            http=LimitedHttpProtocol,
             ws="none",
             proxy_headers=False,
             lifespan="off",
@@ -66,10 +67,10 @@ async def _serve(broker: BrokerService, app: Guard, host: str, port: int) -> int
     def stop(*_: object) -> None:
         server.should_exit = True
 
-    # Set before the server sets its own: it raises the signal that stopped it once more when it is done, and the
-    # broker then still has things to put away.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
+    # Installed before the server's own handlers: when it is done, uvicorn raises the signal that stopped it once more,
+    # and the broker still has to close its store then.
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signal_number, stop)
     async with broker:
         await server.serve()
     return 0 if server.started else 1
@@ -81,27 +82,32 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m local.broker", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     add = parser.add_argument
-    add("--database", type=Path, required=True, help="SQLite file, made when missing")
+    add("--database", type=Path, required=True, help="SQLite file, created if missing")
     add(
         "--token-file",
         type=Path,
-        help="whoever sends what is in it may use /-/…; made when missing; default: `token` beside the database",
+        help="holds the token that /-/… requires; created if missing; default: `token` next to the database",
     )
     add("--host", default="127.0.0.1", help="address to listen on")
     add("--port", type=int, default=8081, help="port to listen on")
     add("--max-body", type=int, default=defaults.max_body, help="largest event in bytes")
     add("--concurrency", type=int, default=defaults.concurrency, help="requests in flight to one subscriber")
-    add("--attempt-timeout", type=float, default=defaults.attempt_timeout, help="seconds, unless delivery.timeout says")
+    add(
+        "--attempt-timeout",
+        type=float,
+        default=defaults.attempt_timeout,
+        help="seconds, where delivery.timeout is unset",
+    )
     add(
         "--connect-to",
         type=_connection,
         action="append",
         default=[],
         metavar="DOMAIN=HOST:PORT",
-        help="send requests for hosts under DOMAIN to this address, keeping the Host header; may be repeated",
+        help="send requests for hosts under DOMAIN to this address, with the Host header kept; may be repeated",
     )
-    add("--keep-days", type=float, default=defaults.keep_for / DAY, help="days that delivered events are kept")
-    add("--keep-events", type=int, default=defaults.keep_events, help="delivered events that are kept at most")
+    add("--keep-days", type=float, default=defaults.keep_for / DAY, help="days to keep delivered events")
+    add("--keep-events", type=int, default=defaults.keep_events, help="how many delivered events to keep at most")
     return parser
 
 

@@ -1,6 +1,6 @@
 """The broker's own HTTP interface, under `/-`: no namespace can have that name.
 
-    GET     /-/objects                                   Brokers and Triggers as applied
+    GET     /-/objects                                   the Brokers and Triggers as applied
     PUT     /-/objects                                   apply one Broker or Trigger (a Kubernetes object in JSON)
     DELETE  /-/brokers/{namespace}/{name}                204, or 404
     DELETE  /-/triggers/{namespace}/{name}               204, or 404
@@ -9,11 +9,11 @@
     GET     /-/dead-letters?trigger=&before=&limit=      newest first
     GET     /-/dead-letters/{name}
     POST    /-/dead-letters/{name}/replay                202: queued for the Trigger's subscriber again
-    GET     /-/figures                                   depth, delivered, retried, failed of every Trigger; trouble
-                                                         with the disk
+    GET     /-/figures                                   every Trigger's depth, delivered, retried and failed counts;
+                                                         what is wrong with the disk, if anything
 
-and `/metrics`, `/healthz`, `/readyz`. Errors are `{"error": "one line"}`. All but the two probes needs the token
-(`guarded` in app.py): whoever may apply a Trigger gets every event.
+and `/metrics`, `/healthz`, `/readyz`. Errors are `{"error": "one line"}`. Everything but the two probes requires the
+token (`protected_app` in app.py), because whoever may apply a Trigger can read every event.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from starlette.routing import Route
 
 from local.broker import history
 from local.broker.cloudevent import CloudEventError
-from local.broker.coding import TooLarge
-from local.broker.config import ConfigError
+from local.broker.content_encoding import BodyTooLargeError
 from local.broker.ingress import read_body
+from local.broker.resources import ResourceError
 from local.broker.service import BrokerService, ReplayError
 from local.broker.store import StoreError
 
@@ -43,28 +43,30 @@ MAX_OBJECT = 2**20
 
 
 def admin(broker: BrokerService) -> Starlette:
-    """The admin interface of a broker; every answer but the probes' and the metrics' is JSON."""
-    end = _Endpoints(broker)
+    """A broker's admin interface; every response but those of the probes and the metrics is JSON."""
+    endpoints = _Endpoints(broker)
     routes = [
-        Route("/metrics", end.metrics),
-        Route("/healthz", end.health),
-        Route("/readyz", end.health),
-        Route("/-/objects", end.objects, methods=["GET"]),
-        Route("/-/objects", end.apply, methods=["PUT"]),
-        Route("/-/brokers/{namespace}/{name}", end.remove_broker, methods=["DELETE"]),
-        Route("/-/triggers/{namespace}/{name}", end.remove_trigger, methods=["DELETE"]),
-        Route("/-/events", end.events),
-        Route("/-/events/{seq:int}", end.event),
-        Route("/-/dead-letters", end.dead_letters),
-        Route("/-/dead-letters/{name}", end.dead_letter),
-        Route("/-/dead-letters/{name}/replay", end.replay, methods=["POST"]),
-        Route("/-/figures", end.figures),
+        Route("/metrics", endpoints.metrics),
+        Route("/healthz", endpoints.health),
+        Route("/readyz", endpoints.health),
+        Route("/-/objects", endpoints.objects, methods=["GET"]),
+        Route("/-/objects", endpoints.apply, methods=["PUT"]),
+        Route("/-/brokers/{namespace}/{name}", endpoints.remove_broker, methods=["DELETE"]),
+        Route("/-/triggers/{namespace}/{name}", endpoints.remove_trigger, methods=["DELETE"]),
+        Route("/-/events", endpoints.events),
+        Route("/-/events/{seq:int}", endpoints.event),
+        Route("/-/dead-letters", endpoints.dead_letters),
+        Route("/-/dead-letters/{name}", endpoints.dead_letter),
+        Route("/-/dead-letters/{name}/replay", endpoints.replay, methods=["POST"]),
+        Route("/-/figures", endpoints.figures),
     ]
-    return Starlette(routes=routes, exception_handlers=dict.fromkeys((HTTPException, StoreError, Exception), _refused))
+    return Starlette(
+        routes=routes, exception_handlers=dict.fromkeys((HTTPException, StoreError, Exception), _error_response)
+    )
 
 
-class Json(Response):
-    """JSON in ASCII: a payload may hold half of a surrogate pair, which UTF-8 cannot."""
+class AsciiJsonResponse(Response):
+    """JSON in ASCII: a payload may contain half of a surrogate pair, which UTF-8 cannot encode."""
 
     media_type = "application/json"
 
@@ -84,13 +86,13 @@ class _Endpoints:
         return PlainTextResponse(f"the database {failure}" if failure else "ok", 503 if failure else 200)
 
     async def objects(self, request: Request) -> Response:
-        return Json({"items": self._broker.objects()})
+        return AsciiJsonResponse({"items": self._broker.objects()})
 
     async def apply(self, request: Request) -> Response:
         try:
             body = await read_body(request.scope, request.receive, MAX_OBJECT)
-        except TooLarge:
-            raise HTTPException(413, f"an object may have {MAX_OBJECT} bytes") from None
+        except BodyTooLargeError:
+            raise HTTPException(413, f"an object may have at most {MAX_OBJECT} bytes") from None
         except CloudEventError as error:
             raise HTTPException(400, str(error)) from None
         try:
@@ -99,7 +101,7 @@ class _Endpoints:
             raise HTTPException(400, "the body must be a Broker or a Trigger in JSON") from None
         try:
             await self._broker.apply(item)
-        except ConfigError as error:
+        except ResourceError as error:
             raise HTTPException(422, str(error)) from None
         return Response(status_code=204)
 
@@ -117,38 +119,38 @@ class _Endpoints:
 
     async def events(self, request: Request) -> Response:
         query = request.query_params
-        found = history.events(
+        items = history.list_events(
             self._broker.reader,
             type=query.get("type"),
             id=query.get("id"),
             source=query.get("source"),
-            before=_number(request, "before", None),
-            limit=_number(request, "limit", 50) or 50,
+            before=_int_parameter(request, "before", None),
+            limit=_int_parameter(request, "limit", 50) or 50,
         )
-        return Json({"items": found})
+        return AsciiJsonResponse({"items": items})
 
     async def event(self, request: Request) -> Response:
         seq = request.path_params["seq"]
-        found = history.event(self._broker.reader, seq) if seq < 2**62 else None
-        if found is None:
-            raise HTTPException(404, f"there is no event {seq}: it never was, or is forgotten")
-        return Json(found)
+        event = history.get_event(self._broker.reader, seq) if seq < 2**62 else None
+        if event is None:
+            raise HTTPException(404, f"there is no event {seq}: it never existed or has been deleted")
+        return AsciiJsonResponse(event)
 
     async def dead_letters(self, request: Request) -> Response:
-        found = history.dead_letters(
+        items = history.list_dead_letters(
             self._broker.reader,
             trigger=request.query_params.get("trigger"),
-            before=_number(request, "before", None),
-            limit=_number(request, "limit", 50) or 50,
+            before=_int_parameter(request, "before", None),
+            limit=_int_parameter(request, "limit", 50) or 50,
         )
-        return Json({"items": found})
+        return AsciiJsonResponse({"items": items})
 
     async def dead_letter(self, request: Request) -> Response:
         name = request.path_params["name"]
-        found = history.dead_letter(self._broker.reader, name)
-        if found is None:
+        dead_letter = history.get_dead_letter(self._broker.reader, name)
+        if dead_letter is None:
             raise HTTPException(404, f"there is no dead letter {name[:40]!r}")
-        return Json(found)
+        return AsciiJsonResponse(dead_letter)
 
     async def replay(self, request: Request) -> Response:
         name = request.path_params["name"]
@@ -156,23 +158,25 @@ class _Endpoints:
             await self._broker.replay(name)
         except ReplayError as error:
             raise HTTPException(404, str(error)) from None
-        return Json({"replayed": name}, 202)
+        return AsciiJsonResponse({"replayed": name}, 202)
 
     async def figures(self, request: Request) -> Response:
-        trouble = self._broker.store.trouble
-        return Json(history.figures(self._broker.reader) | {"storage": [trouble.shown()] if trouble else []})
+        failure = self._broker.store.storage_failure
+        return AsciiJsonResponse(
+            history.figures(self._broker.reader) | {"storage": [failure.to_json()] if failure else []}
+        )
 
 
-async def _refused(request: Request, error: Exception) -> Response:
-    """Every error as JSON, without what went on inside."""
+async def _error_response(request: Request, error: Exception) -> Response:
+    """Every error as JSON, without internal details."""
     if isinstance(error, StoreError):
-        return Json({"error": str(error)}, 503, {"retry-after": "1"})
+        return AsciiJsonResponse({"error": str(error)}, 503, {"retry-after": "1"})
     status = error.status_code if isinstance(error, HTTPException) else 500
     detail: Any = error.detail if isinstance(error, HTTPException) else "the broker failed; its log says why"
-    return Json({"error": detail}, status)
+    return AsciiJsonResponse({"error": detail}, status)
 
 
-def _number(request: Request, name: str, default: int | None) -> int | None:
+def _int_parameter(request: Request, name: str, default: int | None) -> int | None:
     text = request.query_params.get(name)
     if text is None:
         return default

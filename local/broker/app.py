@@ -1,6 +1,7 @@
 """The broker as an ASGI application: ingress on `/{namespace}/{broker}`, the admin interface on `/-`.
 
-`guarded` puts it behind the check that every server here has: events need no token, as on a cluster, all else does.
+`protected_app` puts it behind the access check of every server here: as on a cluster, events need no token; everything
+else does.
 """
 
 from __future__ import annotations
@@ -9,14 +10,14 @@ from collections.abc import Iterable
 
 from starlette.types import Receive, Scope, Send
 
+from local.access_middleware import AccessMiddleware
 from local.broker.admin import PREFIX, PROBES, ROOT_PATHS, admin
 from local.broker.ingress import Ingress
 from local.broker.service import BrokerService
-from local.loopback import Guard
 
 
-class App:
-    """Serves a broker that runs; its life is the caller's business, so a server needs no lifespan events."""
+class BrokerApp:
+    """Serves a running broker. The caller starts and stops the broker, so the server needs no lifespan events."""
 
     def __init__(self, broker: BrokerService) -> None:
         self._ingress = Ingress(broker)
@@ -32,17 +33,17 @@ class App:
 
 
 def is_admin(path: str) -> bool:
-    """Whether a path is the admin interface's: asked in one place for routing and for the token."""
+    """Whether a path belongs to the admin interface: routing and the token check share this one decision."""
     return path.startswith(PREFIX) or path in ROOT_PATHS
 
 
-def guarded(broker: BrokerService, token: str, hosts: Iterable[str] = ()) -> Guard:
-    """The application as it is served. `hosts` are further names of this machine."""
-    return Guard(
-        App(broker),
+def protected_app(broker: BrokerService, token: str, hosts: Iterable[str] = ()) -> AccessMiddleware:
+    """The application as it is served. `hosts` are additional names of this machine."""
+    return AccessMiddleware(
+        BrokerApp(broker),
         hosts=hosts,
         token=token,
-        is_open=lambda method, path: path in PROBES or not is_admin(path),
+        is_public=lambda method, path: path in PROBES or not is_admin(path),
         max_body=broker.settings.max_body,
-        how="send `Authorization: Bearer …` with what is in the file `token` beside the broker's database",
+        hint="send `Authorization: Bearer …` with what is in the file `token` beside the broker's database",
     )

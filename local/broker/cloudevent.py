@@ -1,6 +1,7 @@
 """A CloudEvent (specification 1.0.2) as a plain immutable value, and what makes one valid.
 
-Pure data: nothing here knows of HTTP, SQL or Knative.
+Pure data: nothing here knows about HTTP, SQL or Knative. Hand-written although there is the `cloudevents` package: its
+1.x accepts any attribute name and value, and its bindings parse and re-serialise payloads that must pass byte for byte.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _URI = re.compile(r"(?:[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=]|%[0-9A-Fa-f]{2})+")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:")
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _MEDIA_TYPE = re.compile(rf"{_TOKEN}/{_TOKEN}\s*(?:;[\t -~]*)?")
-# Control characters, surrogates and noncharacters are no part of the String type (specification, Type System).
+# The String type excludes control characters, surrogates and noncharacters (specification, Type System).
 _FORBIDDEN = re.compile(
     "[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef"
     + "".join(chr(plane << 16 | 0xFFFE) + chr(plane << 16 | 0xFFFF) for plane in range(17))
@@ -40,9 +41,9 @@ class CloudEventError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class CloudEvent:
-    """Context attributes by name, extensions among them, and the payload's bytes (None: there is no payload).
+    """Context attributes by name, including extensions, and the payload's bytes (None: there is no payload).
 
-    The constructor trusts its arguments: events from outside go through `validated`.
+    The constructor trusts its arguments; events from outside go through `validated`.
     """
 
     attributes: Mapping[str, Value]
@@ -77,16 +78,16 @@ class CloudEvent:
         value = self.attributes.get(name)
         return None if value is None else canonical(value)
 
-    def having(self, **attributes: Value) -> CloudEvent:
+    def with_attributes(self, **attributes: Value) -> CloudEvent:
         """The same event with these attributes added or replaced."""
         return CloudEvent({**self.attributes, **attributes}, self.data)
 
-    def without(self, *names: str) -> CloudEvent:
+    def without_attributes(self, *names: str) -> CloudEvent:
         return CloudEvent({name: value for name, value in self.attributes.items() if name not in names}, self.data)
 
 
 def canonical(value: Value) -> str:
-    """The string form that the type system defines: true/false, decimal digits, or the text itself."""
+    """The string form that the type system defines: true/false, decimal digits, or the string itself."""
     if value is True:
         return "true"
     if value is False:
@@ -95,7 +96,7 @@ def canonical(value: Value) -> str:
 
 
 def validated(attributes: Mapping[str, Value], data: bytes | None = None) -> CloudEvent:
-    """The event, if its attributes obey the specification; else CloudEventError naming the attribute."""
+    """The event, if its attributes conform to the specification; otherwise CloudEventError naming the attribute."""
     for name in REQUIRED:
         if name not in attributes:
             raise CloudEventError(f"{name}: is required and missing")
@@ -128,7 +129,7 @@ def _check_formats(texts: Mapping[str, str]) -> None:
 
 def _check_name(name: str) -> None:
     if not _NAME.fullmatch(name):
-        raise CloudEventError(f"{_shown(name)}: an attribute's name may only hold a-z and 0-9")
+        raise CloudEventError(f"{_shown(name)}: an attribute's name may only contain a-z and 0-9")
     if name == "data":
         raise CloudEventError("data: is the payload and cannot be an attribute")
 
@@ -141,8 +142,8 @@ def _check_value(name: str, value: Value) -> None:
             raise CloudEventError(f"{name}: must be a 32-bit integer, found {value}")
     elif not isinstance(value, str):
         raise CloudEventError(f"{name}: must be a string, an integer or a boolean, found {_shown(value)}")
-    elif found := _FORBIDDEN.search(value):
-        raise CloudEventError(f"{name}: holds the character U+{ord(found[0]):04X}, which an attribute may not")
+    elif match := _FORBIDDEN.search(value):
+        raise CloudEventError(f"{name}: contains the character U+{ord(match[0]):04X}, which is not allowed")
 
 
 def _shown(value: object) -> str:

@@ -1,4 +1,7 @@
-"""ISO 8601 durations, as Knative's delivery specification writes them (PT0.2S)."""
+"""ISO 8601 durations, as Knative's delivery specification writes them (PT0.2S).
+
+Hand-written: `isodate`, the usual library, also accepts signs, years and months, so the checks would remain.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Trigger's filters: which events it wants, decided from context attributes alone.
+"""A Trigger's filters: which events it wants, decided by context attributes alone.
 
 The dialects of the CloudEvents Subscriptions API (exact, prefix, suffix, all, any, not, cesql) and Knative's older
 `filter.attributes`. A missing attribute fails every comparison.
@@ -16,67 +16,60 @@ from local.broker.cesql.functions import FUNCTIONS, lookup
 from local.broker.cesql.syntax import Call, Expression
 from local.broker.cesql.walk import walk
 from local.broker.cloudevent import CloudEvent
+from local.broker.errors import FieldError
 
 DIALECTS = ("exact", "prefix", "suffix", "all", "any", "not", "cesql")
 MAX_NESTING = 20
 _ATTRIBUTE = re.compile(r"[a-z][a-z0-9]*")
 
 
-class FilterError(ValueError):
-    """A filter is not usable. `field` is its path within the Trigger's spec."""
-
-    def __init__(self, field: str, message: str) -> None:
-        self.field = field
-        super().__init__(f"{field}: {message}")
-
-
 @dataclass(frozen=True, slots=True)
-class Attributes:
-    """filter.attributes: every attribute has exactly this value; the empty text means it is there."""
+class AttributesFilter:
+    """filter.attributes: every attribute has exactly this value; an empty string means that it is present."""
 
     values: Mapping[str, str]
 
     def matches(self, event: CloudEvent) -> bool:
-        for name, wanted in self.values.items():
-            found = event.text(name)
-            if not found or (wanted and found != wanted):
+        for name, expected in self.values.items():
+            actual = event.text(name)
+            if not actual or (expected and actual != expected):
                 return False
         return True
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
-    """exact, prefix and suffix: the comparison holds for every attribute named."""
+class ComparisonFilter:
+    """exact, prefix and suffix: the comparison holds for every named attribute."""
 
     compare: Callable[[str, str], bool]
     values: Mapping[str, str]
 
     def matches(self, event: CloudEvent) -> bool:
-        for name, wanted in self.values.items():
-            found = event.text(name)
-            if found is None or not self.compare(found, wanted):
+        for name, expected in self.values.items():
+            actual = event.text(name)
+            if actual is None or not self.compare(actual, expected):
                 return False
         return True
 
 
 @dataclass(frozen=True, slots=True)
-class All:
+class AllFilter:
     filters: tuple[Filter, ...]
 
     def matches(self, event: CloudEvent) -> bool:
-        return all(one.matches(event) for one in self.filters)
+        return all(part.matches(event) for part in self.filters)
 
 
 @dataclass(frozen=True, slots=True)
-class Any_:
+class AnyFilter:
     filters: tuple[Filter, ...]
 
     def matches(self, event: CloudEvent) -> bool:
-        return any(one.matches(event) for one in self.filters)
+        return any(part.matches(event) for part in self.filters)
 
 
 @dataclass(frozen=True, slots=True)
-class Not:
+class NotFilter:
     filter: Filter
 
     def matches(self, event: CloudEvent) -> bool:
@@ -84,14 +77,14 @@ class Not:
 
 
 @dataclass(frozen=True, slots=True)
-class Cesql:
+class CesqlFilter:
     expression: Expression
 
     def matches(self, event: CloudEvent) -> bool:
         return cesql.passes(self.expression, event.attributes)
 
 
-Filter = Attributes | Compared | All | Any_ | Not | Cesql
+Filter = AttributesFilter | ComparisonFilter | AllFilter | AnyFilter | NotFilter | CesqlFilter
 
 _COMPARISONS: dict[str, Callable[[str, str], bool]] = {
     "exact": str.__eq__,
@@ -101,75 +94,75 @@ _COMPARISONS: dict[str, Callable[[str, str], bool]] = {
 
 
 def parse_filters(spec: Mapping[str, Any]) -> Filter:
-    """The filter of a Trigger's spec: `filters` where it is not empty, else `filter`, else every event passes.
+    """The filter of a Trigger's spec: `filters` if it is not empty, else `filter`; without either every event passes.
 
-    FilterError names the field. Stricter than Knative in one thing: an empty or broken filter is an error there too,
-    but found at admission only in part, and skipped (so that more events pass) when it is not found.
+    FieldError names the field. Stricter than Knative in one way: an empty or malformed filter is an error there too,
+    but admission catches only some of them, and those that it misses are skipped, so that more events pass.
     """
     filters = spec.get("filters")
     if filters:
-        return All(_parse_list(filters, "filters", 0))
-    old = spec.get("filter") or {}
-    if not isinstance(old, Mapping):
-        raise FilterError("filter", f"must be an object, found {type(old).__name__}")
-    attributes = old.get("attributes") or {}
-    return Attributes(_parse_values(attributes, "filter.attributes", empty_allowed=True))
+        return AllFilter(_parse_list(filters, "filters", 0))
+    legacy = spec.get("filter") or {}
+    if not isinstance(legacy, Mapping):
+        raise FieldError("filter", f"must be an object, found {type(legacy).__name__}")
+    attributes = legacy.get("attributes") or {}
+    return AttributesFilter(_parse_values(attributes, "filter.attributes", empty_allowed=True))
 
 
 def _parse_list(value: Any, field: str, depth: int) -> tuple[Filter, ...]:
     if not isinstance(value, Sequence) or isinstance(value, str) or not value:
-        raise FilterError(field, "must be a list of at least one filter")
+        raise FieldError(field, "must be a list of at least one filter")
     return tuple(_parse(item, f"{field}[{index}]", depth + 1) for index, item in enumerate(value))
 
 
 def _parse(value: Any, field: str, depth: int) -> Filter:
     if depth > MAX_NESTING:
-        raise FilterError(field, f"filters nest more than {MAX_NESTING} deep")
+        raise FieldError(field, f"filters nest more than {MAX_NESTING} deep")
     if not isinstance(value, Mapping):
-        raise FilterError(field, f"must be an object, found {type(value).__name__}")
-    found = [name for name in value if value[name] not in (None, "", {}, [])]
+        raise FieldError(field, f"must be an object, found {type(value).__name__}")
+    stated = [name for name in value if value[name] not in (None, "", {}, [])]
     unknown = [str(name) for name in value if name not in DIALECTS]
     if unknown:
-        raise FilterError(f"{field}.{unknown[0]}", f"is no filter dialect; the dialects are {', '.join(DIALECTS)}")
-    if len(found) != 1:
-        listed = ", ".join(found) if found else "none"
-        raise FilterError(field, f"needs exactly one dialect of {', '.join(DIALECTS)}, found {listed}")
-    (dialect,) = found
+        raise FieldError(f"{field}.{unknown[0]}", f"is not a filter dialect; the dialects are {', '.join(DIALECTS)}")
+    if len(stated) != 1:
+        listed = ", ".join(stated) if stated else "none"
+        raise FieldError(field, f"needs exactly one dialect of {', '.join(DIALECTS)}, found {listed}")
+    (dialect,) = stated
     inner, path = value[dialect], f"{field}.{dialect}"
     if dialect in _COMPARISONS:
-        return Compared(_COMPARISONS[dialect], _parse_values(inner, path, empty_allowed=False))
+        return ComparisonFilter(_COMPARISONS[dialect], _parse_values(inner, path, empty_allowed=False))
     if dialect == "all":
-        return All(_parse_list(inner, path, depth))
+        return AllFilter(_parse_list(inner, path, depth))
     if dialect == "any":
-        return Any_(_parse_list(inner, path, depth))
+        return AnyFilter(_parse_list(inner, path, depth))
     if dialect == "not":
-        return Not(_parse(inner, path, depth + 1))
-    return Cesql(_parse_cesql(inner, path))
+        return NotFilter(_parse(inner, path, depth + 1))
+    return CesqlFilter(_parse_cesql(inner, path))
 
 
 def _parse_values(value: Any, field: str, empty_allowed: bool) -> dict[str, str]:
     if not isinstance(value, Mapping):
-        raise FilterError(field, f"must map attributes to texts, found {type(value).__name__}")
-    for name, wanted in value.items():
+        raise FieldError(field, f"must map attributes to strings, found {type(value).__name__}")
+    for name, expected in value.items():
         if not isinstance(name, str) or not _ATTRIBUTE.fullmatch(name):
-            raise FilterError(f"{field}.{name}", "must start with a letter and hold only a-z and 0-9")
-        if not isinstance(wanted, str):
-            raise FilterError(f"{field}.{name}", f"must be a text, found {type(wanted).__name__}; quote it")
-        if not wanted and not empty_allowed:
-            raise FilterError(f"{field}.{name}", 'must not be empty; for "is there" use cesql: EXISTS ' + name)
+            raise FieldError(f"{field}.{name}", "must start with a letter and contain only a-z and 0-9")
+        if not isinstance(expected, str):
+            raise FieldError(f"{field}.{name}", f"must be a string, found {type(expected).__name__}; quote it")
+        if not expected and not empty_allowed:
+            raise FieldError(f"{field}.{name}", "must not be empty; to test for presence use cesql: EXISTS " + name)
     return dict(value)
 
 
 def _parse_cesql(value: Any, field: str) -> Expression:
     if not isinstance(value, str):
-        raise FilterError(field, f"must be a text, found {type(value).__name__}")
+        raise FieldError(field, f"must be a string, found {type(value).__name__}")
     try:
         expression = cesql.parse(value)
     except cesql.ParseError as error:
-        raise FilterError(field, str(error)) from None
+        raise FieldError(field, str(error)) from None
     for node in walk(expression):
         if isinstance(node, Call) and lookup(node.name, len(node.arguments)) is None:
-            raise FilterError(
+            raise FieldError(
                 field,
                 f"no function {node.name} takes {len(node.arguments)} arguments; the functions are "
                 + ", ".join(sorted(FUNCTIONS)),

@@ -1,4 +1,4 @@
-"""What people ask the store: recent events, dead letters, figures; and what of it is forgotten in time."""
+"""What the admin interface reads from the store: recent events, dead letters and counts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from local.broker.cloudevent import CloudEvent
 from local.broker.json_format import write_event
-from local.broker.schema import State
+from local.broker.schema import DeliveryState
 
 MAX_LIMIT = 1000
 
@@ -21,7 +21,7 @@ _DEAD_LETTERS = (
 )
 
 
-def events(
+def list_events(
     db: sqlite3.Connection,
     *,
     type: str | None = None,
@@ -30,19 +30,19 @@ def events(
     before: int | None = None,
     limit: int = 50,
 ) -> list[dict[str, Any]]:
-    """The newest events first, without their payloads; `before` is the last page's smallest seq."""
-    wheres: list[str] = ["1"]
+    """The newest events first, without payloads; `before` is the smallest seq of the previous page."""
+    conditions: list[str] = ["1"]
     values: list[str | int] = []
     for column, value in (("type", type), ("id", id), ("source", source)):
         if value is not None:
-            wheres.append(f"{column} = ?")
+            conditions.append(f"{column} = ?")
             values.append(value)
     if before is not None:
-        wheres.append("seq < ?")
+        conditions.append("seq < ?")
         values.append(before)
     rows = db.execute(
         "SELECT seq, broker, arrived, attributes, length(data) FROM events"
-        f" WHERE {' AND '.join(wheres)} ORDER BY seq DESC LIMIT ?",
+        f" WHERE {' AND '.join(conditions)} ORDER BY seq DESC LIMIT ?",
         (*values, min(limit, MAX_LIMIT)),
     ).fetchall()
     return [
@@ -51,8 +51,8 @@ def events(
     ]
 
 
-def event(db: sqlite3.Connection, seq: int) -> dict[str, Any] | None:
-    """One event in the JSON format, and how far each Trigger's delivery is; None when there is none."""
+def get_event(db: sqlite3.Connection, seq: int) -> dict[str, Any] | None:
+    """One event in the JSON format, with the state of each Trigger's delivery; None if there is no such event."""
     row = db.execute("SELECT broker, arrived, attributes, headers, data FROM events WHERE seq = ?", (seq,)).fetchone()
     if row is None:
         return None
@@ -71,7 +71,7 @@ def event(db: sqlite3.Connection, seq: int) -> dict[str, Any] | None:
         "deliveries": [
             {
                 "trigger": key,
-                "state": State(state).name.lower(),
+                "state": DeliveryState(state).name.lower(),
                 "attempts": attempts,
                 "status": status,
                 "error": error,
@@ -82,10 +82,10 @@ def event(db: sqlite3.Connection, seq: int) -> dict[str, Any] | None:
     }
 
 
-def dead_letters(
+def list_dead_letters(
     db: sqlite3.Connection, *, trigger: str | None = None, before: int | None = None, limit: int = 50
 ) -> list[dict[str, Any]]:
-    """The newest dead letters first, those at the sink too: every one can be replayed."""
+    """The newest dead letters first, including those the sink accepted: every one can be replayed."""
     rows = db.execute(
         f"{_DEAD_LETTERS} WHERE d.state IN (2, 3, 4) AND (?1 IS NULL OR t.key = ?1) AND (?2 IS NULL OR d.event < ?2)"
         " ORDER BY d.event DESC, t.key LIMIT ?3",
@@ -94,9 +94,9 @@ def dead_letters(
     return [_dead_letter(row) for row in rows]
 
 
-def dead_letter(db: sqlite3.Connection, name: str) -> dict[str, Any] | None:
-    """One dead letter with its event; None when there is none of this name."""
-    numbers = split_name(name)
+def get_dead_letter(db: sqlite3.Connection, name: str) -> dict[str, Any] | None:
+    """One dead letter with its event; None if there is none with this name."""
+    numbers = parse_dead_letter_name(name)
     if numbers is None:
         return None
     row = db.execute(
@@ -104,13 +104,13 @@ def dead_letter(db: sqlite3.Connection, name: str) -> dict[str, Any] | None:
     ).fetchone()
     if row is None:
         return None
-    found = event(db, numbers[0])
-    assert found is not None
-    return _dead_letter(row) | {"event": found["event"], "headers": found["headers"]}
+    event = get_event(db, numbers[0])
+    assert event is not None
+    return _dead_letter(row) | {"event": event["event"], "headers": event["headers"]}
 
 
-def split_name(name: str) -> tuple[int, int] | None:
-    """A dead letter's name is its event's number and its Trigger's: 17-3."""
+def parse_dead_letter_name(name: str) -> tuple[int, int] | None:
+    """A dead letter's name consists of its event's number and its Trigger's: 17-3."""
     event_seq, _, trigger = name.partition("-")
     if all(part.isascii() and part.isdigit() and len(part) < 18 for part in (event_seq, trigger)):
         return int(event_seq), int(trigger)
@@ -118,12 +118,12 @@ def split_name(name: str) -> tuple[int, int] | None:
 
 
 def figures(db: sqlite3.Connection) -> dict[str, Any]:
-    """Counts of the store: per Trigger what waits (depth), was delivered, retried and given up (failed)."""
-    waiting = {
+    """The store's counts: per Trigger the queue's depth and how many were delivered, retried and given up (failed)."""
+    counts = {
         (trigger, state): count
         for index, condition in (("queues", "state IN (0, 2)"), ("dead_letters", "state IN (2, 3, 4)"))
         for trigger, state, count in db.execute(
-            # Without being told, SQLite reads the whole history.
+            # Without the hint SQLite scans the whole table.
             f"SELECT trigger, state, count(*) FROM deliveries INDEXED BY {index} WHERE {condition}"
             " GROUP BY trigger, state"
         )
@@ -137,10 +137,10 @@ def figures(db: sqlite3.Connection) -> dict[str, Any]:
         "triggers": [
             {
                 "trigger": key,
-                "depth": waiting.get((number, State.PENDING), 0),
-                "dead_lettering": waiting.get((number, State.DEAD_LETTERING), 0),
-                "dead_lettered": waiting.get((number, State.DEAD_LETTERED), 0),
-                "dead": waiting.get((number, State.DEAD), 0),
+                "depth": counts.get((number, DeliveryState.PENDING), 0),
+                "dead_lettering": counts.get((number, DeliveryState.DEAD_LETTERING), 0),
+                "dead_lettered": counts.get((number, DeliveryState.DEAD_LETTERED), 0),
+                "dead": counts.get((number, DeliveryState.DEAD), 0),
                 "delivered": delivered,
                 "retried": retried,
                 "failed": failed,
@@ -150,30 +150,8 @@ def figures(db: sqlite3.Connection) -> dict[str, Any]:
     }
 
 
-def prune(db: sqlite3.Connection, *, before: float, dead_before: float, keep: int, limit: int) -> int:
-    """Forgets up to `limit` old events with their deliveries; how many.
-
-    Old is what arrived before `before`, or is not among the newest `keep`. Never one that a Trigger still waits for;
-    one that is a dead letter only when it arrived before `dead_before`.
-    """
-    (newest,) = db.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()
-    (aged,) = db.execute("SELECT coalesce(max(seq), 0) FROM events WHERE arrived < ?", (before,)).fetchone()
-    doomed = [
-        seq
-        for (seq,) in db.execute(
-            "SELECT seq FROM events e WHERE seq <= ? AND NOT EXISTS (SELECT 1 FROM deliveries d"
-            " WHERE d.event = e.seq AND (d.state IN (0, 2) OR (d.state IN (3, 4) AND e.arrived >= ?)))"
-            " ORDER BY seq LIMIT ?",
-            (max(aged, newest - keep), dead_before, limit),
-        )
-    ]
-    db.executemany("DELETE FROM deliveries WHERE event = ?", [(seq,) for seq in doomed])
-    db.executemany("DELETE FROM events WHERE seq = ?", [(seq,) for seq in doomed])
-    return len(doomed)
-
-
 def _finite(text: str) -> float | str:
-    """A number too large for a float (1e400 is JSON) as its text: Infinity is no JSON."""
+    """A number too large for a float (1e400 is JSON) as a string, because Infinity is not JSON."""
     value = float(text)
     return value if math.isfinite(value) else text
 
@@ -186,7 +164,7 @@ def _dead_letter(row: tuple[Any, ...]) -> dict[str, Any]:
         "name": f"{seq}-{number}",
         "trigger": key,
         "trigger_removed": bool(removed),
-        "state": State(state).name.lower(),
+        "state": DeliveryState(state).name.lower(),
         "attempts": attempts,
         "status": status,
         "error": error,

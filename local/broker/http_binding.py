@@ -1,6 +1,6 @@
 """The CloudEvents HTTP protocol binding 1.0.2, for requests and responses alike.
 
-Headers come as (name, value) pairs of bytes with lower-case names, as ASGI gives them, and go as pairs of texts.
+Incoming headers are (name, value) pairs of bytes with lower-case names, as in ASGI; outgoing ones are pairs of strings.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _QUOTED = re.compile(rb'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _ESCAPE = re.compile(rb"\\(.)", re.DOTALL)
 
 
-def mode_of(headers: Iterable[tuple[bytes, bytes]]) -> Mode:
-    """The content mode (section 3); unknown when neither the media type nor ce-specversion tells of an event."""
+def content_mode(headers: Iterable[tuple[bytes, bytes]]) -> Mode:
+    """The content mode (section 3); unknown if neither the media type nor ce-specversion indicates an event."""
     content_type, binary = "", False
     for name, value in headers:
         if name == b"content-type":
@@ -43,10 +43,10 @@ def mode_of(headers: Iterable[tuple[bytes, bytes]]) -> Mode:
     return "binary" if binary else "unknown"
 
 
-def read(headers: Iterable[tuple[bytes, bytes]], body: bytes) -> list[CloudEvent]:
-    """The message's events: one, or a batch's any number; CloudEventError when it holds no valid ones."""
+def read_events(headers: Iterable[tuple[bytes, bytes]], body: bytes) -> list[CloudEvent]:
+    """The message's events: one, or any number in a batch; CloudEventError if any is invalid."""
     pairs = list(headers)
-    mode = mode_of(pairs)
+    mode = content_mode(pairs)
     if mode in ("binary", "unknown"):
         return [_read_binary(pairs, body)]
     content_type = next(value for name, value in pairs if name == b"content-type").decode("latin-1").strip()
@@ -77,15 +77,15 @@ def write_structured(event: CloudEvent) -> tuple[Headers, bytes]:
 
 
 def encode_value(text: str) -> str:
-    """A header's value: percent-encoded UTF-8 where section 3.1.3.2 asks for it."""
+    """A header's value: percent-encoded UTF-8 where section 3.1.3.2 requires it."""
     return text if _PLAIN.fullmatch(text) else quote(text, safe=_SAFE)
 
 
 def decode_value(value: bytes) -> str:
-    """An attribute from a header's value: unquoted, then percent-decoded once; CloudEventError for broken UTF-8.
+    """An attribute from a header's value: unquoted, then percent-decoded once; CloudEventError for invalid UTF-8.
 
-    Only a value that is a quoted string from end to end is unquoted: senders that do not encode write JSON into
-    headers as it is, and taking its quotes away would break it. A percent sign without two digits stays.
+    Only a value that is a quoted string from end to end is unquoted: senders that do not encode put JSON into headers
+    unchanged, and removing its quotes would break it. A percent sign without two digits is kept.
     """
     if (quoted := _QUOTED.fullmatch(value)) is not None:
         value = _ESCAPE.sub(rb"\1", quoted[1])
@@ -111,7 +111,7 @@ def _read_binary(headers: list[tuple[bytes, bytes]], body: bytes) -> CloudEvent:
         else:
             continue
         if name in attributes:
-            raise CloudEventError(f"{header.decode('latin-1')}: is there twice")
+            raise CloudEventError(f"{header.decode('latin-1')}: appears twice")
         attributes[name] = text
     missing = [name for name in ("specversion", "id", "source", "type") if name not in attributes]
     if missing:

@@ -1,6 +1,7 @@
 """The CloudEvents JSON format 1.0.2: one event, or a batch, from and to JSON text.
 
-`data` is kept byte for byte: the member's own text is the payload, so numbers, key order and escapes survive.
+`data` is kept byte for byte: the member's own text is the payload, so numbers, key order and escapes survive. That is
+why the members are scanned here, with the standard library's decoder: parsing and writing `data` would change it.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ _TEXTUAL = re.compile(r"(?:text/.*|.*/xml|.*\+xml|application/x-www-form-urlenco
 
 
 def charset(media_type: str, default: str = "utf-8") -> str:
-    found = _CHARSET.search(media_type)
-    return found[1] if found else default
+    match = _CHARSET.search(media_type)
+    return match[1] if match else default
 
 
 def is_json(media_type: str) -> bool:
@@ -30,7 +31,7 @@ def is_json(media_type: str) -> bool:
 
 
 def read_event(body: bytes, encoding: str = "utf-8") -> CloudEvent:
-    """One event from a JSON object; CloudEventError when it is none."""
+    """One event from a JSON object; CloudEventError if it is not one."""
     text = _decode(body, encoding)
     event, end = _read_object(text, _skip(text, 0))
     _expect_end(text, end)
@@ -38,7 +39,7 @@ def read_event(body: bytes, encoding: str = "utf-8") -> CloudEvent:
 
 
 def read_batch(body: bytes, encoding: str = "utf-8") -> list[CloudEvent]:
-    """The events of a JSON array (section 4), which may be empty; the error names the place of a bad one."""
+    """The events of a JSON array (section 4), which may be empty; the error gives the index of an invalid one."""
     text = _decode(body, encoding)
     at = _skip(text, 0)
     if text[at : at + 1] != "[":
@@ -64,7 +65,7 @@ def read_batch(body: bytes, encoding: str = "utf-8") -> list[CloudEvent]:
 
 
 def write_event(event: CloudEvent) -> bytes:
-    """The event as a JSON object: JSON payloads as they stand, texts as strings, other bytes in base64."""
+    """The event as a JSON object: JSON payloads unchanged, text as a string, other bytes in base64."""
     head = json.dumps(dict(event.attributes), ensure_ascii=False, separators=(",", ":"))
     if event.data is None:
         return head.encode()
@@ -81,7 +82,7 @@ def _data_member(data: bytes, media_type: str | None) -> str:
             if _TEXTUAL.match(media_type.partition(";")[0].strip()):
                 return f'"data":{json.dumps(text, ensure_ascii=False)}'
         except (ValueError, LookupError, RecursionError):
-            pass  # not what its type says: base64 carries it unchanged
+            pass  # not what its type claims: base64 carries it unchanged
     return f'"data_base64":"{base64.b64encode(data).decode()}"'
 
 
@@ -113,7 +114,7 @@ def _payload(members: dict[str, tuple[Any, str]], attributes: dict[str, Value]) 
     value, raw = members["data"]
     media_type = str(attributes.setdefault("datacontenttype", "application/json"))
     if is_json(media_type):
-        # Always written in UTF-8, the one encoding of JSON between systems (RFC 8259, section 8.1).
+        # Always UTF-8, the encoding of JSON exchanged between systems (RFC 8259, section 8.1).
         return _encode(raw, "utf-8")
     if value is None:
         return None
@@ -123,7 +124,7 @@ def _payload(members: dict[str, tuple[Any, str]], attributes: dict[str, Value]) 
 
 
 def _members(text: str, at: int) -> tuple[dict[str, tuple[Any, str]], int]:
-    """A JSON object's members, each as its value and its own text, and where the object ends."""
+    """A JSON object's members, each as its value and its source text, and where the object ends."""
     if text[at : at + 1] != "{":
         raise CloudEventError("a structured event must be a JSON object")
     members: dict[str, tuple[Any, str]] = {}
@@ -138,7 +139,7 @@ def _members(text: str, at: int) -> tuple[dict[str, tuple[Any, str]], int]:
         start = _skip(text, at + 1)
         value, at = _value(text, start)
         if name in members:
-            raise CloudEventError(f"{name}: is there twice")
+            raise CloudEventError(f"{name}: appears twice")
         members[name] = (value, text[start:at])
         at = _skip(text, at)
         if text[at : at + 1] == "}":
@@ -171,7 +172,7 @@ def _skip(text: str, at: int) -> int:
 
 def _expect_end(text: str, at: int) -> None:
     if _skip(text, at) != len(text):
-        raise CloudEventError(f"the body goes on after the JSON value's end at character {at}")
+        raise CloudEventError(f"the body continues after the JSON value's end at character {at}")
 
 
 def _decode(body: bytes, encoding: str) -> str:

@@ -1,4 +1,4 @@
-"""The broker's Prometheus metrics; labels are named as Knative's eventing metrics name them."""
+"""The broker's Prometheus metrics; the labels have the names of Knative Eventing's metrics."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from prometheus_client.metrics_core import Metric
 _LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _LABELS = ("namespace_name", "trigger_name", "stage")
 
-# (namespace, trigger, stage) -> how many deliveries wait
+# ((namespace, trigger, stage), queue depth)
 Depths = Callable[[], Iterable[tuple[tuple[str, str, str], int]]]
 
 
 def code_class(status: int | None) -> str:
-    """2xx to 5xx; none where there was no response."""
+    """2xx to 5xx; none if there was no response."""
     return "none" if status is None else f"{status // 100}xx"
 
 
@@ -50,7 +50,7 @@ class Metrics:
             buckets=_LATENCY,
             registry=self.registry,
         )
-        self.dead = Counter(
+        self.dead_letters = Counter(
             "broker_dead_letters",
             "Deliveries given up, by what became of them: sent to the sink, or kept",
             ("namespace_name", "trigger_name", "outcome"),
@@ -69,25 +69,25 @@ class Metrics:
             buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500),
             registry=self.registry,
         )
-        self._attempted: dict[tuple[str, str, str, str], tuple[Counter, Histogram]] = {}
-        self.registry.register(_Depths(depths))
+        self._children: dict[tuple[str, str, str, str], tuple[Counter, Histogram]] = {}
+        self.registry.register(_DepthCollector(depths))
 
-    def attempted(self, labels: tuple[str, str, str], status: int | None, seconds: float) -> None:
+    def observe_attempt(self, labels: tuple[str, str, str], status: int | None, seconds: float) -> None:
         """One attempt of (namespace, trigger, stage)."""
         key = (*labels, code_class(status))
-        children = self._attempted.get(key)
-        if children is None:  # looking labels up costs more than counting does
-            children = self._attempted[key] = (self.deliveries.labels(*key), self.attempt_seconds.labels(*labels))
-        children[0].inc()
-        children[1].observe(seconds)
+        child_metrics = self._children.get(key)
+        if child_metrics is None:  # looking up labels costs more than counting
+            child_metrics = self._children[key] = (self.deliveries.labels(*key), self.attempt_seconds.labels(*labels))
+        child_metrics[0].inc()
+        child_metrics[1].observe(seconds)
 
-    def committed(self, operations: int, seconds: float) -> None:
+    def observe_commit(self, operations: int, seconds: float) -> None:
         self.commit_seconds.observe(seconds)
         self.commit_operations.observe(operations)
 
 
-class _Depths:
-    """Read when asked for, so that the hot path has no gauge to keep."""
+class _DepthCollector:
+    """Reads the depths at scrape time, so that the hot path has no gauge to maintain."""
 
     def __init__(self, depths: Depths) -> None:
         self._depths = depths

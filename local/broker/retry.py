@@ -1,21 +1,23 @@
-"""What follows one attempt to deliver: done, another attempt after a while, or the dead letter sink. Pure."""
+"""What follows an attempt to deliver: success, another attempt later, or the dead letter sink. Pure.
+
+Hand-written: Knative's backoff has no jitter and depends on the response, which `tenacity` would not shorten.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
-from local.broker.config import Delivery
+from local.broker.resources import DeliverySpec
 
-# Besides 5xx. 404: a subscriber that is just becoming ready; 408, 409 and 429 say so themselves (Knative's
-# SelectiveRetry).
+# In addition to 5xx (Knative's SelectiveRetry). 404: the subscriber may just be becoming ready.
 RETRIED = frozenset({404, 408, 409, 429})
 RETRY_AFTER_LIMIT = 60.0
 _MAX_DELAY = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class Delivered:
     pass
 
 
@@ -31,16 +33,18 @@ class GiveUp:
     pass
 
 
-Verdict = Done | Retry | GiveUp
+NextStep = Delivered | Retry | GiveUp
 
 
-def judge(delivery: Delivery, attempts: int, status: int | None, retry_after: str | None, now: float) -> Verdict:
-    """The verdict on the `attempts`-th attempt (from 1), which got this status; None: no response at all.
+def next_step(
+    delivery: DeliverySpec, attempts: int, status: int | None, retry_after: str | None, now: float
+) -> NextStep:
+    """What follows the `attempts`-th attempt (from 1), which got this status; None: no response at all.
 
     `retry_after` is the response's header, `now` the time in seconds since the epoch.
     """
     if status is not None and 200 <= status < 300:
-        return Done()
+        return Delivered()
     if status is not None and status < 500 and status not in RETRIED:
         return GiveUp()
     if attempts > delivery.retry:
@@ -52,8 +56,8 @@ def judge(delivery: Delivery, attempts: int, status: int | None, retry_after: st
     return Retry(delay)
 
 
-def backoff(delivery: Delivery, n: int) -> float:
-    """Seconds before retry n, counted from 0: d·2^n or d·n, without jitter."""
+def backoff(delivery: DeliverySpec, n: int) -> float:
+    """Seconds before retry n (from 0): d·2^n or d·n, without jitter."""
     if delivery.backoff_policy == "exponential":
         return min(_MAX_DELAY, delivery.backoff_delay * 2.0 ** min(n, 64))
     if delivery.backoff_policy == "linear":
@@ -62,7 +66,7 @@ def backoff(delivery: Delivery, n: int) -> float:
 
 
 def parse_retry_after(value: str, now: float) -> float:
-    """Seconds to wait; 0 for what is neither a number of seconds nor a date (RFC 9110, section 10.2.3)."""
+    """Seconds to wait; 0 if it is neither a number of seconds nor a date (RFC 9110, section 10.2.3)."""
     text = value.strip()
     if text.isascii() and text.isdigit():
         return float(text[:9])

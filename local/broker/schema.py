@@ -1,7 +1,7 @@
 """The broker's tables in SQLite.
 
-`events` holds every accepted event once; `deliveries` one row for each Trigger that wants it: what is still to do is
-what the partial index lists, so a queue's reading costs its length, not the history's.
+`events` has one row per accepted event, `deliveries` one per event and Trigger that matches it. A partial index lists
+the queued ones, so reading a queue costs what is in it, not what was ever delivered.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ VERSION = 1
 BUSY_SECONDS = 30.0
 
 
-class State(IntEnum):
-    """A delivery's state. PENDING and DEAD_LETTERING are queues; the others are ends."""
+class DeliveryState(IntEnum):
+    """A delivery's state. PENDING and DEAD_LETTERING are queued; the others are final."""
 
     PENDING = 0
     DELIVERED = 1
     DEAD_LETTERING = 2  # given up; on its way to the dead letter sink
-    DEAD_LETTERED = 3  # the dead letter sink has it
-    DEAD = 4  # given up, and no sink took it: kept here
+    DEAD_LETTERED = 3  # the dead letter sink accepted it
+    DEAD = 4  # given up, and no sink accepted it: kept here
 
 
 _TABLES = """
@@ -76,7 +76,7 @@ CREATE INDEX dead_letters ON deliveries (event, trigger) WHERE state IN (2, 3, 4
 
 
 def connect(path: str) -> sqlite3.Connection:
-    """A connection that commits only when told to. WAL with FULL: a commit is on the disk when it returns."""
+    """A connection without autocommit transactions. WAL with FULL: a commit is on the disk when it returns."""
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_SECONDS)
     write_ahead(db.execute, BUSY_SECONDS)
     db.execute("PRAGMA journal_size_limit = 67108864")
@@ -84,10 +84,12 @@ def connect(path: str) -> sqlite3.Connection:
 
 
 def create(db: sqlite3.Connection) -> None:
-    """The tables, where they are missing; RuntimeError for a database of another version of the broker."""
+    """Creates missing tables; RuntimeError for a database of another version of the broker."""
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if version == VERSION:
         return
     if version != 0:
-        raise RuntimeError(f"the broker's database has version {version}, this broker writes {VERSION}: move it away")
+        raise RuntimeError(
+            f"the broker's database has version {version}, but this broker needs {VERSION}: move it away"
+        )
     db.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {VERSION}; COMMIT;")

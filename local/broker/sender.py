@@ -1,4 +1,4 @@
-"""Requests to subscribers and sinks. Every failure is a value: nothing is raised but cancellation."""
+"""Sends requests to subscribers and sinks. Failures are values: nothing but cancellation is raised."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from local.broker.http_binding import Headers
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """`status` is None when there was no response, and `error` then says why. `headers` have lower-case names."""
+    """`status` is None if there was no response; `error` then says why. `headers` have lower-case names."""
 
     status: int | None
     headers: list[tuple[bytes, bytes]]
@@ -28,8 +28,8 @@ class Response:
         return next((value.decode("latin-1") for key, value in self.headers if key == name), None)
 
 
-def route(url: str, connect_to: tuple[tuple[str, str], ...]) -> tuple[str, str | None]:
-    """Where to send a request for this URL, and the Host header to send along, where that is another."""
+def connect_target(url: str, connect_to: tuple[tuple[str, str], ...]) -> tuple[str, str | None]:
+    """Where to send a request for this URL, and the Host header to send if it differs."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     for domain, address in connect_to:
@@ -39,17 +39,17 @@ def route(url: str, connect_to: tuple[tuple[str, str], ...]) -> tuple[str, str |
 
 
 class Sender:
-    """One connection pool for all; how many requests run at once is the lanes' business."""
+    """One connection pool for all; the delivery queues limit how many requests run at once."""
 
     def __init__(self, connect_to: tuple[tuple[str, str], ...], max_body: int) -> None:
         self._connect_to = connect_to
         self._max_body = max_body
-        # Servers close idle connections after 2 s (gunicorn) to 5 s (uvicorn): ours go first, because a request on a
+        # Servers close idle connections after 2 s (gunicorn) to 5 s (uvicorn). Ours are closed earlier: a request on a
         # connection that is just being closed is lost and costs a retry.
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=1.0, ttl_dns_cache=10)
         self._session = aiohttp.ClientSession(
             connector=connector,
-            auto_decompress=False,  # aiohttp would without a bound: a few kilobytes may become gigabytes
+            auto_decompress=False,  # aiohttp decompresses without a limit: a few kilobytes may become gigabytes
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
         )
@@ -62,15 +62,15 @@ class Sender:
     ) -> None:
         await self._session.close()
 
-    async def post(self, url: str, headers: Headers, body: bytes, timeout: float) -> Response:
-        """The response to a POST, within `timeout` seconds; redirects are not followed."""
+    async def post(self, url: str, headers: Headers, body: bytes, seconds: float) -> Response:
+        """The response to a POST, within `seconds`; redirects are not followed."""
         start = time.perf_counter()
-        target, host = route(url, self._connect_to)
+        target, host = connect_target(url, self._connect_to)
         if host is not None:
             headers = [*headers, ("host", host)]
         try:
             async with (
-                asyncio.timeout(timeout),
+                asyncio.timeout(seconds),
                 self._session.post(
                     target, data=body, headers=headers, allow_redirects=False, timeout=_NO_TIMEOUT
                 ) as response,
@@ -79,7 +79,7 @@ class Sender:
                 pairs = [(name.lower(), value) for name, value in response.raw_headers]
                 return Response(response.status, pairs, content, time.perf_counter() - start, truncated=truncated)
         except TimeoutError:
-            error = f"no response within {timeout:g} s"
+            error = f"no response within {seconds:g} s"
         except aiohttp.ClientConnectorError as failure:
             error = f"cannot connect to {failure.host}:{failure.port}: {failure.os_error.strerror or failure.os_error}"
         except (aiohttp.ClientError, OSError, ValueError) as failure:
@@ -87,7 +87,7 @@ class Sender:
         return Response(None, [], b"", time.perf_counter() - start, error[:300])
 
     async def _read(self, response: aiohttp.ClientResponse) -> tuple[bytes, bool]:
-        """The body as it was sent, cut at the limit of an event's size."""
+        """The body as it was sent, truncated at the limit for events."""
         length = response.content_length
         if length is not None and length <= self._max_body:
             return await response.read(), False

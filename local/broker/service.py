@@ -1,4 +1,4 @@
-"""The broker as a library: configuration, accepting events, the lanes, replay, and the pruning of what is old."""
+"""The broker as a library: Brokers and Triggers, accepting events, dispatchers, replay, and pruning of old events."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from local.broker import history, records
+from local.broker import history, queries, retention
 from local.broker.cloudevent import CloudEvent
-from local.broker.config import Broker, ConfigError, Object, parse_broker, parse_trigger
-from local.broker.delivery import Context, Deliveries
+from local.broker.dispatcher import DispatchContext, Dispatcher
+from local.broker.extensions import stamp_arrival
 from local.broker.metrics import Metrics
-from local.broker.records import Queued
-from local.broker.rules import arrived
+from local.broker.queries import QueuedDelivery
+from local.broker.resources import Broker, Object, ResourceError, parse_broker, parse_trigger
 from local.broker.sender import Sender
 from local.broker.settings import Settings
 from local.broker.store import Operation, Store, StoreError
@@ -28,8 +28,8 @@ log = logging.getLogger("broker")
 PRUNE_CHUNK = 200
 
 
-class UnknownBroker(LookupError):
-    """Nobody has configured a Broker of this name."""
+class UnknownBrokerError(LookupError):
+    """There is no Broker with this name."""
 
 
 class ReplayError(LookupError):
@@ -37,7 +37,7 @@ class ReplayError(LookupError):
 
 
 class BrokerService:
-    """`async with BrokerService(settings) as broker:` takes up where an earlier process stopped, however it ended."""
+    """`async with BrokerService(settings) as broker:` continues where an earlier process stopped, however it ended."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -45,22 +45,22 @@ class BrokerService:
         self._brokers: dict[str, Broker] = {}
         self._broker_objects: dict[str, Mapping[str, Any]] = {}
         self._trigger_objects: dict[str, Mapping[str, Any]] = {}
-        self._deliveries: dict[str, Deliveries] = {}
-        self._by_broker: dict[str, list[Deliveries]] = {}
+        self._dispatchers: dict[str, Dispatcher] = {}
+        self._dispatchers_by_broker: dict[str, list[Dispatcher]] = {}
         self._configuring = asyncio.Lock()
 
     async def __aenter__(self) -> BrokerService:
-        self.store = Store(self.settings.database, self.metrics.committed)
+        self.store = Store(self.settings.database, self.metrics.observe_commit)
         self._sender = Sender(self.settings.connect_to, self.settings.max_body)
-        self._context = Context(
+        self._context = DispatchContext(
             self.store, self._sender, self.metrics, self.settings, self._brokers, self._accept_reply
         )
-        brokers, triggers = records.configuration(self.store.reader)
+        brokers, triggers = queries.load_resources(self.store.reader)
         for item in brokers:
-            with _reported():
+            with _log_invalid():
                 self._set_broker(item)
         for number, item in triggers:
-            with _reported():
+            with _log_invalid():
                 self._set_trigger(number, item)
         self._pruning = asyncio.get_running_loop().create_task(self._prune_forever())
         return self
@@ -69,8 +69,8 @@ class BrokerService:
         self._pruning.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._pruning
-        await asyncio.gather(*(one.stop(self.settings.grace) for one in self._deliveries.values()))
-        with contextlib.suppress(Exception):
+        await asyncio.gather(*(dispatcher.stop(self.settings.grace) for dispatcher in self._dispatchers.values()))
+        with contextlib.suppress(StoreError):
             await self.store.flush()
         await self.store.close()
         await self._sender.__aexit__(None, None, None)
@@ -78,83 +78,83 @@ class BrokerService:
     async def accept(self, namespace: str, name: str, events: Iterable[CloudEvent], headers: dict[str, str]) -> None:
         """Returns when the events are on the disk: all of them or, after an error, none.
 
-        UnknownBroker; TtlExhausted; StoreError when the disk fails.
+        UnknownBrokerError; TtlExhaustedError; StoreError if they cannot be written.
         """
         key = f"{namespace}/{name}"
         if key not in self._brokers:
-            raise UnknownBroker(f"there is no Broker {key}; there are {', '.join(self._brokers) or 'none'}")
+            raise UnknownBrokerError(f"there is no Broker {key}; there are {', '.join(self._brokers) or 'none'}")
         now = datetime.now(UTC)
-        accepted = [(arrived(event, now), headers) for event in events]
-        operation, committed = self._storing(key, accepted, now.timestamp())
+        accepted = [(stamp_arrival(event, now), headers) for event in events]
+        operation, committed = self._prepare_insert(key, accepted, now.timestamp())
         await self.store.write(operation, committed)
 
     async def apply(self, item: Object) -> None:
-        """Creates or replaces a Broker or a Trigger, durably; ConfigError. A Trigger's Broker may come later.
+        """Creates or replaces a Broker or a Trigger, durably; ResourceError. A Trigger's Broker may be created later.
 
-        A new Trigger sees the events from now on; a replaced one keeps its queue, delivered as the new spec says.
+        A new Trigger gets events from now on; a replaced one keeps its queue, which is delivered as the new spec says.
         """
         kind = item.get("kind") if isinstance(item, Mapping) else None
-        item = _kept(item) if isinstance(item, Mapping) else item
+        item = _stored_fields(item) if isinstance(item, Mapping) else item
         async with self._configuring:
             if kind == "Broker":
                 broker = parse_broker(item)
-                await self.store.write(partial(records.put_broker, key=broker.key, item=dict(item)))
+                await self.store.write(partial(queries.save_broker, key=broker.key, item=dict(item)))
                 self._set_broker(item)
             elif kind == "Trigger":
                 trigger = parse_trigger(item)
-                known = self._deliveries.get(trigger.key)
-                if known is not None and known.trigger.broker != trigger.broker:
-                    raise ConfigError(
-                        f"Trigger {trigger.key}: spec.broker cannot change from {known.trigger.broker} to"
+                current = self._dispatchers.get(trigger.key)
+                if current is not None and current.trigger.broker != trigger.broker:
+                    raise ResourceError(
+                        f"Trigger {trigger.key}: spec.broker cannot change from {current.trigger.broker} to"
                         f" {trigger.broker}: delete the Trigger first"
                     )
-                number = await self.store.write(partial(records.put_trigger, key=trigger.key, item=dict(item)))
+                number = await self.store.write(partial(queries.save_trigger, key=trigger.key, item=dict(item)))
                 self._set_trigger(number, item)
             else:
-                raise ConfigError(f"kind must be Broker or Trigger, found {kind!r}")
+                raise ResourceError(f"kind must be Broker or Trigger, found {kind!r}")
 
     async def remove(self, kind: str, namespace: str, name: str) -> bool:
-        """Removes a Broker, or a Trigger with its pending deliveries (dead letters stay); whether it was there.
+        """Removes a Broker, or a Trigger with its pending deliveries (dead letters stay); returns whether it existed.
 
-        A Broker's Triggers stay and finish their queues, without new events.
+        A removed Broker's Triggers stay and finish their queues without new events.
         """
         key = f"{namespace}/{name}"
         async with self._configuring:
             if kind == "Broker":
                 if key not in self._brokers:
                     return False
-                await self.store.write(partial(records.delete_broker, key=key))
+                await self.store.write(partial(queries.delete_broker, key=key))
                 del self._brokers[key], self._broker_objects[key]
                 return True
-            found = self._deliveries.get(key)
-            if found is None:
+            dispatcher = self._dispatchers.get(key)
+            if dispatcher is None:
                 return False
-            await self.store.write(partial(records.remove_trigger, number=found.number))
-            del self._deliveries[key], self._trigger_objects[key]
-            self._by_broker[found.trigger.broker].remove(found)
-        await found.stop(0)
-        await self._drop_queues()
+            await self.store.write(partial(queries.mark_trigger_removed, number=dispatcher.number))
+            del self._dispatchers[key], self._trigger_objects[key]
+            self._dispatchers_by_broker[dispatcher.trigger.broker].remove(dispatcher)
+        await dispatcher.stop(0)
+        await self._delete_abandoned()
         return True
 
     async def replay(self, name: str) -> None:
-        """Delivers a dead letter once more, to its Trigger's subscriber only; ReplayError."""
-        numbers = history.split_name(name)
-        letter = None if numbers is None else history.dead_letter(self.store.reader, name)
-        if numbers is None or letter is None:
+        """Delivers a dead letter again, to its Trigger's subscriber only; ReplayError."""
+        numbers = history.parse_dead_letter_name(name)
+        dead_letter = None if numbers is None else history.get_dead_letter(self.store.reader, name)
+        if numbers is None or dead_letter is None:
             raise ReplayError(f"there is no dead letter {name[:40]!r}")
-        deliveries = self._deliveries.get(letter["trigger"])
-        if deliveries is None:
-            raise ReplayError(f"dead letter {name}: its Trigger {letter['trigger']} is gone; apply it again first")
+        dispatcher = self._dispatchers.get(dead_letter["trigger"])
+        if dispatcher is None:
+            raise ReplayError(f"dead letter {name}: its Trigger {dead_letter['trigger']} is gone; apply it again first")
 
-        def offer(item: Queued | None) -> None:
+        def enqueue(item: QueuedDelivery | None) -> None:
             if item is not None:
-                deliveries.subscriber.offer(item)
+                dispatcher.subscriber_queue.enqueue(item)
 
-        replay = partial(records.replay, event=numbers[0], trigger=numbers[1], to=deliveries.number)
-        if await self.store.write(replay, offer) is None:
+        replay = partial(queries.requeue, event=numbers[0], trigger=numbers[1], to=dispatcher.number)
+        if await self.store.write(replay, enqueue) is None:
             raise ReplayError(f"dead letter {name} is on its way to the dead letter sink; replay it once it is there")
 
-    def has(self, namespace: str, name: str) -> bool:
+    def has_broker(self, namespace: str, name: str) -> bool:
         """Whether there is such a Broker."""
         return f"{namespace}/{name}" in self._brokers
 
@@ -164,7 +164,7 @@ class BrokerService:
 
     @property
     def reader(self) -> sqlite3.Connection:
-        """For the questions of `local.broker.history`."""
+        """The connection for `local.broker.history`."""
         return self.store.reader
 
     def _set_broker(self, item: Mapping[str, Any]) -> None:
@@ -175,32 +175,36 @@ class BrokerService:
     def _set_trigger(self, number: int, item: Mapping[str, Any]) -> None:
         trigger = parse_trigger(item)
         self._trigger_objects[trigger.key] = item
-        known = self._deliveries.get(trigger.key)
-        if known is not None:
-            known.trigger = trigger
+        current = self._dispatchers.get(trigger.key)
+        if current is not None:
+            current.trigger = trigger
             return
-        deliveries = Deliveries(self._context, number, trigger)
-        self._deliveries[trigger.key] = deliveries
-        self._by_broker.setdefault(trigger.broker, []).append(deliveries)
-        deliveries.start()
+        dispatcher = Dispatcher(self._context, number, trigger)
+        self._dispatchers[trigger.key] = dispatcher
+        self._dispatchers_by_broker.setdefault(trigger.broker, []).append(dispatcher)
+        dispatcher.start()
 
-    def _storing(
+    def _prepare_insert(
         self, broker: str, events: list[tuple[CloudEvent, dict[str, str]]], now: float
     ) -> tuple[Operation[list[int]], Callable[[list[int]], None]]:
-        """What stores the events, each with a delivery for every Trigger that wants it now, and what follows."""
-        candidates = self._by_broker.get(broker, ())
-        wanted = [[one for one in candidates if one.trigger.filter.matches(event)] for event, _ in events]
+        """The operation that stores the events, each with a delivery for every Trigger that matches it now, and the
+        callback for when they are on the disk.
+        """
+        candidates = self._dispatchers_by_broker.get(broker, ())
+        matching = [
+            [dispatcher for dispatcher in candidates if dispatcher.trigger.filter.matches(event)] for event, _ in events
+        ]
 
         def store(db: sqlite3.Connection) -> list[int]:
             return [
-                records.insert_event(db, broker, event, headers, now, [one.number for one in takers])
-                for (event, headers), takers in zip(events, wanted, strict=True)
+                queries.insert_event(db, broker, event, headers, now, [dispatcher.number for dispatcher in dispatchers])
+                for (event, headers), dispatchers in zip(events, matching, strict=True)
             ]
 
         def committed(seqs: list[int]) -> None:
-            for seq, (event, headers), takers in zip(seqs, events, wanted, strict=True):
-                for one in takers:
-                    one.subscriber.offer(Queued(seq, event, headers))
+            for seq, (event, headers), dispatchers in zip(seqs, events, matching, strict=True):
+                for dispatcher in dispatchers:
+                    dispatcher.subscriber_queue.enqueue(QueuedDelivery(seq, event, headers))
 
         return store, committed
 
@@ -209,42 +213,42 @@ class BrokerService:
         broker: str,
         event: CloudEvent,
         headers: dict[str, str],
-        also: Operation[None],
-        then: Callable[[], None],
+        with_operation: Operation[None],
+        on_committed: Callable[[], None],
     ) -> None:
-        operation, committed = self._storing(broker, [(event, headers)], time.time())
+        operation, committed = self._prepare_insert(broker, [(event, headers)], time.time())
 
         def store(db: sqlite3.Connection) -> list[int]:
-            also(db)
+            with_operation(db)
             return operation(db)
 
         def after(seqs: list[int]) -> None:
-            then()
+            on_committed()
             committed(seqs)
 
         self.store.submit(store, after)
 
     def _depths(self) -> Iterable[tuple[tuple[str, str, str], int]]:
-        for deliveries in self._deliveries.values():
-            yield from deliveries.depths()
+        for dispatcher in self._dispatchers.values():
+            yield from dispatcher.depths()
 
     async def _prune_forever(self) -> None:
         while True:
             try:
-                await self._drop_queues()
+                await self._delete_abandoned()
                 await self.prune()
             except StoreError:
-                await self.store.usable()
+                await self.store.wait_until_writable()
                 continue
             except Exception:
-                log.exception("pruning the broker's database failed; it is tried again")
+                log.exception("pruning the broker's database failed; retrying")
             await asyncio.sleep(self.settings.prune_every)
 
     async def prune(self) -> int:
-        """Forgets old events, in small commits so that nobody waits for it; how many these were."""
+        """Deletes old events, in small commits so that nobody waits for them; returns how many."""
         now, total = time.time(), 0
         prune = partial(
-            history.prune,
+            retention.prune,
             before=now - self.settings.keep_for,
             dead_before=now - self.settings.keep_dead_for,
             keep=self.settings.keep_events,
@@ -254,22 +258,22 @@ class BrokerService:
             total += pruned
         return total
 
-    async def _drop_queues(self) -> None:
-        while await self.store.write(partial(records.drop_queue, limit=PRUNE_CHUNK)):
+    async def _delete_abandoned(self) -> None:
+        while await self.store.write(partial(retention.delete_abandoned, limit=PRUNE_CHUNK)):
             pass
 
 
 @contextlib.contextmanager
-def _reported() -> Iterator[None]:
-    """An object that an older broker took and this one does not must not keep all others from working."""
+def _log_invalid() -> Iterator[None]:
+    """An object that an older broker accepted and this one does not must not stop all others from working."""
     try:
         yield
-    except ConfigError as error:
+    except ResourceError as error:
         log.error("%s: apply it again", error)
 
 
-def _kept(item: Object) -> dict[str, Any]:
-    """What of an object the broker needs to keep."""
+def _stored_fields(item: Object) -> dict[str, Any]:
+    """The fields of an object that the broker stores."""
     metadata = item.get("metadata")
-    short = {k: metadata[k] for k in ("name", "namespace") if k in metadata} if isinstance(metadata, Mapping) else None
-    return {**{k: item[k] for k in ("apiVersion", "kind", "spec", "status") if k in item}, "metadata": short}
+    name = {k: metadata[k] for k in ("name", "namespace") if k in metadata} if isinstance(metadata, Mapping) else None
+    return {**{k: item[k] for k in ("apiVersion", "kind", "spec", "status") if k in item}, "metadata": name}

@@ -21,11 +21,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m local.gateway", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     add = parser.add_argument
-    add("--socket", type=Path, required=True, help="where the controller connects; a Unix socket, made when missing")
+    add("--socket", type=Path, required=True, help="Unix socket that the controller connects to; created if missing")
     add("--host", default="127.0.0.1", help="address to listen on for questions")
     add("--port", type=int, required=True, help="port to listen on for questions")
     add("--internal-port", type=int, required=True, help="loopback port for the platform's own senders")
-    add("--seed", type=int, default=None, help="of the choice between revisions, for tests")
+    add("--seed", type=int, default=None, help="seed of the choice between revisions, for tests")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     settings = Settings(**vars(parser.parse_args(argv)))
     try:
@@ -39,8 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 async def _serve(settings: Settings) -> None:
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signal_number, stop.set)
     async with Gateway(settings):
         await stop.wait()
 

@@ -1,24 +1,24 @@
-"""What the gateway itself answers."""
+"""The gateway's own error responses."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 
-class Refusal(Exception):
-    """A request that is not passed on: the status, the reason for people, and further headers."""
+class GatewayError(Exception):
+    """A request that the gateway answers itself: the status, the message for people, and additional headers."""
 
-    def __init__(self, status: int, why: str, headers: Sequence[tuple[str, str]] = ()) -> None:
+    def __init__(self, status: int, message: str, headers: Sequence[tuple[str, str]] = ()) -> None:
         self.status, self.headers = status, tuple(headers)
-        super().__init__(why)
+        super().__init__(message)
 
 
-class Unavailable(Refusal):
-    """503: it may be tried again."""
+class UnavailableError(GatewayError):
+    """503: the client may retry."""
 
-    def __init__(self, why: str) -> None:
-        super().__init__(503, why, [("Retry-After", "1")])
+    def __init__(self, message: str) -> None:
+        super().__init__(503, message, [("Retry-After", "1")])
 
 
-class Broken(Exception):
-    """A replica broke off; nothing can be said to the client any more but that."""
+class UpstreamAbortedError(Exception):
+    """A replica aborted its response."""

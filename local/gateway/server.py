@@ -1,4 +1,4 @@
-"""The gateway: two listeners, the controller's socket, and an orderly end."""
+"""The gateway: two listeners, the control socket, and a graceful shutdown."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from typing import Self
 
 import aiohttp
 
-from local.gateway.client import Client
-from local.gateway.control import Control
-from local.gateway.exchange import Shared
-from local.gateway.link import Link
-from local.gateway.payloads import PayloadLogger
-from local.gateway.routing import Listener, internal_url
+from local.gateway.client_connection import ClientConnection
+from local.gateway.context import GatewayContext
+from local.gateway.control_server import ControlServer
+from local.gateway.payload_logger import PayloadLogger
+from local.gateway.routing import Listener, resolve_internal
 from local.gateway.settings import Settings
-from local.serving.hosts import reachable
+from local.gateway.stream import Stream
+from local.ports import cannot_listen
+from local.serving.hosts import to_local_url
 
 log = logging.getLogger("gateway")
 
@@ -25,25 +26,25 @@ _BUSY = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 
 
 
 class Gateway:
-    """`async with Gateway(settings):` serves until it is left; then what is under way is answered first."""
+    """`async with Gateway(settings):` serves until it exits, after requests in flight have been answered."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._clients: dict[Listener, set[Client]] = {"outer": set(), "inner": set()}
+        self._clients: dict[Listener, set[ClientConnection]] = {"external": set(), "internal": set()}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        """OSError when a port is taken."""
+        """OSError if a port is in use."""
         settings = self._settings
-        self._most = _connections(settings.max_connections)
+        self._connection_limit = _raise_file_limit(settings.max_connections)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=1.0), cookie_jar=aiohttp.DummyCookieJar()
         )
-        self._shared = Shared(settings, PayloadLogger(self._session, self._locate))
-        self._control = Control(self._shared)
+        self._context = GatewayContext(settings, PayloadLogger(self._session, self._locate))
+        self._control = ControlServer(self._context)
         self._servers: list[asyncio.Server] = []
         try:
-            for listener, port in (("outer", settings.port), ("inner", settings.internal_port)):
+            for listener, port in (("external", settings.port), ("internal", settings.internal_port)):
                 self._servers.append(await self._listen(listener, port))  # type: ignore[arg-type]
             await self._control.start(settings.socket)
         except OSError:
@@ -52,10 +53,10 @@ class Gateway:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._shared.stopping = True
+        self._context.stopping = True
         for server in self._servers:
             server.close()
-        for client in {*self._clients["outer"], *self._clients["inner"]}:
+        for client in {*self._clients["external"], *self._clients["internal"]}:
             if client.idle and client.task:
                 client.task.cancel()
         if self._tasks:
@@ -67,54 +68,55 @@ class Gateway:
             server.close()
         for task in self._tasks:
             task.cancel()
-        await self._shared.logger.close()
+        await self._context.logger.close()
         await self._control.stop()
-        self._shared.upstreams.close()
+        self._context.upstreams.close()
         await self._session.close()
 
     async def _listen(self, listener: Listener, port: int) -> asyncio.Server:
-        host = self._settings.host if listener == "outer" else "127.0.0.1"
+        host = self._settings.host if listener == "external" else "127.0.0.1"
         loop = asyncio.get_running_loop()
         try:
             return await loop.create_server(
-                lambda: Link(functools.partial(self._accept, listener)), host, port, backlog=1024, reuse_address=True
+                lambda: Stream(functools.partial(self._accept, listener)), host, port, backlog=1024, reuse_address=True
             )
         except OSError as error:
-            reason = f"cannot listen on {host}:{port}: {error.strerror}; choose another port"
-            raise OSError(error.errno, reason) from None
+            raise cannot_listen(host, port, error) from None
 
-    def _accept(self, listener: Listener, link: Link) -> None:
+    def _accept(self, listener: Listener, stream: Stream) -> None:
         clients = self._clients[listener]
-        if len(clients) >= self._most:
+        if len(clients) >= self._connection_limit:
             idle = [client for client in clients if client.idle]
-            waiting = min(idle, key=lambda client: client.idle_since, default=None)
-            if waiting is None or waiting.task is None:
-                link.transport.write(_BUSY)
-                link.transport.close()
+            longest_idle = min(idle, key=lambda client: client.idle_since, default=None)
+            if longest_idle is None or longest_idle.task is None:
+                stream.transport.write(_BUSY)
+                stream.transport.close()
                 return
-            clients.discard(waiting)  # its task ends a moment later
-            waiting.task.cancel()
-        client = Client(link, listener, self._shared)
+            clients.discard(longest_idle)  # its task ends a moment later
+            longest_idle.task.cancel()
+        client = ClientConnection(stream, listener, self._context)
         clients.add(client)
         client.task = asyncio.create_task(client.run())
         self._tasks.add(client.task)
-        client.task.add_done_callback(functools.partial(self._gone, client, listener))
+        client.task.add_done_callback(functools.partial(self._client_done, client, listener))
 
-    def _gone(self, client: Client, listener: Listener, task: asyncio.Task[None]) -> None:
+    def _client_done(self, client: ClientConnection, listener: Listener, task: asyncio.Task[None]) -> None:
         self._clients[listener].discard(client)
         self._tasks.discard(task)
 
     def _locate(self, url: str) -> tuple[str, str]:
-        """A cluster URL as (URL here, Host header): by `addresses`, or through the inner listener."""
-        here = reachable(url, dict(self._shared.current.addresses))
-        return internal_url(here, f"127.0.0.1:{self._settings.internal_port}") if here == url else (here, "")
+        """A cluster URL as (local URL, Host header): by `addresses`, or through the internal listener."""
+        local_url = to_local_url(url, dict(self._context.current.addresses))
+        if local_url != url:
+            return local_url, ""
+        return resolve_internal(url, f"127.0.0.1:{self._settings.internal_port}")
 
 
-def _connections(wanted: int) -> int:
-    """As many of each listener as the process may have open, with one to a replica for each; raises the soft limit."""
+def _raise_file_limit(wanted: int) -> int:
+    """How many connections per listener the process may have, each with one to a replica; raises the soft limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    need = 4 * wanted + 128
-    if soft != resource.RLIM_INFINITY and soft < need:
-        soft = need if hard == resource.RLIM_INFINITY else min(need, hard)
+    needed = 4 * wanted + 128
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     return wanted if soft == resource.RLIM_INFINITY else max(8, min(wanted, (soft - 128) // 4))

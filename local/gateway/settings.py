@@ -1,4 +1,4 @@
-"""What the gateway process is told at its start. What may change while it runs comes with the state."""
+"""The gateway process's settings at startup. What may change while it runs comes with the state."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ MAX_BODY = 4 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Times in seconds, sizes in bytes. `port` is where questions come in, `internal_port` the cluster-local listener.
+    """Times in seconds, sizes in bytes. `port` is the external listener, `internal_port` the cluster-local one.
 
-    A body is read whole before a replica is taken up with it, so that a slow sender keeps no replica busy; the limits
-    are the predictor's and the broker's own.
+    A body is read completely before a replica is reserved, so that a slow sender does not keep one busy; the limits are
+    the same as the predictor's and the broker's.
     """
 
     socket: Path
@@ -28,7 +28,7 @@ class Settings:
     idle_timeout: float = 75.0  # between two requests of a connection
     head_timeout: float = 10.0
     body_timeout: float = 60.0
-    half_closed: float = 1.0  # for the answer to a client that has ended its half of the connection
-    write_timeout: float = 60.0  # for a client that does not take its answer
-    state_timeout: float = 10.0  # for the controller's first word
-    grace: float = 30.0  # for requests under way, at the end
+    half_closed: float = 1.0  # for the response to a client that has closed its half of the connection
+    write_timeout: float = 60.0  # for a client that does not read its response
+    state_timeout: float = 10.0  # for the controller's first state
+    grace: float = 30.0  # for requests in flight at shutdown

@@ -1,6 +1,6 @@
-"""Knative Serving and KServe on one machine: revisions are processes that this control plane starts, scales and ends.
+"""Knative Serving and KServe on one machine: revisions are processes that this control plane starts, scales and stops.
 
-What passes requests to them, and says how many there are, is the gateway (`local/gateway`), a process of its own.
+The gateway (`local/gateway`), a process of its own, passes requests to them and reports how many there are.
 
 As on a cluster: revisions and their names, traffic by percent and tag, `canaryTrafficPercent` with KServe's status
 fields, scaling by concurrency from and to zero, buffering, readiness by httpGet and tcpSocket, draining, KServe's

@@ -1,11 +1,11 @@
-"""The serving part as the supervisor runs it: store in, processes out, and a gateway that is told what to do.
+"""The serving controller, as the supervisor runs it: it turns the store's objects into processes and gateway routes.
 
-    async with Serving(store, ServingSettings(folder=…, cwd=…, domain="localhost:8080"), resolve) as serving:
+    async with ServingController(store, ServingSettings(folder=…, cwd=…, domain="localhost:8080"), resolve) as serving:
         print(serving.port)
 
-`resolve` turns a storageUri into a local folder, on a thread of its own; what it raises is shown in the revision's
-status, and it is asked again. Started again on the same folder, it takes over the workloads and the gateway that a
-killed one left: the gateway is a process of its own (`local/gateway`), which no request leaves for this one.
+`resolve` turns a storageUri into a local folder, on a thread of its own; an exception is shown in the revision's
+status, and it is called again. Restarted on the same folder, the controller adopts the workloads and the gateway that a
+killed one left behind: the gateway is a process of its own (`local/gateway`); no request passes through this one.
 """
 
 from __future__ import annotations
@@ -19,59 +19,59 @@ from typing import Self
 
 import aiohttp
 
-from local.gateway.routing import internal_url
-from local.gateway.state import Key, Route, State
+from local.gateway.control_protocol import GatewayState, NamespacedName, Route
+from local.gateway.routing import resolve_internal
 from local.kube.resources import Object
-from local.kube.store import ApiError, Store
-from local.platform.parts import Part
-from local.serving.autoscaler import read_scaling
-from local.serving.dataplane import Dataplane
-from local.serving.hosts import reachable
-from local.serving.podspec import Machine, ProcessSpec, process_spec
-from local.serving.pool import Identity, Pool, PoolStatus
-from local.serving.predictors import SOURCE_URI
-from local.serving.reconcile import Reconciler, World
-from local.serving.runner import Process, left_behind
+from local.kube.store import ResourceStore, StatusError
+from local.platform.supervised_process import SupervisedProcess
+from local.serving.autoscaler import parse_scaling
+from local.serving.conditions import get_condition
+from local.serving.gateway_client import GatewayClient
+from local.serving.hosts import to_local_url
+from local.serving.predictor_service import SOURCE_URI
+from local.serving.process_spec import HostEnvironment, ProcessSpec, process_spec
+from local.serving.reconciler import DesiredState, Reconciler
+from local.serving.replica_pool import Identity, PoolStatus, ReplicaPool
 from local.serving.settings import ServingSettings
-from local.serving.status import condition_of
+from local.serving.workload import WorkloadProcess, find_left_behind
 from local.storage import StorageError
 
 log = logging.getLogger("serving")
 
 Resolver = Callable[[str], Path]
-_LOOK_SECONDS = 0.25
-_GATEWAY_SECONDS = 2.0
-_TIMEOUT = 300
+_POLL_SECONDS = 0.25
+_IN_FORCE_SECONDS = 2.0
+_DEFAULT_TIMEOUT = 300
 
 
-class Serving:
-    """The control plane of serving, inside one event loop. `port` is the gateway's once it is entered,
-    `internal_port` that of its inner listener, which knows the cluster-local services too.
+class ServingController:
+    """The control plane of serving, in one event loop. Once entered, `port` is the gateway's external listener and
+    `internal_port` the internal one, which also knows the cluster-local services.
     """
 
-    def __init__(self, store: Store, settings: ServingSettings, resolve: Resolver) -> None:
+    def __init__(self, store: ResourceStore, settings: ServingSettings, resolve: Resolver) -> None:
         self._store, self._settings, self._resolve = store, settings, resolve
-        self._pools: dict[Key, Pool] = {}
-        self._found: dict[Key, list[Process]] = {}
+        self._pools: dict[NamespacedName, ReplicaPool] = {}
+        self._adoptable: dict[NamespacedName, list[WorkloadProcess]] = {}
         self._stopping: set[asyncio.Task[None]] = set()
-        self._routes: dict[Key, Route] = {}
-        self._dirty = self._closing = False
+        self._routes: dict[NamespacedName, Route] = {}
+        self._pools_changed = self._closing = False
 
     @property
     def port(self) -> int:
-        return self._dataplane.port
+        return self._gateway_client.port
 
     @property
     def internal_port(self) -> int:
-        return self._dataplane.internal_port
+        return self._gateway_client.internal_port
 
     @property
-    def gateway(self) -> Part:
-        """The gateway's process and how it does."""
-        return self._dataplane.part
+    def gateway(self) -> SupervisedProcess:
+        """The gateway's process and its state."""
+        return self._gateway_client.part
 
-    def status(self) -> dict[Key, PoolStatus]:
-        """Each revision's replicas, for people."""
+    def status(self) -> dict[NamespacedName, PoolStatus]:
+        """The state of each revision's replicas."""
         return {key: pool.status for key, pool in self._pools.items()}
 
     def pids(self, namespace: str, revision: str) -> list[int]:
@@ -87,81 +87,85 @@ class Serving:
     async def __aenter__(self) -> Self:
         settings = self._settings
         self._wake, self._loop = asyncio.Event(), asyncio.get_running_loop()
-        # For probes: a connection that is kept would keep a workload from ending.
+        # For probes: a kept-alive connection would prevent a workload from ending.
         self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True))
-        self._dataplane = Dataplane(settings, self._demanded)
+        self._gateway_client = GatewayClient(settings, self._on_demand)
         try:
-            await self._dataplane.start(self._session)
+            await self._gateway_client.start(self._session)
         except OSError:
             await self._session.close()
             raise
         domain = settings.domain if ":" in settings.domain else f"{settings.domain}:{self.port}"
         self._reconciler = Reconciler(self._store, settings.folder, domain)
-        for process in left_behind(settings.folder):
-            self._found.setdefault((process.pod.namespace, process.pod.revision), []).append(process)
-        self._unlisten = self._store.listen(self._changed_elsewhere)
+        for process in find_left_behind(settings.folder):
+            self._adoptable.setdefault((process.pod.namespace, process.pod.revision), []).append(process)
+        self._unlisten = self._store.on_write(self._on_store_changed)
         self._task = asyncio.create_task(self._run(), name="serving")
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Answers what is under way, then ends every workload."""
+        """Answers the requests in flight, then stops every workload."""
         self._unlisten()
         await self.stop_requests()
         self._closing = True
         self._wake.set()
-        await self._task  # a pass under way still writes to the store
+        await self._task  # a pass in progress still writes to the store
         await asyncio.gather(*(pool.stop() for pool in self._pools.values()), *self._stopping)
         await self._session.close()
 
     async def stop_requests(self) -> None:
-        """Takes no more requests, and returns when those under way are answered and logged."""
-        await self._dataplane.stop()
+        """Accepts no more requests, and returns once those in flight are answered and logged."""
+        await self._gateway_client.stop()
 
-    def _changed_elsewhere(self) -> None:
+    def _on_store_changed(self) -> None:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._wake.set)
 
     async def _run(self) -> None:
-        seen, passed = -1, 0.0
+        last_version, last_pass = -1, 0.0
         while not self._closing:
             self._wake.clear()
             try:
                 version = await asyncio.to_thread(lambda: self._store.version)
-                if version != seen or self._dirty or time.monotonic() - passed > self._settings.resync:
-                    self._dirty = False
-                    world = await asyncio.to_thread(self._reconciler.plan, self.status())
-                    await self._arrange(world)
-                    # Nobody is to read of a route that is not in force; without a gateway there is other news to tell.
-                    await self._dataplane.in_force(_GATEWAY_SECONDS)
-                    wrote = await asyncio.to_thread(self._reconciler.report, world)
-                    seen, passed = (-1 if wrote else version), time.monotonic()
-                    if wrote:
+                if (
+                    version != last_version
+                    or self._pools_changed
+                    or time.monotonic() - last_pass > self._settings.resync
+                ):
+                    self._pools_changed = False
+                    desired = await asyncio.to_thread(self._reconciler.reconcile, self.status())
+                    await self._apply(desired)
+                    # A status must not show a route that is not in force; without a gateway it has other news to show.
+                    await self._gateway_client.wait_until_in_force(_IN_FORCE_SECONDS)
+                    written = await asyncio.to_thread(self._reconciler.write_statuses, desired)
+                    last_version, last_pass = (-1 if written else version), time.monotonic()
+                    if written:
                         continue
             except StorageError as error:
-                log.debug("a pass over the services is repeated: %s", error)
+                log.debug("reconciling the services will be retried: %s", error)
                 await asyncio.sleep(1.0)
             except Exception:
-                # Level-triggered: whatever it was, the next pass starts from what is there then.
-                log.exception("a pass over the services failed and is repeated")
+                # Level-triggered: whatever it was, the next pass starts from the state at that time.
+                log.exception("reconciling the services failed; retrying")
                 await asyncio.sleep(1.0)
             try:
-                async with asyncio.timeout(_LOOK_SECONDS):
+                async with asyncio.timeout(_POLL_SECONDS):
                     await self._wake.wait()
             except TimeoutError:
                 continue
 
-    def _pool_changed(self) -> None:
-        self._dirty = True
+    def _on_pool_changed(self) -> None:
+        self._pools_changed = True
         self._wake.set()
 
-    def _demanded(self, key: Key) -> None:
+    def _on_demand(self, key: NamespacedName) -> None:
         if pool := self._pools.get(key):
             pool.wake()
 
     def _publish(self) -> int:
         settings = self._settings
-        return self._dataplane.push(
-            State(
+        return self._gateway_client.push(
+            GatewayState(
                 domain=settings.domain,
                 default=settings.default_service,
                 hosts=tuple(settings.allowed_hosts),
@@ -171,61 +175,61 @@ class Serving:
             )
         )
 
-    async def _arrange(self, world: World) -> None:
-        """Pools and routes as the pass wants them."""
-        for key, revision in world.revisions.items():
-            if key not in self._pools or self._pools[key].who.uid != revision["metadata"]["uid"]:
+    async def _apply(self, desired: DesiredState) -> None:
+        """Makes pools and routes match the desired state."""
+        for key, revision in desired.revisions.items():
+            if key not in self._pools or self._pools[key].identity.uid != revision["metadata"]["uid"]:
                 await self._retire(key)
-                self._open(key, revision)
+                self._create_pool(key, revision)
             pool = self._pools[key]
-            if pool.reachable != (key in world.reachable):
+            if pool.reachable != (key in desired.reachable):
                 pool.reachable = not pool.reachable
-                pool.wake()  # its minimum counts again, or no more
-        self._routes = world.routes
-        for key in set(self._pools) - set(world.revisions):
+                pool.wake()  # its min-scale applies again, or no longer
+        self._routes = desired.routes
+        for key in set(self._pools) - set(desired.revisions):
             await self._retire(key)
         self._publish()
-        for key in list(self._found):
-            for process in self._found.pop(key):
-                log.info("ending %s: its revision is gone", process.pod.name)
-                self._later(_end(process, self._settings.stop_grace))
+        for key in list(self._adoptable):
+            for process in self._adoptable.pop(key):
+                log.info("stopping %s: its revision is gone", process.pod.name)
+                self._run_in_background(_stop_process(process, self._settings.stop_grace))
 
-    def _open(self, key: Key, revision: Object) -> None:
+    def _create_pool(self, key: NamespacedName, revision: Object) -> None:
         metadata, spec = revision["metadata"], revision["spec"]
         annotations = metadata.get("annotations") or {}
         concurrency = int(spec.get("containerConcurrency") or 0)
         try:
-            scaling = read_scaling(annotations, concurrency, cap=self._settings.replica_cap)
+            scaling = parse_scaling(annotations, concurrency, cap=self._settings.replica_cap)
         except ValueError as error:
-            log.warning("revision %s: %s; the defaults are taken", metadata["name"], error)
-            scaling = read_scaling({}, concurrency, cap=self._settings.replica_cap)
-        pool = Pool(
+            log.warning("revision %s: %s; using the defaults", metadata["name"], error)
+            scaling = parse_scaling({}, concurrency, cap=self._settings.replica_cap)
+        pool = ReplicaPool(
             Identity(key[0], key[1], metadata["uid"]),
             scaling,
-            float(spec.get("timeoutSeconds") or _TIMEOUT),
+            float(spec.get("timeoutSeconds") or _DEFAULT_TIMEOUT),
             lambda port: self._prepare(revision, port),
             self._settings,
             self._session,
-            self._pool_changed,
+            self._on_pool_changed,
             self._publish,
-            self._dataplane,
-            proven=condition_of(revision).status == "True",
+            self._gateway_client,
+            proven=get_condition(revision).status == "True",
         )
-        for process in self._found.pop(key, []):
+        for process in self._adoptable.pop(key, []):
             if process.pod.uid == metadata["uid"]:
-                log.info("taking over %s, process %d", process.pod.name, process.pid)
+                log.info("adopting %s, process %d", process.pod.name, process.pid)
                 pool.adopt(process)
             else:
-                self._later(_end(process, self._settings.stop_grace))
+                self._run_in_background(_stop_process(process, self._settings.stop_grace))
         self._pools[key] = pool
         pool.start()
 
-    async def _retire(self, key: Key) -> None:
+    async def _retire(self, key: NamespacedName) -> None:
         pool = self._pools.pop(key, None)
         if pool:
-            self._later(pool.stop())
+            self._run_in_background(pool.stop())
 
-    def _later(self, work: object) -> None:
+    def _run_in_background(self, work: object) -> None:
         task: asyncio.Task[None] = asyncio.create_task(work)  # type: ignore[arg-type]
         self._stopping.add(task)
         task.add_done_callback(self._stopping.discard)
@@ -235,25 +239,25 @@ class Serving:
         uri = (metadata.get("annotations") or {}).get(SOURCE_URI, "")
         folder = str(await asyncio.to_thread(self._resolve, uri)) if uri else ""
         settings = self._settings
-        machine = Machine(settings.env, settings.addresses, settings.interpreters)
+        host = HostEnvironment(settings.env, settings.addresses, settings.interpreters)
 
         def lookup(kind: str, name: str) -> Object | None:
             try:
                 return self._store.get(kind, name, metadata["namespace"])
-            except ApiError:
+            except StatusError:
                 return None
 
-        made = await asyncio.to_thread(process_spec, revision, lookup, machine, port=port, model=folder)
-        for note in made.notes:
+        process = await asyncio.to_thread(process_spec, revision, lookup, host, port=port, model=folder)
+        for note in process.notes:
             log.debug("%s: %s", metadata["name"], note)
-        return made
+        return process
 
     def locate(self, url: str) -> tuple[str, str]:
-        """A cluster URL as (URL here, Host header): by `addresses`, or through the gateway for Knative Services."""
-        here = reachable(url, dict(self._settings.addresses))
-        return internal_url(here, f"127.0.0.1:{self.internal_port}") if here == url else (here, "")
+        """A cluster URL as (local URL, Host header): by `addresses`, or through the gateway for Knative Services."""
+        local_url = to_local_url(url, dict(self._settings.addresses))
+        return (local_url, "") if local_url != url else resolve_internal(url, f"127.0.0.1:{self.internal_port}")
 
 
-async def _end(process: Process, grace: float) -> None:
+async def _stop_process(process: WorkloadProcess, grace: float) -> None:
     await process.stop(grace)
     process.forget()

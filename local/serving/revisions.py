@@ -1,4 +1,4 @@
-"""Revisions of a Knative Service: when its template makes a new one, and what it is called."""
+"""Revisions of a Knative Service: when its template creates a new one, and the name it gets. Pure."""
 
 from __future__ import annotations
 
@@ -21,36 +21,36 @@ def generation(revision: Object) -> int:
 def of_service(revisions: Sequence[Object], service: Object) -> list[Object]:
     """A service's revisions, oldest first."""
     name, namespace = service["metadata"]["name"], service["metadata"]["namespace"]
-    found = [
+    owned = [
         item
         for item in revisions
         if item["metadata"]["namespace"] == namespace
         and item["metadata"].get("labels", {}).get(SERVICE_LABEL) == name
         and any(owner.get("uid") == service["metadata"]["uid"] for owner in item["metadata"].get("ownerReferences", ()))
     ]
-    return sorted(found, key=generation)
+    return sorted(owned, key=generation)
 
 
 def next_revision(service: Object, existing: Sequence[Object]) -> Object | None:
-    """The Revision to create, None while the newest one already is what the template says.
+    """The Revision to create, None if the newest one already matches the template.
 
-    Only `spec.template` counts: traffic, labels and annotations of the service itself make no revision. Names are the
-    template's own, or `<service>-00001` and so on.
+    Only `spec.template` counts: the service's own traffic, labels and annotations do not create a revision. The name is
+    the template's own, or `<service>-00001` and so on.
     """
     metadata = service["metadata"]
     template = (service.get("spec") or {}).get("template") or {}
     if existing and _same(existing[-1], template):
         return None
     number = 1 + max((generation(item) for item in existing), default=_last_number(service))
-    stated: dict[str, Any] = template.get("metadata") or {}
+    metadata_template: dict[str, Any] = template.get("metadata") or {}
     revision: Object = {
         "apiVersion": _API,
         "kind": "Revision",
         "metadata": {
-            "name": stated.get("name") or f"{metadata['name']}-{number:05d}",
+            "name": metadata_template.get("name") or f"{metadata['name']}-{number:05d}",
             "namespace": metadata["namespace"],
             "labels": {
-                **(stated.get("labels") or {}),
+                **(metadata_template.get("labels") or {}),
                 SERVICE_LABEL: metadata["name"],
                 CONFIGURATION_LABEL: metadata["name"],
                 GENERATION_LABEL: str(number),
@@ -59,13 +59,13 @@ def next_revision(service: Object, existing: Sequence[Object]) -> Object | None:
         },
         "spec": template.get("spec") or {},
     }
-    if stated.get("annotations"):
-        revision["metadata"]["annotations"] = dict(stated["annotations"])
+    if metadata_template.get("annotations"):
+        revision["metadata"]["annotations"] = dict(metadata_template["annotations"])
     return revision
 
 
 def owner(item: Object) -> dict[str, Any]:
-    """The ownerReference to an object."""
+    """An ownerReference to an object."""
     return {
         "apiVersion": item["apiVersion"],
         "kind": item["kind"],
@@ -77,19 +77,19 @@ def owner(item: Object) -> dict[str, Any]:
 
 
 def _same(revision: Object, template: dict[str, Any]) -> bool:
-    stated = template.get("metadata") or {}
+    metadata_template = template.get("metadata") or {}
     metadata = revision["metadata"]
     own = {SERVICE_LABEL, CONFIGURATION_LABEL, GENERATION_LABEL}
     labels = {key: value for key, value in (metadata.get("labels") or {}).items() if key not in own}
     return (
         revision.get("spec") == (template.get("spec") or {})
-        and (metadata.get("annotations") or {}) == (stated.get("annotations") or {})
-        and labels == (stated.get("labels") or {})
-        and stated.get("name", metadata["name"]) == metadata["name"]
+        and (metadata.get("annotations") or {}) == (metadata_template.get("annotations") or {})
+        and labels == (metadata_template.get("labels") or {})
+        and metadata_template.get("name", metadata["name"]) == metadata["name"]
     )
 
 
 def _last_number(service: Object) -> int:
-    """The number that was reached before all revisions were deleted."""
+    """The last revision number, if all revisions were deleted."""
     last = ((service.get("status") or {}).get("latestCreatedRevisionName") or "").rpartition("-")[2]
     return int(last) if len(last) == 5 and last.isdecimal() else 0

@@ -1,4 +1,4 @@
-"""What the serving part can be told."""
+"""The settings of serving. Standard library only: `local/platform/ports.py` reads them before set-up."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 GATEWAY = "gateway"
-"""The gateway's folder in that of serving: its socket, its process, its log."""
+"""The gateway's folder within the serving folder: its socket, its process, its log."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServingSettings:
     """Paths, addresses and limits. Times in seconds.
 
-    `addresses` maps cluster hosts as manifests write them (`mlflow.ns.svc.cluster.local:5000`) to `host:port` of this
+    `addresses` maps cluster hosts as in the manifests (`mlflow.ns.svc.cluster.local:5000`) to `host:port` on this
     machine; hosts of Knative Services need no entry. `interpreters` maps image prefixes to the Python that runs
-    `python …` commands (the longest prefix wins, sys.executable otherwise). `env` is what every workload inherits.
-    `default_service` (namespace, name) answers requests that name no service but 127.0.0.1 or localhost.
-    `allowed_hosts` are further names of this machine: a proxy's or a container's, in requests that name no service.
-    `replica_cap` bounds max-scale (0: not at all). `port` and `internal_port` 0 take free ones. `excused` says of a
-    moment of time.monotonic() whether a process that was started then may have ended for want of storage: such an end
-    is no fault of its revision.
+    `python …` commands (the longest prefix wins; otherwise sys.executable). Every workload inherits `env`.
+    `default_service` (namespace, name) answers requests that name 127.0.0.1 or localhost instead of a service.
+    `allowed_hosts` are additional names of this machine, a proxy's or a container's, in requests that name no service.
+    `replica_cap` limits max-scale (0: no limit). `port` and `internal_port` 0 choose free ports. `excused` tells
+    whether a process started at a moment of time.monotonic() may have failed because of storage, which is not its
+    revision's fault.
     """
 
     folder: Path
@@ -48,7 +48,7 @@ class ServingSettings:
 
 
 def gateway_ports(folder: Path) -> tuple[int, int] | None:
-    """The two ports that the gateway of this folder listens on, or did last."""
+    """The two ports that this folder's gateway listens on, or last listened on."""
     try:
         port, internal = json.loads((folder / GATEWAY / "ports.json").read_text())
         return int(port), int(internal)
@@ -56,8 +56,8 @@ def gateway_ports(folder: Path) -> tuple[int, int] | None:
         return None
 
 
-def note_gateway_ports(folder: Path, ports: tuple[int, int]) -> None:
-    """Appears whole or not at all."""
+def save_gateway_ports(folder: Path, ports: tuple[int, int]) -> None:
+    """Saves them in a file that appears whole or not at all."""
     path = folder / GATEWAY / "ports.json"
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     part = path.with_name(f".{path.name}.{os.getpid()}")

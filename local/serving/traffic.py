@@ -1,4 +1,4 @@
-"""Who gets which share: Knative's `spec.traffic` and KServe's `canaryTrafficPercent`, as pure functions.
+"""Which revision gets how much traffic: Knative's `spec.traffic` and KServe's `canaryTrafficPercent`. Pure.
 
 The canary's rules are those of KServe 0.20's `ksvc_reconciler.go` (targets) and `inference_service_status.go`
 (which revision counts as rolled out).
@@ -14,8 +14,8 @@ TAG_ROUTING = "serving.kserve.io/enable-tag-routing"
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """A revision's share in percent; `tag` makes it reachable by itself, with share 0 too."""
+class TrafficTarget:
+    """A revision's share in percent; `tag` makes it reachable directly, even with a share of 0."""
 
     revision: str
     percent: int
@@ -24,8 +24,8 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Rollout:
-    """KServe's memory of a component, as its status has it; "" where there is none yet."""
+class ComponentRevisions:
+    """A component's revisions as KServe records them in its status; "" if there is none yet."""
 
     latest_ready: str = ""
     latest_created: str = ""
@@ -33,11 +33,13 @@ class Rollout:
     previous_rolled_out: str = ""
 
 
-def knative_targets(traffic: Sequence[Mapping[str, Any]], latest_ready: str, ready: frozenset[str]) -> list[Target]:
-    """The targets of a Knative Service's `spec.traffic`; none at all while one of those with traffic is not ready.
+def knative_targets(
+    traffic: Sequence[Mapping[str, Any]], latest_ready: str, ready: frozenset[str]
+) -> list[TrafficTarget]:
+    """The targets of a Knative Service's `spec.traffic`; none while any of them is not ready.
 
-    An empty `traffic` is 100 % for the latest ready revision. A route is programmed as a whole, as on a cluster: what
-    can only be routed in part keeps the route it had.
+    An empty `traffic` means 100 % to the latest ready revision. As on a cluster, a route is programmed as a whole: one
+    that could only be applied partly is not applied.
     """
     targets = []
     for item in traffic or ({"latestRevision": True, "percent": 100},):
@@ -45,14 +47,14 @@ def knative_targets(traffic: Sequence[Mapping[str, Any]], latest_ready: str, rea
         revision = named or latest_ready
         if not revision or (named and named not in ready):
             return []
-        targets.append(Target(revision, int(item.get("percent") or 0), item.get("tag") or "", not named))
+        targets.append(TrafficTarget(revision, int(item.get("percent") or 0), item.get("tag") or "", not named))
     return targets
 
 
 def canary_traffic(percent: int | None, rolled_out: str, *, tag_routing: bool) -> list[dict[str, Any]]:
     """`spec.traffic` of an InferenceService's Knative Service.
 
-    `percent` (canaryTrafficPercent) counts only once a revision has been rolled out fully.
+    `percent` (canaryTrafficPercent) only applies once a revision has been fully rolled out.
     """
     latest: dict[str, Any] = {"latestRevision": True, "percent": 100}
     if tag_routing:
@@ -65,8 +67,10 @@ def canary_traffic(percent: int | None, rolled_out: str, *, tag_routing: bool) -
     return [latest, {"revisionName": rolled_out, "latestRevision": False, "percent": 100 - percent, "tag": "prev"}]
 
 
-def rolled_out(before: Rollout, created: str, ready: str, targets: Sequence[Target]) -> Rollout:
-    """The component's memory after its Knative Service's status was seen."""
+def track_rollout(
+    before: ComponentRevisions, created: str, ready: str, targets: Sequence[TrafficTarget]
+) -> ComponentRevisions:
+    """The component's revisions, updated from its Knative Service's status."""
     latest, previous = before.latest_rolled_out, before.previous_rolled_out
     share: dict[str, int] = {}
     for target in targets:
@@ -78,13 +82,13 @@ def rolled_out(before: Rollout, created: str, ready: str, targets: Sequence[Targ
             if target.percent == 100:
                 latest, previous = ready, latest
         elif ready == created and target.percent < 100 and share[ready] == 100 and previous:
-            # The revision that had been rolled out is a canary again: the one before it is `prev`.
+            # The rolled-out revision is a canary again, and the one before it is `prev`.
             latest = previous
-    return Rollout(ready, created, latest, previous)
+    return ComponentRevisions(ready, created, latest, previous)
 
 
-def choose(targets: Sequence[Target], point: float) -> str:
-    """The revision for one request; `point` is uniform in [0, 1). "" when no target has traffic."""
+def pick_revision(targets: Sequence[TrafficTarget], point: float) -> str:
+    """The revision for one request; `point` is uniform in [0, 1). "" if no target has traffic."""
     total = sum(target.percent for target in targets)
     reached = 0.0
     for target in targets:
@@ -94,12 +98,12 @@ def choose(targets: Sequence[Target], point: float) -> str:
     return ""
 
 
-def tagged(targets: Sequence[Target], tag: str) -> str:
+def revision_for_tag(targets: Sequence[TrafficTarget], tag: str) -> str:
     """The revision that a tag names, or ""."""
     return next((target.revision for target in targets if tag and target.tag == tag), "")
 
 
-def status_traffic(targets: Sequence[Target], url_of_tag: Mapping[str, str]) -> list[dict[str, Any]]:
+def status_traffic(targets: Sequence[TrafficTarget], url_of_tag: Mapping[str, str]) -> list[dict[str, Any]]:
     """The targets as `status.traffic` shows them."""
     items = []
     for target in targets:

@@ -17,7 +17,7 @@ from mcqa.demo.traffic import SHIFTED
 from mcqa.demo.wait_policy import WaitPolicy
 from mcqa.errors import CommandError
 from pipelines.registration import versions
-from predictor import source
+from predictor.storage.resolver import resolve
 
 AFTER_SECONDS = 10.0
 AFTER_ANSWERS = 50
@@ -56,7 +56,7 @@ def _register(scenario: Scenario, fault: Fault) -> tuple[str, str]:
     scenario.narrator.chapter("2. A broken version")
     environ, champion = targets.environ(scenario.folder.path), _champion(scenario)
     with ModelRegistry(environ, environ["MCQA_REGISTERED_MODEL"]) as registry, tempfile.TemporaryDirectory() as work:
-        good = source.resolve(f"mlflow://{registry.model_name}/{champion}")
+        good = resolve(f"mlflow://{registry.model_name}/{champion}")
         inject_fault(good, Path(work) / "version", fault)
         candidate = versions.Candidate(
             Path(work) / "version",

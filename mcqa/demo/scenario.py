@@ -23,7 +23,7 @@ from mcqa.errors import CommandError
 from mcqa.loop import DEMO_FOLDER
 from mcqa.loop_process import StartOptions
 from mcqa.paths import displayed, mcqa_command
-from pipelines.evaluation.metrics import Share, difference, wilson
+from pipelines.evaluation.metrics import Proportion, difference, wilson
 
 CONFIG = {
     # The same rules as in production, on a clock of seconds: users ask 25 questions per second here. Training is
@@ -105,17 +105,17 @@ def answered(samples: list[Sample]) -> list[Sample]:
     return [sample for sample in samples if sample.status == 200]
 
 
-def accuracy(samples: list[Sample]) -> Share:
+def accuracy(samples: list[Sample]) -> Proportion:
     """The share of correct answers among all answers, with its 95 % interval."""
     answers = answered(samples)
     return wilson(sum(sample.correct for sample in answers), len(answers))
 
 
-def format_share(share: Share) -> str:
+def format_share(share: Proportion) -> str:
     return f"{share.value:.1%} [{share.low:.1%}, {share.high:.1%}] of {share.total}"
 
 
-def compare(old: Share, new: Share, failed: int, asked: int) -> tuple[bool, str]:
+def compare(old: Proportion, new: Proportion, failed: int, asked: int) -> tuple[bool, str]:
     """Whether the new version was shown to be better, and the sentence that says so or why not."""
     if min(old.total, new.total) < MIN_ANSWERS:
         return False, f"too few answers to compare: {old.total} and {new.total}, at least {MIN_ANSWERS} each are needed"

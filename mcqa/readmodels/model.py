@@ -11,8 +11,8 @@ from typing import Any
 
 from mcqa.errors import CommandError
 from predictor.question import LETTERS
-from predictor.source_files import describe
-from predictor.weights import read_json
+from predictor.storage.download import describe_error
+from predictor.version_files import read_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def of_hub(repository: str, revision: str | None, source: str) -> ModelFacts:
         raise CommandError(f"the Hugging Face Hub has no {repository}{at}, or it needs a token (HF_TOKEN)") from None
     except (HfHubHTTPError, httpx2.HTTPError, OSError) as error:
         raise CommandError(
-            f"the Hugging Face Hub did not answer for {repository} ({describe(error)}): check the network, set "
+            f"the Hugging Face Hub did not answer for {repository} ({describe_error(error)}): check the network, set "
             "HF_ENDPOINT to a mirror, or name a local folder"
         ) from None
     config: dict[str, Any] = info.config or {}

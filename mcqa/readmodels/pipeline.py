@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypedDict
 
 if TYPE_CHECKING:
-    from pipelines.kubeflow import Kubeflow
+    from common.kubeflow import KubeflowClient
 
 Json = dict[str, Any]
 
@@ -18,7 +18,7 @@ class PipelineFacts(TypedDict):
     runs: list[Json]
 
 
-def read(server: Kubeflow) -> PipelineFacts:
+def read(server: KubeflowClient) -> PipelineFacts:
     """UnavailableError or ValueError where the server does not answer or refuses."""
     versions = [
         {key: value for key, value in version.items() if key != "pipeline_spec"} for version in server.versions()

@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 import yaml
+from tool import TOOL
 
-from pipelines import reference
+from pipelines import drift_reference
 from predictor import __version__
-from scripts.manifests import DEPLOY, Target, as_pods, render
+from tools.manifests.render import Target, as_pods, render
+from tools.project import DEPLOY
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = "dev.local/coding-mcqa/"
@@ -171,7 +173,7 @@ def test_productions_first_version_has_the_time_it_takes(overlays):
     assert re.fullmatch(r"--source=hf://Qwen/\S+@[0-9a-f]{40}", container["args"][0])
     assert int(container["resources"]["requests"]["cpu"]) >= 2
     seconds_a_question = 0.69  # on two cores; docs/cloud.md
-    assert job["spec"]["activeDeadlineSeconds"] > 2 * reference.QUESTIONS * seconds_a_question
+    assert job["spec"]["activeDeadlineSeconds"] > 2 * drift_reference.QUESTIONS * seconds_a_question
     (service,) = (d for d in overlays["production"] if d["kind"] == "InferenceService")
     deadline = service["spec"]["predictor"]["annotations"]["serving.knative.dev/progress-deadline"]
     assert int(deadline.removesuffix("h")) * 3600 >= job["spec"]["activeDeadlineSeconds"]
@@ -195,10 +197,10 @@ def test_checkov_finds_nothing_that_is_not_excused():
     own = ROOT / ".cache/checkov/bin/checkov"
     program = os.environ.get("CHECKOV") or (str(own) if own.is_file() else shutil.which("checkov"))
     if not program:
-        pytest.skip("checkov is not installed: scripts/check-manifests installs it")
+        pytest.skip("checkov is not installed: make manifests-check installs it")
     environment = {**os.environ, "CHECKOV": program}
     done = subprocess.run(
-        ["scripts/check-manifests"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280
+        [*TOOL, "manifests-check"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-500:]
     for line in (ROOT / "deploy/checkov.yaml").read_text().splitlines():

@@ -14,6 +14,8 @@ from common import event_types
 from functions.retrain import announce as retrain
 from functions.rollout import announce as rollout
 from functions.rollout import settings as rollout_settings
+from pipelines.gate_tag import GateTag
+from pipelines.quality_gate import Check, CheckCode
 from pipelines.retraining import events as pipeline
 
 SCHEMAS = Path(__file__).resolve().parents[3] / "shared" / "reference" / "cdevents"
@@ -51,7 +53,8 @@ def told():
     for kind in ("deployed", "upgraded", "rolled-back", "aborted", "held", "stuck"):
         yield from rollout.announce(row(kind), settings)
     yield pipeline.started("k", TRACE, LINK)
-    yield pipeline.gated("k", TRACE, "inconclusive", "too few questions")
+    check = Check("improvement", "inconclusive", CheckCode.TOO_FEW_QUESTIONS, "too few questions")
+    yield pipeline.gate_decided("k", TRACE, GateTag("inconclusive", "too few questions"), [check])
     yield pipeline.published("k", TRACE, "coding-mcqa", "7")
     for outcome in ("success", "failure", "error"):
         yield pipeline.finished("k", TRACE, outcome, "what broke" if outcome == "error" else "")

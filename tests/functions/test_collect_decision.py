@@ -220,7 +220,7 @@ def test_poison_is_refused_with_the_reason(type: str, data: Any, message: str) -
         ({"inputs": []}, "no questions"),
         ({"instances": [{"question": "?", "choices": ["a", "a"]}]}, "question 0: choices: A and B are the same text"),
         ({"instances": [{**ONE, "cod": "x"}]}, "question 0: cod: is not a field"),
-        ({"instances": [{**ONE, "code": 5}]}, "question 0: code: must be a text"),
+        ({"instances": [{**ONE, "code": 5}]}, "question 0: code: must be a string"),
         ({"instances": [ONE], "parameters": {"purpose": "fun"}}, "purpose: must be one of test, found 'fun'"),
         ({"instances": [ONE], "parameters": {"purpose": ["test"]}}, "purpose: must be one of test"),
         ({"instances": [ONE], "user": "me"}, "'user' is not known to the model server"),
@@ -249,12 +249,12 @@ def test_what_the_model_server_refuses_is_no_dead_letter(data: Any, message: str
 def test_it_knows_what_the_model_server_knows() -> None:
     """The names live in two places, for a function carries no model server."""
     from functions.collect.bodies import _FIELDS, _PARAMETERS, QUESTION_FIELDS
-    from predictor.serving import bodies, tensors
+    from predictor.serving import v1_protocol, v2_protocol
 
-    assert _FIELDS["instances"] == set(bodies.V1_FIELDS)
-    assert _PARAMETERS["instances"] == {*bodies.V1_PARAMETERS, "max_new_tokens"}
-    assert _PARAMETERS["inputs"] == set(tensors.PARAMETERS)
-    assert set(QUESTION_FIELDS) == {*tensors.REQUIRED_INPUTS, *tensors.OPTIONAL_INPUTS}
+    assert _FIELDS["instances"] == set(v1_protocol.V1_FIELDS)
+    assert _PARAMETERS["instances"] == {*v1_protocol.V1_PARAMETERS, "max_new_tokens"}
+    assert _PARAMETERS["inputs"] == set(v2_protocol.PARAMETERS)
+    assert set(QUESTION_FIELDS) == {*v2_protocol.REQUIRED_INPUTS, *v2_protocol.OPTIONAL_INPUTS}
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zlib.compress, lambda body: body])

@@ -16,8 +16,8 @@ import httpx
 import pytest
 from kfp_server import ENVIRON, HEADERS, kfp_server
 from loop_parts import Sink, kill_all, killable, register, set_champion, sink
-from retrain_pipeline import upload
 from sqlalchemy import Engine, select
+from stub_pipeline import upload
 
 from common.errors import SettingError, UnavailableError
 from common.event_types import (

@@ -35,9 +35,9 @@ def test_the_config_map_holds_the_defaults(config: dict[str, str]) -> None:
 
 def test_the_minimum_of_feedback_is_the_pipelines() -> None:
     from functions.retrain.look import MINIMUM
-    from pipelines.retraining.mix import Sizes
+    from pipelines.retraining.dataset import DatasetSizes
 
-    assert Sizes().minimum == MINIMUM
+    assert DatasetSizes().minimum == MINIMUM
     assert retrain_settings({}).minimum == MINIMUM
     assert retrain_settings({"MCQA_RETRAIN_PARAMETERS": '{"data": {"minimum": 30}}'}).minimum == 30
 

@@ -12,11 +12,11 @@ from uuid import uuid4
 
 import pytest
 from function_server import function
-from kfp_gate import kfp_gate
+from kfp_multi_user import multi_user_kubeflow
 from kfp_server import ENVIRON, kfp_server
 from loop_parts import Sink, register, set_champion, sink
-from retrain_pipeline import upload
 from sqlalchemy import Engine, insert, select
+from stub_pipeline import upload
 
 from common.errors import UnavailableError
 from common.event_types import PING, PIPELINERUN_QUEUED, RETRAINING_REQUESTED
@@ -131,7 +131,7 @@ def test_a_multi_user_server_gets_token_namespace_experiment_and_service_account
     token = tmp_path / "token"
     token.write_text("old")
     loop.feedback(250)
-    with kfp_gate(kfp_url, "new", "team-a") as gate:
+    with multi_user_kubeflow(kfp_url, "new", "team-a") as gate:
         own = {
             "KFP_ENDPOINT": gate.url,
             "MCQA_KFP_TOKEN_PATH": str(token),

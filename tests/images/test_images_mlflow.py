@@ -88,7 +88,7 @@ def test_postgresql_s3_and_a_signed_webhook(built: None, tmp_path: Path) -> None
                 kept = re.findall(r"<Key>(.*?)</Key>", httpx.get(f"{store}/coding-mcqa", timeout=10).text)
                 assert any(key.startswith("mlflow/") and key.endswith("/model.safetensors") for key in kept), kept
                 assert not list(tmp_path.iterdir()), "something is on the volume"
-                fetch = ("python", "-m", "predictor.source", "mlflow://coding-mcqa/1", "/tmp/model")
+                fetch = ("python", "-m", "predictor.storage", "mlflow://coding-mcqa/1", "/tmp/model")
                 run("predictor", *fetch, env={"MLFLOW_TRACKING_URI": url})
                 for _ in range(150):
                     if any(b"champion" in body for _, body in got):

@@ -16,7 +16,7 @@ from images_text import ROOT
 from servers import EXPLAIN, PREDICT, QUESTION
 
 from predictor.hardware import vnni_instructions
-from tests.predictor.test_source_hf import REPO, Hub
+from tests.predictor.storage.test_storage_huggingface import REPO, FakeHub
 
 pytestmark = NEEDED
 TINY = ROOT / "models/tiny"
@@ -24,7 +24,7 @@ NOTHING = "http://127.0.0.1:9"
 # In the container: the messages are kserve's own, and a client's imports are not the server's.
 GRPC = """
 import sys, grpc, json
-from predictor.serving.sdk import pb, pb_grpc
+from predictor.serving.kserve_sdk import pb, pb_grpc
 question = json.loads(sys.argv[2])
 with grpc.insecure_channel("127.0.0.1:" + sys.argv[1]) as channel:
     stub = pb_grpc.GRPCInferenceServiceStub(channel)
@@ -92,7 +92,7 @@ def test_int8() -> None:
 
 
 def test_a_model_of_the_hub() -> None:
-    with Hub() as hub:
+    with FakeHub() as hub:
         hub.files = {path.name: path.read_bytes() for path in TINY.iterdir()}
         hub.files["pytorch_model.bin"] = b"a pickle"
         serving = Thread(target=hub.serve_forever, args=(0.02,))

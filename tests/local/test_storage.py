@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import shutil
 import sqlite3
 import subprocess
@@ -17,7 +16,15 @@ import pytest
 from disks import Disk, disk, locked
 
 from local.sqlite import SqliteFile
-from local.storage import Lossy, StorageError, Watch, code_of, patiently, pauses, probe
+from local.storage import (
+    LossyStream,
+    StorageError,
+    StorageMonitor,
+    backoff_delays,
+    check_writable,
+    failure_code,
+    retry_while_unwritable,
+)
 
 TABLES = "CREATE TABLE IF NOT EXISTS things (name TEXT PRIMARY KEY, content BLOB);"
 
@@ -37,7 +44,7 @@ def place(tmp_path: Path) -> Iterator[Disk]:
     ],
 )  # fmt: skip
 def test_the_kernels_errors(number: int, code: str | None) -> None:
-    assert code_of(OSError(number, "told")) == code
+    assert failure_code(OSError(number, "told")) == code
 
 
 def test_other_errors_are_no_trouble_with_storage() -> None:
@@ -47,45 +54,45 @@ def test_other_errors_are_no_trouble_with_storage() -> None:
         sqlite3.IntegrityError("UNIQUE"),
         None,
     ):
-        assert code_of(error) is None
+        assert failure_code(error) is None
 
 
 def test_pauses_grow_to_a_bound() -> None:
-    pause = pauses(0.1, 1.0)
+    pause = backoff_delays(0.1, 1.0)
     assert [pause() for _ in range(6)] == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.0, 1.0])
 
 
 def test_a_full_disk_a_removed_folder_no_inodes(place: Disk, tmp_path: Path) -> None:
-    assert probe(place.path) is None
+    assert check_writable(place.path) is None
     with place.full():
-        assert probe(place.path) == "full"
+        assert check_writable(place.path) == "full"
     folder = place.path / "inside"
-    assert probe(folder) is None  # made again where it is gone
+    assert check_writable(folder) is None  # made again where it is gone
     with disk(tmp_path / "few", "4m", inodes=3) as few:
         (few.path / "one").touch()
         (few.path / "two").touch()
-        assert probe(few.path) == "full"
+        assert check_writable(few.path) == "full"
     assert [path.name for path in place.path.iterdir()] == ["inside"]
 
 
 def test_the_watch_names_who_cannot_write_and_since_when(place: Disk, tmp_path: Path) -> None:
-    watch = Watch([("broker", place.path / "broker"), ("mlflow", tmp_path / "mlflow")], seconds=0.02)
+    watch = StorageMonitor([("broker", place.path / "broker"), ("mlflow", tmp_path / "mlflow")], seconds=0.02)
     began = time.time()
     watch.start()
     try:
-        assert watch.troubles() == []
+        assert watch.failures() == []
         with place.full():
             moment = time.monotonic()
-            while not watch.troubles():
+            while not watch.failures():
                 time.sleep(0.01)
-            (found,) = watch.troubles()
+            (found,) = watch.failures()
             assert (found.part, found.path, found.code) == ("broker", str(place.path / "broker"), "full")
             assert began <= found.since <= time.time()
-            assert watch.seen_since(moment)
-        while watch.troubles():
+            assert watch.failed_since(moment)
+        while watch.failures():
             time.sleep(0.01)
-        assert watch.seen_since(moment)
-        assert not watch.seen_since(time.monotonic())
+        assert watch.failed_since(moment)
+        assert not watch.failed_since(time.monotonic())
     finally:
         watch.stop()
 
@@ -110,15 +117,15 @@ def test_a_database_rolls_back_tells_and_goes_on(kind: str, place: Disk, monkeyp
         with pytest.raises(StorageError) as raised:
             write_many()
         assert raised.value.code == kind
-        assert file.trouble is not None
-        assert (file.trouble.code, file.trouble.path) == (kind, str(place.path / "things.sqlite"))
+        assert file.storage_failure is not None
+        assert (file.storage_failure.code, file.storage_failure.path) == (kind, str(place.path / "things.sqlite"))
         with pytest.raises(StorageError):  # not "a transaction within a transaction"
             write("again")
         file.check()
-        assert file.trouble is not None
+        assert file.storage_failure is not None
         assert {row[0] for row in file.all("SELECT name FROM things")} == set(written)  # reading goes on
     file.check()
-    assert file.trouble is None
+    assert file.storage_failure is None
     write("after")
     assert {row[0] for row in file.all("SELECT name FROM things")} == set(written)
     file.close()
@@ -128,7 +135,7 @@ def test_a_mistake_in_a_transaction_stays_one(tmp_path: Path) -> None:
     file = SqliteFile(tmp_path / "things.sqlite", TABLES)
     with pytest.raises(sqlite3.OperationalError, match="no such table"), file.writing():
         file.change("INSERT INTO absent VALUES (1)")
-    assert file.trouble is None
+    assert file.storage_failure is None
     file.close()
 
 
@@ -136,20 +143,20 @@ def test_patience_lasts_until_there_is_room(place: Disk) -> None:
     path = place.path / "note"
     place.fill()
     threading.Timer(0.5, place.empty).start()
-    patiently(lambda: path.write_bytes(bytes(100_000)), "the note")
+    retry_while_unwritable(lambda: path.write_bytes(bytes(100_000)), "the note")
     assert path.stat().st_size == 100_000
     with pytest.raises(ZeroDivisionError):
-        patiently(lambda: 1 // 0, "a mistake")
+        retry_while_unwritable(lambda: 1 // 0, "a mistake")
     with pytest.raises(FileNotFoundError):
-        patiently((place.path / "nothing").read_bytes, "a mistake")
+        retry_while_unwritable((place.path / "nothing").read_bytes, "a mistake")
 
 
 def test_a_log_on_a_full_disk_does_not_end_who_writes_it(place: Disk) -> None:
     program = """
 import sys
-from local.storage import lose_output
+from local.storage import tolerate_output_errors
 from functions.http import log
-if "lossy" in sys.argv: lose_output()
+if "lossy" in sys.argv: tolerate_output_errors()
 log("f", "x" * 100_000)
 if "lossy" in sys.argv: print("y" * 100_000, flush=True)
 open(sys.argv[1], "w").close()
@@ -164,8 +171,8 @@ open(sys.argv[1], "w").close()
 
 def test_lossy_output_is_output(tmp_path: Path) -> None:
     with (tmp_path / "out").open("w") as file:
-        print("told", file=Lossy(file), flush=True)
-        assert Lossy(file).fileno() == file.fileno()
+        print("told", file=LossyStream(file), flush=True)
+        assert LossyStream(file).fileno() == file.fileno()
     assert (tmp_path / "out").read_text() == "told\n"
 
 
@@ -176,7 +183,7 @@ def test_what_a_full_disk_left_half_written_is_taken_away(place: Disk) -> None:
     with place.full(), pytest.raises(OSError, match="No space"):
         write_json(place.path / "status.json", {"new": "x" * 200_000})
     assert (place.path / "status.json").read_text() == '{\n "old": 1\n}'
-    assert os.listdir(place.path) == ["status.json"]
+    assert [path.name for path in place.path.iterdir()] == ["status.json"]
     shutil.rmtree(place.path, ignore_errors=True)
 
 

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
-from local.kube.store import ApiError, Store
-from predictor import __version__, source
+from local.kube.store import ResourceStore, StatusError
+from predictor import __version__
 from predictor.serving.settings import ENV_PREFIX, Settings, read_settings
+from predictor.storage.uri import RegisteredVersion, parse
 
 ROOT = Path(__file__).resolve().parents[2]
 BROKER_URL = "http://broker-ingress.knative-eventing.svc.cluster.local/coding-mcqa/default"
@@ -76,14 +77,14 @@ def test_a_wrong_type_is_found(manifests, problems):
 
 
 def test_the_embedded_platform_takes_them_all(manifests, tmp_path):
-    store = Store(tmp_path / "kube.sqlite")
+    store = ResourceStore(tmp_path / "kube.sqlite")
     for document in sorted(manifests, key=lambda d: d["kind"] != "Namespace"):
         made = store.create(document, "coding-mcqa")
         assert made["spec" if "spec" in document else "metadata"]
     assert len(store.list("Trigger").items) == 5
     broken = copy.deepcopy(of(manifests, "Trigger")[0])
     broken["spec"]["fliters"] = []
-    with pytest.raises(ApiError, match=r'unknown field "spec\.fliters"'):
+    with pytest.raises(StatusError, match=r'unknown field "spec\.fliters"'):
         store.create(broken, "coding-mcqa")
     store.close()
 
@@ -153,8 +154,8 @@ def test_the_predictor_reads_what_it_is_told(manifests):
 def test_the_inference_service_pins_one_version_and_tells_it(manifests):
     service = of(manifests, "InferenceService")[0]
     predictor = service["spec"]["predictor"]
-    registered = source.parse(predictor["model"]["storageUri"])
-    assert isinstance(registered, source.Registered)
+    registered = parse(predictor["model"]["storageUri"])
+    assert isinstance(registered, RegisteredVersion)
     (annotation,) = predictor["logger"]["metadataAnnotations"]
     assert predictor["annotations"] == {annotation: registered.version}
     assert predictor["logger"] == {"mode": "all", "url": BROKER_URL, "metadataAnnotations": [annotation]}

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from mcqa.errors import CommandError
 from mcqa.readmodels import model as model_facts
 from mcqa.verbs import app
-from predictor.weights import VersionError
+from predictor.errors import VersionError
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from pipelines.bank import (
     stream,
     subjects,
 )
-from pipelines.bank.draft import PRINTS, PRINTS_LINES, VALUE, Draft, finish
+from pipelines.bank.draft import PRINTS, PRINTS_LINES, VALUE, Draft, Family, finish
 from pipelines.bank.families import complexity, queries
 from pipelines.bank.generate import families
 from predictor.question import Question, parse_question
@@ -73,7 +73,7 @@ def expected(question: Question) -> str | None:
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.name)
-def test_right_answer_is_what_running_the_code_gives(family) -> None:
+def test_right_answer_is_what_running_the_code_gives(family: Family) -> None:
     rng = random.Random(f"test-{family.name}")
     asked = 0
     while asked < 25:

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from predictor.calibration import Calibration, estimate
-from predictor.weights import VersionError
+from predictor.calibration import Calibration, estimate_prior
+from predictor.errors import VersionError
 
 
 def test_estimate_finds_the_prior_that_made_the_observations():
@@ -17,13 +17,13 @@ def test_estimate_finds_the_prior_that_made_the_observations():
             rotations.append([r / sum(raised) for r in raised])
         questions.append(rotations)
     # Normalising each rotation bends the logarithms by a constant a rotation, which the softmax takes out again.
-    assert estimate(questions) == pytest.approx(prior)
+    assert estimate_prior(questions) == pytest.approx(prior)
 
 
 @pytest.mark.parametrize("rows", [[], [[[0.5, 0.5]]], [[[0.5, 0.5], [0.5]]]])
 def test_estimate_needs_whole_rotations(rows):
     with pytest.raises(ValueError, match=r"letter prior needs|rotations of"):
-        estimate(rows)
+        estimate_prior(rows)
 
 
 def test_debias_survives_probabilities_of_zero():

@@ -4,32 +4,38 @@ import pytest
 import torch
 
 from predictor import hardware
-from predictor.hardware import HardwareError, choose, usable_cpus
+from predictor.hardware import HardwareError, select_hardware, usable_cpus
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="asks what a machine without CUDA does")
 def test_without_cuda_the_cpus_instructions_decide(monkeypatch):
     monkeypatch.setattr(hardware, "bfloat16_instructions", lambda: "AVX512-BF16")
-    assert (choose().dtype_name, choose().reason) == ("bfloat16", "no CUDA GPU; the CPU has AVX512-BF16")
+    assert (select_hardware().dtype_name, select_hardware().reason) == (
+        "bfloat16",
+        "no CUDA GPU; the CPU has AVX512-BF16",
+    )
     monkeypatch.setattr(hardware, "bfloat16_instructions", lambda: None)
-    assert (choose().dtype_name, choose().reason) == ("float32", "no CUDA GPU; the CPU has no bfloat16 instructions")
+    assert (select_hardware().dtype_name, select_hardware().reason) == (
+        "float32",
+        "no CUDA GPU; the CPU has no bfloat16 instructions",
+    )
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="asks what a machine without CUDA does")
 def test_cuda_asked_for_but_absent():
     with pytest.raises(HardwareError, match="no CUDA GPU"):
-        choose("cuda")
+        select_hardware("cuda")
 
 
 def test_an_explicit_dtype_is_met():
-    assert choose("cpu", "float32").dtype == torch.float32
-    assert choose("cpu", "bfloat16").dtype == torch.bfloat16
+    assert select_hardware("cpu", "float32").dtype == torch.float32
+    assert select_hardware("cpu", "bfloat16").dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize(("device", "dtype"), [("tpu", "auto"), ("cpu", "float8")])
 def test_unknown_names_list_the_known_ones(device, dtype):
     with pytest.raises(HardwareError, match="is unknown; choose one of"):
-        choose(device, dtype)
+        select_hardware(device, dtype)
 
 
 EVERYTHING = {"avx512_vnni": True, "avx512_bf16": True, "amx_bf16": True}
@@ -61,7 +67,7 @@ def test_instructions_that_onednn_may_not_use_do_not_count(monkeypatch, variable
 def test_int8_needs_vnni(monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
     with pytest.raises(HardwareError, match="AVX512-VNNI"):
-        choose("cpu", "int8")
+        select_hardware("cpu", "int8")
 
 
 @pytest.mark.parametrize(

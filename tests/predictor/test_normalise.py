@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from mcqa.client import question_to_dict
 from pipelines.bank import conceptual, content_key, generate, split_of
-from pipelines.evaluation.records import question_id
+from pipelines.evaluation.answer_records import question_id
 from pipelines.retraining.feedback import problem_key
 from predictor.normalise import is_blank, normalise_choice, normalise_code, normalise_stem
 from predictor.prompt import PromptFormat
 from predictor.question import LETTERS, QuestionError, parse_question
-from scripts.ci_evaluate import BASELINE
 from tests.variants import OUTER, QUESTIONS, variants
+from tools.ci.evaluation import BASELINE
 
 EXAMPLES = settings(
     max_examples=300, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
@@ -124,7 +124,7 @@ def test_choices_that_are_the_same_are_refused_by_their_letters(data: st.DataObj
         parse_question({"question": "Which?", "choices": choices})
     *first, last = (LETTERS[place] for place in sorted(places))
     assert refused.value.field == "choices"
-    assert refused.value.message.startswith(f"{', '.join(first)} and {last} are the same text")
+    assert refused.value.message.startswith(f"{', '.join(first)} and {last} are the same")
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import shutil
 import pytest
 from transformers import AutoTokenizer
 
+from predictor.errors import VersionError
 from predictor.prompt import PromptEncoder, PromptFormat
 from predictor.question import LETTERS, Question
-from predictor.weights import VersionError
 
 QUESTIONS = [
     Question("What does it print?", ("1", "2"), code="print(1)\nprint(2)"),

@@ -313,7 +313,7 @@ def test_a_dead_inference_thread_is_not_ready(random_version: Path, tmp_path: Pa
         failed = server.ask(QUESTION, {**QUESTION, "question": "poison"})
         assert failed.status_code == 500
         error_id = failed.json()["error"].split()[2].rstrip(";")
-        assert failed.json() == {"error": f"internal error {error_id}; the server's log says more under this id"}
+        assert failed.json() == {"error": f"internal error {error_id}; see the server's log for this id"}
         [line] = server.lines("internal error")
         assert line["error_id"] == error_id
         assert "a secret" in line["traceback"]

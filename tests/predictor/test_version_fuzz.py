@@ -17,9 +17,9 @@ import pytest
 import torch
 
 from predictor.calibration import Calibration
+from predictor.errors import VersionError
 from predictor.question import Question
 from predictor.scorer import Scorer
-from predictor.version_files import VersionError
 
 QUESTION = Question("What does it print?", ("1", "2", "3"), code="print(1)")
 STRANGE: list[Any] = [

@@ -7,15 +7,16 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import Qwen2ForCausalLM
 
-from predictor.qwen2 import Config, Qwen2
-from predictor.weights import VersionError, Weights, prefetch, weight_files
+from predictor.errors import VersionError
+from predictor.qwen2 import Qwen2, Qwen2Config
+from predictor.weights import Weights, prefetch, weight_files
 
 CPU = torch.device("cpu")
 IDS = list(range(3, 40))
 
 
 def logits(folder):
-    return Qwen2(Config.read(folder), Weights(folder, dtype=torch.float32, device=CPU)).forward([IDS])[0]
+    return Qwen2(Qwen2Config.read(folder), Weights(folder, dtype=torch.float32, device=CPU)).forward([IDS])[0]
 
 
 @pytest.fixture
@@ -106,7 +107,7 @@ def test_a_lora_adapter_beside_its_base_folder(version, tmp_path):
     weights = Weights(tmp_path / "v", dtype=torch.float32, device=CPU)
     with torch.no_grad():
         expected = model(torch.tensor([IDS])).logits[0, -1]
-    own = Qwen2(Config.read(tmp_path / "v" / "base"), weights).forward([IDS])[0]
+    own = Qwen2(Qwen2Config.read(tmp_path / "v" / "base"), weights).forward([IDS])[0]
     torch.testing.assert_close(own, expected, atol=1e-4, rtol=0)
 
 

@@ -12,7 +12,7 @@ from local.broker.cesql.values import CesqlError, ErrorKind, Value, cast_implici
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The evaluation is total: there is a value even when there are errors."""
+    """Evaluation is total: there is always a value, even with errors."""
 
     value: Value
     errors: tuple[CesqlError, ...] = ()
@@ -20,13 +20,13 @@ class Result:
 
 def evaluate(expression: Expression, attributes: Mapping[str, Value]) -> Result:
     """The expression's value for an event's context attributes."""
-    run = _Evaluation(attributes)
-    value = run.value(expression)
-    return Result(False if value is None else value, tuple(run.errors))
+    evaluation = _Evaluation(attributes)
+    value = evaluation.value(expression)
+    return Result(False if value is None else value, tuple(evaluation.errors))
 
 
 def passes(expression: Expression, attributes: Mapping[str, Value]) -> bool:
-    """The expression as a filter (section 1.2): only a true without any error lets the event pass."""
+    """The expression as a filter (section 1.2): only true, without any error, lets the event pass."""
     result = evaluate(expression, attributes)
     return result.value is True and not result.errors
 
@@ -37,14 +37,14 @@ class _Evaluation:
         self.errors: list[CesqlError] = []
 
     def value(self, expression: Expression) -> Value | None:
-        """The value, also after an error; None for a missing attribute, which has none."""
+        """The value, even after an error; None for a missing attribute, which has none."""
         if isinstance(expression, Literal):
             return expression.value
         if isinstance(expression, Attribute):
-            found = self.attributes.get(expression.name)
-            if found is None:
-                self._fail(ErrorKind.MISSING_ATTRIBUTE, f"the event has no attribute {expression.name}")
-            return found
+            attribute = self.attributes.get(expression.name)
+            if attribute is None:
+                self._add_error(ErrorKind.MISSING_ATTRIBUTE, f"the event has no attribute {expression.name}")
+            return attribute
         if isinstance(expression, Exists):
             return expression.name in self.attributes
         if isinstance(expression, Unary):
@@ -79,8 +79,8 @@ class _Evaluation:
     def _binary(self, expression: Binary) -> Value:
         operator = expression.operator
         returns = int if operator in _ARITHMETIC else bool
-        left = self._sound(expression.left)
-        right = None if left is None else self._sound(expression.right)
+        left = self._operand_value(expression.left)
+        right = None if left is None else self._operand_value(expression.right)
         if left is None or right is None:
             return zero(returns)
         # Equality is the one overloaded operator: its right operand's type decides (section 3.7).
@@ -89,31 +89,31 @@ class _Evaluation:
         if operator in _COMPARISON:
             return _COMPARISON[operator](x, y)
         if operator in ("/", "%") and y == 0:
-            self._fail(ErrorKind.MATH, "division by zero")
+            self._add_error(ErrorKind.MATH, "division by zero")
             return 0
         return self._bounded(_ARITHMETIC[operator](x, y))
 
     def _in(self, expression: In) -> bool:
-        left = self._sound(expression.operand)
+        left = self._operand_value(expression.operand)
         if left is None:
             return False
-        found = False
+        contained = False
         for member in expression.members:
             value = self._operand(member, type(left))
-            found = found or (value is not None and value == left)
-        return found
+            contained = contained or (value is not None and value == left)
+        return contained
 
     def _call(self, expression: Call) -> Value:
         function = lookup(expression.name, len(expression.arguments))
         if function is None:
-            self._fail(
+            self._add_error(
                 ErrorKind.MISSING_FUNCTION, f"no function {expression.name} takes {len(expression.arguments)} arguments"
             )
             return False
         arguments = []
         for index, argument in enumerate(expression.arguments):
             parameter = function.parameter(index)
-            value = self._sound(argument) if parameter is None else self._operand(argument, parameter)
+            value = self._operand_value(argument) if parameter is None else self._operand(argument, parameter)
             if value is None:
                 return zero(function.returns)
             arguments.append(value)
@@ -122,14 +122,14 @@ class _Evaluation:
             self.errors.append(error)
         return result
 
-    def _sound(self, expression: Expression) -> Value | None:
-        """An operand's value; None after an error in it: the operator then gives its zero value (3.2, 3.3)."""
+    def _operand_value(self, expression: Expression) -> Value | None:
+        """An operand's value; None after an error in it: the operator then returns its zero value (3.2, 3.3)."""
         before = len(self.errors)
         value = self.value(expression)
         return value if len(self.errors) == before else None
 
     def _operand(self, expression: Expression, target: type) -> Value | None:
-        value = self._sound(expression)
+        value = self._operand_value(expression)
         return None if value is None else self._cast(value, target)
 
     def _cast(self, value: Value, target: type) -> Value:
@@ -141,17 +141,17 @@ class _Evaluation:
     def _bounded(self, value: int) -> int:
         if in_range(value):
             return value
-        self._fail(ErrorKind.MATH, f"{value} is no 32-bit integer")
+        self._add_error(ErrorKind.MATH, f"{value} is not a 32-bit integer")
         return 0
 
-    def _fail(self, kind: ErrorKind, message: str) -> None:
+    def _add_error(self, kind: ErrorKind, message: str) -> None:
         self.errors.append(CesqlError(kind, message))
 
 
 def matches(text: str, pattern: str) -> bool:
-    r"""LIKE (section 3.4.3): % any characters, _ one, \% and \_ themselves. Linear in text times pattern.
+    r"""LIKE (section 3.4.3): % any characters, _ one, \% and \_ themselves. Takes time proportional to text × pattern.
 
-    Not a regular expression: many % over a long text would let an expression stall the broker.
+    Not a regular expression: with many % over a long text, one could stall the broker.
     """
     parts = _pattern_parts(pattern)
     at = index = 0

@@ -12,7 +12,7 @@ Outcome = tuple[Value, CesqlError | None]
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """`parameters` are the fixed ones' types, `rest` the type of any number more; None takes a value as it is."""
+    """`parameters` are the types of the fixed parameters, `rest` that of further ones; None accepts any value."""
 
     parameters: tuple[type | None, ...]
     returns: type
@@ -25,7 +25,7 @@ class Function:
 
 
 def lookup(name: str, arity: int) -> Function | None:
-    """The function of this upper-case name that takes so many arguments."""
+    """The function with this upper-case name that takes this many arguments."""
     for function in FUNCTIONS.get(name, ()):
         fixed = len(function.parameters)
         if arity == fixed or (function.variadic and arity > fixed):
@@ -33,44 +33,44 @@ def lookup(name: str, arity: int) -> Function | None:
     return None
 
 
-def _failed(message: str) -> CesqlError:
+def _error(message: str) -> CesqlError:
     return CesqlError(ErrorKind.FUNCTION_EVALUATION, message)
 
 
 def _abs(x: int) -> Outcome:
     if x == MIN_INTEGER:
-        return MAX_INTEGER, CesqlError(ErrorKind.MATH, f"ABS({x}) is no 32-bit integer")
+        return MAX_INTEGER, CesqlError(ErrorKind.MATH, f"ABS({x}) is not a 32-bit integer")
     return abs(x), None
 
 
 def _left(text: str, count: int) -> Outcome:
     if count < 0:
-        return text, _failed(f"LEFT's length {count} is negative")
+        return text, _error(f"LEFT's length {count} is negative")
     return text[:count], None
 
 
 def _right(text: str, count: int) -> Outcome:
     if count < 0:
-        return text, _failed(f"RIGHT's length {count} is negative")
+        return text, _error(f"RIGHT's length {count} is negative")
     return text[max(0, len(text) - count) :], None
 
 
 def _substring(text: str, position: int, length: int | None = None) -> Outcome:
-    """Positions count from 1, negative ones from the end; 0 gives the empty string."""
+    """Positions count from 1, negative ones from the end; 0 returns the empty string."""
     if position == 0:
         return "", None
     if abs(position) > len(text):
-        return "", _failed(f"SUBSTRING's position {position} is outside a text of {len(text)} characters")
+        return "", _error(f"SUBSTRING's position {position} is outside a string of {len(text)} characters")
     if length is not None and length < 0:
-        return "", _failed(f"SUBSTRING's length {length} is negative")
+        return "", _error(f"SUBSTRING's length {length} is negative")
     start = position - 1 if position > 0 else len(text) + position
     return text[start:] if length is None else text[start : start + length], None
 
 
 def _trim(text: str) -> Outcome:
-    # str.strip() would also take the control characters U+001C to U+001F, which Unicode does not call white space.
-    white = "\t\n\x0b\x0c\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
-    return text.strip(white + "\u2028\u2029\u202f\u205f\u3000"), None
+    # str.strip() would also remove the control characters U+001C to U+001F, which are not white space in Unicode.
+    white_space = "\t\n\x0b\x0c\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    return text.strip(white_space + "\u2028\u2029\u202f\u205f\u3000"), None
 
 
 def _caster(target: type) -> Callable[[Value], Outcome]:

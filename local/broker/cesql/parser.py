@@ -1,8 +1,8 @@
-"""From a CESQL text to its syntax tree, by recursive descent (specification, section 2, and its ANTLR grammar).
+"""Parses CESQL into its syntax tree, by recursive descent (specification, section 2, and its ANTLR grammar).
 
-From loose to tight: AND OR XOR · comparisons · + - · * / % · IN · LIKE · - and NOT · calls, EXISTS, parentheses.
-AND, OR and XOR bind equally, and to the right: so says the published grammar and so does Knative, while section 3.6
-says left. `a OR b AND c` is `a OR (b AND c)` here as there.
+Precedence, lowest first: AND OR XOR · comparisons · + - · * / % · IN · LIKE · - and NOT · calls, EXISTS, parentheses.
+AND, OR and XOR bind equally and associate to the right, as in the published grammar and in Knative, although section
+3.6 says left: `a OR b AND c` is `a OR (b AND c)`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from local.broker.cesql.values import in_range
 from local.broker.cesql.walk import levels
 
 MAX_LENGTH = 8192
-MAX_DEPTH = 100  # the evaluator recurses, up to four frames a level
+MAX_DEPTH = 100  # the evaluator recurses, with up to four frames per level
 
 _TOKEN = re.compile(
     r"""\s*(?:
@@ -31,7 +31,7 @@ _COMPARISONS = {"=": "=", "!=": "!=", "<>": "!=", "<": "<", "<=": "<=", ">": ">"
 
 
 class ParseError(ValueError):
-    """The text is no CESQL expression; the message says where and what was expected."""
+    """The text is not a CESQL expression; the message says where, and what was expected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +44,9 @@ class _Token:
 
 
 def parse(text: str) -> Expression:
-    """The expression's syntax tree; ParseError where the text is not CESQL."""
+    """The expression's syntax tree; ParseError if the text is not CESQL."""
     if len(text) > MAX_LENGTH:
-        raise ParseError(f"the expression has {len(text)} characters, {MAX_LENGTH} are the limit")
+        raise ParseError(f"the expression has {len(text)} characters; the limit is {MAX_LENGTH}")
     expression = _Parser(_tokens(text)).whole()
     _check_depth(expression)
     return expression
@@ -55,7 +55,7 @@ def parse(text: str) -> Expression:
 def _check_depth(expression: Expression) -> None:
     for depth, _ in enumerate(levels(expression), start=1):
         if depth > MAX_DEPTH:
-            raise ParseError(f"more than {MAX_DEPTH} operators nest; write long OR chains as x IN ('a', 'b')")
+            raise ParseError(f"more than {MAX_DEPTH} nested operators; write long OR chains as x IN ('a', 'b')")
 
 
 def _tokens(text: str) -> list[_Token]:
@@ -65,10 +65,10 @@ def _tokens(text: str) -> list[_Token]:
         match = _TOKEN.match(text, at)
         if match is None or match.lastgroup is None:
             raise ParseError(f"cannot read {text[at : at + 20].strip()!r} at character {at}")
-        kind, found = match.lastgroup, match[match.lastgroup]
-        if kind == "word" and found.upper() in _KEYWORDS:
-            kind, found = "keyword", found.upper()
-        tokens.append(_Token(kind, found, match.start(match.lastgroup)))
+        kind, lexeme = match.lastgroup, match[match.lastgroup]
+        if kind == "word" and lexeme.upper() in _KEYWORDS:
+            kind, lexeme = "keyword", lexeme.upper()
+        tokens.append(_Token(kind, lexeme, match.start(match.lastgroup)))
         at = match.end()
     return [*tokens, _Token("end", "the end", len(text))]
 
@@ -117,7 +117,7 @@ class _Parser:
         return left
 
     def _membership(self) -> Expression:
-        """IN and LIKE, each perhaps behind NOT, after their operand."""
+        """IN and LIKE, each optionally after NOT, following their operand."""
         operand = self._unary()
         while True:
             negated = self._is("keyword", "NOT") and self._peek(1).text in ("LIKE", "IN")
@@ -172,7 +172,7 @@ class _Parser:
         raise self._error("a value")
 
     def _identifier(self, token: _Token) -> str:
-        # Attribute names are lower case; TCK vectors show that another case means the same attribute.
+        # Attribute names are lower case; the test kit's vectors show that case does not matter here.
         if token.kind not in ("word", "integer") or "_" in token.text:
             self._at -= 1
             raise self._error("an attribute's name")
@@ -216,8 +216,8 @@ class _Parser:
         self._next()
 
     def _error(self, expected: str) -> ParseError:
-        found = self._peek()
-        return ParseError(f"expected {expected} at character {found.at}, found {found.text[:40]}")
+        token = self._peek()
+        return ParseError(f"expected {expected} at character {token.at}, found {token.text[:40]}")
 
 
 def _wrapped(operators: list[str], operand: Expression) -> Expression:
@@ -229,6 +229,6 @@ def _wrapped(operators: list[str], operand: Expression) -> Expression:
 
 
 def _unquoted(literal: str) -> str:
-    """A string literal's text: only its own delimiter is unescaped, any other backslash stays."""
+    """A string literal's value: only its own delimiter is unescaped, any other backslash stays."""
     quote = literal[0]
     return literal[1:-1].replace("\\" + quote, quote)

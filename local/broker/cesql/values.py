@@ -41,7 +41,7 @@ def in_range(value: int) -> bool:
 
 
 def cast(value: Value, target: type) -> Cast:
-    """The value in another type; with an error, the target's zero value."""
+    """The value cast to another type; with an error, the target's zero value."""
     if type(value) is target:
         return value, None
     if target is str:
@@ -54,8 +54,8 @@ def cast(value: Value, target: type) -> Cast:
 def cast_implicitly(value: Value, target: type) -> Cast:
     """The cast of an operand or an argument.
 
-    The test vectors want `NOT 10` to be a cast error, although section 3.7's table allows Integer to Boolean: so that
-    one is left to BOOL(x). As a filter both readings agree for every integer but 0.
+    The test vectors require `NOT 10` to be a cast error although section 3.7's table allows Integer to Boolean, so that
+    cast is left to BOOL(x). In a filter, both readings agree for every integer but 0.
     """
     if target is bool and type(value) is int:
         return False, CesqlError(ErrorKind.CAST, f"the integer {value} is not a boolean; write BOOL({value})")

@@ -14,9 +14,10 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+from polling import until
 from uvicorn.server import ServerState
 
-from local.broker.app import App
+from local.broker.app import BrokerApp
 from local.broker.service import BrokerService
 from local.broker.settings import Settings
 
@@ -103,12 +104,6 @@ class Running:
         await self.service.store.flush()
 
 
-async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.005)
-
-
 @contextlib.asynccontextmanager
 async def serving(app: Any) -> AsyncIterator[str]:
     """The URL of an ASGI application's server: uvicorn's protocol without its Server, which stops in steps of 0.1 s."""
@@ -132,9 +127,9 @@ async def serving(app: Any) -> AsyncIterator[str]:
 @contextlib.asynccontextmanager
 async def running(database: Path, **settings: Any) -> AsyncIterator[Running]:
     service = BrokerService(Settings(database, **{"grace": 0.2, **settings}))
-    async with service, serving(App(service)) as url, httpx.AsyncClient(timeout=30) as client:
+    async with service, serving(BrokerApp(service)) as url, httpx.AsyncClient(timeout=30) as client:
         broker = Running(service, url, client)
-        if not service.has("default", "default"):
+        if not service.has_broker("default", "default"):
             await broker.broker(delivery={"retry": 3, "backoffPolicy": "exponential", "backoffDelay": "PT0.01S"})
         yield broker
 

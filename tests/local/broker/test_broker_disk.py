@@ -15,6 +15,7 @@ import httpx
 import pytest
 from broker_process import Process, apply, process, settled
 from disks import Disk, disk, limited, locked, open_files
+from polling import until
 
 HEADERS = {"ce-specversion": "1.0", "ce-source": "/disk", "ce-type": "t"}
 KINDS = ("full", "locked", "quota")
@@ -156,8 +157,11 @@ async def test_its_folder_is_removed_while_it_runs(whole_folder: bool, tmp_path:
             shutil.rmtree(inside)
         else:
             (inside / "broker.db").unlink()
-        while (await send(broker, client, "after")).status_code != 202:
-            await asyncio.sleep(0.1)
+
+        async def accepted() -> bool:
+            return (await send(broker, client, "after")).status_code == 202
+
+        await until(accepted, interval=0.1)
         broker.kill()
         await broker.start(client)
         await settled(broker, client)
@@ -172,8 +176,7 @@ async def test_the_clock_was_set_back_while_it_was_down(tmp_path: Path, subscrib
         delivery = {"retry": 3, "backoffDelay": "PT2S", "backoffPolicy": "exponential"}
         await apply(broker, client, "Trigger", "all", {**spec, "delivery": delivery})
         assert (await send(broker, client, "one")).status_code == 202
-        while not subscriber.ids:
-            await asyncio.sleep(0.01)
+        await until(lambda: subscriber.ids)
         await asyncio.sleep(0.2)
         broker.kill()
         with contextlib.closing(sqlite3.connect(tmp_path / "broker.db")) as db:
@@ -185,6 +188,7 @@ async def test_the_clock_was_set_back_while_it_was_down(tmp_path: Path, subscrib
 
 
 async def ready(broker: Process, client: httpx.AsyncClient) -> None:
-    async with asyncio.timeout(30):
-        while (await client.get(f"{broker.url}/readyz")).status_code != 200:
-            await asyncio.sleep(0.05)
+    async def is_ready() -> bool:
+        return (await client.get(f"{broker.url}/readyz")).status_code == 200
+
+    await until(is_ready)

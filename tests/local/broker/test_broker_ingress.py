@@ -83,7 +83,7 @@ async def test_batch_with_one_bad_event_is_refused_whole(broker: Any, subscribe:
         ({**BINARY, "ce-specversion": "0.3"}, b"", "specversion: must be 1.0, found '0.3'"),
         ({**BINARY, "ce-source": "a b"}, b"", "source: must be a URI reference"),
         ({**BINARY, "ce-time": "yesterday"}, b"", "time: must be a timestamp"),
-        ({**BINARY, "ce-bad_name": "x"}, b"", "'bad_name': an attribute's name may only hold a-z and 0-9"),
+        ({**BINARY, "ce-bad_name": "x"}, b"", "'bad_name': an attribute's name may only contain a-z and 0-9"),
         ({**BINARY, "ce-datacontenttype": "text/plain"}, b"x", "ce-datacontenttype: must not be sent"),
         ({**BINARY, "ce-subject": "%C0%A0"}, b"", "ce-subject: the header value"),
         ({**BINARY, "content-type": "nonsense"}, b"x", "datacontenttype: must be a media type"),

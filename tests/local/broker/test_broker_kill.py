@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 from broker_process import apply, process, settled
+from polling import until
 
 HEADERS = {"ce-specversion": "1.0", "ce-source": "/kill"}
 EVENTS = 150
@@ -79,9 +80,7 @@ async def test_no_acknowledged_event_is_lost(tmp_path: Path, subscribe: Any, see
         for kill in range(KILLS):
             # Moments spread over the load: after so many acknowledgements, and then some milliseconds.
             target = chance.randrange(kill * EVENTS // KILLS, (kill + 1) * EVENTS // KILLS)
-            async with asyncio.timeout(60):
-                while len(acknowledged) < target:
-                    await asyncio.sleep(0.001)
+            await until(lambda target=target: len(acknowledged) >= target, interval=0.001)  # type: ignore[misc]
             await asyncio.sleep(chance.random() * 0.02)
             broker.kill()
             await broker.start(client)
@@ -120,9 +119,7 @@ async def test_what_is_acknowledged_survives_a_kill_at_once(tmp_path: Path) -> N
                         acknowledged.append(id)
 
             tasks = [asyncio.create_task(send(f"{round}-{n}")) for n in range(20)]
-            async with asyncio.timeout(30):
-                while not any(id.startswith(f"{round}-") for id in acknowledged):
-                    await asyncio.sleep(0)
+            await until(lambda prefix=f"{round}-": any(id.startswith(prefix) for id in acknowledged), interval=0.0)  # type: ignore[misc]
             broker.kill()
             await asyncio.gather(*tasks)
             await broker.start(client)

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from polling import until
 
-from local.broker import history, records
-from local.broker.config import ConfigError
-from local.broker.schema import State
+from local.broker import history, queries, retention
+from local.broker.resources import ResourceError
+from local.broker.schema import DeliveryState
 from local.broker.store import Store, StoreError
 
 
@@ -90,9 +91,7 @@ async def test_everything_resumes_after_a_restart(start_broker: Any, subscribe: 
         await broker.trigger("refusing", refusing.url, delivery={**slowly, "deadLetterSink": {"uri": sink.url}})
         for n in range(20):
             await broker.send(str(n))
-        async with asyncio.timeout(10):
-            while len(flaky.requests) < 20 or len(sink.requests) < 20 or len(subscriber.requests) < 20:
-                await asyncio.sleep(0.01)
+        await until(lambda: min(len(endpoint.requests) for endpoint in (flaky, sink, subscriber)) >= 20)
     down["status"] = 202
     async with start_broker() as broker:
         await broker.idle()
@@ -113,7 +112,7 @@ async def test_two_brokers_on_one_database_are_refused(start_broker: Any) -> Non
 
 async def test_broker_of_a_trigger_cannot_change(broker: Any) -> None:
     await broker.trigger("t", "http://127.0.0.1:9/")
-    with pytest.raises(ConfigError, match=r"spec\.broker cannot change"):
+    with pytest.raises(ResourceError, match=r"spec\.broker cannot change"):
         await broker.trigger("t", "http://127.0.0.1:9/", broker="other")
 
 
@@ -134,9 +133,7 @@ async def test_pruning_forgets_what_is_delivered_and_nothing_else(start_broker: 
         await broker.send("waiting", ce_type="waiting")
         for n in range(10):
             await broker.send(str(n))
-        async with asyncio.timeout(10):
-            while len(subscriber.requests) < 12 or not failing.requests or not refusing.requests:
-                await asyncio.sleep(0.01)
+        await until(lambda: len(subscriber.requests) >= 12 and failing.requests and refusing.requests)
         await broker.service.store.flush()
         assert await broker.service.prune() == 7
         kept = [event["attributes"]["id"] for event in (await broker.get("events"))["items"]]
@@ -156,7 +153,7 @@ async def test_events_are_listed_by_type_id_and_page(broker: Any) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "message"),
     [
-        ("GET", "events/99", None, 404, "there is no event 99: it never was, or is forgotten"),
+        ("GET", "events/99", None, 404, "there is no event 99: it never existed or has been deleted"),
         ("GET", "events?limit=many", None, 400, "limit: must be a whole number, found 'many'"),
         ("GET", "dead-letters/1-1", None, 404, "there is no dead letter '1-1'"),
         ("POST", "dead-letters/x/replay", None, 404, "there is no dead letter 'x'"),
@@ -217,7 +214,7 @@ async def test_full_disk_refuses_and_recovers(start_broker: Any, subscribe: Any)
         gate.set()
         await broker.client.get(f"{broker.url}/readyz")
         writer.execute("PRAGMA max_page_count = 1000000")
-        await broker.service.store.usable()
+        await broker.service.store.wait_until_writable()
         assert (await broker.send("last")).status_code == 202
         await broker.idle()
         assert (await broker.client.get(f"{broker.url}/readyz")).text == "ok"
@@ -233,13 +230,13 @@ async def test_bad_write_harms_no_other(tmp_path: Path) -> None:
     store = Store(tmp_path / "x.db")
     done: list[str] = []
     good = [
-        store.write(lambda db, k=k: records.put_broker(db, k, {"k": k}), lambda _, k=k: done.append(k)) for k in "ab"
+        store.write(lambda db, k=k: queries.save_broker(db, k, {"k": k}), lambda _, k=k: done.append(k)) for k in "ab"
     ]
     bad = store.write(lambda db: db.execute("INSERT INTO nothing VALUES (1)"))
     results = await asyncio.gather(good[0], bad, good[1], return_exceptions=True)
     assert [type(result).__name__ for result in results] == ["NoneType", "OperationalError", "NoneType"]
     assert done == ["a", "b"]
-    assert [item["k"] for item in records.configuration(store.reader)[0]] == ["a", "b"]
+    assert [item["k"] for item in queries.load_resources(store.reader)[0]] == ["a", "b"]
     await store.close()
 
 
@@ -258,11 +255,11 @@ async def test_queries_use_the_partial_indexes(tmp_path: Path) -> None:
         def executemany(self, sql: str, values: Any) -> None: ...
 
     db: Any = Explaining()
-    records.queued(db, 1, State.PENDING, 10, set(), 1000)
-    records.depth(db, 1, State.DEAD_LETTERING)
-    history.dead_letters(db)
+    queries.next_deliveries(db, 1, DeliveryState.PENDING, 10, set(), 1000)
+    queries.queue_depth(db, 1, DeliveryState.DEAD_LETTERING)
+    history.list_dead_letters(db)
     history.figures(db)
-    history.prune(db, before=time.time(), dead_before=0, keep=10, limit=10)
+    retention.prune(db, before=time.time(), dead_before=0, keep=10, limit=10)
     await store.close()
     scans = [plan for plan in plans if plan.startswith("SCAN") and "INDEX" not in plan and "CONSTANT" not in plan]
     assert scans == [], plans

@@ -14,12 +14,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from local.gateway.payloads import LogTarget
+from local.gateway.control_protocol import GatewayState, LoadReport, RevisionState, Route, decode_report, encode_state
+from local.gateway.payload_logger import LoggerSpec
 from local.gateway.server import Gateway
 from local.gateway.settings import Settings
-from local.gateway.state import Report, RevisionState, Route, State, read_report, write_state
 from local.platform.settings import free_ports
-from local.serving.traffic import Target
+from local.serving.traffic import TrafficTarget
 
 TEXT = b'{"instances": [{"question": "What does print(7 // 2) show?", "choices": ["3", "3.5"]}]}' * 3
 CODINGS = {
@@ -109,22 +109,22 @@ class Rig:
     """A gateway with one service `m` of one replica, the default, and a cluster-local one, `f`."""
 
     port: int
-    inner: int
+    internal: int
     upstream: Upstream
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     gateway: Gateway
-    state: State
+    state: GatewayState
     version: int = 0
 
-    async def push(self, **changes: Any) -> Report:
+    async def push(self, **changes: Any) -> LoadReport:
         """Changes the state, and waits until it is in force."""
         self.state, self.version = replace(self.state, **changes), self.version + 1
-        self.writer.write(write_state(self.state, self.version))
+        self.writer.write(encode_state(self.state, self.version))
         return await self.report(lambda report: report.version == self.version)
 
-    async def report(self, wanted: Callable[[Report], bool]) -> Report:
-        while not wanted(report := read_report(await self.reader.readline())):
+    async def report(self, wanted: Callable[[LoadReport], bool]) -> LoadReport:
+        while not wanted(report := decode_report(await self.reader.readline())):
             pass
         return report
 
@@ -144,23 +144,23 @@ class Rig:
 
 
 @contextlib.asynccontextmanager
-async def rig(folder: Path, logger: LogTarget | None = None, **settings: Any) -> AsyncIterator[Rig]:
+async def rig(folder: Path, logger: LoggerSpec | None = None, **settings: Any) -> AsyncIterator[Rig]:
     upstream = Upstream()
     server = await asyncio.start_server(upstream.serve, "127.0.0.1", 0)
     upstream.port = server.sockets[0].getsockname()[1]
-    port, inner = free_ports(2)
-    made = Settings(**{"socket": folder / "control.sock", "port": port, "internal_port": inner, **settings})
+    port, internal = free_ports(2)
+    made = Settings(**{"socket": folder / "control.sock", "port": port, "internal_port": internal, **settings})
     async with Gateway(made) as gateway:
         reader, writer = await asyncio.open_unix_connection(str(made.socket))
         revision = RevisionState(timeout=60.0, replicas={"r-1": upstream.port})
         routes = {
-            ("d", "m-predictor"): Route((Target("m-1", 100, "", True),), {"m-1": logger} if logger else {}),
-            ("d", "f"): Route((Target("f-1", 100, "", True),), local=True),
+            ("d", "m-predictor"): Route((TrafficTarget("m-1", 100, "", True),), {"m-1": logger} if logger else {}),
+            ("d", "f"): Route((TrafficTarget("f-1", 100, "", True),), local=True),
         }
-        state = State(
+        state = GatewayState(
             "localhost:80", ("d", "m"), routes=routes, revisions={("d", "m-1"): revision, ("d", "f-1"): revision}
         )
-        made_rig = Rig(port, inner, upstream, reader, writer, gateway, state)
+        made_rig = Rig(port, internal, upstream, reader, writer, gateway, state)
         await made_rig.push()
         try:
             yield made_rig

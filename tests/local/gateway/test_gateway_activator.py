@@ -9,27 +9,27 @@ from dataclasses import replace
 import pytest
 from gateway_cases import request, rig
 
-from local.gateway.activator import Revision
-from local.gateway.errors import Refusal
-from local.gateway.state import RevisionState
+from local.gateway.activator import Replica, RevisionThrottler
+from local.gateway.control_protocol import RevisionState
+from local.gateway.errors import GatewayError
 
 ONE = RevisionState(timeout=1.0, limit=1, queue=2, replicas={"a": 1})
 NONE = replace(ONE, replicas={})
 
 
-def later(seconds=60.0):
+def later(seconds: float = 60.0) -> float:
     return asyncio.get_running_loop().time() + seconds
 
 
-async def outcome(task):
+async def outcome(task: asyncio.Task[Replica]) -> str | int:
     try:
         return (await task).name
-    except Refusal as refusal:
+    except GatewayError as refusal:
         return refusal.status
 
 
-async def test_the_least_busy_replica_with_room_is_taken():
-    revision = Revision("r", replace(ONE, limit=2, replicas={"a": 1, "b": 2}), lambda: None)
+async def test_the_least_busy_replica_with_room_is_taken() -> None:
+    revision = RevisionThrottler("r", replace(ONE, limit=2, replicas={"a": 1, "b": 2}), lambda: None)
     taken = [await revision.acquire(later()) for _ in range(4)]
     assert sorted(replica.name for replica in taken) == ["a", "a", "b", "b"]
     waiting = asyncio.create_task(revision.acquire(later()))
@@ -39,16 +39,16 @@ async def test_the_least_busy_replica_with_room_is_taken():
     assert (await waiting) is taken[0]
 
 
-async def test_those_who_wait_are_served_in_order_and_bounded():
+async def test_those_who_wait_are_served_in_order_and_bounded() -> None:
     noticed = []
-    revision = Revision("r", NONE, lambda: noticed.append(1))
+    revision = RevisionThrottler("r", NONE, lambda: noticed.append(1))
     waiting = [asyncio.create_task(revision.acquire(later())) for _ in range(3)]
     assert await outcome(waiting[2]) == 503, "the queue holds two"
     assert len(noticed) == 2
     revision.update(replace(ONE, limit=0))
     assert [await outcome(one) for one in waiting[:2]] == ["a", "a"]
-    with pytest.raises(Refusal) as refused:
-        await Revision("r", NONE, lambda: None).acquire(later(0.0))
+    with pytest.raises(GatewayError) as refused:
+        await RevisionThrottler("r", NONE, lambda: None).acquire(later(0.0))
     assert refused.value.status == 504
 
 
@@ -61,16 +61,16 @@ async def test_those_who_wait_are_served_in_order_and_bounded():
         (ONE, "a"),
     ],
 )
-async def test_what_the_controller_says_ends_the_waiting(state, expected):
-    revision = Revision("r", NONE, lambda: None)
+async def test_what_the_controller_says_ends_the_waiting(state, expected) -> None:
+    revision = RevisionThrottler("r", NONE, lambda: None)
     waiting = asyncio.create_task(revision.acquire(later()))
     await asyncio.sleep(0)
     revision.update(state)
     assert await outcome(waiting) == expected
 
 
-async def test_who_leaves_while_waiting_takes_nothing():
-    revision = Revision("r", NONE, lambda: None)
+async def test_who_leaves_while_waiting_takes_nothing() -> None:
+    revision = RevisionThrottler("r", NONE, lambda: None)
     first, second = (asyncio.create_task(revision.acquire(later())) for _ in "ab")
     await asyncio.sleep(0)
     first.cancel()
@@ -79,8 +79,8 @@ async def test_who_leaves_while_waiting_takes_nothing():
     assert revision.in_flight() == {"a": 1}
 
 
-async def test_a_replica_that_leaves_is_told_until_it_is_done():
-    revision = Revision("r", ONE, lambda: None)
+async def test_a_replica_that_leaves_is_told_until_it_is_done() -> None:
+    revision = RevisionThrottler("r", ONE, lambda: None)
     busy = await revision.acquire(later())
     revision.update(NONE)
     assert (revision.in_flight(), revision.idle) == ({"a": 1}, False)
@@ -88,14 +88,14 @@ async def test_a_replica_that_leaves_is_told_until_it_is_done():
     assert (revision.in_flight(), revision.idle) == ({}, True)
 
 
-async def test_a_request_shorter_than_a_tick_of_the_clock_is_seen():
-    revision = Revision("r", ONE, lambda: None)
+async def test_a_request_shorter_than_a_tick_of_the_clock_is_seen() -> None:
+    revision = RevisionThrottler("r", ONE, lambda: None)
     before = time.monotonic()
     revision.release(await revision.acquire(later()))
     assert 0 < revision.load().busy <= time.monotonic() - before + 1e-5
 
 
-async def test_the_controller_hears_of_the_first_who_waits_and_of_the_last_who_is_served(gateway):
+async def test_the_controller_hears_of_the_first_who_waits_and_of_the_last_who_is_served(gateway) -> None:
     gateway.upstream.hold = asyncio.Event()
     revisions = {key: replace(state, limit=1) for key, state in gateway.state.revisions.items()}
     await gateway.push(revisions=revisions)
@@ -113,9 +113,9 @@ async def test_the_controller_hears_of_the_first_who_waits_and_of_the_last_who_i
     assert [(await one).status for one in asking] == [200, 200]
 
 
-async def test_a_new_gateway_refuses_nothing_before_it_knows_the_services(tmp_path):
+async def test_a_new_gateway_refuses_nothing_before_it_knows_the_services(tmp_path) -> None:
     async with rig(tmp_path) as made:
-        made.gateway._shared.known.clear()
+        made.gateway._context.state_known.clear()
         asking = asyncio.create_task(made.exchange(request()))
         await asyncio.sleep(0.05)
         assert not asking.done()
@@ -123,7 +123,7 @@ async def test_a_new_gateway_refuses_nothing_before_it_knows_the_services(tmp_pa
         assert (await asking).status == 200
 
 
-async def test_a_state_that_cannot_be_read_changes_nothing(gateway):
+async def test_a_state_that_cannot_be_read_changes_nothing(gateway) -> None:
     gateway.writer.write(b"{}\n")
     assert await gateway.reader.read() is not None
     assert (await gateway.exchange(request())).status == 200

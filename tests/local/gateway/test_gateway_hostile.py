@@ -8,6 +8,7 @@ import random
 
 import pytest
 from gateway_cases import TEXT, read_message, request
+from polling import until
 from test_gateway_proxy import SMUGGLED
 
 BASES = [request(TEXT, "length"), request(TEXT, "chunked"), request(method=b"GET"), *SMUGGLED.values()]
@@ -35,7 +36,7 @@ def mutated(chance: random.Random) -> bytes:
 
 
 @pytest.mark.parametrize("seed", range(8))
-async def test_the_next_client_is_never_hurt(gateway, seed, caplog):
+async def test_the_next_client_is_never_hurt(gateway, seed, caplog) -> None:
     chance = random.Random(seed)
     gateway.upstream.answer = lambda message: (
         b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(message.body), message.body)
@@ -55,7 +56,5 @@ async def test_the_next_client_is_never_hurt(gateway, seed, caplog):
                     answer = await read_message(reader)
                     assert (answer.status, answer.body) == (200, mine), raw
     assert not caplog.records, caplog.text
-    while gateway.gateway._shared.buffered:
-        await asyncio.sleep(0.01)
-    while gateway.gateway._shared.revisions["d", "m-1"].in_flight():
-        await asyncio.sleep(0.01)
+    await until(lambda: not gateway.gateway._context.buffered_bytes)
+    await until(lambda: not (gateway.gateway._context.revisions["d", "m-1"].in_flight()))

@@ -6,14 +6,18 @@ import asyncio
 import contextlib
 import gzip
 import json
+from collections.abc import AsyncIterator
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
-from gateway_cases import OK, TEXT, read_message, request, rig
+from gateway_cases import OK, TEXT, Rig, read_message, request, rig
+from polling import until
 
-from local.gateway.payloads import LogTarget
-from local.gateway.requests import FREE_CHUNKS, too_fine
+from local.gateway.http_message import FREE_CHUNKS, is_mostly_framing
+from local.gateway.payload_logger import LoggerSpec
 
 SMALL = 64 * 1024
 
@@ -26,7 +30,7 @@ SMALL = 64 * 1024
         request(b"x" * (40 * SMALL), "length"),
     ],
 )
-async def test_a_body_beyond_the_limit_is_refused(tmp_path, raw):
+async def test_a_body_beyond_the_limit_is_refused(tmp_path, raw) -> None:
     async with rig(tmp_path, max_body=SMALL) as made:
         answer = await made.exchange(raw)
         assert answer.status == 413
@@ -36,21 +40,19 @@ async def test_a_body_beyond_the_limit_is_refused(tmp_path, raw):
         assert [len(message.body) for message in made.upstream.seen] == [SMALL, SMALL]
 
 
-async def test_bodies_are_bounded_together_and_given_back(tmp_path):
+async def test_bodies_are_bounded_together_and_given_back(tmp_path) -> None:
     async with rig(tmp_path, max_buffered=SMALL) as made:
         async with made.connect() as (_, writer):
             writer.write(request(b"x" * SMALL, "length")[:-1])
-            while made.gateway._shared.buffered < SMALL - 1:
-                await asyncio.sleep(0.01)
+            await until(lambda: made.gateway._context.buffered_bytes >= SMALL - 1)
             answer = await made.exchange(request(b"xx", "length"))
             assert (answer.status, answer.get("retry-after")) == (503, b"1")
-        while made.gateway._shared.buffered:
-            await asyncio.sleep(0.01)
+        await until(lambda: not made.gateway._context.buffered_bytes)
         assert (await made.exchange(request(b"xx", "length"))).status == 200
 
 
 @pytest.mark.parametrize("half", [b"POST /v1 HTTP/1.1\r\nHost: 127", request(b"abc", "length")[:-1], b"G"])
-async def test_half_a_request_is_not_waited_for(tmp_path, half):
+async def test_half_a_request_is_not_waited_for(tmp_path, half) -> None:
     async with rig(tmp_path, head_timeout=0.1, body_timeout=0.1) as made, made.connect() as (reader, writer):
         writer.write(half)
         answer = await read_message(reader)
@@ -59,7 +61,7 @@ async def test_half_a_request_is_not_waited_for(tmp_path, half):
         assert made.upstream.seen == []
 
 
-async def test_an_idle_connection_ends_without_a_word(tmp_path):
+async def test_an_idle_connection_ends_without_a_word(tmp_path) -> None:
     async with rig(tmp_path, idle_timeout=0.1) as made, made.connect() as (reader, writer):
         writer.write(request())
         assert (await read_message(reader)).status == 200
@@ -67,13 +69,13 @@ async def test_an_idle_connection_ends_without_a_word(tmp_path):
 
 
 @pytest.mark.parametrize(("line", "status"), [(b"GET /" + b"x" * 70_000, 431), (b"X-" + b"y" * 70_000 + b": 1", 431)])
-async def test_a_head_beyond_the_limit_is_refused(gateway, line, status):
+async def test_a_head_beyond_the_limit_is_refused(gateway, line, status) -> None:
     first = line + b" HTTP/1.1" if line.startswith(b"GET") else b"GET / HTTP/1.1\r\n" + line
     answer = await gateway.exchange(first + b"\r\nHost: 127.0.0.1\r\n\r\n")
     assert (answer.status, answer.get("connection")) == (status, b"close")
 
 
-async def test_too_many_connections(tmp_path):
+async def test_too_many_connections(tmp_path) -> None:
     """One that waits for nothing makes room; where all are at work, a further one is refused."""
     async with rig(tmp_path, max_connections=8) as made:
         made.upstream.hold = asyncio.Event()
@@ -81,8 +83,7 @@ async def test_too_many_connections(tmp_path):
             writer.write(request(method=b"GET", host=b"nobody.d.localhost"))
             assert (await read_message(idle)).status == 404
             busy = [asyncio.create_task(made.exchange(request())) for _ in range(8)]
-            while len(made.upstream.seen) < 8:
-                await asyncio.sleep(0.01)
+            await until(lambda: len(made.upstream.seen) >= 8)
             with contextlib.suppress(ConnectionResetError):
                 assert await idle.read() == b""
         async with made.connect() as (reader, _):
@@ -92,14 +93,13 @@ async def test_too_many_connections(tmp_path):
         assert {(await one).status for one in busy} == {200}
 
 
-async def test_at_the_end_what_is_under_way_is_answered(gateway):
+async def test_at_the_end_what_is_under_way_is_answered(gateway) -> None:
     gateway.upstream.hold = asyncio.Event()
     async with gateway.connect() as (idle, idle_writer), gateway.connect() as (reader, writer):
         idle_writer.write(request(method=b"GET", host=b"nobody.d.localhost"))
         await read_message(idle)
         writer.write(request(TEXT, "length"))
-        while not gateway.upstream.seen:
-            await asyncio.sleep(0.01)
+        await until(lambda: gateway.upstream.seen)
         leaving = asyncio.create_task(gateway.gateway.__aexit__())
         with contextlib.suppress(ConnectionResetError):
             assert await idle.read() == b""
@@ -116,19 +116,19 @@ async def test_at_the_end_what_is_under_way_is_answered(gateway):
     ("chunks", "size", "refused"),
     [(FREE_CHUNKS, FREE_CHUNKS, False), (FREE_CHUNKS * 2, FREE_CHUNKS * 2, True), (100_000, 4 * 2**20, False)],
 )
-def test_a_body_of_nothing_but_framing_is_refused(chunks, size, refused):
-    assert too_fine(chunks, size) is refused
+def test_a_body_of_nothing_but_framing_is_refused(chunks, size, refused) -> None:
+    assert is_mostly_framing(chunks, size) is refused
 
 
-async def sink(events, request):
+async def sink(events: list[Any], request: web.Request) -> web.Response:
     events.append((request.headers, await request.read()))
     return web.Response(status=202)
 
 
 @pytest.fixture
-async def logged(tmp_path):
+async def logged(tmp_path: Path) -> AsyncIterator[tuple[Rig, list[Any]]]:
     """A gateway whose service is logged, and the events of it."""
-    events = []
+    events: list[Any] = []
     app = web.Application()
     app.router.add_post("/", partial(sink, events))
     runner = web.AppRunner(app, auto_decompress=False)
@@ -136,7 +136,7 @@ async def logged(tmp_path):
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
-    target = LogTarget(url, "all", "m", "d", "predictor", "", (), {"coding-mcqa/model-version": "7"})
+    target = LoggerSpec(url, "all", "m", "d", "predictor", "", (), {"coding-mcqa/model-version": "7"})
     async with rig(tmp_path, target, max_body=SMALL, body_timeout=0.2, head_timeout=0.2) as made:
         yield made, events
     await runner.cleanup()
@@ -156,7 +156,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("case", BROKEN)
 @pytest.mark.parametrize("leaves", [False, True], ids=["stays", "leaves"])
-async def test_a_broken_request_is_no_failure_of_the_version(logged, case, leaves):
+async def test_a_broken_request_is_no_failure_of_the_version(logged, case, leaves) -> None:
     made, events = logged
     async with made.connect() as (reader, writer):
         writer.write(BROKEN[case])
@@ -165,13 +165,12 @@ async def test_a_broken_request_is_no_failure_of_the_version(logged, case, leave
     await _settled(made, events, 0)
 
 
-async def test_a_client_that_leaves_is_no_failure_of_the_version(logged):
+async def test_a_client_that_leaves_is_no_failure_of_the_version(logged) -> None:
     made, events = logged
     made.upstream.hold = asyncio.Event()
     async with made.connect() as (_, writer):
         writer.write(request(TEXT, "length"))
-        while not made.upstream.seen:
-            await asyncio.sleep(0.01)
+        await until(lambda: made.upstream.seen)
         writer.transport.abort()
     await made.report(lambda report: not report.in_flight)
     made.upstream.hold.set()
@@ -187,7 +186,7 @@ async def test_a_client_that_leaves_is_no_failure_of_the_version(logged):
         (None, ["request"]),
     ],
 )
-async def test_what_a_replica_does_wrong_is(logged, answer, types):
+async def test_what_a_replica_does_wrong_is(logged, answer, types) -> None:
     made, events = logged
     made.upstream.answer, made.upstream.closes = (lambda message: answer), True
     await made.exchange(request(TEXT, "length"))
@@ -195,25 +194,24 @@ async def test_what_a_replica_does_wrong_is(logged, answer, types):
     assert sorted(headers["ce-type"].rpartition(".")[2] for headers, _ in events) == types
 
 
-async def test_a_probe_is_not_logged(logged):
+async def test_a_probe_is_not_logged(logged) -> None:
     made, events = logged
     assert (await made.exchange(request(b"", "none", b"User-Agent: kube-probe/1.32", method=b"GET"))).status == 200
     await _settled(made, events, 0)
 
 
-async def _settled(made, events, count):
+async def _settled(made: Rig, events: list[Any], count: int) -> None:
     """A good request afterwards: its two events come after all that the case could have sent."""
     made.upstream.answer, made.upstream.closes = (lambda message: OK), False
     assert (await made.exchange(request(b"{}", "length", b"ce-id: last"))).status == 200
-    while sum(headers["ce-id"] == "last" for headers, _ in events) < 2:
-        await asyncio.sleep(0.01)
-    await made.gateway._shared.logger._queue.join()
+    await until(lambda: sum(headers["ce-id"] == "last" for headers, _ in events) == 2)
+    await made.gateway._context.logger._queue.join()
     events[:] = [event for event in events if event[0]["ce-id"] != "last"]
     assert len(events) == count
 
 
 @pytest.mark.parametrize("content_type", [b"application/json", b"application/cloudevents+json"])
-async def test_a_compressed_body_is_logged_as_it_was_sent(logged, content_type):
+async def test_a_compressed_body_is_logged_as_it_was_sent(logged, content_type) -> None:
     """As KServe's agent: the bytes as they came, and no Content-Encoding; collect tells by the first bytes.
 
     Of the type only this differs: a body that is an event itself must not become the event that is sent.

@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 from gateway_cases import read_message, request
 
-from local.gateway.errors import Refusal
-from local.gateway.requests import Head
-from local.gateway.routing import place_of
-from local.gateway.state import Route, State, read_state, write_state
-from local.serving.traffic import Target
+from local.gateway.control_protocol import GatewayState, Route, decode_state, encode_state
+from local.gateway.errors import GatewayError
+from local.gateway.http_message import RequestHead
+from local.gateway.routing import Listener, match_route
+from local.serving.traffic import TrafficTarget
 
-OPEN = Route((Target("m-1", 100, "prev"),))
-LOCAL = Route((Target("f-1", 100),), local=True)
-STATE = State(
+OPEN = Route((TrafficTarget("m-1", 100, "prev"),))
+LOCAL = Route((TrafficTarget("f-1", 100),), local=True)
+STATE = GatewayState(
     "localhost:8080",
     ("d", "m"),
     ("mcqa.example.org",),
@@ -21,17 +21,17 @@ STATE = State(
 )
 
 
-def head(host, target="/", method="POST", **headers):
+def head(host: str, target: str = "/", method: str = "POST", **headers: str) -> RequestHead:
     lines = [(b"Host", host.encode())]
     lines += [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
-    return Head(method.encode(), target.encode(), host.encode(), lines, b"1.1", "none", 0)
+    return RequestHead(method.encode(), target.encode(), host.encode(), lines, b"1.1", "none", 0)
 
 
-def reached(listener, *arguments, **headers):
+def reached(listener: Listener, *arguments: str, **headers: str) -> int | tuple[str, str]:
     """The service and the target, or the status of the refusal."""
     try:
-        place = place_of(STATE, listener, head(*arguments, **headers))
-    except Refusal as refusal:
+        place = match_route(STATE, listener, head(*arguments, **headers))
+    except GatewayError as refusal:
         return refusal.status
     return f"{place.key[1]}{'/' + place.tag if place.tag else ''}", place.target.decode()
 
@@ -40,7 +40,7 @@ M, F = ("m-predictor", "/"), ("f", "/")
 
 
 @pytest.mark.parametrize(
-    ("host", "target", "outer", "inner"),
+    ("host", "target", "external", "internal"),
     [
         ("127.0.0.1:8080", "/", M, 404),  # the default is for those who ask questions
         ("localhost", "/v1?q", ("m-predictor", "/v1?q"), 404),
@@ -67,15 +67,15 @@ M, F = ("m-predictor", "/"), ("f", "/")
         ("[::1", "/", 404, 404),
     ],
 )
-def test_where_a_request_goes(host, target, outer, inner):
-    assert (reached("outer", host, target), reached("inner", host, target)) == (outer, inner)
+def test_where_a_request_goes(host, target, external, internal) -> None:
+    assert (reached("external", host, target), reached("internal", host, target)) == (external, internal)
 
 
 BROWSER = {"Sec_Fetch_Mode": "no-cors", "Sec_Fetch_Dest": "empty"}
 
 
 @pytest.mark.parametrize(
-    ("method", "headers", "outer", "inner"),
+    ("method", "headers", "external", "internal"),
     [
         ("POST", {}, M, F),  # curl, a program, a proxy
         ("POST", {"Sec_Fetch_Site": "cross-site", **BROWSER}, 403, 403),
@@ -92,24 +92,24 @@ BROWSER = {"Sec_Fetch_Mode": "no-cors", "Sec_Fetch_Dest": "empty"}
         ("POST", {"Origin": "https://mcqa.example.org", "Sec_Fetch_Site": "same-origin"}, M, 403),
     ],
 )
-def test_pages_of_other_sites(method, headers, outer, inner):
-    found = reached("outer", "m.d.localhost", "/", method, **headers)
-    assert (found, reached("inner", "f.d.svc.cluster.local", "/", method, **headers)) == (outer, inner)
+def test_pages_of_other_sites(method, headers, external, internal) -> None:
+    found = reached("external", "m.d.localhost", "/", method, **headers)
+    assert (found, reached("internal", "f.d.svc.cluster.local", "/", method, **headers)) == (external, internal)
 
 
-def test_a_state_survives_the_wire():
-    assert read_state(write_state(STATE, 7)) == (STATE, 7)
+def test_a_state_survives_the_wire() -> None:
+    assert decode_state(encode_state(STATE, 7)) == (STATE, 7)
 
 
-async def test_a_cluster_local_service_is_reached_by_the_inner_listener_only(gateway):
+async def test_a_cluster_local_service_is_reached_by_the_inner_listener_only(gateway) -> None:
     for host in (b"f.d.localhost", b"f.d.svc.cluster.local"):
         assert (await gateway.exchange(request(host=host))).status == 404
-        assert (await gateway.exchange(request(host=host), gateway.inner)).status == 200
+        assert (await gateway.exchange(request(host=host), gateway.internal)).status == 200
     path = request(target=b"/-/services/d/f/mlflow")
     assert (await gateway.exchange(path)).status == 404
-    assert (await gateway.exchange(path, gateway.inner)).status == 200
+    assert (await gateway.exchange(path, gateway.internal)).status == 200
     foreign = request(b"", "none", b"Sec-Fetch-Site: cross-site", target=b"/-/services/d/f/mlflow")
-    assert (await gateway.exchange(foreign, gateway.inner)).status == 403
+    assert (await gateway.exchange(foreign, gateway.internal)).status == 403
     assert [message.start for message in gateway.upstream.seen][-1] == b"POST /mlflow HTTP/1.1"
     # What a listener refuses leaves the connection usable: nothing of it was in doubt.
     async with gateway.connect() as (reader, writer):

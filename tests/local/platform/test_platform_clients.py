@@ -19,19 +19,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "serving"))
 
 from serving_cases import Platform, inference_service, settings
 
-from local.kube.server import Server
-from local.serving.controller import Serving
+from local.kube.server import ApiServer
+from local.serving.controller import ServingController
 
 NAME = "m"
 
 
 @pytest.fixture
 async def platform(tmp_path):
-    api = Server(tmp_path, 0)
+    api = ApiServer(tmp_path, 0)
     api.capture_signals = contextlib.nullcontext
     served = asyncio.create_task(api.serve())
     async with (
-        Serving(api.store, settings(tmp_path), lambda uri: Path(uri)) as serving,
+        ServingController(api.store, settings(tmp_path), lambda uri: Path(uri)) as serving,
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=64)) as session,
     ):
         yield Platform(api.store, serving, session, tmp_path)

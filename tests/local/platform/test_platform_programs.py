@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from local.loopback import HostsError
-from local.platform.programs import loop_environment, programs
+from local.origins import AllowedHostsError
+from local.platform.environment import loop_environment
+from local.platform.programs import programs
 from local.platform.settings import Folder, Settings
-from local.tokens import read
+from local.tokens import read_token
 
 
 @pytest.fixture
@@ -37,8 +38,8 @@ def test_no_token_is_where_other_users_can_see_it(folder: Folder) -> None:
     """Command lines and, on some machines, environments are everybody's to read."""
     for one in programs(folder, Settings()):
         shown = " ".join([*one.argv, *one.env.values()])
-        assert read(folder.broker_token) not in shown
-        assert read(folder.pipelines_token) not in shown
+        assert read_token(folder.broker_token) not in shown
+        assert read_token(folder.pipelines_token) not in shown
 
 
 def test_the_loop_is_told_where_the_token_is(folder: Folder) -> None:
@@ -59,5 +60,5 @@ def test_names_of_this_machine_reach_every_server(folder: Folder, monkeypatch: p
     assert {"box.lan", "box.lan:*", "loop:*", "127.0.0.1:*", "[::1]"} <= set(hosts)
     assert not [host for host in hosts if host.startswith(("10.", "192.168.", "172.", "*"))]
     monkeypatch.setenv("MCQA_ALLOWED_HOSTS", "*")
-    with pytest.raises(HostsError):
+    with pytest.raises(AllowedHostsError):
         programs(folder, Settings())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from polling import until
 
-from local.kube.store import ApiError, Store
-from local.serving.controller import Serving
-from local.serving.inference_status import rollout_of
-from local.serving.predictors import render, runtime_of
+from local.kube.store import ResourceStore, StatusError
+from local.serving.controller import ServingController
+from local.serving.inference_status import component_revisions
+from local.serving.predictor_service import render, runtime_of
 from local.serving.settings import ServingSettings
 
 HERE = Path(__file__).resolve().parent
@@ -61,8 +61,8 @@ def inference_service(name: str, version: str = "1", **predictor: Any) -> dict[s
 
 @dataclass
 class Platform:
-    store: Store
-    serving: Serving
+    store: ResourceStore
+    serving: ServingController
     session: aiohttp.ClientSession
     folder: Path
 
@@ -85,17 +85,14 @@ class Platform:
             return int(item["metadata"]["generation"])
         try:
             service = self.store.get(KNATIVE, f"{item['metadata']['name']}-predictor")
-        except ApiError:
+        except StatusError:
             return -1
         runtime = runtime_of(item, self.store.list("ServingRuntime").items)
-        wanted = render(item, runtime, rollout_of(item).latest_rolled_out)
+        wanted = render(item, runtime, component_revisions(item).latest_rolled_out)
         return int(service["metadata"]["generation"]) if service["spec"] == wanted["spec"] else -1
 
-    async def until(self, true: Callable[[], Any], seconds: float = 30.0) -> Any:
-        async with asyncio.timeout(seconds):
-            while not (found := true()):
-                await asyncio.sleep(0.03)
-        return found
+    async def until(self, condition: Callable[[], Any], seconds: float = 30.0) -> Any:
+        return await until(condition, seconds, interval=0.03)
 
     async def up(self, kind: str, name: str) -> None:
         await self.until(lambda: self.ready(kind, name))

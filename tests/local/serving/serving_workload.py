@@ -9,19 +9,20 @@ import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 if os.environ.get("FAIL"):
     print("the model is broken", flush=True)
     sys.exit(3)
 time.sleep(float(os.environ.get("DELAY", "0")))
-while os.path.exists(os.environ.get("HOLD", "")):
+while os.environ.get("HOLD") and Path(os.environ["HOLD"]).exists():
     time.sleep(0.05)
 
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
-    def do_GET(self):
+    def do_GET(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
         if self.path.startswith("/slow"):
             time.sleep(float(self.path.partition("=")[2]))
@@ -46,7 +47,7 @@ class Handler(BaseHTTPRequestHandler):
 
     do_POST = do_GET
 
-    def log_message(self, *args):
+    def log_message(self, *args) -> None:
         pass
 
 

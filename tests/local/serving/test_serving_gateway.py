@@ -10,21 +10,22 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import psutil
 from serving_cases import KNATIVE, ROOT, Platform, knative_service, settings
 from test_serving_live import SUPERVISOR
 
-from local.kube.store import Store
-from local.serving.controller import Serving
-from local.serving.runner import left_behind
+from local.kube.store import ResourceStore
+from local.serving.controller import ServingController
 from local.serving.settings import GATEWAY, gateway_ports
+from local.serving.workload import find_left_behind
 
 KEY = ("default", "k-00001")
 
 
-async def asked(platform, name="k", port=0):
+async def asked(platform: Platform, name: str = "k") -> tuple[int, Any]:
     """The answer, once somebody listens."""
     while True:
         with contextlib.suppress(aiohttp.ClientConnectionError):
@@ -32,13 +33,13 @@ async def asked(platform, name="k", port=0):
         await asyncio.sleep(0.02)
 
 
-async def test_a_killed_gateway_is_started_again_and_goes_on_with_the_replicas(platform):
+async def test_a_killed_gateway_is_started_again_and_goes_on_with_the_replicas(platform) -> None:
     platform.store.create(knative_service("k", {"min-scale": "1"}))
     await platform.up(KNATIVE, "k")
     replica, gateway = platform.serving.pids(*KEY), platform.serving.gateway.pid
     assert (await platform.get("k"))[1]["pid"] == replica[0]
     slow = asyncio.create_task(platform.get("k", "/slow=30"))
-    await platform.until(lambda: platform.serving._dataplane._report.in_flight)
+    await platform.until(lambda: platform.serving._gateway_client._report.in_flight)
     os.kill(gateway, signal.SIGKILL)
     with contextlib.suppress(aiohttp.ClientError):
         await slow
@@ -53,23 +54,24 @@ async def test_a_killed_gateway_is_started_again_and_goes_on_with_the_replicas(p
     os.kill(replica[0], signal.SIGKILL)  # it is at work on what nobody waits for
 
 
-async def test_the_gateway_goes_on_without_its_controller_and_is_taken_over(tmp_path):
-    store = Store(tmp_path / "kube.sqlite")
+async def test_the_gateway_goes_on_without_its_controller_and_is_taken_over(tmp_path) -> None:
+    store = ResourceStore(tmp_path / "kube.sqlite")
     store.create(knative_service("k", {"min-scale": "1"}))
     here = str(Path(__file__).parent)
-    supervisor = subprocess.Popen([sys.executable, "-c", SUPERVISOR, str(tmp_path), here], cwd=ROOT)
+    command = [sys.executable, "-c", SUPERVISOR, str(tmp_path), here]
+    supervisor = subprocess.Popen(command, cwd=ROOT)
     try:
         await Platform(store, None, None, tmp_path).up(KNATIVE, "k")
     finally:
         supervisor.send_signal(signal.SIGKILL)
         supervisor.wait(10)
-    (gateway,) = left_behind(tmp_path / GATEWAY)
+    (gateway,) = find_left_behind(tmp_path / GATEWAY)
     port, _ = gateway_ports(tmp_path)
     async with aiohttp.ClientSession() as session:
         headers = {"host": "k.default.localhost"}
         async with session.get(f"http://127.0.0.1:{port}/", headers=headers) as answer:
             pid = (await answer.json())["pid"]
-        async with Serving(store, settings(tmp_path), Path) as serving:
+        async with ServingController(store, settings(tmp_path), Path) as serving:
             platform = Platform(store, serving, session, tmp_path)
             assert serving.port == port
             await platform.until(lambda: serving.status().get(KEY) and serving.status()[KEY].actual == 1)
@@ -80,7 +82,7 @@ async def test_the_gateway_goes_on_without_its_controller_and_is_taken_over(tmp_
     store.close()
 
 
-async def test_no_client_makes_the_gateway_hold_much(platform):
+async def test_no_client_makes_the_gateway_hold_much(platform) -> None:
     """And none of it is the controller's."""
     platform.store.create(knative_service("k", {"min-scale": "1"}))
     await platform.up(KNATIVE, "k")
@@ -104,14 +106,14 @@ async def test_no_client_makes_the_gateway_hold_much(platform):
     assert (await platform.get("k"))[0] == 200
 
 
-async def test_the_control_socket_is_its_owners(platform):
-    await platform.until(lambda: platform.serving._dataplane._report)
+async def test_the_control_socket_is_its_owners(platform) -> None:
+    await platform.until(lambda: platform.serving._gateway_client._report)
     path = platform.folder / GATEWAY / "control.sock"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) & 0o077 == 0
 
 
-async def test_cluster_local_services_are_for_the_inner_listener(platform):
+async def test_cluster_local_services_are_for_the_inner_listener(platform) -> None:
     labels = {"networking.knative.dev/visibility": "cluster-local"}
     service = knative_service("f", {"min-scale": "1"})
     service["metadata"]["labels"] = labels
@@ -128,12 +130,12 @@ async def test_cluster_local_services_are_for_the_inner_listener(platform):
     assert (await platform.get("f"))[0] == 200
 
 
-async def test_a_folder_of_any_depth_will_do(tmp_path):
+async def test_a_folder_of_any_depth_will_do(tmp_path) -> None:
     deep = tmp_path / ("d" * 60) / ("e" * 60)
     deep.mkdir(parents=True)
-    store = Store(deep / "kube.sqlite")
+    store = ResourceStore(deep / "kube.sqlite")
     store.create(knative_service("k", {"min-scale": "1"}))
-    async with Serving(store, settings(deep), Path) as serving, aiohttp.ClientSession() as session:
+    async with ServingController(store, settings(deep), Path) as serving, aiohttp.ClientSession() as session:
         platform = Platform(store, serving, session, deep)
         await platform.up(KNATIVE, "k")
         assert (await asked(platform))[0] == 200

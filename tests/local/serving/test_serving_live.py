@@ -12,6 +12,7 @@ import sys
 import time
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -20,21 +21,23 @@ from aiohttp import web
 from scipy.stats import binom
 from serving_cases import KNATIVE, ROOT, Platform, inference_service, knative_service, settings
 
-from local.broker.http_binding import read
-from local.kube.store import Store
-from local.serving.controller import Serving
+from local.broker.http_binding import read_events
+from local.kube.store import ResourceStore
+from local.serving.controller import ServingController
 
 ISVC = "InferenceService"
 
 
-def change(platform, name, version=None, percent=0, **predictor):
+def change(
+    platform: Platform, name: str, version: str | None = None, percent: int | None = 0, **predictor: Any
+) -> None:
     patch = {"canaryTrafficPercent": percent, **predictor}
     if version:
         patch["containers"] = inference_service(name, version)["spec"]["predictor"]["containers"]
     platform.store.patch(ISVC, name, {"spec": {"predictor": patch}})
 
 
-async def test_canary_splits_moves_and_rolls_back(platform):
+async def test_canary_splits_moves_and_rolls_back(platform) -> None:
     platform.store.create(inference_service("m"))
     await platform.up(ISVC, "m")
     change(platform, "m", "2", 10)
@@ -68,14 +71,14 @@ async def test_canary_splits_moves_and_rolls_back(platform):
     )
 
 
-async def test_a_bad_revision_never_gets_traffic(platform):
+async def test_a_bad_revision_never_gets_traffic(platform) -> None:
     platform.store.create(knative_service("f", VERSION="1"))
     await platform.up(KNATIVE, "f")
     bad = knative_service("f", VERSION="2", FAIL="1")["spec"]
     platform.store.patch(KNATIVE, "f", {"spec": bad})
     seen = []
 
-    def failed():
+    def failed() -> bool:
         return platform.ready(KNATIVE, "f", "False")
 
     while not failed():
@@ -94,7 +97,7 @@ async def test_a_bad_revision_never_gets_traffic(platform):
     assert any(event["reason"] == "RevisionFailed" for event in platform.store.list("Event").items)
 
 
-async def test_an_inference_service_waits_for_its_runtime(platform):
+async def test_an_inference_service_waits_for_its_runtime(platform) -> None:
     isvc = inference_service("r")
     container = isvc["spec"]["predictor"].pop("containers")[0]
     folder = str(platform.folder / "model")
@@ -122,10 +125,10 @@ async def test_an_inference_service_waits_for_its_runtime(platform):
     await platform.until(lambda: not platform.store.list("Revision").items and not platform.serving.status())
 
 
-async def test_a_model_that_is_late_is_waited_for(tmp_path):
-    store, tries = Store(tmp_path / "kube.sqlite"), []
+async def test_a_model_that_is_late_is_waited_for(tmp_path) -> None:
+    store, tries = ResourceStore(tmp_path / "kube.sqlite"), []
 
-    def resolve(uri):
+    def resolve(uri: str) -> Path:
         tries.append(uri)
         if len(tries) < 7:
             raise OSError("the registry does not answer")
@@ -136,14 +139,14 @@ async def test_a_model_that_is_late_is_waited_for(tmp_path):
         "internal.serving.kserve.io/storage-initializer-sourceuri": "mlflow://late/1"
     }
     store.create(isvc)
-    async with Serving(store, settings(tmp_path, first_backoff=0.001), resolve):
+    async with ServingController(store, settings(tmp_path, first_backoff=0.001), resolve):
         platform = Platform(store, None, None, tmp_path)
         await platform.up(ISVC, "late")
     assert len(tries) == 7
     store.close()
 
 
-async def test_scales_to_zero_and_buffers_from_zero(platform):
+async def test_scales_to_zero_and_buffers_from_zero(platform) -> None:
     platform.store.create(knative_service("z", {"window": "1s"}, DELAY="0.3"))
     await platform.up(KNATIVE, "z")
     key = ("default", "z-00001")
@@ -154,7 +157,7 @@ async def test_scales_to_zero_and_buffers_from_zero(platform):
     assert len({told["pid"] for _, told in answers}) == 1
 
 
-async def test_busy_replicas_get_company_up_to_max_scale(platform):
+async def test_busy_replicas_get_company_up_to_max_scale(platform) -> None:
     service = knative_service("b", {"max-scale": "2", "window": "2s"})
     service["spec"]["template"]["spec"]["containerConcurrency"] = 1
     platform.store.create(service)
@@ -164,7 +167,7 @@ async def test_busy_replicas_get_company_up_to_max_scale(platform):
     assert len({told["pid"] for _, told in answers}) == 2
 
 
-async def test_stopping_loses_no_request(platform):
+async def test_stopping_loses_no_request(platform) -> None:
     platform.store.create(knative_service("g", {"min-scale": "1"}, VERSION="1"))
     await platform.up(KNATIVE, "g")
     old = platform.serving.pids("default", "g-00001")[0]
@@ -178,12 +181,12 @@ async def test_stopping_loses_no_request(platform):
     assert (await platform.get("g"))[0] == 404
 
 
-async def test_a_new_revision_takes_over_without_a_lost_request(platform):
+async def test_a_new_revision_takes_over_without_a_lost_request(platform) -> None:
     platform.store.create(knative_service("n", {"window": "1s"}, VERSION="1"))
     await platform.up(KNATIVE, "n")
     done, answers = asyncio.Event(), []
 
-    async def ask():
+    async def ask() -> None:
         while not done.is_set():
             answers.append(await platform.get("n", "/slow=0.02"))
 
@@ -196,7 +199,7 @@ async def test_a_new_revision_takes_over_without_a_lost_request(platform):
     assert {status for status, _ in answers} == {200}
 
 
-async def test_a_killed_workload_is_healed(platform):
+async def test_a_killed_workload_is_healed(platform) -> None:
     platform.store.create(knative_service("k", {"min-scale": "1"}))
     await platform.up(KNATIVE, "k")
     first = (await platform.get("k"))[1]["pid"]
@@ -209,7 +212,7 @@ async def test_a_killed_workload_is_healed(platform):
     assert first not in {told["pid"] for _, told in answers[1:]}
 
 
-async def test_the_proxy_is_transparent(platform):
+async def test_the_proxy_is_transparent(platform) -> None:
     platform.store.create(knative_service("p"))
     await platform.up(KNATIVE, "p")
     trace = {"traceparent": "00-" + "ab" * 16 + "-" + "cd" * 8 + "-01", "tracestate": "a=b"}
@@ -232,13 +235,13 @@ async def test_the_proxy_is_transparent(platform):
     assert parts[-1][0] - parts[0][0] > 0.2, "the body came in one piece"
 
 
-async def test_waiting_is_bounded_in_number_and_time(tmp_path):
-    store, hold = Store(tmp_path / "kube.sqlite"), tmp_path / "hold"
+async def test_waiting_is_bounded_in_number_and_time(tmp_path) -> None:
+    store, hold = ResourceStore(tmp_path / "kube.sqlite"), tmp_path / "hold"
     service = knative_service("w", {"window": "1s"}, HOLD=str(hold))
     service["spec"]["template"]["spec"]["timeoutSeconds"] = 1
     store.create(service)
     async with (
-        Serving(store, settings(tmp_path, queue_size=2), Path) as serving,
+        ServingController(store, settings(tmp_path, queue_size=2), Path) as serving,
         aiohttp.ClientSession() as session,
     ):
         platform = Platform(store, serving, session, tmp_path)
@@ -256,10 +259,10 @@ async def test_waiting_is_bounded_in_number_and_time(tmp_path):
     store.close()
 
 
-async def test_payload_events_reach_a_real_sink(platform):
+async def test_payload_events_reach_a_real_sink(platform) -> None:
     events = []
 
-    async def take(request):
+    async def take(request: web.Request) -> web.Response:
         events.append((list(request.raw_headers), await request.read()))
         return web.Response(status=202)
 
@@ -279,7 +282,7 @@ async def test_payload_events_reach_a_real_sink(platform):
     assert status == 200
     assert (await platform.get("l", "/status/400", "POST", data=b"bad", headers={"ce-id": "mine"}))[0] == 400
     await platform.until(lambda: len(events) == 3)
-    read_back = [read([(name.lower(), value) for name, value in headers], body)[0] for headers, body in events]
+    read_back = [read_events([(name.lower(), value) for name, value in headers], body)[0] for headers, body in events]
     by_id = {}
     for event, (headers, body) in zip(read_back, events, strict=True):
         plain = {name.lower().decode(): value.decode() for name, value in headers}
@@ -314,25 +317,27 @@ import asyncio, sys
 sys.path.insert(0, sys.argv[2])
 import serving_cases
 from pathlib import Path
-from local.kube.store import Store
-from local.serving.controller import Serving
+from typing import Any
+from local.kube.store import ResourceStore
+from local.serving.controller import ServingController
 
 async def main():
     folder = Path(sys.argv[1])
-    store = Store(folder / "kube.sqlite")
-    async with Serving(store, serving_cases.settings(folder), Path):
+    store = ResourceStore(folder / "kube.sqlite")
+    async with ServingController(store, serving_cases.settings(folder), Path):
         await asyncio.sleep(600)
 
 asyncio.run(main())
 """
 
 
-async def test_a_killed_supervisor_is_succeeded(tmp_path):
-    store = Store(tmp_path / "kube.sqlite")
+async def test_a_killed_supervisor_is_succeeded(tmp_path) -> None:
+    store = ResourceStore(tmp_path / "kube.sqlite")
     for name in ("stays", "goes"):
         store.create(knative_service(name, {"min-scale": "1"}))
     here = str(Path(__file__).parent)
-    supervisor = subprocess.Popen([sys.executable, "-c", SUPERVISOR, str(tmp_path), here], cwd=ROOT)
+    command = [sys.executable, "-c", SUPERVISOR, str(tmp_path), here]
+    supervisor = subprocess.Popen(command, cwd=ROOT)
     try:
         platform = Platform(store, None, None, tmp_path)
         await platform.up(KNATIVE, "stays")
@@ -343,7 +348,7 @@ async def test_a_killed_supervisor_is_succeeded(tmp_path):
     pods = {path.name[:4]: int(path.read_text()) for path in (tmp_path / "pods").glob("*.pid")}
     store.delete(KNATIVE, "goes")
     async with (
-        Serving(store, settings(tmp_path), Path) as serving,
+        ServingController(store, settings(tmp_path), Path) as serving,
         aiohttp.ClientSession() as session,
     ):
         again = Platform(store, serving, session, tmp_path)
@@ -358,7 +363,7 @@ async def test_a_killed_supervisor_is_succeeded(tmp_path):
     store.close()
 
 
-def _runs(pid):
+def _runs(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -366,16 +371,16 @@ def _runs(pid):
 
 
 @pytest.mark.timeout(180)
-async def test_the_real_predictor_serves_the_tiny_model(tmp_path):
+async def test_the_real_predictor_serves_the_tiny_model(tmp_path) -> None:
     runtime = yaml.safe_load((ROOT / "kserve" / "serving-runtime.yaml").read_text())
     isvc = yaml.safe_load((ROOT / "kserve" / "inference-service.yaml").read_text())
     del isvc["spec"]["predictor"]["logger"]
     tiny = ROOT / "models" / "tiny"
     if not (tiny / "model.safetensors").exists():
         pytest.skip("models/tiny is not there")
-    store, asked = Store(tmp_path / "kube.sqlite"), []
+    store, asked = ResourceStore(tmp_path / "kube.sqlite"), []
 
-    def resolve(uri):
+    def resolve(uri: str) -> Path:
         asked.append(uri)
         return tiny
 
@@ -383,7 +388,7 @@ async def test_the_real_predictor_serves_the_tiny_model(tmp_path):
     store.create(isvc)
     question = {"question": "Which keyword defines a function in Python?", "choices": ["def", "fun"]}
     async with (
-        Serving(store, settings(tmp_path), resolve) as serving,
+        ServingController(store, settings(tmp_path), resolve) as serving,
         aiohttp.ClientSession() as session,
     ):
         platform = Platform(store, serving, session, tmp_path)

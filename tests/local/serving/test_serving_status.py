@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 from serving_cases import inference_service, knative_service
 
+from local.serving.conditions import Condition, merge_conditions, ready_condition
 from local.serving.inference_status import inference_status, invalid_status
-from local.serving.pool import PoolStatus
-from local.serving.status import Condition, conditions, outcome, overall, revision_status, service_status
-from local.serving.traffic import Rollout, knative_targets
+from local.serving.replica_pool import PoolStatus
+from local.serving.service_status import revision_status, service_readiness, service_status
+from local.serving.traffic import ComponentRevisions, knative_targets
 
 NOW, LATER = "2026-01-01T00:00:00Z", "2026-01-01T00:01:00Z"
 STARTING = PoolStatus(False, "", "", 0, 1)
 READY = PoolStatus(True, "", "", 1, 1)
 ASLEEP = PoolStatus(True, "", "", 0, 0)
 WAKING = PoolStatus(True, "", "", 0, 1)
-BROKEN = PoolStatus(False, "", "exited with status 3: no model", 0, 1, exit_code=3, said="no model")
-GIVEN_UP = PoolStatus(False, "exited with status 3: no model", "", 0, 0, exit_code=3, said="no model")
+BROKEN = PoolStatus(False, "", "exited with status 3: no model", 0, 1, exit_code=3, last_output="no model")
+GIVEN_UP = PoolStatus(False, "exited with status 3: no model", "", 0, 0, exit_code=3, last_output="no model")
 LATE = PoolStatus(False, "was not ready within 60 s", "", 0, 0)
 NO_MODEL = PoolStatus(False, "", "404 not found", 0, 1)
 UNKNOWN_DEPLOYING = ("Unknown", "Deploying", "")
 WAITING = 'Configuration "m-predictor" is waiting for a Revision to become ready.'
 
 
-def said(status):
+def reported(status: dict[str, Any]) -> dict[str, Any]:
     """(status, reason, message) by type, with the severity where it has one."""
     return {
         c["type"]: (c["status"], c.get("reason", ""), c.get("message", ""), *filter(None, [c.get("severity")]))
@@ -31,7 +35,7 @@ def said(status):
     }
 
 
-def revision(number, pool=None, service="m-predictor"):
+def revision(number: int, pool: PoolStatus | None = None, service: str = "m-predictor") -> dict[str, Any]:
     name = f"{service}-{number:05d}"
     labels = {"serving.knative.dev/configurationGeneration": str(number)}
     item = {"metadata": {"name": name, "labels": labels, "generation": 1}, "spec": {"containers": [{"name": "c"}]}}
@@ -64,9 +68,9 @@ def revision(number, pool=None, service="m-predictor"):
         ),
     ],
 )
-def test_a_revision(pool, ready, healthy, available, active, replicas):
+def test_a_revision(pool, ready, healthy, available, active, replicas) -> None:
     found = revision_status(revision(1), pool, NOW, "log")
-    told = said(found)
+    told = reported(found)
     assert (told["Ready"], told["ContainerHealthy"], told["ResourcesAvailable"]) == (ready, healthy, available)
     assert told["Active"][: len(active)] == active[:3]
     assert told["Active"][-1] == "Info"
@@ -74,16 +78,16 @@ def test_a_revision(pool, ready, healthy, available, active, replicas):
     assert found["containerStatuses"] == [{"name": "c"}]
 
 
-def test_a_revision_that_was_ready_stays_so_while_nobody_looks_after_it():
+def test_a_revision_that_was_ready_stays_so_while_nobody_looks_after_it() -> None:
     found = revision_status(revision(1, READY), None, LATER, "log")
-    assert said(found)["Ready"] == ("True", "", "")
+    assert reported(found)["Ready"] == ("True", "", "")
 
 
-def test_a_condition_moves_with_anything_it_says():
-    first = conditions((), [Condition("A", "False", "One", "x"), Condition("B", "True")], NOW)
-    again = conditions(first, [Condition("B", "True"), Condition("A", "False", "One", "x")], LATER)
+def test_a_condition_moves_with_anything_it_says() -> None:
+    first = merge_conditions((), [Condition("A", "False", "One", "x"), Condition("B", "True")], NOW)
+    again = merge_conditions(first, [Condition("B", "True"), Condition("A", "False", "One", "x")], LATER)
     assert again == first
-    moved = conditions(first, [Condition("A", "False", "One", "y"), Condition("B", "True")], LATER)
+    moved = merge_conditions(first, [Condition("A", "False", "One", "y"), Condition("B", "True")], LATER)
     assert [one["lastTransitionTime"] for one in moved] == [LATER, NOW]
 
 
@@ -97,8 +101,8 @@ def test_a_condition_moves_with_anything_it_says():
         ([("Unknown", "a"), ("Unknown", "b")], ("Unknown", "b")),
     ],
 )
-def test_ready_of_parts(parts, expected):
-    found = overall(*(Condition(f"P{place}", *part) for place, part in enumerate(parts)))
+def test_ready_of_parts(parts, expected) -> None:
+    found = ready_condition(*(Condition(f"P{place}", *part) for place, part in enumerate(parts)))
     assert (found.type, found.status, found.reason) == ("Ready", *expected)
 
 
@@ -106,16 +110,23 @@ LATEST = {"latestRevision": True, "percent": 100, "tag": "latest"}
 CANARY = [{**LATEST, "percent": 10}, {"revisionName": "m-predictor-00001", "percent": 90, "tag": "prev"}]
 
 
-def service(revisions, traffic=(LATEST,), labels=None, name="m-predictor"):
+def service(
+    revisions: list[dict[str, Any]],
+    traffic: Sequence[dict[str, Any]] = (LATEST,),
+    labels: dict[str, str] | None = None,
+    name: str = "m-predictor",
+) -> dict[str, Any]:
     """A Knative Service with its status; its routes are those that its revisions allow."""
     item = knative_service(name)
     item["metadata"] |= {"generation": 1, "labels": labels or {}}
     item["spec"]["traffic"] = list(traffic)
     ready = {
-        one["metadata"]["name"] for one in revisions if "status" in one and said(one["status"])["Ready"][0] == "True"
+        one["metadata"]["name"]
+        for one in revisions
+        if "status" in one and reported(one["status"])["Ready"][0] == "True"
     }
     targets = knative_targets(traffic, max(ready, default=""), frozenset(ready))
-    found = outcome(item, revisions, targets)
+    found = service_readiness(item, revisions, targets)
     return {**item, "status": service_status(item, found, "example.com", NOW)}
 
 
@@ -154,13 +165,13 @@ FAILED = 'Revision "m-predictor-00002" failed with message: Container failed wit
         ),
     ],
 )
-def test_a_knative_service(revisions, traffic, ready, configurations, routes):
-    told = said(service(revisions, traffic)["status"])
+def test_a_knative_service(revisions, traffic, ready, configurations, routes) -> None:
+    told = reported(service(revisions, traffic)["status"])
     found = [(told[type][0], told[type][2]) for type in ("Ready", "ConfigurationsReady", "RoutesReady")]
     assert found == [ready, configurations, routes]
 
 
-def test_the_addresses_of_a_knative_service():
+def test_the_addresses_of_a_knative_service() -> None:
     first = service([revision(1, STARTING)])["status"]
     assert first["url"] == "http://m-predictor.default.example.com"
     assert "traffic" not in first
@@ -182,7 +193,7 @@ def test_the_addresses_of_a_knative_service():
     assert private["traffic"][0]["url"] == "http://latest-m-predictor.default.svc.cluster.local"
 
 
-def isvc(status=None):
+def isvc(status: dict[str, Any] | None = None) -> dict[str, Any]:
     item = inference_service("m")
     return {**item, "metadata": {**item["metadata"], "generation": 9}, **({"status": status} if status else {})}
 
@@ -190,14 +201,21 @@ def isvc(status=None):
 RUNTIME = {"kind": "ServingRuntime", "metadata": {"name": "rt"}}
 
 
-def seen(before, revisions, pool, rollout, traffic=(LATEST,), now=NOW):
+def seen(
+    before: dict[str, Any] | None,
+    revisions: list[dict[str, Any]],
+    pool: PoolStatus | None,
+    rollout: ComponentRevisions,
+    traffic: Sequence[dict[str, Any]] = (LATEST,),
+    now: str = NOW,
+) -> dict[str, Any]:
     """The InferenceService's status after KServe looked at its Knative Service and the newest revision's replicas."""
     return inference_status(isvc(before), rollout, service(revisions, traffic)["status"], pool, RUNTIME, now)
 
 
-FIRST = Rollout("m-predictor-00001", "m-predictor-00001", "m-predictor-00001", "")
-SECOND = Rollout("m-predictor-00002", "m-predictor-00002", "m-predictor-00001", "")
-STUCK = Rollout("m-predictor-00001", "m-predictor-00002", "m-predictor-00001", "")
+FIRST = ComponentRevisions("m-predictor-00001", "m-predictor-00001", "m-predictor-00001", "")
+SECOND = ComponentRevisions("m-predictor-00002", "m-predictor-00002", "m-predictor-00001", "")
+STUCK = ComponentRevisions("m-predictor-00001", "m-predictor-00002", "m-predictor-00001", "")
 INFO = ("True", "", "", "Info")
 ALL_TRUE = {
     "IngressReady": ("True", "", ""),
@@ -211,7 +229,7 @@ ALL_TRUE = {
 }
 
 
-def model(status):
+def model(status: dict[str, Any]) -> tuple[Any, ...]:
     """(transition, active state, target state, copies, last failure) of modelStatus."""
     found = status["modelStatus"]
     assert found["copies"]["failedCopies"] == 0
@@ -225,10 +243,10 @@ def model(status):
     )
 
 
-def test_an_inference_service_at_its_first_start():
-    found = seen(None, [revision(1, STARTING)], STARTING, Rollout("", "m-predictor-00001", "", ""))
+def test_an_inference_service_at_its_first_start() -> None:
+    found = seen(None, [revision(1, STARTING)], STARTING, ComponentRevisions("", "m-predictor-00001", "", ""))
     waiting = ("Unknown", "RevisionMissing", WAITING)
-    assert said(found) == {
+    assert reported(found) == {
         "IngressReady": ("Unknown", "", ""),
         "LatestDeploymentReady": ("Unknown", "PredictorConfigurationReady not ready", "", "Info"),
         "PredictorConfigurationReady": ("Unknown", "", "", "Info"),
@@ -242,13 +260,13 @@ def test_an_inference_service_at_its_first_start():
     assert (found["deploymentMode"], found["servingRuntimeName"]) == ("Knative", "rt")
     assert "url" not in found
     assert model(found) == ("InProgress", "", "Pending", None, None)
-    loading = seen(None, [revision(1, STARTING)], PoolStatus(False, "", "", 0, 1, preparing=True), Rollout())
+    loading = seen(None, [revision(1, STARTING)], PoolStatus(False, "", "", 0, 1, preparing=True), ComponentRevisions())
     assert model(loading)[0::2] == ("InProgress", "Loading", None)
 
 
-def test_an_inference_service_that_serves():
+def test_an_inference_service_that_serves() -> None:
     found = seen(None, [revision(1, READY)], READY, FIRST)
-    assert said(found) == ALL_TRUE
+    assert reported(found) == ALL_TRUE
     url, address = "http://m-predictor.default.example.com", {"url": "http://m-predictor.default.svc.cluster.local"}
     assert (found["url"], found["address"]) == (url, address)
     part = found["components"]["predictor"]
@@ -258,10 +276,10 @@ def test_an_inference_service_that_serves():
     assert found["observedGeneration"] == 1, "the Knative Service's, not its own"
 
 
-def test_an_inference_service_with_a_canary():
+def test_an_inference_service_with_a_canary() -> None:
     before = seen(None, [revision(1, READY)], READY, FIRST)
     found = seen(before, [revision(1, ASLEEP), revision(2, READY)], READY, SECOND, CANARY)
-    assert said(found) == ALL_TRUE
+    assert reported(found) == ALL_TRUE
     part = found["components"]["predictor"]
     assert [(one["percent"], one["tag"], one["latestRevision"], one["url"]) for one in part["traffic"]] == [
         (10, "latest", True, "http://latest-m-predictor.default.example.com"),
@@ -277,11 +295,11 @@ def test_an_inference_service_with_a_canary():
         (NO_MODEL, {"exitCode": 1, "message": "404 not found", "reason": "ModelLoadFailed"}),
     ],
 )
-def test_a_new_version_that_fails_and_what_stays_of_it(pool, info):
+def test_a_new_version_that_fails_and_what_stays_of_it(pool, info) -> None:
     before = seen(None, [revision(1, READY)], READY, FIRST)
     failed = seen(before, [revision(1, READY), revision(2, pool)], pool, STUCK, CANARY, LATER)
     assert model(failed) == ("BlockedByFailedLoad", "Loaded", "FailedToLoad", None, info)
-    told, broken = said(failed), pool is BROKEN
+    told, broken = reported(failed), pool is BROKEN
     assert told["Ready"][0] == told["PredictorReady"][0] == ("False" if broken else "Unknown")
     assert told["LatestDeploymentReady"][1] == "PredictorConfigurationReady not ready"
     assert told["IngressReady"] == ("True", "", ""), "there is a URL; KServe does not look further"
@@ -290,12 +308,12 @@ def test_a_new_version_that_fails_and_what_stays_of_it(pool, info):
     assert model(well) == ("UpToDate", "Loaded", "Loaded", 1, info), "the failure stays after a recovery"
 
 
-def test_one_that_was_given_up_is_no_longer_pending():
-    failed = seen(None, [revision(1, GIVEN_UP)], GIVEN_UP, Rollout("", "m-predictor-00001", "", ""))
+def test_one_that_was_given_up_is_no_longer_pending() -> None:
+    failed = seen(None, [revision(1, GIVEN_UP)], GIVEN_UP, ComponentRevisions("", "m-predictor-00001", "", ""))
     assert model(failed)[:3] == ("BlockedByFailedLoad", "", "FailedToLoad")
 
 
-def test_sleep_changes_nothing_that_kserve_sees_until_something_else_does():
+def test_sleep_changes_nothing_that_kserve_sees_until_something_else_does() -> None:
     awake = seen(None, [revision(1, READY)], READY, FIRST)
     asleep = seen(awake, [revision(1, ASLEEP)], ASLEEP, FIRST, now=LATER)
     assert asleep == awake
@@ -305,20 +323,20 @@ def test_sleep_changes_nothing_that_kserve_sees_until_something_else_does():
     assert model(woken) == ("UpToDate", "Loaded", "Loaded", 1, None)
 
 
-def test_an_inference_service_that_cannot_be_rendered():
+def test_an_inference_service_that_cannot_be_rendered() -> None:
     new = invalid_status(isvc(), "NoSupportingRuntime", "no ServingRuntime", NOW)
-    assert {type: told[0] for type, told in said(new).items()} == dict.fromkeys(
+    assert {type: told[0] for type, told in reported(new).items()} == dict.fromkeys(
         ("IngressReady", "PredictorReady", "Ready"), "Unknown"
     )
     info = {"reason": "NoSupportingRuntime", "message": "no ServingRuntime"}
     assert new["modelStatus"]["lastFailureInfo"] == info
     serving = seen(None, [revision(1, READY)], READY, FIRST)
     broken = invalid_status(isvc(serving), "NoSupportingRuntime", "no ServingRuntime", LATER)
-    assert said(broken) == ALL_TRUE, "what serves goes on, and KServe's Ready with it"
+    assert reported(broken) == ALL_TRUE, "what serves goes on, and KServe's Ready with it"
     assert model(broken) == ("InvalidSpec", "Loaded", "FailedToLoad", 1, info)
 
 
-def test_the_runtime_that_is_named():
+def test_the_runtime_that_is_named() -> None:
     cluster = {"kind": "ClusterServingRuntime", "metadata": {"name": "c"}}
     status = service([revision(1, READY)])["status"]
     found = inference_status(isvc(), FIRST, status, READY, cluster, NOW)

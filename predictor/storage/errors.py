@@ -1,0 +1,13 @@
+"""What can go wrong when a model version is fetched."""
+
+
+class StorageError(RuntimeError):
+    """A model version cannot be fetched. One line: what failed, what was found, what to do next."""
+
+
+class TransientError(Exception):
+    """A request failed in a way that may pass; `retry_after` seconds is what the server asked to wait."""
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        self.retry_after = retry_after
+        super().__init__(message)

@@ -1,0 +1,29 @@
+"""What a subscriber's response contains."""
+
+from __future__ import annotations
+
+from local.broker.cloudevent import CloudEvent
+from local.broker.replies import InvalidReply, NoReply, Reply, parse_reply
+
+EVENT = CloudEvent(
+    {
+        "specversion": "1.0",
+        "id": "1",
+        "source": "/mcqa/predictor",
+        "type": "dev.cdeventsx.mcqa-drift.detected",
+        "subject": "coding-mcqa",
+        "flag": True,
+        "count": 7,
+    }
+)
+
+
+def test_replies() -> None:
+    binary = [(f"ce-{name}".encode(), str(value).encode()) for name, value in EVENT.attributes.items()]
+    found = parse_reply(binary, b"")
+    assert isinstance(found, Reply)
+    assert found.event.type == EVENT.type
+    assert parse_reply([], b"") == NoReply()
+    assert parse_reply([(b"content-type", b"text/plain")], b"") == NoReply()
+    assert isinstance(parse_reply([(b"content-type", b"application/json")], b"{}"), InvalidReply)
+    assert isinstance(parse_reply(binary[1:], b"OK"), InvalidReply)
