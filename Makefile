@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run demo down test test-unit test-integration lint evaluate bench kills soak format lock clean \
+.PHONY: help run demo down test test-unit test-integration lint docs evaluate bench kills soak format lock clean \
 	pipeline pipeline-upload pipeline-deploy images images-scan images-push manifests manifests-check secrets deploy smoke \
 	setup-mlflow setup-kubeflow cluster-up cluster-status
 
@@ -46,6 +46,10 @@ lint: ## ruff, its formatter's check, and mypy
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+
+docs: ## Build the documentation site in build/site; every link and anchor must resolve (ARGS=--write: generated pages)
+	@scripts/setup dev
+	.venv/bin/python -m tools.docs $(ARGS)
 
 bench: ## Measure speed, cold start and memory against the peers (real size, random weights)
 	@scripts/setup bench

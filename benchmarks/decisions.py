@@ -35,7 +35,7 @@ from benchmarks.results import Row, report  # noqa: E402
 from functions.drift import decision as drift  # noqa: E402
 from functions.drift.reference import Reference, summarise  # noqa: E402
 from functions.drift.window import Window  # noqa: E402
-from functions.rollout.analysis import Analysis, analyse  # noqa: E402
+from functions.rollout.analysis import AnalysisResult, analyse  # noqa: E402
 from functions.rollout.evidence import Arm, StepEvidence  # noqa: E402
 from pipelines.evaluation.answer_records import AnswerRecord  # noqa: E402
 from pipelines.quality_gate import PairedAnswers, evaluate_gate  # noqa: E402
@@ -97,7 +97,7 @@ class Detector:
 
     def look(self, features: dict[str, np.ndarray], letters: list[str], hour: float) -> bool:
         self._window.add(features, letters)
-        check = drift.check(self._reference, self._window.summary(), self._state, hour)
+        check = drift.evaluate(self._reference, self._window.summary(), self._state, hour)
         if check.state.since != self._state.since:
             self._window = Window(self._reference)
         self._state = check.state
@@ -219,7 +219,7 @@ def canary(rng: Generator, champion: Truth, challenger: Truth) -> tuple[str, flo
     now = 0.0
     for percent in STEPS:
         since, arms = now, (Arm(), Arm())
-        found: Analysis | None = None
+        found: AnalysisResult | None = None
         for _ in range(LOOKS_A_STEP):
             now += 60.0
             share = int(rng.binomial(REQUESTS_A_LOOK, percent / 100))

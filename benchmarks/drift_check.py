@@ -63,8 +63,7 @@ def in_a_process(path: Path, until: float) -> dict[str, Any]:
 def check(path: str, until: float) -> dict[str, Any]:
     """One check as the function makes it, with the same reference."""
     from functions.database import engine, transaction
-    from functions.drift.decision import State
-    from functions.drift.decision import check as decide
+    from functions.drift.decision import State, evaluate
     from functions.drift.reference import parse
     from functions.drift.store import measure
 
@@ -73,7 +72,7 @@ def check(path: str, until: float) -> dict[str, Any]:
     begin, cpu = time.perf_counter(), time.process_time()
     with transaction(made) as connection:
         summary = measure(connection, reference, state, until)
-    verdict = decide(reference, summary, state, until)
+    verdict = evaluate(reference, summary, state, until)
     seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
     return {"n": verdict.n, "verdict": verdict.verdict, "seconds": seconds, "cpu": cpu, "peak": peak}

@@ -6,7 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import httpx
+import httpx2
 
 from benchmarks.real_size import folder, questions
 from benchmarks.results import Row, median, report
@@ -32,7 +32,7 @@ def main() -> None:
     scorer.score(prompts[:2])
     with (
         serving(predictor(version, "--request-timeout", "600"), body(asked[0]), name="http") as server,
-        httpx.Client(timeout=600) as http,
+        httpx2.Client(timeout=600) as http,
     ):
         address = f"{server.url}/v1/models/coding-mcqa:predict"
 

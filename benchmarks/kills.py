@@ -37,14 +37,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 from sqlalchemy import create_engine, text
 
 from benchmarks.disturbances import Clock, Disk, in_background
 from common.errors import UnavailableError
 from common.names import CHALLENGER, CHAMPION
 from functions.registry import ModelRegistry
-from functions.rollout.world import ROLLOUT_TAG
+from functions.rollout.version_tag import ROLLOUT_TAG, Outcome, RolloutTag
 from local.platform.settings import HOST, ROOT, Folder, Ports, Settings
 from mcqa import loop, loop_process, targets
 from mcqa.demo.faults import Fault, inject_fault
@@ -330,7 +330,8 @@ class Kills:
                 tags = dict(version.tags) if version else {}
                 if "gate" not in tags:
                     problems.append(f"version {name} has no gate's verdict")
-                if not tags.get(ROLLOUT_TAG, "").startswith(("promoted over", "rolled back")):
+                tag = RolloutTag.decode(tags.get(ROLLOUT_TAG))
+                if tag is None or tag.outcome is Outcome.PASSED:
                     problems.append(f"version {name} is tagged {tags.get(ROLLOUT_TAG)!r}")
                 passed = self.rows(
                     "SELECT DISTINCT percent FROM rollout_decisions WHERE challenger = :name AND phase = 'stepped-up'",
@@ -343,7 +344,7 @@ class Kills:
     def unanswered(self) -> list[str]:
         url = f"http://{HOST}:{self.folder.settings().ports.gateway}/v1/models/coding-mcqa:predict"
         body = {"instances": [{"question": "1 + 1?", "choices": ["1", "2"]}], "parameters": {"purpose": "test"}}
-        answers = [httpx.post(url, json=body, timeout=60) for _ in range(20)]
+        answers = [httpx2.post(url, json=body, timeout=60) for _ in range(20)]
         served = {one.json()["model_version"] for one in answers if one.status_code == 200}
         with ModelRegistry(self.environ, self.environ["MCQA_REGISTERED_MODEL"]) as registry:
             model = registry.model()
@@ -361,7 +362,7 @@ class Kills:
             try:
                 if true():
                     return
-            except (httpx.TransportError, UnavailableError):
+            except (httpx2.TransportError, UnavailableError):
                 pass
             if time.monotonic() > deadline:
                 raise SystemExit(f"{what} did not come within {seconds:.0f} s; see {self.folder.path}")

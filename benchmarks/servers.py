@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 
 from benchmarks.real_size import CACHE
 
@@ -60,7 +60,7 @@ def serving(command: Sequence[str], body: dict[str, Any], *, name: str) -> Itera
         start = time.perf_counter()
         process = subprocess.Popen(filled, cwd=ROOT, stdout=sink, stderr=subprocess.STDOUT, env=os.environ)
     try:
-        with httpx.Client(timeout=START_TIMEOUT) as http:
+        with httpx2.Client(timeout=START_TIMEOUT) as http:
             while not _answers(http, url, body):
                 if process.poll() is not None or time.perf_counter() - start > START_TIMEOUT:
                     raise RuntimeError(f"{name} did not answer; its log: {log}\n{log.read_text()[-2000:]}")
@@ -76,8 +76,8 @@ def predictor(folder: Path, *options: str) -> list[str]:
     return [sys.executable, "-m", "predictor", "--model", str(folder), *ports, *options]
 
 
-def _answers(http: httpx.Client, url: str, body: dict[str, Any]) -> bool:
+def _answers(http: httpx2.Client, url: str, body: dict[str, Any]) -> bool:
     try:
         return http.post(f"{url}/v1/models/coding-mcqa:predict", json=body).status_code == 200
-    except httpx.TransportError:
+    except httpx2.TransportError:
         return False

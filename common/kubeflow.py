@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import httpx
+import httpx2
 
 from common.environment import text
 from common.errors import RefusedError, UnavailableError
@@ -24,7 +24,7 @@ from common.names import EXPERIMENT, PIPELINE
 
 API = "/apis/v2beta1"
 TOKEN_PATH = "/var/run/secrets/kubeflow/pipelines/token"
-TIMEOUT = httpx.Timeout(15.0, connect=3.0)
+TIMEOUT = httpx2.Timeout(15.0, connect=3.0)
 UPLOAD_SECONDS = 60.0
 PAGE_SIZE = 100
 NEWEST_FIRST = {"sort_by": "created_at desc"}
@@ -68,7 +68,7 @@ class KubeflowClient:
         # A multi-user server has no default experiment.
         self.experiment = text(environ, "MCQA_KFP_EXPERIMENT", EXPERIMENT if self.namespace else "")
         self.service_account = text(environ, "MCQA_KFP_SERVICE_ACCOUNT", "")
-        self._http = httpx.Client(base_url=endpoint, timeout=TIMEOUT)
+        self._http = httpx2.Client(base_url=endpoint, timeout=TIMEOUT)
 
     def find_pipeline(self, name: str = PIPELINE) -> dict[str, Any] | None:
         """The pipeline of this name, the namespace's or one that all namespaces share."""
@@ -255,16 +255,16 @@ class KubeflowClient:
         response = self._request("GET", path, params=query or {})
         return None if response.status_code == _NOT_FOUND else self._json(response)
 
-    def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
+    def _request(self, method: str, path: str, **options: Any) -> httpx2.Response:
         # Read each time: the kubelet replaces the projected token before it expires.
         headers = {"Authorization": f"Bearer {self._token.read_text().strip()}"} if self._token.is_file() else {}
         try:
             return self._http.request(method, f"{API}{path}", headers=headers, **options)
-        except httpx.TransportError as error:
+        except httpx2.TransportError as error:
             reason = f"{type(error).__name__}: {error}"
             raise UnavailableError(f"the pipeline server does not answer: {reason}") from None
 
-    def _json(self, response: httpx.Response) -> dict[str, Any]:
+    def _json(self, response: httpx2.Response) -> dict[str, Any]:
         status = response.status_code
         if not response.is_success:
             raise UnavailableError(f"the pipeline server answered {status}: {_message(response)}", status=status)
@@ -287,7 +287,7 @@ def _name_filter(display_name: str) -> dict[str, str]:
     return {"filter": json.dumps({"predicates": [predicate]})}
 
 
-def _message(response: httpx.Response) -> str:
+def _message(response: httpx2.Response) -> str:
     try:
         return " ".join(str(response.json()["message"]).split())[:300]
     except (ValueError, KeyError, TypeError):

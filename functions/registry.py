@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx
+import httpx2
 
 from common.errors import UnavailableError
 from predictor.storage.errors import StorageError, TransientError
@@ -120,5 +120,5 @@ def _unavailable() -> Iterator[None]:
         yield
     except (StorageError, ServerUnavailableError, TransientError) as error:
         raise UnavailableError(f"the model registry: {error}") from None
-    except (httpx.TransportError, ValueError) as error:
+    except (httpx2.TransportError, ValueError) as error:
         raise UnavailableError(f"the model registry does not answer: {type(error).__name__}: {error}") from None

@@ -57,7 +57,7 @@ def _run() -> int:
         return NO_READER
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the last handler: whatever it is becomes one line and a file
         from mcqa.error_reporting import report_unexpected
 
         report_unexpected(error)

@@ -15,7 +15,7 @@ from predictor.model_card import ModelCard
 from predictor.question import Answer, Debias, Purpose, Question
 
 if TYPE_CHECKING:
-    import httpx
+    import httpx2
 
 WireProtocol = Literal["v1", "v2", "grpc"]
 
@@ -61,34 +61,34 @@ class RestClient:
         timeout: float = defaults.REQUEST_TIMEOUT,
         purpose: Purpose | None = None,
     ) -> None:
-        import httpx
+        import httpx2
 
         self.address = (url if "://" in url else f"http://{url}").rstrip("/")
         self.model_name = model_name
         self.purpose = purpose
         self.last_id = ""
         """The last request's id in KServe's payload log, to which feedback on its answers refers."""
-        self._http = httpx.Client(base_url=self.address, timeout=timeout)
+        self._http = httpx2.Client(base_url=self.address, timeout=timeout)
 
     def ready(self) -> bool:
         """Whether the model is ready here; False when nothing listens."""
-        import httpx
+        import httpx2
 
         try:
             return self._http.get(f"/v2/models/{self.model_name}/ready", timeout=2).status_code == 200
-        except (httpx.HTTPError, httpx.InvalidURL):
+        except (httpx2.HTTPError, httpx2.InvalidURL):
             return False
 
     def card(self, version: str) -> ModelCard | None:
         """The card of that version, where it is a demonstration model; None where it has no card or another answers."""
-        import httpx
+        import httpx2
 
         for _ in range(3):  # while a canary runs, the split may ask the other version
             try:
                 metadata = self._http.get(f"/v2/models/{self.model_name}", timeout=2).json()
                 if version in metadata["versions"]:
                     return ModelCard.parse(json.loads(metadata["properties"]["card"]))
-            except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError, AttributeError):
+            except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, KeyError, TypeError, AttributeError):
                 return None
         return None
 
@@ -99,18 +99,18 @@ class RestClient:
         return {"parameters": parameters} if parameters else {}
 
     def _post(self, path: str, body: Mapping[str, Any]) -> Any:
-        import httpx
+        import httpx2
 
         try:
             self.last_id = str(uuid.uuid4())
             response = self._http.post(path, json=body, headers={"ce-id": self.last_id})
-        except httpx.TimeoutException:
+        except httpx2.TimeoutException:
             raise ServerUnreachableError(
                 f"{self.address} did not answer within {self._http.timeout.read:.0f} s"
             ) from None
-        except httpx.ConnectError:
+        except httpx2.ConnectError:
             raise ServerUnreachableError.at(self.address) from None
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise ServerUnreachableError(f"{self.address}: {error or type(error).__name__}") from None
         if response.status_code != 200:
             raise ServerError(_reason(response), response.status_code, _seconds(response.headers.get("retry-after")))
@@ -180,7 +180,7 @@ def _field(reply: Any, name: str, address: str) -> Any:
     return reply[name]
 
 
-def _reason(response: httpx.Response) -> str:
+def _reason(response: httpx2.Response) -> str:
     try:
         body = response.json()
         message = body.get("error") or body.get("detail") or body

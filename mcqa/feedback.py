@@ -56,12 +56,12 @@ def feedback(
 
 
 def _send(sink: str, event: str, answer_id: str, letter: str) -> None:
-    import httpx
+    import httpx2
 
     headers = {"ce-specversion": "1.0", "ce-id": event, "ce-source": SOURCE_CLI, "ce-type": FEEDBACK}
     try:
-        response = httpx.post(sink, json={"answer_id": answer_id, "answer": letter}, headers=headers, timeout=10)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        response = httpx2.post(sink, json={"answer_id": answer_id, "answer": letter}, headers=headers, timeout=10)
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         raise CommandError(f"the broker at {sink} does not answer ({error}): is the loop running?") from None
     if not response.is_success:
         raise CommandError(f"the broker answered {response.status_code}: {response.text[:200]}")

@@ -16,7 +16,7 @@ from mcqa.errors import CommandError, LoopNotRunningError
 from mcqa.paths import displayed
 
 if TYPE_CHECKING:
-    import httpx
+    import httpx2
 
 DEMO_FOLDER = ROOT / ".local-demo"
 FolderOption = Annotated[
@@ -79,12 +79,12 @@ def token(path: Path) -> str:
         raise CommandError(str(error)) from None
 
 
-def broker(folder: Folder, timeout: float = 10.0) -> httpx.Client:
+def broker(folder: Folder, timeout: float = 10.0) -> httpx2.Client:
     """A client of the loop's broker, with its token."""
     return _client(folder.settings().ports.broker, token(folder.broker_token), timeout)
 
 
-def pipelines(folder: Folder, timeout: float = 10.0) -> httpx.Client:
+def pipelines(folder: Folder, timeout: float = 10.0) -> httpx2.Client:
     """A client of the loop's pipelines API, with its token."""
     return _client(folder.settings().ports.pipelines, token(folder.pipelines_token), timeout)
 
@@ -96,9 +96,9 @@ def pipelines_link(folder: Folder) -> str:
     return login_link(f"http://{HOST}:{folder.settings().ports.pipelines}", token(folder.pipelines_token))
 
 
-def _client(port: int, token: str, timeout: float) -> httpx.Client:
-    import httpx
+def _client(port: int, token: str, timeout: float) -> httpx2.Client:
+    import httpx2
 
-    return httpx.Client(
+    return httpx2.Client(
         base_url=f"http://{HOST}:{port}", headers={"Authorization": f"Bearer {token}"}, timeout=timeout, trust_env=False
     )

@@ -68,10 +68,10 @@ def _send(sink: str, reason: str, now: float) -> str:
 def _request_key(environ: Mapping[str, str], reason: str, now: float, id: str) -> tuple[str, str]:
     """The model's name, and the key under which the retrain function stores the request."""
     from functions.retrain.decision import read_request
-    from functions.retrain.look import settings
+    from functions.retrain.settings import read_settings
 
     try:
-        model = settings(environ).model
+        model = read_settings(environ).model
     except ValueError as error:
         raise CommandError(str(error)) from None
     return model, read_request({"reason": reason}, model, now, f"{SOURCE_CLI} {id}").key
@@ -99,7 +99,7 @@ def _why_waiting(connection: Connection, environ: Mapping[str, str], model: str)
     from functions.registry import ModelRegistry
     from functions.retrain import store
     from functions.retrain.decision import decide
-    from functions.retrain.look import settings
+    from functions.retrain.settings import read_settings
 
     try:
         with ModelRegistry(environ, model) as registry:
@@ -107,8 +107,8 @@ def _why_waiting(connection: Connection, environ: Mapping[str, str], model: str)
     except (UnavailableError, ValueError) as error:
         return str(error)
     champion = registered.aliases.get(CHAMPION) if registered else None
-    action = decide(store.known(connection, model), champion, time.time(), settings(environ).cooldown)
-    return action.reason if action.kind == "wait" else ""
+    action = decide(store.known(connection, model), champion, time.time(), read_settings(environ).cooldown)
+    return str(action.reason) if action.kind == "wait" else ""
 
 
 def _report(row: Row[Any] | None, key: str, id: str, why: str) -> None:

@@ -85,7 +85,7 @@ def _override(action: Action, version: str | None, directory: Path | None) -> No
     from functions.database import connect, transaction
     from functions.rollout import store
     from functions.rollout.settings import read_settings
-    from functions.rollout.world import Wish
+    from functions.rollout.state import Override
 
     with unavailable_as_command_error(ValueError):
         environ = targets.environ(directory)
@@ -94,10 +94,10 @@ def _override(action: Action, version: str | None, directory: Path | None) -> No
         now = time.time()
         with transaction(engine) as connection:
             if action == "resume":
-                if not store.clear_wish(connection, settings.model):
+                if not store.clear_override(connection, settings.model):
                     raise CommandError(f"challenger {challenger} has no override: there is nothing to resume")
             else:
-                store.write_wish(connection, settings.model, Wish(action, challenger, _user()), now)
+                store.write_override(connection, settings.model, Override(action, challenger, _user()), now)
         when = _request_reconcile(environ, settings.model, action, challenger, now)
     targets.announce(directory)
     terminal.out.print(f"{action} challenger {challenger}: noted, {when}", markup=False)
@@ -107,7 +107,7 @@ def _override(action: Action, version: str | None, directory: Path | None) -> No
 def _challenger(environ: Mapping[str, str], model: str, version: str | None) -> str:
     """The version under rollout; CommandError when there is none, or another than `version`."""
     from functions.registry import ModelRegistry
-    from functions.rollout.world import Version
+    from functions.rollout.state import ModelVersion
 
     with ModelRegistry(environ, model) as registry:
         registered = registry.model()
@@ -122,7 +122,7 @@ def _challenger(environ: Mapping[str, str], model: str, version: str | None) -> 
         if version not in (None, challenger):
             raise CommandError(f"version {version} is not under rollout; the challenger is version {challenger}")
         details = registry.version(challenger)
-    if details is not None and (why := Version(challenger, details.tags).rolled_back):
+    if details is not None and (why := ModelVersion(challenger, details.tags).rolled_back):
         raise CommandError(
             f"challenger {challenger} was already rolled back: {why}. Remove its tag 'rollout' to try it again"
         )
@@ -171,6 +171,9 @@ def _print(facts: RolloutFacts) -> None:
 
 
 def _summary(look: Mapping[str, Any], facts: RolloutFacts) -> Table:
+    from functions.reasons import reason_lines
+    from functions.rollout.reasons import ReasonCode
+
     table = terminal.plain_table(show_header=False)
     table.add_column(style="cyan", no_wrap=True)
     table.add_column(overflow="fold")
@@ -183,7 +186,7 @@ def _summary(look: Mapping[str, Any], facts: RolloutFacts) -> Table:
         steps = (f"[{step} %]" if step == percent else f"{step} %" for step in facts["planned"])
         table.add_row("steps", Text(" → ".join(steps)))
     table.add_row("phase", Text(f"{look['phase']} ({time.time() - look['at']:.0f} s ago)"))
-    table.add_row("why", Text(look["reason"].replace("; ", "\n")))
+    table.add_row("why", Text("\n".join(reason_lines(ReasonCode, look))))
     if override := facts["wish"]:
         table.add_row("override", Text(f"{override['action']} version {override['challenger']}, by {override['by']}"))
     return table
@@ -213,13 +216,16 @@ def _measurements(evidence: Mapping[str, Any]) -> Table:
 
 
 def _decisions(decisions: Sequence[Mapping[str, Any]]) -> Table:
+    from functions.reasons import reason_lines
+    from functions.rollout.reasons import ReasonCode
+
     table = terminal.plain_table()
     for title in ("time", "phase", "decision"):
         table.add_column(title, no_wrap=True, style="dim" if title == "time" else "")
     table.add_column("why", overflow="fold")
     for decision in reversed(decisions):
         when = datetime.fromtimestamp(decision["at"]).strftime("%H:%M:%S")
-        reason = Text(decision["reason"].partition(";")[0])
+        reason = Text(reason_lines(ReasonCode, decision)[0])
         table.add_row(when, decision["phase"], Text(decision["action"]), reason)
     return table
 

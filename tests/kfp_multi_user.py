@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import httpx
+import httpx2
 from kfp_server import HEADERS
 
 
@@ -38,7 +38,7 @@ def multi_user_kubeflow(behind: str, token: str, namespace: str) -> Iterator[Gat
                 status, content = problem, json.dumps({"code": 7, "message": "not allowed"}).encode()
             else:
                 kept = {k: v for k, v in self.headers.items() if k.lower() in ("content-type", "accept")} | HEADERS
-                answer = httpx.request(self.command, behind + self.path, content=body, headers=kept, timeout=30)
+                answer = httpx2.request(self.command, behind + self.path, content=body, headers=kept, timeout=30)
                 status, content = answer.status_code, answer.content
             self.send_response(status)
             self.send_header("content-type", "application/json")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import httpx
+import httpx2
 
 from common.environment import text
 from common.errors import UnavailableError
@@ -16,7 +16,7 @@ from common.names import EXPERIMENT, PIPELINE
 
 API = "/apis/v2beta1"
 TOKEN_PATH = "/var/run/secrets/kubeflow/pipelines/token"
-TIMEOUT = httpx.Timeout(15.0, connect=3.0)
+TIMEOUT = httpx2.Timeout(15.0, connect=3.0)
 MOST_RUNS = 100
 
 
@@ -44,7 +44,7 @@ class Pipelines:
         # A multi-user server has no experiment by default.
         self.experiment = text(environ, "MCQA_KFP_EXPERIMENT", EXPERIMENT if self.namespace else "")
         self.service_account = text(environ, "MCQA_KFP_SERVICE_ACCOUNT", "")
-        self._http = httpx.Client(base_url=endpoint, timeout=TIMEOUT)
+        self._http = httpx2.Client(base_url=endpoint, timeout=TIMEOUT)
 
     def link(self, run_id: str) -> str:
         """The run's page in the Kubeflow UI."""
@@ -125,16 +125,16 @@ class Pipelines:
         answer = self._call("GET", path, params=query or {})
         return None if answer.status_code == 404 else self._json(answer)
 
-    def _call(self, method: str, path: str, **options: Any) -> httpx.Response:
+    def _call(self, method: str, path: str, **options: Any) -> httpx2.Response:
         # Read each time: the kubelet replaces the projected token before it ends.
         headers = {"Authorization": f"Bearer {self._token.read_text().strip()}"} if self._token.is_file() else {}
         try:
             return self._http.request(method, f"{API}{path}", headers=headers, **options)
-        except httpx.TransportError as error:
+        except httpx2.TransportError as error:
             reason = f"{type(error).__name__}: {error}"
             raise UnavailableError(f"the pipeline server does not answer: {reason}") from None
 
-    def _json(self, answer: httpx.Response) -> dict[str, Any]:
+    def _json(self, answer: httpx2.Response) -> dict[str, Any]:
         if not answer.is_success:
             raise UnavailableError(f"the pipeline server answered {answer.status_code}: {_message(answer)}")
         try:
@@ -151,7 +151,7 @@ def _named(display_name: str) -> dict[str, str]:
     return {"filter": json.dumps({"predicates": [predicate]})}
 
 
-def _message(answer: httpx.Response) -> str:
+def _message(answer: httpx2.Response) -> str:
     try:
         return " ".join(str(answer.json()["message"]).split())[:300]
     except (ValueError, KeyError, TypeError):

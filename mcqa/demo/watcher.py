@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-import httpx
-from sqlalchemy import create_engine, text
+import httpx2
 
 from common import event_types
+from functions.database import connect, transaction
+from functions.reasons import reason_lines
 from functions.retrain.pipelines import API
+from functions.rollout import store
+from functions.rollout.actions import ActionType
+from functions.rollout.reasons import ReasonCode
+from functions.rollout.settings import read_settings
 from local.platform.settings import Folder
 from mcqa import loop, loop_process, targets
 from mcqa.demo.narrator import Narrator
@@ -28,6 +33,7 @@ REPORTED_TYPES = (
     event_types.SERVICE_UPGRADED,
     event_types.SERVICE_ROLLEDBACK,
 )
+REPORTED_ACTIONS = (ActionType.SET_SPEC, ActionType.SET_PERCENT, ActionType.HOLD)
 MARKS = {"SUCCEEDED": ("✓", "green"), "FAILED": ("✗", "red"), "SKIPPED": ("-", "yellow")}
 POLL_SECONDS = 0.4
 
@@ -39,7 +45,8 @@ class LoopWatcher:
         self._folder, self._narrator = folder, narrator
         self._broker = loop.broker(folder, 5.0)
         self._pipelines = loop.pipelines(folder, 5.0)
-        self._engine = create_engine(targets.environ(folder.path)["MCQA_DATABASE_URL"])
+        environ = targets.environ(folder.path)
+        self._engine, self._model = connect(environ), read_settings(environ).model
         self._last_decision = self._newest_decision()
         self._last_events = dict.fromkeys(REPORTED_TYPES, self._newest_event())
         self._step_states: dict[str, str] = {}
@@ -88,7 +95,7 @@ class LoopWatcher:
                 self._report_decision(decision)
             if self.seen.get(event_types.PIPELINERUN_QUEUED):
                 self._report_steps()
-        except httpx.TransportError:
+        except httpx2.TransportError:
             return  # a part is being restarted: the next poll sees everything
 
     def _newest_event(self) -> int:
@@ -105,15 +112,13 @@ class LoopWatcher:
         return sorted(new, key=lambda item: int(item["seq"]))
 
     def _newest_decision(self) -> int:
-        with self._engine.connect() as connection:
-            return int(connection.scalar(text("SELECT coalesce(max(number), 0) FROM rollout_decisions")) or 0)
+        with transaction(self._engine) as connection:
+            last = store.last_decision(connection, self._model)
+        return 0 if last is None else int(last["number"])
 
-    def _new_decisions(self) -> list[Mapping[str, Any]]:
-        query = text("SELECT * FROM rollout_decisions WHERE number > :last ORDER BY number")
-        with self._engine.connect() as connection:
-            rows: list[Mapping[str, Any]] = [
-                dict(row) for row in connection.execute(query, {"last": self._last_decision}).mappings()
-            ]
+    def _new_decisions(self) -> Sequence[Mapping[str, Any]]:
+        with transaction(self._engine) as connection:
+            rows = store.decisions_after(connection, self._model, self._last_decision)
         if rows:
             self._last_decision = int(rows[-1]["number"])
         return rows
@@ -133,10 +138,10 @@ class LoopWatcher:
             narrator.line("retraining: a pipeline run is queued", f"run key {str(data['subject']['id'])[:16]}…")
         elif type == event_types.TESTSUITERUN_FINISHED:
             report = narrator.good if content.get("outcome") == "success" else narrator.bad
-            report(
-                f"quality gate: {(data.get('customData') or {}).get('verdict', content.get('outcome'))}",
-                *content["reason"].split("; "),
-            )
+            custom = data.get("customData") or {}
+            checks = [check for check in custom.get("checks") or () if check["verdict"] == custom.get("verdict")]
+            lines = [f"{check['name']}: {check['reason']}" for check in checks] or [content["reason"]]
+            report(f"quality gate: {custom.get('verdict', content.get('outcome'))}", *lines)
         elif type == event_types.ARTIFACT_PUBLISHED:
             narrator.good(f"registered {data['subject']['id']}: it becomes the challenger")
         elif type == event_types.PIPELINERUN_FINISHED and content.get("outcome") == "error":
@@ -144,8 +149,8 @@ class LoopWatcher:
         elif type == event_types.SERVICE_UPGRADED:
             narrator.good(f"promoted: {content['artifactId']} answers everything")
         elif type == event_types.SERVICE_ROLLEDBACK:
-            reason = str((data.get("customData") or {}).get("reason", ""))
-            narrator.bad(f"rolled back to {content['artifactId']}", *reason.split("; "))
+            lines = reason_lines(ReasonCode, data.get("customData") or {})
+            narrator.bad(f"rolled back to {content['artifactId']}", *lines)
 
     def _report_check(self, data: Mapping[str, Any]) -> None:
         """Only news: not the same verdict again, nor a small window while the loop works on the drift."""
@@ -156,8 +161,8 @@ class LoopWatcher:
         self._verdict = verdict
 
     def _report_decision(self, row: Mapping[str, Any]) -> None:
-        if row["phase"] in ("starting", "stepped-up", "held") and row["action"].startswith(("pin", "set", "hold")):
-            self._narrator.line(f"rollout: {row['action']}", *row["reason"].split("; "))
+        if row["phase"] in ("starting", "stepped-up", "held") and row["action_type"] in REPORTED_ACTIONS:
+            self._narrator.line(f"rollout: {row['action']}", *reason_lines(ReasonCode, row))
 
     def _report_steps(self) -> None:
         """Each step of the newest run once it has ended, with its last line of output; a running one is in `busy`."""

@@ -38,6 +38,9 @@ class Check(TypedDict):
     verdict: str
     alarm: bool
     reason: str
+    reason_code: str
+    initiated_by: str
+    reason_params: Json
     traceparent: str | None
     streaks: dict[str, int]
     evidence: list[Json]
@@ -52,6 +55,8 @@ class Retraining(TypedDict):
     run_id: str | None
     version: str | None
     error: str | None
+    reason_code: str
+    initiated_by: str
     created_at: float
     started_at: float | None
     finished_at: float | None
@@ -76,11 +81,11 @@ def read(environ: Mapping[str, str], last: int) -> DriftFacts:
     from functions.database import connect, transaction
     from functions.drift import store
     from functions.drift.announce import event_id
-    from functions.drift.look import settings
+    from functions.drift.settings import read_settings
     from functions.registry import ModelRegistry
-    from functions.retrain.store import of_drift
+    from functions.retrain.store import find_by_event
 
-    drift_settings = settings(environ)
+    drift_settings = read_settings(environ)
     model, config = drift_settings.model, drift_settings.config
     registered = ModelRegistry(environ, model).model()
     champion = registered.aliases.get(CHAMPION) if registered else None
@@ -88,7 +93,7 @@ def read(environ: Mapping[str, str], last: int) -> DriftFacts:
         checks = [_check(row) for row in store.checks(connection, model, last)]
         since, answers = _open_window(connection, model, champion) if champion else (None, 0)
         alarm = store.last_alarm(connection, model)
-        run = None if alarm is None else of_drift(connection, event_id(DRIFT_DETECTED, alarm))
+        run = None if alarm is None else find_by_event(connection, event_id(DRIFT_DETECTED, alarm))
     return {
         "model": model,
         "champion": champion,
@@ -105,11 +110,11 @@ def read(environ: Mapping[str, str], last: int) -> DriftFacts:
 
 def _open_window(connection: Connection, model: str, champion: str) -> tuple[float | None, int]:
     """Where the champion's open window begins, and how many answers are in it so far."""
-    from functions.collect.queries import count
-    from functions.drift.store import before
+    from functions.drift.queries import count_answers
+    from functions.drift.store import previous_state
 
-    since = before(connection, model, champion).state.since
-    return since, 0 if since is None else count(connection, champion, since, time.time())
+    since = previous_state(connection, model, champion).state.since
+    return since, 0 if since is None else count_answers(connection, champion, since, time.time())
 
 
 def _check(row: Row[Any]) -> Check:
@@ -123,6 +128,9 @@ def _check(row: Row[Any]) -> Check:
         "verdict": row.verdict,
         "alarm": row.alarm,
         "reason": row.reason,
+        "reason_code": row.reason_code,
+        "initiated_by": row.initiated_by,
+        "reason_params": row.reason_params,
         "traceparent": row.traceparent,
         "streaks": row.document["state"]["streaks"],
         "evidence": row.document["evidence"],
@@ -137,6 +145,8 @@ def _retraining(row: Row[Any]) -> Retraining:
         "run_id": row.run_id,
         "version": row.version,
         "error": row.error,
+        "reason_code": row.reason_code,
+        "initiated_by": row.initiated_by,
         "created_at": row.created_at,
         "started_at": row.started_at,
         "finished_at": row.finished_at,

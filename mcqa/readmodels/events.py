@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from mcqa import broker_client
 
 if TYPE_CHECKING:
-    import httpx
+    import httpx2
 
 
 class BrokerEvent(TypedDict):
@@ -18,13 +18,13 @@ class BrokerEvent(TypedDict):
     attributes: dict[str, Any]
 
 
-def recent(broker: httpx.Client, limit: int, type: str | None = None) -> list[BrokerEvent]:
+def recent(broker: httpx2.Client, limit: int, type: str | None = None) -> list[BrokerEvent]:
     """The last events, of one type where it is given, the newest last."""
     query = {"limit": limit, **({"type": type} if type else {})}
     return list(reversed(broker_client.get(broker, "/-/events", query)["items"]))
 
 
-def with_deliveries(broker: httpx.Client, number: int) -> dict[str, Any]:
+def with_deliveries(broker: httpx2.Client, number: int) -> dict[str, Any]:
     """One event with its data and what became of each delivery."""
     event: dict[str, Any] = broker_client.get(broker, f"/-/events/{number}")
     return event

@@ -28,6 +28,6 @@ def read(server: KubeflowClient) -> PipelineFacts:
 
 def run_error(run: Json) -> str:
     """Why a run failed, on one line; empty for one that did not."""
-    from functions.retrain.decision import broken
+    from functions.retrain.decision import failed_steps
 
-    return " ".join(str((run.get("error") or {}).get("message") or broken(run)).split())
+    return " ".join(str((run.get("error") or {}).get("message") or "; ".join(failed_steps(run))).split())

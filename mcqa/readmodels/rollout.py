@@ -48,9 +48,9 @@ def read(environ: Mapping[str, str], decisions: int) -> RolloutFacts:
 
     settings = read_settings(environ)
     with transaction(connect(environ)) as connection:
-        look = store.read_look(connection, settings.model)
+        look = store.read_status(connection, settings.model)
         record = store.read_record(connection, settings.model)
-        override = store.read_wish(connection, settings.model)
+        override = store.read_override(connection, settings.model)
         log = store.decisions(connection, settings.model, decisions)
     versions = [look[alias] for alias in ("champion", "challenger") if look and look[alias]]
     return {

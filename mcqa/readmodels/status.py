@@ -13,7 +13,7 @@ from mcqa import loop, loop_process, targets
 from mcqa.errors import CommandError
 
 if TYPE_CHECKING:
-    import httpx
+    import httpx2
 
 T = TypeVar("T")
 
@@ -66,7 +66,7 @@ class _Inquiry:
     def ask(self, part: str, question: Callable[[], T]) -> T | None:
         try:
             return question()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one part is shown beside the others
             self.problems.append(f"{part}: {' '.join(str(error).split()) or type(error).__name__}"[:300])
             return None
 
@@ -110,7 +110,7 @@ def _supervisor(folder: Folder) -> Json:
     import base64
     import ssl
 
-    import httpx
+    import httpx2
     import yaml
 
     try:
@@ -119,9 +119,9 @@ def _supervisor(folder: Folder) -> Json:
         authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
         headers = {"authorization": f"Bearer {user['token']}"}
         context = ssl.create_default_context(cadata=authority)
-        response = httpx.get(cluster["server"] + STATUS_PATH, headers=headers, verify=context, timeout=TIMEOUT)
+        response = httpx2.get(cluster["server"] + STATUS_PATH, headers=headers, verify=context, timeout=TIMEOUT)
         status: Json = response.raise_for_status().json()
-    except (OSError, httpx.HTTPError, ValueError, LookupError, TypeError, yaml.YAMLError):
+    except (OSError, httpx2.HTTPError, ValueError, LookupError, TypeError, yaml.YAMLError):
         return loop_process.read_status(folder)
     return status
 
@@ -221,7 +221,7 @@ def _aliases(folder: Folder) -> dict[str, str]:
     return dict(model.aliases) if model else {}
 
 
-def _runs(pipelines: httpx.Client) -> list[Json]:
+def _runs(pipelines: httpx2.Client) -> list[Json]:
     runs = _json(pipelines, "/apis/v2beta1/runs?page_size=5&sort_by=created_at%20desc").get("runs") or []
     endpoint = {"KFP_ENDPOINT": str(pipelines.base_url).rstrip("/")}
     return [
@@ -243,6 +243,6 @@ def _dead_letters(folder: Folder) -> int:
         engine.dispose()
 
 
-def _json(client: httpx.Client, path: str) -> Any:
+def _json(client: httpx2.Client, path: str) -> Any:
     with client:
         return client.get(path).raise_for_status().json()

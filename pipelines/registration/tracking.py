@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
+import httpx2
 
 from common import links
 from common.errors import UnavailableError
@@ -120,7 +120,7 @@ class Tracking(ModelRegistry):
         data = content.encode() if isinstance(content, str) else content
         try:
             response = self._http.put(f"{PROXY}{parts.path}/{name}", content=data)
-        except httpx.TransportError as error:
+        except httpx2.TransportError as error:
             raise UnavailableError(f"the model registry does not answer: {type(error).__name__}: {error}") from None
         if response.status_code != 200:
             raise UnavailableError(f"the model registry refused {name}: {response.status_code} {response.text[:100]}")

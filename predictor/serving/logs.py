@@ -12,7 +12,7 @@ from predictor.serving.request_context import RequestContext
 
 access = logging.getLogger("predictor.request")
 
-_QUIET = ("kserve", "kserve.trace", "uvicorn", "uvicorn.error", "uvicorn.access", "grpc", "httpx", "asyncio")
+_QUIET = ("kserve", "kserve.trace", "uvicorn", "uvicorn.error", "uvicorn.access", "grpc", "httpx2", "asyncio")
 
 
 class JsonFormatter(logging.Formatter):

@@ -1,6 +1,6 @@
 """`python -m predictor.storage SRC DEST`: the entry point of KServe's ClusterStorageContainer, its storage initializer.
 
-Needs httpx for mlflow://, huggingface_hub for hf:// and nothing for local folders.
+Needs httpx2 for mlflow://, huggingface_hub for hf:// and nothing for local folders.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     handler = logging.StreamHandler()
     handler.setFormatter(_JsonLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    for name in ("httpx", "httpx2", "httpcore"):
+    for name in ("httpx2", "httpcore2"):
         logging.getLogger(name).setLevel(logging.WARNING)
     began = time.monotonic()
     try:

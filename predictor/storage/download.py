@@ -23,7 +23,7 @@ Progress = Callable[[str, int, int], None]
 
 
 class Response(Protocol):
-    """A streamed response of httpx."""
+    """A streamed response of httpx2."""
 
     @property
     def status_code(self) -> int: ...
@@ -91,7 +91,7 @@ def _append(
         f.seek(have)
         report(have)
         reported = have
-        # Without a chunk size, with which httpx would drop what it has buffered when the connection breaks.
+        # Without a chunk size, with which httpx2 would drop what it has buffered when the connection breaks.
         for chunk in response.iter_bytes():
             have += len(chunk)
             if size is not None and have > size:

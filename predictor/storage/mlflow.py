@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
-import httpx
+import httpx2
 
 from predictor.storage.download import MAX_ATTEMPTS, Progress, backoff, describe_error, download
 from predictor.storage.errors import StorageError, TransientError
@@ -66,13 +66,13 @@ class Registry:
         if token := environ.get("MLFLOW_TRACKING_TOKEN"):
             headers["Authorization"] = f"Bearer {token}"
         elif user := environ.get("MLFLOW_TRACKING_USERNAME"):
-            auth = httpx.BasicAuth(user, environ.get("MLFLOW_TRACKING_PASSWORD", ""))
+            auth = httpx2.BasicAuth(user, environ.get("MLFLOW_TRACKING_PASSWORD", ""))
         # The proxy may have to fetch a large file itself before it sends the first byte of it.
-        timeout = httpx.Timeout(_number(environ, "MLFLOW_HTTP_REQUEST_TIMEOUT", 120), connect=5.0)
+        timeout = httpx2.Timeout(_number(environ, "MLFLOW_HTTP_REQUEST_TIMEOUT", 120), connect=5.0)
         try:
             verify = _verify(environ)
-            self._http = httpx.Client(base_url=uri, headers=headers, auth=auth, timeout=timeout, verify=verify)
-        except (httpx.InvalidURL, OSError) as error:
+            self._http = httpx2.Client(base_url=uri, headers=headers, auth=auth, timeout=timeout, verify=verify)
+        except (httpx2.InvalidURL, OSError) as error:
             raise StorageError(f"MLFLOW_TRACKING_URI={self.name}: {describe_error(error)}") from None
 
     def __enter__(self) -> Self:
@@ -121,7 +121,7 @@ class Registry:
         return found
 
     @contextmanager
-    def stream(self, path: str, headers: dict[str, str]) -> Iterator[httpx.Response]:
+    def stream(self, path: str, headers: dict[str, str]) -> Iterator[httpx2.Response]:
         """The response to a GET of one artifact."""
         with self._http.stream("GET", f"{PROXY}/{quote(path)}", headers=headers) as response:
             if response.status_code not in (200, 206, 416):
@@ -143,7 +143,7 @@ class Registry:
                 raise self._failure(response)
             except ValueError:
                 raise StorageError(f"{self.name} is no MLflow server: {path} did not answer with JSON") from None
-            except (TransientError, httpx.TransportError) as error:
+            except (TransientError, httpx2.TransportError) as error:
                 failures += 1
                 if failures >= attempts:
                     text = (
@@ -152,7 +152,7 @@ class Registry:
                     raise ServerUnavailableError(f"{text} and that MLFLOW_TRACKING_URI is right") from None
                 backoff(failures, error)
 
-    def _failure(self, response: httpx.Response) -> Exception:
+    def _failure(self, response: httpx2.Response) -> Exception:
         """What a response that is not 200 means: a StorageError, or a TransientError when it may pass."""
         status, text = response.status_code, " ".join(response.text.split())[:200]
         try:
@@ -275,7 +275,7 @@ def _fetch_file(
         size,
         name=file,
         report=lambda done: progress(file, done, size or 0),
-        errors=httpx.TransportError,
+        errors=httpx2.TransportError,
         attempts=registry.attempts,
     )
     part.replace(target)

@@ -107,7 +107,7 @@ def _one_line_errors(uri: str) -> Iterator[None]:
         where = f": {error.filename}" if error.filename else ""
         raise StorageError(f"{uri}: {error.strerror or error}{where}") from None
     except ImportError as error:
-        package = {"httpx2": "huggingface_hub", "tqdm": "huggingface_hub"}.get(error.name or "", error.name)
+        package = {"tqdm": "huggingface_hub"}.get(error.name or "", error.name)
         raise StorageError(f"{uri}: needs the package {package}: pip install {package}") from None
 
 

@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Iterator
 
-import httpx
+import httpx2
 import pytest
 from tool import invoke
 
@@ -65,7 +65,7 @@ def test_verdicts(observed: ObservedState, state: str) -> None:
 def registry(mlflow_url: str) -> Iterator[ModelRegistry]:
     """A registered model with versions 1 (champion) and 2."""
     name = f"ci-{uuid.uuid4().hex[:8]}"
-    with httpx.Client(base_url=f"{mlflow_url}/api/2.0/mlflow", timeout=30) as client:
+    with httpx2.Client(base_url=f"{mlflow_url}/api/2.0/mlflow", timeout=30) as client:
         client.post("/registered-models/create", json={"name": name}).raise_for_status()
         run = client.post("/runs/create", json={"experiment_id": "0"}).raise_for_status().json()["run"]["info"]
         for _ in range(2):

@@ -45,7 +45,7 @@ def upload(folder: Path, url: str, *options: str, **more: str) -> tuple[subproce
     return done, asked.read_text() if asked.exists() else ""
 
 
-def test_the_pipeline_is_uploaded_once_with_the_image_that_is_deployed(url, tmp_path):
+def test_the_pipeline_is_uploaded_once_with_the_image_that_is_deployed(url, tmp_path) -> None:
     given = {"REGISTRY": "registry.example.com/Team", "TAG": "9", "COMPONENTS": "always-on registry-pull"}
     # A proxy that nobody answers: the port-forward is asked without it.
     given["http_proxy"] = "http://127.0.0.1:9"
@@ -62,7 +62,7 @@ def test_the_pipeline_is_uploaded_once_with_the_image_that_is_deployed(url, tmp_
     assert "registry-pull" in yaml.safe_dump(platform)
 
 
-def test_a_profiles_pipeline_is_uploaded_with_a_token(url, tmp_path):
+def test_a_profiles_pipeline_is_uploaded_with_a_token(url, tmp_path) -> None:
     with multi_user_kubeflow(url, "s3same", "team-a") as gate:
         done, asked = upload(tmp_path, gate.url, KUBEFLOW_NAMESPACE="team-a")
         assert done.returncode == 0, done.stderr
@@ -71,7 +71,7 @@ def test_a_profiles_pipeline_is_uploaded_with_a_token(url, tmp_path):
     assert "s3same" not in done.stdout + done.stderr
 
 
-def test_options(url, tmp_path):
+def test_options(url, tmp_path) -> None:
     for wrong in (("--sized", "tiny"), ("--size",)):
         done = invoke("pipeline-deploy", *wrong)
         assert (done.exit_code, len(done.stderr.splitlines())) == (2, 1)

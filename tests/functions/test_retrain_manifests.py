@@ -12,9 +12,9 @@ import pytest
 import yaml
 from function_server import ROOT, environment
 
-from functions.drift.look import settings as drift_settings
-from functions.retrain.look import settings as retrain_settings
+from functions.drift.settings import read_settings as drift_settings
 from functions.retrain.pipelines import TOKEN_PATH
+from functions.retrain.settings import read_settings as retrain_settings
 
 HEAVY = ("pandas", "torch", "kserve", "mlflow", "kfp", "scipy", "transformers", "alembic", "apprise", "kubernetes")
 
@@ -34,11 +34,11 @@ def test_the_config_map_holds_the_defaults(config: dict[str, str]) -> None:
 
 
 def test_the_minimum_of_feedback_is_the_pipelines() -> None:
-    from functions.retrain.look import MINIMUM
+    from functions.retrain.settings import MIN_LABELS
     from pipelines.retraining.dataset import DatasetSizes
 
-    assert DatasetSizes().minimum == MINIMUM
-    assert retrain_settings({}).minimum == MINIMUM
+    assert DatasetSizes().minimum == MIN_LABELS
+    assert retrain_settings({}).minimum == MIN_LABELS
     assert retrain_settings({"MCQA_RETRAIN_PARAMETERS": '{"data": {"minimum": 30}}'}).minimum == 30
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Thread
 
-import httpx
+import httpx2
 import pytest
 from function_server import free_port
 from images_run import NEEDED, container, inside, logs
@@ -61,7 +61,7 @@ def predictor(model: str, mounts: tuple[str, ...] = (), **env: str) -> Iterator[
 
 
 def letter(url: str) -> str:
-    answer = httpx.post(url + PREDICT, json={"instances": [QUESTION]}, timeout=60)
+    answer = httpx2.post(url + PREDICT, json={"instances": [QUESTION]}, timeout=60)
     assert answer.status_code == 200, answer.text
     found: str = answer.json()["predictions"][0]["letter"]
     return found
@@ -79,7 +79,7 @@ def test_grpc_a_registered_version_and_no_collector_for_its_traces(registry: str
             time.sleep(0.2)
         assert "export" in logs(made)
         assert letter(url) == first
-        explained = httpx.post(url + EXPLAIN, json={"instances": [QUESTION]}, timeout=60)
+        explained = httpx2.post(url + EXPLAIN, json={"instances": [QUESTION]}, timeout=60)
         assert explained.status_code == 200, explained.text
         assert '"model_version": "1"' in logs(made)
 

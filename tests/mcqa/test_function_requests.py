@@ -19,15 +19,16 @@ from sqlalchemy import Engine
 from typer.testing import CliRunner, Result
 
 from common.event_types import FEEDBACK, INFERENCE_REQUEST, INFERENCE_RESPONSE, RETRAINING_REQUESTED
-from functions.clocks import when
+from functions.clocks import event_times
 from functions.collect import feedback
-from functions.collect.decision import Judged, understand
+from functions.collect.parsing import FeedbackEvent, parse_event
 from functions.collect.store import record
 from functions.database import engine, transaction
 from functions.dead_letters import store as letters
-from functions.dead_letters.decision import letter
+from functions.dead_letters.parsing import dead_letter
 from functions.events import BadEventError, Event
 from functions.migrate import migrate
+from functions.reasons import InitiatedBy
 from functions.retrain import store as runs
 from functions.retrain.decision import read_request
 from mcqa import pipeline_run
@@ -56,10 +57,10 @@ class Loop:
             self.record(Event(id, "/logger", type, extensions=version, data=json.dumps(body).encode()))
 
     def record(self, event: Event) -> None:
-        facts = understand(event, time.time())
+        facts = parse_event(event, time.time())
         with transaction(self.database) as connection:
             record(connection, facts)
-            if isinstance(facts, Judged):
+            if isinstance(facts, FeedbackEvent):
                 feedback.check(connection, facts)
 
 
@@ -150,13 +151,13 @@ def retrained(loop: Loop, **values: Any) -> Callable[[Sent], None]:
         assert sent.attributes["type"] == RETRAINING_REQUESTED
         source, id = sent.attributes["source"], sent.attributes["id"]
         at = Event(id, source, "t", sent.attributes["time"])
-        asked = read_request(sent.data, MODEL, when(at, time.time()).at, f"{source} {id}")
+        asked = read_request(sent.data, MODEL, event_times(at, time.time()).at, f"{source} {id}")
         with transaction(loop.database) as connection:
-            runs.ask(connection, asked, source, id, "", time.time())
+            runs.insert_waiting(connection, asked, InitiatedBy.OPERATOR, source, id, "", time.time())
             row = runs.find(connection, asked.key)
             assert row is not None
             if values:
-                runs.change(connection, row, time.time(), **values)
+                runs.update_unchanged(connection, row, time.time(), **values)
 
     return note
 
@@ -202,7 +203,7 @@ def keep(loop: Loop, id: str, type: str = FEEDBACK, data: bytes = b"{", reason: 
         "knativeerrorcode": "400",
         "knativeerrordata": base64.b64encode(reason.encode()).decode(),
     }
-    found = letter(Event(id, "/test", type, extensions={**errors, "traceparent": "00-x"}, data=data))
+    found = dead_letter(Event(id, "/test", type, extensions={**errors, "traceparent": "00-x"}, data=data))
     with transaction(loop.database) as connection:
         letters.record(connection, found, time.time())
     return found.key[:12]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 import stub_pipeline
 from kfp import compiler
@@ -90,7 +90,7 @@ def test_a_schedule_is_made_kept_changed_and_deleted(package: Path, tmp_path: Pa
     server = KubeflowClient({"KFP_ENDPOINT": _url(), **ENVIRON})
     (one,) = [s for s in server.schedules() if s["display_name"] == "nightly"]
     assert "pipeline_version_id" not in one["pipeline_version_reference"]
-    httpx.post(f"{_url()}/apis/v2beta1/recurringruns/{one['recurring_run_id']}:disable", headers=HEADERS)
+    httpx2.post(f"{_url()}/apis/v2beta1/recurringruns/{one['recurring_run_id']}:disable", headers=HEADERS)
     assert "kept" in mcqa("schedule", *given, "--every", "3600")
     assert server.schedules()[0]["status"] == "ENABLED"
     assert "nightly" in mcqa("list")

@@ -172,7 +172,7 @@ def test_a_closed_pipe_ends_it_without_a_word(words: list[str], env: dict[str, s
 @pytest.mark.parametrize("words", [["bank"], LONG, ["model", "show"], ["--help"], ["bank", "--help"]])
 @pytest.mark.parametrize("buffered", ["", "1"])
 def test_a_full_disk_behind_stdout_is_one_line(words: list[str], buffered: str, env: dict[str, str]) -> None:
-    with open("/dev/full", "wb") as full:
+    with Path("/dev/full").open("wb") as full:
         found = run(*words, env={**env, "PYTHONUNBUFFERED": buffered}, stdout=full)
     assert (found.code, found.lines) == (1, ["error: cannot write the output: No space left on device"])
 

@@ -10,7 +10,7 @@ import sys
 import time
 from dataclasses import replace
 
-import httpx
+import httpx2
 import pytest
 
 from mcqa import server_process
@@ -94,7 +94,7 @@ def test_it_serves_on_until_it_is_told_to_end(number: signal.Signals) -> None:
         if shutil.which("curl"):
             told = subprocess.run(curl, shell=True, capture_output=True, check=True).stdout
             assert json.loads(told)["predictions"][0]["letter"] in "ABCD"
-        assert httpx.get(f"http://127.0.0.1:{port}/v2/models/coding-mcqa/ready").status_code == 200
+        assert httpx2.get(f"http://127.0.0.1:{port}/v2/models/coding-mcqa/ready").status_code == 200
         process.send_signal(number)
         assert process.wait(60) == (0 if number == signal.SIGINT else 128 + number)
     deadline = time.monotonic() + 5

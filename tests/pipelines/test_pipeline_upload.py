@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 from kfp import compiler, dsl
 from kfp.dsl.base_component import BaseComponent
@@ -77,10 +77,10 @@ def test_upload_as_a_command(server: KfpServer, tmp_path: Path) -> None:
     done = command(server.url, "by-command", str(file))
     assert done.returncode == 0, done.stderr
     query = {"sort_by": "created_at desc"}
-    pipelines = httpx.get(f"{server.url}/apis/v2beta1/pipelines", headers=HEADERS, params=query).json()["pipelines"]
+    pipelines = httpx2.get(f"{server.url}/apis/v2beta1/pipelines", headers=HEADERS, params=query).json()["pipelines"]
     pipeline = next(one["pipeline_id"] for one in pipelines if one["display_name"] == "by-command")
     url = f"{server.url}/apis/v2beta1/pipelines/{pipeline}/versions"
-    versions = httpx.get(url, headers=HEADERS).json()["pipeline_versions"]
+    versions = httpx2.get(url, headers=HEADERS).json()["pipeline_versions"]
     assert [one["pipeline_version_id"] for one in versions] == [done.stdout.strip()]
     broken = tmp_path / "broken.yaml"
     broken.write_text("a: 1")

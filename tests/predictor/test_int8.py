@@ -11,7 +11,7 @@ pytestmark = pytest.mark.skipif(not vnni_instructions(), reason="int8 needs a CP
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("bias", [False, True])
-def test_a_quantised_layer_is_close_to_the_dense_one(dtype, bias):
+def test_a_quantised_layer_is_close_to_the_dense_one(dtype, bias) -> None:
     from predictor.int8 import quantised
 
     torch.manual_seed(0)
@@ -24,7 +24,7 @@ def test_a_quantised_layer_is_close_to_the_dense_one(dtype, bias):
     assert (own.float() - exact.float()).norm(dim=1).div(exact.float().norm(dim=1)).max() < 0.02
 
 
-def test_int8_answers_agree_with_full_precision(version):
+def test_int8_answers_agree_with_full_precision(version) -> None:
     questions = [Question(f"Question {i}?", tuple(f"{i} {c}" for c in "wxyz")) for i in range(60)]
 
     def answers(dtype):

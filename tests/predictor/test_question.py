@@ -5,12 +5,12 @@ from predictor.question import Answer, Question, QuestionError, parse_debias, pa
 GOOD = {"question": "What is 1 + 1?", "choices": ["1", "2"]}
 
 
-def test_a_question_with_every_field():
+def test_a_question_with_every_field() -> None:
     data = {**GOOD, "code": "print(1 + 1)", "id": "q1", "subject": "arithmetic", "answer": 1}
     assert parse_question(data) == Question("What is 1 + 1?", ("1", "2"), "print(1 + 1)", "q1", "arithmetic")
 
 
-def test_empty_optional_fields_are_absent():
+def test_empty_optional_fields_are_absent() -> None:
     assert parse_question({**GOOD, "code": "", "id": None}) == Question("What is 1 + 1?", ("1", "2"))
 
 
@@ -38,13 +38,13 @@ def test_empty_optional_fields_are_absent():
         ),
     ],
 )
-def test_a_bad_field_is_named(data, message):
+def test_a_bad_field_is_named(data, message) -> None:
     with pytest.raises(QuestionError) as caught:
         parse_question(data)
     assert str(caught.value) == message
 
 
-def test_the_index_of_a_bad_question_is_named():
+def test_the_index_of_a_bad_question_is_named() -> None:
     with pytest.raises(QuestionError) as caught:
         parse_questions([GOOD, GOOD, {**GOOD, "choices": ["x"]}])
     assert str(caught.value) == "question 2: choices: needs 2 to 10 choices, found 1"
@@ -52,17 +52,17 @@ def test_the_index_of_a_bad_question_is_named():
 
 
 @pytest.mark.parametrize("value", [None, "none", "prior", "cyclic"])
-def test_debias_modes(value):
+def test_debias_modes(value) -> None:
     assert parse_debias(value) == value
 
 
 @pytest.mark.parametrize("value", ["Prior", 1, [], {}, ""])
-def test_other_debias_modes_are_refused(value):
+def test_other_debias_modes_are_refused(value) -> None:
     with pytest.raises(QuestionError, match="debias: must be one of none, prior, cyclic, found"):
         parse_debias(value)
 
 
-def test_rotations_move_every_choice_through_every_place():
+def test_rotations_move_every_choice_through_every_place() -> None:
     question = Question("q", ("a", "b", "c"))
     assert [question.rotated(r).choices for r in range(4)] == [
         ("a", "b", "c"),
@@ -72,7 +72,7 @@ def test_rotations_move_every_choice_through_every_place():
     ]
 
 
-def test_an_answer_as_json_leaves_absent_fields_out():
+def test_an_answer_as_json_leaves_absent_fields_out() -> None:
     answer = Answer("B", 1, "2", (0.25, 0.75), 0.75, 0.5, 0.56, 0.9, 12, "7")
     assert answer.to_dict() == {
         "letter": "B",

@@ -49,17 +49,17 @@ def folder(request, dtype, tmp_path_factory):
     return make_version(tmp_path_factory.mktemp(request.param) / "v", dtype=dtype, **SHAPES[request.param])
 
 
-def close(own, expected, dtype):
+def close(own, expected, dtype) -> None:
     torch.testing.assert_close(own, expected, atol=TOLERANCE[dtype], rtol=0)
 
 
 @pytest.mark.parametrize("length", [1, 2, 17, 300])
-def test_last_logits_equal_transformers(folder, dtype, length):
+def test_last_logits_equal_transformers(folder, dtype, length) -> None:
     ids = tokens(length)
     close(load(folder, dtype).forward([ids])[0], reference_logits(folder, dtype, ids)[-1], dtype)
 
 
-def test_a_packed_batch_equals_its_sequences_alone(folder, dtype):
+def test_a_packed_batch_equals_its_sequences_alone(folder, dtype) -> None:
     model = load(folder, dtype)
     batch = [tokens(n, seed=n) for n in (5, 1, 40, 23)]
     together = model.forward(batch)
@@ -67,7 +67,7 @@ def test_a_packed_batch_equals_its_sequences_alone(folder, dtype):
         close(row, reference_logits(folder, dtype, ids)[-1], dtype)
 
 
-def test_continuing_a_prefix_equals_the_whole(folder, dtype):
+def test_continuing_a_prefix_equals_the_whole(folder, dtype) -> None:
     model = load(folder, dtype)
     head, tails = tokens(30), [tokens(n, seed=n) for n in (1, 12, 3)]
     nested = model.prefill(head[20:], model.prefill(head[:20]))
@@ -76,7 +76,7 @@ def test_continuing_a_prefix_equals_the_whole(folder, dtype):
         close(row, reference_logits(folder, dtype, head + tail)[-1], dtype)
 
 
-def test_generation_steps_equal_the_whole(folder, dtype):
+def test_generation_steps_equal_the_whole(folder, dtype) -> None:
     model = load(folder, dtype)
     ids = tokens(12)
     expected = reference_logits(folder, dtype, ids)
@@ -87,12 +87,12 @@ def test_generation_steps_equal_the_whole(folder, dtype):
         close(logits, expected[at], dtype)
 
 
-def test_the_same_call_gives_the_same_bits(folder, dtype):
+def test_the_same_call_gives_the_same_bits(folder, dtype) -> None:
     model, batch = load(folder, dtype), [tokens(33), tokens(50, seed=1)]
     assert torch.equal(model.forward(batch), model.forward(batch))
 
 
-def test_parameters_are_counted_as_transformers_counts_them(folder, dtype):
+def test_parameters_are_counted_as_transformers_counts_them(folder, dtype) -> None:
     assert Qwen2Config.read(folder).parameters == Qwen2ForCausalLM.from_pretrained(folder).num_parameters()
 
 
@@ -110,7 +110,7 @@ def test_parameters_are_counted_as_transformers_counts_them(folder, dtype):
         ({"num_hidden_layers": 9}, r"no tensor model\.layers\.3"),
     ],
 )
-def test_what_is_not_built_in_is_refused(version, tmp_path, change, message):
+def test_what_is_not_built_in_is_refused(version, tmp_path, change, message) -> None:
     folder = shutil.copytree(version, tmp_path / "copy")
     config = json.loads((folder / "config.json").read_text()) | change
     (folder / "config.json").write_text(json.dumps({k: v for k, v in config.items() if v is not None}))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import httpx
+import httpx2
 import psutil
 import pytest
 from tritonclient.grpc import service_pb2 as pb
@@ -45,7 +45,7 @@ class Client(threading.Thread):
 
     def run(self) -> None:
         address = self.server.grpc
-        with httpx.Client(base_url=self.server.url, timeout=120) as rest, grpc.insecure_channel(address) as channel:
+        with httpx2.Client(base_url=self.server.url, timeout=120) as rest, grpc.insecure_channel(address) as channel:
             self.rest = rest
             self.call = channel.unary_unary(
                 "/inference.GRPCInferenceService/ModelInfer",

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
-import httpx
+import httpx2
 import numpy as np
 import pytest
 import tritonclient.grpc as triton_grpc
@@ -39,7 +39,7 @@ def the_connection_stays_usable(server: RunningServer) -> Iterator[None]:
     assert server.lines("internal error") == []
 
 
-def post(server: RunningServer, path: str, body: bytes, coding: str, **headers: str) -> httpx.Response:
+def post(server: RunningServer, path: str, body: bytes, coding: str, **headers: str) -> httpx2.Response:
     return server.client.post(path, content=body, headers={"content-encoding": coding, **headers})
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 import grpc
-import httpx
+import httpx2
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
@@ -46,7 +46,7 @@ def the_server_still_answers(server: RunningServer, request: pytest.FixtureReque
     assert sent[200] > 100, sent
 
 
-def check(response: httpx.Response) -> None:
+def check(response: httpx2.Response) -> None:
     """A good answer, or {"error": text} that tells nothing of our insides; 504 only where a header asked for it."""
     sent[response.status_code] += 1
     hurried = {"prefer", "x-envoy-expected-rq-timeout-ms"} & set(response.request.headers)

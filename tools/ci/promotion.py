@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from common.errors import UnavailableError
 from common.names import CHALLENGER, CHAMPION
-from functions.http import UnavailableError
 from functions.registry import ModelRegistry, RegisteredModel, RegisteredVersion
-from functions.rollout.world import ROLLOUT_TAG, Version
+from functions.rollout.version_tag import ROLLOUT_TAG, Outcome, RolloutTag
 from tools.errors import ToolError
 
 POLL_SECONDS = 15.0
@@ -165,8 +165,10 @@ def _environ() -> dict[str, str]:
         raise RefusedError("MLFLOW_TRACKING_URI is not set, and no loop runs here (mcqa up)") from None
 
 
-def _rolled_back(tag: str) -> str | None:
-    return Version("", {ROLLOUT_TAG: tag}).rolled_back
+def _rolled_back(value: str) -> str:
+    """The rollout tag where it says that the version was rolled back, else ""."""
+    tag = RolloutTag.decode(value)
+    return value if tag is not None and tag.outcome is Outcome.ROLLED_BACK else ""
 
 
 def _print(line: str) -> None:

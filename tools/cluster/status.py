@@ -7,7 +7,7 @@ import urllib.parse
 from collections.abc import Iterable
 from typing import Any
 
-from functions.retrain.pipelines import PIPELINE
+from common.names import PIPELINE
 from tools.cluster.kubectl import INSTALL, Kubectl, unavailable_deployments
 from tools.cluster.kubeflow import KUBEFLOW
 from tools.errors import ToolError

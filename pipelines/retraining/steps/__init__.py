@@ -3,4 +3,4 @@
 import logging
 
 # Kubeflow's executor logs at INFO: a line for each request to the registry would bury the step's own output.
-logging.getLogger("httpx").setLevel(logging.WARNING)
+logging.getLogger("httpx2").setLevel(logging.WARNING)

@@ -10,7 +10,7 @@ from typing import Any
 
 from common import links
 from common.names import CHALLENGER, CHAMPION
-from functions.rollout.world import ROLLOUT_TAG
+from functions.rollout.version_tag import ROLLOUT_TAG
 from pipelines import drift_reference
 from pipelines.gate_tag import GATE_TAG
 from pipelines.registration import versions

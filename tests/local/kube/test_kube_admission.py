@@ -72,7 +72,7 @@ def ping(**spec: Any) -> dict[str, Any]:
         ("PingSource", {"sink": {"uri": "http://x"}}),
     ],
 )
-def test_admitted(kind, spec):
+def test_admitted(kind, spec) -> None:
     assert denied(kind, spec) == ""
 
 
@@ -124,13 +124,13 @@ def test_admitted(kind, spec):
         ("PingSource", {"schedule": "* * * * *"}, "spec.sink"),
     ],
 )
-def test_denied(kind, spec, why):
+def test_denied(kind, spec, why) -> None:
     found = denied(kind, spec)
     assert why in found
     assert found.startswith("400 BadRequest: admission webhook")
 
 
-def test_what_may_not_change():
+def test_what_may_not_change() -> None:
     assert "spec.broker" in denied("Trigger", trigger(broker="b"), trigger())
     old = template("a-1", image="x")
     assert "without a name change" in denied("Service.serving.knative.dev", template("a-1", image="y"), old)
@@ -139,5 +139,5 @@ def test_what_may_not_change():
 
 
 @pytest.mark.parametrize("name", ["1st", "a" * 64, "a.b"])
-def test_names_of_inference_services(name):
+def test_names_of_inference_services(name) -> None:
     assert "is invalid" in denied("InferenceService", isvc(), name=name)

@@ -44,7 +44,7 @@ def service(uri: str = "mlflow://coding-mcqa/1", **predictor: Any) -> Any:
     )
 
 
-def test_kserve_client(platform, custom, ready_status):
+def test_kserve_client(platform, custom, ready_status) -> None:
     from kserve import KServeClient
 
     kserve = KServeClient(config_file=str(platform.kubeconfig))
@@ -71,7 +71,7 @@ def test_kserve_client(platform, custom, ready_status):
         kserve.get("coding-mcqa", namespace="default")
 
 
-def test_a_stale_replace_is_a_conflict(custom, isvc):
+def test_a_stale_replace_is_a_conflict(custom, isvc) -> None:
     from kubernetes.client.rest import ApiException
 
     made = custom.create_namespaced_custom_object(GROUP, VERSION, "default", PLURAL, isvc)
@@ -82,7 +82,7 @@ def test_a_stale_replace_is_a_conflict(custom, isvc):
     assert (caught.value.status, "Conflict" in caught.value.body) == (409, True)
 
 
-def test_a_merge_patch_with_null_removes(custom, isvc):
+def test_a_merge_patch_with_null_removes(custom, isvc) -> None:
     isvc["spec"]["predictor"]["canaryTrafficPercent"] = 10
     custom.create_namespaced_custom_object(GROUP, VERSION, "default", PLURAL, isvc)
     patch = {"spec": {"predictor": {"canaryTrafficPercent": None}}}
@@ -90,7 +90,7 @@ def test_a_merge_patch_with_null_removes(custom, isvc):
     assert "canaryTrafficPercent" not in found["spec"]["predictor"]
 
 
-def test_watch_sees_every_change_once_and_in_order(custom, isvc):
+def test_watch_sees_every_change_once_and_in_order(custom, isvc) -> None:
     from kubernetes.watch import Watch
 
     seen: list[tuple[str, Any]] = []
@@ -125,7 +125,7 @@ def test_watch_sees_every_change_once_and_in_order(custom, isvc):
     assert seen == [("ADDED", None), *(("MODIFIED", n) for n in range(1, 6)), ("DELETED", 5)]
 
 
-def test_watch_without_a_version_begins_with_what_is_there(core):
+def test_watch_without_a_version_begins_with_what_is_there(core) -> None:
     from kubernetes.watch import Watch
 
     core.create_namespaced_config_map("default", {"metadata": {"name": "there"}, "data": {"a": "b"}})
@@ -133,7 +133,7 @@ def test_watch_without_a_version_begins_with_what_is_there(core):
     assert [(event["type"], event["object"].metadata.name) for event in events] == [("ADDED", "there")]
 
 
-def test_typed_core_objects(core):
+def test_typed_core_objects(core) -> None:
     core.create_namespaced_secret("default", {"metadata": {"name": "loop"}, "stringData": {"a": "b"}})
     assert core.read_namespaced_secret("loop", "default").data == {"a": "Yg=="}
     core.patch_namespaced_secret("loop", "default", {"stringData": {"c": "d"}})
@@ -142,7 +142,7 @@ def test_typed_core_objects(core):
     assert core.delete_namespaced_secret("loop", "default").status == "Success"
 
 
-def test_the_dynamic_client_discovers(platform, isvc):
+def test_the_dynamic_client_discovers(platform, isvc) -> None:
     from kubernetes import config, dynamic
 
     with config.new_client_from_config(str(platform.kubeconfig)) as api:

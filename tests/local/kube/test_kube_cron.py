@@ -52,7 +52,7 @@ NOW = datetime(2026, 2, 27, 23, 59, 30, tzinfo=UTC)  # a Friday
         ("CRON_TZ=UTC @every 1h", "2026-02-28T00:59:30"),
     ],
 )
-def test_next(text, then):
+def test_next(text, then) -> None:
     assert parse(text).next(NOW) == datetime.fromisoformat(then).replace(tzinfo=UTC)
 
 
@@ -60,12 +60,12 @@ def test_next(text, then):
     ("duration", "seconds"),
     [("1m30s", 90), ("1h", 3600), ("1.5h", 5400), (".5m", 30), ("1500ms", 1), ("10ms", 1), ("-5s", 1), ("0", 1)],
 )
-def test_every_counts_whole_seconds_from_the_last_time(duration, seconds):
+def test_every_counts_whole_seconds_from_the_last_time(duration, seconds) -> None:
     after = NOW + timedelta(milliseconds=400)
     assert parse(f"@every {duration}").next(after) == NOW + timedelta(seconds=seconds)
 
 
-def test_kubeflow_may_leave_out_the_day_of_the_week():
+def test_kubeflow_may_leave_out_the_day_of_the_week() -> None:
     assert parse("0 30 6 * *", optional="day of week").next(NOW) == datetime(2026, 2, 28, 6, 30, tzinfo=UTC)
 
 
@@ -78,7 +78,7 @@ def firings(text, zone, after, before):
 
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "UTC", "Asia/Kolkata"])
 @pytest.mark.parametrize(("text", "seconds"), [("*/5 * * * *", 300), ("0,30 * * * *", 1800), ("*/20 * * * * *", 20)])
-def test_what_fires_within_the_hour_never_pauses(zone, text, seconds):
+def test_what_fires_within_the_hour_never_pauses(zone, text, seconds) -> None:
     """Over a year's changes of the clock: the same distance everywhere, in the hour that comes twice too."""
     for day in ("2026-03-08", "2026-03-29", "2026-04-05", "2026-10-04", "2026-10-25", "2026-11-01"):
         times = list(firings(text, zone, f"{day}T00:00Z", f"{day}T23:59Z"))
@@ -96,11 +96,11 @@ def test_what_fires_within_the_hour_never_pauses(zone, text, seconds):
         ("0 3 * * *", "2026-03-28T12:00+00:00", "2026-03-29T01:00+00:00"),
     ],
 )
-def test_time_zones(text, after, then):
+def test_time_zones(text, after, then) -> None:
     assert parse(text).next(datetime.fromisoformat(after), "Europe/Berlin") == datetime.fromisoformat(then)
 
 
-def test_the_next_time_is_the_first_instant_whose_clock_shows_it():
+def test_the_next_time_is_the_first_instant_whose_clock_shows_it() -> None:
     """Against every second of a day on which the clock goes back."""
     zone = ZoneInfo("America/New_York")
     start = datetime(2026, 11, 1, 3, 0, tzinfo=UTC)
@@ -118,7 +118,7 @@ def test_the_next_time_is_the_first_instant_whose_clock_shows_it():
 
 
 @pytest.mark.skipif(not CASES.is_dir(), reason="the shared cases are not beside this checkout")
-def test_the_shared_schedules():
+def test_the_shared_schedules() -> None:
     for line in (CASES / "schedules" / "next.tsv").read_text().splitlines()[1:]:
         text, zone, after, then = line.split("\t")[:4]
         found = parse(text).next(datetime.fromisoformat(after), zone or "UTC")
@@ -126,7 +126,7 @@ def test_the_shared_schedules():
 
 
 @pytest.mark.skipif(not CASES.is_dir(), reason="the shared cases are not beside this checkout")
-def test_the_shared_manifests():
+def test_the_shared_manifests() -> None:
     manifests = sorted((CASES / "manifests").glob("ping-*.yaml"))
     assert manifests
     for path in manifests:
@@ -177,11 +177,11 @@ CRON_TZ=UTC TZ=UTC * * * * *
 
 
 @pytest.mark.parametrize("text", ["", *NONE.strip().splitlines()])
-def test_no_schedule(text):
+def test_no_schedule(text) -> None:
     with pytest.raises(ValueError, match=r"\S"):
         parse(text)
 
 
-def test_a_day_that_never_comes():
+def test_a_day_that_never_comes() -> None:
     with pytest.raises(ValueError, match="names no day"):
         parse("0 0 31 2 *").next(NOW)

@@ -87,7 +87,7 @@ def spoilt(chance: random.Random, item: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_nothing_breaks_it(client: TestClient, isvc: dict[str, Any], seed: int):
+def test_nothing_breaks_it(client: TestClient, isvc: dict[str, Any], seed: int) -> None:
     chance = random.Random(seed)
     codes: set[int] = set()
     for _ in range(300):
@@ -108,7 +108,7 @@ def test_nothing_breaks_it(client: TestClient, isvc: dict[str, Any], seed: int):
     assert {200, 201, 400, 404, 409, 422} <= codes
 
 
-def test_what_is_forgotten_is_gone(client: TestClient):
+def test_what_is_forgotten_is_gone(client: TestClient) -> None:
     for index in range(150):
         client.post(PATHS["ConfigMap"], json={"metadata": {"name": f"c{index}"}})
     answer = client.get(f"{PATHS['ConfigMap']}?watch=1&resourceVersion=5&timeoutSeconds=5")

@@ -8,7 +8,7 @@ import stat
 import threading
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 ISVCS = "/apis/serving.kserve.io/v1beta1/namespaces/default/inferenceservices"
@@ -23,17 +23,17 @@ def client(platform: Any) -> Any:
         yield client
 
 
-def refused(response: httpx.Response, code: int, reason: str) -> dict[str, Any]:
+def refused(response: httpx2.Response, code: int, reason: str) -> dict[str, Any]:
     status = response.json()
     assert (response.status_code, status["kind"], status["reason"], status["code"]) == (code, "Status", reason, code)
     return status
 
 
-def events(response: httpx.Response) -> list[dict[str, Any]]:
+def events(response: httpx2.Response) -> list[dict[str, Any]]:
     return [json.loads(line) for line in response.text.splitlines()]
 
 
-def test_details_name_the_object(client, isvc):
+def test_details_name_the_object(client, isvc) -> None:
     details = refused(client.get(ISVC), 404, "NotFound")["details"]
     assert details == {"name": "coding-mcqa", "group": "serving.kserve.io", "kind": "inferenceservices"}
     assert client.post(ISVCS, json=isvc).status_code == 201
@@ -62,19 +62,19 @@ def test_details_name_the_object(client, isvc):
         ("GET", f"{ISVCS}?watch=1&resourceVersion=x", {}, 400, "BadRequest"),
     ],
 )
-def test_refusals(client, method, path, options, code, reason):
+def test_refusals(client, method, path, options, code, reason) -> None:
     refused(client.request(method, path, **options), code, reason)
 
 
 @pytest.mark.parametrize("header", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic eDp5"}])
-def test_without_the_token_nothing_is_told(platform, header):
-    with httpx.Client(base_url=platform.url, verify=False, headers=header) as stranger:
+def test_without_the_token_nothing_is_told(platform, header) -> None:
+    with httpx2.Client(base_url=platform.url, verify=False, headers=header) as stranger:
         refused(stranger.get("/apis"), 401, "Unauthorized")
         refused(stranger.get("/api/v1/secrets"), 401, "Unauthorized")
         assert stranger.get("/readyz").text == "ok"
 
 
-def test_wrong_types_are_invalid_with_their_path(client, isvc):
+def test_wrong_types_are_invalid_with_their_path(client, isvc) -> None:
     isvc["spec"]["predictor"]["minReplicas"] = "none"
     status = refused(client.post(ISVCS, json=isvc), 422, "Invalid")
     assert status["details"]["causes"][0]["field"] == "spec.predictor.minReplicas"
@@ -85,7 +85,7 @@ def test_wrong_types_are_invalid_with_their_path(client, isvc):
     refused(client.post(ISVCS, json=isvc), 422, "Invalid")
 
 
-def test_unknown_fields_by_validation(client, isvc):
+def test_unknown_fields_by_validation(client, isvc) -> None:
     isvc["spec"]["predictor"]["minReplica"] = 1
     assert (
         "minReplica" in refused(client.post(f"{ISVCS}?fieldValidation=Strict", json=isvc), 400, "BadRequest")["message"]
@@ -95,7 +95,7 @@ def test_unknown_fields_by_validation(client, isvc):
     assert "minReplica" not in warned.json()["spec"]["predictor"]
 
 
-def test_generation_counts_changes_of_spec_only(client, isvc):
+def test_generation_counts_changes_of_spec_only(client, isvc) -> None:
     made = client.post(ISVCS, json={**isvc, "status": {"url": "http://x"}}).json()
     assert "status" not in made
     steps = [
@@ -115,7 +115,7 @@ def test_generation_counts_changes_of_spec_only(client, isvc):
     assert found["metadata"]["uid"] == made["metadata"]["uid"]
 
 
-def test_updates_need_the_current_version(client, isvc):
+def test_updates_need_the_current_version(client, isvc) -> None:
     made = client.post(ISVCS, json=isvc).json()
     newer = client.patch(ISVC, json={"metadata": {"labels": {"a": "b"}}}, headers=MERGE).json()
     for path in (ISVC, f"{ISVC}/status"):
@@ -134,7 +134,7 @@ def test_updates_need_the_current_version(client, isvc):
     assert client.delete(ISVC).json()["details"]["uid"] == made["metadata"]["uid"]
 
 
-def test_pages_hold_every_object_once(client):
+def test_pages_hold_every_object_once(client) -> None:
     for index in range(7):
         assert client.post(CONFIG_MAPS, json={"metadata": {"name": f"c{index}"}}).status_code == 201
     names, token, remaining = [], "", []
@@ -149,7 +149,7 @@ def test_pages_hold_every_object_once(client):
     assert remaining == [4, 1, 0]
 
 
-def test_a_selector_turns_changes_into_coming_and_going(client):
+def test_a_selector_turns_changes_into_coming_and_going(client) -> None:
     version = client.get(CONFIG_MAPS).json()["metadata"]["resourceVersion"]
     client.post(CONFIG_MAPS, json={"metadata": {"name": "c", "labels": {"a": "1"}}})
     for value in ("2", "2", "1"):
@@ -162,7 +162,7 @@ def test_a_selector_turns_changes_into_coming_and_going(client):
     assert [event["type"] for event in found] == ["ADDED", "MODIFIED", "MODIFIED", "DELETED"]
 
 
-def test_initial_events_end_with_a_bookmark(client):
+def test_initial_events_end_with_a_bookmark(client) -> None:
     client.post(CONFIG_MAPS, json={"metadata": {"name": "c"}})
     query = "watch=1&timeoutSeconds=1&sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan"
     found = events(client.get(f"{CONFIG_MAPS}?{query}"))
@@ -171,7 +171,7 @@ def test_initial_events_end_with_a_bookmark(client):
     assert int(found[2]["object"]["metadata"]["resourceVersion"]) > 0
 
 
-def test_finalizers_hold_a_deletion_back(client, isvc):
+def test_finalizers_hold_a_deletion_back(client, isvc) -> None:
     isvc["metadata"]["finalizers"] = ["coding-mcqa/wait"]
     client.post(ISVCS, json=isvc)
     held = client.delete(ISVC).json()
@@ -181,7 +181,7 @@ def test_finalizers_hold_a_deletion_back(client, isvc):
     refused(client.get(ISVC), 404, "NotFound")
 
 
-def test_a_namespace_terminates_before_it_goes(client):
+def test_a_namespace_terminates_before_it_goes(client) -> None:
     client.post("/api/v1/namespaces", json={"metadata": {"name": "ending"}})
     there = "/api/v1/namespaces/ending/configmaps"
     assert client.post(there, json={"metadata": {"name": "c"}}).status_code == 201
@@ -195,7 +195,7 @@ def test_a_namespace_terminates_before_it_goes(client):
     refused(client.get(f"{there}/c"), 404, "NotFound")
 
 
-def test_what_is_owned_goes_along(client, isvc):
+def test_what_is_owned_goes_along(client, isvc) -> None:
     owner = client.post(ISVCS, json=isvc).json()
     reference = {"apiVersion": owner["apiVersion"], "kind": owner["kind"], "name": "coding-mcqa"}
     reference["uid"] = owner["metadata"]["uid"]
@@ -205,13 +205,13 @@ def test_what_is_owned_goes_along(client, isvc):
     assert [item["metadata"]["name"] for item in client.get(CONFIG_MAPS).json()["items"]] == ["free"]
 
 
-def test_the_files_are_their_owners_only(platform):
+def test_the_files_are_their_owners_only(platform) -> None:
     for name in ("kubeconfig", "kube/token", "kube/key.pem", "kube/kube.sqlite", "kube/kube.sqlite-wal"):
         assert stat.S_IMODE((platform.folder / name).stat().st_mode) == 0o600, name
     assert platform.url.startswith("https://127.0.0.1:")
 
 
-def test_kill_keeps_every_acknowledged_write(own_platform):
+def test_kill_keeps_every_acknowledged_write(own_platform) -> None:
     acknowledged: list[tuple[str, str]] = []
     stop = threading.Event()
 
@@ -221,7 +221,7 @@ def test_kill_keeps_every_acknowledged_write(own_platform):
                 name = f"w{worker}-{index}"
                 try:
                     made = client.post(CONFIG_MAPS, json={"metadata": {"name": name}, "data": {"i": str(index)}})
-                except httpx.TransportError:
+                except httpx2.TransportError:
                     return
                 assert made.status_code == 201
                 acknowledged.append((name, made.json()["metadata"]["resourceVersion"]))

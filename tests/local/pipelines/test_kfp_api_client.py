@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import kfp_cases as cases
 import pytest
 from kfp import compiler
@@ -106,7 +106,7 @@ def test_run_of_a_version(kfp_client: Any, server: KfpServer, package: str, mark
         "pipeline_version_reference": {"pipeline_id": pipeline.pipeline_id},
         "runtime_config": {"parameters": {"x": 0.1, "marks": str(marks)}},
     }  # fmt: skip
-    answer = httpx.post(f"{server.url}/apis/v2beta1/runs", headers=HEADERS, json=body)
+    answer = httpx2.post(f"{server.url}/apis/v2beta1/runs", headers=HEADERS, json=body)
     assert answer.status_code == 200, answer.text
     newest = kfp_client.wait_for_run_completion(answer.json()["run_id"], 60, 0.05)
     assert newest.pipeline_version_reference.pipeline_version_id == version.pipeline_version_id
@@ -172,7 +172,7 @@ def test_a_failed_run_is_retried_where_it_failed(kfp_client: Any, server: KfpSer
     done = run(kfp_client, cases.handled, marks=str(marks), tries=f"{marks}.tries", times=2)
     assert done.state == "FAILED"
     before = lines(marks)
-    assert httpx.post(f"{server.url}/apis/v2beta1/runs/{done.run_id}:retry", headers=HEADERS).status_code == 200
+    assert httpx2.post(f"{server.url}/apis/v2beta1/runs/{done.run_id}:retry", headers=HEADERS).status_code == 200
     done = kfp_client.wait_for_run_completion(done.run_id, 60, 0.05)
     assert (done.state, done.error) == ("SUCCEEDED", None)
     assert before.count("beside") == lines(marks).count("beside") == 1
@@ -203,22 +203,24 @@ def test_artifacts_and_logs(kfp_client: Any, server: KfpServer, marks: Path) -> 
     done = run(kfp_client, cases.reports, marks=str(marks))
     assert (done.state, lines(marks)) == ("SUCCEEDED", ["1,2,3 1.0"])
     base = f"{server.url}/apis/v2beta1/runs/{done.run_id}"
-    made = {one["name"]: one for one in httpx.get(f"{base}/artifacts", headers=HEADERS).json()["artifacts"]}
+    made = {one["name"]: one for one in httpx2.get(f"{base}/artifacts", headers=HEADERS).json()["artifacts"]}
     assert made["metrics"]["metadata"] == {"accuracy": 0.75}
-    page = httpx.get(server.url + made["page"]["url"], headers=HEADERS)
+    page = httpx2.get(server.url + made["page"]["url"], headers=HEADERS)
     assert (page.text, page.headers["content-type"]) == ("<h1>Report</h1>", "text/html; charset=utf-8")
     assert page.headers["content-security-policy"].startswith("sandbox;")
     assert (
-        httpx.get(server.url + made["text"]["url"], headers=HEADERS).headers["content-type"].startswith("text/markdown")
+        httpx2.get(server.url + made["text"]["url"], headers=HEADERS)
+        .headers["content-type"]
+        .startswith("text/markdown")
     )
-    shown = httpx.get(f"{server.url}/runs/{done.run_id}", headers=HEADERS).text
+    shown = httpx2.get(f"{server.url}/runs/{done.run_id}", headers=HEADERS).text
     assert "write-reports" in shown
     assert made["page"]["url"] in shown
-    assert done.display_name in httpx.get(server.url, headers=HEADERS).text
+    assert done.display_name in httpx2.get(server.url, headers=HEADERS).text
 
     noted = run(kfp_client, cases.chain, marks=str(marks))
     task = next(task for task in noted.run_details.task_details if task.display_name == "note")
-    log = httpx.get(f"{server.url}/apis/v2beta1/runs/{noted.run_id}/nodes/{task.task_id}/log", headers=HEADERS)
+    log = httpx2.get(f"{server.url}/apis/v2beta1/runs/{noted.run_id}/nodes/{task.task_id}/log", headers=HEADERS)
     assert "noted first" in log.text
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import kfp_cases as cases
 import pytest
 import yaml
@@ -40,14 +40,14 @@ def onto(place: Disk) -> Iterator[KfpServer]:
     server.stop()
 
 
-def submit(server: KfpServer, spec: dict[str, Any], marks: Path, seconds: float) -> httpx.Response:
+def submit(server: KfpServer, spec: dict[str, Any], marks: Path, seconds: float) -> httpx2.Response:
     config = {"parameters": {"marks": str(marks), "seconds": seconds}}
     body = {"display_name": "chain", "pipeline_spec": spec, "runtime_config": config}
-    return httpx.post(f"{server.url}/apis/v2beta1/runs", headers=HEADERS, json=body, timeout=60)
+    return httpx2.post(f"{server.url}/apis/v2beta1/runs", headers=HEADERS, json=body, timeout=60)
 
 
 def get(server: KfpServer, path: str) -> dict[str, Any]:
-    return dict(httpx.get(f"{server.url}/apis/v2beta1/{path}", headers=HEADERS, timeout=60).json())
+    return dict(httpx2.get(f"{server.url}/apis/v2beta1/{path}", headers=HEADERS, timeout=60).json())
 
 
 def finished(server: KfpServer, key: str) -> dict[str, Any]:

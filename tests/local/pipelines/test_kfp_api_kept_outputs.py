@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import kfp_cases as cases
 import pytest
 import yaml
@@ -42,13 +42,13 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def submit(server: KfpServer, spec: dict[str, Any], marks: Path, wait_for: str) -> str:
     config = {"parameters": {"marks": str(marks), "wait_for": wait_for}}
     body = {"display_name": "everything", "pipeline_spec": spec, "runtime_config": config}
-    answer = httpx.post(f"{server.url}/apis/v2beta1/runs", headers=HEADERS, json=body)
+    answer = httpx2.post(f"{server.url}/apis/v2beta1/runs", headers=HEADERS, json=body)
     assert answer.status_code == 200, answer.text
     return str(answer.json()["run_id"])
 
 
 def run_of(server: KfpServer, key: str) -> dict[str, Any]:
-    return dict(httpx.get(f"{server.url}/apis/v2beta1/runs/{key}", headers=HEADERS, timeout=30).json())
+    return dict(httpx2.get(f"{server.url}/apis/v2beta1/runs/{key}", headers=HEADERS, timeout=30).json())
 
 
 def finished(server: KfpServer, key: str) -> dict[str, Any]:
@@ -98,7 +98,7 @@ def test_a_retry_runs_only_what_failed_and_times_stay_the_steps_own(
     assert lines(marks)[-1] == "goodbye FAILED"
     time.sleep(2.0)
     go.touch()
-    assert httpx.post(f"{server.url}/apis/v2beta1/runs/{key}:retry", headers=HEADERS).status_code == 200
+    assert httpx2.post(f"{server.url}/apis/v2beta1/runs/{key}:retry", headers=HEADERS).status_code == 200
     done = finished(server, key)
     assert done["state"] == "SUCCEEDED", done["error"]
     assert made(marks) == MADE
@@ -123,11 +123,11 @@ def test_a_file_that_is_gone_is_made_again(
     go = tmp_path / "go"
     key = submit(server, everything, marks, str(go))
     assert finished(server, key)["state"] == "FAILED"
-    found = httpx.get(f"{server.url}/apis/v2beta1/runs/{key}/artifacts", headers=HEADERS).json()["artifacts"]
+    found = httpx2.get(f"{server.url}/apis/v2beta1/runs/{key}/artifacts", headers=HEADERS).json()["artifacts"]
     (model,) = [one for one in found if one["name"] == "model"]
     shutil.rmtree(server.folder / "runs" / key / model["path"])
     go.touch()
-    httpx.post(f"{server.url}/apis/v2beta1/runs/{key}:retry", headers=HEADERS)
+    httpx2.post(f"{server.url}/apis/v2beta1/runs/{key}:retry", headers=HEADERS)
     assert finished(server, key)["state"] == "SUCCEEDED"
     assert made(marks) == MADE + Counter({"made x": 1})
 

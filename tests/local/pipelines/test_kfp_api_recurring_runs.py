@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import kfp_cases as cases
 import pytest
 from conftest import make_client
@@ -41,7 +41,7 @@ def experiment(kfp_client: Any, request: pytest.FixtureRequest) -> str:
 def runs(url: str, recurring: str) -> list[dict[str, Any]]:
     predicate = f'{{"predicates":[{{"operation":"EQUALS","key":"recurring_run_id","string_value":"{recurring}"}}]}}'
     query = {"filter": predicate, "sort_by": "scheduled_at asc", "page_size": "100"}
-    return list(httpx.get(f"{url}/apis/v2beta1/runs", headers=HEADERS, params=query).json().get("runs", []))
+    return list(httpx2.get(f"{url}/apis/v2beta1/runs", headers=HEADERS, params=query).json().get("runs", []))
 
 
 def until(condition: Any, seconds: float = 60.0) -> Any:
@@ -116,7 +116,7 @@ def test_what_is_refused(server: KfpServer, package: str, change: dict[str, Any]
         "runtime_config": {"parameters": {"marks": "/dev/null"}},
         "trigger": {"periodic_schedule": {"interval_second": "3600"}},
     }  # fmt: skip
-    answer = httpx.post(f"{server.url}/apis/v2beta1/recurringruns", headers=HEADERS, json={**body, **change})
+    answer = httpx2.post(f"{server.url}/apis/v2beta1/recurringruns", headers=HEADERS, json={**body, **change})
     assert answer.status_code in (400, 404, 501), answer.text
     assert message in answer.json()["message"]
 
@@ -179,7 +179,7 @@ def test_a_server_that_is_killed_starts_no_time_twice(tmp_path: Path, package: s
             until(lambda wanted=number: len(runs(server.url, key)) >= wanted)
             server.kill()
             server.start()
-        httpx.post(f"{server.url}/apis/v2beta1/recurringruns/{key}:disable", headers=HEADERS)
+        httpx2.post(f"{server.url}/apis/v2beta1/recurringruns/{key}:disable", headers=HEADERS)
         times = [datetime.fromisoformat(run["scheduled_at"]) for run in runs(server.url, key)]
         gaps = {round((after - before).total_seconds(), 3) for before, after in itertools.pairwise(times)}
         assert gaps == {1.0}, "none twice, none left out"

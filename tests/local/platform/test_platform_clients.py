@@ -67,7 +67,7 @@ async def answers(platform, count):
     """How many of `count` requests each version answered; every one must be answered."""
     gate, found = asyncio.Semaphore(48), Counter()
 
-    async def one():
+    async def one() -> None:
         async with gate:
             status, told = await platform.get(NAME)
             assert status == 200
@@ -82,7 +82,7 @@ def traffic(platform):
     return {one["revisionName"][-1]: one["percent"] for one in part["traffic"]}
 
 
-async def test_kubectl_patch_moves_live_traffic(platform, kubectl):
+async def test_kubectl_patch_moves_live_traffic(platform, kubectl) -> None:
     await kubectl("apply", "-f", "-", stdin=inference_service(NAME))
     await kubectl("wait", "--for=condition=Ready", "isvc", NAME, "--timeout=60s")
     assert await answers(platform, 50) == {"1": 50}
@@ -130,7 +130,7 @@ def typed(item):
     )
 
 
-async def test_kserve_client_rolls_out(platform):
+async def test_kserve_client_rolls_out(platform) -> None:
     pytest.importorskip("kserve", reason="the KServe SDK is not installed")
     from kserve import KServeClient
 

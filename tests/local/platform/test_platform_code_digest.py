@@ -27,7 +27,7 @@ def checkout(tmp_path_factory):
     return root
 
 
-def test_a_copy_elsewhere_is_the_same_code(checkout):
+def test_a_copy_elsewhere_is_the_same_code(checkout) -> None:
     assert code_digest(checkout) == code_digest(ROOT)
 
 
@@ -48,7 +48,7 @@ def test_a_copy_elsewhere_is_the_same_code(checkout):
         ("local/platform/__pycache__/code.cpython-311.pyc", False),
     ],
 )
-def test_what_counts(checkout, path, counts):
+def test_what_counts(checkout, path, counts) -> None:
     before, file = code_digest(checkout), checkout / path
     content = file.read_bytes() if file.exists() else None
     file.parent.mkdir(exist_ok=True)
@@ -61,7 +61,7 @@ def test_what_counts(checkout, path, counts):
     assert code_digest(checkout) == before
 
 
-def test_a_file_that_was_only_touched_or_renamed_content(checkout):
+def test_a_file_that_was_only_touched_or_renamed_content(checkout) -> None:
     before, file = code_digest(checkout), checkout / "predictor" / "scorer.py"
     file.touch()
     assert code_digest(checkout) == before
@@ -70,7 +70,7 @@ def test_a_file_that_was_only_touched_or_renamed_content(checkout):
     file.with_name("scorer_2.py").rename(file)
 
 
-def test_an_editors_mark_is_no_code(checkout):
+def test_an_editors_mark_is_no_code(checkout) -> None:
     """Emacs links `.#file.py` to nowhere while a file is edited."""
     before, mark = code_digest(checkout), checkout / "local" / ".#scorer.py"
     mark.symlink_to("user@host.1")
@@ -78,7 +78,7 @@ def test_an_editors_mark_is_no_code(checkout):
     mark.unlink()
 
 
-async def test_what_older_code_left_running_is_ended_and_not_taken_over(tmp_path):
+async def test_what_older_code_left_running_is_ended_and_not_taken_over(tmp_path) -> None:
     folder = Folder(tmp_path)
     spec = ProcessSpec((sys.executable, "-c", "import time; time.sleep(600)"), {}, Probe(""), 0)
     process = await WorkloadProcess.start(folder.processes, "platform", "broker", "1", spec, ROOT)

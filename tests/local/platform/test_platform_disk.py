@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from disks import Disk, disk
 
@@ -44,7 +44,7 @@ def until(true: Callable[[], Any]) -> Any:
         try:
             if found := true():
                 return found
-        except (httpx.TransportError, sqlite3.OperationalError):
+        except (httpx2.TransportError, sqlite3.OperationalError):
             pass
         time.sleep(0.2)
 
@@ -74,7 +74,7 @@ def status(folder: Folder) -> dict[str, Any]:
 def ask(folder: Folder, name: str) -> int:
     body = {"instances": [{"question": "What is 2 + 3?", "choices": ["4", "5", "6"]}]}
     url = f"http://{HOST}:{folder.settings().ports.gateway}/v1/models/coding-mcqa:predict"
-    return httpx.post(url, json=body, headers={"ce-id": name}, timeout=60).status_code
+    return httpx2.post(url, json=body, headers={"ce-id": name}, timeout=60).status_code
 
 
 def say(folder: Folder, name: str) -> bool:
@@ -84,7 +84,7 @@ def say(folder: Folder, name: str) -> bool:
         "ce-type": "dev.cdeventsx.mcqa-answer.feedback",
     }  # fmt: skip
     url = f"http://{HOST}:{folder.settings().ports.broker}/coding-mcqa/default"
-    answer = httpx.post(url, json={"answer_id": name, "answer": 1}, headers=headers, timeout=30)
+    answer = httpx2.post(url, json={"answer_id": name, "answer": 1}, headers=headers, timeout=30)
     assert answer.status_code in (202, 503)
     assert answer.status_code == 202 or "retry-after" in answer.headers
     return answer.status_code == 202

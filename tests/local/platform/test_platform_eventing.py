@@ -114,7 +114,7 @@ def token(broker, tmp_path):
     return read_token(tmp_path / "token")
 
 
-async def until(true, seconds=20.0):
+async def until(true, seconds=20.0) -> None:
     async with asyncio.timeout(seconds):
         while not true():
             await asyncio.sleep(0.05)
@@ -124,7 +124,7 @@ def ready(item):
     return {c["type"]: (c["status"], c.get("message", "")) for c in item["status"]["conditions"]}
 
 
-async def test_triggers_reach_the_broker_and_say_so(store, session, broker, token, received):
+async def test_triggers_reach_the_broker_and_say_so(store, session, broker, token, received) -> None:
     for item in (BROKER, SERVICE, trigger()):
         store.create(item)
     eventing = EventingController(store, session, broker, token)
@@ -144,7 +144,7 @@ async def test_triggers_reach_the_broker_and_say_so(store, session, broker, toke
     assert store.version == version, "a pass that changes nothing writes nothing"
 
 
-async def test_what_is_deleted_leaves_the_broker(store, session, broker, token):
+async def test_what_is_deleted_leaves_the_broker(store, session, broker, token) -> None:
     for item in (BROKER, SERVICE, trigger("a"), trigger("b")):
         store.create(item)
     eventing = EventingController(store, session, broker, token)
@@ -156,7 +156,7 @@ async def test_what_is_deleted_leaves_the_broker(store, session, broker, token):
     assert names == {"default", "b"}
 
 
-async def test_a_trigger_that_leads_nowhere_says_why(store, session, broker, token):
+async def test_a_trigger_that_leads_nowhere_says_why(store, session, broker, token) -> None:
     store.create(BROKER)
     store.create(trigger("lost"))
     store.create(SERVICE)
@@ -168,7 +168,7 @@ async def test_a_trigger_that_leads_nowhere_says_why(store, session, broker, tok
     assert ready(store.get("Trigger", "orphan"))["BrokerReady"] == ("False", 'Broker "other" does not exist')
 
 
-async def test_a_broker_process_that_is_gone_is_a_status(store, session, broker, token):
+async def test_a_broker_process_that_is_gone_is_a_status(store, session, broker, token) -> None:
     for item in (BROKER, SERVICE, trigger()):
         store.create(item)
     eventing = EventingController(store, session, broker, token)
@@ -186,12 +186,12 @@ async def test_a_broker_process_that_is_gone_is_a_status(store, session, broker,
     assert ready(store.get("Broker", "default"))["Ready"] == ready(store.get("Trigger", "t"))["Ready"] == ("True", "")
 
 
-def test_only_services_and_brokers_have_addresses(store):
+def test_only_services_and_brokers_have_addresses(store) -> None:
     with pytest.raises(UnresolvedReferenceError, match="ConfigMap x: only Knative Services and Brokers"):
         resolve_address(store, {"apiVersion": "v1", "kind": "ConfigMap", "name": "x"})
 
 
-async def test_ticks_arrive_on_schedule(store, session, received):
+async def test_ticks_arrive_on_schedule(store, session, received) -> None:
     store.create(BROKER)
     store.create(ping(data='{"a": 1}', ceOverrides={"extensions": {"team": "red"}}))
     sources = PingSourceAdapter(store, session, lambda url: (f"http://127.0.0.1:{received[1]}/", "somewhere"))
@@ -208,7 +208,7 @@ async def test_ticks_arrive_on_schedule(store, session, received):
     assert item["status"]["sinkUri"].endswith("/default/default")
 
 
-def test_a_tick_carries_its_time_and_an_id_of_its_own():
+def test_a_tick_carries_its_time_and_an_id_of_its_own() -> None:
     """After the clock was set back the same time comes again: another tick, not a copy of the first."""
     item = ping()
     at = datetime(2026, 1, 1, tzinfo=UTC)
@@ -217,7 +217,9 @@ def test_a_tick_carries_its_time_and_an_id_of_its_own():
     assert first["ce-id"] != second["ce-id"]
 
 
-async def test_ticks_go_on_when_the_clock_is_set_back_and_without_a_schedule_of_their_own(store, session, received):
+async def test_ticks_go_on_when_the_clock_is_set_back_and_without_a_schedule_of_their_own(
+    store, session, received
+) -> None:
     store.create(BROKER)
     item = ping()
     del item["spec"]["schedule"]
@@ -228,7 +230,7 @@ async def test_ticks_go_on_when_the_clock_is_set_back_and_without_a_schedule_of_
         looks[0] += 1
         return now[1]
 
-    async def passes(wall, seconds):
+    async def passes(wall, seconds) -> None:
         now[0] += timedelta(seconds=wall)
         now[1] += seconds
         seen = looks[0]
@@ -252,7 +254,7 @@ async def test_ticks_go_on_when_the_clock_is_set_back_and_without_a_schedule_of_
     assert [headers["ce-time"] for headers, _ in received[0]] == ["2026-11-01T12:01:00Z", "2026-11-01T11:02:00Z"]
 
 
-async def test_a_sink_that_is_not_there_is_a_status(store, session):
+async def test_a_sink_that_is_not_there_is_a_status(store, session) -> None:
     store.create(ping())
     task = asyncio.create_task(PingSourceAdapter(store, session, lambda url: (url, "")).run())
     await until(lambda: store.get("PingSource", "tick").get("status"))

@@ -89,7 +89,7 @@ def broker(**changed):
         (WELL, LOST, "", True, broker(DeadLetterSinkResolved=(*NO_DEAD, "Info"))),
     ],
 )
-def test_a_broker(before, found, refused, answers, expected):
+def test_a_broker(before, found, refused, answers, expected) -> None:
     status = broker_status(item(status=before), found, refused, answers=answers)
     assert said(status) == expected
     assert status["address"] == {"name": "http", "url": INGRESS}
@@ -163,18 +163,18 @@ BOTH = {"subscriberUri": SUBSCRIBER, "deadLetterSinkUri": DEAD}
         ),
     ],
 )
-def test_a_trigger(before, of, found, refused, expected, addresses):
+def test_a_trigger(before, of, found, refused, expected, addresses) -> None:
     status = trigger_status(item("t", before, broker="default"), of, found, refused)
     assert said(status) == expected
     assert {name: status[name] for name in status if name.endswith("Uri")} == addresses
 
 
-def test_a_dependency_is_not_claimed():
+def test_a_dependency_is_not_claimed() -> None:
     status = trigger_status(item("t", annotations={"knative.dev/dependency": "{}"}), BROKER, FOUND)
     assert said(status)["DependencyReady"][:2] == said(status)["Ready"][:2] == ("Unknown", "DependencyUnknown")
 
 
-def test_a_ping_source():
+def test_a_ping_source() -> None:
     status = ping_source_status(item("p"), INGRESS, "")
     assert said(status) == {"Ready": TRUE, "Deployed": TRUE, "OIDCIdentityCreated": NO_OIDC, "SinkProvided": TRUE}
     source = "/apis/v1/namespaces/ns/pingsources/p"

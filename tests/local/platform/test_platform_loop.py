@@ -14,7 +14,7 @@ import uuid
 from dataclasses import asdict
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 
 from local.platform import listeners
@@ -48,7 +48,7 @@ def until(true, seconds=60.0):
         try:
             if found := true():
                 return found
-        except (httpx.TransportError, sqlite3.OperationalError):
+        except (httpx2.TransportError, sqlite3.OperationalError):
             pass
         assert time.monotonic() < deadline, "it did not come"
         time.sleep(0.2)
@@ -80,7 +80,7 @@ def ports(folder):
 
 
 @pytest.fixture
-def gateway(ports):
+def gateway(ports) -> str:
     return f"http://{HOST}:{ports.gateway}"
 
 
@@ -91,7 +91,7 @@ def rows(folder, query, *values):
 
 def ask(gateway, **headers):
     body = {"instances": [QUESTION]}
-    return httpx.post(f"{gateway}/v1/models/coding-mcqa:predict", json=body, headers=headers, timeout=60)
+    return httpx2.post(f"{gateway}/v1/models/coding-mcqa:predict", json=body, headers=headers, timeout=60)
 
 
 def say(folder, name, answer):
@@ -103,10 +103,10 @@ def say(folder, name, answer):
         "ce-source": "/test",
         "ce-type": "dev.cdeventsx.mcqa-answer.feedback",
     }
-    return httpx.post(sink, json={"answer_id": name, "answer": answer}, headers=headers, timeout=10).status_code == 202
+    return httpx2.post(sink, json={"answer_id": name, "answer": answer}, headers=headers, timeout=10).status_code == 202
 
 
-def test_everything_is_up_and_says_so(folder):
+def test_everything_is_up_and_says_so(folder) -> None:
     said = mcqa(folder, "status")
     for name in ("broker", "mlflow", "pipelines", "coding-mcqa", "collect", "drift", "rollout", "retrain", "notify"):
         assert name in said
@@ -116,7 +116,7 @@ def test_everything_is_up_and_says_so(folder):
     assert "already" in mcqa(folder, "up")
 
 
-def test_a_question_and_its_feedback_reach_the_database(folder, gateway):
+def test_a_question_and_its_feedback_reach_the_database(folder, gateway) -> None:
     name = str(uuid.uuid4())
     answer = ask(gateway, **{"ce-id": name})
     assert answer.status_code == 200
@@ -124,26 +124,26 @@ def test_a_question_and_its_feedback_reach_the_database(folder, gateway):
     assert say(folder, name, 1)
     until(lambda: rows(folder, "SELECT 1 FROM feedback WHERE answer_id = ?", name))
     until(lambda: rows(folder, "SELECT 1 FROM answers WHERE id = ? AND version = '1'", name))
-    named = httpx.get(gateway, headers={"host": "coding-mcqa.coding-mcqa.localhost"}, timeout=10)
+    named = httpx2.get(gateway, headers={"host": "coding-mcqa.coding-mcqa.localhost"}, timeout=10)
     assert named.status_code != 503
     tensor = [
         {"name": "question", "shape": [1], "datatype": "BYTES", "data": [QUESTION["question"]]},
         {"name": "choices", "shape": [1, 3], "datatype": "BYTES", "data": QUESTION["choices"]},
     ]
-    second = httpx.post(f"{gateway}/v2/models/coding-mcqa/infer", json={"inputs": tensor}, timeout=60)
+    second = httpx2.post(f"{gateway}/v2/models/coding-mcqa/infer", json={"inputs": tensor}, timeout=60)
     assert second.json()["model_version"] == "1"
 
 
-def test_test_traffic_is_marked_from_the_gateway_to_the_database(folder, gateway):
+def test_test_traffic_is_marked_from_the_gateway_to_the_database(folder, gateway) -> None:
     name = str(uuid.uuid4())
     body = {"instances": [QUESTION], "parameters": {"purpose": "test"}}
     headers = {"ce-id": name}
-    assert httpx.post(f"{gateway}/v1/models/coding-mcqa:predict", json=body, headers=headers, timeout=60).is_success
+    assert httpx2.post(f"{gateway}/v1/models/coding-mcqa:predict", json=body, headers=headers, timeout=60).is_success
     for table in ("requests", "answers"):
         assert until(lambda table=table: rows(folder, f"SELECT purpose FROM {table} WHERE id = ?", name)) == [("test",)]
 
 
-def test_ask_and_feedback_from_the_command_line(folder, gateway):
+def test_ask_and_feedback_from_the_command_line(folder, gateway) -> None:
     said = mcqa(folder, "ask", "--random", "--seed", "3", "--url", gateway)
     name = said.split("feedback ")[1].split()[0]
     assert "C was right" in mcqa(folder, "feedback", name, "c")
@@ -151,7 +151,7 @@ def test_ask_and_feedback_from_the_command_line(folder, gateway):
     assert "must be one letter" in mcqa(folder, "feedback", name, "42", code=2)
 
 
-def test_every_verb_speaks_to_the_loop_of_the_folder(folder, gateway):
+def test_every_verb_speaks_to_the_loop_of_the_folder(folder, gateway) -> None:
     said = mcqa(folder, "ask", "--random", "--seed", "3")
     assert f"{gateway}, the loop in" in said
     name = said.split("feedback ")[1].split()[0]
@@ -160,7 +160,7 @@ def test_every_verb_speaks_to_the_loop_of_the_folder(folder, gateway):
         assert f"the loop in {folder.path}" in mcqa(folder, *verb)
 
 
-def test_an_older_loop_says_so(folder):
+def test_an_older_loop_says_so(folder) -> None:
     assert "older code" not in mcqa(folder, "status")
     told = loop_process.read_status(folder)
 
@@ -175,7 +175,7 @@ def test_an_older_loop_says_so(folder):
     write_json(folder.status, told)
 
 
-def test_kubectl_sees_the_loop(folder):
+def test_kubectl_sees_the_loop(folder) -> None:
     program = shutil.which("kubectl")
     if program is None:
         pytest.skip("kubectl is not installed")
@@ -194,7 +194,7 @@ def test_kubectl_sees_the_loop(folder):
     assert "patched" in patched
 
 
-def test_the_pipeline_is_there_for_kfps_own_client(folder, ports):
+def test_the_pipeline_is_there_for_kfps_own_client(folder, ports) -> None:
     kfp = pytest.importorskip("kfp")
     # As in a pod of a Kubeflow of many users; the loop's environment names the file.
     path = json.loads(folder.environment.read_text())[kfp.client.KF_PIPELINES_SA_TOKEN_ENV]
@@ -204,32 +204,32 @@ def test_the_pipeline_is_there_for_kfps_own_client(folder, ports):
     assert names == ["coding-mcqa-retraining"]
 
 
-def test_only_the_owner_is_let_in(folder, ports):
+def test_only_the_owner_is_let_in(folder, ports) -> None:
     for path in (folder.broker_token, folder.pipelines_token, folder.path / "kube" / "token"):
         assert path.stat().st_mode & 0o777 == 0o600
     for url in (f"http://{HOST}:{ports.broker}/-/events", f"http://{HOST}:{ports.pipelines}/apis/v2beta1/runs"):
-        assert httpx.get(url, timeout=10).status_code == 401
+        assert httpx2.get(url, timeout=10).status_code == 401
     for port in (ports.broker, ports.mlflow, ports.pipelines):
-        assert httpx.get(f"http://{HOST}:{port}/", headers={"Host": "evil.example"}, timeout=10).status_code == 403
+        assert httpx2.get(f"http://{HOST}:{port}/", headers={"Host": "evil.example"}, timeout=10).status_code == 403
     link = loop.pipelines_link(folder)
     assert link in mcqa(folder, "up")
-    with httpx.Client(follow_redirects=True, timeout=10) as browser:
+    with httpx2.Client(follow_redirects=True, timeout=10) as browser:
         assert "Pipeline runs" in browser.get(link).text
         assert browser.get(f"http://{HOST}:{ports.pipelines}/apis/v2beta1/runs").status_code == 200
     # The functions are told as on a cluster of many users: by a file.
     url = f"https://{HOST}:{ports.api}/api/v1/namespaces/coding-mcqa/configmaps/loop"
     headers = {"Authorization": f"Bearer {loop.token(folder.path / 'kube' / 'token')}"}
-    config = httpx.get(url, headers=headers, verify=False, timeout=10).json()["data"]
+    config = httpx2.get(url, headers=headers, verify=False, timeout=10).json()["data"]
     assert config["MCQA_KFP_TOKEN_PATH"] == str(folder.pipelines_token)
 
 
-def test_mlflow_takes_traces(ports):
+def test_mlflow_takes_traces(ports) -> None:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import SpanExportResult
 
     url = f"http://{HOST}:{ports.mlflow}"
-    found = httpx.get(f"{url}/api/2.0/mlflow/experiments/get-by-name?experiment_name=coding-mcqa", timeout=10).json()
+    found = httpx2.get(f"{url}/api/2.0/mlflow/experiments/get-by-name?experiment_name=coding-mcqa", timeout=10).json()
     headers = {"x-mlflow-experiment-id": found["experiment"]["experiment_id"]}
     exporter = OTLPSpanExporter(f"{url}/v1/traces", headers=headers)
     with TracerProvider().get_tracer("test").start_as_current_span("click") as span:
@@ -241,15 +241,15 @@ def test_mlflow_takes_traces(ports):
     ("headers", "status"),
     [({}, 401), ({"X-MLflow-Signature": "v1,AAAA", "X-MLflow-Delivery-Id": "1", "X-MLflow-Timestamp": "1"}, 401)],
 )
-def test_an_unsigned_webhook_is_refused_at_the_gateway(ports, gateway, headers, status):
+def test_an_unsigned_webhook_is_refused_at_the_gateway(ports, gateway, headers, status) -> None:
     path = "/-/services/coding-mcqa/rollout/mlflow"
     url = f"http://{HOST}:{ports.internal}{path}"
-    assert httpx.post(url, json={"entity": "x"}, headers=headers, timeout=60).status_code == status
-    outer = httpx.post(gateway + path, json={"entity": "x"}, headers=headers, timeout=60)
+    assert httpx2.post(url, json={"entity": "x"}, headers=headers, timeout=60).status_code == status
+    outer = httpx2.post(gateway + path, json={"entity": "x"}, headers=headers, timeout=60)
     assert outer.status_code == 404, "functions are cluster-local"
 
 
-def test_events_and_logs(folder):
+def test_events_and_logs(folder) -> None:
     assert "dev.knative.sources.ping" in mcqa(folder, "events", "-n", "50")
     (first,) = [json.loads(line) for line in mcqa(folder, "events", "-n", "1", "--json").splitlines()]
     assert json.loads(mcqa(folder, "events", str(first["seq"])))["deliveries"]
@@ -258,7 +258,7 @@ def test_events_and_logs(folder):
     assert "no log of 'nonsense'" in mcqa(folder, "logs", "nonsense", code=1)
 
 
-def test_a_poison_event_becomes_a_dead_letter_and_can_be_replayed(folder):
+def test_a_poison_event_becomes_a_dead_letter_and_can_be_replayed(folder) -> None:
     sink = json.loads(folder.environment.read_text())["K_SINK"]
     headers = {
         "ce-specversion": "1.0",
@@ -266,7 +266,7 @@ def test_a_poison_event_becomes_a_dead_letter_and_can_be_replayed(folder):
         "ce-source": "/test",
         "ce-type": "dev.cdeventsx.mcqa-answer.feedback",
     }
-    assert httpx.post(sink, content=b"{", headers=headers, timeout=10).status_code == 202
+    assert httpx2.post(sink, content=b"{", headers=headers, timeout=10).status_code == 202
     until(lambda: rows(folder, "SELECT 1 FROM dead_letters WHERE id = 'poison'"))
     listed = json.loads(mcqa(folder, "dead-letters", "list", "--json").splitlines()[0])
     assert (listed["code"], listed["id"], listed["state"]) == (400, "poison", "open")
@@ -282,7 +282,7 @@ def test_a_poison_event_becomes_a_dead_letter_and_can_be_replayed(folder):
 
 
 @pytest.mark.parametrize("victim", ["broker", "gateway", "mlflow", "pipelines"])
-def test_a_killed_part_comes_back(folder, victim):
+def test_a_killed_part_comes_back(folder, victim) -> None:
     (part,) = [p for p in loop_process.read_status(folder)["parts"] if p["name"] == victim]
     os.kill(part["pid"], signal.SIGKILL)
 
@@ -293,7 +293,7 @@ def test_a_killed_part_comes_back(folder, victim):
     until(back, 120)
 
 
-def test_a_killed_model_server_comes_back(folder, gateway):
+def test_a_killed_model_server_comes_back(folder, gateway) -> None:
     assert ask(gateway).status_code == 200  # it may sleep since the last question
 
     def awake():
@@ -306,7 +306,7 @@ def test_a_killed_model_server_comes_back(folder, gateway):
     until(lambda: ask(gateway).status_code == 200)
 
 
-def test_a_killed_supervisor_is_taken_over(folder, gateway):
+def test_a_killed_supervisor_is_taken_over(folder, gateway) -> None:
     before = loop_process.read_status(folder)
     name = str(uuid.uuid4())
     assert say(folder, name, 0)
@@ -320,14 +320,14 @@ def test_a_killed_supervisor_is_taken_over(folder, gateway):
     until(lambda: rows(folder, "SELECT 1 FROM feedback WHERE answer_id = ?", name))
 
 
-def test_a_second_supervisor_is_refused(folder):
+def test_a_second_supervisor_is_refused(folder) -> None:
     command = [sys.executable, "-m", "local.platform", "--dir", str(folder.path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert f"is in use by process {folder.running()}" in done.stderr
 
 
-def test_a_taken_port_is_named(tmp_path, folder, ports):
+def test_a_taken_port_is_named(tmp_path, folder, ports) -> None:
     other = Folder(tmp_path / "other")
     said = mcqa(other, "up", "--port", str(ports.gateway), code=1)
     assert f"--port {ports.gateway} is in use" in said
@@ -340,7 +340,7 @@ def test_a_taken_port_is_named(tmp_path, folder, ports):
     assert all(f"{flag} {port} is in use" in said for flag, port in zip(PORTS, asdict(ports).values(), strict=True))
 
 
-def test_down_ends_what_a_killed_supervisor_left(folder):
+def test_down_ends_what_a_killed_supervisor_left(folder) -> None:
     os.kill(folder.running(), signal.SIGKILL)
     until(lambda: folder.running() is None)
     assert f"the loop in {folder.path} is down" in mcqa(folder, "down")

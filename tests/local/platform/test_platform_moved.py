@@ -46,7 +46,7 @@ def feedback_rows(folder):
         return connection.execute("SELECT count(*) FROM feedback").fetchone()[0]
 
 
-def say_what_was_right(folder, expected):
+def say_what_was_right(folder, expected) -> None:
     said = mcqa(folder, "ask", "--random", "--seed", "3")
     assert f"the loop in {folder.path}" in said
     name = said.split("feedback ")[1].split()[0]
@@ -57,7 +57,7 @@ def say_what_was_right(folder, expected):
         time.sleep(0.2)
 
 
-def test_a_moved_loop_goes_on(tmp_path):
+def test_a_moved_loop_goes_on(tmp_path) -> None:
     before, after = Folder(tmp_path / "before"), Folder(tmp_path / "after")
     try:
         mcqa(before, "up", *FREE)
@@ -80,7 +80,7 @@ def test_a_moved_loop_goes_on(tmp_path):
                 mcqa(folder, "down")
 
 
-def test_a_loop_that_was_moved_while_it_runs_is_ended_by_down_and_comes_back(tmp_path):
+def test_a_loop_that_was_moved_while_it_runs_is_ended_by_down_and_comes_back(tmp_path) -> None:
     before, after = Folder(tmp_path / "before"), Folder(tmp_path / "after")
     try:
         mcqa(before, "up", *FREE)

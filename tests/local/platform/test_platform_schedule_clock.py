@@ -35,13 +35,13 @@ class Clocks:
         return found
 
 
-def test_each_time_comes_once():
+def test_each_time_comes_once() -> None:
     clocks = Clocks(minute="* * * * *", seconds="*/20 * * * * *", every="@every 45s")
     assert clocks.passes(60) == [("seconds", 10), ("minute", 30), ("seconds", 30), ("every", 45), ("seconds", 50)]
 
 
 @pytest.mark.parametrize("back", [3600, 86_400, 300, 61, 5])
-def test_a_clock_that_is_set_back_silences_no_schedule(back):
+def test_a_clock_that_is_set_back_silences_no_schedule(back) -> None:
     clocks = Clocks(minute="* * * * *", five="*/5 * * * *", every="@every 60s", seconds="*/10 * * * * *")
     clocks.passes(20)
     clocks.set(-back)
@@ -54,7 +54,7 @@ def test_a_clock_that_is_set_back_silences_no_schedule(back):
     assert times["every"][:2] == [40, 100], "it counts time that passes"
 
 
-def test_a_clock_that_is_set_back_again_and_again_does_not_starve_what_counts_seconds():
+def test_a_clock_that_is_set_back_again_and_again_does_not_starve_what_counts_seconds() -> None:
     clocks = Clocks(every="@every 60s")
     found = []
     for _ in range(12):
@@ -64,7 +64,7 @@ def test_a_clock_that_is_set_back_again_and_again_does_not_starve_what_counts_se
 
 
 @pytest.mark.parametrize("forward", [90, 3600, 30 * 86_400])
-def test_a_clock_that_is_set_forward_brings_one_tick_not_all_that_it_passed(forward):
+def test_a_clock_that_is_set_forward_brings_one_tick_not_all_that_it_passed(forward) -> None:
     clocks = Clocks(minute="* * * * *", seconds="* * * * * *", every="@every 60s")
     clocks.passes(20.25)
     clocks.set(forward)
@@ -74,7 +74,7 @@ def test_a_clock_that_is_set_forward_brings_one_tick_not_all_that_it_passed(forw
     assert [at for name, at in clocks.passes(60) if name == "every"] == [31.5]
 
 
-def test_forward_and_back_again():
+def test_forward_and_back_again() -> None:
     clocks = Clocks(minute="* * * * *")
     clocks.set(7 * 86_400)
     clocks.passes(1)
@@ -82,7 +82,7 @@ def test_forward_and_back_again():
     assert len(clocks.passes(180)) == 3
 
 
-def test_a_pause_of_everything_brings_one_tick():
+def test_a_pause_of_everything_brings_one_tick() -> None:
     clocks = Clocks(minute="* * * * *")
     clocks.now += timedelta(hours=5)
     clocks.monotonic += 5 * 3600
@@ -90,7 +90,7 @@ def test_a_pause_of_everything_brings_one_tick():
     assert len(clocks.passes(60)) == 1
 
 
-def test_a_changed_schedule_counts_at_once_and_one_that_is_gone_is_forgotten():
+def test_a_changed_schedule_counts_at_once_and_one_that_is_gone_is_forgotten() -> None:
     clocks = Clocks(a="0 0 1 1 *", b="* * * * *")
     clocks.schedules = {"a": ("* * * * * *", "UTC")}
     assert [name for name, _ in clocks.passes(2)].count("a") >= 1
@@ -98,6 +98,6 @@ def test_a_changed_schedule_counts_at_once_and_one_that_is_gone_is_forgotten():
 
 
 @pytest.mark.parametrize("text", ["0 0 31 2 *", "no schedule", "@every"])
-def test_what_never_comes_keeps_nobody_else_waiting(text):
+def test_what_never_comes_keeps_nobody_else_waiting(text) -> None:
     clocks = Clocks(never=text, minute="* * * * *")
     assert {name for name, _ in clocks.passes(60)} == {"minute"}

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
-import httpx
+import httpx2
 import pytest
 
 from predictor.storage.download import download
@@ -76,18 +76,18 @@ def get(server: Server, part: Path, size: int | None = len(BODY), attempts: int 
     """Downloads BODY; the byte counts that were reported."""
     seen: list[int] = []
 
-    def stream(headers: dict[str, str]) -> AbstractContextManager[httpx.Response]:
+    def stream(headers: dict[str, str]) -> AbstractContextManager[httpx2.Response]:
         return Checked(f"http://127.0.0.1:{server.server_port}/", headers)
 
-    download(stream, part, size, name="x", report=seen.append, errors=httpx.TransportError, attempts=attempts)
+    download(stream, part, size, name="x", report=seen.append, errors=httpx2.TransportError, attempts=attempts)
     return seen
 
 
-class Checked(AbstractContextManager[httpx.Response]):
+class Checked(AbstractContextManager[httpx2.Response]):
     def __init__(self, url: str, headers: dict[str, str]) -> None:
-        self._stream = httpx.stream("GET", url, headers=headers, trust_env=False)
+        self._stream = httpx2.stream("GET", url, headers=headers, trust_env=False)
 
-    def __enter__(self) -> httpx.Response:
+    def __enter__(self) -> httpx2.Response:
         response = self._stream.__enter__()
         if response.status_code == 503:
             self._stream.__exit__(None, None, None)

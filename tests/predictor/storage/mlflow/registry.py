@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event
 
-import httpx
+import httpx2
 import pytest
 from mlflow import MlflowClient
 
@@ -27,8 +27,8 @@ NAME = "coding-mcqa"
 
 def healthy(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/health", trust_env=False).status_code == 200
-    except httpx.TransportError:
+        return httpx2.get(f"{url}/health", trust_env=False).status_code == 200
+    except httpx2.TransportError:
         return False
 
 
@@ -104,7 +104,7 @@ class ProxyHandler(BaseHTTPRequestHandler):
             status, extra, text = self.server.fail.pop(0)
             return self._answer(status, {"content-length": str(len(text)), **extra}, text.encode())
         forward = {k: v for k, v in headers.items() if k in ("range", "accept-encoding")}
-        response = httpx.get(self.server.target + self.path, headers=forward, trust_env=False, timeout=60)
+        response = httpx2.get(self.server.target + self.path, headers=forward, trust_env=False, timeout=60)
         body = response.content
         kept = {k: v for k, v in response.headers.items() if k in ("content-range", "content-type", "location")}
         if "/artifacts/" not in self.path and response.status_code == 200:

@@ -114,7 +114,7 @@ def test_a_version_without_weights_is_refused(registry: Registry, tmp_path: Path
     assert list((tmp_path / "cache").rglob("hollow/1")) == []
 
 
-def test_a_slim_environment_needs_httpx_only(registry: Registry, tmp_path: Path) -> None:
+def test_a_slim_environment_needs_httpx2_only(registry: Registry, tmp_path: Path) -> None:
     """As the container of the ClusterStorageContainer runs it."""
     code = (
         "import sys; from predictor.storage.__main__ import main; code = main(sys.argv[1:]);"
