@@ -1,6 +1,6 @@
-"""What training teaches the tiny model, on holdout questions: quick mode from nothing, and fine-tuning on new subjects.
+"""What training teaches the tiny model, on holdout questions: quick mode from scratch, and fine-tuning on new subjects.
 
-By steps, so that the figures depend on the machine's number formats and thread count, never on its speed or load.
+Limited by steps, so that the figures depend on the machine's number formats and thread count, never on speed or load.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def quick(out: Path) -> list[Row]:
 
     score = make_tiny(out, seed=1, quick=True, progress=False).scores["all"]
     return [
-        Row("quick mode from nothing: right", 100 * score.value, "%"),
-        Row("quick mode from nothing: lower end, chance 25", 100 * score.low, "%", at_least=CHANCE + 5),
+        Row("quick mode from scratch: right", 100 * score.value, "%"),
+        Row("quick mode from scratch: lower end, chance 25", 100 * score.low, "%", at_least=CHANCE + 5),
     ]
 
 

@@ -1,4 +1,4 @@
-"""A server process to measure: started, its first answer awaited, its memory read, ended."""
+"""A server process to measure: it is started, answers once, its memory is read, and it is ended."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def free_port() -> int:
 
 @contextmanager
 def serving(command: Sequence[str], body: dict[str, Any], *, name: str) -> Iterator[Server]:
-    """`command` with {port} and {grpc_port} filled in, from its start; open once v1 :predict has answered `body`."""
+    """`command`, started with {port} and {grpc_port} filled in; yields once v1 :predict has answered `body`."""
     port, grpc_port = free_port(), free_port()
     log = CACHE / f"{name}.log"
     filled = [part.format(port=port, grpc_port=grpc_port) for part in command]

@@ -1,7 +1,6 @@
 """The client of Kubeflow Pipelines' REST API (v2beta1): pipelines and their versions, runs, recurring runs.
 
-Every call may be repeated: a file that is the newest version already is not uploaded again, a recurring run is replaced
-only where it differs.
+An upload may be repeated: a file that is the newest version already is not uploaded again.
 
 Written by hand: importing the `kfp` client takes 0.8 s, and the retrain function has to start within a second.
 """
@@ -11,13 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import httpx2
 
+from common import links
 from common.environment import text
 from common.errors import RefusedError, UnavailableError
 from common.names import EXPERIMENT, PIPELINE
@@ -31,25 +30,6 @@ NEWEST_FIRST = {"sort_by": "created_at desc"}
 OLDEST_FIRST = {"sort_by": "created_at asc"}
 _NOT_FOUND, _CONFLICT = 404, 409
 _REFUSALS = (400, _NOT_FOUND, 422)
-
-
-@dataclass(frozen=True, slots=True)
-class Schedule:
-    """A recurring run: by `cron` (six fields, seconds first, in the server's time zone) or every so many seconds.
-
-    Each of its runs takes the newest version of the pipeline; one at a time, and missed ones are not made up for.
-    """
-
-    name: str
-    cron: str = ""
-    every: int = 0
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def trigger(self) -> dict[str, Any]:
-        if self.cron:
-            return {"cron_schedule": {"cron": self.cron}}
-        return {"periodic_schedule": {"interval_second": str(self.every)}}
 
 
 class KubeflowClient:
@@ -129,6 +109,10 @@ class KubeflowClient:
         """The newest runs; failed ones with their steps, without which they do not say why."""
         return [self._with_steps(run) for run in self._list_runs(NEWEST_FIRST, limit)]
 
+    def run_page(self, run_id: str) -> str:
+        """The run's page in the user interface."""
+        return links.pipeline_run({"KFP_ENDPOINT": str(self._http.base_url)}, run_id)
+
     def start_run(self, display_name: str, description: str, version: Mapping[str, str], parameters: Any) -> str:
         """Starts a run and returns its id. `version` as of `newest_version`.
 
@@ -147,7 +131,7 @@ class KubeflowClient:
         return str(self._json(response)["run_id"])
 
     def schedules(self) -> list[dict[str, Any]]:
-        """Every recurring run of the namespace, the oldest first."""
+        """Every recurring run of the namespace, the oldest first. The loop makes none: PingSources ask retrain."""
         query = {**self._namespace_field(), **OLDEST_FIRST, "page_size": str(PAGE_SIZE)}
         schedules: list[dict[str, Any]] = []
         while True:
@@ -156,43 +140,6 @@ class KubeflowClient:
             if not (token := page.get("next_page_token")):
                 return schedules
             query["page_token"] = token
-
-    def schedule(self, wanted: Schedule, name: str = PIPELINE) -> tuple[str, str]:
-        """(the id of the schedule of this name, "made", "changed" or "kept").
-
-        Kubeflow cannot change one: another is created, then those of the same name that differ are deleted. Killed in
-        between, the next call deletes them.
-        """
-        pipeline = self.find_pipeline(name)
-        if pipeline is None:
-            raise UnavailableError(f"the pipeline server has no pipeline {name}; upload it first: mcqa pipeline upload")
-        existing = [schedule for schedule in self.schedules() if schedule["display_name"] == wanted.name]
-        body = {
-            "display_name": wanted.name,
-            "pipeline_version_reference": {"pipeline_id": pipeline["pipeline_id"]},
-            "runtime_config": {"parameters": dict(wanted.parameters)},
-            "trigger": wanted.trigger,
-            "max_concurrency": "1",
-            "no_catchup": True,
-            "mode": "ENABLE",
-            **self._run_fields(),
-            **self._namespace_field(),
-        }
-        same = next((schedule for schedule in existing if _equivalent(schedule, body)), None)
-        key = str((same or self._json(self._request("POST", "/recurringruns", json=body)))["recurring_run_id"])
-        if same is not None and same.get("status") == "DISABLED":
-            self._json(self._request("POST", f"/recurringruns/{_quoted(key)}:enable"))
-        for schedule in existing:
-            if schedule["recurring_run_id"] != key:
-                self._delete_schedule(schedule["recurring_run_id"])
-        return key, "kept" if same else "changed" if existing else "made"
-
-    def unschedule(self, name: str) -> int:
-        """Deletes every schedule of this name and returns how many there were. Their runs stay."""
-        existing = [schedule for schedule in self.schedules() if schedule["display_name"] == name]
-        for schedule in existing:
-            self._delete_schedule(schedule["recurring_run_id"])
-        return len(existing)
 
     def experiment_id(self) -> str:
         """The id of the experiment, which is created if it is not there; "" for the server's default."""
@@ -238,11 +185,6 @@ class KubeflowClient:
 
     def _with_steps(self, run: dict[str, Any]) -> dict[str, Any]:
         return (self.run(run["run_id"]) or run) if run.get("state") == "FAILED" and not run.get("error") else run
-
-    def _delete_schedule(self, key: str) -> None:
-        response = self._request("DELETE", f"/recurringruns/{_quoted(key)}")
-        if response.status_code != _NOT_FOUND:
-            self._json(response)
 
     def _run_fields(self) -> dict[str, str]:
         values = {"experiment_id": self.experiment_id(), "service_account": self.service_account}
@@ -292,22 +234,3 @@ def _message(response: httpx2.Response) -> str:
         return " ".join(str(response.json()["message"]).split())[:300]
     except (ValueError, KeyError, TypeError):
         return " ".join(response.text.split())[:200]
-
-
-def _equivalent(existing: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """Whether a schedule does what is wanted; what `wanted` leaves out is the server's choice."""
-    reference = existing.get("pipeline_version_reference") or {}
-    return (
-        _period(existing.get("trigger") or {}) == _period(wanted["trigger"])
-        and reference.get("pipeline_id") == wanted["pipeline_version_reference"]["pipeline_id"]
-        and not reference.get("pipeline_version_id")
-        and ((existing.get("runtime_config") or {}).get("parameters") or {}) == wanted["runtime_config"]["parameters"]
-        and int(existing.get("max_concurrency") or 0) == int(wanted["max_concurrency"])
-        and bool(existing.get("no_catchup"))
-        and all(existing.get(name) == wanted[name] for name in ("experiment_id", "service_account") if name in wanted)
-    )
-
-
-def _period(trigger: Mapping[str, Any]) -> tuple[str, int]:
-    cron, periodic = trigger.get("cron_schedule") or {}, trigger.get("periodic_schedule") or {}
-    return str(cron.get("cron") or ""), int(periodic.get("interval_second") or 0)

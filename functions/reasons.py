@@ -100,7 +100,7 @@ def reason_lines(codes: type[Code], stored: Mapping[str, Any]) -> list[str]:
     return [str(stored.get("reason") or "")] if reason is None else reason.lines
 
 
-def _read(codes: type[Code], code: Any, params: Any, initiated_by: Any = None) -> Reason | None:
+def _read(codes: type[Code], code: Any, params: Any, initiated_by: Any) -> Reason | None:
     known = codes(code)
     if known is codes["UNKNOWN"] or not isinstance(params, Mapping):
         return None
@@ -111,7 +111,7 @@ def _read(codes: type[Code], code: Any, params: Any, initiated_by: Any = None) -
     caused_by = None
     if cause is not None:
         others = {name: value for name, value in cause.items() if name != "code"}
-        if (caused_by := _read(codes, cause.get("code"), others)) is None:
+        if (caused_by := _read(codes, cause.get("code"), others, initiated_by)) is None:
             return None
     reason = Reason(known, params, tuple(map(str, details)), caused_by, InitiatedBy(initiated_by))
     try:

@@ -45,7 +45,7 @@ def _run() -> int:
         limit_spinning()
         from mcqa.verbs import app
 
-        # From here on an interrupted verb may have something to clean up: an exception tells it.
+        # From here on an interrupted verb may have something to clean up: it gets an exception.
         _set_interrupt_handler(signal.default_int_handler)
         sys.unraisablehook = _repeat_interrupt
         for number in (signal.SIGTERM, signal.SIGHUP):

@@ -8,11 +8,11 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from common.question import Answer, Debias, Purpose, Question
 from mcqa import defaults
 from mcqa.errors import CommandError, ServerError, ServerUnreachableError
 from mcqa.tensors import answers_from_tensors, question_tensors
 from predictor.model_card import ModelCard
-from predictor.question import Answer, Debias, Purpose, Question
 
 if TYPE_CHECKING:
     import httpx2
@@ -155,7 +155,7 @@ class V2Client(RestClient):
 
 
 def question_to_dict(question: Question) -> dict[str, Any]:
-    """The JSON form that predictor.question.parse_question reads."""
+    """The JSON form that common.question.parse_question reads."""
     fields = {
         "question": question.stem,
         "choices": list(question.choices),

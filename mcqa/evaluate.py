@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from common.question import Answer, Debias, Question, QuestionError
 from mcqa import addresses, client, local_model, loop, questions, targets, terminal
 from mcqa.errors import CommandError, ServerError
 from pipelines.evaluation.report import EvaluatedModel, EvaluationError, QuestionSource, Report
-from predictor.question import Answer, Debias, Question, QuestionError
 
 if TYPE_CHECKING:
     from pipelines.bank import LabelledQuestion
 
 BATCH_REMOTE = 16
-"""Small enough that a real-size model on two cores answers a request well within the server's deadline."""
+"""Small enough for a real-size model on two cores to answer well within the server's deadline."""
 BUSY_TRIES = 20
 
 
@@ -81,7 +81,7 @@ def evaluate(
 
     A running loop is measured only where --url, --dir or MCQA_URL names it.
 
-    Accuracy with 95 % Wilson intervals by subject, Brier score, NLL, calibration error, letter bias, speed.
+    Accuracy with 95% Wilson intervals by subject, Brier score, NLL, calibration error, letter bias, speed.
     """
     if (url or directory) and model:
         raise typer.BadParameter("give a server or a model, not both", param_hint="--url / --dir / --model")

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from common.event_types import FEEDBACK, SOURCE_CLI
+from common.question import LETTERS
 from mcqa import loop, polling, targets, terminal
 from mcqa.errors import CommandError
-from predictor.question import LETTERS
 
 if TYPE_CHECKING:
     from functions.collect.feedback import FeedbackOutcome, KnownAnswer

@@ -9,10 +9,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from common.question import Answer, Debias, Purpose, Question
 from mcqa import defaults
 from mcqa.errors import CommandError, ServerError, ServerUnreachableError
 from mcqa.tensors import answers_from_tensors, question_tensors
-from predictor.question import Answer, Debias, Purpose, Question
 
 SERVICE = "/inference.GRPCInferenceService"
 

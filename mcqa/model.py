@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
+from common.question import LETTERS
 from mcqa import defaults, local_model, terminal
 from mcqa.errors import CommandError
 from mcqa.paths import displayed
 from mcqa.readmodels.model import ModelFacts, of_folder, of_hub
-from predictor.question import LETTERS
 from predictor.storage import resolver
 from predictor.storage.download import format_bytes
 from predictor.storage.uri import HubModel, LocalFolder, RegisteredVersion, parse

@@ -14,7 +14,7 @@ def absolute(path: Path) -> Path:
 
 
 def displayed(path: Path) -> str:
-    """The path relative to the working directory where it lies below it, else absolute."""
+    """The path relative to the working directory where it is below it, else absolute."""
     path = absolute(path)
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 

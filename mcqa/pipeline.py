@@ -1,8 +1,7 @@
-"""`mcqa pipeline`: compile the retraining pipeline, upload and list it, request a run, put it on a schedule."""
+"""`mcqa pipeline`: compile the retraining pipeline, upload and list it, request a run."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,19 +24,16 @@ if TYPE_CHECKING:
     from common.kubeflow import KubeflowClient
 
 pipeline_app = typer.Typer(
-    no_args_is_help=True,
-    help="The retraining pipeline: compile, upload and list it; request a run; put it on a schedule.",
+    no_args_is_help=True, help="The retraining pipeline: compile, upload and list it; request a run."
 )
 
 COMPILED = Path(".cache/retraining.yaml")
-WEEKLY = "0 0 3 ? * MON"
 _STATES = {"SUCCEEDED": "green", "FAILED": "bold red", "CANCELED": "yellow", "RUNNING": "cyan"}
 
 UrlOption = Annotated[
     str | None, typer.Option(help="The pipeline server.", show_default="KFP_ENDPOINT, or the local one")
 ]
 NamespaceOption = Annotated[str | None, typer.Option(help="The profile, on multi-user Kubeflow.")]
-ExperimentOption = Annotated[str | None, typer.Option(help="The runs' experiment, created where it is missing.")]
 TokenOption = Annotated[
     Path | None,
     typer.Option("--token-file", help="A service account's token.", show_default="MCQA_KFP_TOKEN_PATH, where set"),
@@ -83,7 +79,7 @@ def list_(
     directory: FolderOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
-    """Show the pipeline's newest versions, the schedules and the latest runs."""
+    """Show the pipeline's newest versions, Kubeflow's own schedules of it, and the latest runs."""
     with _server(url, namespace, token, directory) as server:
         facts = read(server)
     if as_json:
@@ -99,51 +95,12 @@ def list_(
 pipeline_app.command()(pipeline_run.run)
 
 
-@pipeline_app.command()
-def schedule(
-    cron: Annotated[str | None, typer.Option(help="Second minute hour day month weekday.", show_default=WEEKLY)] = None,
-    every: Annotated[int | None, typer.Option(min=1, help="Seconds between runs, instead of --cron.")] = None,
-    name: Annotated[str, typer.Option(help="Names the schedule; a name is used once.")] = "weekly",
-    parameters: Annotated[
-        str | None, typer.Option(help="The pipeline's parameters, as JSON.", show_default="MCQA_RETRAIN_PARAMETERS")
-    ] = None,
-    delete: Annotated[bool, typer.Option("--delete", help="Delete the schedule; its runs stay.")] = False,
-    url: UrlOption = None,
-    namespace: NamespaceOption = None,
-    experiment: ExperimentOption = None,
-    service_account: Annotated[str | None, typer.Option(help="Service account that the steps run as.")] = None,
-    token: TokenOption = None,
-    directory: FolderOption = None,
-) -> None:
-    """Have the server itself start runs, weekly unless given otherwise. Repeat it to change the schedule.
-
-    Such runs learn from all feedback and start from the champion of that time. The loop already sends a weekly request
-    to the retrain function, which allows one run at a time: this is for a server without the functions.
-    """
-    from common.kubeflow import Schedule
-
-    if cron and every:
-        raise CommandError("give either --cron or --every")
-    with _server(url, namespace, token, directory, experiment, service_account) as server:
-        _announce(url, directory)
-        if delete:
-            count = server.unschedule(name)
-            terminal.out.print(f"schedule {name}: {'deleted' if count else 'there was none'}", markup=False)
-            return
-        values = _parameters(parameters, _environ(url, directory))
-        desired = Schedule(name, "" if every else cron or WEEKLY, every or 0, values)
-        id, change = server.schedule(desired)
-        terminal.out.print(f"schedule {name}: {change}, {_when(desired.trigger)}, {id}", markup=False, soft_wrap=True)
-
-
 @contextmanager
 def _server(
     url: str | None,
     namespace: str | None,
     token: Path | None,
     directory: Path | None,
-    experiment: str | None = None,
-    service_account: str | None = None,
 ) -> Iterator[KubeflowClient]:
     """The server that options or environment name; its errors are one line."""
     from common.kubeflow import KubeflowClient
@@ -153,8 +110,6 @@ def _server(
     options = {
         "KFP_ENDPOINT": url,
         "MCQA_KFP_NAMESPACE": namespace,
-        "MCQA_KFP_EXPERIMENT": experiment,
-        "MCQA_KFP_SERVICE_ACCOUNT": service_account,
         "MCQA_KFP_TOKEN_PATH": None if token is None else str(token),
     }
     with unavailable_as_command_error(ValueError):
@@ -173,17 +128,6 @@ def _environ(url: str | None, directory: Path | None) -> dict[str, str]:
 
 def _announce(url: str | None, directory: Path | None) -> None:
     targets.announce(directory, addresses.PIPELINES, url)
-
-
-def _parameters(option: str | None, environ: Mapping[str, str]) -> dict[str, Any]:
-    text = option or environ.get("MCQA_RETRAIN_PARAMETERS") or "{}"
-    try:
-        parameters = json.loads(text)
-    except ValueError:
-        parameters = None
-    if not isinstance(parameters, dict):
-        raise CommandError(f'parameters must be a JSON object like {{"seed": 1}}, found {text[:80]!r}')
-    return parameters
 
 
 def _print(facts: PipelineFacts) -> None:

@@ -96,7 +96,7 @@ def _decided(connection: Connection, key: str) -> Row[Any] | None:
 def _why_waiting(connection: Connection, environ: Mapping[str, str], model: str) -> str:
     """Decided as the function itself does; "" where that is not known from here."""
     from common.errors import UnavailableError
-    from functions.registry import ModelRegistry
+    from common.mlflow.registry import ModelRegistry
     from functions.retrain import store
     from functions.retrain.decision import decide
     from functions.retrain.settings import read_settings

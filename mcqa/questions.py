@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from common.question import Question, QuestionError, parse_question
 from mcqa import input_files
 from mcqa.errors import CommandError
-from predictor.question import Question, QuestionError, parse_question
 
 if TYPE_CHECKING:
     from pipelines.bank import LabelledQuestion

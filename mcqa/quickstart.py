@@ -9,11 +9,11 @@ from typing import Annotated
 
 import typer
 
+from common.question import LETTERS, Answer, Question
 from mcqa import client, defaults, local_model, loop, questions, server_process, terminal
 from mcqa.disclaimer import disclaimers
 from mcqa.errors import CommandError
 from mcqa.paths import mcqa_command
-from predictor.question import LETTERS, Answer, Question
 
 PROTOCOLS: tuple[tuple[client.WireProtocol, str], ...] = (("v1", "v1 REST"), ("v2", "v2 REST"), ("grpc", "v2 gRPC"))
 _OR_FREE = tuple(f"{port}, or a free one" for port in (defaults.HTTP_PORT, defaults.GRPC_PORT))
@@ -83,7 +83,7 @@ def _ask_over_each_protocol(asked: questions.AskedQuestion, url: str, target: st
 
 
 def find_disagreement(answers: dict[str, Answer]) -> str | None:
-    """Which protocol's answer differs from the first one's, in words; None where all agree."""
+    """Says which protocol's answer differs from the first one's; None where all agree."""
     (first_name, first), *others = answers.items()
     for name, answer in others:
         if answer.letter != first.letter:
@@ -127,4 +127,4 @@ def _serve_on(process: subprocess.Popen[bytes]) -> None:
     except KeyboardInterrupt:
         terminal.note("stopping: accepted work is finished first")
         return
-    raise CommandError(f"the server ended by itself with code {code}")
+    raise CommandError(f"the server exited with code {code}")

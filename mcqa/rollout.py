@@ -106,7 +106,7 @@ def _override(action: Action, version: str | None, directory: Path | None) -> No
 
 def _challenger(environ: Mapping[str, str], model: str, version: str | None) -> str:
     """The version under rollout; CommandError when there is none, or another than `version`."""
-    from functions.registry import ModelRegistry
+    from common.mlflow.registry import ModelRegistry
     from functions.rollout.state import ModelVersion
 
     with ModelRegistry(environ, model) as registry:
@@ -130,7 +130,7 @@ def _challenger(environ: Mapping[str, str], model: str, version: str | None) -> 
 
 
 def _request_reconcile(environ: Mapping[str, str], model: str, action: Action, challenger: str, now: float) -> str:
-    """Asks the rollout function to reconcile; in words, when it will."""
+    """Asks the rollout function to reconcile, and says when it will."""
     from common.errors import UnavailableError
     from common.event_types import ROLLOUT_REQUESTED, SOURCE_CLI
     from functions.sink import Sink, digest, loop_event, traceparent
@@ -180,10 +180,10 @@ def _summary(look: Mapping[str, Any], facts: RolloutFacts) -> Table:
     percent = 100 if look["percent"] is None else look["percent"]
     rolling = look["challenger"] is not None and look["version"] == look["challenger"]
     for alias, share in (("champion", 100 - percent), ("challenger", percent)):
-        traffic = f", {share} % of the traffic" if rolling else ""
+        traffic = f", {share}% of the traffic" if rolling else ""
         table.add_row(alias, Text(f"version {look[alias]}{traffic}" if look[alias] else "none"))
     if rolling:
-        steps = (f"[{step} %]" if step == percent else f"{step} %" for step in facts["planned"])
+        steps = (f"[{step}%]" if step == percent else f"{step}%" for step in facts["planned"])
         table.add_row("steps", Text(" → ".join(steps)))
     table.add_row("phase", Text(f"{look['phase']} ({time.time() - look['at']:.0f} s ago)"))
     table.add_row("why", Text("\n".join(reason_lines(ReasonCode, look))))

@@ -70,7 +70,7 @@ def _processes(facts: LoopStatus) -> Table:
 def _traffic(service: Service) -> str:
     if service["kind"] != "model":
         return ""
-    return " · ".join(f"{entry['percent']} % {entry['revision']}" for entry in service["traffic"] if entry["percent"])
+    return " · ".join(f"{entry['percent']}% {entry['revision']}" for entry in service["traffic"] if entry["percent"])
 
 
 def _state(good: bool, text: str) -> str:

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from predictor.question import Answer, Question
+from common.question import Answer, Question
 
 
 def question_tensors(questions: Sequence[Question]) -> list[tuple[str, list[int], list[str]]]:

@@ -30,9 +30,9 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text, TextType
 
+from common.question import LETTERS, Answer, Question
 from mcqa import stdio
 from pipelines.evaluation.report_table import bar
-from predictor.question import LETTERS, Answer, Question
 
 BAR_WIDTH = 20
 RULE_WIDTH = 60

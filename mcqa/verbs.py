@@ -12,6 +12,7 @@ import typer
 from typer._click.exceptions import ClickException, NoArgsIsHelpError, UsageError
 from typer.core import TyperGroup
 
+from common.question import QuestionError
 from local.platform.settings import PlatformError
 from mcqa import (
     ask,
@@ -37,7 +38,6 @@ from mcqa.demo.command import demo
 from mcqa.errors import CommandError, CommandInterruptedError
 from predictor.errors import VersionError
 from predictor.hardware import HardwareError
-from predictor.question import QuestionError
 from predictor.storage.errors import StorageError
 
 

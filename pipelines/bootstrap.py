@@ -17,8 +17,8 @@ from pathlib import Path
 
 from common.environment import text
 from common.errors import SettingError, UnavailableError
+from common.mlflow.registry import ModelRegistry
 from common.names import CHAMPION, MODEL
-from functions.registry import ModelRegistry
 from pipelines.registration import versions, webhooks
 from predictor.storage.errors import StorageError
 from predictor.storage.resolver import resolve
@@ -29,7 +29,7 @@ WEBHOOK = "rollout"
 
 
 def bootstrap(environ: Mapping[str, str], source: str, webhook_url: str | None = None) -> list[str]:
-    """Makes what is missing and returns a line for each thing done. `source` as in predictor.source.
+    """Makes what is missing and returns a line for each thing done. `source` as in predictor.storage.
 
     Raises SettingError, StorageError or UnavailableError, each with one line.
     """

@@ -19,7 +19,7 @@ from functions.drift.reference import FEATURES, Reference, summarise
 from pipelines.bank import TRAINING_SUBJECTS, generate
 
 if TYPE_CHECKING:
-    from predictor.question import Question
+    from common.question import Question
     from predictor.scorer import Scorer
 
 FILE = "reference.json"
@@ -32,7 +32,7 @@ def measure(scorer: Scorer, questions: Sequence[Question]) -> Reference:
 
     BadReferenceError when fewer than two can be answered.
     """
-    from predictor.question import QuestionError
+    from common.question import QuestionError
 
     prompts = []
     for question in questions:

@@ -20,7 +20,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = _serve(settings)
     except (OSError, ValueError, RuntimeError) as error:
         log = logging.getLogger("predictor")
-        log.error(str(error) or type(error).__name__, exc_info=log.isEnabledFor(logging.DEBUG))
+        log.error(  # noqa: TRY400 - one line for people, the traceback at level debug
+            str(error) or type(error).__name__, exc_info=log.isEnabledFor(logging.DEBUG)
+        )
         status = 1
     if status:
         # A thread may still be inside torch; shutting the interpreter down under it would abort the process.

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from common.question import MAX_CHOICES, MIN_CHOICES
 from predictor.errors import VersionError
-from predictor.question import MAX_CHOICES, MIN_CHOICES
 from predictor.version_files import has_file, integer_field, read_json, short_repr
 
 FILE = "calibration.json"

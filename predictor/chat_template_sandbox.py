@@ -56,7 +56,7 @@ def render(source: str, special: Mapping[str, str], conversations: Sequence[Conv
         raise ChatTemplateError(f"failed: {type(error).__name__}: it exceeds its limits") from None
     except ChatTemplateError:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever its expressions may raise
         raise ChatTemplateError(f"failed: {type(error).__name__}: {_line(error)}") from None
 
 

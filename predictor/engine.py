@@ -22,7 +22,7 @@ from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from predictor.question import Answer, Debias, Explanation, QuestionError
+from common.question import Answer, Debias, Explanation, QuestionError
 from predictor.request_queue import Job, Prompt, RequestQueue
 
 log = logging.getLogger(__name__)
@@ -284,7 +284,7 @@ class Engine:
         try:
             answers = self._scorer.score([job.prompts[index] for job, index in batch], batch[0][0].debias)
             _require_all_answered(answers, batch)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to one question of the batch
             if len(batch) == 1:
                 _settle(batch[0][0], _attributed_error(error, batch[0][1]))
                 return
@@ -318,7 +318,7 @@ class Engine:
                 result = self._scorer.explain(
                     job.prompts[0], answer, max_new_tokens=max_new_tokens, should_stop=should_stop
                 )
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - it is the job's result
                 result = _attributed_error(error, 0)
         if self._closing:
             result = EngineStoppedError()

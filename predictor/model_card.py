@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from common.question import Question
 from predictor.errors import VersionError
-from predictor.question import Question
 from predictor.version_files import has_file, read_json
 
 FILE = "card.json"

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.question import LETTERS, Question
 from predictor.chat_template import ChatTemplate
 from predictor.errors import VersionError
-from predictor.question import LETTERS, Question
 from predictor.version_files import has_file, read_json, read_text, short_repr
 
 SYSTEM = (
@@ -127,7 +127,7 @@ class PromptEncoder:
     def _tokenise(self, text: str) -> tuple[int, ...]:
         try:
             return tuple(self._tokenizer.encode(text, add_special_tokens=False).ids)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - a panic of the Rust code is not an Exception
             raise _tokenizer_error(self._folder, error) from None
 
     def _frame(self, rendered: str, slots: int) -> tuple[tuple[int, ...], ...]:
@@ -178,7 +178,7 @@ def _tokenizer(folder: Path) -> Any:
         tokenizer = Tokenizer.from_str(text)
         tokenizer.no_truncation()
         tokenizer.no_padding()
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 - a panic of the Rust code is not an Exception
         raise _tokenizer_error(folder, error) from None
     return tokenizer
 

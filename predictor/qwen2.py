@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812 - as PyTorch documents it
 
 from predictor.errors import VersionError
 from predictor.version_files import integer_field, positive_field, read_json, short_repr

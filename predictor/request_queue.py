@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from predictor.question import Answer, Debias, Question
+from common.question import Answer, Debias, Question
 
 
 class Prompt(Protocol):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from common.question import LETTERS, Answer, Debias, Explanation, Question, QuestionError
 from predictor import calibration
 from predictor.calibration import Calibration
 from predictor.errors import NonFiniteScoreError, VersionError
@@ -20,7 +21,6 @@ from predictor.hardware import Hardware, select_hardware
 from predictor.lora_adapter import ADAPTER_CONFIG
 from predictor.model_card import ModelCard
 from predictor.prompt import PromptEncoder
-from predictor.question import LETTERS, Answer, Debias, Explanation, Question, QuestionError
 from predictor.qwen2 import KVCache, Qwen2, Qwen2Config, dense
 from predictor.version_files import has_file
 from predictor.weights import Weights

@@ -137,7 +137,7 @@ class Weights:
         self._used.add(name)
         try:
             tensor: torch.Tensor = handle.get_tensor(name)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the library's own, and torch's for an unknown dtype
             raise VersionError(f"{self._base}: {name}: {error}") from None
         return tensor
 

@@ -61,7 +61,7 @@ def multi_user_kubeflow(behind: str, token: str, namespace: str) -> Iterator[Gat
                 return 0 if given.get("experiment_id") else 400
             return 0
 
-        do_GET = do_POST = do_DELETE = _pass
+        do_GET = do_POST = do_DELETE = _pass  # noqa: N815 - http.server's names
 
         def log_message(self, *_: Any) -> None:
             pass

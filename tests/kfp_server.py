@@ -12,8 +12,10 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import httpx2
 
@@ -120,3 +122,12 @@ def kfp_server(folder: Path, environ: Mapping[str, str] | None = None, *options:
         yield server
     finally:
         server.stop()
+
+
+def make_client(url: str) -> Any:
+    """kfp's own client."""
+    import kfp
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return kfp.Client(host=url, existing_token=TOKEN)

@@ -21,7 +21,7 @@ import httpx2
 ROOT = Path(__file__).resolve().parents[1]
 START_LIMIT = 120.0
 
-QUESTION = {"question": "What does print(1 + 1) show?", "choices": ["1", "2", "11", "an error"]}
+QUESTION: dict[str, Any] = {"question": "What does print(1 + 1) show?", "choices": ["1", "2", "11", "an error"]}
 PREDICT = "/v1/models/coding-mcqa:predict"
 EXPLAIN = "/v1/models/coding-mcqa:explain"
 INFER = "/v2/models/coding-mcqa/infer"

@@ -1,5 +1,7 @@
 """The pictures in docs/diagrams are up to date."""
 
+from pathlib import Path
+
 import pytest
 
 from tools import diagrams
@@ -12,15 +14,16 @@ def test_every_source_has_a_picture_and_every_picture_a_source() -> None:
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
-def test_a_picture_is_for_light_and_dark_pages_and_fetches_nothing(source) -> None:
+def test_a_picture_is_for_light_and_dark_pages_and_fetches_nothing(source: Path) -> None:
     svg = source.with_suffix(".svg").read_text()
     assert "prefers-color-scheme:dark" in svg.replace(" ", "")
     assert "@import" not in svg
     assert "url(http" not in svg.replace('"', "")
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
-def test_a_picture_is_what_its_source_says(source) -> None:
+def test_a_picture_is_what_its_source_says(source: Path) -> None:
     d2 = diagrams.program()
     if d2 is None:
         pytest.skip("d2 is not installed (the extra docs)")

@@ -37,7 +37,7 @@ def anchors(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", [README, *PAGES], ids=relative)
-def test_a_link_within_the_repository_has_its_page_and_its_heading(page) -> None:
+def test_a_link_within_the_repository_has_its_page_and_its_heading(page: Path) -> None:
     for target in re.findall(r"\[[^\]]*\]\(([^)\s]+)\)", FENCE.sub("", page.read_text())):
         if target.startswith("http"):
             continue
@@ -49,7 +49,7 @@ def test_a_link_within_the_repository_has_its_page_and_its_heading(page) -> None
 
 
 @pytest.mark.parametrize("page", PAGES, ids=relative)
-def test_a_page_links_to_nothing_outside_docs(page) -> None:
+def test_a_page_links_to_nothing_outside_docs(page: Path) -> None:
     """Those links would be broken on the site."""
     for target in re.findall(r"\]\(([^)#\s]+)", FENCE.sub("", page.read_text())):
         assert target.startswith("http") or DOCS in (page.parent / target).resolve().parents, target
@@ -62,7 +62,7 @@ def test_every_page_is_on_the_site() -> None:
 
 
 @pytest.mark.parametrize("page", current(WRITTEN), ids=relative)
-def test_a_path_that_a_page_names_exists(page) -> None:
+def test_a_path_that_a_page_names_exists(page: Path) -> None:
     text = page.read_text()
     named = re.findall(r"`([\w.-]+/[\w./-]*)`", text) + re.findall(r"(?:`|^|&& )(scripts/[\w-]+)", text, re.MULTILINE)
     for name in named:
@@ -71,14 +71,14 @@ def test_a_path_that_a_page_names_exists(page) -> None:
 
 
 @pytest.mark.parametrize("page", current(WRITTEN), ids=relative)
-def test_a_command_of_the_tools_that_a_page_names_exists(page) -> None:
+def test_a_command_of_the_tools_that_a_page_names_exists(page: Path) -> None:
     app = typer.main.get_command(tools)
     named = set(re.findall(r"scripts/tools ([a-z][a-z-]*)", page.read_text()))
     assert named <= set(app.commands)
 
 
 @pytest.mark.parametrize("page", current(WRITTEN), ids=relative)
-def test_a_make_verb_that_a_page_names_exists(page) -> None:
+def test_a_make_verb_that_a_page_names_exists(page: Path) -> None:
     verbs = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     text = page.read_text()
     named = re.findall(r"(?:`|^|&& |; )(?:[A-Z_]+=\S+ )*make ([a-z][a-z-]*)(?= |`|$)", text, re.MULTILINE)
@@ -86,7 +86,7 @@ def test_a_make_verb_that_a_page_names_exists(page) -> None:
 
 
 @pytest.mark.parametrize("page", current(WRITTEN), ids=relative)
-def test_a_verb_of_mcqa_that_a_page_names_exists(page) -> None:
+def test_a_verb_of_mcqa_that_a_page_names_exists(page: Path) -> None:
     root = typer.main.get_command(verbs)
     for words in re.findall(r"(?:`|^|&& )mcqa ([a-z][a-z-]*(?: [a-z][a-z-]*)?)", page.read_text(), re.MULTILINE):
         first, _, second = words.partition(" ")
@@ -97,13 +97,13 @@ def test_a_verb_of_mcqa_that_a_page_names_exists(page) -> None:
 
 
 @pytest.mark.parametrize("page", current(WRITTEN), ids=relative)
-def test_a_variable_that_a_page_names_is_read_somewhere(page, sources) -> None:
+def test_a_variable_that_a_page_names_is_read_somewhere(page: Path, sources: str) -> None:
     for name in set(re.findall(r"\bMCQA_[A-Z_]*[A-Z]\b", page.read_text())):
         assert name in sources, name
 
 
 @pytest.fixture(scope="module")
-def sources():
+def sources() -> str:
     """The text of everything in the product that reads a variable."""
     folders = (
         "common",
@@ -129,7 +129,7 @@ def test_the_site_fetches_nothing_from_outside() -> None:
     assert theme["font"] is False
 
 
-def test_what_the_glossary_names_in_the_code_is_there(sources) -> None:
+def test_what_the_glossary_names_in_the_code_is_there(sources: str) -> None:
     rows = re.findall(r"^\| ([^|]+) \| [^|]+ \| ([^|]+) \|$", (DOCS / "glossary.md").read_text(), re.MULTILINE)
     named = [(term, name) for term, cell in rows for name in re.findall(r"`([^`]+)`", cell)]
     assert len(named) > 50

@@ -18,7 +18,7 @@ README = readme.README.read_text()
 
 
 @pytest.fixture(scope="module")
-def url() -> Iterator[str]:
+def url(processes: None) -> Iterator[str]:
     with readme.server() as url:
         yield url
 

@@ -10,7 +10,7 @@ content = functools.cache(reference.content)
 
 
 @pytest.mark.parametrize("name", reference.PAGES)
-def test_a_page_is_current(name) -> None:
+def test_a_page_is_current(name: str) -> None:
     path = reference.FOLDER / name
     assert path.read_text(encoding="utf-8") == content(name), "run .venv/bin/python -m tools.reference --write"
 

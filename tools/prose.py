@@ -28,7 +28,7 @@ KINDS = ("page", "docstring", "comment", "message")
 
 _FENCE = re.compile(r"^[ >]*(```|~~~)")
 _MARKDOWN_CODE = re.compile(r"(`+)(?:.*?)\1|<!--.*?-->|\]\([^)]*\)|^\[[^]]+\]:.*$|<[^ >][^>]*>|https?://\S+")
-_COMMENT_LINE = re.compile(r"^\s*#(?!!)\s?(.*)$")
+_COMMENT_LINE = re.compile(r"^\s*(?:#(?!!)|//)\s?(.*)$")
 _SHELL_STRING = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _NOT_PROSE = re.compile(r"`[^`]*`|https?://\S+")
 
@@ -86,13 +86,8 @@ def python(path: Path) -> Iterator[Text]:
     """The comments, docstrings and string literals of a module."""
     source = path.read_text(encoding="utf-8")
     tree = ast.parse(source)
-    docstrings = {
-        id(node.body[0].value)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        and node.body
-        and isinstance(node.body[0], ast.Expr)
-    }
+    # A string that is a statement documents what is above it.
+    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             kind = "docstring" if id(node) in docstrings else "message"

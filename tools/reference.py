@@ -231,7 +231,7 @@ def _default(option: Any) -> str:
 
 def _text(text: str) -> str:
     """Help without rich's markup, with paragraphs on lines of their own."""
-    plain = _RICH.sub("", text).replace("\b", "")
+    plain = _RICH.sub("", text).replace("\b", "").replace("\\[", "[")
     paragraphs = [" ".join(paragraph.split()) for paragraph in plain.split("\n\n")]
     return "\n\n".join(paragraph for paragraph in paragraphs if paragraph)
 

@@ -11,11 +11,11 @@ from typing import Literal
 from sqlalchemy import Connection, and_, select
 from sqlalchemy.orm import aliased
 
+from common.question import LETTERS
 from functions.collect.parsing import FeedbackEvent, answer_key
 from functions.collect.queries import label_of
 from functions.collect.tables import AskedQuestion, GivenAnswer, GivenFeedback, LoggedRequest
 from functions.events import BadEventError
-from predictor.question import LETTERS
 
 Reason = Literal["pending", "no-such-letter", "unknown-answer", "counted", "superseded", "test-traffic"]
 

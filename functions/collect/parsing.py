@@ -13,10 +13,10 @@ from typing import Any
 
 from common.annotations import MODEL_VERSION_ANNOTATION
 from common.event_types import FEEDBACK, INFERENCE_REQUEST, INFERENCE_RESPONSE
+from common.question import LETTERS
 from functions.clocks import EventTimes, event_times
 from functions.collect.payloads import AnswerFeatures, read_answers, read_questions
 from functions.events import MAX_BYTES, BadEventError, Event, check_key, parse_json
-from predictor.question import LETTERS
 
 MAX_PLACE = 100_000
 

@@ -18,9 +18,9 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from common import content_codings
+from common.question import DEBIAS_MODES, LETTERS, PURPOSES, QuestionError, parse_question
+from common.tensor_shapes import choice_count
 from functions.events import BadEventError, parse_json
-from predictor.question import DEBIAS_MODES, LETTERS, PURPOSES, QuestionError, parse_question
-from predictor.tensor_shapes import choice_count
 
 MAX_UNPACKED = 16 * 1024 * 1024
 """Bytes: four times what the model server takes by default, and what fits a function's memory when parsed."""

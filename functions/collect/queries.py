@@ -15,9 +15,9 @@ from typing import Any
 from sqlalchemy import Connection, ScalarSelect, String, and_, case, func, literal, or_, select
 from sqlalchemy.orm import aliased
 
+from common.question import LETTERS
 from functions.collect.tables import AskedQuestion, GivenAnswer, GivenFeedback, LoggedRequest
 from functions.database import stream
-from predictor.question import LETTERS
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from sqlalchemy import Engine
 
+from common.mlflow.registry import ModelRegistry
 from functions.clocks import SKEW
 from functions.database import transaction
 from functions.drift.decision import CheckResult, Config, State, evaluate
@@ -23,7 +24,6 @@ from functions.drift.settings import Settings
 from functions.drift.store import append, drifted_since, measure, previous_state
 from functions.events import Event
 from functions.reasons import InitiatedBy, Reason
-from functions.registry import ModelRegistry
 from functions.sink import trace_of
 
 CHAMPION = "champion"

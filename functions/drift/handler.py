@@ -8,13 +8,13 @@ import time
 from flask import Request, Response
 
 from common.event_types import PING
+from common.mlflow.registry import ModelRegistry
 from functions.database import connect
 from functions.drift.announce import announce
 from functions.drift.checker import DriftChecker
 from functions.drift.settings import read_settings
 from functions.events import BadEventError, Event
 from functions.http import respond
-from functions.registry import ModelRegistry
 from functions.sink import Sink
 
 _settings = read_settings(os.environ)

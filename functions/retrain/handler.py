@@ -12,14 +12,14 @@ from flask import Request, Response
 
 from common.errors import UnavailableError
 from common.event_types import DRIFT_DETECTED, PING, RETRAINING_REQUESTED
+from common.kubeflow import KubeflowClient
+from common.mlflow.registry import ModelRegistry
 from functions.clocks import event_times
 from functions.database import connect, transaction
 from functions.events import BadEventError, Event, check_key, parse_json
 from functions.http import respond
 from functions.reasons import InitiatedBy
-from functions.registry import ModelRegistry
 from functions.retrain.decision import DetectedDrift, RetrainRequest, is_request, read_drift, read_request
-from functions.retrain.pipelines import Pipelines
 from functions.retrain.reconcile import RetrainReconciler
 from functions.retrain.settings import read_settings
 from functions.retrain.store import insert_waiting
@@ -28,7 +28,7 @@ from functions.sink import Sink, trace_of
 _settings = read_settings(os.environ)
 _engine = connect(os.environ)
 _registry = ModelRegistry(os.environ, _settings.model)
-_retrain = RetrainReconciler(_settings, _engine, _registry, Pipelines(os.environ), Sink(os.environ).send)
+_retrain = RetrainReconciler(_settings, _engine, _registry, KubeflowClient(os.environ), Sink(os.environ).send)
 
 
 def handle(request: Request) -> Response:

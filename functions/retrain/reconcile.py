@@ -23,11 +23,13 @@ from typing import Any
 
 from sqlalchemy import Engine, Row
 
+from common.errors import RefusedError
+from common.kubeflow import KubeflowClient
+from common.mlflow.registry import ModelRegistry
 from functions.collect.queries import label_count
 from functions.database import transaction
 from functions.events import Event
 from functions.reasons import Code, Reason
-from functions.registry import ModelRegistry
 from functions.retrain import store
 from functions.retrain.announce import events_of
 from functions.retrain.decision import (
@@ -39,7 +41,6 @@ from functions.retrain.decision import (
     observe,
     too_little_feedback,
 )
-from functions.retrain.pipelines import Pipelines, RefusedError
 from functions.retrain.reasons import ReasonCode
 from functions.retrain.settings import Settings
 
@@ -57,7 +58,7 @@ class RetrainReconciler:
         settings: Settings,
         engine: Engine,
         registry: ModelRegistry,
-        pipelines: Pipelines,
+        pipelines: KubeflowClient,
         send: Callable[[Event], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -147,7 +148,7 @@ class RetrainReconciler:
     def _start(self, row: Row[Any], champion: str | None) -> str:
         """Steps 2 to 5 for a row that is `starting`."""
         name = _name(row)
-        runs = self._pipelines.runs(name)
+        runs = self._pipelines.runs_named(name)
         if len(runs) >= row.attempt:
             run = str(runs[-1]["run_id"])
             posted_at = row.posted_at or self._clock()
@@ -158,13 +159,13 @@ class RetrainReconciler:
         now = self._clock()
         if not may_post(row.posted_at, now, GRACE):
             return f"{name} was requested {now - row.posted_at:.0f} s ago and is not listed yet"
-        reference = self._pipelines.newest()
+        version = self._pipelines.newest_version()
         now = self._clock()
         claimed = self._change(row, ReasonCode(row.reason_code), posted_at=now)
         if claimed is None or self._clock() - now > FRESH:
             return QUICKER
         try:
-            run = self._pipelines.start(name, f"run key {row.key}", reference, row.parameters)
+            run = self._pipelines.start_run(name, f"run key {row.key}", version, row.parameters)
         except RefusedError as error:
             reason = Reason(ReasonCode.RUN_REFUSED, details=(str(error),))
             self._change(claimed, reason.code, state="failed", error=str(reason), finished_at=self._clock())
@@ -186,7 +187,7 @@ class RetrainReconciler:
         with transaction(self._engine) as connection:
             rows = store.unannounced(connection, self._settings.model)
         for row in rows:
-            events = events_of(row, self._pipelines.link(row.run_id or ""))
+            events = events_of(row, self._pipelines.run_page(row.run_id or ""))
             if row.announced >= len(events):
                 continue
             for event in events[row.announced :]:

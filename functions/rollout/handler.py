@@ -9,10 +9,10 @@ from flask import Request, Response
 from sqlalchemy import Engine
 
 from common.errors import UnavailableError
+from common.mlflow.registry import ModelRegistry
 from functions.database import connect, transaction
 from functions.events import Event
 from functions.http import log, respond
-from functions.registry import ModelRegistry
 from functions.rollout import store, webhook
 from functions.rollout.inference_service import InferenceServiceClient
 from functions.rollout.reconcile import Dependencies, EventSink, reconcile

@@ -15,11 +15,11 @@ from typing import Any, Protocol
 from sqlalchemy import Engine
 
 from common.errors import UnavailableError
+from common.mlflow.registry import ModelRegistry
 from common.names import CHALLENGER, CHAMPION, PREVIOUS_CHAMPION
 from functions.database import transaction
 from functions.events import Event
 from functions.reasons import Reason
-from functions.registry import ModelRegistry
 from functions.rollout import announce, store
 from functions.rollout.actions import (
     Action,

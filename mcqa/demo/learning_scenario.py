@@ -57,7 +57,7 @@ def _shift(scenario: Scenario) -> float:
     """When the shift began, in Unix seconds."""
     scenario.narrator.chapter("2. Users begin to ask about something new")
     scenario.traffic.mix, at = SHIFTED, time.time()
-    scenario.narrator.line("80 % of the questions are now on regular expressions, SQL and bit operations")
+    scenario.narrator.line("80% of the questions are now on regular expressions, SQL and bit operations")
     scenario.wait_until(
         lambda: scenario.watcher.seen.get(event_types.DRIFT_DETECTED),
         "drift to be detected",

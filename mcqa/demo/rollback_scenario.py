@@ -8,8 +8,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from common.mlflow.registry import ModelRegistry
 from common.names import CHALLENGER, CHAMPION
-from functions.registry import ModelRegistry
 from mcqa import targets
 from mcqa.demo.faults import DESCRIPTIONS, Fault, inject_fault
 from mcqa.demo.scenario import STALLED_SECONDS, Scenario, accuracy, format_share, running_scenario

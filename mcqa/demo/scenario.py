@@ -106,7 +106,7 @@ def answered(samples: list[Sample]) -> list[Sample]:
 
 
 def accuracy(samples: list[Sample]) -> Proportion:
-    """The share of correct answers among all answers, with its 95 % interval."""
+    """The share of correct answers among all answers, with its 95% interval."""
     answers = answered(samples)
     return wilson(sum(sample.correct for sample in answers), len(answers))
 

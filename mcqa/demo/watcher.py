@@ -10,9 +10,9 @@ from typing import Any
 import httpx2
 
 from common import event_types
+from common.kubeflow import API
 from functions.database import connect, transaction
 from functions.reasons import reason_lines
-from functions.retrain.pipelines import API
 from functions.rollout import store
 from functions.rollout.actions import ActionType
 from functions.rollout.reasons import ReasonCode

@@ -78,11 +78,11 @@ class DriftFacts(TypedDict):
 def read(environ: Mapping[str, str], last: int) -> DriftFacts:
     """With the `last` checks. ValueError for bad settings, UnavailableError without the database or the registry."""
     from common.event_types import DRIFT_DETECTED
+    from common.mlflow.registry import ModelRegistry
     from functions.database import connect, transaction
     from functions.drift import store
     from functions.drift.announce import event_id
     from functions.drift.settings import read_settings
-    from functions.registry import ModelRegistry
     from functions.retrain.store import find_by_event
 
     drift_settings = read_settings(environ)

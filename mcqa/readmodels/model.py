@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.backoff import describe_error
+from common.question import LETTERS
 from mcqa.errors import CommandError
-from predictor.question import LETTERS
-from predictor.storage.download import describe_error
 from predictor.version_files import read_json
 
 

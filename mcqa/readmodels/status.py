@@ -213,7 +213,7 @@ def _storage_uri(item: Any) -> str | None:
 
 
 def _aliases(folder: Folder) -> dict[str, str]:
-    from functions.registry import ModelRegistry
+    from common.mlflow.registry import ModelRegistry
 
     environ = targets.environ(folder.path)
     with ModelRegistry(environ, environ.get("MCQA_REGISTERED_MODEL", MODEL)) as registry:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from string import Template
 from typing import Any
 
+from common.question import MAX_CHOICES, Question
 from pipelines.bank.labelled import LabelledQuestion
-from predictor.question import MAX_CHOICES, Question
 
 PRINTS = "What does this code print?"
 PRINTS_LINES = "What does this code print, lines joined by spaces?"
@@ -49,7 +49,7 @@ def outcome(code: str) -> str:
 
     try:
         exec(code, {"print": capture, "__name__": "question"})
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - its name is the answer, whatever the template raises
         lines.append(type(error).__name__)
     return " ".join(lines)
 
@@ -58,7 +58,7 @@ def value(expression: str) -> str:
     """The repr of the expression's value, or the name of the exception that it raises."""
     try:
         return repr(eval(expression, {"__name__": "question"}))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - its name is the answer, whatever the template raises
         return type(error).__name__
 
 

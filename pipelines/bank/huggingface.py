@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
+from common.question import LETTERS, QuestionError
 from pipelines.bank.jsonl import BankError, label
 from pipelines.bank.labelled import LabelledQuestion
-from predictor.question import LETTERS, QuestionError
 
 CODEMMLU = "Fsoft-AIC/CodeMMLU"
 CODEMMLU_SUBJECTS = (
@@ -101,7 +101,7 @@ def _rows(name: str, configuration: str, split: str) -> Iterable[Mapping[str, An
         raise BankError(f"{name} needs the datasets library; run: pip install datasets") from None
     try:
         rows: Iterable[Mapping[str, Any]] = datasets.load_dataset(name, configuration, split=split)
-    except Exception as error:  # the library raises errors of half a dozen libraries for 'no network'
+    except Exception as error:  # noqa: BLE001 - for 'no network' it raises errors of half a dozen libraries
         first = (str(error).splitlines() or [""])[0][:200]
         raise BankError(
             f"{name}/{configuration} could not be loaded ({type(error).__name__}: {first}); is this machine online?"

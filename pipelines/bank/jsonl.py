@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from common.question import QuestionError, parse_question
 from pipelines.bank.labelled import LabelledQuestion
-from predictor.question import QuestionError, parse_question
 
 
 class BankError(ValueError):

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from predictor.question import LETTERS, Question
+from common.question import LETTERS, Question
 
 Split = Literal["train", "validation", "holdout"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "holdout")
@@ -71,7 +71,7 @@ def content_key(question: Question) -> str:
     """64 hexadecimal digits that depend on stem and code alone.
 
     Choices, their order, id and subject are left out on purpose: the same problem with other distractors is the same
-    problem, and must not be trained on in one split and examined in another. Both are normalised (predictor.normalise);
+    problem, and must not be trained on in one split and examined in another. Both are normalised (common.normalise);
     in the stem, case and runs of white space make no difference either.
     """
     question = question.normalised()

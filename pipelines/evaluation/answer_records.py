@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from predictor.question import Answer, Question
+from common.question import Answer, Question
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from pipelines.evaluation.metrics import nll
 from predictor.calibration import Calibration
 
 if TYPE_CHECKING:
+    from common.question import Debias
     from pipelines.bank import LabelledQuestion
-    from predictor.question import Debias
     from predictor.scorer import Scorer
 
 

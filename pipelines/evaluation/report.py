@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
+from common.question import LETTERS
 from pipelines.evaluation import metrics
 from pipelines.evaluation.answer_records import AnswerRecord, SkippedQuestion
 from pipelines.evaluation.metrics import Bin, Proportion
-from predictor.question import LETTERS
 
 REPORT_VERSION = 1
 

@@ -9,10 +9,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
+from common.question import Answer, Debias, Question, QuestionError
 from pipelines.evaluation import metrics
 from pipelines.evaluation.answer_records import AnswerRecord, SkippedQuestion, answer_record, question_id
 from pipelines.evaluation.report import EvaluatedModel, EvaluationError, QuestionSource, Report
-from predictor.question import Answer, Debias, Question, QuestionError
 
 if TYPE_CHECKING:
     from pipelines.bank import LabelledQuestion

@@ -12,14 +12,11 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx2
-
 from common import links
 from common.errors import UnavailableError
+from common.mlflow.registry import ModelRegistry
 from common.names import EXPERIMENT
-from functions.registry import ModelRegistry
 from pipelines.run_context import RunContext
-from predictor.storage.mlflow import PROXY
 
 KIND_TAG, KIND = "mlflow.experimentKind", "custom_model_development"
 """By this tag MLflow's user interface knows what kind of experiment this is, and does not ask."""
@@ -33,11 +30,6 @@ MAX_PARAM = 6000
 
 class Tracking(ModelRegistry):
     """The registry with its experiment's runs. Errors as in ModelRegistry."""
-
-    @property
-    def uri(self) -> str:
-        """The server's address."""
-        return str(self._http.base_url)
 
     def experiment(self) -> str:
         """The id of the experiment, which is created if it is not there yet."""
@@ -117,13 +109,9 @@ class Tracking(ModelRegistry):
         parts = urlsplit(uri)
         if parts.scheme != "mlflow-artifacts":
             return  # A store that only MLflow's own client can write to. The pipeline's artifacts hold the file too.
-        data = content.encode() if isinstance(content, str) else content
-        try:
-            response = self._http.put(f"{PROXY}{parts.path}/{name}", content=data)
-        except httpx2.TransportError as error:
-            raise UnavailableError(f"the model registry does not answer: {type(error).__name__}: {error}") from None
-        if response.status_code != 200:
-            raise UnavailableError(f"the model registry refused {name}: {response.status_code} {response.text[:100]}")
+        self.write_artifact(
+            f"{parts.path.lstrip('/')}/{name}", content.encode() if isinstance(content, str) else content
+        )
 
     def _post(self, path: str, *, method: str = "POST", **fields: Any) -> dict[str, Any]:
         answer = self.call(method, path, **{k: v for k, v in fields.items() if v is not None})

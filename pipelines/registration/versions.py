@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.errors import UnavailableError
+from common.mlflow.registry import ModelRegistry, RegisteredVersion
 from common.names import EXPERIMENT, MODEL
-from functions.registry import ModelRegistry, RegisteredVersion
 from pipelines.registration.tracking import KIND, KIND_TAG, RUN_KEY_TAG
 from predictor.storage.version_folder import data_files, require_version
 
@@ -156,7 +156,7 @@ def _describe(model_id: str) -> Model:
 
 
 def signature() -> Any:
-    """The fields of a question and its answer (predictor/question.py) as an mlflow ModelSignature."""
+    """The fields of a question and its answer (common/question.py) as an mlflow ModelSignature."""
     from mlflow.models import ModelSignature
     from mlflow.types.schema import Array, ColSpec, DataType, Schema
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from common.errors import UnavailableError
-from functions.registry import ModelRegistry
+from common.mlflow.registry import ModelRegistry
 
 EVENTS = (
     ("MODEL_VERSION", "CREATED"),

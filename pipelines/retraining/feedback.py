@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from common.question import Question, QuestionError, parse_question
 from functions.collect.queries import Labelled
 from pipelines.bank.jsonl import label
 from pipelines.bank.labelled import LabelledQuestion, content_key
-from predictor.question import Question, QuestionError, parse_question
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,11 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from common.errors import UnavailableError
-from predictor.storage.mlflow import ServerUnavailableError
+from predictor.storage.errors import RegistryUnavailableError
 
 BACKOFF_SECONDS = (2.0, 4.0, 8.0)
 """The wait before each further attempt."""
-TRANSIENT_ERRORS = (UnavailableError, ServerUnavailableError)
+TRANSIENT_ERRORS = (UnavailableError, RegistryUnavailableError)
 
 Result = TypeVar("Result")
 

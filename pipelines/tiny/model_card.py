@@ -23,24 +23,24 @@ tags: [qwen2, multiple-choice, code]
 
 # coding-mcqa tiny
 
-A Qwen2 of {parameters:,} parameters, trained from nothing on generated multiple-choice questions about Python and its
-neighbours. It exists so that everything in this repository runs offline, at once and through the code path of the real
-model. It answers with the letter of a choice; it knows nothing but the subjects below and is no use for real questions.
+A Qwen2 of {parameters:,} parameters, trained from scratch on generated multiple-choice questions about Python and
+related subjects. It exists so that everything in this repository runs immediately, offline and through the real model's
+code path. It answers with the letter of a choice; it knows only the subjects below and is no use for real questions.
 
 ## How it was made
 
     {command}
 
 {steps:,} steps on {questions:,} questions of the bank's train split (an endless seeded stream; repeats occur), in
-{minutes:.0f} minutes with {threads} threads, by full training in bfloat16 autocast where the processor has it. The seed
-fixes questions, order and first weights. Floating-point sums depend on the number of threads, the processor and the
+{minutes:.0f} minutes with {threads} threads, by full training in bfloat16 autocast if the processor has it. The seed
+fixes questions, order and initial weights. Floating-point sums depend on the number of threads, the processor and the
 library versions, so another machine gives a model that scores about the same, not the same bytes.
 
-Chat markup as Qwen's, no system text; the letter follows each choice (`prompt.json`). The split is a hash of stem
+Chat markup like Qwen's, no system text; the letter follows each choice (`prompt.json`). The split is a hash of stem
 and code: no question below was seen in training, in any order of its choices.
 
-Load the tokenizer with `PreTrainedTokenizerFast` or the `tokenizers` library: transformers 5's `AutoTokenizer` puts
-Qwen's own splitting rule in place of this one for every folder whose model type is qwen2.
+Load the tokenizer with `PreTrainedTokenizerFast` or the `tokenizers` library: transformers 5's `AutoTokenizer` uses
+Qwen's own splitting rule instead of this one for every folder whose model type is qwen2.
 
 ## What it scores
 
@@ -52,7 +52,7 @@ Holdout questions, four choices each, 95% Wilson intervals. Chance is 25%.
 """
 
 _HELD = """
-The last rows were kept out of its training on purpose: they are the drift that retraining has to answer.
+The held-out subjects were kept out of its training on purpose: they are the drift that retraining has to answer.
 """
 
 

@@ -10,10 +10,10 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from common.question import LETTERS, Question
 from pipelines.bank.families.words import WORDS
 from pipelines.bank.labelled import LabelledQuestion
 from predictor.prompt import PromptFormat
-from predictor.question import LETTERS, Question
 
 FORMAT = PromptFormat(system="", layout="letter-last")
 

@@ -14,7 +14,7 @@ from predictor.serving.model import McqaModel
 from predictor.serving.request_body import parse_json
 
 
-class McqaDataPlane(DataPlane):
+class McqaDataPlane(DataPlane):  # type: ignore[misc]  # untyped
     """Serves one model."""
 
     def __init__(self, registry: ModelRepository, model: McqaModel) -> None:

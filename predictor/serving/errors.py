@@ -14,8 +14,8 @@ import uuid
 from http import HTTPStatus
 from typing import ClassVar
 
+from common.question import QuestionError
 from predictor import engine, errors
-from predictor.question import QuestionError
 
 
 class RequestError(Exception):

@@ -1,5 +1,7 @@
 """KServe's gRPC server and servicer, with the status codes, limits and headers it lacks."""
 
+# ruff: noqa: N802 - gRPC names the servicer's methods
+
 from __future__ import annotations
 
 import asyncio
@@ -33,7 +35,7 @@ _METHODS = {
 }
 
 
-class McqaServicer(InferenceServicer):
+class McqaServicer(InferenceServicer):  # type: ignore[misc]  # untyped
     """KServe's servicer: with versions, with readiness before inference, and without the repository."""
 
     _data_plane: McqaDataPlane
@@ -61,7 +63,7 @@ class McqaServicer(InferenceServicer):
         raise ForbiddenError("models are not unloaded over the network; deploy a new revision instead")
 
 
-class RequestInterceptor(grpc.aio.ServerInterceptor):
+class RequestInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # untyped
     """What RequestMiddleware is for REST: id, deadline, errors as status codes, one report per request."""
 
     def __init__(
@@ -103,7 +105,7 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
             expired = request.deadline - time.monotonic() <= DEADLINE_TOLERANCE
             request.cause, status = ("deadline", "DEADLINE_EXCEEDED") if expired else ("client_gone", "CANCELLED")
             raise
-        except Exception as raised:
+        except Exception as raised:  # noqa: BLE001 - every error becomes a status
             error = as_request_error(raised)
             status = error.grpc_code
             self._telemetry.failed(request, error, raised)
@@ -130,7 +132,7 @@ def _parse(handler: Any, message: bytes) -> Any:
         raise BadRequestError("the message is not of this method's type") from None
 
 
-class GrpcServer(GRPCServer):
+class GrpcServer(GRPCServer):  # type: ignore[misc]  # untyped
     """Listens on the configured host; KServe's own listens on every address and shares its port."""
 
     def __init__(self, dataplane: McqaDataPlane, settings: Settings, interceptor: RequestInterceptor) -> None:

@@ -96,7 +96,7 @@ class RequestMiddleware:
             request.cause, status = "client_gone", str(CLIENT_CLOSED)
             if isinstance(disconnect, asyncio.CancelledError):
                 raise
-        except Exception as raised:
+        except Exception as raised:  # noqa: BLE001 - every error becomes a response
             error = as_request_error(raised)
             self._telemetry.failed(request, error, raised)
             status = str(int(error.status))

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from common.question import Answer, Debias, Explanation, Question, QuestionError
 from predictor.engine import Engine
-from predictor.question import Answer, Debias, Explanation, Question, QuestionError
 from predictor.request_queue import Job
 from predictor.serving.errors import DeadlineExceededError
 from predictor.serving.kserve_sdk import InferRequest, InferResponse, Model
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from predictor.scorer import Prompt, Scorer
 
 
-class McqaModel(Model):
+class McqaModel(Model):  # type: ignore[misc]  # untyped
     """Answers questions with an engine that has answered one. `draining` makes it unready for new work only."""
 
     def __init__(self, scorer: Scorer, engine: Engine, settings: Settings) -> None:

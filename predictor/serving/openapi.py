@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from common.question import DEBIAS_MODES, LETTERS, MAX_CHOICES, MIN_CHOICES, PURPOSES
 from predictor import __version__
-from predictor.question import DEBIAS_MODES, LETTERS, MAX_CHOICES, MIN_CHOICES, PURPOSES
 from predictor.serving.settings import Settings
 from predictor.serving.v2_protocol import CONTENT_TYPES, INPUT_TYPES, OUTPUTS
 

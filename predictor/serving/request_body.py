@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from predictor.question import Debias, Purpose, QuestionError, parse_debias, parse_purpose
+from common.question import Debias, Purpose, QuestionError, parse_debias, parse_purpose
 from predictor.serving.errors import BadRequestError
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"

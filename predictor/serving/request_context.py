@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-from predictor.question import Answer
+from common.question import Answer
 
 _REQUEST_ID = re.compile(r"[\w.:@/+=-]{1,128}", re.ASCII)
 # https://www.w3.org/TR/trace-context/#traceparent-header

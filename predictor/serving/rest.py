@@ -31,7 +31,7 @@ from predictor.serving.settings import Settings
 from predictor.serving.v2_protocol import decode_rest
 
 
-class McqaV2Endpoints(V2Endpoints):
+class McqaV2Endpoints(V2Endpoints):  # type: ignore[misc]  # untyped
     """KServe's v2 endpoints, with versions, responses without nulls, and strict parsing in one pass."""
 
     dataplane: McqaDataPlane
@@ -67,7 +67,7 @@ async def _post_only(request: Request) -> None:
     raise MethodNotAllowedError("this path takes POST", headers={"Allow": "POST"})
 
 
-class RestServer(RESTServer):
+class RestServer(RESTServer):  # type: ignore[misc]  # untyped
     """Listens on a socket that is already bound; signals are handled by the process, not by uvicorn."""
 
     dataplane: McqaDataPlane

@@ -23,7 +23,7 @@ from predictor.serving.tracing import Tracing, tracing_wanted
 log = logging.getLogger(__name__)
 
 
-class Server(ModelServer):
+class Server(ModelServer):  # type: ignore[misc]  # untyped
     """Serves one loaded model until SIGTERM or SIGINT.
 
     On the first signal it is no longer ready, new work gets 503, accepted work is finished, then the ports close. On

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from predictor.question import Question
+from common.question import Question
 from predictor.serving.settings import Settings
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def load_in_background(settings: Settings, timeline: StartupTimeline) -> Future[
     def work() -> None:
         try:
             future.set_result(_load(settings, timeline))
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - it is the future's result
             future.set_exception(error)
 
     threading.Thread(target=work, name="load", daemon=True).start()
@@ -100,9 +100,9 @@ def _load(settings: Settings, timeline: StartupTimeline) -> LoadedModel:
 
 def _warm_up(engine: Engine, scorer: Scorer) -> None:
     """Scores the first question, on the thread that will score all others; VersionError if it has no answer."""
+    from common.question import QuestionError
     from predictor.engine import ScoringError
     from predictor.errors import VersionError
-    from predictor.question import QuestionError
 
     try:
         engine.submit([scorer.encode(WARM_UP)], None, time.monotonic() + 600).future.result()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from predictor.question import (
+from common.question import (
     Answer,
     Debias,
     Explanation,

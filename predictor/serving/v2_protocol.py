@@ -1,7 +1,7 @@
 """The v2 protocol (Open Inference Protocol): tensors to questions, answers to tensors.
 
 Inputs are BYTES: question [N], choices [N,K] (rows with fewer choices end in ""), and optionally code, id, subject
-[N]; predictor.tensor_shapes says which other shapes are accepted. Binary tensors follow Triton's binary tensor data
+[N]; common.tensor_shapes says which other shapes are accepted. Binary tensors follow Triton's binary tensor data
 extension.
 """
 
@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from predictor.question import MAX_CHOICES, Answer, Debias, Purpose, Question, QuestionError, parse_question
+from common.question import MAX_CHOICES, Answer, Debias, Purpose, Question, QuestionError, parse_question
+from common.tensor_shapes import choice_count, question_count
 from predictor.serving.errors import BadRequestError
 from predictor.serving.kserve_sdk import (
     InferInput,
@@ -30,7 +31,6 @@ from predictor.serving.request_body import (
     purpose_field,
     purpose_parameter,
 )
-from predictor.tensor_shapes import choice_count, question_count
 
 REQUIRED_INPUTS = ("question", "choices")
 OPTIONAL_INPUTS = ("code", "id", "subject")

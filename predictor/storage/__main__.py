@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         folder = fetch(args.src, args.dest, progress=log_progress())
     except StorageError as error:
-        log.error(str(error))
+        log.error(str(error))  # noqa: TRY400 - one line for people
         return 1
     record = Provenance.read(folder)
     files = record.files if record else {}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
+from common.backoff import describe_error, wait_before_retry
 from predictor.storage.errors import StorageError, TransientError
 
 log = logging.getLogger(__name__)
@@ -64,13 +64,16 @@ def download(
                 total = _append(response, part, have, size, name, report)
             if size in (None, total):
                 return
-            raise TransientError(f"the connection closed after {total:,} of {size:,} bytes")
+            raise TransientError(  # noqa: TRY301 - retried below like what `stream` raises
+                f"the connection closed after {total:,} of {size:,} bytes"
+            )
         except (TransientError, errors) as error:
             failures = 1 if (size_of(part) or 0) > have else failures + 1
+            reason = str(error) if isinstance(error, TransientError) else describe_error(error)
             if failures >= attempts:
-                raise StorageError(f"{name}: {describe_error(error)}; gave up after {attempts} attempts") from None
-            log.warning("%s: %s; retrying", name, describe_error(error))
-            backoff(failures, error)
+                raise StorageError(f"{name}: {reason}; gave up after {attempts} attempts") from None
+            log.warning("%s: %s; retrying", name, reason)
+            wait_before_retry(failures, getattr(error, "retry_after", None))
 
 
 def _append(
@@ -127,20 +130,6 @@ def log_progress(seconds: float = 5.0, logger: logging.Logger = log) -> Progress
         logger.info(f"{text}, {format_bytes(rate)}/s", extra={"fields": fields})
 
     return report
-
-
-def backoff(failures: int, error: Exception) -> None:
-    """Sleeps 0.5, 1, 2, … seconds with jitter, or what the server asked for, at most 30."""
-    wait = getattr(error, "retry_after", None)
-    if wait is None:
-        wait = 0.5 * 2 ** (failures - 1) * random.uniform(0.75, 1.25)
-    time.sleep(min(wait, 30.0))
-
-
-def describe_error(error: Exception) -> str:
-    """An error on one line, with its type where the text alone would say little."""
-    text = " ".join(str(error).split())
-    return text if isinstance(error, TransientError) else f"{type(error).__name__}: {text}" if text else repr(error)
 
 
 def format_bytes(count: float) -> str:

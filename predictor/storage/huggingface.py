@@ -38,7 +38,8 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]
 )
 from tqdm import tqdm
 
-from predictor.storage.download import CHUNK_BYTES, Progress, describe_error, download
+from common.backoff import describe_error
+from predictor.storage.download import CHUNK_BYTES, Progress, download
 from predictor.storage.errors import StorageError, TransientError
 from predictor.storage.version_folder import DATA_SUFFIXES, locked, require_space, require_version
 
@@ -144,7 +145,7 @@ def _bar(report: Callable[[int], None]) -> type[tqdm]:
     """A tqdm class that prints nothing and reports the bytes of the bar with the most progress."""
     lock, furthest = threading.Lock(), [0]
 
-    class Bar(tqdm):
+    class Bar(tqdm):  # type: ignore[misc]  # untyped
         monitor_interval = 0
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -9,6 +9,7 @@ import pytest
 from tool import invoke
 
 from pipelines.evaluation.answer_records import AnswerRecord, write_records
+from tools import process
 from tools.ci import evaluation
 from tools.ci.evaluation import Baseline, UnusableError, compare, read_baseline, summary, write_baseline
 from tools.ci.evaluation_report import html
@@ -62,11 +63,10 @@ def test_other_questions_give_no_verdict() -> None:
 
 
 def test_a_baseline_goes_to_the_disk_and_back(tmp_path: Path) -> None:
-    report = {"model": {"version": "7"}, "questions": dict.fromkeys(("bank", "split", "seed", "subjects", "limit"))}
+    questions = dict.fromkeys(("bank", "split", "seed", "subjects", "limit"))
+    report = {"model": {"version": "7"}, "questions": questions}
     write_baseline(tmp_path / "b.json", report, answers(20, range(5)))
-    assert read_baseline(tmp_path / "b.json") == Baseline(
-        "7", report["questions"], baseline(answers(20, range(5))).answers
-    )
+    assert read_baseline(tmp_path / "b.json") == Baseline("7", questions, baseline(answers(20, range(5))).answers)
 
 
 @pytest.mark.parametrize("text", [None, "", "{}", '{"model": "a", "questions": {}, "answers": {"q": 1}}'])
@@ -106,7 +106,7 @@ def test_exit_status_and_report(
             write_records(answers(1000, wrong), Path(command[command.index("--records") + 1]))
         return 1 if wrong is None else 0
 
-    monkeypatch.setattr(evaluation.process, "status", measure)
+    monkeypatch.setattr(process, "status", measure)
     out = tmp_path / "out"
     result = invoke("evaluate", "--baseline", str(tmp_path / "b.json"), "--out", str(out))
     assert result.exit_code == status

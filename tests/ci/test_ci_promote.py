@@ -11,7 +11,7 @@ import httpx2
 import pytest
 from tool import invoke
 
-from functions.registry import ModelRegistry
+from common.mlflow.registry import ModelRegistry
 from tools.ci.promotion import ObservedState, RefusedError, judge, may_start, observe, promote
 
 BACK = "rolled back from 6: accuracy is worse"
@@ -127,4 +127,4 @@ def test_without_a_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     result = invoke("promote", "7")
     assert result.exit_code == 1
-    assert result.stderr.startswith("promote: the model registry")
+    assert result.stderr.startswith("promote: the MLflow server http://127.0.0.1:9 does not answer")

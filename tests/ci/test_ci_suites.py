@@ -49,7 +49,7 @@ def outcomes(folder: Path, *options: str) -> tuple[dict[str, str], str]:
     (folder / "conftest.py").write_text("from suites import *\n")
     (folder / "test_it.py").write_text(MODULE)
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", "-c", os.devnull, *options, folder],
+        [sys.executable, "-m", "pytest", "-qrA", "-p", "no:cacheprovider", "-c", os.devnull, *options, folder],
         env={**os.environ, "PYTHONPATH": str(TESTS), "MCQA_TESTS_OBSERVE": ""},
         capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip

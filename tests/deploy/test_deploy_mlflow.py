@@ -27,7 +27,7 @@ from mlflow_server import serving
 from tool import TOOL, invoke
 
 from common.errors import UnavailableError
-from functions.registry import ModelRegistry
+from common.mlflow.registry import ModelRegistry
 from tools.manifests.render import Target, render
 from tools.manifests.validate import problems
 from tools.project import DEPLOY
@@ -123,7 +123,9 @@ def test_a_database_of_an_older_mlflow_is_upgraded(tmp_path) -> None:
     First.metadata.create_all(engine)
     settings = utils._get_alembic_config(uri)
     head = ScriptDirectory.from_config(settings).get_current_head()
+    assert head
     before = ScriptDirectory.from_config(settings).get_revision(head).down_revision
+    assert isinstance(before, str)
     with engine.begin() as connection:
         settings.attributes["connection"] = connection
         command.upgrade(settings, before)

@@ -109,7 +109,7 @@ def test_every_workload_has_an_account_of_its_own(overlays) -> None:
 
 
 def test_retrain_has_a_token_for_kubeflow_pipelines_alone(minikube) -> None:
-    from functions.retrain.pipelines import TOKEN_PATH
+    from common.kubeflow import TOKEN_PATH
 
     (service,) = (d for d in minikube if d["kind"] == "Service" and d["metadata"]["name"] == "retrain")
     pod = service["spec"]["template"]["spec"]

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -257,9 +258,9 @@ def test_a_changed_secret_or_setting_restarts_who_has_it_as_environment(cluster,
 def test_the_webhooks_secret_is_rotated(cluster) -> None:
     """The one before stays valid beside the new one, and neither is printed."""
 
-    def secret():
-        found = get(cluster, "secret", "webhook")["data"]
-        return {name: base64.b64decode(text).decode() for name, text in found.items()}
+    def secret() -> dict[str, str]:
+        data = get(cluster, "secret", "webhook")["data"]
+        return {name: base64.b64decode(text).decode() for name, text in data.items()}
 
     before = secret()["MCQA_WEBHOOK_SECRET"]
     for _ in range(2):
@@ -382,7 +383,7 @@ def test_cluster_up_keeps_the_ingress_and_domain_that_knative_has(tmp_path) -> N
 
 
 @pytest.fixture(scope="module")
-def model_server():
+def model_server() -> Iterator[str]:
     port = free_port()
     with running(None, port, free_port()):
         yield f"http://127.0.0.1:{port}"

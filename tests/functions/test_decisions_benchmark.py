@@ -19,7 +19,7 @@ LOOSE = {
     "canary: equal, promoted": (70, 100),
     "canary: 5 points better, promoted": (80, 100),
     "canary: 5 points worse, promoted": (0, 30),
-    "canary: 2 % more errors, promoted": (0, 15),
+    "canary: 2% more errors, promoted": (0, 15),
 }
 
 

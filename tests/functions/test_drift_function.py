@@ -20,6 +20,7 @@ from sqlalchemy import Engine, insert, select
 
 from common.errors import SettingError
 from common.event_types import DRIFT_CHECKED, DRIFT_DETECTED, PING
+from common.mlflow.registry import ModelRegistry
 from functions.collect.tables import GivenAnswer
 from functions.drift.checker import DriftChecker, due
 from functions.drift.decision import Config
@@ -27,7 +28,6 @@ from functions.drift.reference import summarise
 from functions.drift.settings import read_settings
 from functions.drift.tables import DriftCheck
 from functions.events import Event
-from functions.registry import ModelRegistry
 from functions.retrain.decision import read_drift
 
 TICK = {"type": PING, "source": "/apis/v1/namespaces/coding-mcqa/pingsources/drift"}

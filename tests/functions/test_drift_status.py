@@ -14,6 +14,7 @@ from loop_parts import answer, reference, register, set_champion
 from typer.testing import CliRunner
 
 from common.event_types import DRIFT_DETECTED
+from common.mlflow.registry import ModelRegistry
 from functions.database import engine
 from functions.drift.announce import events_of
 from functions.drift.checker import DriftChecker
@@ -22,7 +23,6 @@ from functions.drift.store import checks
 from functions.events import Event
 from functions.migrate import migrate
 from functions.reasons import InitiatedBy
-from functions.registry import ModelRegistry
 from functions.retrain.decision import read_drift
 from functions.retrain.store import insert_waiting
 from mcqa.drift import drift_app

@@ -28,14 +28,14 @@ from common.event_types import (
     PIPELINERUN_QUEUED,
     PIPELINERUN_STARTED,
 )
+from common.kubeflow import KubeflowClient
+from common.mlflow.registry import ModelRegistry
 from functions.database import engine
 from functions.events import BadEventError
 from functions.migrate import migrate
 from functions.notify.message import build
 from functions.reasons import InitiatedBy
-from functions.registry import ModelRegistry
 from functions.retrain.decision import read_drift
-from functions.retrain.pipelines import Pipelines
 from functions.retrain.reconcile import GRACE, RetrainReconciler
 from functions.retrain.settings import read_settings
 from functions.retrain.store import insert_waiting
@@ -70,7 +70,7 @@ class Loop:
 
     def retrain(self, **env: str) -> RetrainReconciler:
         environ = {**self.env, **env}
-        parts = (read_settings(environ), self.database, ModelRegistry(environ, self.model), Pipelines(environ))
+        parts = (read_settings(environ), self.database, ModelRegistry(environ, self.model), KubeflowClient(environ))
         return RetrainReconciler(*parts, EventSink(environ).send, lambda: time.time() + self.ahead)
 
     def drift(self, window: float = 200.0, version: str | None = None) -> dict[str, Any]:
@@ -103,7 +103,7 @@ class Loop:
             return connection.execute(select(RetrainRun.__table__).where(RetrainRun.key == key)).one()
 
     def runs(self, key: str) -> list[dict[str, Any]]:
-        return Pipelines(self.env).runs(f"retrain-{key[:16]}")
+        return KubeflowClient(self.env).runs_named(f"retrain-{key[:16]}")
 
     def until(self, retrain: RetrainReconciler, key: str, *states: str) -> Any:
         deadline = time.monotonic() + 60

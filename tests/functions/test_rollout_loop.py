@@ -15,11 +15,11 @@ from rollout_loop import NAMESPACE, Cluster, Model, SinkServer, broken, cluster,
 from sqlalchemy import Engine
 
 from common.errors import UnavailableError
+from common.mlflow.registry import ModelRegistry
 from functions.database import engine, transaction
 from functions.events import Event
 from functions.migrate import migrate
 from functions.notify.message import build
-from functions.registry import ModelRegistry
 from functions.rollout import store
 from functions.rollout.actions import Decision, Hold, Wait
 from functions.rollout.inference_service import InferenceServiceClient
@@ -307,7 +307,7 @@ def test_without_champion_or_service(loop: Loop) -> None:
 def test_what_is_away_is_said(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(loop.reconcile().action, Wait)
     away = replace(loop.deps, registry=ModelRegistry({"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}, loop.name))
-    with pytest.raises(UnavailableError, match="registry"):
+    with pytest.raises(UnavailableError, match="MLflow server"):
         reconcile(away, None)
     monkeypatch.setenv("KUBECONFIG", "/nowhere")
     with pytest.raises(UnavailableError, match="Kubernetes API"):

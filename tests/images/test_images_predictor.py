@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from threading import Thread
 
@@ -44,10 +44,10 @@ with grpc.insecure_channel("127.0.0.1:" + sys.argv[1]) as channel:
 
 
 @contextmanager
-def predictor(model: str, mounts: tuple[str, ...] = (), **env: str) -> Iterator[tuple[str, str, int]]:
+def predictor(model: str, env: Mapping[str, str], mounts: tuple[str, ...] = ()) -> Iterator[tuple[str, str, int]]:
     """The container, its URL and its gRPC port, once it answers."""
     port, grpc = free_port(), free_port()
-    told = {
+    settings = {
         "MCQA_MODEL": model,
         "MCQA_HOST": "127.0.0.1",
         "PORT": str(port),
@@ -56,7 +56,7 @@ def predictor(model: str, mounts: tuple[str, ...] = (), **env: str) -> Iterator[
         **env,
     }
     url = f"http://127.0.0.1:{port}"
-    with container("predictor", env=told, ready=f"{url}/v2/models/coding-mcqa/ready", mounts=mounts) as made:
+    with container("predictor", env=settings, ready=f"{url}/v2/models/coding-mcqa/ready", mounts=mounts) as made:
         yield made, url, grpc
 
 
@@ -70,7 +70,7 @@ def letter(url: str) -> str:
 def test_grpc_a_registered_version_and_no_collector_for_its_traces(registry: str) -> None:
     traces = {"OTEL_EXPORTER_OTLP_ENDPOINT": NOTHING, "OTEL_BSP_SCHEDULE_DELAY": "200"}
     loaded = {"MLFLOW_TRACKING_URI": registry, "MCQA_CACHE": "/tmp/versions"}
-    with predictor("mlflow://coding-mcqa/1", **traces, **loaded) as (made, url, grpc):
+    with predictor("mlflow://coding-mcqa/1", {**traces, **loaded}) as (made, url, grpc):
         first = letter(url)
         assert inside(made, "python", "-c", GRPC, str(grpc), json.dumps(QUESTION)).strip() == first
         for _ in range(50):  # until a batch of spans has found no collector
@@ -86,7 +86,7 @@ def test_grpc_a_registered_version_and_no_collector_for_its_traces(registry: str
 
 @pytest.mark.skipif(not vnni_instructions(), reason="int8 needs a CPU with AVX512-VNNI")
 def test_int8() -> None:
-    with predictor("/model", (f"{TINY}:/model:ro",), MCQA_DTYPE="int8") as (made, url, _):
+    with predictor("/model", {"MCQA_DTYPE": "int8"}, (f"{TINY}:/model:ro",)) as (made, url, _):
         assert letter(url) in "ABCD"
         assert '"dtype": "int8"' in logs(made)
 
@@ -99,7 +99,7 @@ def test_a_model_of_the_hub() -> None:
         serving.start()
         try:
             place = {"HF_ENDPOINT": hub.url, "HF_HOME": "/tmp/hub"}
-            with predictor(f"hf://{REPO}", **place) as (made, url, _):
+            with predictor(f"hf://{REPO}", place) as (made, url, _):
                 assert letter(url) in "ABCD"
                 assert "model.safetensors" in inside(made, "find", "/tmp/hub", "-name", "*.safetensors")
                 assert not hub.seen("pytorch_model.bin")

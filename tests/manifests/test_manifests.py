@@ -127,7 +127,7 @@ def runtime_container(documents: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 @pytest.fixture
-def bounded(rendered):
+def bounded(rendered) -> list[dict[str, Any]]:
     """With the runtime's container bounded as KServe bounds it: by the InferenceService's resources."""
     merged = copy.deepcopy(rendered)
     model = of(merged, "InferenceService")[0]["spec"]["predictor"]["model"]

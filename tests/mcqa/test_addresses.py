@@ -200,7 +200,7 @@ def test_what_the_supervisor_started_is_the_loops_too(tmp_path: Path) -> None:
 
 
 def test_a_port_that_is_none_and_the_next_free_one() -> None:
-    assert listeners.bind_problem(70_000) == "is no port: 1 to 65535"
+    assert listeners.bind_problem(70_000) == "is not a port: 1 to 65535"
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         held.listen()

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from common.question import LETTERS
 from mcqa import defaults
 from mcqa.verbs import app
-from predictor.question import LETTERS
 
 QUESTION = ("What does len([1, 2, 3]) return?", "-c", "2", "-c", "[3]", "-c", "an error")
 

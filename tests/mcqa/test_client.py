@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from common.question import Answer, Question
 from mcqa import client, grpc_client, tensors
 from mcqa.errors import CommandError, ServerError, ServerUnreachableError
-from predictor.question import Answer, Question
 
 QUESTIONS = [
     Question("What is len([1, 2])?", ("1", "2", "3", "an error")),

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import pytest
@@ -17,9 +15,8 @@ from kfp_server import ENVIRON, HEADERS, kfp_server
 from loop_parts import sink
 from typer.testing import CliRunner
 
-from common.errors import UnavailableError
 from common.event_types import RETRAINING_REQUESTED
-from common.kubeflow import KubeflowClient, Schedule
+from common.kubeflow import KubeflowClient
 from mcqa.errors import CommandError
 from mcqa.pipeline import pipeline_app
 
@@ -56,11 +53,6 @@ def mcqa(*arguments: str) -> str:
     return done.output.replace("\n", " ")
 
 
-def parameters(tmp_path: Path) -> dict[str, Any]:
-    texts = ("run_key", "model_name", "champion", "reason", "traceparent", "drift_event")
-    return {**dict.fromkeys(texts, ""), "since": 0, "until": 0, "marks": str(tmp_path / "marks")}
-
-
 def test_compile_takes_the_compilers_options(tmp_path: Path) -> None:
     out = tmp_path / "p.yaml"
     mcqa("compile", str(out), "--image", "registry.example.org/p:1")
@@ -81,42 +73,28 @@ def test_upload_makes_a_version_once(package: Path, tmp_path: Path) -> None:
         mcqa("upload", str(tmp_path / "none.yaml"))
 
 
-def test_a_schedule_is_made_kept_changed_and_deleted(package: Path, tmp_path: Path) -> None:
+def test_a_schedule_that_was_made_at_the_server_is_listed(package: Path) -> None:
     mcqa("upload", str(package))
-    given = ("--parameters", json.dumps(parameters(tmp_path)), "--name", "nightly")
-    assert "made, 0 0 3 ? * MON" in mcqa("schedule", *given)
-    assert "kept" in mcqa("schedule", *given)
-    assert "changed, every 3600 s" in mcqa("schedule", *given, "--every", "3600")
-    server = KubeflowClient({"KFP_ENDPOINT": _url(), **ENVIRON})
-    (one,) = [s for s in server.schedules() if s["display_name"] == "nightly"]
-    assert "pipeline_version_id" not in one["pipeline_version_reference"]
-    httpx2.post(f"{_url()}/apis/v2beta1/recurringruns/{one['recurring_run_id']}:disable", headers=HEADERS)
-    assert "kept" in mcqa("schedule", *given, "--every", "3600")
-    assert server.schedules()[0]["status"] == "ENABLED"
-    assert "nightly" in mcqa("list")
-    assert "deleted" in mcqa("schedule", "--name", "nightly", "--delete")
-    assert "there was none" in mcqa("schedule", "--name", "nightly", "--delete")
-    with pytest.raises(CommandError, match="--cron or --every"):
-        mcqa("schedule", "--cron", "@daily", "--every", "5")
-    with pytest.raises(CommandError, match="six fields"):
-        mcqa("schedule", *given, "--cron", "soon")
-
-
-def test_a_scheduled_run_takes_the_newest_version(package: Path, tmp_path: Path) -> None:
-    mcqa("upload", str(package))
-    mcqa("schedule", "--every", "1", "--name", "often", "--parameters", json.dumps(parameters(tmp_path)))
-    server = KubeflowClient({"KFP_ENDPOINT": _url(), **ENVIRON})
+    client = KubeflowClient({"KFP_ENDPOINT": _url(), **ENVIRON})
+    pipeline = client.find_pipeline()
+    assert pipeline is not None
+    body = {
+        "display_name": "nightly",
+        "pipeline_version_reference": {"pipeline_id": pipeline["pipeline_id"]},
+        "trigger": {"cron_schedule": {"cron": "0 0 3 * * *"}},
+        "max_concurrency": "1",
+        "mode": "ENABLE",
+    }
+    api = f"{_url()}/apis/v2beta1/recurringruns"
+    made = httpx2.post(api, json=body, headers=HEADERS).raise_for_status().json()
     try:
-        deadline = time.monotonic() + 60
-        while not (
-            runs := [r for r in server.latest_runs() if r.get("recurring_run_id") and r["state"] == "SUCCEEDED"]
-        ):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        assert [schedule["display_name"] for schedule in client.schedules()] == ["nightly"]
+        assert "0 0 3 * * *" in mcqa("list")
+        listed = json.loads(mcqa("list", "--json"))
+        assert [schedule["recurring_run_id"] for schedule in listed["schedules"]] == [made["recurring_run_id"]]
     finally:
-        mcqa("schedule", "--name", "often", "--delete")
-    newest = server.versions()[0]["pipeline_version_id"]
-    assert runs[0]["pipeline_version_reference"]["pipeline_version_id"] == newest
+        httpx2.delete(f"{api}/{made['recurring_run_id']}", headers=HEADERS)
+    assert "no schedules" in mcqa("list")
 
 
 def test_a_multi_user_server_is_asked_with_a_token_and_a_namespace(package: Path, tmp_path: Path) -> None:
@@ -125,13 +103,9 @@ def test_a_multi_user_server_is_asked_with_a_token_and_a_namespace(package: Path
     with multi_user_kubeflow(_url(), "first", NAMESPACE) as gate:
         own = ("--url", gate.url, "--token-file", str(token), "--namespace", NAMESPACE)
         mcqa("upload", str(package), *own)
-        mcqa("schedule", "--parameters", json.dumps(parameters(tmp_path)), *own, "--service-account", "default-editor")
         listed = json.loads(mcqa("list", "--json", *own))
-        (weekly,) = [s for s in listed["schedules"] if s["display_name"] == "weekly"]
-        assert weekly["service_account"] == "default-editor"
-        assert weekly["experiment_id"]
+        assert listed["versions"]
         assert gate.refused == []
-        mcqa("schedule", "--delete", *own)
         with pytest.raises(CommandError, match="answered 403: not allowed"):
             mcqa("list", "--url", gate.url, "--token-file", str(token), "--namespace", "team-b")
         gate.token = "second"
@@ -146,8 +120,6 @@ def test_a_multi_user_server_is_asked_with_a_token_and_a_namespace(package: Path
 def test_a_server_that_is_away_is_one_line() -> None:
     with pytest.raises(CommandError, match="does not answer"):
         mcqa("list", "--url", "http://127.0.0.1:9")
-    with pytest.raises(UnavailableError, match="mcqa pipeline upload"):
-        KubeflowClient({"KFP_ENDPOINT": _url(), **ENVIRON}).schedule(Schedule("x", every=5), "no-such-pipeline")
 
 
 def test_run_asks_the_retrain_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

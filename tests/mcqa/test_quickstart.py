@@ -13,10 +13,10 @@ from dataclasses import replace
 import httpx2
 import pytest
 
+from common.question import Answer
 from mcqa import server_process
 from mcqa.errors import CommandError
 from mcqa.quickstart import find_disagreement
-from predictor.question import Answer
 
 ANSWER = Answer("B", 1, "y", (0.25, 0.75), 0.75, 0.5, 0.56, 0.9, 12, "7")
 
@@ -49,7 +49,7 @@ def test_a_port_in_use_is_named_with_its_flag(capsys: pytest.CaptureFixture[str]
     assert server_process.claim_port(port, "--port") == port
     assert server_process.claim_port(0, "--port") > 0
     assert server_process.claim_port(None, "--port", port) == port
-    with pytest.raises(CommandError, match=r"port 70000 is no port.*--port"):
+    with pytest.raises(CommandError, match=r"port 70000 is not a port.*--port"):
         server_process.claim_port(70000, "--port")
 
 

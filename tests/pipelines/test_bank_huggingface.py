@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from common.question import QuestionError
 from pipelines.bank import BankError
 from pipelines.bank.huggingface import codemmlu_question, mmlu_question, usable
-from predictor.question import QuestionError
 
 CODEMMLU_ROW = {
     "task_id": "k00001",

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from common.question import Question
 from pipelines.bank import BankError, LabelledQuestion, dump_jsonl, generate, load_jsonl
-from predictor.question import Question
 from tests.servers import ROOT
 
 GOOD = {"id": "a", "question": "1 + 1?", "choices": ["2", "3"], "answer": 0, "subject": "sums"}

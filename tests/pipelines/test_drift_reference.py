@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from common.question import Question
 from functions.drift.reference import FEATURES, BadReferenceError, parse
 from pipelines import drift_reference
-from predictor.question import Question
 from predictor.scorer import Scorer
 
 SHIPPED = Path(__file__).parents[2] / "models" / "tiny"

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from common.question import Question
 from pipelines.bank import LabelledQuestion
 from pipelines.evaluation.letter_prior import try_prior
-from predictor.question import Question
 from predictor.scorer import Scorer
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from common.question import LETTERS, Answer, Debias, Question, QuestionError
 from pipelines.bank import LabelledQuestion
 from pipelines.evaluation import metrics, reliability_diagram, report_table, runner
 from pipelines.evaluation.answer_records import AnswerRecord, question_id, read_records, write_records
 from pipelines.evaluation.report import EvaluatedModel, EvaluationError, QuestionSource, Report
-from predictor.question import LETTERS, Answer, Debias, Question, QuestionError
 
 BANK = QuestionSource("table", "all", 5)
 

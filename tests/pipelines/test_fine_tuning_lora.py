@@ -11,13 +11,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from versions import make_version
 
+from common.question import Question
 from pipelines.bank import LabelledQuestion, generate
 from pipelines.fine_tuning import lora
 from pipelines.fine_tuning.lora import LoraSettings, fine_tune_lora, letter_loss, plain_copy
 from pipelines.fine_tuning.methods import blend_weights, choose_method, fine_tune, usable_questions
 from predictor.calibration import Calibration
 from predictor.prompt import PromptEncoder
-from predictor.question import Question
 from predictor.scorer import Scorer
 
 SHIPPED = Path(__file__).parents[2] / "models" / "tiny"

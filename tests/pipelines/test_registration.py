@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
+from common.mlflow.registry import ModelRegistry
 from functions.drift.reference import parse
-from functions.registry import ModelRegistry
 from pipelines.bootstrap import BOOTSTRAP_KEY, bootstrap, main
 from pipelines.gate_tag import GateTag
 from pipelines.registration import versions, webhooks
@@ -306,6 +306,6 @@ def test_how_a_run_ended(
 
 def test_an_unreachable_registry_is_one_line(tmp_path: Path) -> None:
     registry = ModelRegistry({"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}, "m")
-    with pytest.raises(Exception, match="the model registry does not answer") as caught:
+    with pytest.raises(Exception, match=r"the MLflow server http://127\.0\.0\.1:9 does not answer") as caught:
         versions.find(registry, "k")
     assert "\n" not in str(caught.value)

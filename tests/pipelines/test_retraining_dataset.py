@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from common.question import Question
 from functions.collect.queries import Labelled
 from pipelines.bank import HELD_OUT_SUBJECTS, TRAINING_SUBJECTS, LabelledQuestion, content_key, generate
 from pipelines.retraining.dataset import DataError, DatasetSizes, RetrainingDataset, balanced_epoch, build_dataset
 from pipelines.retraining.feedback import Feedback, aggregate_feedback, data_digest, held_out
-from predictor.question import Question
 
 SMALL = DatasetSizes(minimum=50, replay=60, current=40, old=30, recent=50)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from retraining_loop import EventSink, event_sink, feedback_database
 
-from functions.registry import ModelRegistry
+from common.mlflow.registry import ModelRegistry
 from pipelines.bank import generate
 from pipelines.bootstrap import bootstrap
 from pipelines.registration.tracking import Tracking, tags_of

@@ -17,8 +17,8 @@ import pytest
 from kfp import components, local
 from retraining_loop import EventSink, event_sink, feedback_database
 
+from common.mlflow.registry import ModelRegistry
 from functions.drift.reference import parse
-from functions.registry import ModelRegistry
 from pipelines.bank import generate
 from pipelines.bootstrap import bootstrap
 from pipelines.gate_tag import GateTag
@@ -26,6 +26,9 @@ from pipelines.registration.tracking import Tracking, tags_of
 from pipelines.retraining.__main__ import main
 from predictor.calibration import Calibration
 from predictor.storage.resolver import resolve
+
+# The local runner says so of every step's limits, which are for a cluster.
+pytestmark = pytest.mark.filterwarnings("ignore:Task .* have no effect in the current local runner:UserWarning")
 
 ROOT = Path(__file__).parents[2]
 MODEL = "retraining-test"

@@ -7,12 +7,12 @@ import pytest
 from common.errors import UnavailableError
 from pipelines.retraining.dataset import DataError
 from pipelines.retraining.retry import BACKOFF_SECONDS, retry_unavailable
-from predictor.storage.mlflow import ServerUnavailableError
+from predictor.storage.errors import RegistryUnavailableError
 
 NO_WAIT = (0.0, 0.0)
 
 
-@pytest.mark.parametrize("away", [UnavailableError("no database"), ServerUnavailableError("no registry")])
+@pytest.mark.parametrize("away", [UnavailableError("no database"), RegistryUnavailableError("no registry")])
 def test_what_is_away_is_asked_again(away: Exception, capsys: pytest.CaptureFixture[str]) -> None:
     answers: list[Exception | int] = [away, away, 7]
 

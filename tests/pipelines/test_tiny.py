@@ -15,6 +15,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from common.question import LETTERS, Question
 from pipelines.bank import HELD_OUT_SUBJECTS, TRAINING_SUBJECTS, LabelledQuestion, conceptual, generate, split_of
 from pipelines.fine_tuning.full import fine_tune_full
 from pipelines.tiny import make_tiny, training_loop
@@ -25,7 +26,6 @@ from pipelines.tiny.tokenizer import train_tokenizer
 from pipelines.tiny.training_data import Encoder, batches, collate, copying, lessons
 from pipelines.tiny.training_loop import TrainingLoss, train
 from predictor.prompt import PromptEncoder
-from predictor.question import LETTERS, Question
 from predictor.scorer import Scorer
 
 SHIPPED = Path(__file__).parents[2] / "models" / "tiny"

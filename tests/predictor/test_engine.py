@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from common.question import LETTERS, Answer, Explanation, Question, QuestionError
 from predictor.engine import (
     DeadlineExceededError,
     Engine,
@@ -21,7 +22,6 @@ from predictor.engine import (
     RequestTooLargeError,
     ScoringError,
 )
-from predictor.question import LETTERS, Answer, Explanation, Question, QuestionError
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,11 @@
+from __future__ import annotations
+
 import pytest
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812 - as PyTorch documents it
 
+from common.question import Answer, Question
 from predictor.hardware import vnni_instructions
-from predictor.question import Question
 from predictor.scorer import Scorer
 
 pytestmark = pytest.mark.skipif(not vnni_instructions(), reason="int8 needs a CPU with AVX512-VNNI")
@@ -27,7 +29,7 @@ def test_a_quantised_layer_is_close_to_the_dense_one(dtype, bias) -> None:
 def test_int8_answers_agree_with_full_precision(version) -> None:
     questions = [Question(f"Question {i}?", tuple(f"{i} {c}" for c in "wxyz")) for i in range(60)]
 
-    def answers(dtype):
+    def answers(dtype: str) -> tuple[str, list[Answer]]:
         scorer = Scorer.load(version, device="cpu", dtype=dtype)
         return scorer.dtype, scorer.score([scorer.encode(q) for q in questions])
 

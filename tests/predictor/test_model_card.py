@@ -2,9 +2,9 @@ import json
 
 import pytest
 
+from common.question import Question
 from predictor.errors import VersionError
 from predictor.model_card import Accuracy, ModelCard
-from predictor.question import Question
 
 CARD = ModelCard("a model", ("lists", "sets"), ("What is printed?",), Accuracy(0.7, 0.6, 0.8, 100))
 

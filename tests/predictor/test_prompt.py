@@ -1,14 +1,17 @@
 """The prompt is the one transformers' chat template makes, but a question's text can never act as the template."""
 
+from __future__ import annotations
+
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from transformers import AutoTokenizer
 
+from common.question import LETTERS, Question
 from predictor.errors import VersionError
 from predictor.prompt import PromptEncoder, PromptFormat
-from predictor.question import LETTERS, Question
 
 QUESTIONS = [
     Question("What does it print?", ("1", "2"), code="print(1)\nprint(2)"),
@@ -18,7 +21,7 @@ QUESTIONS = [
 ]
 
 
-def messages(encoder, question):
+def messages(encoder: PromptEncoder, question: Question) -> list[dict[str, str]]:
     return [
         {"role": "system", "content": encoder.format.system},
         {"role": "user", "content": encoder.format.text(question)},
@@ -75,7 +78,7 @@ def test_explain_prompt_holds_the_letter_and_the_request(version) -> None:
 
 
 @pytest.fixture
-def broken(version, tmp_path):
+def broken(version: Path, tmp_path: Path) -> Path:
     """A copy of the version whose files a test may spoil."""
     return shutil.copytree(version, tmp_path / "copy")
 

@@ -1,7 +1,11 @@
 """The plain-torch forward pass gives transformers' logits."""
 
+from __future__ import annotations
+
 import json
 import shutil
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,26 +21,26 @@ CPU = torch.device("cpu")
 TOLERANCE = {"float32": 1e-4, "bfloat16": 0.06}
 
 
-def load(folder, dtype):
+def load(folder: Path, dtype: str) -> Qwen2:
     return Qwen2(Qwen2Config.read(folder), Weights(folder, dtype=getattr(torch, dtype), device=CPU))
 
 
-def reference_logits(folder, dtype, ids):
+def reference_logits(folder: Path, dtype: str, ids: list[int]) -> torch.Tensor:
     model = Qwen2ForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype)).eval()
     with torch.no_grad():
         return model(torch.tensor([ids])).logits[0].float()
 
 
-def tokens(n, seed=0):
+def tokens(n: int, seed: int = 0) -> list[int]:
     return torch.randint(3, 250, (n,), generator=torch.Generator().manual_seed(seed)).tolist()
 
 
 @pytest.fixture(scope="module", params=["float32", "bfloat16"])
-def dtype(request):
+def dtype(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-SHAPES = {
+SHAPES: dict[str, dict[str, Any]] = {
     "grouped-tied": {},
     "untied": {"tied": False},
     "one-kv-head": {"kv_heads": 1},
@@ -45,7 +49,7 @@ SHAPES = {
 
 
 @pytest.fixture(scope="module", params=list(SHAPES))
-def folder(request, dtype, tmp_path_factory):
+def folder(request: pytest.FixtureRequest, dtype: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_version(tmp_path_factory.mktemp(request.param) / "v", dtype=dtype, **SHAPES[request.param])
 
 

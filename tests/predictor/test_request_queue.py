@@ -4,7 +4,7 @@ import random
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from predictor.question import Question
+from common.question import Question
 from predictor.request_queue import Job, RequestQueue, length_class
 
 ANY = Question("?", ("a", "b"))

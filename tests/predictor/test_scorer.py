@@ -1,14 +1,19 @@
 """The scorer against transformers' own arithmetic, and its promises: order, batches, debiasing, limits."""
 
+from __future__ import annotations
+
 import math
 import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from transformers import Qwen2ForCausalLM
 
+from common.question import Answer, Debias, Question, QuestionError
 from predictor.calibration import Calibration
-from predictor.question import Question, QuestionError
 from predictor.scorer import Scorer
 
 QUESTIONS = [
@@ -20,16 +25,16 @@ QUESTIONS = [
 
 
 @pytest.fixture(scope="module")
-def scorer(version):
+def scorer(version: Path) -> Scorer:
     return Scorer.load(version, dtype="float32")
 
 
 @pytest.fixture(scope="module")
-def reference(version):
+def reference(version: Path) -> Any:
     return Qwen2ForCausalLM.from_pretrained(version, dtype=torch.float32).eval()
 
 
-def expected(scorer, reference, question):
+def expected(scorer: Scorer, reference: Any, question: Question) -> tuple[list[float], float]:
     """Letter probabilities and letter mass by transformers' full-vocabulary softmax."""
     ids = scorer.encode(question).ids
     with torch.no_grad():
@@ -38,7 +43,7 @@ def expected(scorer, reference, question):
     return (letters / letters.sum()).tolist(), float(letters.sum())
 
 
-def score(scorer, questions, debias=None):
+def score(scorer: Scorer, questions: Sequence[Question], debias: Debias | None = None) -> list[Answer]:
     return scorer.score([scorer.encode(q) for q in questions], debias)
 
 
@@ -117,7 +122,7 @@ def test_the_estimated_prior_evens_the_letters_out(scorer) -> None:
     assert math.fsum(prior.priors[4]) == pytest.approx(1)
     fixed = scorer.with_calibration(prior)
 
-    def spread(model, mode):
+    def spread(model: Scorer, mode: Debias) -> float:
         means = [sum(a.probabilities[i] for a in score(model, questions[40:], mode)) / 40 for i in range(4)]
         return max(means) - min(means)
 

@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from predictor.question import LETTERS
+from common.question import LETTERS
 from tests.servers import EXPLAIN, PREDICT, QUESTION, RunningServer
 
 ANSWER_FIELDS = {
@@ -87,7 +87,8 @@ def test_the_same_question_gets_the_same_answer(server: RunningServer) -> None:
 
 
 def test_cyclic_debiasing_is_blind_to_the_choices_order(server: RunningServer) -> None:
-    turned = {**QUESTION, "choices": QUESTION["choices"][1:] + QUESTION["choices"][:1]}
+    first, *rest = QUESTION["choices"]
+    turned = {**QUESTION, "choices": [*rest, first]}
     straight, rotated = (server.ask(q, debias="cyclic").json()["predictions"][0] for q in (QUESTION, turned))
     by_choice = dict(zip(QUESTION["choices"], straight["probabilities"].values(), strict=True))
     turned_by_choice = dict(zip(turned["choices"], rotated["probabilities"].values(), strict=True))

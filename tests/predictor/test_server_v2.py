@@ -342,11 +342,11 @@ class TestTheProtocolsOwnSchemas:
             pytest.skip("the Open Inference Protocol's document is not beside this checkout")
         import yaml
         from jsonschema import Draft4Validator
-        from referencing import Registry, Resource
+        from referencing import Registry
         from referencing.jsonschema import DRAFT4
 
         document = yaml.safe_load(Path(PROTOCOL).read_text())
-        registry = Registry().with_resource("urn:oip", Resource(document, DRAFT4))
+        registry = Registry().with_resource("urn:oip", DRAFT4.create_resource(document))
 
         def check(name: str, value: Any) -> None:
             reference = {"$ref": f"urn:oip#/components/schemas/{name}"}

@@ -1,5 +1,9 @@
+from __future__ import annotations
+
 import json
 import shutil
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,12 +19,12 @@ CPU = torch.device("cpu")
 IDS = list(range(3, 40))
 
 
-def logits(folder):
+def logits(folder: Path) -> torch.Tensor:
     return Qwen2(Qwen2Config.read(folder), Weights(folder, dtype=torch.float32, device=CPU)).forward([IDS])[0]
 
 
 @pytest.fixture
-def copy(version, tmp_path):
+def copy(version: Path, tmp_path: Path) -> Path:
     return shutil.copytree(version, tmp_path / "copy")
 
 
@@ -78,7 +82,7 @@ def test_integer_weights_are_refused(copy) -> None:
         logits(copy)
 
 
-def adapter(base, out, **options):
+def adapter(base: Path, out: Path, **options: Any) -> Any:
     torch.manual_seed(1)
     targets = ["q_proj", "v_proj", "down_proj"]
     model = get_peft_model(
@@ -153,7 +157,7 @@ def test_what_follows_from_the_rest_may_be_there(version, copy) -> None:
 
 
 @pytest.fixture
-def sharded(version, copy):
+def sharded(version: Path, copy: Path) -> Path:
     Qwen2ForCausalLM.from_pretrained(version).save_pretrained(copy, max_shard_size="100KB")
     (copy / "model.safetensors").unlink()
     return copy

@@ -12,11 +12,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from http import HTTPStatus
 from typing import Protocol
 
 from common.errors import UnavailableError
+from common.mlflow.registry import ModelRegistry, RegisteredModel, RegisteredVersion
 from common.names import CHALLENGER, CHAMPION
-from functions.registry import ModelRegistry, RegisteredModel, RegisteredVersion
 from functions.rollout.version_tag import ROLLOUT_TAG, Outcome, RolloutTag
 from tools.errors import ToolError
 
@@ -130,7 +131,7 @@ def follow(version: str, model: str, minutes: float) -> bool:
     address = ""
     try:
         with ModelRegistry(_environ(), model) as registry:
-            address = registry.name
+            address = registry.address
             verdict = promote(registry, version, minutes * 60, _print)
     except UnavailableError as error:
         raise ToolError(f"{error}{_hint(error, address)}") from None
@@ -146,9 +147,9 @@ def follow(version: str, model: str, minutes: float) -> bool:
 
 def _hint(error: UnavailableError, address: str) -> str:
     """What to do where the error alone does not say it."""
-    if "refuses access (403" in str(error):
+    if error.status == HTTPStatus.FORBIDDEN:
         return " of a user who may change the model (docs/ci.md, Production)"
-    if "does not answer" in str(error):
+    if not error.status:
         return f": is {address} what MLFLOW_TRACKING_URI should be, and reached from here? (docs/ci.md, Production)"
     return ""
 

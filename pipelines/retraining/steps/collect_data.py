@@ -10,10 +10,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from common import links
 from common.names import PIPELINE
+from common.question import Question, parse_question
 from functions.collect import queries
 from functions.database import connect, transaction
-from functions.retrain.pipelines import run_link
 from pipelines.bank import TRAINING_SUBJECTS, dump_jsonl, load_jsonl
 from pipelines.bank.labelled import LabelledQuestion
 from pipelines.gate_tag import GATE_TAG
@@ -24,7 +25,6 @@ from pipelines.retraining.dataset import DataError, DatasetSizes, RetrainingData
 from pipelines.retraining.feedback import Feedback, aggregate_feedback, parse_questions
 from pipelines.retraining.steps import run_identity
 from pipelines.run_context import RunContext
-from predictor.question import Question, parse_question
 
 SUBJECTS_TAG = "subjects"
 NEW, OLD = "new.jsonl", "old.jsonl"
@@ -91,7 +91,7 @@ def begin_record(tracking: Tracking, run: RunContext, until: float, environ: Map
         GATE_TAG: "",
     }
     tracking.start_run(run.run_key, PIPELINE_STEP, f"{PIPELINE} {run.run_key[:16]}", tags)
-    link = run_link(environ.get("KFP_ENDPOINT", ""), run.pipeline_run)
+    link = links.pipeline_run(environ, run.pipeline_run)
     event = events.started(run.run_key, run.traceparent, link, reason=run.reason, drift_event=run.drift_event)
     events.send(event, environ)
 

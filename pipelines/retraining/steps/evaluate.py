@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.names import CHALLENGER, CHAMPION
+from common.question import LETTERS, QuestionError
 from pipelines.evaluation.answer_records import AnswerRecord, read_records, write_records
 from pipelines.registration.tracking import Tracking, step_run
 from pipelines.retraining import evaluation_page
 from pipelines.retraining.steps.collect_data import CURRENT, OLD_HOLDOUT, load
 from pipelines.run_context import RunContext
 from predictor.openmp import limit_spinning
-from predictor.question import LETTERS, QuestionError
 from predictor.storage.resolver import resolve
 
 if TYPE_CHECKING:

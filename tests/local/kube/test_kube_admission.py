@@ -72,7 +72,7 @@ def ping(**spec: Any) -> dict[str, Any]:
         ("PingSource", {"sink": {"uri": "http://x"}}),
     ],
 )
-def test_admitted(kind, spec) -> None:
+def test_admitted(kind: str, spec: Any) -> None:
     assert denied(kind, spec) == ""
 
 
@@ -118,16 +118,16 @@ def test_admitted(kind, spec) -> None:
         ("PingSource", ping(schedule="TZ=UTC * * * * *", timezone="UTC"), "spec.schedule"),
         ("PingSource", ping(schedule="0 0 * * 7"), "'7' is not within 0-6: spec.schedule"),
         ("PingSource", ping(data="{", contentType="application/json"), "spec.data"),
-        ("PingSource", ping(data="[1]", contentType="application/json"), "no JSON object: spec.data"),
+        ("PingSource", ping(data="[1]", contentType="application/json"), "not a JSON object: spec.data"),
         ("PingSource", ping(dataBase64="?"), "spec.dataBase64"),
         ("PingSource", ping(data="a", dataBase64="YQ=="), "expected exactly one, got both"),
         ("PingSource", {"schedule": "* * * * *"}, "spec.sink"),
     ],
 )
-def test_denied(kind, spec, why) -> None:
-    found = denied(kind, spec)
-    assert why in found
-    assert found.startswith("400 BadRequest: admission webhook")
+def test_denied(kind: str, spec: Any, why: Any) -> None:
+    message = denied(kind, spec)
+    assert why in message
+    assert message.startswith("400 BadRequest: admission webhook")
 
 
 def test_what_may_not_change() -> None:
@@ -139,5 +139,5 @@ def test_what_may_not_change() -> None:
 
 
 @pytest.mark.parametrize("name", ["1st", "a" * 64, "a.b"])
-def test_names_of_inference_services(name) -> None:
+def test_names_of_inference_services(name: str) -> None:
     assert "is invalid" in denied("InferenceService", isvc(), name=name)

@@ -52,9 +52,9 @@ def run_of(server: KfpServer, key: str) -> dict[str, Any]:
 
 
 def finished(server: KfpServer, key: str) -> dict[str, Any]:
-    while (found := run_of(server, key))["state"] not in ("SUCCEEDED", "FAILED", "CANCELED"):
+    while (run := run_of(server, key))["state"] not in ("SUCCEEDED", "FAILED", "CANCELED"):
         time.sleep(0.1)
-    return found
+    return run
 
 
 def lines(marks: Path) -> list[str]:
@@ -66,8 +66,8 @@ def made(marks: Path) -> Counter[str]:
 
 
 def used(marks: Path) -> list[Any]:
-    (told,) = [json.loads(line) for line in lines(marks) if line.startswith("[")]
-    return list(told)
+    (summary,) = [json.loads(line) for line in lines(marks) if line.startswith("[")]
+    return list(summary)
 
 
 def test_after_a_kill_nothing_that_had_finished_runs_again(
@@ -123,8 +123,8 @@ def test_a_file_that_is_gone_is_made_again(
     go = tmp_path / "go"
     key = submit(server, everything, marks, str(go))
     assert finished(server, key)["state"] == "FAILED"
-    found = httpx2.get(f"{server.url}/apis/v2beta1/runs/{key}/artifacts", headers=HEADERS).json()["artifacts"]
-    (model,) = [one for one in found if one["name"] == "model"]
+    artifacts = httpx2.get(f"{server.url}/apis/v2beta1/runs/{key}/artifacts", headers=HEADERS).json()["artifacts"]
+    (model,) = [artifact for artifact in artifacts if artifact["name"] == "model"]
     shutil.rmtree(server.folder / "runs" / key / model["path"])
     go.touch()
     httpx2.post(f"{server.url}/apis/v2beta1/runs/{key}:retry", headers=HEADERS)
@@ -140,7 +140,7 @@ def times(run: dict[str, Any]) -> dict[str, tuple[str, str]]:
         parent = tasks.get(task.get("parent_task_id", ""))
         return f"{path(parent)}/{task['display_name']}" if parent else str(task["display_name"])
 
-    return {path(one): (one["start_time"], one["end_time"]) for one in tasks.values() if one.get("end_time")}
+    return {path(task): (task["start_time"], task["end_time"]) for task in tasks.values() if task.get("end_time")}
 
 
 @pytest.mark.parametrize(
@@ -157,4 +157,4 @@ def times(run: dict[str, Any]) -> dict[str, tuple[str, str]]:
 )
 def test_a_group_is_busy_while_one_of_its_steps_is(spans: list[tuple[str, str]], seconds: float) -> None:
     day = datetime(2026, 1, 1).date().isoformat()
-    assert busy_seconds([tuple(f"{day}T{one}+00:00" if one else "" for one in span) for span in spans]) == seconds  # type: ignore[misc]
+    assert busy_seconds([tuple(f"{day}T{time}+00:00" if time else "" for time in span) for span in spans]) == seconds  # type: ignore[misc]

@@ -160,10 +160,10 @@ def test_a_running_run_that_is_deleted(killed: KfpServer, chain: dict[str, Any],
 def test_runs_go_one_at_a_time_in_order(killed: KfpServer, chain: dict[str, Any], tmp_path: Path) -> None:
     runs = [submit(killed, chain, tmp_path / f"marks-{index}", 0) for index in range(3)]
     done = [finished(killed, run) for run in runs]
-    assert [one["state"] for one in done] == ["SUCCEEDED"] * 3
-    began = [one["state_history"][1]["update_time"] for one in done]
+    assert [run["state"] for run in done] == ["SUCCEEDED"] * 3
+    began = [run["state_history"][1]["update_time"] for run in done]
     assert began == sorted(began)
-    assert all(one["finished_at"] <= start for one, start in zip(done, began[1:], strict=False))
+    assert all(run["finished_at"] <= start for run, start in zip(done, began[1:], strict=False))
 
 
 def test_a_stopped_server_continues_its_runs_when_it_starts(
@@ -205,8 +205,8 @@ def test_kills_at_random_moments(seed: int, tmp_path: Path, chain: dict[str, Any
                 server.kill()
             if whom in ("run", "both"):
                 kill(run_process(server, draw.choice(runs)))
-            if whom == "step" and (found := processes.find_all(mark(server, draw.choice(runs)))):
-                kill(draw.choice(found))
+            if whom == "step" and (pids := processes.find_all(mark(server, draw.choice(runs)))):
+                kill(draw.choice(pids))
             if whom in ("server", "both"):
                 time.sleep(draw.uniform(0, 0.3))
                 server.start()

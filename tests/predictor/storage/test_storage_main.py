@@ -35,4 +35,4 @@ def test_importing_the_module_loads_the_standard_library_only() -> None:
         "print(*sorted(n for n in own if not n.startswith(('_', 'sitecustomize'))))"
     )
     out = subprocess.run([sys.executable, "-S", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert out.stdout.split() == ["predictor"]
+    assert out.stdout.split() == ["common", "predictor"]

@@ -47,7 +47,7 @@ def test_a_complete_copy_serves_while_the_server_is_down(
     folder = resolve(f"mlflow://{NAME}/1")
     proxy.fail = [(503, {}, "down")] * 9
     assert resolve(f"mlflow://{NAME}/1") == folder
-    assert "going on with the copy in" in caplog.text
+    assert "using the copy in" in caplog.text
     (folder / "tokenizer.json").unlink()
     assert "does not answer (503 down)" in refusal(f"mlflow://{NAME}/1")
 
@@ -170,7 +170,7 @@ def test_credentials(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_something_else_at_the_address(proxy: Proxy) -> None:
     proxy.fail = [(200, {"content-type": "text/html"}, "<html>")]
-    assert "is no MLflow server" in refusal(f"mlflow://{NAME}/1")
+    assert "is not an MLflow server" in refusal(f"mlflow://{NAME}/1")
     proxy.fail = [(307, {"location": "https://mlflow.example/"}, "")]
     assert "redirects to https://mlflow.example/" in refusal(f"mlflow://{NAME}/1")
 

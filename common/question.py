@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from predictor.normalise import is_blank, normalise_choice, normalise_code, normalise_stem
+from common.normalise import is_blank, normalise_choice, normalise_code, normalise_stem
 
 LETTERS = "ABCDEFGHIJ"
 MIN_CHOICES = 2
@@ -58,7 +58,7 @@ class Question:
         return Question(self.stem, self.choices[k:] + self.choices[:k], self.code, self.id, self.subject)
 
     def normalised(self) -> Question:
-        """The form in which the model reads the question and questions are compared: see predictor.normalise."""
+        """The form in which the model reads the question and questions are compared: see common.normalise."""
         code = normalise_code(self.code) if self.code else None
         choices = tuple(map(normalise_choice, self.choices))
         return Question(normalise_stem(self.stem), choices, code or None, self.id, self.subject)

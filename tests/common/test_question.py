@@ -1,6 +1,6 @@
 import pytest
 
-from predictor.question import Answer, Question, QuestionError, parse_debias, parse_question, parse_questions
+from common.question import Answer, Question, QuestionError, parse_debias, parse_question, parse_questions
 
 GOOD = {"question": "What is 1 + 1?", "choices": ["1", "2"]}
 

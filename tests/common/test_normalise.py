@@ -9,13 +9,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from common.normalise import is_blank, normalise_choice, normalise_code, normalise_stem
+from common.question import LETTERS, QuestionError, parse_question
 from mcqa.client import question_to_dict
 from pipelines.bank import conceptual, content_key, generate, split_of
 from pipelines.evaluation.answer_records import question_id
 from pipelines.retraining.feedback import problem_key
-from predictor.normalise import is_blank, normalise_choice, normalise_code, normalise_stem
 from predictor.prompt import PromptFormat
-from predictor.question import LETTERS, QuestionError, parse_question
 from tests.variants import OUTER, QUESTIONS, variants
 from tools.ci.evaluation import BASELINE
 
