@@ -66,7 +66,7 @@ class _Inquiry:
     def ask(self, part: str, question: Callable[[], T]) -> T | None:
         try:
             return question()
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with one part is shown beside the others
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one part, the others are shown
             self.problems.append(f"{part}: {' '.join(str(error).split()) or type(error).__name__}"[:300])
             return None
 
