@@ -30,7 +30,7 @@ def place(tmp_path: Path) -> Iterator[Disk]:
 
 
 @pytest.fixture
-def onto(place: Disk) -> Iterator[KfpServer]:
+def onto(place: Disk, processes: None) -> Iterator[KfpServer]:
     """A server with all its files on the disk that is filled, its log but for that."""
     server = KfpServer(place.path / "pipelines")
     server.log = place.path.parent / "server.log"
