@@ -24,7 +24,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Disk]:
+def place(tmp_path: Path, processes: None) -> Iterator[Disk]:
     with disk(tmp_path / "disk", "24m") as made:
         yield made
 

@@ -50,7 +50,7 @@ def until(true: Callable[[], Any]) -> Any:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disk]:
+def place(tmp_path_factory: pytest.TempPathFactory, processes: None) -> Iterator[Disk]:
     with disk(tmp_path_factory.mktemp("platform") / "loop", "900m") as made:
         yield made
 
