@@ -89,7 +89,7 @@ class Reconciler:
         runtimes += self._store.list("ClusterServingRuntime").items
         try:
             rendered = RenderedInferenceService(isvc, runtime_of(isvc, runtimes))
-            wanted = render(isvc, rendered.runtime, inference_status.component_revisions(isvc).latest_rolled_out)
+            desired = render(isvc, rendered.runtime, inference_status.component_revisions(isvc).latest_rolled_out)
         except RenderError as error:
             new_status = inference_status.invalid_status(isvc, error.reason, str(error), _now())
             if isvc.get("status") != new_status:
@@ -99,14 +99,14 @@ class Reconciler:
         try:
             current = self._store.get(KNATIVE, name + PREDICTOR, namespace)
         except ApiError:
-            self._write("create", lambda: self._store.create(wanted, namespace))
+            self._write("create", lambda: self._store.create(desired, namespace))
             return rendered
-        same = current["spec"] == wanted["spec"] and all(
-            current["metadata"].get(part) == wanted["metadata"][part] for part in ("labels", "ownerReferences")
+        same = current["spec"] == desired["spec"] and all(
+            current["metadata"].get(part) == desired["metadata"][part] for part in ("labels", "ownerReferences")
         )
         if not same:
-            changed = {**current, "spec": wanted["spec"], "metadata": {**current["metadata"], **{
-                part: wanted["metadata"][part] for part in ("labels", "ownerReferences")}}}  # fmt: skip
+            changed = {**current, "spec": desired["spec"], "metadata": {**current["metadata"], **{
+                part: desired["metadata"][part] for part in ("labels", "ownerReferences")}}}  # fmt: skip
             self._write("update", lambda: self._store.update(changed))
         return rendered
 
@@ -153,9 +153,9 @@ class Reconciler:
 
     def _targets(self, service: Object, revisions: list[Object]) -> list[TrafficTarget]:
         ready = frozenset(item["metadata"]["name"] for item in revisions if get_condition(item).status == "True")
-        wanted = knative_targets(service["spec"].get("traffic") or (), service_status.latest_ready(revisions), ready)
-        if wanted:
-            return wanted
+        targets = knative_targets(service["spec"].get("traffic") or (), service_status.latest_ready(revisions), ready)
+        if targets:
+            return targets
         kept = [
             TrafficTarget(
                 item["revisionName"], item.get("percent") or 0, item.get("tag", ""), bool(item.get("latestRevision"))

@@ -314,9 +314,9 @@ async def test_payload_events_reach_a_real_sink(platform) -> None:
 
 SUPERVISOR = """
 import asyncio, sys
-sys.path.insert(0, sys.argv[2])
-import serving_cases
 from pathlib import Path
+sys.path[:0] = [sys.argv[2], str(Path(sys.argv[2]).parents[1])]
+import serving_cases
 from typing import Any
 from local.kube.store import Store
 from local.serving.controller import ServingController
