@@ -7,12 +7,12 @@ write that loses a race is left to the next pass.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from local.gateway.control_protocol import NamespacedName, Route
 from local.kube.resources import Object
@@ -28,6 +28,8 @@ from local.serving.traffic import TrafficTarget, knative_targets, track_rollout
 from local.serving.workload import log_file
 
 log = logging.getLogger("serving")
+
+T = TypeVar("T")
 
 KNATIVE = "Service.serving.knative.dev"
 
@@ -206,7 +208,7 @@ class Reconciler:
                 self._event(item, reason, message or after.message, type="Warning")
         return written
 
-    def _write(self, what: str, action: Any) -> Any:
+    def _write(self, what: str, action: Callable[[], T]) -> T | None:
         try:
             result = action()
         except ApiError as error:
