@@ -7,6 +7,8 @@
 test soak: export OMP_WAIT_POLICY ?= passive
 # tritonclient (tests/predictor) and kserve (the others) register the same protobuf names: two processes.
 PYTEST := .venv/bin/python -m pytest
+# Sets .venv up first, then runs one of tools/. Variables given to make (TAG=…, OVERLAY=…) reach it in its environment.
+TOOLS := scripts/tools
 
 help: ## Show these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -14,7 +16,7 @@ help: ## Show these verbs
 run: ## Set everything up, bring up the whole loop, answer a first question (ARGS: options of mcqa up)
 	@scripts/run $(ARGS)
 
-demo: ## Show the loop learn something new, from drift to promotion (some 5 minutes)
+demo: ## Show the loop learn something new, from drift to promotion (about 5 minutes)
 	@scripts/setup run
 	@.venv/bin/mcqa demo $(ARGS)
 
@@ -30,14 +32,14 @@ test: ## Set everything up and run every test
 
 test-unit: ## The tests that start no server, with JUnit and coverage reports
 	@scripts/setup dev
-	scripts/ci-test unit $(ARGS)
+	$(TOOLS) test unit $(ARGS)
 
 test-integration: ## The tests with real servers, with JUnit and coverage reports
 	@scripts/setup dev
-	scripts/ci-test integration $(ARGS)
+	$(TOOLS) test integration $(ARGS)
 
 evaluate: ## Compare the shipped model with its stored baseline; fails when it got worse
-	scripts/ci-evaluate $(ARGS)
+	$(TOOLS) evaluate $(ARGS)
 
 lint: ## ruff, its formatter's check, and mypy
 	@scripts/setup dev
@@ -64,9 +66,7 @@ format: ## Rewrite the code as `make lint` wants it
 	.venv/bin/ruff format .
 
 lock: ## Resolve pyproject.toml into the lock files again
-	@scripts/setup run
-	scripts/lock
-	scripts/images-lock
+	$(TOOLS) lock
 
 clean: ## Remove the environment and everything made under the checkout
 	rm -rf .venv .local .local-demo .cache .pytest_cache .mypy_cache .ruff_cache build *.egg-info
@@ -79,43 +79,42 @@ pipeline-upload: pipeline ## Upload the compiled pipeline as a new version, wher
 	.venv/bin/mcqa pipeline upload $(UPLOAD)
 
 pipeline-deploy: ## Upload the pipeline, compiled for it, to the current cluster's Kubeflow (REGISTRY, TAG, ARGS="--size tiny")
-	@scripts/setup run
-	scripts/pipeline-upload $(ARGS)
+	$(TOOLS) pipeline-deploy $(ARGS)
 
 images: ## Build every image (BASE, REGISTRY, TAG; see docs/images.md)
-	scripts/images $(ARGS)
+	$(TOOLS) images $(ARGS)
 
 images-scan: ## Look for known faults in the images
-	scripts/images-scan $(ARGS)
+	$(TOOLS) images-scan $(ARGS)
 
 images-push: ## Push the images to REGISTRY
-	scripts/images-push $(ARGS)
+	$(TOOLS) images-push $(ARGS)
 
 manifests: ## Render every overlay and validate each document strictly
 	@scripts/setup dev
-	scripts/validate-manifests $(ARGS)
+	$(TOOLS) manifests $(ARGS)
 
 manifests-check: ## Look for insecure settings in every overlay (checkov)
 	@scripts/setup dev
-	scripts/check-manifests $(ARGS)
+	$(TOOLS) manifests-check $(ARGS)
 
 secrets: ## Create the cluster's secrets with random values, where they are not there yet
-	scripts/secrets $(ARGS)
+	$(TOOLS) secrets $(ARGS)
 
 deploy: ## Apply an overlay to the current cluster: OVERLAY=minikube|production|standard (REGISTRY, TAG, COMPONENTS)
-	scripts/deploy $(OVERLAY)
+	$(TOOLS) deploy $(ARGS)
 
 smoke: ## Ask a deployed model over its ingress: URL=…
-	scripts/smoke $(URL)
+	$(TOOLS) smoke $(ARGS)
 
 setup-mlflow: ## MLflow with its database on the current cluster
-	scripts/setup-mlflow
+	$(TOOLS) setup-mlflow $(ARGS)
 
 setup-kubeflow: ## Kubeflow Pipelines on the current cluster
-	scripts/setup-kubeflow
+	$(TOOLS) setup-kubeflow $(ARGS)
 
 cluster-up: ## Minikube from nothing to the first answer; ARGS=--no-minikube: the platform into the current cluster
-	scripts/cluster-up $(ARGS)
+	$(TOOLS) cluster-up $(ARGS)
 
-cluster-status: ## What the current cluster still lacks, in words
-	scripts/cluster-status
+cluster-status: ## List what the current cluster still lacks
+	$(TOOLS) cluster-status $(ARGS)

@@ -25,7 +25,7 @@ from aiohttp import web
 
 from benchmarks.results import Row, median, report
 from common.names import NAMESPACE
-from local.kube.store import Store
+from local.kube.store import ResourceStore
 from local.platform import manifests
 from local.platform.settings import ROOT, free_ports
 from local.serving.controller import ServingController
@@ -72,9 +72,9 @@ async def measure(folder: Path) -> list[Row]:
 
 
 @contextlib.asynccontextmanager
-async def platform(folder: Path) -> AsyncIterator[tuple[Store, ServingController, aiohttp.ClientSession]]:
+async def platform(folder: Path) -> AsyncIterator[tuple[ResourceStore, ServingController, aiohttp.ClientSession]]:
     """The manifests' model and functions in a Serving of our own, and a sink for the model's payload events."""
-    store = Store(folder / "kube.sqlite")
+    store = ResourceStore(folder / "kube.sqlite")
     async with sink() as address, aiohttp.ClientSession() as http:
         settings = ServingSettings(
             folder=folder,
@@ -87,12 +87,12 @@ async def platform(folder: Path) -> AsyncIterator[tuple[Store, ServingController
         subprocess.run(
             [sys.executable, "-m", "functions.migrate"], env={**os.environ, "MCQA_DATABASE_URL": database}, check=True
         )
-        documents = manifests.read(ROOT / "knative")
+        documents = manifests.load(ROOT / "knative")
         secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "loop", "namespace": NAMESPACE}}
         wanted = [one for one in documents if one["kind"] in ("Namespace", "ConfigMap")]
         wanted += [{**secret, "stringData": {"MCQA_DATABASE_URL": database}}]
         wanted += [one for one in documents if one["kind"] == "Service" and one["metadata"]["name"] == "collect"]
-        items = [*wanted, *manifests.read(ROOT / "kserve")]
+        items = [*wanted, *manifests.load(ROOT / "kserve")]
         for item in items:  # the shortest window that Knative knows: waiting for zero is not what is measured
             if item["kind"] == "Service":
                 item["spec"]["template"]["metadata"]["annotations"][WINDOW] = "6s"
@@ -154,7 +154,7 @@ async def from_zero(serving: ServingController, service: str, ask: Callable[[], 
     return median(times)
 
 
-async def ready(store: Store, kind: str, name: str) -> None:
+async def ready(store: ResourceStore, kind: str, name: str) -> None:
     async with asyncio.timeout(120):
         while True:
             status = store.get(kind, name, NAMESPACE).get("status") or {}

@@ -378,7 +378,7 @@ def runs_of(folder: Folder) -> list[int]:
         except OSError:
             continue
         if str(folder.path / "pipelines") in command and (
-            "local.pipelines.execute" in command or "executor_main" in command
+            "local.pipelines.runner" in command or "executor_main" in command
         ):
             found.append(int(path.parent.name))
     return found

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import sys
 
-from local.platform import programs
+from local.platform import environment
 from local.platform.__main__ import main
 
 CLOCK = ("LD_PRELOAD", "STEPPED_CLOCK")
 
 if __name__ == "__main__":
-    programs.INHERITED = (*programs.INHERITED, *CLOCK)
+    environment.INHERITED = (*environment.INHERITED, *CLOCK)
     sys.exit(main())

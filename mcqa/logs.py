@@ -51,7 +51,11 @@ def logs(
 def files(folder: Folder) -> dict[str, Path]:
     """Every log by its name: parts and steps of the platform, revisions, runs of pipelines."""
     found = {"supervisor": folder.log} if folder.log.exists() else {}
-    for place in (folder.parts / "logs" / "platform", folder.parts / "logs", folder.serving / "logs" / NAMESPACE):
+    for place in (
+        folder.processes / "logs" / "platform",
+        folder.processes / "logs",
+        folder.serving / "logs" / NAMESPACE,
+    ):
         found |= {path.stem: path for path in place.glob("*.log")}
     runs = folder.path / "pipelines" / "runs"
     return found | {path.parent.name: path for path in runs.glob("*/*.log")}

@@ -251,7 +251,7 @@ def _require_ours(found: Folder, port: int) -> None:
     except (OSError, ValueError):
         own = {}
     likely = [own.get("pid"), *(part.get("pid") for part in own.get("parts", ()))]
-    listener = listeners.listeners([port], [pid for pid in likely if pid]).get(port)
+    listener = listeners.find_listeners([port], [pid for pid in likely if pid]).get(port)
     if listener is None or (listener.folder and listener.folder.resolve() == found.path.resolve()):
         return
     raise CommandError(f"port {port} of {named(found)} is not its own now: {listener} has it; see `mcqa status`")
@@ -259,7 +259,7 @@ def _require_ours(found: Folder, port: int) -> None:
 
 def _stranger(port: int) -> str | None:
     """Who has a port, in words, where it is no model server of this checkout; None where it is, or nobody knows."""
-    listener = listeners.listeners([port]).get(port)
+    listener = listeners.find_listeners([port]).get(port)
     if listener is None or (listener.checkout and listener.checkout.resolve() == ROOT):
         return None
     return str(listener)

@@ -63,13 +63,13 @@ def _port(
 def _require_free(port: int | None, grpc_port: int | None) -> None:
     """CommandError naming everything that is in the way, and the line to type instead."""
     wanted = {"--port": port, "--grpc-port": grpc_port}
-    busy = {flag: number for flag, number in wanted.items() if number and listeners.problem(number)}
+    busy = {flag: number for flag, number in wanted.items() if number and listeners.bind_problem(number)}
     if not busy:
         return
-    found = listeners.listeners(busy.values())
+    found = listeners.find_listeners(busy.values())
     told = "; ".join(
-        f"{flag} {number} {listeners.problem(number)}" + (f" by {found[number]}" if number in found else "")
+        f"{flag} {number} {listeners.bind_problem(number)}" + (f" by {found[number]}" if number in found else "")
         for flag, number in busy.items()
     )
-    other = " ".join(f"{flag} {listeners.next_free(number)}" for flag, number in busy.items())
+    other = " ".join(f"{flag} {listeners.next_free_port(number)}" for flag, number in busy.items())
     raise CommandError(f"{told}: try `{local.invocation()} serve {other}`")

@@ -40,13 +40,13 @@ def claim_port(port: int | None, flag: str, default: int = 0) -> int:
     CommandError naming the flag when something listens on `port` already.
     """
     wanted = default if port is None else port
-    problem = listeners.problem(wanted) if wanted else None
+    problem = listeners.bind_problem(wanted) if wanted else None
     if problem is None:
         return wanted or free_port()
-    holder = listeners.listeners([wanted]).get(wanted)
+    holder = listeners.find_listeners([wanted]).get(wanted)
     told = f"port {wanted} {problem}" + (f" by {holder}" if holder else "")
     if port is None:
-        chosen = listeners.next_free(wanted)
+        chosen = listeners.next_free_port(wanted)
         terminal.note(f"{told}: taking {chosen} ({flag} chooses another)")
         return chosen
     raise CommandError(f"{told}: give another with {flag}, 0 for any free one")

@@ -17,8 +17,8 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from local.platform.code import identity
-from local.platform.ports import busy, flags, others
+from local.platform.code_digest import code_digest
+from local.platform.port_allocation import port_flags, unavailable_ports, with_free_ports
 from local.platform.settings import FOLDER, HOST, ROOT, Folder, Ports, Settings
 from local.storage import DESCRIPTIONS, check_writable
 from mcqa import local, loop, terminal
@@ -185,7 +185,7 @@ def _end_orphans(folder: Folder) -> int:
     from local.serving.workload import find_left_behind
 
     async def end() -> int:
-        places = (folder.parts, folder.serving / GATEWAY, folder.serving)
+        places = (folder.processes, folder.serving / GATEWAY, folder.serving)
         found = [one for place in places for one in find_left_behind(place)]
         for one in found:
             await one.stop(10.0)
@@ -212,14 +212,15 @@ def _wait(folder: Folder, process: subprocess.Popen[bytes], size: int, say: Call
                 return
             if process.poll() is not None:
                 raise CommandError(f"the loop did not start: {_last_line(folder, size)}")
-            busy = [f"{s['name']}: {s['detail']}" if s["state"] == "failed" else s["name"]
+            pending = [f"{s['name']}: {s['detail']}" if s["state"] == "failed" else s["name"]
                     for s in status.get("steps", ()) if s["state"] in ("running", "failed")]  # fmt: skip
             seconds = time.monotonic() - began
-            line = f"starting ({seconds:.0f} s) · {' · '.join(busy) or 'the API'}"
+            line = f"starting ({seconds:.0f} s) · {' · '.join(pending) or 'the API'}"
             spinner.update(escape(line[: max(20, terminal.err.width - 4)]))
             if seconds > START_SECONDS:
                 raise CommandError(
-                    f"not up after {seconds:.0f} s ({'; '.join(busy)}); it goes on trying: `mcqa status`, `mcqa logs`"
+                    f"not up after {seconds:.0f} s ({'; '.join(pending)}); it goes on trying: "
+                    "`mcqa status`, `mcqa logs`"
                 )
             time.sleep(0.1)
 
@@ -236,7 +237,7 @@ def _interruptible(told: str) -> Iterator[None]:
 def older(folder: Folder) -> str | None:
     """What to do when the loop that is up runs other code than this checkout has now; None where it does not."""
     told = status_of(folder)
-    if not told or told.get("code") == identity():
+    if not told or told.get("code") == code_digest():
         return None
     return (
         f"{loop.named(folder)} runs older code than this checkout has now: `{local.invocation()} up --restart"
@@ -250,8 +251,8 @@ def _flag(folder: Folder) -> str:
 
 def _free(folder: Folder, wanted: Ports) -> Ports:
     """The same ports, but free ones for those that are busy."""
-    found = busy(folder, wanted)
-    chosen = others(wanted, list(found))
+    found = unavailable_ports(folder, wanted)
+    chosen = with_free_ports(wanted, list(found))
     for name, reason in found.items():
         terminal.note(f"{reason}: taking {getattr(chosen, name)}")
     return chosen
@@ -259,8 +260,8 @@ def _free(folder: Folder, wanted: Ports) -> Ports:
 
 def _require_ports(folder: Folder, wanted: Ports) -> None:
     """CommandError that names every port that cannot be used, who has it, and what to type instead."""
-    if found := busy(folder, wanted):
-        other = flags(others(wanted, list(found)), list(found))
+    if found := unavailable_ports(folder, wanted):
+        other = port_flags(with_free_ports(wanted, list(found)), list(found))
         line = f"{local.invocation()} up{_flag(folder)}"
         raise CommandError(f"{'; '.join(found.values())}: try `{line} {other}`, or `{line} --free-ports`")
 

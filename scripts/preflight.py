@@ -1,4 +1,4 @@
-"""Whether this machine has what setting up and the loop need, all of it told at once. Standard library only."""
+"""Whether this machine has what setting up and the loop need; every problem in one message. Standard library only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from local.platform.ports import busy, flags, others  # noqa: E402
+from local.platform.port_allocation import port_flags, unavailable_ports, with_free_ports  # noqa: E402
 from local.platform.settings import FOLDER, Folder, PlatformError, Ports  # noqa: E402
 
 LOOP_MEMORY = 1_500_000_000
@@ -25,83 +25,83 @@ LOOP_DISK = 500_000_000
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is in the way, for people; `room`: of memory or disk, which may be overruled."""
+    """What prevents it, for people; `resource`: too little memory or disk, which CHECKS=off overrules."""
 
     text: str
-    room: bool = False
+    resource: bool = False
 
 
-def of_environment(needs: int, *, new: bool) -> list[Problem]:
-    """What is in the way of making .venv, which takes `needs` bytes; `new` where there is none yet."""
+def check_environment(needs: int, *, new: bool) -> list[Problem]:
+    """What prevents making .venv, which takes `needs` bytes; `new` where there is none yet."""
     problems: list[Problem] = []
     if not os.access(ROOT, os.W_OK) or ((ROOT / ".venv").exists() and not os.access(ROOT / ".venv", os.W_OK)):
-        whose = f"{_me()} (owner: {_owner(ROOT)})"
-        problems.append(Problem(f"{ROOT} cannot be written by {whose}: clone or copy it to a place of yours"))
-    if new and (missing := [name for name in ("venv", "ensurepip") if not _has(name)]):
+        who = f"{_user_name()} (owner: {_owner(ROOT)})"
+        problems.append(Problem(f"{ROOT} cannot be written by {who}: clone or copy it to a folder of your own"))
+    if new and (missing := [name for name in ("venv", "ensurepip") if not _has_module(name)]):
         how = "install it (Debian, Ubuntu: apt install python3-venv), or name another: PYTHON=/path/to/python3.11"
         problems.append(Problem(f"{sys.executable} has no module {missing[0]}: {how}"))
-    if (free := shutil.disk_usage(ROOT).free) < needs and not _off():
-        told = f"{gigabytes(free)} of disk are free for {ROOT}, {gigabytes(needs)} are needed"
-        problems.append(Problem(told, room=True))
+    if (free := shutil.disk_usage(ROOT).free) < needs and not _checks_off():
+        shortage = f"{gigabytes(free)} of disk are free for {ROOT}, {gigabytes(needs)} are needed"
+        problems.append(Problem(shortage, resource=True))
     return problems
 
 
-def of_loop(arguments: Sequence[str]) -> tuple[list[Problem], str]:
-    """What is in the way of `mcqa up ARGUMENTS`, and the arguments that would take free ports instead of busy ones."""
+def check_loop(arguments: Sequence[str]) -> tuple[list[Problem], str]:
+    """What prevents `mcqa up ARGUMENTS`, and the arguments that would take free ports instead of busy ones."""
     given = _options(arguments)
     folder = Folder(Path(given.dir or os.environ.get("MCQA_LOCAL_DIR") or FOLDER).expanduser().absolute())
-    place = folder.path if folder.path.exists() else _above(folder.path)
+    place = folder.path if folder.path.exists() else _nearest_existing(folder.path)
     if not os.access(place, os.W_OK):
-        whose = f"{_me()} (owner: {_owner(place)})"
-        return [Problem(f"{place} cannot be written by {whose}: give another folder with --dir")], ""
+        who = f"{_user_name()} (owner: {_owner(place)})"
+        return [Problem(f"{place} cannot be written by {who}: give another folder with --dir")], ""
     if folder.running() or given.restart:
         return [], ""
     problems: list[Problem] = []
-    other = ""
+    other_ports = ""
     try:
         ports = _ports(given, folder.settings().ports)
     except PlatformError as error:
         return [Problem(str(error))], ""
-    if not given.free_ports and (found := busy(folder, ports)):
-        problems += map(Problem, found.values())
-        other = flags(others(ports, list(found)), list(found))
+    if not given.free_ports and (taken := unavailable_ports(folder, ports)):
+        problems += map(Problem, taken.values())
+        other_ports = port_flags(with_free_ports(ports, list(taken)), list(taken))
     available = memory()
-    if available is not None and available < LOOP_MEMORY and not _off():
-        told = f"{gigabytes(available)} of memory are available, the loop takes {gigabytes(LOOP_MEMORY)}"
-        problems.append(Problem(told, room=True))
-    return problems, other
+    if available is not None and available < LOOP_MEMORY and not _checks_off():
+        shortage = f"{gigabytes(available)} of memory are available, the loop takes {gigabytes(LOOP_MEMORY)}"
+        problems.append(Problem(shortage, resource=True))
+    return problems, other_ports
 
 
-def told(problems: Sequence[Problem], arguments: Sequence[str], other: str, verb: str) -> str:
-    """All of it for people, with the line to type."""
-    lines = [f"{verb} cannot start yet:", *(f"  - {one.text}" for one in problems)]
-    if other:
-        rest = shlex.join([*_without(arguments, other.split()[::2]), *other.split()])
+def explain(problems: Sequence[Problem], arguments: Sequence[str], other_ports: str, verb: str) -> str:
+    """Every problem for people, with the line to type."""
+    lines = [f"{verb} cannot start yet:", *(f"  - {problem.text}" for problem in problems)]
+    if other_ports:
+        rest = shlex.join([*_without(arguments, other_ports.split()[::2]), *other_ports.split()])
         lines += [
             f'Other ports:  {verb} ARGS="{rest}"',
             f'or any:       {verb} ARGS="{shlex.join([*arguments, "--free-ports"])}"',
         ]
-    if any(one.room for one in problems):
-        lines.append(f"All the same: CHECKS=off {verb}")
+    if any(problem.resource for problem in problems):
+        lines.append(f"Run it anyway: CHECKS=off {verb}")
     return "\n".join(lines)
 
 
 def memory() -> int | None:
-    """Bytes of memory that are available, within the container's limit where there is one; None where nobody says."""
-    found = []
+    """Bytes of memory that are available, within the container's limit where there is one; None where it is unknown."""
+    available = []
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
-                found.append(int(line.split()[1]) * 1024)
+                available.append(int(line.split()[1]) * 1024)
     except (OSError, ValueError):
         pass
     try:
         limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
         if limit != "max":
-            found.append(int(limit) - int(Path("/sys/fs/cgroup/memory.current").read_text()))
+            available.append(int(limit) - int(Path("/sys/fs/cgroup/memory.current").read_text()))
     except (OSError, ValueError):
         pass
-    return min(found) if found else None
+    return min(available) if available else None
 
 
 def gigabytes(size: int) -> str:
@@ -109,7 +109,7 @@ def gigabytes(size: int) -> str:
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
-    """Those of `mcqa up` that matter here; what is wrong with them, `mcqa up` itself says."""
+    """Those of `mcqa up` that matter here; `mcqa up` itself reports what is wrong with them."""
     parser = argparse.ArgumentParser(add_help=False, exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--dir")
     parser.add_argument("--free-ports", action="store_true")
@@ -132,7 +132,7 @@ def _ports(given: argparse.Namespace, before: Ports) -> Ports:
 
 
 def _without(arguments: Sequence[str], flags: Sequence[str]) -> list[str]:
-    """The arguments but for these options and their values."""
+    """The arguments without these options and their values."""
     kept = []
     for before, word in zip(["", *arguments], arguments, strict=False):
         if word not in flags and before not in flags and word.partition("=")[0] not in flags:
@@ -140,17 +140,17 @@ def _without(arguments: Sequence[str], flags: Sequence[str]) -> list[str]:
     return kept
 
 
-def _above(path: Path) -> Path:
-    return next(one for one in path.parents if one.exists())
+def _nearest_existing(path: Path) -> Path:
+    return next(parent for parent in path.parents if parent.exists())
 
 
-def _has(module: str) -> bool:
+def _has_module(module: str) -> bool:
     from importlib.util import find_spec
 
     return find_spec(module) is not None
 
 
-def _me() -> str:
+def _user_name() -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError):
@@ -164,5 +164,5 @@ def _owner(path: Path) -> str:
         return "unknown"
 
 
-def _off() -> bool:
+def _checks_off() -> bool:
     return os.environ.get("CHECKS") == "off"

@@ -1,6 +1,6 @@
-"""What setting up shows while it works: one line that is written over on a terminal, a line now and then elsewhere.
+"""What setting up shows while it works: on a terminal one line that is overwritten, elsewhere a line now and then.
 
-Standard library only. ASCII only, because nothing is known of the terminal yet.
+Standard library only. ASCII only, because nothing is known about the terminal yet.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import TextIO
 
 TICK_SECONDS = 0.2
 PLAIN_SECONDS = 30.0
-"""Between two lines where nobody watches."""
+"""Between two lines where the output is not a terminal."""
 
 
-class Line:
-    """The line of what goes on; `say` writes lines that stay."""
+class ProgressLine:
+    """The line that is overwritten; `say` writes lines that stay."""
 
     def __init__(self, stream: TextIO = sys.stdout) -> None:
-        self._stream, self._told = stream, 0.0
+        self._stream, self._printed = stream, 0.0
         self._began = time.monotonic()
         self.live = stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
@@ -32,16 +32,16 @@ class Line:
         self.clear()
         head = "\033[1msetup\033[0m" if self.live and "NO_COLOR" not in os.environ else "setup"
         print(f"{head} {self.elapsed()}  {text}", file=self._stream, flush=True)
-        self._told = time.monotonic()
+        self._printed = time.monotonic()
 
     def update(self, text: str) -> None:
         if self.live:
             width = shutil.get_terminal_size().columns
             shown = f"      {self.elapsed()}  {text}"
-            # The last column stays free: a full line would wrap, and could not be written over any more.
+            # The last column stays free: a full line would wrap, and could not be overwritten any more.
             self._stream.write("\r" + (shown if len(shown) < width else shown[: max(0, width - 4)] + "...") + "\033[K")
             self._stream.flush()
-        elif time.monotonic() - self._told > PLAIN_SECONDS:
+        elif time.monotonic() - self._printed > PLAIN_SECONDS:
             self.say(text)
 
     def clear(self) -> None:
@@ -54,7 +54,7 @@ class Line:
         return f"{minutes}:{seconds:02d}"
 
 
-class Watched:
+class WatchedCommand:
     """A command whose output is read line by line and kept in a log, while `state` is shown."""
 
     def __init__(self, log: Path) -> None:
@@ -62,9 +62,14 @@ class Watched:
         self._log = log
 
     def run(
-        self, command: Sequence[str], line: Line, state: Callable[[list[str]], str], env: Mapping[str, str], lock: int
+        self,
+        command: Sequence[str],
+        line: ProgressLine,
+        state: Callable[[list[str]], str],
+        env: Mapping[str, str],
+        lock: int,
     ) -> int:
-        """Its exit status. The command has the descriptor `lock`, too: it holds the lock when we are killed."""
+        """Its exit status. The command inherits the descriptor `lock`: it holds the lock when we are killed."""
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True,
             errors="replace", env=dict(env), pass_fds=(lock,),
@@ -90,33 +95,33 @@ class Watched:
             try:
                 with self._log.open("a", encoding="utf-8") as log:
                     log.write(text)
-            except OSError:  # a full disk: what pip says of it is what counts
+            except OSError:  # a full disk, which pip reports
                 pass
 
 
 def pip_state(title: str, total: int, downloads: Path, packages: Path) -> Callable[[list[str]], str]:
-    """What pip is at, by its output, by what lies in its temporary folder, and by what is installed."""
+    """What pip is doing, by its output, by what is in its temporary folder, and by what is installed."""
     before = len(list(packages.glob("*.dist-info")))
 
     def state(lines: list[str]) -> str:
-        if any(one.startswith("Installing collected") for one in lines):
+        if any(line.startswith("Installing collected") for line in lines):
             new = len(list(packages.glob("*.dist-info"))) - before
             return f"{title}: unpacking" + (f", {min(max(0, new), total)} of {total}" if total > 1 else "")
-        seen = sum(one.startswith(("Collecting", "Requirement already", "Processing")) for one in lines)
-        there = size(downloads)
-        counted = f" {min(seen, total)} of {total}" if total > 1 else ""
-        return f"{title}:{counted}, {there / 1e6:,.0f} MB"
+        collected = sum(line.startswith(("Collecting", "Requirement already", "Processing")) for line in lines)
+        downloaded = folder_size(downloads)
+        counted = f" {min(collected, total)} of {total}" if total > 1 else ""
+        return f"{title}:{counted}, {downloaded / 1e6:,.0f} MB"
 
     return state
 
 
-def size(folder: Path) -> int:
+def folder_size(folder: Path) -> int:
     """Bytes of the files below a folder."""
     total = 0
-    for place, _, names in os.walk(folder):
+    for parent, _, names in os.walk(folder):
         for name in names:
             try:
-                total += os.lstat(os.path.join(place, name)).st_size
+                total += (Path(parent) / name).lstat().st_size
             except OSError:
                 continue
     return total

@@ -7,6 +7,8 @@ import re
 import shlex
 from pathlib import Path
 
+from tools.cli import app
+
 ROOT = Path(__file__).resolve().parents[1]
 ASSIGNMENT = re.compile(r"[A-Z_]+=")
 
@@ -37,4 +39,11 @@ def problem(command: str) -> str | None:
     script = ROOT / program
     if not program.startswith("scripts/") or not script.is_file() or not os.access(script, os.X_OK):
         return "is neither a make verb nor an executable script of scripts/"
+    if program == "scripts/tools" and (not arguments or arguments[0] not in tool_names()):
+        return f"names no tool: {' '.join(arguments[:1]) or 'none'}"
     return None
+
+
+def tool_names() -> set[str]:
+    """The commands of `scripts/tools`."""
+    return {command.name or "" for command in app.registered_commands}

@@ -20,7 +20,7 @@ import yaml
 from function_server import free_port
 from images_text import ROOT
 
-from local.platform import mlflow as settings
+from local.platform import mlflow_server as settings
 
 BASE = os.environ.get("MCQA_IMAGES_BASE", "")
 NEEDED = [
@@ -96,7 +96,7 @@ def mlflow(folder: Path, env: Mapping[str, str] | None = None) -> Iterator[str]:
     args = [*pod["containers"][0]["command"], *pod["containers"][0]["args"]]
     args = [{"--host=0.0.0.0": "--host=127.0.0.1", "--port=5000": f"--port={port}"}.get(one, one) for one in args]
     said = {
-        **settings.environment(settings.new_key(os.urandom(32))),
+        **settings.environment(settings.new_encryption_key(os.urandom(32))),
         "MLFLOW_ARTIFACTS_DESTINATION": "/mlflow/artifacts",
         "MLFLOW_BACKEND_STORE_URI": "sqlite:////mlflow/mlflow.db",
         **(env or {}),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx
 
-from local.platform import mlflow
+from local.platform import mlflow_server as embedded_mlflow
 
 
 @contextlib.contextmanager
@@ -23,9 +23,9 @@ def mlflow_server(folder: Path, hosts: Sequence[str] = ()) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = int(free.getsockname()[1])
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
-    env = {**kept, **mlflow.environment(mlflow.new_key(os.urandom(32)))}
+    env = {**kept, **embedded_mlflow.environment(embedded_mlflow.new_encryption_key(os.urandom(32)))}
     url = f"http://127.0.0.1:{port}"
-    with serving(mlflow.command(folder, port, hosts), env, folder, f"{url}/health"):
+    with serving(embedded_mlflow.command(folder, port, hosts), env, folder, f"{url}/health"):
         yield url
 
 

@@ -22,8 +22,8 @@ from sqlalchemy import Engine
 
 from functions.collect.tables import AskedQuestion, GivenAnswer, GivenFeedback, LoggedRequest, LoggedResponse
 from functions.database import transaction
-from local.kube.server import Server
-from local.kube.store import Store
+from local.kube.server import ApiServer
+from local.kube.store import ResourceStore
 from local.serving.controller import ServingController
 from local.serving.settings import ServingSettings
 
@@ -39,11 +39,11 @@ class Cluster:
     """The API and its controllers, on a thread with an event loop of its own."""
 
     folder: Path
-    server: Server = field(init=False)
+    server: ApiServer = field(init=False)
     serving: ServingController = field(init=False)
 
     @property
-    def store(self) -> Store:
+    def store(self) -> ResourceStore:
         return self.server.store
 
     @property
@@ -105,7 +105,7 @@ RUNTIME = {
 def cluster(folder: Path) -> Iterator[Cluster]:
     """A storageUri whose version begins with `broken` never becomes a folder, so that its revision is never ready."""
     made = Cluster(folder)
-    made.server = Server(folder, 0)
+    made.server = ApiServer(folder, 0)
     made.store.create(RUNTIME)
     started, failed = threading.Event(), []
 

@@ -40,7 +40,13 @@ INTEGRATION = (
     "test_readme.py",
 )
 UNIT = (
-    "local/kube/test_kube_pure.py",
+    "local/kube/test_kube_jsonpath.py",
+    "local/kube/test_kube_managed_fields.py",
+    "local/kube/test_kube_patches.py",
+    "local/kube/test_kube_protobuf.py",
+    "local/kube/test_kube_schema_validation.py",
+    "local/kube/test_kube_selectors.py",
+    "local/kube/test_kube_tables.py",
     "local/serving/test_serving_traffic.py",
     "local/serving/test_serving_revisions.py",
     "local/serving/test_serving_autoscaler.py",

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-specification = importlib.util.spec_from_file_location("readme", ROOT / "scripts" / "readme.py")
+specification = importlib.util.spec_from_file_location("readme", ROOT / "tools" / "readme.py")
 readme = importlib.util.module_from_spec(specification)
 specification.loader.exec_module(readme)
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from local.kube.server import Server
+from local.kube.server import ApiServer
 from local.origins import AllowedHostsError
 from local.tokens import TokenError
 
@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
-        server = Server(args.dir, args.port, namespace=args.namespace)
+        server = ApiServer(args.dir, args.port, namespace=args.namespace)
     except (OSError, TokenError, AllowedHostsError) as error:
         print(f"python -m local.kube: {error}", file=sys.stderr)
         return 1

@@ -21,16 +21,16 @@ from local.kube import cron
 from local.kube.errors import denied
 from local.kube.resources import Object, Resource
 
-Check = Callable[[Object, Object | None], Iterator[str]]
+Validator = Callable[[Object, Object | None], Iterator[str]]
 _LABEL_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 
 
-def check(resource: Resource, item: Object, old: Object | None) -> None:
+def validate(resource: Resource, item: Object, old: Object | None) -> None:
     """Raises ApiError 400 when an object may not be as it is; `old` is what it replaces."""
-    found = _CHECKS.get((resource.group, resource.kind))
-    if found is None:
+    registered = _VALIDATORS.get((resource.group, resource.kind))
+    if registered is None:
         return
-    webhook, validate = found
+    webhook, validate = registered
     problems = list(validate(item, old))
     if problems:
         raise denied(webhook, "; ".join(problems))
@@ -76,7 +76,7 @@ def _knative_service(item: Object, old: Object | None) -> Iterator[str]:
 def _template(item: Object, old: Object | None) -> Iterator[str]:
     template = (item.get("spec") or {}).get("template") or {}
     yield from _containers(template.get("spec") or {}, "spec.template.spec")
-    yield from _scale((template.get("metadata") or {}).get("annotations") or {})
+    yield from _autoscaling((template.get("metadata") or {}).get("annotations") or {})
     revision = (template.get("metadata") or {}).get("name")
     name = item["metadata"]["name"]
     if not revision:
@@ -106,7 +106,7 @@ def _containers(pod: dict[str, Any], where: str) -> Iterator[str]:
         yield f"validation failed: expected 0 <= {concurrency} <= 1000: {where}.containerConcurrency"
 
 
-def _scale(annotations: dict[str, str]) -> Iterator[str]:
+def _autoscaling(annotations: dict[str, str]) -> Iterator[str]:
     bounds: dict[str, int] = {}
     for side in ("min-scale", "max-scale"):
         text = annotations.get(f"autoscaling.knative.dev/{side}")
@@ -180,11 +180,11 @@ def _ping_source(item: Object, _old: Object | None) -> Iterator[str]:
     except ValueError as error:
         field = "timezone" if zone and str(error) == f"unknown time zone {zone}" else "schedule"
         yield f"validation failed: invalid value: {error}: spec.{field}"
-    yield from _ping_data(spec)
+    yield from _ping_payload(spec)
     yield from _destination(spec.get("sink"), "spec.sink")
 
 
-def _ping_data(spec: dict[str, Any]) -> Iterator[str]:
+def _ping_payload(spec: dict[str, Any]) -> Iterator[str]:
     text, encoded = spec.get("data") or "", spec.get("dataBase64") or ""
     if text and encoded:
         yield "validation failed: expected exactly one, got both: spec.data, spec.dataBase64"
@@ -231,7 +231,7 @@ def _delivery(delivery: Any, where: str) -> Iterator[str]:
 
 _SERVING = "validation.webhook.serving.knative.dev"
 _EVENTING = "validation.webhook.eventing.knative.dev"
-_CHECKS: dict[tuple[str, str], tuple[str, Check]] = {
+_VALIDATORS: dict[tuple[str, str], tuple[str, Validator]] = {
     ("serving.kserve.io", "InferenceService"): (
         "inferenceservice.kserve-webhook-server.validator",
         _inference_service,

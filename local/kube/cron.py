@@ -69,12 +69,12 @@ class Schedule:
             return after.astimezone(UTC).replace(microsecond=0) + timedelta(seconds=self.every)
         try:
             # Six fields: with five, cronsim moves a day's firing out of the clock's leaps, as Debian's cron does.
-            found = next(CronSim(self.fields, after.astimezone(time_zone(self.zone or zone)))).astimezone(UTC)
+            following = next(CronSim(self.fields, after.astimezone(time_zone(self.zone or zone)))).astimezone(UTC)
         except (CronSimError, StopIteration):
-            found = None
-        if found is None or found.year > after.year + _YEARS:
+            following = None
+        if following is None or following.year > after.year + _YEARS:
             raise ValueError("the schedule names no day that exists")
-        return found
+        return following
 
 
 def parse(text: str, *, optional: Literal["second", "day of week"] = "second") -> Schedule:

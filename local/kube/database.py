@@ -42,7 +42,7 @@ class Change:
     before: Object | None
 
 
-class Database(SqliteFile):
+class ObjectDatabase(SqliteFile):
     """Objects and their changes; of the changes the newest `keep` stay."""
 
     part = "API"
@@ -61,7 +61,7 @@ class Database(SqliteFile):
     def get(self, resource: Resource, namespace: str, name: str) -> Object | None:
         row = self.one(
             "SELECT object FROM objects WHERE kind = ? AND namespace = ? AND name = ?",
-            _kind(resource),
+            _kind_key(resource),
             namespace,
             name,
         )
@@ -70,7 +70,7 @@ class Database(SqliteFile):
     def list(self, resource: Resource, namespace: str | None, after: tuple[str, str] = ("", "")) -> Iterator[Object]:
         """Objects in order of (namespace, name), beyond `after`; of every namespace for None."""
         sql = "SELECT object FROM objects WHERE kind = ? AND (namespace, name) > (?, ?)"
-        values: list[str] = [_kind(resource), *after]
+        values: list[str] = [_kind_key(resource), *after]
         if namespace is not None:
             sql, values = sql + " AND namespace = ?", [*values, namespace]
         for row in self.all(sql + " ORDER BY namespace, name", *values):
@@ -88,14 +88,14 @@ class Database(SqliteFile):
     def put(self, resource: Resource, item: Object, before: Object | None) -> None:
         """Stores an object under its metadata's resourceVersion, as the change of that version."""
         metadata, text = item["metadata"], json.dumps(item, separators=(",", ":"))
-        key = (_kind(resource), metadata.get("namespace", ""), metadata["name"])
+        key = (_kind_key(resource), metadata.get("namespace", ""), metadata["name"])
         self.change("INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?)", *key, text)
         self._record(key, int(metadata["resourceVersion"]), "MODIFIED" if before else "ADDED", before, text)
 
     def remove(self, resource: Resource, item: Object, before: Object) -> None:
         """Deletes an object; `item` is what watchers see, with the deletion's resourceVersion."""
         metadata = item["metadata"]
-        key = (_kind(resource), metadata.get("namespace", ""), metadata["name"])
+        key = (_kind_key(resource), metadata.get("namespace", ""), metadata["name"])
         self.change("DELETE FROM objects WHERE kind = ? AND namespace = ? AND name = ?", *key)
         text = json.dumps(item, separators=(",", ":"))
         self._record(key, int(metadata["resourceVersion"]), "DELETED", before, text)
@@ -106,7 +106,7 @@ class Database(SqliteFile):
         if since < compacted:
             raise expired(since, compacted)
         sql = "SELECT version, type, after, before FROM changes WHERE kind = ? AND version > ?"
-        values: list[str | int] = [_kind(resource), since]
+        values: list[str | int] = [_kind_key(resource), since]
         if namespace is not None:
             sql, values = sql + " AND namespace = ?", [*values, namespace]
         rows = self.all(sql + " ORDER BY version LIMIT ?", *values, limit)
@@ -127,5 +127,5 @@ class Database(SqliteFile):
             self.change("UPDATE counter SET compacted = max(compacted, ?)", version - self._keep)
 
 
-def _kind(resource: Resource) -> str:
+def _kind_key(resource: Resource) -> str:
     return f"{resource.group}/{resource.kind}"

@@ -40,11 +40,11 @@ def group(name: str) -> Document | None:
 
 def resource_list(group: str, version: str) -> Document | None:
     """GET /api/v1 and /apis/{group}/{version}."""
-    found = _served(group, version)
-    if not found:
+    served = _served(group, version)
+    if not served:
         return None
     entries: list[Document] = []
-    for resource in found:
+    for resource in served:
         common = {"namespaced": resource.namespaced, "kind": resource.kind}
         entry = {"name": resource.plural, "singularName": resource.kind.lower(), **common, "verbs": list(VERBS)}
         if resource.short:
@@ -58,7 +58,7 @@ def resource_list(group: str, version: str) -> Document | None:
     return {
         "kind": "APIResourceList",
         "apiVersion": "v1",
-        "groupVersion": found[0].api_version,
+        "groupVersion": served[0].api_version,
         "resources": entries,
     }
 
@@ -74,23 +74,23 @@ def openapi(group: str, version: str) -> Document | None:
 
     kubectl leaves field validation to the server only where the PATCH operation has the parameter `fieldValidation`.
     """
-    found = _served(group, version)
-    if not found:
+    served = _served(group, version)
+    if not served:
         return None
     schemas, paths = {}, {}
-    for resource in found:
+    for resource in served:
         gvk = {"group": resource.group, "version": resource.version, "kind": resource.kind}
         name = ".".join([*reversed(resource.group.split(".")), resource.version, resource.kind]).lstrip(".")
         schema = SCHEMAS[resource.group, resource.kind]
         schemas[name] = {**schema, "x-kubernetes-group-version-kind": [gvk]}
         content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}"}}}
-        answer = {"responses": {"200": {"description": "OK", "content": content}}}
+        operation = {"responses": {"200": {"description": "OK", "content": content}}}
         scope = "namespaces/{namespace}/" if resource.namespaced else ""
         parameters = [{"name": q, "in": "query", "schema": {"type": "string"}} for q in ("fieldValidation", "dryRun")]
         paths[f"/{_path(resource)}/{scope}{resource.plural}/{{name}}"] = {
-            "get": {**answer, "x-kubernetes-action": "get", "x-kubernetes-group-version-kind": gvk},
+            "get": {**operation, "x-kubernetes-action": "get", "x-kubernetes-group-version-kind": gvk},
             "patch": {
-                **answer,
+                **operation,
                 "parameters": parameters,
                 "x-kubernetes-action": "patch",
                 "x-kubernetes-group-version-kind": gvk,

@@ -8,7 +8,7 @@ from typing import Any
 from local.kube.resources import Resource
 
 
-class ApiError(Exception):
+class StatusError(Exception):
     """A refused request: HTTP `code`, machine-readable `reason`, a message for people, and `details`."""
 
     def __init__(self, code: int, reason: str, message: str, details: Mapping[str, Any] | None = None) -> None:
@@ -44,31 +44,31 @@ def _details(resource: Resource, name: str, **more: Any) -> dict[str, Any]:
     return {"name": name, "group": resource.group, "kind": resource.plural, **more}
 
 
-def not_found(resource: Resource, name: str) -> ApiError:
-    return ApiError(404, "NotFound", f'{resource.qualified} "{name}" not found', _details(resource, name))
+def not_found(resource: Resource, name: str) -> StatusError:
+    return StatusError(404, "NotFound", f'{resource.qualified} "{name}" not found', _details(resource, name))
 
 
-def unavailable(why: str) -> ApiError:
+def unavailable(why: str) -> StatusError:
     """The state cannot be written or read at the moment; clients come back by themselves."""
-    return ApiError(503, "ServiceUnavailable", why, {"retryAfterSeconds": 1})
+    return StatusError(503, "ServiceUnavailable", why, {"retryAfterSeconds": 1})
 
 
-def no_such_path() -> ApiError:
-    return ApiError(404, "NotFound", "the server could not find the requested resource", {})
+def no_such_path() -> StatusError:
+    return StatusError(404, "NotFound", "the server could not find the requested resource", {})
 
 
-def already_exists(resource: Resource, name: str) -> ApiError:
-    return ApiError(409, "AlreadyExists", f'{resource.qualified} "{name}" already exists', _details(resource, name))
+def already_exists(resource: Resource, name: str) -> StatusError:
+    return StatusError(409, "AlreadyExists", f'{resource.qualified} "{name}" already exists', _details(resource, name))
 
 
-def conflict(resource: Resource, name: str, why: str = "") -> ApiError:
+def conflict(resource: Resource, name: str, why: str = "") -> StatusError:
     """A stale resourceVersion, or a precondition that does not hold."""
     why = why or "the object has been modified; please apply your changes to the latest version and try again"
     message = f'Operation cannot be fulfilled on {resource.qualified} "{name}": {why}'
-    return ApiError(409, "Conflict", message, _details(resource, name))
+    return StatusError(409, "Conflict", message, _details(resource, name))
 
 
-def field_conflict(owned: Iterable[tuple[str, str]]) -> ApiError:
+def field_conflict(owned: Iterable[tuple[str, str]]) -> StatusError:
     """Server-side apply would change fields of other managers: (manager, path) of each."""
     causes = [
         {"reason": "FieldManagerConflict", "message": f'conflict with "{manager}"', "field": path}
@@ -76,46 +76,46 @@ def field_conflict(owned: Iterable[tuple[str, str]]) -> ApiError:
     ]
     lines = "; ".join(f"{cause['message']}: {cause['field']}" for cause in causes)
     many = f"{len(causes)} conflict{'s' if len(causes) > 1 else ''}"
-    return ApiError(409, "Conflict", f"Apply failed with {many}: {lines}", {"causes": causes})
+    return StatusError(409, "Conflict", f"Apply failed with {many}: {lines}", {"causes": causes})
 
 
-def invalid(resource: Resource, name: str, causes: Iterable[tuple[str, str]]) -> ApiError:
+def invalid(resource: Resource, name: str, causes: Iterable[tuple[str, str]]) -> StatusError:
     """Values that cannot be: (path, message) of each."""
     listed = [{"reason": "FieldValueInvalid", "message": message, "field": path} for path, message in causes]
     kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
     lines = [f"{cause['field']}: {cause['message']}" for cause in listed]
     text = lines[0] if len(lines) == 1 else f"[{', '.join(lines)}]"
     details = {"name": name, "group": resource.group, "kind": resource.kind, "causes": listed}
-    return ApiError(422, "Invalid", f'{kind} "{name}" is invalid: {text}', details)
+    return StatusError(422, "Invalid", f'{kind} "{name}" is invalid: {text}', details)
 
 
-def denied(webhook: str, why: str) -> ApiError:
+def denied(webhook: str, why: str) -> StatusError:
     """An admission webhook's refusal."""
-    return ApiError(400, "BadRequest", f'admission webhook "{webhook}" denied the request: {why}')
+    return StatusError(400, "BadRequest", f'admission webhook "{webhook}" denied the request: {why}')
 
 
-def bad_request(message: str) -> ApiError:
-    return ApiError(400, "BadRequest", message)
+def bad_request(message: str) -> StatusError:
+    return StatusError(400, "BadRequest", message)
 
 
-def unauthorized() -> ApiError:
-    return ApiError(401, "Unauthorized", "Unauthorized")
+def unauthorized() -> StatusError:
+    return StatusError(401, "Unauthorized", "Unauthorized")
 
 
-def forbidden(resource: Resource, name: str, why: str) -> ApiError:
-    return ApiError(403, "Forbidden", f'{resource.qualified} "{name}" is forbidden: {why}', _details(resource, name))
+def forbidden(resource: Resource, name: str, why: str) -> StatusError:
+    return StatusError(403, "Forbidden", f'{resource.qualified} "{name}" is forbidden: {why}', _details(resource, name))
 
 
-def method_not_allowed(method: str) -> ApiError:
-    return ApiError(405, "MethodNotAllowed", f"{method} is not allowed on this resource")
+def method_not_allowed(method: str) -> StatusError:
+    return StatusError(405, "MethodNotAllowed", f"{method} is not allowed on this resource")
 
 
-def unsupported_media_type(accepted: Iterable[str]) -> ApiError:
+def unsupported_media_type(accepted: Iterable[str]) -> StatusError:
     types = ", ".join(accepted)
     message = f"the body of the request was in an unknown format - accepted media types include: {types}"
-    return ApiError(415, "UnsupportedMediaType", message)
+    return StatusError(415, "UnsupportedMediaType", message)
 
 
-def expired(asked: int, oldest: int) -> ApiError:
+def expired(asked: int, oldest: int) -> StatusError:
     """A watch or continue token older than the changes that are kept: list again."""
-    return ApiError(410, "Expired", f"too old resource version: {asked} ({oldest})")
+    return StatusError(410, "Expired", f"too old resource version: {asked} ({oldest})")

@@ -8,7 +8,7 @@ from typing import Any
 import jsonpatch
 import jsonpointer
 
-from local.kube.errors import ApiError, bad_request
+from local.kube.errors import StatusError, bad_request
 from local.kube.resources import Object
 
 # Lists that merge by a key instead of being replaced, in the core kinds served here (struct tags of k8s.io/api).
@@ -23,7 +23,7 @@ def json_patch(target: Object, patch: Any) -> Object:
     try:
         result = jsonpatch.JsonPatch(patch).apply(target)
     except (jsonpatch.JsonPatchTestFailed, jsonpatch.JsonPatchConflict, jsonpointer.JsonPointerException) as error:
-        raise ApiError(422, "Invalid", f"the patch does not apply: {str(error)[:200]}") from None
+        raise StatusError(422, "Invalid", f"the patch does not apply: {str(error)[:200]}") from None
     except (jsonpatch.InvalidJsonPatch, TypeError, KeyError) as error:
         raise bad_request(f"not a JSON patch: {error}") from None
     return result

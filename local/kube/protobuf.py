@@ -76,19 +76,19 @@ def decode(body: bytes) -> dict[str, Any]:
 
 def _message(data: bytes, fields: dict[int, tuple[str, Any]], *, strict: bool = True) -> dict[str, Any]:
     item: dict[str, Any] = {}
-    for number, value in _wire(data):
+    for number, value in _wire_fields(data):
         if number not in fields:
             if strict:
                 raise ValueError(f"field {number} is not known")
             continue
         name, form = fields[number]
         if isinstance(form, set):
-            entry = dict(_wire(value))
+            entry = dict(_wire_fields(value))
             item.setdefault(name, {})[entry.get(1, b"").decode()] = _value(entry.get(2, b""), next(iter(form)))
         elif isinstance(form, list):
             item.setdefault(name, []).append(_value(value, form[0]))
-        elif form != "unset" and (found := _value(value, form)) not in ("", {}, 0):
-            item[name] = found
+        elif form != "unset" and (decoded := _value(value, form)) not in ("", {}, 0):
+            item[name] = decoded
     return item
 
 
@@ -105,7 +105,7 @@ def _value(value: Any, form: Any) -> Any:
     return value
 
 
-def _wire(data: bytes) -> Iterator[tuple[int, Any]]:
+def _wire_fields(data: bytes) -> Iterator[tuple[int, Any]]:
     """(field number, value) of varints and length-delimited fields, the only two that these messages use."""
     at = 0
     while at < len(data):

@@ -10,12 +10,12 @@ import yaml
 from starlette.requests import Request
 
 from local.kube import errors, protobuf
-from local.kube.errors import ApiError
+from local.kube.errors import StatusError
 from local.kube.resources import NAMESPACE, Resource, by_path
-from local.kube.store import PatchType, Write
+from local.kube.store import PatchType, WriteOptions
 
 MAX_BODY = 3 * 1024 * 1024
-PATCHES: dict[str, PatchType] = {
+PATCH_TYPES: dict[str, PatchType] = {
     "application/json-patch+json": "json",
     "application/merge-patch+json": "merge",
     "application/strategic-merge-patch+json": "strategic",
@@ -24,7 +24,7 @@ PATCHES: dict[str, PatchType] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class RequestInfo:
     """What a path names. `namespace` is None for all of them, `name` "" for a collection."""
 
     resource: Resource
@@ -33,7 +33,7 @@ class Target:
     subresource: str = ""
 
 
-def parse_path(path: str) -> Target:
+def parse_path(path: str) -> RequestInfo:
     """/api/v1/… and /apis/{group}/{version}/…; ApiError 404 for any other."""
     parts = path.strip("/").split("/")
     if parts[:2] == ["api", "v1"]:
@@ -56,7 +56,7 @@ def parse_path(path: str) -> Target:
         or (name and resource.namespaced and namespace is None)
     ):
         raise errors.no_such_path()
-    return Target(resource, namespace, name, subresource)
+    return RequestInfo(resource, namespace, name, subresource)
 
 
 def media_type(request: Request) -> str:
@@ -69,7 +69,7 @@ async def read_body(request: Request) -> bytes:
     async for chunk in request.stream():
         size += len(chunk)
         if size > MAX_BODY:
-            raise ApiError(413, "RequestEntityTooLarge", f"the body is larger than {MAX_BODY} bytes")
+            raise StatusError(413, "RequestEntityTooLarge", f"the body is larger than {MAX_BODY} bytes")
         chunks.append(chunk)
     return b"".join(chunks)
 
@@ -78,7 +78,7 @@ def decode(body: bytes, media: str) -> Any:
     """JSON, YAML or a core kind's protobuf; ApiError 415 for anything else, 400 when it is not what it says."""
     if media == protobuf.MEDIA_TYPE:
         return protobuf.decode(body)
-    if media not in ("application/json", "application/yaml", *PATCHES):
+    if media not in ("application/json", "application/yaml", *PATCH_TYPES):
         raise errors.unsupported_media_type(("application/json", "application/yaml"))
     try:
         value = json.loads(body)
@@ -97,11 +97,11 @@ def decode(body: bytes, media: str) -> Any:
     return value
 
 
-def flag(request: Request, name: str) -> bool:
+def bool_parameter(request: Request, name: str) -> bool:
     return request.query_params.get(name, "").lower() in ("true", "1")
 
 
-def number(request: Request, name: str) -> int | None:
+def int_parameter(request: Request, name: str) -> int | None:
     """A query parameter that is a whole number; ApiError 400 when it is not one."""
     text = request.query_params.get(name, "")
     if not text:
@@ -111,7 +111,7 @@ def number(request: Request, name: str) -> int | None:
     return int(text)
 
 
-def write_options(request: Request) -> Write:
+def write_options(request: Request) -> WriteOptions:
     """fieldManager, fieldValidation, dryRun and force of a request; a manager not named is the client's own name."""
     query = request.query_params
     validation = query.get("fieldValidation", "Warn")
@@ -120,11 +120,11 @@ def write_options(request: Request) -> Write:
     if query.get("dryRun", "All") != "All":
         raise errors.bad_request("dryRun can only be All")
     agent = request.headers.get("user-agent", "").partition("/")[0].strip()
-    return Write(
+    return WriteOptions(
         manager=query.get("fieldManager") or agent[:128] or "unknown",
         dry_run="dryRun" in query,
-        validation=validation,  # type: ignore[arg-type]
-        force=flag(request, "force"),
+        field_validation=validation,  # type: ignore[arg-type]
+        force=bool_parameter(request, "force"),
     )
 
 

@@ -9,7 +9,7 @@ Object = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class PrinterColumn:
     """One column of `kubectl get`. `priority` above 0 shows only with -o wide."""
 
     name: str
@@ -30,7 +30,7 @@ class Resource:
     short: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
     has_status: bool = True
-    columns: tuple[Column, ...] = field(default=(), compare=False)
+    columns: tuple[PrinterColumn, ...] = field(default=(), compare=False)
 
     @property
     def api_version(self) -> str:
@@ -47,21 +47,21 @@ class Resource:
         return bool(self.group)
 
 
-def _when(condition: str, field: str) -> str:
+def _condition_path(condition: str, field: str) -> str:
     return f".status.conditions[?(@.type=='{condition}')].{field}"
 
 
-READY = Column("Ready", _when("Ready", "status"))
-REASON = Column("Reason", _when("Ready", "reason"))
-AGE = Column("Age", ".metadata.creationTimestamp", "date")
+READY = PrinterColumn("Ready", _condition_path("Ready", "status"))
+REASON = PrinterColumn("Reason", _condition_path("Ready", "reason"))
+AGE = PrinterColumn("Age", ".metadata.creationTimestamp", "date")
 _TRAFFIC = ".status.components.predictor.traffic"
 _LATEST = f"{_TRAFFIC}[?(@.latestRevision==true)]"
 _PREV = f"{_TRAFFIC}[?(@.tag=='prev')]"
 _LABEL = ".metadata.labels['serving\\.knative\\.dev/{}']"
 _RUNTIME = (
-    Column("Disabled", ".spec.disabled", "boolean"),
-    Column("ModelType", ".spec.supportedModelFormats[*].name"),
-    Column("Containers", ".spec.containers[*].name"),
+    PrinterColumn("Disabled", ".spec.disabled", "boolean"),
+    PrinterColumn("ModelType", ".spec.supportedModelFormats[*].name"),
+    PrinterColumn("Containers", ".spec.containers[*].name"),
     AGE,
 )
 _SERVING = ("all", "knative", "serving")
@@ -82,12 +82,12 @@ RESOURCES: tuple[Resource, ...] = (
         "inferenceservices",
         short=("isvc",),
         columns=(
-            Column("URL", ".status.url"),
+            PrinterColumn("URL", ".status.url"),
             READY,
-            Column("Prev", f"{_PREV}.percent", "integer"),
-            Column("Latest", f"{_LATEST}.percent", "integer"),
-            Column("PrevRolledoutRevision", f"{_PREV}.revisionName"),
-            Column("LatestReadyRevision", f"{_LATEST}.revisionName"),
+            PrinterColumn("Prev", f"{_PREV}.percent", "integer"),
+            PrinterColumn("Latest", f"{_LATEST}.percent", "integer"),
+            PrinterColumn("PrevRolledoutRevision", f"{_PREV}.revisionName"),
+            PrinterColumn("LatestReadyRevision", f"{_LATEST}.revisionName"),
             AGE,
         ),
     ),
@@ -118,9 +118,9 @@ RESOURCES: tuple[Resource, ...] = (
         short=("kservice", "ksvc"),
         categories=_SERVING,
         columns=(
-            Column("URL", ".status.url"),
-            Column("LatestCreated", ".status.latestCreatedRevisionName"),
-            Column("LatestReady", ".status.latestReadyRevisionName"),
+            PrinterColumn("URL", ".status.url"),
+            PrinterColumn("LatestCreated", ".status.latestCreatedRevisionName"),
+            PrinterColumn("LatestReady", ".status.latestReadyRevisionName"),
             READY,
             REASON,
         ),
@@ -133,8 +133,8 @@ RESOURCES: tuple[Resource, ...] = (
         short=("config", "cfg"),
         categories=_SERVING,
         columns=(
-            Column("LatestCreated", ".status.latestCreatedRevisionName"),
-            Column("LatestReady", ".status.latestReadyRevisionName"),
+            PrinterColumn("LatestCreated", ".status.latestCreatedRevisionName"),
+            PrinterColumn("LatestReady", ".status.latestReadyRevisionName"),
             READY,
             REASON,
         ),
@@ -147,12 +147,12 @@ RESOURCES: tuple[Resource, ...] = (
         short=("rev",),
         categories=_SERVING,
         columns=(
-            Column("Config Name", _LABEL.format("configuration")),
-            Column("Generation", _LABEL.format("configurationGeneration")),
+            PrinterColumn("Config Name", _LABEL.format("configuration")),
+            PrinterColumn("Generation", _LABEL.format("configurationGeneration")),
             READY,
             REASON,
-            Column("Actual Replicas", ".status.actualReplicas", "integer"),
-            Column("Desired Replicas", ".status.desiredReplicas", "integer"),
+            PrinterColumn("Actual Replicas", ".status.actualReplicas", "integer"),
+            PrinterColumn("Desired Replicas", ".status.desiredReplicas", "integer"),
         ),
     ),
     Resource(
@@ -162,7 +162,7 @@ RESOURCES: tuple[Resource, ...] = (
         "routes",
         short=("rt",),
         categories=_SERVING,
-        columns=(Column("URL", ".status.url"), READY, REASON),
+        columns=(PrinterColumn("URL", ".status.url"), READY, REASON),
     ),
     Resource(
         "eventing.knative.dev",
@@ -171,11 +171,11 @@ RESOURCES: tuple[Resource, ...] = (
         "brokers",
         categories=_EVENTING,
         columns=(
-            Column("URL", ".status.address.url"),
+            PrinterColumn("URL", ".status.address.url"),
             AGE,
             READY,
             REASON,
-            Column("Class", ".metadata.annotations['eventing\\.knative\\.dev/broker\\.class']", priority=1),
+            PrinterColumn("Class", ".metadata.annotations['eventing\\.knative\\.dev/broker\\.class']", priority=1),
         ),
     ),
     Resource(
@@ -185,8 +185,8 @@ RESOURCES: tuple[Resource, ...] = (
         "triggers",
         categories=_EVENTING,
         columns=(
-            Column("Broker", ".spec.broker"),
-            Column("Subscriber_URI", ".status.subscriberUri"),
+            PrinterColumn("Broker", ".spec.broker"),
+            PrinterColumn("Subscriber_URI", ".status.subscriberUri"),
             AGE,
             READY,
             REASON,
@@ -198,7 +198,13 @@ RESOURCES: tuple[Resource, ...] = (
         "PingSource",
         "pingsources",
         categories=("all", "knative", "sources"),
-        columns=(Column("Sink", ".status.sinkUri"), Column("Schedule", ".spec.schedule"), AGE, READY, REASON),
+        columns=(
+            PrinterColumn("Sink", ".status.sinkUri"),
+            PrinterColumn("Schedule", ".spec.schedule"),
+            AGE,
+            READY,
+            REASON,
+        ),
     ),
 )
 
@@ -219,12 +225,12 @@ def by_kind(kind: str) -> Resource:
     A bare name that only one group has is enough; KeyError with the known kinds otherwise.
     """
     name, _, group = kind.partition(".")
-    found = [r for r in RESOURCES if r.kind == name and (not group or r.group == group)]
-    if len(found) > 1:
-        found = [r for r in found if not r.group]
-    if not found:
+    matches = [r for r in RESOURCES if r.kind == name and (not group or r.group == group)]
+    if len(matches) > 1:
+        matches = [r for r in matches if not r.group]
+    if not matches:
         raise KeyError(f"{kind} is not served; found {', '.join(sorted({r.kind for r in RESOURCES}))}")
-    return found[0]
+    return matches[0]
 
 
 def groups() -> dict[str, tuple[str, ...]]:

@@ -10,12 +10,12 @@ from typing import Any
 
 Schema = dict[str, Any]
 
-TEXT: Schema = {"type": "string"}
-WHOLE: Schema = {"type": "integer"}
+STRING: Schema = {"type": "string"}
+INTEGER: Schema = {"type": "integer"}
 NUMBER: Schema = {"type": "number"}
-FLAG: Schema = {"type": "boolean"}
-QUANTITY: Schema = {"x-kubernetes-int-or-string": True}
-OPEN: Schema = {"x-kubernetes-preserve-unknown-fields": True}
+BOOLEAN: Schema = {"type": "boolean"}
+INT_OR_STRING: Schema = {"x-kubernetes-int-or-string": True}
+PRESERVE_UNKNOWN: Schema = {"x-kubernetes-preserve-unknown-fields": True}
 
 
 def fields(names: str, schema: Schema) -> dict[str, Schema]:
@@ -23,7 +23,7 @@ def fields(names: str, schema: Schema) -> dict[str, Schema]:
     return dict.fromkeys(names.split(), schema)
 
 
-def record(*parts: dict[str, Schema], required: str = "", **named: Schema) -> Schema:
+def object_of(*parts: dict[str, Schema], required: str = "", **named: Schema) -> Schema:
     """An object with these fields and no others."""
     properties = {name: schema for part in (*parts, named) for name, schema in part.items()}
     schema: Schema = {"type": "object", "properties": properties}
@@ -32,194 +32,209 @@ def record(*parts: dict[str, Schema], required: str = "", **named: Schema) -> Sc
     return schema
 
 
-def many(item: Schema) -> Schema:
+def array_of(item: Schema) -> Schema:
     return {"type": "array", "items": item}
 
 
-def mapping(value: Schema) -> Schema:
+def map_of(value: Schema) -> Schema:
     return {"type": "object", "additionalProperties": value}
 
 
-METADATA = record(
-    fields("name namespace generateName uid resourceVersion selfLink creationTimestamp deletionTimestamp", TEXT),
-    fields("generation deletionGracePeriodSeconds", WHOLE),
-    labels=mapping(TEXT),
-    annotations=mapping(TEXT),
-    finalizers=many(TEXT),
-    ownerReferences=many(OPEN),
-    managedFields=OPEN,
+METADATA = object_of(
+    fields("name namespace generateName uid resourceVersion selfLink creationTimestamp deletionTimestamp", STRING),
+    fields("generation deletionGracePeriodSeconds", INTEGER),
+    labels=map_of(STRING),
+    annotations=map_of(STRING),
+    finalizers=array_of(STRING),
+    ownerReferences=array_of(PRESERVE_UNKNOWN),
+    managedFields=PRESERVE_UNKNOWN,
 )
 
-_KEY = record(fields("name key", TEXT), optional=FLAG)
-_ENV = record(
-    fields("name value", TEXT),
+_KEY = object_of(fields("name key", STRING), optional=BOOLEAN)
+_ENV = object_of(
+    fields("name value", STRING),
     required="name",
-    valueFrom=record(
+    valueFrom=object_of(
         configMapKeyRef=_KEY,
         secretKeyRef=_KEY,
-        fieldRef=record(fields("apiVersion fieldPath", TEXT)),
-        resourceFieldRef=OPEN,
+        fieldRef=object_of(fields("apiVersion fieldPath", STRING)),
+        resourceFieldRef=PRESERVE_UNKNOWN,
     ),
 )
-_FROM = record(fields("name", TEXT), optional=FLAG)
-_PROBE = record(
-    fields("initialDelaySeconds periodSeconds timeoutSeconds successThreshold failureThreshold", WHOLE),
-    httpGet=record(
-        fields("path host scheme", TEXT), port=QUANTITY, httpHeaders=many(record(fields("name value", TEXT)))
+_FROM = object_of(fields("name", STRING), optional=BOOLEAN)
+_PROBE = object_of(
+    fields("initialDelaySeconds periodSeconds timeoutSeconds successThreshold failureThreshold", INTEGER),
+    httpGet=object_of(
+        fields("path host scheme", STRING),
+        port=INT_OR_STRING,
+        httpHeaders=array_of(object_of(fields("name value", STRING))),
     ),
-    tcpSocket=record(host=TEXT, port=QUANTITY),
-    exec=record(command=many(TEXT)),
-    grpc=record(port=WHOLE, service=TEXT),
+    tcpSocket=object_of(host=STRING, port=INT_OR_STRING),
+    exec=object_of(command=array_of(STRING)),
+    grpc=object_of(port=INTEGER, service=STRING),
 )
 # What containers and pods have in a Knative Service; KServe's have everything that Kubernetes has.
-_KNATIVE_CONTAINER = record(
-    fields("name image workingDir imagePullPolicy terminationMessagePath terminationMessagePolicy", TEXT),
-    fields("command args", many(TEXT)),
+_KNATIVE_CONTAINER = object_of(
+    fields("name image workingDir imagePullPolicy terminationMessagePath terminationMessagePolicy", STRING),
+    fields("command args", array_of(STRING)),
     fields("livenessProbe readinessProbe startupProbe", _PROBE),
-    fields("securityContext volumeMounts", OPEN),
-    env=many(_ENV),
-    envFrom=many(record(prefix=TEXT, configMapRef=_FROM, secretRef=_FROM)),
-    ports=many(record(fields("name protocol", TEXT), containerPort=WHOLE)),
-    resources=record(fields("limits requests", mapping(QUANTITY))),
+    fields("securityContext volumeMounts", PRESERVE_UNKNOWN),
+    env=array_of(_ENV),
+    envFrom=array_of(object_of(prefix=STRING, configMapRef=_FROM, secretRef=_FROM)),
+    ports=array_of(object_of(fields("name protocol", STRING), containerPort=INTEGER)),
+    resources=object_of(fields("limits requests", map_of(INT_OR_STRING))),
 )
-_CONTAINER = record(
+_CONTAINER = object_of(
     _KNATIVE_CONTAINER["properties"],
-    fields("lifecycle resizePolicy restartPolicy restartPolicyRules volumeDevices", OPEN),
-    fields("stdin stdinOnce tty", FLAG),
+    fields("lifecycle resizePolicy restartPolicy restartPolicyRules volumeDevices", PRESERVE_UNKNOWN),
+    fields("stdin stdinOnce tty", BOOLEAN),
 )
 _SCHEDULING = {
-    "schedulerName": TEXT,
-    **fields("hostIPC", FLAG),
-    **fields("affinity imagePullSecrets nodeSelector resourceClaims tolerations volumes", OPEN),
+    "schedulerName": STRING,
+    **fields("hostIPC", BOOLEAN),
+    **fields("affinity imagePullSecrets nodeSelector resourceClaims tolerations volumes", PRESERVE_UNKNOWN),
 }
 _KNATIVE_POD = {
     **_SCHEDULING,
-    **fields("containers initContainers", many(_KNATIVE_CONTAINER)),
-    **fields("dnsPolicy priorityClassName runtimeClassName serviceAccountName", TEXT),
-    **fields("automountServiceAccountToken enableServiceLinks hostNetwork hostPID shareProcessNamespace", FLAG),
-    **fields("dnsConfig hostAliases securityContext topologySpreadConstraints", OPEN),
+    **fields("containers initContainers", array_of(_KNATIVE_CONTAINER)),
+    **fields("dnsPolicy priorityClassName runtimeClassName serviceAccountName", STRING),
+    **fields("automountServiceAccountToken enableServiceLinks hostNetwork hostPID shareProcessNamespace", BOOLEAN),
+    **fields("dnsConfig hostAliases securityContext topologySpreadConstraints", PRESERVE_UNKNOWN),
 }
 del _KNATIVE_POD["resourceClaims"]
 _POD = {
     **_SCHEDULING,
     **_KNATIVE_POD,
-    **fields("containers initContainers", many(_CONTAINER)),
-    **fields("hostname hostnameOverride nodeName preemptionPolicy restartPolicy serviceAccount subdomain", TEXT),
-    **fields("hostUsers setHostnameAsFQDN", FLAG),
-    **fields("activeDeadlineSeconds priority terminationGracePeriodSeconds", WHOLE),
-    **fields("os overhead readinessGates schedulingGates", OPEN),
+    **fields("containers initContainers", array_of(_CONTAINER)),
+    **fields("hostname hostnameOverride nodeName preemptionPolicy restartPolicy serviceAccount subdomain", STRING),
+    **fields("hostUsers setHostnameAsFQDN", BOOLEAN),
+    **fields("activeDeadlineSeconds priority terminationGracePeriodSeconds", INTEGER),
+    **fields("os overhead readinessGates schedulingGates", PRESERVE_UNKNOWN),
 }
 
 # serving.kserve.io
-_FORMAT = record(fields("name version", TEXT), required="name")
-_LOGGER = record(
-    fields("mode url batchInterval marshallerUrl", TEXT),
-    batchSize=WHOLE,
-    metadataHeaders=many(TEXT),
-    metadataAnnotations=many(TEXT),
-    storage=OPEN,
+_FORMAT = object_of(fields("name version", STRING), required="name")
+_LOGGER = object_of(
+    fields("mode url batchInterval marshallerUrl", STRING),
+    batchSize=INTEGER,
+    metadataHeaders=array_of(STRING),
+    metadataAnnotations=array_of(STRING),
+    storage=PRESERVE_UNKNOWN,
 )
 _SCALING = {
-    **fields("minReplicas maxReplicas scaleTarget containerConcurrency timeout canaryTrafficPercent", WHOLE),
-    "scaleMetric": TEXT,
-    "scaleMetricType": TEXT,
-    "labels": mapping(TEXT),
-    "annotations": mapping(TEXT),
+    **fields("minReplicas maxReplicas scaleTarget containerConcurrency timeout canaryTrafficPercent", INTEGER),
+    "scaleMetric": STRING,
+    "scaleMetricType": STRING,
+    "labels": map_of(STRING),
+    "annotations": map_of(STRING),
     "logger": _LOGGER,
-    **fields("autoScaling batcher deploymentStrategy", OPEN),
+    **fields("autoScaling batcher deploymentStrategy", PRESERVE_UNKNOWN),
 }
-_MODEL = record(
+_MODEL = object_of(
     _CONTAINER["properties"],
-    fields("runtime runtimeVersion protocolVersion storageUri", TEXT),
+    fields("runtime runtimeVersion protocolVersion storageUri", STRING),
     required="modelFormat",
     modelFormat=_FORMAT,
-    storage=OPEN,
+    storage=PRESERVE_UNKNOWN,
 )
-_COMPONENT = record(_POD, _SCALING, fields("resources storageUris", OPEN))
-_RUNTIME = record(
+_COMPONENT = object_of(_POD, _SCALING, fields("resources storageUris", PRESERVE_UNKNOWN))
+_RUNTIME = object_of(
     _SCHEDULING,
-    fields("disabled multiModel", FLAG),
-    fields("labels annotations", mapping(TEXT)),
-    fields("grpcDataEndpoint grpcEndpoint httpDataEndpoint", TEXT),
-    fields("builtInAdapter replicas storageHelper workerSpec", OPEN),
+    fields("disabled multiModel", BOOLEAN),
+    fields("labels annotations", map_of(STRING)),
+    fields("grpcDataEndpoint grpcEndpoint httpDataEndpoint", STRING),
+    fields("builtInAdapter replicas storageHelper workerSpec", PRESERVE_UNKNOWN),
     required="containers",
-    containers=many(_CONTAINER),
-    supportedModelFormats=many(record(fields("name version", TEXT), autoSelect=FLAG, priority=WHOLE, required="name")),
-    protocolVersions=many(TEXT),
+    containers=array_of(_CONTAINER),
+    supportedModelFormats=array_of(
+        object_of(fields("name version", STRING), autoSelect=BOOLEAN, priority=INTEGER, required="name")
+    ),
+    protocolVersions=array_of(STRING),
 )
-_STORAGE = record(
+_STORAGE = object_of(
     container=_CONTAINER,
-    supportedUriFormats=many(record(fields("prefix regex", TEXT))),
-    workloadType=TEXT,
-    supportsMultiModelDownload=FLAG,
+    supportedUriFormats=array_of(object_of(fields("prefix regex", STRING))),
+    workloadType=STRING,
+    supportsMultiModelDownload=BOOLEAN,
     required="container supportedUriFormats",
 )
 
 # serving.knative.dev
-_TEMPLATE = record(
-    metadata=record(fields("name namespace", TEXT), fields("labels annotations", mapping(TEXT)), finalizers=OPEN),
-    spec=record(
+_TEMPLATE = object_of(
+    metadata=object_of(
+        fields("name namespace", STRING), fields("labels annotations", map_of(STRING)), finalizers=PRESERVE_UNKNOWN
+    ),
+    spec=object_of(
         _KNATIVE_POD,
-        fields("containerConcurrency timeoutSeconds responseStartTimeoutSeconds idleTimeoutSeconds", WHOLE),
+        fields("containerConcurrency timeoutSeconds responseStartTimeoutSeconds idleTimeoutSeconds", INTEGER),
     ),
 )
-_TRAFFIC = many(record(fields("revisionName configurationName tag url", TEXT), latestRevision=FLAG, percent=WHOLE))
-_SERVICE = record(template=_TEMPLATE, traffic=_TRAFFIC)
+_TRAFFIC = array_of(
+    object_of(fields("revisionName configurationName tag url", STRING), latestRevision=BOOLEAN, percent=INTEGER)
+)
+_SERVICE = object_of(template=_TEMPLATE, traffic=_TRAFFIC)
 
 # eventing.knative.dev, sources.knative.dev
-_REFERENCE = record(fields("kind namespace name apiVersion", TEXT))
-_DESTINATION = record(fields("uri CACerts audience", TEXT), ref=_REFERENCE)
-_DELIVERY = record(
-    fields("backoffPolicy backoffDelay timeout retryAfterMax format", TEXT),
-    retry=WHOLE,
+_REFERENCE = object_of(fields("kind namespace name apiVersion", STRING))
+_DESTINATION = object_of(fields("uri CACerts audience", STRING), ref=_REFERENCE)
+_DELIVERY = object_of(
+    fields("backoffPolicy backoffDelay timeout retryAfterMax format", STRING),
+    retry=INTEGER,
     deadLetterSink=_DESTINATION,
 )
 # Filters nest (all, any, not) without limit: admission walks them.
-_TRIGGER = record(
-    broker=TEXT,
-    brokerRef=OPEN,
-    filter=record(attributes=mapping(TEXT)),
-    filters=many(OPEN),
+_TRIGGER = object_of(
+    broker=STRING,
+    brokerRef=PRESERVE_UNKNOWN,
+    filter=object_of(attributes=map_of(STRING)),
+    filters=array_of(PRESERVE_UNKNOWN),
     subscriber=_DESTINATION,
     delivery=_DELIVERY,
     required="subscriber",
 )
-_BROKER = record(config=_REFERENCE, delivery=_DELIVERY)
-_PING = record(
-    fields("schedule timezone contentType data dataBase64", TEXT),
+_BROKER = object_of(config=_REFERENCE, delivery=_DELIVERY)
+_PING = object_of(
+    fields("schedule timezone contentType data dataBase64", STRING),
     sink=_DESTINATION,
-    ceOverrides=record(extensions=mapping(TEXT)),
+    ceOverrides=object_of(extensions=map_of(STRING)),
     required="sink",
 )
 
 
-_OBJECT = record(fields("apiVersion kind", TEXT), metadata=METADATA)
+_OBJECT = object_of(fields("apiVersion kind", STRING), metadata=METADATA)
 
 
 def _with_status(spec: Schema) -> Schema:
-    return record(_OBJECT["properties"], spec=spec, status=OPEN)
+    return object_of(_OBJECT["properties"], spec=spec, status=PRESERVE_UNKNOWN)
 
 
 SCHEMAS: dict[tuple[str, str], Schema] = {
-    ("", "Namespace"): _with_status(OPEN),
-    ("", "ConfigMap"): record(_OBJECT["properties"], fields("data binaryData", mapping(TEXT)), immutable=FLAG),
-    ("", "Secret"): record(_OBJECT["properties"], fields("data stringData", mapping(TEXT)), type=TEXT, immutable=FLAG),
-    ("", "Service"): _with_status(OPEN),
-    ("", "ServiceAccount"): record(
-        _OBJECT["properties"], fields("secrets imagePullSecrets", many(OPEN)), automountServiceAccountToken=FLAG
+    ("", "Namespace"): _with_status(PRESERVE_UNKNOWN),
+    ("", "ConfigMap"): object_of(_OBJECT["properties"], fields("data binaryData", map_of(STRING)), immutable=BOOLEAN),
+    ("", "Secret"): object_of(
+        _OBJECT["properties"], fields("data stringData", map_of(STRING)), type=STRING, immutable=BOOLEAN
     ),
-    ("", "Event"): record(
+    ("", "Service"): _with_status(PRESERVE_UNKNOWN),
+    ("", "ServiceAccount"): object_of(
         _OBJECT["properties"],
-        fields("reason message type action reportingComponent reportingInstance", TEXT),
-        fields("firstTimestamp lastTimestamp eventTime", TEXT),
-        fields("involvedObject related source series", OPEN),
-        count=WHOLE,
+        fields("secrets imagePullSecrets", array_of(PRESERVE_UNKNOWN)),
+        automountServiceAccountToken=BOOLEAN,
     ),
-    ("", "Pod"): _with_status(record(_POD)),
+    ("", "Event"): object_of(
+        _OBJECT["properties"],
+        fields("reason message type action reportingComponent reportingInstance", STRING),
+        fields("firstTimestamp lastTimestamp eventTime", STRING),
+        fields("involvedObject related source series", PRESERVE_UNKNOWN),
+        count=INTEGER,
+    ),
+    ("", "Pod"): _with_status(object_of(_POD)),
     ("serving.kserve.io", "InferenceService"): _with_status(
-        record(
-            predictor=record(
-                _COMPONENT["properties"], fields("name storageContainerName", TEXT), model=_MODEL, workerSpec=OPEN
+        object_of(
+            predictor=object_of(
+                _COMPONENT["properties"],
+                fields("name storageContainerName", STRING),
+                model=_MODEL,
+                workerSpec=PRESERVE_UNKNOWN,
             ),
             transformer=_COMPONENT,
             explainer=_COMPONENT,
@@ -228,11 +243,11 @@ SCHEMAS: dict[tuple[str, str], Schema] = {
     ),
     ("serving.kserve.io", "ServingRuntime"): _with_status(_RUNTIME),
     ("serving.kserve.io", "ClusterServingRuntime"): _with_status(_RUNTIME),
-    ("serving.kserve.io", "ClusterStorageContainer"): record(_OBJECT["properties"], spec=_STORAGE, disabled=FLAG),
+    ("serving.kserve.io", "ClusterStorageContainer"): object_of(_OBJECT["properties"], spec=_STORAGE, disabled=BOOLEAN),
     ("serving.knative.dev", "Service"): _with_status(_SERVICE),
-    ("serving.knative.dev", "Configuration"): _with_status(record(template=_TEMPLATE)),
+    ("serving.knative.dev", "Configuration"): _with_status(object_of(template=_TEMPLATE)),
     ("serving.knative.dev", "Revision"): _with_status(_TEMPLATE["properties"]["spec"]),
-    ("serving.knative.dev", "Route"): _with_status(record(traffic=_TRAFFIC)),
+    ("serving.knative.dev", "Route"): _with_status(object_of(traffic=_TRAFFIC)),
     ("eventing.knative.dev", "Broker"): _with_status(_BROKER),
     ("eventing.knative.dev", "Trigger"): _with_status(_TRIGGER),
     ("sources.knative.dev", "PingSource"): _with_status(_PING),

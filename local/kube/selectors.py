@@ -23,18 +23,18 @@ def label_selector(text: str) -> Predicate:
 
 
 def _label_term(term: str, text: str) -> Callable[[Mapping[str, str]], bool]:
-    if found := _SET.match(term):
-        key, values = found["key"], {value.strip() for value in found["values"].split(",")}
-        if found["op"] == "in":
+    if match := _SET.match(term):
+        key, values = match["key"], {value.strip() for value in match["values"].split(",")}
+        if match["op"] == "in":
             return lambda labels: labels.get(key) in values
         return lambda labels: labels.get(key) not in values
-    if found := _EQUAL.match(term):
-        key, value = found["key"], found["value"]
-        if found["op"] == "!=":
+    if match := _EQUAL.match(term):
+        key, value = match["key"], match["value"]
+        if match["op"] == "!=":
             return lambda labels: labels.get(key) != value
         return lambda labels: labels.get(key) == value
-    if found := _EXISTS.match(term):
-        key, absent = found["key"], bool(found["not"])
+    if match := _EXISTS.match(term):
+        key, absent = match["key"], bool(match["not"])
         return lambda labels: (key in labels) != absent
     raise bad_request(f"unable to parse requirement: {term!r} in label selector {text!r}")
 
@@ -52,27 +52,27 @@ def field_selector(text: str, kind: str) -> Predicate:
     """`metadata.name=x,metadata.namespace!=y`; 400 for a field that cannot be selected by."""
     terms: list[tuple[tuple[str, ...], bool, str]] = []
     for term in filter(None, (part.strip() for part in text.split(","))):
-        found = re.match(r"([\w.]+)\s*(==|!=|=)\s*(.*)$", term)
-        if not found:
+        match = re.match(r"([\w.]+)\s*(==|!=|=)\s*(.*)$", term)
+        if not match:
             raise bad_request(f"invalid field selector: {term!r} in {text!r}; write metadata.name=NAME")
-        path = found[1]
+        path = match[1]
         extra = {"Event": _EVENT_FIELDS, "Pod": _POD_FIELDS}.get(kind)
         if not _FIELDS.match(path) and not (extra and extra.match(path)):
             raise bad_request(f"field label not supported: {path}")
-        terms.append((tuple(path.split(".")), found[2] != "!=", found[3]))
-    return lambda item: all((_text(item, path) == value) == equal for path, equal, value in terms)
+        terms.append((tuple(path.split(".")), match[2] != "!=", match[3]))
+    return lambda item: all((_field_text(item, path) == value) == equal for path, equal, value in terms)
 
 
-def _text(item: Object, path: tuple[str, ...]) -> str:
+def _field_text(item: Object, path: tuple[str, ...]) -> str:
     value: Any = item
     for name in path:
         value = value.get(name) if isinstance(value, dict) else None
     return "" if value is None else str(value)
 
 
-def both(labels: str, fields: str, kind: str) -> Predicate | None:
+def object_selector(labels: str, fields: str, kind: str) -> Predicate | None:
     """One predicate of both selectors, None when neither is given."""
-    wanted = [label_selector(labels)] if labels else []
+    predicates = [label_selector(labels)] if labels else []
     if fields:
-        wanted.append(field_selector(fields, kind))
-    return (lambda item: all(accepts(item) for accepts in wanted)) if wanted else None
+        predicates.append(field_selector(fields, kind))
+    return (lambda item: all(accepts(item) for accepts in predicates)) if predicates else None

@@ -13,18 +13,18 @@ import uvicorn
 
 from local.access_middleware import AccessMiddleware
 from local.connection_limits import LimitedHttpProtocol
-from local.kube.access import prepare, write_kubeconfig
 from local.kube.app import make_app
-from local.kube.errors import ApiError
+from local.kube.credentials import load_or_create, write_kubeconfig
+from local.kube.errors import StatusError
 from local.kube.requests import MAX_BODY
-from local.kube.store import Store
+from local.kube.store import ResourceStore
 from local.origins import allowed_hosts
 
 HOST = "127.0.0.1"
 _REASONS = {400: "BadRequest", 403: "Forbidden", 413: "RequestEntityTooLarge", 501: "NotImplemented"}
 
 
-class Server(uvicorn.Server):
+class ApiServer(uvicorn.Server):
     """Serves the store under `folder`: `kube/` holds its state, `kubeconfig` the way in, `namespace` what
     kubectl takes without -n.
 
@@ -40,21 +40,21 @@ class Server(uvicorn.Server):
         port: int,
         *,
         namespace: str = "default",
-        store: Store | None = None,
+        store: ResourceStore | None = None,
         pages: Mapping[str, Callable[[], Any]] | None = None,
     ) -> None:
         self._socket = _listen(port)
         self.port = int(self._socket.getsockname()[1])
         self.url = f"https://{HOST}:{self.port}"
         self.kubeconfig = folder / "kubeconfig"
-        access = prepare(folder / "kube")
-        self.store = store or Store(folder / "kube" / "kube.sqlite")
+        access = load_or_create(folder / "kube")
+        self.store = store or ResourceStore(folder / "kube" / "kube.sqlite")
         self._app = make_app(self.store, access.token, pages)
         app = AccessMiddleware(
             self._app,
             hosts=allowed_hosts(os.environ),
             max_body=MAX_BODY,
-            error_body=lambda denial: ApiError(denial.status, _REASONS[denial.status], denial.reason).status(),
+            error_body=lambda denial: StatusError(denial.status, _REASONS[denial.status], denial.reason).status(),
         )
         write_kubeconfig(self.kubeconfig, access, self.url, namespace)
         super().__init__(
@@ -79,7 +79,7 @@ class Server(uvicorn.Server):
         await super().serve(sockets or [self._socket])
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._app.state.ticks.close()
+        self._app.state.change_notifier.close()
         idle = asyncio.create_task(self._drop_idle())
         await super().shutdown(sockets)
         idle.cancel()

@@ -16,47 +16,48 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 from local.kube import errors, selectors
-from local.kube.database import PAGE, Change, Database
-from local.kube.errors import ApiError
+from local.kube.database import PAGE, Change, ObjectDatabase
+from local.kube.errors import StatusError
 from local.kube.patches import json_patch, merge_patch, strategic_merge
 from local.kube.resources import NAMESPACE, Object, Resource, by_kind
-from local.kube.writes import Write, Writer, kind_of, within
+from local.kube.writer import WriteOptions, Writer, resource_of, stored_namespace
 from local.storage import StorageFailure
 
-__all__ = ["ApiError", "Change", "Listing", "PatchType", "Store", "Write"]
+__all__ = ["Change", "PatchType", "ResourceList", "ResourceStore", "StatusError", "WriteOptions"]
 
 PatchType = Literal["json", "merge", "strategic", "apply"]
 KEPT_CHANGES = 10_000
 POLL_SECONDS = 0.25
 NAMESPACE_SECONDS = 2.0
-_PERMANENT = ("default", "kube-system")
+_PERMANENT_NAMESPACES = ("default", "kube-system")
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
-    """A list's page. A watch from `version` sees everything later; `proceed` asks for the next page."""
+class ResourceList:
+    """A list's page. A watch from `version` sees everything later; `continue_token` asks for the next page."""
 
     items: Sequence[Object]
     version: int
-    proceed: str = ""
+    continue_token: str = ""
     remaining: int = 0
 
 
-class Store:
+class ResourceStore:
     """Objects by kind, namespace and name. Raises ApiError, whose `code` and `reason` are Kubernetes'."""
 
     def __init__(self, path: Path, *, keep: int = KEPT_CHANGES) -> None:
-        self._db = Database(path, keep)
+        self._db = ObjectDatabase(path, keep)
         self._writer = Writer(self._db)
         self._changed = threading.Condition()
         self._listeners: list[Callable[[], None]] = []
-        for name in _PERMANENT:
+        for name in _PERMANENT_NAMESPACES:
             if self._db.get(NAMESPACE, "", name) is None:
                 self.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
 
@@ -79,7 +80,7 @@ class Store:
     def get(self, kind: str | Resource, name: str, namespace: str = "default") -> Object:
         """The object; ApiError 404 when there is none."""
         resource = _resource(kind)
-        item = self._db.get(resource, within(resource, namespace), name)
+        item = self._db.get(resource, stored_namespace(resource, namespace), name)
         if item is None:
             raise errors.not_found(resource, name)
         return item
@@ -92,45 +93,45 @@ class Store:
         labels: str = "",
         fields: str = "",
         limit: int = 0,
-        proceed: str = "",
-    ) -> Listing:
+        continue_token: str = "",
+    ) -> ResourceList:
         """Objects of one namespace, or of all for None, by (namespace, name); at most `limit` of them unless 0."""
         resource = _resource(kind)
-        accepts = selectors.both(labels, fields, resource.kind)
+        accepts = selectors.object_selector(labels, fields, resource.kind)
         with self._db.reading():
             version, after = self._db.version(), ("", "")
-            if proceed:
-                version, after = _proceed(proceed)
+            if continue_token:
+                version, after = _parse_continue_token(continue_token)
                 self._db.changes(resource, namespace, version, 0)  # 410 when a watch could not start there
-            found = [item for item in self._db.list(resource, namespace, after) if accepts is None or accepts(item)]
-        page = found[:limit] if limit else found
-        if len(page) == len(found):
-            return Listing(page, version)
+            items = [item for item in self._db.list(resource, namespace, after) if accepts is None or accepts(item)]
+        page = items[:limit] if limit else items
+        if len(page) == len(items):
+            return ResourceList(page, version)
         last = page[-1]["metadata"]
         token = json.dumps([version, last.get("namespace", ""), last["name"]]).encode()
-        return Listing(page, version, base64.urlsafe_b64encode(token).decode(), len(found) - len(page))
+        return ResourceList(page, version, base64.urlsafe_b64encode(token).decode(), len(items) - len(page))
 
-    def create(self, body: Object, namespace: str = "", write: Write | None = None) -> Object:
+    def create(self, body: Object, namespace: str = "", options: WriteOptions | None = None) -> Object:
         """The object made of a body; ApiError 409 when its name is taken."""
-        write = write or Write()
-        resource = kind_of(body)
+        options = options or WriteOptions()
+        resource = resource_of(body)
         namespace = namespace or (body.get("metadata") or {}).get("namespace") or "default"
-        with self._writing(write):
-            return self._writer.create(resource, body, namespace, write)
+        with self._writing(options):
+            return self._writer.create(resource, body, namespace, options)
 
-    def update(self, body: Object, write: Write | None = None, *, subresource: str = "") -> Object:
+    def update(self, body: Object, options: WriteOptions | None = None, *, subresource: str = "") -> Object:
         """Replaces an object; ApiError 409 unless its resourceVersion is the current one."""
-        write, resource, metadata = write or Write(), kind_of(body), body["metadata"]
-        with self._writing(write):
+        options, resource, metadata = options or WriteOptions(), resource_of(body), body["metadata"]
+        with self._writing(options):
             old = self.get(resource, metadata["name"], metadata.get("namespace", "default"))
             if not metadata.get("resourceVersion") and resource.custom:
                 why = "Invalid value: 0x0: must be specified for an update"
                 raise errors.invalid(resource, metadata["name"], [("metadata.resourceVersion", why)])
-            return self._writer.replace(resource, old, body, write, subresource)
+            return self._writer.replace(resource, old, body, options, subresource)
 
-    def update_status(self, body: Object, write: Write | None = None) -> Object:
+    def update_status(self, body: Object, options: WriteOptions | None = None) -> Object:
         """Replaces an object's status only; ApiError 409 when `body` is stale."""
-        return self.update(body, write, subresource="status")
+        return self.update(body, options, subresource="status")
 
     def patch(
         self,
@@ -140,22 +141,22 @@ class Store:
         namespace: str = "default",
         *,
         type: PatchType = "merge",
-        write: Write | None = None,
+        options: WriteOptions | None = None,
         subresource: str = "",
     ) -> tuple[Object, bool]:
         """The object after the patch, and whether server-side apply created it."""
-        write, resource = write or Write(), _resource(kind)
-        with self._writing(write):
-            old = self._db.get(resource, within(resource, namespace), name)
+        options, resource = options or WriteOptions(), _resource(kind)
+        with self._writing(options):
+            old = self._db.get(resource, stored_namespace(resource, namespace), name)
             if type == "apply":
-                return self._writer.apply(resource, name, namespace, old, patch, write, subresource)
+                return self._writer.apply(resource, name, namespace, old, patch, options, subresource)
             if old is None:
                 raise errors.not_found(resource, name)
             how = {"json": json_patch, "merge": merge_patch, "strategic": strategic_merge}[type]
             result = how(old, patch)
             if not isinstance(result, dict) or not isinstance(result.get("metadata"), dict):
                 raise errors.bad_request("the patch leaves no object with metadata")
-            return self._writer.replace(resource, old, result, write, subresource), False
+            return self._writer.replace(resource, old, result, options, subresource), False
 
     def delete(
         self,
@@ -166,17 +167,17 @@ class Store:
         uid: str = "",
         version: str = "",
         orphan: bool = False,
-        write: Write | None = None,
+        options: WriteOptions | None = None,
     ) -> Object:
         """Deletes an object, and what it owns unless `orphan`; the object as it was last.
 
         One with finalizers is only marked with deletionTimestamp and goes when the last of them is removed. `uid` and
-        `version` are preconditions (409). A Namespace goes NAMESPACE_SECONDS later (`finish_namespaces`), so that what
-        is in it can be deleted by name in the same command.
+        `version` are preconditions (409). A Namespace goes NAMESPACE_SECONDS later (`finalize_namespaces`), so that
+        what is in it can be deleted by name in the same command.
         """
         resource = _resource(kind)
-        write = write or Write()
-        with self._writing(write):
+        options = options or WriteOptions()
+        with self._writing(options):
             item = self.get(resource, name, namespace)
             metadata = item["metadata"]
             if uid and uid != metadata["uid"]:
@@ -184,17 +185,19 @@ class Store:
                 raise errors.conflict(resource, name, why)
             if version and version != metadata["resourceVersion"]:
                 raise errors.conflict(resource, name, "Precondition failed: resourceVersion differs")
-            if resource == NAMESPACE and name in _PERMANENT:
+            if resource == NAMESPACE and name in _PERMANENT_NAMESPACES:
                 raise errors.forbidden(resource, name, "this namespace may not be deleted")
-            return self._writer.delete(resource, item, write, orphan=orphan)
+            return self._writer.delete(resource, item, options, orphan=orphan)
 
-    def finish_namespaces(self) -> None:
+    def finalize_namespaces(self) -> None:
         """Removes the namespaces whose deletion was asked for long enough ago, with all that is in them."""
         for item in self.list(NAMESPACE).items:
-            asked = item["metadata"].get("deletionTimestamp")
-            if asked and datetime.now(UTC) - datetime.fromisoformat(asked) > timedelta(seconds=NAMESPACE_SECONDS):
-                with self._writing(Write()):
-                    self._writer.remove(NAMESPACE, item, Write(), orphan=False)
+            deleted_at = item["metadata"].get("deletionTimestamp")
+            if deleted_at and datetime.now(UTC) - datetime.fromisoformat(deleted_at) > timedelta(
+                seconds=NAMESPACE_SECONDS
+            ):
+                with self._writing(WriteOptions()):
+                    self._writer.remove(NAMESPACE, item, WriteOptions(), orphan=False)
 
     def watch(
         self,
@@ -211,7 +214,7 @@ class Store:
         Without `since` the existing objects come first, as ADDED. ApiError 410 when `since` is too long ago.
         """
         resource = _resource(kind)
-        accepts = selectors.both(labels, fields, resource.kind)
+        accepts = selectors.object_selector(labels, fields, resource.kind)
         if since is None:
             listing = self.list(resource, namespace, labels=labels, fields=fields)
             since = listing.version
@@ -219,8 +222,8 @@ class Store:
                 yield Change(int(item["metadata"]["resourceVersion"]), "ADDED", item, None)
         deadline = None if timeout is None else time.monotonic() + timeout
         while deadline is None or time.monotonic() < deadline:
-            since, found = self.changes(resource, namespace, since, accepts)
-            yield from found
+            since, changes = self.changes(resource, namespace, since, accepts)
+            yield from changes
             with self._changed:
                 if self._db.version() == since:
                     self._changed.wait(POLL_SECONDS)
@@ -238,20 +241,24 @@ class Store:
                 return since, []
             if since > reached:  # of a store that is gone: whoever has it must list again
                 raise errors.expired(since, reached)
-            found = self._db.changes(resource, namespace, since)
-        if len(found) == PAGE:
-            reached = found[-1].version
+            changes = self._db.changes(resource, namespace, since)
+        if len(changes) == PAGE:
+            reached = changes[-1].version
         if accepts is None:
-            return reached, found
-        return reached, [seen for change in found if (seen := _seen(change, accepts))]
+            return reached, changes
+        return reached, [seen for change in changes if (seen := _as_selected(change, accepts))]
 
-    def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
+    def on_write(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Calls `listener` after each write of this process, on the writer's thread; returns what ends that."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 
-    def _writing(self, write: Write) -> _Writing:
-        return _Writing(self._db, self._notify, write)
+    @contextmanager
+    def _writing(self, options: WriteOptions) -> Iterator[None]:
+        """A write transaction; listeners are notified once it is committed."""
+        with self._db.writing(commit=not options.dry_run):
+            yield
+        self._notify()
 
     def _notify(self) -> None:
         with self._changed:
@@ -260,27 +267,11 @@ class Store:
             listener()
 
 
-class _Writing:
-    """A write transaction that tells listeners once it is committed."""
-
-    def __init__(self, db: Database, notify: Callable[[], None], write: Write) -> None:
-        self._transaction = db.writing(commit=not write.dry_run)
-        self._notify = notify
-
-    def __enter__(self) -> None:
-        self._transaction.__enter__()
-
-    def __exit__(self, *error: Any) -> None:
-        self._transaction.__exit__(*error)
-        if error[0] is None:
-            self._notify()
-
-
 def _resource(kind: str | Resource) -> Resource:
     return kind if isinstance(kind, Resource) else by_kind(kind)
 
 
-def _seen(change: Change, accepts: selectors.Predicate) -> Change | None:
+def _as_selected(change: Change, accepts: selectors.Predicate) -> Change | None:
     was = change.before is not None and accepts(change.before)
     now = change.type != "DELETED" and accepts(change.object)
     if now:
@@ -288,7 +279,7 @@ def _seen(change: Change, accepts: selectors.Predicate) -> Change | None:
     return Change(change.version, "DELETED", change.object, change.before) if was else None
 
 
-def _proceed(token: str) -> tuple[int, tuple[str, str]]:
+def _parse_continue_token(token: str) -> tuple[int, tuple[str, str]]:
     try:
         version, namespace, name = json.loads(base64.urlsafe_b64decode(token))
         return int(version), (str(namespace), str(name))

@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from local.kube.jsonpath import first
-from local.kube.resources import AGE, Column, Object, Resource
+from local.kube.resources import AGE, Object, PrinterColumn, Resource
 
 Cells = Callable[[Object, datetime], list[Any]]
 
 
 def table(resource: Resource, items: Sequence[Object], metadata: dict[str, Any], *, whole: bool) -> dict[str, Any]:
     """The Table of these objects; rows carry the `whole` object or its metadata only."""
-    columns, cells = _CORE.get(resource.kind, (None, None)) if not resource.custom else (None, None)
+    columns, cells = _CORE_TABLES.get(resource.kind, (None, None)) if not resource.custom else (None, None)
     columns = columns or resource.columns
     cells = cells or (lambda item, now: [_cell(item, column, now) for column in columns])
     now = datetime.now(UTC)
@@ -22,15 +22,18 @@ def table(resource: Resource, items: Sequence[Object], metadata: dict[str, Any],
         "kind": "Table",
         "apiVersion": "meta.k8s.io/v1",
         "metadata": metadata,
-        "columnDefinitions": [_definition(Column("Name", "")), *map(_definition, columns)],
+        "columnDefinitions": [_definition(PrinterColumn("Name", "")), *map(_definition, columns)],
         "rows": [
-            {"cells": [item["metadata"]["name"], *cells(item, now)], "object": item if whole else partial(item)}
+            {
+                "cells": [item["metadata"]["name"], *cells(item, now)],
+                "object": item if whole else partial_object_metadata(item),
+            }
             for item in items
         ],
     }
 
 
-def partial(item: Object) -> Object:
+def partial_object_metadata(item: Object) -> Object:
     """The object's metadata, as PartialObjectMetadata."""
     return {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": item["metadata"]}
 
@@ -60,7 +63,7 @@ def age(timestamp: Any, now: datetime) -> str:
     return f"{days}d"
 
 
-def _definition(column: Column) -> dict[str, Any]:
+def _definition(column: PrinterColumn) -> dict[str, Any]:
     name = column.name == "Name"
     return {
         "name": column.name,
@@ -71,7 +74,7 @@ def _definition(column: Column) -> dict[str, Any]:
     }
 
 
-def _cell(item: Object, column: Column, now: datetime) -> Any:
+def _cell(item: Object, column: PrinterColumn, now: datetime) -> Any:
     value = first(item, column.path)
     if value is not None and column.type == "date":
         return age(value, now)
@@ -119,25 +122,25 @@ def _pod(item: Object, now: datetime) -> list[Any]:
     return [f"{ready}/{total}", phase, restarts, _age(item, now)]
 
 
-def _named(*names: str) -> tuple[Column, ...]:
-    return tuple(AGE if name == "Age" else Column(name, "") for name in names)
+def _columns(*names: str) -> tuple[PrinterColumn, ...]:
+    return tuple(AGE if name == "Age" else PrinterColumn(name, "") for name in names)
 
 
-_CORE: dict[str, tuple[tuple[Column, ...], Cells]] = {
-    "Namespace": (_named("Status", "Age"), _namespace),
+_CORE_TABLES: dict[str, tuple[tuple[PrinterColumn, ...], Cells]] = {
+    "Namespace": (_columns("Status", "Age"), _namespace),
     "ConfigMap": (
-        _named("Data", "Age"),
+        _columns("Data", "Age"),
         lambda item, now: [len(item.get("data") or {}) + len(item.get("binaryData") or {}), _age(item, now)],
     ),
     "Secret": (
-        _named("Type", "Data", "Age"),
+        _columns("Type", "Data", "Age"),
         lambda item, now: [item.get("type", "Opaque"), len(item.get("data") or {}), _age(item, now)],
     ),
-    "Service": (_named("Type", "Cluster-IP", "External-IP", "Port(s)", "Age"), _service),
+    "Service": (_columns("Type", "Cluster-IP", "External-IP", "Port(s)", "Age"), _service),
     "ServiceAccount": (
-        _named("Secrets", "Age"),
+        _columns("Secrets", "Age"),
         lambda item, now: [len(item.get("secrets") or []), _age(item, now)],
     ),
-    "Event": (_named("Last Seen", "Type", "Reason", "Object", "Message"), _event),
-    "Pod": (_named("Ready", "Status", "Restarts", "Age"), _pod),
+    "Event": (_columns("Last Seen", "Type", "Reason", "Object", "Message"), _event),
+    "Pod": (_columns("Ready", "Status", "Restarts", "Age"), _pod),
 }

@@ -17,17 +17,18 @@ from starlette.concurrency import run_in_threadpool
 from local.connection_limits import LimitedHttpProtocol
 from local.origins import AllowedHostsError, allowed_hosts
 from local.pipelines import processes
-from local.pipelines.app import guarded, make_app
-from local.pipelines.database import FILE, Database
-from local.pipelines.recurring import RecurringRuns
+from local.pipelines.app import make_app, with_guard
+from local.pipelines.database import FILE, PipelineDatabase
+from local.pipelines.experiments import Experiments
+from local.pipelines.pipelines import Pipelines
+from local.pipelines.recurring_runs import RecurringRuns
 from local.pipelines.runs import Runs
 from local.pipelines.scheduler import Limits, Scheduler
-from local.pipelines.store import Store
 from local.storage import StorageError, StorageMonitor, backoff_delays, tolerate_output_errors
 from local.tokens import TokenError, read_or_create_token
 
 HOST = "127.0.0.1"
-LOOK_SECONDS = 0.1
+RECONCILE_SECONDS = 0.1
 TAKEOVER_SECONDS = 2.0
 log = logging.getLogger("local.pipelines")
 
@@ -38,8 +39,8 @@ def main() -> int:
     folder: Path = arguments.folder.resolve()
     tolerate_output_errors()
     try:
-        lock = processes.lock(folder / "server.lock", TAKEOVER_SECONDS)
-        database = Database(folder / FILE) if lock is not None else None
+        lock = processes.acquire_lock(folder / "server.lock", TAKEOVER_SECONDS)
+        database = PipelineDatabase(folder / FILE) if lock is not None else None
     except OSError as error:
         print(f"pipelines: {error}", file=sys.stderr)
         return 1
@@ -64,7 +65,7 @@ def main() -> int:
 
 async def _serve(
     folder: Path,
-    database: Database,
+    database: PipelineDatabase,
     listening: socket.socket,
     limits: Limits,
     token: str,
@@ -72,11 +73,12 @@ async def _serve(
 ) -> int:
     runs = Runs(database, folder)
     recurring = RecurringRuns(runs)
+    app = make_app(Experiments(database), Pipelines(database), runs, recurring)
     watch = StorageMonitor([("pipelines", folder)])
     watch.start()
     scheduler = Scheduler(runs, limits, watch)
     config = uvicorn.Config(
-        guarded(make_app(Store(database), runs, recurring), token, hosts), lifespan="off", access_log=False,
+        with_guard(app, token, hosts), lifespan="off", access_log=False,
         log_level="warning", server_header=False, timeout_graceful_shutdown=3, http=LimitedHttpProtocol, ws="none",
         proxy_headers=False,
     )  # fmt: skip
@@ -85,36 +87,36 @@ async def _serve(
     def stop(*_: object) -> None:
         server.should_exit = True
 
-    # uvicorn raises the signal that stopped it once more when it is done; the runs are yet to be put away then.
+    # uvicorn raises the signal that stopped it again when it is done; by then the runs are not stopped yet.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    looking = asyncio.create_task(_look(recurring, scheduler, server))
+    reconciling = asyncio.create_task(_reconcile_forever(recurring, scheduler, server))
     await server.serve([listening])
     server.should_exit = True
-    await looking
+    await reconciling
     await run_in_threadpool(scheduler.stop)
     database.close()
     return 0
 
 
-async def _look(recurring: RecurringRuns, scheduler: Scheduler, server: uvicorn.Server) -> None:
+async def _reconcile_forever(recurring: RecurringRuns, scheduler: Scheduler, server: uvicorn.Server) -> None:
     pause = backoff_delays()
     while not server.should_exit:
         try:
             if recurring.database.storage_failure:
                 await run_in_threadpool(recurring.database.check)
-            await run_in_threadpool(recurring.fire)
-            await run_in_threadpool(scheduler.look)
+            await run_in_threadpool(recurring.start_due)
+            await run_in_threadpool(scheduler.reconcile)
         except StorageError as error:
-            log.debug("the runs are looked at again: %s", error)
+            log.debug("the runs are reconciled later: %s", error)
             await asyncio.sleep(pause())
             continue
-        except Exception:  # the next look may succeed
-            log.exception("the runs could not be looked at")
+        except Exception:  # the next pass may succeed
+            log.exception("the runs could not be reconciled")
             await asyncio.sleep(pause())
             continue
         pause = backoff_delays()
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(RECONCILE_SECONDS)
 
 
 def _listen(port: int) -> socket.socket:

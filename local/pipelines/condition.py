@@ -40,7 +40,7 @@ class ConditionError(ValueError):
     """The condition is not one that the compiler writes, or a value that it needs is missing or of the wrong type."""
 
 
-def inputs(condition: str) -> frozenset[str]:
+def input_names(condition: str) -> frozenset[str]:
     """The names of the input parameters that it reads; ConditionError when it is no condition."""
     return frozenset(_parse(condition)[1])
 
@@ -55,27 +55,29 @@ def evaluate(condition: str, value: Callable[[str], Any]) -> bool:
 
 
 def _parse(condition: str) -> tuple[ast.expr, list[str]]:
-    parts, names, at = [], list[str](), 0
+    parts, names, position = [], list[str](), 0
     text = condition.strip()
     if len(text) > _MAX_LENGTH:
         raise ConditionError(f"a condition of {len(text)} characters is too long")
-    while at < len(text):
-        found = _TOKENS.match(text, at)
-        if found is None:
-            raise ConditionError(f"condition {condition!r} is not understood from {text[at : at + 20]!r} on")
-        at = found.end()
-        match found.lastgroup:
+    while position < len(text):
+        match = _TOKENS.match(text, position)
+        if match is None:
+            raise ConditionError(
+                f"condition {condition!r} is not understood from {text[position : position + 20]!r} on"
+            )
+        position = match.end()
+        match match.lastgroup:
             case "input":
                 parts.append(f"_[{len(names)}]")
-                names.append(found["input"])
+                names.append(match["input"])
             case "text":
-                parts.append(repr(found["text"][1:-1]))
+                parts.append(repr(match["text"][1:-1]))
             case "word":
-                parts.append(_WORDS[found["word"]])
+                parts.append(_WORDS[match["word"]])
             case "sign":
-                parts.append(_SIGNS.get(found["sign"], found["sign"]))
+                parts.append(_SIGNS.get(match["sign"], match["sign"]))
             case _:
-                parts.append(found["number"])
+                parts.append(match["number"])
     try:
         return ast.parse(" ".join(parts).strip(), mode="eval").body, names
     except (SyntaxError, RecursionError, MemoryError, ValueError):

@@ -53,7 +53,7 @@ CREATE TABLE IF NOT EXISTS recurring_runs (
 Row = sqlite3.Row
 
 
-class Database(SqliteFile):
+class PipelineDatabase(SqliteFile):
     """The server's and its runs' tables."""
 
     part = "pipelines"
@@ -70,18 +70,18 @@ class Database(SqliteFile):
 
 def now() -> str:
     """RFC 3339 in UTC with microseconds; such texts sort by time."""
-    return stamp(datetime.now(UTC))
+    return timestamp(datetime.now(UTC))
 
 
-def stamp(when: datetime) -> str:
+def timestamp(when: datetime) -> str:
     return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def entry(state: str, error: str = "", code: int = 13) -> dict[str, Any]:
+def history_entry(state: str, error: str = "", code: int = 13) -> dict[str, Any]:
     """An item of a state_history."""
-    found: dict[str, Any] = {"update_time": now(), "state": state}
-    return found | {"error": {"code": code, "message": error, "details": []}} if error else found
+    item: dict[str, Any] = {"update_time": now(), "state": state}
+    return item | {"error": {"code": code, "message": error, "details": []}} if error else item
 
 
-def appended(history: str, *items: dict[str, Any]) -> str:
+def append_history(history: str, *items: dict[str, Any]) -> str:
     return json.dumps([*json.loads(history), *items])

@@ -29,7 +29,7 @@ HTTP_STATUS = {
 }
 
 
-class ApiError(Exception):
+class KfpApiError(Exception):
     """A refused request: its gRPC `code` (google.rpc.Code) and one line for people."""
 
     def __init__(self, code: int, message: str, status: int = 0) -> None:
@@ -42,17 +42,17 @@ class ApiError(Exception):
         return {"error": self.message, "code": self.code, "message": self.message, "details": []}
 
 
-def invalid(message: str) -> ApiError:
-    return ApiError(INVALID_ARGUMENT, " ".join(message.split())[:600])
+def invalid_argument(message: str) -> KfpApiError:
+    return KfpApiError(INVALID_ARGUMENT, " ".join(message.split())[:600])
 
 
-def not_found(what: str, key: str) -> ApiError:
-    return ApiError(NOT_FOUND, f"there is no {what} {key[:200]!r}")
+def not_found(what: str, key: str) -> KfpApiError:
+    return KfpApiError(NOT_FOUND, f"there is no {what} {key[:200]!r}")
 
 
-def exists(what: str, name: str) -> ApiError:
-    return ApiError(ALREADY_EXISTS, f"{what} {name[:200]!r} already exists; choose another name")
+def already_exists(what: str, name: str) -> KfpApiError:
+    return KfpApiError(ALREADY_EXISTS, f"{what} {name[:200]!r} already exists; choose another name")
 
 
-def precondition(message: str) -> ApiError:
-    return ApiError(FAILED_PRECONDITION, message)
+def failed_precondition(message: str) -> KfpApiError:
+    return KfpApiError(FAILED_PRECONDITION, message)

@@ -9,23 +9,23 @@ from pathlib import Path
 
 MAX_BYTES = 16 * 1024 * 1024
 KEPT_BYTES = 4 * 1024 * 1024
-LOOK_SECONDS = 0.5
+TRIM_SECONDS = 0.5
 _NOISE = ("[KFP Executor",)
 
 
-def wait(process: subprocess.Popen[bytes], path: Path) -> int:
+def wait_and_trim(process: subprocess.Popen[bytes], path: Path) -> int:
     """The exit status of a process that appends to a log, which is kept below MAX_BYTES meanwhile, looked at now and
     then: what is written faster is cut a moment later.
     """
     while True:
         try:
-            return process.wait(LOOK_SECONDS)
+            return process.wait(TRIM_SECONDS)
         except subprocess.TimeoutExpired:
             with suppress(OSError):  # the log is gone, or there is no room for its shorter form: another time
-                cut(path)
+                trim(path)
 
 
-def cut(path: Path, most: int = MAX_BYTES, kept: int = KEPT_BYTES) -> None:
+def trim(path: Path, most: int = MAX_BYTES, kept: int = KEPT_BYTES) -> None:
     """Leaves only the last `kept` bytes, from a line's begin, of a log that has more than `most`.
 
     Whoever appends goes on doing so; what it writes in this very moment may be lost.
@@ -45,10 +45,10 @@ def excerpt(path: Path, lines: int = 3) -> str:
     try:
         with path.open("rb") as log:
             log.seek(max(0, path.stat().st_size - 8192))
-            found = [line.strip() for line in log.read().decode("utf-8", "replace").splitlines()]
+            written = [line.strip() for line in log.read().decode("utf-8", "replace").splitlines()]
     except OSError:
         return ""
-    return " | ".join([line for line in found if line and not line.startswith(_NOISE)][-lines:])[-800:]
+    return " | ".join([line for line in written if line and not line.startswith(_NOISE)][-lines:])[-800:]
 
 
 def tail(path: Path, size: int) -> bytes:

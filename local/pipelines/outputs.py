@@ -19,46 +19,46 @@ ARTIFACT, ARTIFACTS = "__kfp_artifact__", "__kfp_artifact_list__"
 _WITHOUT_FILES = frozenset({"system.Metrics", "system.ClassificationMetrics", "system.SlicedClassificationMetrics"})
 
 
-class MissingOutput(LookupError):
+class MissingOutputError(LookupError):
     """A file that a finished task had made is no longer there; the message names it."""
 
 
-def write(outputs: Mapping[str, Any]) -> dict[str, Any]:
+def serialize(outputs: Mapping[str, Any]) -> dict[str, Any]:
     """The outputs of a task that has just finished, ready for JSON."""
-    return {name: _written(value) for name, value in outputs.items()}
+    return {name: _serialized(value) for name, value in outputs.items()}
 
 
-def read(written: Mapping[str, Any]) -> dict[str, Any]:
+def deserialize(written: Mapping[str, Any]) -> dict[str, Any]:
     """The outputs as their task gave them; MissingOutput when a file of theirs is gone."""
-    return {name: _read(value) for name, value in written.items()}
+    return {name: _deserialized(value) for name, value in written.items()}
 
 
-def _written(value: Any) -> Any:
+def _serialized(value: Any) -> Any:
     if isinstance(value, dsl.Artifact):
-        found = {**cache.LocalCache._serialize_artifact(value), "file": os.path.exists(value.path or "")}
-        return found | ({"custom_path": value.custom_path} if value.custom_path else {})
-    if isinstance(value, list) and value and all(isinstance(one, dsl.Artifact) for one in value):
-        return {ARTIFACTS: True, "artifacts": [_written(one) for one in value]}
+        data = {**cache.LocalCache._serialize_artifact(value), "file": os.path.exists(value.path or "")}
+        return data | ({"custom_path": value.custom_path} if value.custom_path else {})
+    if isinstance(value, list) and value and all(isinstance(artifact, dsl.Artifact) for artifact in value):
+        return {ARTIFACTS: True, "artifacts": [_serialized(artifact) for artifact in value]}
     return value
 
 
-def _read(value: Any) -> Any:
+def _deserialized(value: Any) -> Any:
     if isinstance(value, dict) and value.get(ARTIFACT):
         return _artifact(value)
     if isinstance(value, dict) and value.get(ARTIFACTS):
-        return [_artifact(one) for one in value["artifacts"]]
+        return [_artifact(artifact) for artifact in value["artifacts"]]
     return value
 
 
 def _artifact(data: Mapping[str, Any]) -> dsl.Artifact:
     title = data["schema_title"]
-    found = executor.create_artifact_instance(
+    artifact = executor.create_artifact_instance(
         {"name": data["name"], "uri": data["uri"], "metadata": data["metadata"], "type": {"schemaTitle": title}}
     )
     if custom := data.get("custom_path"):
-        found.custom_path = custom
+        artifact.custom_path = custom
     # An older platform did not note it: then only the types that always have a file must have one.
-    had = data.get("file", title not in _WITHOUT_FILES and "://" not in data["uri"])
-    if had and not os.path.exists(found.path):
-        raise MissingOutput(found.path)
-    return found
+    had_file = data.get("file", title not in _WITHOUT_FILES and "://" not in data["uri"])
+    if had_file and not os.path.exists(artifact.path):
+        raise MissingOutputError(artifact.path)
+    return artifact

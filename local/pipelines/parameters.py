@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from local.pipelines.errors import invalid
+from local.pipelines.errors import invalid_argument
 
 _NAMES = {
-    "STRING": "a text",
+    "STRING": "a string",
     "NUMBER_INTEGER": "a whole number",
     "NUMBER_DOUBLE": "a number",
     "BOOLEAN": "true or false",
@@ -18,33 +18,41 @@ _NAMES = {
 }
 
 
-def check(inputs: Mapping[str, Any], given: Any) -> dict[str, Any]:
+def validate(inputs: Mapping[str, Any], given: Any) -> dict[str, Any]:
     """The parameters to run with, without defaults. `inputs` is `root.inputDefinitions`. ApiError 400 names the
     parameter, what was found and what is wanted.
     """
     if given is None:
         given = {}
     if not isinstance(given, dict):
-        raise invalid(f"runtime_config.parameters must be an object, found {_show(given)}")
-    known: Mapping[str, Any] = inputs.get("parameters", {})
-    if unknown := sorted(given.keys() - known.keys()):
-        names = ", ".join(known) or "none"
-        raise invalid(f"parameter {unknown[0]!r} is not an input of the pipeline; it has: {names}")
-    if needed := [name for name, artifact in inputs.get("artifacts", {}).items() if not artifact.get("isOptional")]:
-        raise invalid(f"the pipeline takes the artifact {needed[0]!r}, which a run cannot be given")
-    for name, wanted in known.items():
+        raise invalid_argument(f"runtime_config.parameters must be an object, found {_shortened(given)}")
+    definitions: Mapping[str, Any] = inputs.get("parameters", {})
+    if unknown := sorted(given.keys() - definitions.keys()):
+        names = ", ".join(definitions) or "none"
+        raise invalid_argument(f"parameter {unknown[0]!r} is not an input of the pipeline; it has: {names}")
+    if required_artifacts := [
+        name for name, artifact in inputs.get("artifacts", {}).items() if not artifact.get("isOptional")
+    ]:
+        raise invalid_argument(
+            f"the pipeline takes the artifact {required_artifacts[0]!r}, which a run cannot be given"
+        )
+    for name, definition in definitions.items():
         if name in given:
-            kind = wanted.get("parameterType", "")
-            if not (given[name] is None and wanted.get("isOptional")) and not _suits(kind, given[name]):
-                raise invalid(f"parameter {name!r} must be {_NAMES.get(kind, kind)}, found {_show(given[name])}")
-            if (allowed := wanted.get("literals")) and given[name] not in allowed:
-                raise invalid(f"parameter {name!r} must be one of {_show(allowed)}, found {_show(given[name])}")
-        elif "defaultValue" not in wanted and not wanted.get("isOptional"):
-            raise invalid(f"parameter {name!r} is missing: it has no default")
-    return {name: _exact(known[name].get("parameterType", ""), value) for name, value in given.items()}
+            kind = definition.get("parameterType", "")
+            if not (given[name] is None and definition.get("isOptional")) and not _has_type(kind, given[name]):
+                raise invalid_argument(
+                    f"parameter {name!r} must be {_NAMES.get(kind, kind)}, found {_shortened(given[name])}"
+                )
+            if (allowed := definition.get("literals")) and given[name] not in allowed:
+                raise invalid_argument(
+                    f"parameter {name!r} must be one of {_shortened(allowed)}, found {_shortened(given[name])}"
+                )
+        elif "defaultValue" not in definition and not definition.get("isOptional"):
+            raise invalid_argument(f"parameter {name!r} is missing: it has no default")
+    return {name: _coerced(definitions[name].get("parameterType", ""), value) for name, value in given.items()}
 
 
-def _suits(kind: str, value: Any) -> bool:
+def _has_type(kind: str, value: Any) -> bool:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     match kind:
         case "STRING":
@@ -62,11 +70,11 @@ def _suits(kind: str, value: Any) -> bool:
     return False
 
 
-def _exact(kind: str, value: Any) -> Any:
+def _coerced(kind: str, value: Any) -> Any:
     if value is None:
         return None
     return int(value) if kind == "NUMBER_INTEGER" else float(value) if kind == "NUMBER_DOUBLE" else value
 
 
-def _show(value: Any) -> str:
+def _shortened(value: Any) -> str:
     return json.dumps(value)[:80]

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-MARK = "EMBEDDED_PIPELINE_RUN"
+MARK_VARIABLE = "EMBEDDED_PIPELINE_RUN"
 SUPERSEDED = 3
 """The exit status of a process that found its run taken by another, cancelled or finished."""
 
@@ -24,10 +24,10 @@ SUPERSEDED = 3
 def start(folder: Path, run: str, attempt: int, files: Path, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
     """Starts the process of one attempt at a run; its output goes to `run.log` in `files`."""
     files.mkdir(parents=True, exist_ok=True)
-    command = (sys.executable, "-m", "local.pipelines.execute", str(folder), run, str(attempt))
+    command = (sys.executable, "-m", "local.pipelines.runner", str(folder), run, str(attempt))
     with (files / "run.log").open("ab") as log:
         return subprocess.Popen(
-            command, env={**env, MARK: mark(folder, run)}, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            command, env={**env, MARK_VARIABLE: mark(folder, run)}, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             start_new_session=True,
         )  # fmt: skip
 
@@ -36,38 +36,38 @@ def mark(folder: Path, run: str) -> str:
     return f"{folder.resolve()}:{run}"
 
 
-def living(wanted: str) -> list[int]:
+def find_all(marker: str) -> list[int]:
     """The processes that carry a mark, without those that have ended and wait for their parent to notice."""
     if not Path("/proc/self/environ").exists():
-        return _listed(wanted)
-    entry, found = f"{MARK}={wanted}".encode(), []
+        return _listed(marker)
+    entry, pids = f"{MARK_VARIABLE}={marker}".encode(), []
     for item in Path("/proc").iterdir():
         # An ended process has no environment left.
         with suppress(OSError, ValueError):
             if entry in (item / "environ").read_bytes().split(b"\0") and int(item.name) != os.getpid():
-                found.append(int(item.name))
-    return found
+                pids.append(int(item.name))
+    return pids
 
 
-def signal_all(wanted: str, number: int) -> list[int]:
+def signal_all(marker: str, number: int) -> list[int]:
     """Signals every process that carries a mark, and says which they were."""
-    found = living(wanted)
-    for pid in found:
+    pids = find_all(marker)
+    for pid in pids:
         with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, number)
-    return found
+    return pids
 
 
-def end_all(wanted: str, seconds: float) -> None:
+def kill_all(marker: str, seconds: float) -> None:
     """SIGKILL, again and again, until none is left; TimeoutError when some do not go."""
     deadline = time.monotonic() + seconds
-    while signal_all(wanted, signal.SIGKILL):
+    while signal_all(marker, signal.SIGKILL):
         if time.monotonic() > deadline:
             raise TimeoutError("processes of the run do not end")
         time.sleep(0.01)
 
 
-def lock(path: Path, seconds: float) -> int | None:
+def acquire_lock(path: Path, seconds: float) -> int | None:
     """An exclusive lock on a file, held by all who inherit the descriptor; None when another has it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -83,7 +83,7 @@ def lock(path: Path, seconds: float) -> int | None:
             time.sleep(0.02)
 
 
-def _listed(wanted: str) -> list[int]:
-    shown = subprocess.run(["ps", "eww", "-axo", "pid=,command="], capture_output=True, text=True, check=False).stdout
-    lines = [line.split() for line in shown.splitlines() if f"{MARK}={wanted}" in line]
-    return [int(words[0]) for words in lines if f"{MARK}={wanted}" in words and int(words[0]) != os.getpid()]
+def _listed(marker: str) -> list[int]:
+    listing = subprocess.run(["ps", "eww", "-axo", "pid=,command="], capture_output=True, text=True, check=False).stdout
+    lines = [line.split() for line in listing.splitlines() if f"{MARK_VARIABLE}={marker}" in line]
+    return [int(words[0]) for words in lines if f"{MARK_VARIABLE}={marker}" in words and int(words[0]) != os.getpid()]

@@ -10,7 +10,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from local.pipelines.errors import RESOURCE_EXHAUSTED, ApiError, invalid
+from local.pipelines.errors import RESOURCE_EXHAUSTED, KfpApiError, invalid_argument
 
 MAX_BODY = 32 * 1024 * 1024
 
@@ -19,13 +19,13 @@ async def read_json(request: Request) -> dict[str, Any]:
     """The body, a JSON object (none at all is an empty one)."""
     body = await _read(request)
     try:
-        found = json.loads(body, parse_constant=_refuse) if body.strip() else {}
-        json.dumps(found, ensure_ascii=False).encode()
+        content = json.loads(body, parse_constant=_refuse) if body.strip() else {}
+        json.dumps(content, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
-        raise invalid(f"the body is not JSON: {str(error)[:120]}") from None
-    if not isinstance(found, dict):
-        raise invalid("the body must be a JSON object")
-    return found
+        raise invalid_argument(f"the body is not JSON: {str(error)[:120]}") from None
+    if not isinstance(content, dict):
+        raise invalid_argument("the body must be a JSON object")
+    return content
 
 
 async def read_upload(request: Request) -> tuple[str, bytes]:
@@ -37,30 +37,30 @@ async def read_upload(request: Request) -> tuple[str, bytes]:
         yield b""
 
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        raise invalid("send the pipeline as the file `uploadfile` of a multipart/form-data body")
+        raise invalid_argument("send the pipeline as the file `uploadfile` of a multipart/form-data body")
     try:
         parser = MultiPartParser(request.headers, stream(), max_files=1, max_fields=20)  # type: ignore[arg-type]
         form = await parser.parse()
     except (MultiPartException, KeyError, ValueError, AssertionError) as error:
-        raise invalid(f"the multipart body cannot be read: {str(error)[:120]}") from None
+        raise invalid_argument(f"the multipart body cannot be read: {str(error)[:120]}") from None
     try:
-        found = form.get("uploadfile")
-        if not isinstance(found, UploadFile):
-            raise invalid("the multipart body has no file `uploadfile`")
-        return found.filename or "", await found.read()
+        upload = form.get("uploadfile")
+        if not isinstance(upload, UploadFile):
+            raise invalid_argument("the multipart body has no file `uploadfile`")
+        return upload.filename or "", await upload.read()
     finally:
         await form.close()
 
 
 def query(request: Request) -> dict[str, str]:
     """The query's parameters; the last one of a name counts."""
-    found = dict(request.query_params)
-    for name, value in found.items():
+    parameters = dict(request.query_params)
+    for name, value in parameters.items():
         try:
             (name + value).encode()
         except UnicodeEncodeError:
-            raise invalid("the query is not UTF-8") from None
-    return found
+            raise invalid_argument("the query is not UTF-8") from None
+    return parameters
 
 
 async def _read(request: Request) -> bytes:
@@ -68,7 +68,7 @@ async def _read(request: Request) -> bytes:
     async for chunk in request.stream():
         size += len(chunk)
         if size > MAX_BODY:
-            raise ApiError(RESOURCE_EXHAUSTED, f"the body is larger than {MAX_BODY} bytes")
+            raise KfpApiError(RESOURCE_EXHAUSTED, f"the body is larger than {MAX_BODY} bytes")
         chunks.append(chunk)
     return b"".join(chunks)
 

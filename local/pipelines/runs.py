@@ -13,24 +13,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from local.pipelines import parameters, shapes
-from local.pipelines import spec as specs
-from local.pipelines.database import Database, Row, appended, entry, now
-from local.pipelines.errors import invalid, not_found, precondition
-from local.pipelines.listing import listing
-from local.pipelines.store import DEFAULT, MAX_DESCRIPTION, MAX_NAME, label, paged, text
+from local.pipelines import parameters, serializers
+from local.pipelines import pipeline_spec as specs
+from local.pipelines.database import PipelineDatabase, Row, append_history, history_entry, now
+from local.pipelines.errors import failed_precondition, invalid_argument, not_found
+from local.pipelines.experiments import DEFAULT_EXPERIMENT
+from local.pipelines.pagination import list_response, paginate
+from local.pipelines.request_fields import MAX_DESCRIPTION, MAX_NAME, name_field, text_field
 
-FIELDS = {
+COLUMNS = {
     "created_at": "created_at", "finished_at": "finished_at", "scheduled_at": "scheduled_at", "run_id": "id",
     "id": "id", "name": "display_name", "display_name": "display_name", "description": "description", "state": "state",
     "storage_state": "storage_state", "experiment_id": "experiment_id", "recurring_run_id": "recurring_run_id",
     "pipeline_id": "pipeline_id", "pipeline_version_id": "version_id", "service_account": "service_account",
 }  # fmt: skip
-_SPACE = uuid.UUID("5b1c1d57-3b0c-4d8f-9f5b-0a4f5b1f7a10")
+_TASK_NAMESPACE = uuid.UUID("5b1c1d57-3b0c-4d8f-9f5b-0a4f5b1f7a10")
 
 
 class Runs:
-    def __init__(self, database: Database, folder: Path) -> None:
+    def __init__(self, database: PipelineDatabase, folder: Path) -> None:
         self.database = database
         self.root = folder
 
@@ -42,8 +43,8 @@ class Runs:
         self, body: Mapping[str, Any], key: str = "", recurring: str = "", scheduled: str = ""
     ) -> dict[str, Any]:
         """A run, PENDING. ApiError when it could not run here. The same `key` again gives the run that is there."""
-        name = label(body, "display_name")
-        chosen = self.prepare(body)
+        name = name_field(body, "display_name")
+        prepared = self.prepare(body)
         created = now()
         with self.database.writing():
             if key and self.database.one("SELECT 1 FROM runs WHERE id = ?", key):
@@ -51,45 +52,45 @@ class Runs:
             self.database.insert(
                 "runs",
                 id=key or (key := str(uuid.uuid4())),
-                experiment_id=chosen["experiment_id"],
+                experiment_id=prepared["experiment_id"],
                 display_name=name,
-                description=text(body, "description", MAX_DESCRIPTION),
-                pipeline_id=chosen["pipeline_id"],
-                version_id=chosen["version_id"],
+                description=text_field(body, "description", MAX_DESCRIPTION),
+                pipeline_id=prepared["pipeline_id"],
+                version_id=prepared["version_id"],
                 recurring_run_id=recurring,
-                spec=chosen["spec"],
-                parameters=json.dumps(chosen["parameters"]),
-                service_account=text(body, "service_account", MAX_NAME),
+                spec=prepared["spec"],
+                parameters=json.dumps(prepared["parameters"]),
+                service_account=text_field(body, "service_account", MAX_NAME),
                 created_at=created,
                 scheduled_at=scheduled or created,
                 state="PENDING",
-                history=json.dumps([entry("PENDING")]),
+                history=json.dumps([history_entry("PENDING")]),
             )
-            for path, task in specs.tasks(json.loads(chosen["spec"])):
+            for path, task in specs.iter_tasks(json.loads(prepared["spec"])):
                 add_task(self.database, key, path, task.get("taskInfo", {}).get("name") or path[-1])
             experiment = "UPDATE experiments SET last_run_at = ?, storage_state = 'AVAILABLE' WHERE id = ?"
-            self.database.change(experiment, created, chosen["experiment_id"])
+            self.database.change(experiment, created, prepared["experiment_id"])
         return self.get(key)
 
     def prepare(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """What a run of this body runs, checked: experiment, pipeline version, spec (JSON) and parameters."""
         config = body.get("runtime_config") or {}
         if not isinstance(config, dict):
-            raise invalid("runtime_config must be an object")
-        text(config, "pipeline_root", 1000)
-        experiment = text(body, "experiment_id", MAX_NAME)
-        found = self.database.one("SELECT id FROM experiments WHERE id = ? OR (? = '' AND name = ?)",
-                                  experiment, experiment, DEFAULT)  # fmt: skip
-        if found is None:
+            raise invalid_argument("runtime_config must be an object")
+        text_field(config, "pipeline_root", 1000)
+        experiment = text_field(body, "experiment_id", MAX_NAME)
+        experiment_row = self.database.one("SELECT id FROM experiments WHERE id = ? OR (? = '' AND name = ?)",
+                                  experiment, experiment, DEFAULT_EXPERIMENT)  # fmt: skip
+        if experiment_row is None:
             raise not_found("experiment", experiment)
         pipeline, version, stored = self._stored(body)
-        given = body.get("pipeline_spec")
-        if (stored is None) == (given is None):
-            raise invalid("give either a pipeline_spec or a pipeline_version_reference")
-        spec = json.loads(stored) if stored is not None else specs.canonical(given)
-        values = parameters.check(spec["root"].get("inputDefinitions", {}), config.get("parameters"))
+        inline_spec = body.get("pipeline_spec")
+        if (stored is None) == (inline_spec is None):
+            raise invalid_argument("give either a pipeline_spec or a pipeline_version_reference")
+        spec = json.loads(stored) if stored is not None else specs.normalize(inline_spec)
+        values = parameters.validate(spec["root"].get("inputDefinitions", {}), config.get("parameters"))
         return {
-            "experiment_id": found["id"], "pipeline_id": pipeline, "version_id": version, "parameters": values,
+            "experiment_id": experiment_row["id"], "pipeline_id": pipeline, "version_id": version, "parameters": values,
             "spec": stored if stored is not None else json.dumps(spec),
         }  # fmt: skip
 
@@ -97,9 +98,11 @@ class Runs:
         """The pipeline, version and spec that the body refers to; the newest version where it names none."""
         reference = body.get("pipeline_version_reference") or {}
         if not isinstance(reference, dict):
-            raise invalid("pipeline_version_reference must be an object")
-        pipeline = text(reference, "pipeline_id", MAX_NAME)
-        version = text(reference, "pipeline_version_id", MAX_NAME) or text(body, "pipeline_version_id", MAX_NAME)
+            raise invalid_argument("pipeline_version_reference must be an object")
+        pipeline = text_field(reference, "pipeline_id", MAX_NAME)
+        version = text_field(reference, "pipeline_version_id", MAX_NAME) or text_field(
+            body, "pipeline_version_id", MAX_NAME
+        )
         if not pipeline and not version:
             return "", "", None
         if version:
@@ -111,14 +114,14 @@ class Runs:
         return row["pipeline_id"], row["id"], row["spec"]
 
     def get(self, key: str) -> dict[str, Any]:
-        return shapes.run(self.row(key), self.tasks(key))
+        return serializers.run(self.row(key), self.tasks(key))
 
     def list(self, query: Mapping[str, str]) -> dict[str, Any]:
         where: dict[str, Any] = {"deleted": 0}
         if experiment := query.get("experiment_id"):
             where["experiment_id"] = experiment
-        page = listing(self.database, "runs", FIELDS, query, where)
-        return paged("runs", [shapes.run(row) for row in page.rows], page.total, page.token)
+        page = paginate(self.database, "runs", COLUMNS, query, where)
+        return list_response("runs", page, serializers.run)
 
     def tasks(self, key: str) -> Sequence[Row]:
         return tuple(self.database.all("SELECT * FROM tasks WHERE run_id = ? ORDER BY seq", key))
@@ -130,10 +133,10 @@ class Runs:
             if row["state"] == "PENDING":
                 finish(self.database, row, "CANCELED", "terminated before it began")
             elif row["state"] == "RUNNING":
-                history = appended(row["history"], entry("CANCELING"))
+                history = append_history(row["history"], history_entry("CANCELING"))
                 self.database.change("UPDATE runs SET state = 'CANCELING', history = ? WHERE id = ?", history, key)
             elif row["state"] != "CANCELING":
-                raise precondition(f"the run has finished: {row['state']}")
+                raise failed_precondition(f"the run has finished: {row['state']}")
 
     def retry(self, key: str) -> None:
         """A failed or cancelled run once more: what succeeded is kept, everything else runs again.
@@ -143,17 +146,17 @@ class Runs:
         with self.database.writing():
             row = self.row(key)
             if row["state"] not in ("FAILED", "CANCELED"):
-                raise precondition(
+                raise failed_precondition(
                     f"only a run that failed or was cancelled can be retried; this one is {row['state']}"
                 )
-            told = [
+            exit_tasks = [
                 task_id(key, "/".join(path))
-                for path, task in specs.tasks(json.loads(row["spec"]))
-                if any("taskFinalStatus" in given for given in task.get("inputs", {}).get("parameters", {}).values())
+                for path, task in specs.iter_tasks(json.loads(row["spec"]))
+                if any("taskFinalStatus" in source for source in task.get("inputs", {}).get("parameters", {}).values())
             ]
-            requeue(self.database, row, "", refund=True, again=told)
+            requeue(self.database, row, "", refund=True, rerun=exit_tasks)
 
-    def keep(self, key: str, state: str) -> None:
+    def set_storage_state(self, key: str, state: str) -> None:
         """Archives a run or brings it back."""
         self.row(key)
         self.database.change("UPDATE runs SET storage_state = ? WHERE id = ?", state, key)
@@ -165,51 +168,58 @@ class Runs:
             self.database.change("UPDATE runs SET deleted = 1 WHERE id = ?", key)
 
     def row(self, key: str) -> Row:
-        found = self.database.one("SELECT * FROM runs WHERE id = ? AND deleted = 0", key)
-        if found is None:
+        row = self.database.one("SELECT * FROM runs WHERE id = ? AND deleted = 0", key)
+        if row is None:
             raise not_found("run", key)
-        return found
+        return row
 
 
 def task_id(run: str, path: str) -> str:
-    return str(uuid.uuid5(_SPACE, f"{run}/{path}"))
+    return str(uuid.uuid5(_TASK_NAMESPACE, f"{run}/{path}"))
 
 
-def add_task(database: Database, run: str, path: tuple[str, ...], name: str) -> None:
+def add_task(database: PipelineDatabase, run: str, path: tuple[str, ...], name: str) -> None:
     """A task that waits, unless it is there."""
     joined = "/".join(path)
     database.change(
         "INSERT OR IGNORE INTO tasks (run_id, path, id, name, state, created_at, history) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        run, joined, task_id(run, joined), name, "PENDING", now(), json.dumps([entry("PENDING")]),
+        run, joined, task_id(run, joined), name, "PENDING", now(), json.dumps([history_entry("PENDING")]),
     )  # fmt: skip
 
 
-def finish(database: Database, row: Row, state: str, error: str = "") -> None:
+def finish(database: PipelineDatabase, row: Row, state: str, error: str = "") -> None:
     """A run's last state, and one for every task that has none. Inside a transaction."""
     code = 1 if state == "CANCELED" else 13
-    history = appended(row["history"], entry(state, error, code))
+    history = append_history(row["history"], history_entry(state, error, code))
     change = "UPDATE runs SET state = ?, error = ?, finished_at = ?, history = ?, pid = 0 WHERE id = ?"
     database.change(change, state, error, now(), history, row["id"])
     for task in database.all("SELECT * FROM tasks WHERE run_id = ? AND state IN ('PENDING', 'RUNNING')", row["id"]):
-        ended = "SKIPPED" if task["state"] == "PENDING" else "CANCELED" if state == "CANCELED" else "FAILED"
-        told = "" if ended == "SKIPPED" else error
+        final_state = "SKIPPED" if task["state"] == "PENDING" else "CANCELED" if state == "CANCELED" else "FAILED"
+        message = "" if final_state == "SKIPPED" else error
         change = "UPDATE tasks SET state = ?, error = ?, finished_at = ?, history = ? WHERE id = ?"
         at = now() if task["started_at"] else ""
-        database.change(change, ended, told, at, appended(task["history"], entry(ended, told, code)), task["id"])
+        database.change(
+            change,
+            final_state,
+            message,
+            at,
+            append_history(task["history"], history_entry(final_state, message, code)),
+            task["id"],
+        )
 
 
-def requeue(database: Database, row: Row, reason: str, *, refund: bool, again: Sequence[str] = ()) -> None:
-    """Back to PENDING. Tasks that succeeded stay, but for those with an id in `again`.
+def requeue(database: PipelineDatabase, row: Row, reason: str, *, refund: bool, rerun: Sequence[str] = ()) -> None:
+    """Back to PENDING. Tasks that succeeded stay, but for those with an id in `rerun`.
 
     `refund`: this start does not count. Inside a transaction.
     """
-    history = appended(row["history"], entry("PENDING", reason, 14))
+    history = append_history(row["history"], history_entry("PENDING", reason, 14))
     change = """UPDATE runs SET state = 'PENDING', error = '', finished_at = '', history = ?, pid = 0,
         first_attempt = CASE WHEN ? THEN attempt ELSE first_attempt END WHERE id = ?"""
     database.change(change, history, refund, row["id"])
     for task in database.all("SELECT * FROM tasks WHERE run_id = ? AND state <> 'PENDING'", row["id"]):
-        if task["state"] == "SUCCEEDED" and task["id"] not in again:
+        if task["state"] == "SUCCEEDED" and task["id"] not in rerun:
             continue
         change = """UPDATE tasks SET state = 'PENDING', error = '', started_at = '', finished_at = '', history = ?
             WHERE id = ?"""
-        database.change(change, appended(task["history"], entry("PENDING", reason, 14)), task["id"])
+        database.change(change, append_history(task["history"], history_entry("PENDING", reason, 14)), task["id"])

@@ -15,9 +15,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from local.pipelines import processes
-from local.pipelines.database import Row, appended, entry
+from local.pipelines.database import Row, append_history, history_entry
 from local.pipelines.runs import Runs, finish, requeue
-from local.pipelines.shapes import FINISHED
+from local.pipelines.serializers import FINISHED
 from local.storage import StorageError, StorageMonitor
 
 log = logging.getLogger(__name__)
@@ -45,18 +45,18 @@ class Scheduler:
         self._begun = time.monotonic()
         self._started: dict[str, float] = {}
 
-    def look(self) -> None:
+    def reconcile(self) -> None:
         """One look at every run that is not finished or is deleted."""
         for row in self._database.all(
             "SELECT * FROM runs WHERE state IN ('RUNNING', 'CANCELING') OR deleted = 1 ORDER BY seq"
         ):
             try:
-                self._look_at(row)
+                self._reconcile_run(row)
             except StorageError:
                 raise
             except (OSError, TimeoutError) as error:
                 log.warning("run %s: %s; trying again", row["id"], error)
-        self._bury()
+        self._reap_finished()
         self._start_waiting()
 
     def stop(self) -> None:
@@ -65,53 +65,53 @@ class Scheduler:
         for row in rows:
             processes.signal_all(self._mark(row), signal.SIGTERM)
         for row in rows:
-            processes.end_all(self._mark(row), END_SECONDS)
+            processes.kill_all(self._mark(row), END_SECONDS)
             self._reap(row["id"])
             # What cannot be written now, the next start finds out by itself.
             with suppress(StorageError), self._database.writing():
-                found = self._database.one("SELECT * FROM runs WHERE id = ? AND state = 'RUNNING'", row["id"])
-                if found:
-                    requeue(self._database, found, "the platform was stopped", refund=True)
+                current = self._database.one("SELECT * FROM runs WHERE id = ? AND state = 'RUNNING'", row["id"])
+                if current:
+                    requeue(self._database, current, "the platform was stopped", refund=True)
 
-    def _look_at(self, row: Row) -> None:
+    def _reconcile_run(self, row: Row) -> None:
         if row["deleted"]:
-            self._remove(row)
+            self._delete(row)
         elif row["state"] == "CANCELING":
-            if self._ended_politely(row):
+            if self._terminate(row):
                 self._settle(row["id"], "CANCELING", "CANCELED", "terminated")
-        elif not self._alive(row):
-            self._gone(row)
+        elif not self._is_alive(row):
+            self._handle_dead_process(row)
 
-    def _alive(self, row: Row) -> bool:
+    def _is_alive(self, row: Row) -> bool:
         if child := self._children.get(row["id"]):
             return child.poll() is None
-        found = processes.living(self._mark(row))
+        pids = processes.find_all(self._mark(row))
         # The process itself: steps that outlived it do not count. One that just began has not said its number yet.
-        return row["pid"] in found if row["pid"] else bool(found)
+        return row["pid"] in pids if row["pid"] else bool(pids)
 
-    def _gone(self, row: Row) -> None:
+    def _handle_dead_process(self, row: Row) -> None:
         """The run's process is gone without a result, unless it wrote one since we looked."""
         child = self._children.pop(row["id"], None)
-        processes.end_all(self._mark(row), END_SECONDS)
+        processes.kill_all(self._mark(row), END_SECONDS)
         with self._database.writing():
-            found = self._database.one("SELECT * FROM runs WHERE id = ? AND state = 'RUNNING'", row["id"])
-            if found is None or found["attempt"] != row["attempt"]:
+            current = self._database.one("SELECT * FROM runs WHERE id = ? AND state = 'RUNNING'", row["id"])
+            if current is None or current["attempt"] != row["attempt"]:
                 return
-            used = found["attempt"] - found["first_attempt"]
+            starts = current["attempt"] - current["first_attempt"]
             status = "" if child is None else f" ({_status(child.returncode)})"
-            reason = f"the run's process ended without a result{status}, start {used} of {self._limits.attempts}"
+            reason = f"the run's process ended without a result{status}, start {starts} of {self._limits.attempts}"
             if self._watch.failed_since(self._started.get(row["id"], self._begun)):
                 reason += "; not counted, for the disk could not be written meanwhile"
                 log.warning("run %s: %s", row["id"], reason)
-                requeue(self._database, found, reason, refund=True)
+                requeue(self._database, current, reason, refund=True)
                 return
             log.warning("run %s: %s", row["id"], reason)
-            if used >= self._limits.attempts:
-                finish(self._database, found, "FAILED", reason)
+            if starts >= self._limits.attempts:
+                finish(self._database, current, "FAILED", reason)
             else:
-                requeue(self._database, found, reason, refund=False)
+                requeue(self._database, current, reason, refund=False)
 
-    def _ended_politely(self, row: Row) -> bool:
+    def _terminate(self, row: Row) -> bool:
         deadline = self._deadlines.setdefault(row["id"], time.monotonic() + GRACE_SECONDS)
         kind = signal.SIGTERM if time.monotonic() < deadline else signal.SIGKILL
         self._reap(row["id"], wait=False)
@@ -121,8 +121,8 @@ class Scheduler:
         self._reap(row["id"])
         return True
 
-    def _remove(self, row: Row) -> None:
-        processes.end_all(self._mark(row), END_SECONDS)
+    def _delete(self, row: Row) -> None:
+        processes.kill_all(self._mark(row), END_SECONDS)
         self._reap(row["id"])
         shutil.rmtree(self._runs.folder(row["id"]), ignore_errors=True)
         with self._database.writing():
@@ -140,7 +140,9 @@ class Scheduler:
             with self._database.writing():
                 change = """UPDATE runs SET state = 'RUNNING', attempt = attempt + 1, pid = 0, history = ?
                     WHERE id = ? AND state = 'PENDING'"""
-                if not self._database.change(change, appended(row["history"], entry("RUNNING")), row["id"]):
+                if not self._database.change(
+                    change, append_history(row["history"], history_entry("RUNNING")), row["id"]
+                ):
                     continue
             key, attempt = row["id"], row["attempt"] + 1
             self._reap(key)
@@ -153,9 +155,9 @@ class Scheduler:
 
     def _settle(self, key: str, before: str, state: str, reason: str) -> None:
         with self._database.writing():
-            found = self._database.one("SELECT * FROM runs WHERE id = ? AND state = ?", key, before)
-            if found:
-                finish(self._database, found, state, reason)
+            current = self._database.one("SELECT * FROM runs WHERE id = ? AND state = ?", key, before)
+            if current:
+                finish(self._database, current, state, reason)
 
     def _reap(self, key: str, *, wait: bool = True) -> None:
         """Forgets an ended child, which would otherwise stay as a zombie."""
@@ -167,7 +169,7 @@ class Scheduler:
         if child.poll() is not None:
             del self._children[key]
 
-    def _bury(self) -> None:
+    def _reap_finished(self) -> None:
         """Forgets the processes that wrote a result, and ends what their steps left behind, as a pod's end would."""
         for key, child in list(self._children.items()):
             if child.poll() is None:
@@ -176,7 +178,7 @@ class Scheduler:
             if row is None or row["state"] in FINISHED:
                 del self._children[key]
                 self._started.pop(key, None)
-                processes.end_all(processes.mark(self._folder, key), END_SECONDS)
+                processes.kill_all(processes.mark(self._folder, key), END_SECONDS)
 
     def _mark(self, row: Row) -> str:
         return processes.mark(self._folder, row["id"])

@@ -23,10 +23,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         lock = folder.lock()
         if lock is None:
             raise PlatformError(f"{folder.path} is in use by process {folder.running()}: end it with `mcqa down`")
-        from local.platform.supervisor import Platform
+        from local.platform.supervisor import Supervisor
 
         settings = folder.save(folder.settings())
-        asyncio.run(Platform(folder, settings).run())
+        asyncio.run(Supervisor(folder, settings).run())
     except (PlatformError, OSError) as error:
         print(f"local.platform: {error}", file=sys.stderr)
         return 1

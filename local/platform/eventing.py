@@ -18,8 +18,8 @@ import aiohttp
 
 from local.broker.resources import resolve_addresses
 from local.kube.resources import Object
-from local.kube.store import ApiError, Store
-from local.platform.eventing_status import Resolved, broker_address, broker_status, trigger_status
+from local.kube.store import ResourceStore, StatusError
+from local.platform.eventing_status import ResolvedReferences, broker_address, broker_status, trigger_status
 from local.serving.conditions import merge_conditions
 from local.serving.hosts import internal_url
 from local.storage import StorageError
@@ -30,39 +30,39 @@ RESYNC_SECONDS = 10.0
 _LOOK_SECONDS = 0.25
 
 
-class Unresolved(Exception):
+class UnresolvedReferenceError(Exception):
     """A reference that leads nowhere; the message names it."""
 
 
-def address_of(store: Store, reference: Mapping[str, Any]) -> str:
+def resolve_address(store: ResourceStore, reference: Mapping[str, Any]) -> str:
     """The cluster URL of a Knative Service or a Broker; Unresolved when it is not there or of another kind."""
     kind, name = str(reference.get("kind")), str(reference.get("name"))
     group = str(reference.get("apiVersion", "")).rpartition("/")[0]
     namespace = str(reference.get("namespace") or "default")
     known = {("Service", "serving.knative.dev"), ("Broker", "eventing.knative.dev")}
     if (kind, group) not in known:
-        raise Unresolved(f"{kind} {name}: only Knative Services and Brokers have addresses here")
+        raise UnresolvedReferenceError(f"{kind} {name}: only Knative Services and Brokers have addresses here")
     try:
         store.get(f"{kind}.{group}", name, namespace)
-    except ApiError as error:
+    except StatusError as error:
         if error.code == 404:
-            raise Unresolved(f"{kind} {namespace}/{name} is not there") from None
+            raise UnresolvedReferenceError(f"{kind} {namespace}/{name} is not there") from None
         raise
     return broker_address(namespace, name) if kind == "Broker" else internal_url(namespace, name)
 
 
-class Eventing:
+class EventingController:
     """Keeps the broker at `url`, whose token is `token`, as the API's objects say."""
 
-    def __init__(self, store: Store, session: aiohttp.ClientSession, url: str, token: str) -> None:
+    def __init__(self, store: ResourceStore, session: aiohttp.ClientSession, url: str, token: str) -> None:
         self._store, self._session, self._url = store, session, url
         self._headers = {"Authorization": f"Bearer {token}"}
-        self._told: dict[tuple[str, str, str], str] = {}
+        self._sent: dict[tuple[str, str, str], str] = {}
         self._refused: dict[tuple[str, str, str], str] = {}
 
-    def forget(self) -> None:
+    def resend_all(self) -> None:
         """The broker process is a new one: it is told everything again."""
-        self._told.clear()
+        self._sent.clear()
 
     async def run(self) -> None:
         """Until it is cancelled; a failed pass is repeated."""
@@ -72,76 +72,76 @@ class Eventing:
                 version = await asyncio.to_thread(lambda: self._store.version)
                 if version != seen or time.monotonic() - passed > RESYNC_SECONDS:
                     if time.monotonic() - passed > RESYNC_SECONDS:
-                        self.forget()
-                    await self.sync()
+                        self.resend_all()
+                    await self.reconcile()
                     seen, passed = version, time.monotonic()
-            except (ApiError, StorageError) as error:
+            except (StatusError, StorageError) as error:
                 log.info("the broker is told later: %s", error)
-                self.forget()
+                self.resend_all()
                 await asyncio.sleep(0.5)
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 log.info("the broker is told later: %s", error or type(error).__name__)
-                self.forget()
+                self.resend_all()
                 await asyncio.to_thread(self._report_down)
                 await asyncio.sleep(0.5)
             await asyncio.sleep(_LOOK_SECONDS)
 
-    async def sync(self) -> None:
+    async def reconcile(self) -> None:
         """One pass: Brokers before the Triggers that need them, and what is gone last."""
-        known = await self._known()
-        wanted: set[tuple[str, str, str]] = set()
+        present = await self._broker_objects()
+        keys: set[tuple[str, str, str]] = set()
         for kind in ("Broker", "Trigger"):
             for item in (await asyncio.to_thread(self._store.list, kind)).items:
                 key = (kind, item["metadata"]["namespace"], item["metadata"]["name"])
-                wanted.add(key)
+                keys.add(key)
                 await self._apply(key, item)
-        for kind, namespace, name in known:
-            if (kind, namespace, name) not in wanted:
+        for kind, namespace, name in present:
+            if (kind, namespace, name) not in keys:
                 await self._send("DELETE", f"/-/{kind.lower()}s/{namespace}/{name}")
-                self._told.pop((kind, namespace, name), None)
+                self._sent.pop((kind, namespace, name), None)
 
     async def _apply(self, key: tuple[str, str, str], item: Object) -> None:
-        found = await asyncio.to_thread(self._resolve, item)
-        if not found.problems:
-            stated = {"apiVersion": item["apiVersion"], "kind": item["kind"], "spec": item.get("spec") or {}}
-            stated["metadata"] = {"namespace": key[1], "name": key[2]}
-            body = json.dumps({**stated, "status": found.addresses}, sort_keys=True)
+        references = await asyncio.to_thread(self._resolve, item)
+        if not references.problems:
+            manifest = {"apiVersion": item["apiVersion"], "kind": item["kind"], "spec": item.get("spec") or {}}
+            manifest["metadata"] = {"namespace": key[1], "name": key[2]}
+            body = json.dumps({**manifest, "status": references.addresses}, sort_keys=True)
             digest = hashlib.sha256(body.encode()).hexdigest()
-            if self._told.get(key) != digest:
-                status, answer = await self._send("PUT", "/-/objects", body)
-                self._refused[key] = answer if status == 422 else ""
+            if self._sent.get(key) != digest:
+                status, message = await self._send("PUT", "/-/objects", body)
+                self._refused[key] = message if status == 422 else ""
                 if status < 300 or status == 422:
-                    self._told[key] = digest
-        refused = self._refused.get(key, "") if not found.problems else ""
-        await asyncio.to_thread(self._report, item, found, refused)
+                    self._sent[key] = digest
+        refused = self._refused.get(key, "") if not references.problems else ""
+        await asyncio.to_thread(self._report, item, references, refused)
 
-    def _resolve(self, item: Object) -> Resolved:
+    def _resolve(self, item: Object) -> ResolvedReferences:
         """The addresses of its references; `problems` says of each that has none why, under the same name."""
         addresses: dict[str, str] = {}
         problems: dict[str, str] = {}
         spec = item.get("spec") or {}
-        for part, name in (("subscriber", "subscriberUri"), ("delivery", "deadLetterSinkUri")):
-            only = {"metadata": item["metadata"], "spec": {part: spec.get(part)}}
+        for field, name in (("subscriber", "subscriberUri"), ("delivery", "deadLetterSinkUri")):
+            partial = {"metadata": item["metadata"], "spec": {field: spec.get(field)}}
             try:
-                resolved = resolve_addresses(only, lambda reference: address_of(self._store, reference))
-            except Unresolved as error:
+                resolved = resolve_addresses(partial, lambda reference: resolve_address(self._store, reference))
+            except UnresolvedReferenceError as error:
                 problems[name] = str(error)
             else:
                 addresses |= resolved["status"]
-        return Resolved(addresses, problems)
+        return ResolvedReferences(addresses, problems)
 
-    def _report(self, item: Object, found: Resolved, refused: str, *, answers: bool = True) -> None:
+    def _report(self, item: Object, references: ResolvedReferences, refused: str, *, answers: bool = True) -> None:
         if item["kind"] == "Broker":
-            report(self._store, item, broker_status(item, found, refused, answers=answers))
+            write_status(self._store, item, broker_status(item, references, refused, answers=answers))
             return
         namespace, spec = item["metadata"]["namespace"], item.get("spec") or {}
         try:
             broker = self._store.get(
                 "Broker", str(spec.get("broker") or (spec.get("brokerRef") or {}).get("name")), namespace
             )
-        except ApiError:
+        except StatusError:
             broker = None
-        report(self._store, item, trigger_status(item, broker, found, refused))
+        write_status(self._store, item, trigger_status(item, broker, references, refused))
 
     def _report_down(self) -> None:
         """The broker process does not answer: the Brokers say so, and their Triggers."""
@@ -149,27 +149,27 @@ class Eventing:
             for kind in ("Broker", "Trigger"):
                 for item in self._store.list(kind).items:
                     self._report(item, self._resolve(item), "", answers=False)
-        except (ApiError, StorageError) as error:
+        except (StatusError, StorageError) as error:
             log.info("the statuses are written later: %s", error)
 
-    async def _known(self) -> list[tuple[str, str, str]]:
+    async def _broker_objects(self) -> list[tuple[str, str, str]]:
         options: dict[str, Any] = {"headers": self._headers, "timeout": aiohttp.ClientTimeout(5)}
-        async with self._session.get(f"{self._url}/-/objects", **options) as answer:
-            if answer.status != 200:
-                raise OSError(f"the broker answered {answer.status}: {(await answer.text())[:200]}")
-            items = (await answer.json())["items"]
+        async with self._session.get(f"{self._url}/-/objects", **options) as response:
+            if response.status != 200:
+                raise OSError(f"the broker answered {response.status}: {(await response.text())[:200]}")
+            items = (await response.json())["items"]
         return [(i["kind"], i["metadata"].get("namespace", "default"), i["metadata"]["name"]) for i in items]
 
     async def _send(self, method: str, path: str, body: str | None = None) -> tuple[int, str]:
         options: dict[str, Any] = {"headers": self._headers, "timeout": aiohttp.ClientTimeout(5)}
-        async with self._session.request(method, self._url + path, data=body, **options) as answer:
-            text = await answer.text()
-            if answer.status >= 500 or answer.status in (401, 403):
-                raise OSError(f"the broker answered {answer.status}: {text[:200]}")
-            return answer.status, text[:300]
+        async with self._session.request(method, self._url + path, data=body, **options) as response:
+            text = await response.text()
+            if response.status >= 500 or response.status in (401, 403):
+                raise OSError(f"the broker answered {response.status}: {text[:200]}")
+            return response.status, text[:300]
 
 
-def report(store: Store, item: Object, status: dict[str, Any]) -> None:
+def write_status(store: ResourceStore, item: Object, status: dict[str, Any]) -> None:
     """Writes a status where it differs from the object's; its `conditions` are Condition objects, still without times.
 
     An object that changed meanwhile keeps its status: the next pass sees the change.
@@ -180,6 +180,6 @@ def report(store: Store, item: Object, status: dict[str, Any]) -> None:
     if status != old:
         try:
             store.update_status({**item, "status": status})
-        except ApiError as error:
+        except StatusError as error:
             if error.code not in (404, 409):
                 raise

@@ -27,7 +27,7 @@ _AFTER_BROKER = (
 
 
 @dataclass(frozen=True, slots=True)
-class Resolved:
+class ResolvedReferences:
     """The addresses of an object's references, and why those that have none do not, both by the status field's name."""
 
     addresses: Mapping[str, str] = field(default_factory=dict)
@@ -45,7 +45,9 @@ def source_of(item: Object) -> str:
     return f"/apis/v1/namespaces/{metadata['namespace']}/pingsources/{metadata['name']}"
 
 
-def broker_status(item: Object, found: Resolved, refused: str = "", *, answers: bool = True) -> dict[str, Any]:
+def broker_status(
+    item: Object, references: ResolvedReferences, refused: str = "", *, answers: bool = True
+) -> dict[str, Any]:
     """`answers`: the broker process does; `refused`: why it does not take this Broker, "" when it does."""
     ingress, filters, channel = (
         Condition(name, "True") for name in ("IngressReady", "FilterReady", "TriggerChannelReady")
@@ -56,32 +58,34 @@ def broker_status(item: Object, found: Resolved, refused: str = "", *, answers: 
         channel = get_condition(item, "TriggerChannelReady")
     elif refused:
         channel = Condition("TriggerChannelReady", "False", "ChannelFailure", refused)
-    sink = _dead_letters(found, "Info")
-    addressable, policies = Condition("Addressable", "True"), _no_policies()
+    sink = _dead_letter_sink(references, "Info")
+    addressable, policies = Condition("Addressable", "True"), _event_policies_ready()
     if sink.status == "False":
         addressable, policies = get_condition(item, "Addressable"), get_condition(item, "EventPoliciesReady")
-    parts = [channel, filters, ingress, addressable, policies]
+    conditions = [channel, filters, ingress, addressable, policies]
     metadata = item["metadata"]
     return {
         "observedGeneration": metadata["generation"],
         "address": {"name": "http", "url": broker_address(metadata["namespace"], metadata["name"])},
-        "conditions": [ready_condition(*parts), *parts, sink],
-        **found.addresses,
+        "conditions": [ready_condition(*conditions), *conditions, sink],
+        **references.addresses,
     }
 
 
-def trigger_status(item: Object, broker: Object | None, found: Resolved, refused: str = "") -> dict[str, Any]:
+def trigger_status(
+    item: Object, broker: Object | None, references: ResolvedReferences, refused: str = ""
+) -> dict[str, Any]:
     """`broker` is the Trigger's, None when there is none; `refused`: why the broker process does not take it."""
-    parts = {name: get_condition(item, name) for name in _AFTER_BROKER}
-    parts["BrokerReady"] = _broker_ready(item, broker)
+    conditions = {name: get_condition(item, name) for name in _AFTER_BROKER}
+    conditions["BrokerReady"] = _broker_ready(item, broker)
     old = item.get("status") or {}
     addresses = {name: old[name] for name in ("subscriberUri", "deadLetterSinkUri") if old.get(name)}
-    if broker is not None and parts["BrokerReady"].status == "True":
-        known, addresses = _subscription(item, broker, found, refused)
-        parts |= {condition.type: condition for condition in known}
+    if broker is not None and conditions["BrokerReady"].status == "True":
+        resolved, addresses = _subscription(item, broker, references, refused)
+        conditions |= {condition.type: condition for condition in resolved}
     return {
         "observedGeneration": item["metadata"]["generation"],
-        "conditions": [ready_condition(*parts.values()), *parts.values()],
+        "conditions": [ready_condition(*conditions.values()), *conditions.values()],
         **addresses,
     }
 
@@ -102,16 +106,16 @@ def ping_source_status(item: Object, uri: str, problem: str) -> dict[str, Any]:
     return status
 
 
-def _no_policies() -> Condition:
+def _event_policies_ready() -> Condition:
     message = 'Feature "authentication-oidc" must be enabled to support Authorization'
     return Condition("EventPoliciesReady", "True", "OIDCDisabled", message)
 
 
-def _dead_letters(found: Resolved, severity: str = "") -> Condition:
+def _dead_letter_sink(references: ResolvedReferences, severity: str = "") -> Condition:
     name = "DeadLetterSinkResolved"
-    if problem := found.problems.get("deadLetterSinkUri"):
+    if problem := references.problems.get("deadLetterSinkUri"):
         return Condition(name, "False", "Unable to get the dead letter sink's URI", problem, severity)
-    if found.addresses.get("deadLetterSinkUri"):
+    if references.addresses.get("deadLetterSinkUri"):
         return Condition(name, "True", severity=severity)
     return Condition(name, "True", "DeadLetterSinkNotConfigured", "No dead letter sink is configured.", severity)
 
@@ -125,24 +129,24 @@ def _broker_ready(item: Object, broker: Object | None) -> Condition:
 
 
 def _subscription(
-    item: Object, broker: Object, found: Resolved, refused: str
+    item: Object, broker: Object, references: ResolvedReferences, refused: str
 ) -> tuple[list[Condition], dict[str, str]]:
     """The conditions as far as a Trigger's reconciler comes with a Broker that is ready, and its addresses."""
-    if problem := found.problems.get("subscriberUri"):
+    if problem := references.problems.get("subscriberUri"):
         reason = "Unable to get the Subscriber's URI"
         return [Condition("SubscriberResolved", "False", reason, problem)], {}
     inherited = (broker.get("status") or {}).get("deadLetterSinkUri")
-    if inherited and "deadLetterSinkUri" not in {**found.addresses, **found.problems}:
-        found = Resolved({**found.addresses, "deadLetterSinkUri": inherited}, found.problems)
-    known = [Condition("SubscriberResolved", "True"), _dead_letters(found)]
-    if known[-1].status == "True":
+    if inherited and "deadLetterSinkUri" not in {**references.addresses, **references.problems}:
+        references = ResolvedReferences({**references.addresses, "deadLetterSinkUri": inherited}, references.problems)
+    conditions = [Condition("SubscriberResolved", "True"), _dead_letter_sink(references)]
+    if conditions[-1].status == "True":
         subscribed = Condition("SubscriptionReady", "False", "NotSubscribed", refused)
-        known += [
+        conditions += [
             Condition("OIDCIdentityCreated", "True", _NO_OIDC),
             subscribed if refused else Condition("SubscriptionReady", "True"),
             _dependency(item),
         ]
-    return known, dict(found.addresses)
+    return conditions, dict(references.addresses)
 
 
 def _dependency(item: Object) -> Condition:

@@ -36,37 +36,37 @@ class Listener:
             return f"the loop in {self.folder} (process {self.pid})"
         if self.checkout:
             return f"a model server of {self.checkout} (process {self.pid})"
-        return f"{_shown(self.command) or 'a process'} (process {self.pid})"
+        return f"{_shortened(self.command) or 'a process'} (process {self.pid})"
 
 
-def known() -> bool:
+def is_supported() -> bool:
     """Whether this system tells who listens: Linux does."""
     return Path("/proc/net/tcp").exists()
 
 
-def listeners(ports: Collection[int], likely: Iterable[int] = ()) -> dict[int, Listener]:
+def find_listeners(ports: Collection[int], likely: Iterable[int] = ()) -> dict[int, Listener]:
     """Who listens on these loopback ports, by port; ports on which nobody does are left out, as all are where
     `known` is false. `likely` are process ids to look at first: the others need not be searched then.
     """
-    sockets = _sockets(frozenset(ports)) if known() else {}
-    found: dict[int, Listener] = {}
-    wanted = {inode: port for inode, (port, _) in sockets.items()}
+    sockets = _sockets(frozenset(ports)) if is_supported() else {}
+    owners: dict[int, Listener] = {}
+    pending = {inode: port for inode, (port, _) in sockets.items()}
     for pid in _pids(likely):
-        if not wanted:
+        if not pending:
             break
-        for inode in _inodes(pid) & wanted.keys():
-            found[wanted.pop(inode)] = describe(pid)
-    return {port: Listener(0, user=_user(uid)) for _, (port, uid) in sockets.items()} | found
+        for inode in _inodes(pid) & pending.keys():
+            owners[pending.pop(inode)] = describe(pid)
+    return {port: Listener(0, user=_user(uid)) for _, (port, uid) in sockets.items()} | owners
 
 
 def describe(pid: int) -> Listener:
     """What can be told of a process."""
-    command, environ = _told(pid)
-    folders = (_folder(*_told(one)) for one in _lineage(pid))
+    command, environ = _command_and_environment(pid)
+    folders = (_folder(*_command_and_environment(ancestor)) for ancestor in _ancestors(pid))
     return Listener(pid, command, next(filter(None, folders), None), _checkout(command, environ))
 
 
-def problem(port: int, host: str = "127.0.0.1") -> str | None:
+def bind_problem(port: int, host: str = "127.0.0.1") -> str | None:
     """Why nobody can listen on this port now, in a few words; None where it is free."""
     with socket.socket() as probe:
         # As servers do: a port in TIME_WAIT after the last server's end is free.
@@ -83,16 +83,16 @@ def problem(port: int, host: str = "127.0.0.1") -> str | None:
     return None
 
 
-NOT_IN_BROWSERS = frozenset(
+BROWSER_BLOCKED_PORTS = frozenset(
     (1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061, 6000, 6566, *range(6665, 6670), 6679, 6697, 10080)
 )
 """Ports above 1023 that browsers refuse to open (Fetch standard, "bad port"): MLflow's page would never appear."""
 
 
-def next_free(port: int, taken: Collection[int] = ()) -> int:
+def next_free_port(port: int, taken: Collection[int] = ()) -> int:
     """The first free port from `port` on by whole thousands (8080, 9080, …), so that it is remembered; else any."""
     for candidate in range(port, 65536, 1000):
-        if candidate not in taken and candidate not in NOT_IN_BROWSERS and problem(candidate) is None:
+        if candidate not in taken and candidate not in BROWSER_BLOCKED_PORTS and bind_problem(candidate) is None:
             return candidate
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -101,14 +101,14 @@ def next_free(port: int, taken: Collection[int] = ()) -> int:
 
 def _sockets(ports: frozenset[int]) -> dict[str, tuple[int, int]]:
     """inode -> (port, uid) of the listening sockets that a client of 127.0.0.1 reaches."""
-    found = {}
-    for name, here in (("tcp", _HERE), ("tcp6", _HERE_6)):
+    sockets = {}
+    for name, addresses in (("tcp", _HERE), ("tcp6", _HERE_6)):
         for line in _read(Path(f"/proc/net/{name}")).splitlines()[1:]:
             fields = line.split()
             address, _, port = fields[1].rpartition(":")
-            if fields[3] == _LISTEN and int(port, 16) in ports and address in here:
-                found[fields[9]] = (int(port, 16), int(fields[7]))
-    return found
+            if fields[3] == _LISTEN and int(port, 16) in ports and address in addresses:
+                sockets[fields[9]] = (int(port, 16), int(fields[7]))
+    return sockets
 
 
 def _pids(likely: Iterable[int]) -> Iterator[int]:
@@ -118,24 +118,24 @@ def _pids(likely: Iterable[int]) -> Iterator[int]:
 
 
 def _inodes(pid: int) -> set[str]:
-    found = set()
+    inodes = set()
     with suppress(OSError):
         for name in os.listdir(f"/proc/{pid}/fd"):
             with suppress(OSError):
                 target = os.readlink(f"/proc/{pid}/fd/{name}")
                 if target.startswith("socket:["):
-                    found.add(target[8:-1])
-    return found
+                    inodes.add(target[8:-1])
+    return inodes
 
 
-def _told(pid: int) -> tuple[tuple[str, ...], dict[str, str]]:
+def _command_and_environment(pid: int) -> tuple[tuple[str, ...], dict[str, str]]:
     """A process's command line and environment."""
     command = tuple(_read(Path(f"/proc/{pid}/cmdline")).split("\0")[:-1])
     pairs = (pair.split("=", 1) for pair in _read(Path(f"/proc/{pid}/environ")).split("\0") if "=" in pair)
     return command, dict(pairs)
 
 
-def _lineage(pid: int) -> Iterator[int]:
+def _ancestors(pid: int) -> Iterator[int]:
     """The process, what started it, and so on."""
     while pid > 1:
         yield pid
@@ -162,7 +162,7 @@ def _checkout(command: tuple[str, ...], environ: Mapping[str, str]) -> Path | No
     return python.parents[2] if python.is_absolute() and python.parent.parent.name == ".venv" else None
 
 
-def _shown(command: tuple[str, ...]) -> str:
+def _shortened(command: tuple[str, ...]) -> str:
     words = [Path(command[0]).name, *command[1:]] if command else []
     text = " ".join(" ".join(words).split())
     return text if len(text) <= 60 else text[:59] + "…"

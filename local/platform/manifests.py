@@ -13,8 +13,8 @@ import yaml
 
 from common.annotations import MODEL_VERSION_ANNOTATION
 from local.kube.resources import Object
-from local.kube.store import ApiError, Store
-from local.kube.writes import Write
+from local.kube.store import ResourceStore, StatusError
+from local.kube.writer import WriteOptions
 from local.platform.settings import PlatformError
 
 log = logging.getLogger("platform")
@@ -22,19 +22,19 @@ log = logging.getLogger("platform")
 MANAGER = "mcqa"
 
 
-def read(folder: Path) -> list[Object]:
+def load(folder: Path) -> list[Object]:
     """The documents of a folder with a kustomization.yaml: its resources, its namespace, its JSON patches.
 
     That is all of kustomize that the bases use; PlatformError names anything else.
     """
-    kustomization = _load(folder / "kustomization.yaml")[0]
+    kustomization = _load_yaml(folder / "kustomization.yaml")[0]
     known = {"apiVersion", "kind", "namespace", "resources", "patches"}
     if unknown := sorted(set(kustomization) - known):
         raise PlatformError(f"{folder}/kustomization.yaml: {', '.join(unknown)} is not supported here; use kubectl")
-    documents = [item for name in kustomization["resources"] for item in _load(folder / name)]
+    documents = [item for name in kustomization["resources"] for item in _load_yaml(folder / name)]
     for patch in kustomization.get("patches") or ():
-        operations = jsonpatch.JsonPatch(_load(folder / patch["path"])[0])
-        documents = [operations.apply(item) if _meant(item, patch["target"]) else item for item in documents]
+        operations = jsonpatch.JsonPatch(_load_yaml(folder / patch["path"])[0])
+        documents = [operations.apply(item) if _is_target(item, patch["target"]) else item for item in documents]
     if namespace := kustomization.get("namespace"):
         for item in documents:
             if item["kind"] != "Namespace":  # of custom kinds kustomize cannot know which are a cluster's; nor need we
@@ -42,7 +42,9 @@ def read(folder: Path) -> list[Object]:
     return documents
 
 
-def overlaid(documents: Iterable[Object], config: Mapping[str, str], schedules: Mapping[str, str]) -> Iterator[Object]:
+def with_overrides(
+    documents: Iterable[Object], config: Mapping[str, str], schedules: Mapping[str, str]
+) -> Iterator[Object]:
     """The documents with what this start sets otherwise: values of the ConfigMap `loop`, schedules of PingSources."""
     for document in documents:
         item = copy.deepcopy(document)
@@ -53,24 +55,24 @@ def overlaid(documents: Iterable[Object], config: Mapping[str, str], schedules: 
         yield item
 
 
-def apply(store: Store, documents: Iterable[Object]) -> int:
+def apply(store: ResourceStore, documents: Iterable[Object]) -> int:
     """Server-side apply of all of them; how many changed. PlatformError with the API's own reason."""
     changed = 0
     for item in documents:
         kind, metadata = _kind(item), item["metadata"]
         name, namespace = metadata["name"], metadata.get("namespace", "default")
         try:
-            before = _found(store, kind, name, namespace)
+            before = _get_or_none(store, kind, name, namespace)
             if before is not None and item["kind"] == "InferenceService":
-                item = kept(item, before)
-            after, _ = store.patch(kind, name, item, namespace, type="apply", write=Write(MANAGER, force=True))
-        except ApiError as error:
+                item = keep_served_version(item, before)
+            after, _ = store.patch(kind, name, item, namespace, type="apply", options=WriteOptions(MANAGER, force=True))
+        except StatusError as error:
             raise PlatformError(f"{item['kind']} {name}: {error}") from None
         changed += before is None or before["metadata"]["resourceVersion"] != after["metadata"]["resourceVersion"]
     return changed
 
 
-def kept(item: Object, live: Object) -> Object:
+def keep_served_version(item: Object, live: Object) -> Object:
     """The InferenceService with the version that it serves: the rollout function's to choose, not the manifest's."""
     item = copy.deepcopy(item)
     predictor, serves = item["spec"]["predictor"], live["spec"]["predictor"]
@@ -86,22 +88,22 @@ def _kind(item: Object) -> str:
     return f"{item['kind']}.{group}" if group else str(item["kind"])
 
 
-def _found(store: Store, kind: str, name: str, namespace: str) -> Object | None:
+def _get_or_none(store: ResourceStore, kind: str, name: str, namespace: str) -> Object | None:
     try:
         return store.get(kind, name, namespace)
-    except ApiError as error:
+    except StatusError as error:
         if error.code == 404:
             return None
         raise
 
 
-def _meant(item: Object, target: Mapping[str, Any]) -> bool:
+def _is_target(item: Object, target: Mapping[str, Any]) -> bool:
     group = item["apiVersion"].rpartition("/")[0]
     facts = {"group": group, "kind": item["kind"], "name": item["metadata"]["name"]}
     return all(facts.get(name) == value for name, value in target.items())
 
 
-def _load(path: Path) -> list[Any]:
+def _load_yaml(path: Path) -> list[Any]:
     try:
         return [item for item in yaml.safe_load_all(path.read_text()) if item]
     except (OSError, yaml.YAMLError) as error:

@@ -15,22 +15,22 @@ import aiohttp
 
 from common.event_types import PING
 from local.kube.resources import Object
-from local.kube.store import ApiError, Store
-from local.platform.eventing import Unresolved, address_of, report
+from local.kube.store import ResourceStore, StatusError
+from local.platform.eventing import UnresolvedReferenceError, resolve_address, write_status
 from local.platform.eventing_status import ping_source_status, source_of
-from local.platform.ticks import DEFAULT, Planned, Ticks
+from local.platform.schedule_clock import EVERY_MINUTE, ScheduleClock, ZonedSchedule
 from local.storage import StorageError
 
 log = logging.getLogger("pingsource")
 
-TRIES = 5
+MAX_ATTEMPTS = 5
 _LOOK_SECONDS = 0.25
 
-Locate = Callable[[str], tuple[str, str]]
+Locator = Callable[[str], tuple[str, str]]
 """A cluster URL as (URL on this machine, Host header or "")."""
 
 
-def event_of(item: Object, at: datetime) -> tuple[dict[str, str], bytes]:
+def build_event(item: Object, at: datetime) -> tuple[dict[str, str], bytes]:
     """Headers and body of the event of one tick. Its id is new, as Knative's is: after the clock was set back, a time
     that comes again is another tick, which nobody may take for a copy of the first."""
     spec, source = item["spec"], source_of(item)
@@ -49,21 +49,21 @@ def event_of(item: Object, at: datetime) -> tuple[dict[str, str], bytes]:
     return headers, body
 
 
-class PingSources:
+class PingSourceAdapter:
     """Sends the ticks of every PingSource in the store. Ticks that fall in a time when nothing runs are not made up."""
 
     def __init__(
         self,
-        store: Store,
+        store: ResourceStore,
         session: aiohttp.ClientSession,
-        locate: Locate,
+        locate: Locator,
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store, self._session, self._locate = store, session, locate
         self._clock, self._monotonic = clock, monotonic
-        self._ticks = Ticks()
+        self._ticks = ScheduleClock()
         self._sending: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -77,7 +77,7 @@ class PingSources:
                     for item in items:
                         await asyncio.to_thread(self._report, item)
                     seen = version
-                self._look(items)
+                self._send_due(items)
             except StorageError as error:
                 log.debug("the PingSources are looked at again: %s", error)
                 await asyncio.sleep(1.0)
@@ -86,8 +86,8 @@ class PingSources:
                 await asyncio.sleep(1.0)
             await asyncio.sleep(_LOOK_SECONDS)
 
-    def _look(self, items: list[Object]) -> None:
-        due = self._ticks.due({_uid(item): _planned(item) for item in items}, self._clock(), self._monotonic())
+    def _send_due(self, items: list[Object]) -> None:
+        due = self._ticks.due({_uid(item): _schedule_of(item) for item in items}, self._clock(), self._monotonic())
         for item in items:
             if at := due.get(_uid(item)):
                 task = asyncio.create_task(self._send(item, at))
@@ -95,17 +95,17 @@ class PingSources:
                 task.add_done_callback(self._sending.discard)
 
     async def _send(self, item: Object, at: datetime) -> None:
-        headers, body = event_of(item, at)
-        for attempt in range(TRIES):
+        headers, body = build_event(item, at)
+        for attempt in range(MAX_ATTEMPTS):
             try:
                 url, host = self._locate(await asyncio.to_thread(_sink, self._store, item))
                 sent = {**headers, **({"host": host} if host else {})}
                 timeout = aiohttp.ClientTimeout(30)
-                async with self._session.post(url, data=body or None, headers=sent, timeout=timeout) as answer:
-                    if answer.status < 300:
+                async with self._session.post(url, data=body or None, headers=sent, timeout=timeout) as response:
+                    if response.status < 300:
                         return
-                    problem = f"the sink answered {answer.status}"
-            except (aiohttp.ClientError, TimeoutError, OSError, Unresolved, ApiError) as error:
+                    problem = f"the sink answered {response.status}"
+            except (aiohttp.ClientError, TimeoutError, OSError, UnresolvedReferenceError, StatusError) as error:
                 problem = str(error) or type(error).__name__
             await asyncio.sleep(0.5 * 2**attempt)
         log.warning("the tick of %s at %s is lost: %s", source_of(item), at.isoformat(), problem)
@@ -113,21 +113,21 @@ class PingSources:
     def _report(self, item: Object) -> None:
         try:
             uri, problem = _sink(self._store, item), ""
-        except Unresolved as error:
+        except UnresolvedReferenceError as error:
             uri, problem = "", str(error)
-        report(self._store, item, ping_source_status(item, uri, problem))
+        write_status(self._store, item, ping_source_status(item, uri, problem))
 
 
-def _sink(store: Store, item: Object) -> str:
+def _sink(store: ResourceStore, item: Object) -> str:
     sink = item["spec"].get("sink") or {}
     if reference := sink.get("ref"):
-        return address_of(store, {"namespace": item["metadata"]["namespace"], **reference})
+        return resolve_address(store, {"namespace": item["metadata"]["namespace"], **reference})
     return str(sink.get("uri"))
 
 
-def _planned(item: Object) -> Planned:
+def _schedule_of(item: Object) -> ZonedSchedule:
     spec = item["spec"]
-    return str(spec.get("schedule") or DEFAULT), str(spec.get("timezone") or "UTC")
+    return str(spec.get("schedule") or EVERY_MINUTE), str(spec.get("timezone") or "UTC")
 
 
 def _uid(item: Object) -> str:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import IO, Any
 
-from local.platform.mlflow import new_key
+from local.platform.mlflow_server import new_encryption_key
 from local.storage import DESCRIPTIONS, failure_code
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,7 +70,7 @@ class Folder:
         return self.path / "serving"
 
     @property
-    def parts(self) -> Path:
+    def processes(self) -> Path:
         return self.path / "platform"
 
     @property
@@ -111,7 +111,7 @@ class Folder:
         """As saved last; the defaults before. PlatformError when the file is not usable."""
         try:
             data = json.loads((self.path / "settings.json").read_text())
-            return _checked(Settings(**{**data, "ports": Ports(**data["ports"])}))
+            return _validated(Settings(**{**data, "ports": Ports(**data["ports"])}))
         except FileNotFoundError:
             return Settings()
         except (ValueError, TypeError, KeyError) as error:
@@ -120,8 +120,8 @@ class Folder:
     def save(self, settings: Settings) -> Settings:
         """Saved, with ports 0 replaced by free ones."""
         ports = settings.ports
-        if taken := [one.name for one in fields(ports) if getattr(ports, one.name) == 0]:
-            ports = replace(ports, **dict(zip(taken, free_ports(len(taken)), strict=True)))
+        if unset := [port.name for port in fields(ports) if getattr(ports, port.name) == 0]:
+            ports = replace(ports, **dict(zip(unset, free_ports(len(unset)), strict=True)))
         settings = replace(settings, ports=ports)
         with self._writing():
             write_json(self.path / "settings.json", asdict(settings))
@@ -142,11 +142,14 @@ class Folder:
         """
         path = self.path / "secrets.json"
         if not path.exists():
-            made = {"webhook": secrets.token_urlsafe(32), "encryption": new_key(secrets.token_bytes(32))}
+            generated = {
+                "webhook": secrets.token_urlsafe(32),
+                "encryption": new_encryption_key(secrets.token_bytes(32)),
+            }
             with self._writing():
-                write_json(path, made, mode=0o600)
-        found: dict[str, str] = json.loads(path.read_text())
-        return found
+                write_json(path, generated, mode=0o600)
+        values: dict[str, str] = json.loads(path.read_text())
+        return values
 
     def lock(self) -> IO[str] | None:
         """Held by the one supervisor of this folder as long as it lives; None when another holds it."""
@@ -177,17 +180,17 @@ class Folder:
         return None
 
 
-def _checked(found: Settings) -> Settings:
+def _validated(settings: Settings) -> Settings:
     """The same; ValueError for a value of another kind, which a person wrote into the file."""
-    for name, port in asdict(found.ports).items():
+    for name, port in asdict(settings.ports).items():
         if type(port) is not int or not 0 <= port <= 65535:
             raise ValueError(f"the port {name} must be a whole number up to 65535, found {port!r:.60}")
-    for name, pairs in (("config", found.config), ("schedules", found.schedules)):
+    for name, pairs in (("config", settings.config), ("schedules", settings.schedules)):
         if not isinstance(pairs, dict) or not all(isinstance(value, str) for value in pairs.values()):
-            raise ValueError(f"{name} must be an object of texts")
-    if not isinstance(found.source, str) or type(found.replica_cap) is not int or found.replica_cap < 0:
-        raise ValueError("source must be a text and replica_cap a whole number from 0 on")
-    return found
+            raise ValueError(f"{name} must be an object of strings")
+    if not isinstance(settings.source, str) or type(settings.replica_cap) is not int or settings.replica_cap < 0:
+        raise ValueError("source must be a string and replica_cap a whole number from 0 on")
+    return settings
 
 
 def write_json(path: Path, data: Any, mode: int = 0o644) -> None:
@@ -207,9 +210,9 @@ def free_ports(count: int) -> list[int]:
     """Different free ports of this machine."""
     sockets = [socket.socket() for _ in range(count)]
     try:
-        for one in sockets:
-            one.bind((HOST, 0))
-        return [int(one.getsockname()[1]) for one in sockets]
+        for sock in sockets:
+            sock.bind((HOST, 0))
+        return [int(sock.getsockname()[1]) for sock in sockets]
     finally:
-        for one in sockets:
-            one.close()
+        for sock in sockets:
+            sock.close()

@@ -22,8 +22,8 @@ import aiohttp
 from local.gateway.control_protocol import GatewayState, NamespacedName, Route
 from local.gateway.routing import locate
 from local.kube.resources import Object
-from local.kube.store import ApiError, Store
-from local.platform.parts import Part
+from local.kube.store import ResourceStore, StatusError
+from local.platform.supervised_process import SupervisedProcess
 from local.serving.autoscaler import parse_scaling
 from local.serving.conditions import get_condition
 from local.serving.gateway_client import GatewayClient
@@ -48,7 +48,7 @@ class ServingController:
     `internal_port` the internal one, which also knows the cluster-local services.
     """
 
-    def __init__(self, store: Store, settings: ServingSettings, resolve: Resolver) -> None:
+    def __init__(self, store: ResourceStore, settings: ServingSettings, resolve: Resolver) -> None:
         self._store, self._settings, self._resolve = store, settings, resolve
         self._pools: dict[NamespacedName, ReplicaPool] = {}
         self._adoptable: dict[NamespacedName, list[WorkloadProcess]] = {}
@@ -65,7 +65,7 @@ class ServingController:
         return self._gateway_client.internal_port
 
     @property
-    def gateway(self) -> Part:
+    def gateway(self) -> SupervisedProcess:
         """The gateway's process and its state."""
         return self._gateway_client.part
 
@@ -98,7 +98,7 @@ class ServingController:
         self._reconciler = Reconciler(self._store, settings.folder, domain)
         for process in find_left_behind(settings.folder):
             self._adoptable.setdefault((process.pod.namespace, process.pod.revision), []).append(process)
-        self._unlisten = self._store.listen(self._on_store_changed)
+        self._unlisten = self._store.on_write(self._on_store_changed)
         self._task = asyncio.create_task(self._run(), name="serving")
         return self
 
@@ -243,7 +243,7 @@ class ServingController:
         def lookup(kind: str, name: str) -> Object | None:
             try:
                 return self._store.get(kind, name, metadata["namespace"])
-            except ApiError:
+            except StatusError:
                 return None
 
         process = await asyncio.to_thread(process_spec, revision, lookup, host, port=port, model=folder)

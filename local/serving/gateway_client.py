@@ -20,7 +20,7 @@ from local.gateway.control_protocol import (
     encode_state,
 )
 from local.gateway.control_server import short_socket_path
-from local.platform.parts import Part, Program, inherit
+from local.platform.supervised_process import Program, SupervisedProcess, adopt
 from local.ports import check_free, free_ports, is_free
 from local.serving.settings import GATEWAY, ServingSettings, gateway_ports, save_gateway_ports
 from local.serving.workload import find_left_behind
@@ -53,12 +53,12 @@ class GatewayClient:
         argv += ["--port", str(self.port), "--internal-port", str(self.internal_port)]
         argv += ["--seed", str(settings.seed)] if settings.seed is not None else []
         program = Program(GATEWAY, tuple(argv), dict(settings.env), self.port)
-        adopted = (await inherit(self._folder, [program])).get(GATEWAY)
+        adopted = (await adopt(self._folder, [program])).get(GATEWAY)
         if not adopted:
             check_free(settings.host, self.port)
             check_free("127.0.0.1", self.internal_port)
-        self.part = Part(program, self._folder, lambda: None)
-        self._keeping = asyncio.create_task(self.part.keep(session, adopted), name="gateway")
+        self.part = SupervisedProcess(program, self._folder, lambda: None)
+        self._keeping = asyncio.create_task(self.part.supervise(session, adopted), name="gateway")
         self._communicating = asyncio.create_task(self._communicate(), name="gateway's control")
 
     async def stop(self) -> None:

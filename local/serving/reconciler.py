@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from local.gateway.control_protocol import NamespacedName, Route
 from local.kube.resources import Object
-from local.kube.store import ApiError, Store
+from local.kube.store import ResourceStore, StatusError
 from local.serving import inference_status, service_status
 from local.serving.conditions import get_condition
 from local.serving.hosts import PREDICTOR
@@ -56,7 +56,7 @@ class DesiredState:
 class Reconciler:
     """`folder` contains the logs, `domain` is that of external URLs."""
 
-    def __init__(self, store: Store, folder: Path, domain: str) -> None:
+    def __init__(self, store: ResourceStore, folder: Path, domain: str) -> None:
         self._store, self._folder, self._domain = store, folder, domain
         self._written = False
 
@@ -100,7 +100,7 @@ class Reconciler:
             return None
         try:
             current = self._store.get(KNATIVE, name + PREDICTOR, namespace)
-        except ApiError:
+        except StatusError:
             self._write("create", lambda: self._store.create(desired, namespace))
             return rendered
         same = current["spec"] == desired["spec"] and all(
@@ -170,7 +170,7 @@ class Reconciler:
         self, rendered: RenderedInferenceService, pools: Mapping[NamespacedName, PoolStatus]
     ) -> None:
         metadata = rendered.isvc["metadata"]
-        with suppress(ApiError):
+        with suppress(StatusError):
             isvc = self._store.get("InferenceService", metadata["name"], metadata["namespace"])
             service = self._store.get(KNATIVE, metadata["name"] + PREDICTOR, metadata["namespace"])
             status = service.get("status") or {}
@@ -211,7 +211,7 @@ class Reconciler:
     def _write(self, what: str, action: Callable[[], T]) -> T | None:
         try:
             result = action()
-        except ApiError as error:
+        except StatusError as error:
             if error.code != 409:  # another writer was first: the next pass sees the result
                 log.warning("%s refused: %s", what, error.message)
             return None

@@ -24,6 +24,7 @@ from prometheus_client import CollectorRegistry
 
 from predictor.serving.metrics import Metrics
 from predictor.serving.settings import Settings
+from tools import compose
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = ROOT / "deploy/compose"
@@ -151,18 +152,16 @@ def test_no_secret_is_in_the_files() -> None:
 
 
 def test_compose_env_makes_passwords_once(tmp_path: Path) -> None:
-    (tmp_path / "scripts").mkdir()
-    (tmp_path / "deploy/compose").mkdir(parents=True)
-    shutil.copy(ROOT / "scripts/compose-env", tmp_path / "scripts")
-    shutil.copy(COMPOSE / "env.example", tmp_path / "deploy/compose")
-    for _ in range(2):
-        subprocess.run(["scripts/compose-env"], cwd=tmp_path, check=True, capture_output=True, timeout=30)
-        first = (tmp_path / ".env").read_text()
-    assert (tmp_path / ".env").read_text() == first
-    assert stat.S_IMODE((tmp_path / ".env").stat().st_mode) == 0o600
-    found = dict(line.split("=", 1) for line in first.splitlines() if line[0] != "#")
-    assert re.fullmatch(r"[0-9a-f]{48}", found["POSTGRES_PASSWORD"])
-    assert found["POSTGRES_PASSWORD"] != found["GRAFANA_PASSWORD"]
+    env = tmp_path / ".env"
+    compose.write_env(env)
+    first = env.read_text()
+    compose.write_env(env)
+    assert env.read_text() == first
+    assert [path.name for path in tmp_path.iterdir()] == [".env"]
+    assert stat.S_IMODE(env.stat().st_mode) == 0o600
+    values = dict(line.split("=", 1) for line in first.splitlines() if line[0] != "#")
+    assert re.fullmatch(r"[0-9a-f]{48}", values["POSTGRES_PASSWORD"])
+    assert values["POSTGRES_PASSWORD"] != values["GRAFANA_PASSWORD"]
 
 
 def metrics() -> set[str]:

@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from tool import invoke
 
 from pipelines.evaluation.records import Record, write_records
-from scripts import ci_evaluate
-from scripts.ci_evaluate import Baseline, UnusableError, compare, read_baseline, summary, write_baseline
-from scripts.ci_report import html
+from tools.ci import evaluation
+from tools.ci.evaluation import Baseline, UnusableError, compare, read_baseline, summary, write_baseline
+from tools.ci.evaluation_report import html
 
 
 def record(number: int, right: bool, sure: float = 0.7) -> Record:
@@ -67,7 +68,7 @@ def test_a_baseline_goes_to_the_disk_and_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", [None, "", "{}", '{"model": "a", "questions": {}, "answers": {"q": 1}}'])
-def test_what_is_no_baseline(tmp_path: Path, text: str | None) -> None:
+def test_what_is_not_a_baseline(tmp_path: Path, text: str | None) -> None:
     if text is not None:
         (tmp_path / "b.json").write_text(text)
     with pytest.raises(UnusableError, match="--write makes one"):
@@ -75,9 +76,9 @@ def test_what_is_no_baseline(tmp_path: Path, text: str | None) -> None:
 
 
 def test_the_stored_baseline_is_of_the_shipped_model() -> None:
-    found = read_baseline(ci_evaluate.BASELINE)
+    found = read_baseline(evaluation.BASELINE)
     assert found.model == "tiny"
-    assert len(found.answers) == ci_evaluate.LIMIT
+    assert len(found.answers) == evaluation.LIMIT
     assert 0.5 < sum(right for right, _ in found.answers.values()) / len(found.answers) < 0.8
 
 
@@ -97,15 +98,17 @@ def test_exit_status_and_report(
     }  # fmt: skip
     write_baseline(tmp_path / "b.json", report, answers(1000, range(300)))
 
-    def measured(command: list[str], **_: object) -> object:
+    def measure(command: list[str]) -> int:
         Path(command[command.index("--out") + 1]).write_text(json.dumps(report))
         if wrong is not None:
             write_records(answers(1000, wrong), Path(command[command.index("--records") + 1]))
-        return type("Done", (), {"returncode": 1 if wrong is None else 0})()
+        return 1 if wrong is None else 0
 
-    monkeypatch.setattr(ci_evaluate.subprocess, "run", measured)
+    monkeypatch.setattr(evaluation.process, "status", measure)
     out = tmp_path / "out"
-    assert ci_evaluate.main(["--baseline", str(tmp_path / "b.json"), "--out", str(out)]) == status
+    result = invoke("evaluate", "--baseline", str(tmp_path / "b.json"), "--out", str(out))
+    assert result.exit_code == status
+    assert not result.stderr or status == 2
     if status < 2:
         assert json.loads((out / "gate.json").read_text())["passed"] is (status == 0)
         page = (out / "index.html").read_text()

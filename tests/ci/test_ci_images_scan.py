@@ -1,4 +1,4 @@
-"""scripts/images-scan and scripts/ci-trivy with stand-ins for podman and trivy: what is asked, what an answer means."""
+"""`images-scan` and scripts/fetch-trivy with stand-ins for podman and trivy: what is asked, what an answer means."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts.images_contents import LABELS
+from tools.images.contents import LABELS
 
 ROOT = Path(__file__).resolve().parents[2]
 EXCUSES = ROOT / "deploy/trivyignore.yaml"
@@ -27,7 +27,7 @@ echo "podman $*" >>"$LOG"
 case $1 in
     image) cat "$FAKES/inspected.json" ;;
     create) echo made ;;
-    export) cat "$FAKES/files.tar" ;;
+    export) cp "$FAKES/files.tar" "$3" ;;
     save) cp "$FAKES/${IMAGE_FILE:-files.tar}" "$3" ;;
 esac
 """
@@ -41,26 +41,19 @@ exit "${answers[0]:-0}"
 
 
 class Scan:
-    """The two scripts in a folder of their own, and a PATH that holds nothing but what they may use."""
+    """The tools in a folder of their own, and a PATH that holds nothing but what they may use."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.fakes, self.log = folder / "project", folder / "fakes", folder / "log"
         self.fakes.mkdir()
-        for name in (
-            "scripts/images-scan",
-            "scripts/ci-trivy",
-            "scripts/images_contents.py",
-            "deploy/trivyignore.yaml",
-            "predictor/__init__.py",
-        ):
+        for name in ("scripts/fetch-trivy", "deploy/trivyignore.yaml", "predictor/__init__.py"):
             (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, self.folder / name)
+        shutil.copytree(ROOT / "tools", self.folder / "tools", ignore=shutil.ignore_patterns("__pycache__"))
         for name in PROGRAMS.split():
             found = shutil.which(name)
             assert found, name
             (self.fakes / name).symlink_to(found)
-        self.program("python3", f'#!/usr/bin/env bash\nexec {sys.executable} "$@"\n')
-        self.program("sleep", "#!/usr/bin/env bash\n")
         self.program("podman", PODMAN)
         labels = {f"org.opencontainers.image.{name}": "x" for name in LABELS}
         (self.fakes / "inspected.json").write_text(json.dumps([{"Config": {"User": "65532", "Labels": labels}}]))
@@ -76,11 +69,15 @@ class Scan:
         self.program("trivy", TRIVY)
         (self.fakes / "answers").write_text(" ".join(map(str, answers)) + "\n")
 
-    def run(self, *images: str, script: str = "images-scan", **env: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *images: str, **env: str) -> subprocess.CompletedProcess[str]:
+        # Without its waits between attempts.
+        start = "import time; time.sleep = lambda _: None; from tools.cli import main; main()"
+        return self.execute([sys.executable, "-c", start, "images-scan", *images], **env)
+
+    def execute(self, command: list[str], **env: str) -> subprocess.CompletedProcess[str]:
         env = {"PATH": str(self.fakes), "FAKES": str(self.fakes), "LOG": str(self.log), "TAG": "1", **env}
         return subprocess.run(
-            [str(self.folder / "scripts" / script), *images],
-            env=env, capture_output=True, text=True, timeout=60, check=False,
+            command, cwd=self.folder, env=env, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
 
     def calls(self, program: str) -> list[str]:
@@ -158,7 +155,7 @@ def test_names_of_images_have_no_capitals(scan: Scan) -> None:
 
 def release(scan: Scan, tmp_path: Path) -> str:
     """A release with a program of ours in it; its sum goes where trivy's own are written."""
-    script = scan.folder / "scripts/ci-trivy"
+    script = scan.folder / "scripts/fetch-trivy"
     (version,) = re.findall(r"^version=(\S+)$", script.read_text(), re.MULTILINE)
     folder = tmp_path / f"releases/v{version}"
     folder.mkdir(parents=True)
@@ -188,7 +185,7 @@ class TestFetching:
 
     def test_another_archive_is_refused(self, scan: Scan, tmp_path: Path) -> None:
         source = release(scan, tmp_path)
-        shutil.copy(ROOT / "scripts/ci-trivy", scan.folder / "scripts/ci-trivy")
+        shutil.copy(ROOT / "scripts/fetch-trivy", scan.folder / "scripts/fetch-trivy")
         done = scan.run("functions", IMAGES_SCAN_VULNERABILITIES="require", TRIVY_RELEASES=source)
         assert done.returncode == 2
         assert "do not use it" in done.stderr
@@ -200,14 +197,16 @@ class TestFetching:
         scan.program("curl", "#!/usr/bin/env bash\nexit 22\n")
         done = scan.run("functions", IMAGES_SCAN_VULNERABILITIES="require")
         assert done.returncode == 2
-        assert "ci-trivy: could not fetch https://github.com/aquasecurity/trivy/releases/download/v" in done.stderr
+        assert (
+            "fetch-trivy: could not download https://github.com/aquasecurity/trivy/releases/download/v" in done.stderr
+        )
 
     def test_another_platform_is_told(self, scan: Scan) -> None:
         (scan.fakes / "uname").unlink()
         scan.program("uname", "#!/usr/bin/env bash\necho Linux riscv64\n")
-        done = scan.run(script="ci-trivy")
+        done = scan.execute([str(scan.folder / "scripts/fetch-trivy")])
         assert done.returncode == 2
-        assert "no sum is known for Linux riscv64" in done.stderr
+        assert "no checksum is known for Linux riscv64" in done.stderr
 
 
 def wrong(excuses: dict[str, Any]) -> list[str]:

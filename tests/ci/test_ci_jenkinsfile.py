@@ -13,7 +13,10 @@ import pytest
 import tree_sitter_groovy
 import yaml
 from ci_commands import problem, verbs
+from tool import TOOL
 from tree_sitter import Language, Node, Parser
+
+from tools.ci import jenkinsfile
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "Jenkinsfile").read_text()
@@ -198,6 +201,8 @@ def test_every_command_is_a_verb_or_a_script() -> None:
         "make nothing-of-the-kind",
         "make lint && rm -rf /",
         "scripts/not-there",
+        "scripts/tools",
+        "scripts/tools nothing-of-the-kind",
         "make",
         "make lint test",
     ],
@@ -259,19 +264,18 @@ def test_the_image_of_its_agents() -> None:
     (base,) = re.findall(r"^ARG BASE=\S+/python:3\.11\.\d+-slim-(\w+)$", text, re.MULTILINE)
     assert base == "bookworm", "Node's image has the same C library"
     assert int(node) >= oldest_node()
-    assert "ci-trivy" in text
+    assert "fetch-trivy" in text
     for program in ("newuidmap", "newgidmap"):
         assert re.search(rf"chmod u-s .*/usr/bin/{program}", text)
         assert re.search(rf"setcap cap_set[ug]id=ep /usr/bin/{program}", text)
 
 
 def oldest_node() -> int:
-    (found,) = re.findall(r"oldest_node=(\d+)", (ROOT / "scripts/ci-lint-jenkinsfile").read_text())
-    return int(found)
+    return jenkinsfile.OLDEST_NODE
 
 
 @pytest.mark.skipif(
-    not LINTER.is_file(), reason="npm-groovy-lint is not installed: scripts/ci-lint-jenkinsfile does it"
+    not LINTER.is_file(), reason="npm-groovy-lint is not installed: scripts/tools lint-jenkinsfile does it"
 )
 def test_the_linter_wants_that_node() -> None:
     package = json.loads((LINTER.parent / "node_modules/npm-groovy-lint/package.json").read_text())
@@ -280,10 +284,10 @@ def test_the_linter_wants_that_node() -> None:
 
 @pytest.mark.skipif(
     not (LINTER.is_file() and shutil.which("java") and shutil.which("node")),
-    reason="npm-groovy-lint is not installed: scripts/ci-lint-jenkinsfile does it (Node, Java 17)",
+    reason="npm-groovy-lint is not installed: scripts/tools lint-jenkinsfile does it (Node, Java 17)",
 )
 def test_groovys_own_compiler_and_codenarc_accept_it() -> None:
     done = subprocess.run(
-        ["scripts/ci-lint-jenkinsfile"], cwd=ROOT, capture_output=True, text=True, timeout=280, check=False
+        [*TOOL, "lint-jenkinsfile"], cwd=ROOT, capture_output=True, text=True, timeout=280, check=False
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]

@@ -1,4 +1,4 @@
-"""What is checked before anything is installed: ports, memory, disk, all of it told at once with a line to type."""
+"""What is checked before anything is installed: every problem in one message, with a line to type."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ def test_all_busy_ports_are_told_at_once_with_a_line_to_type(tmp_path: Path, bus
         other = second.getsockname()[1]
         rest = ["--api-port", "0", "--mlflow-port", "0", "--pipelines-port", "0"]
         arguments = ["--dir", str(tmp_path / "loop"), "--port", str(busy_port), "--broker-port", str(other), *rest]
-        problems, flags = preflight.of_loop(arguments)
+        problems, flags = preflight.check_loop(arguments)
         assert problems[0].text.startswith(f"--port {busy_port} is in use")
         assert problems[1].text.startswith(f"--broker-port {other} is in use")
-        if listeners.known():
+        if listeners.is_supported():
             assert f"(process {os.getpid()})" in problems[0].text
-        told = preflight.told(problems, arguments, flags, "make run")
-        (line,) = re.findall(r'Other ports:  make run ARGS="(.*)"', told)
+        message = preflight.explain(problems, arguments, flags, "make run")
+        (line,) = re.findall(r'Other ports:  make run ARGS="(.*)"', message)
         assert f"--port {busy_port} " not in line
-        assert preflight.of_loop(shlex.split(line)) == ([], "")
-        (line,) = re.findall(r'or any:       make run ARGS="(.*)"', told)
-        assert preflight.of_loop(shlex.split(line)) == ([], "")
+        assert preflight.check_loop(shlex.split(line)) == ([], "")
+        (line,) = re.findall(r'or any:       make run ARGS="(.*)"', message)
+        assert preflight.check_loop(shlex.split(line)) == ([], "")
 
 
 @pytest.mark.parametrize(
@@ -68,24 +68,24 @@ def test_the_ports_of_a_loop_that_is_up_are_its_own(tmp_path: Path, busy_port: i
     folder = Folder(tmp_path)
     arguments = ["--dir", str(tmp_path), "--port", str(busy_port)]
     others = [word for flag in ("api", "broker", "mlflow", "pipelines") for word in (f"--{flag}-port", "0")]
-    assert preflight.of_loop([*arguments, *others])[0]
+    assert preflight.check_loop([*arguments, *others])[0]
     lock = folder.lock()
     assert lock
-    assert preflight.of_loop([*arguments, *others]) == ([], "")
+    assert preflight.check_loop([*arguments, *others]) == ([], "")
     lock.close()
 
 
 def test_memory_and_disk_are_told_too_and_may_be_overruled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     free = [word for flag in ("", "api-", "broker-", "mlflow-", "pipelines-") for word in (f"--{flag}port", "0")]
     monkeypatch.setattr(preflight, "memory", lambda: 100_000_000)
-    (problem,), _ = preflight.of_loop(["--dir", str(tmp_path), *free])
+    (problem,), _ = preflight.check_loop(["--dir", str(tmp_path), *free])
     assert problem.text == "0.1 GB of memory are available, the loop takes 1.5 GB"
-    (room,) = preflight.of_environment(10**18, new=False)
+    (room,) = preflight.check_environment(10**18, new=False)
     assert "of disk are free" in room.text
-    assert "CHECKS=off make run" in preflight.told([room], [], "", "make run")
+    assert "CHECKS=off make run" in preflight.explain([room], [], "", "make run")
     monkeypatch.setenv("CHECKS", "off")
-    assert preflight.of_loop(["--dir", str(tmp_path), *free])[0] == []
-    assert preflight.of_environment(10**18, new=False) == []
+    assert preflight.check_loop(["--dir", str(tmp_path), *free])[0] == []
+    assert preflight.check_environment(10**18, new=False) == []
 
 
 def test_memory_is_known_here() -> None:
@@ -96,5 +96,5 @@ def test_memory_is_known_here() -> None:
 
 @pytest.mark.parametrize("arguments", [["--port", "x"], ["--nonsense"], ["--port"]])
 def test_wrong_arguments_are_left_to_the_command_that_knows_them(tmp_path: Path, arguments: list[str]) -> None:
-    problems, _ = preflight.of_loop([*arguments])
+    problems, _ = preflight.check_loop([*arguments])
     assert not [one for one in problems if "usage" in one.text]

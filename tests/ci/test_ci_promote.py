@@ -9,56 +9,56 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+from tool import invoke
 
 from functions.registry import ModelRegistry
-from scripts import ci_promote
-from scripts.ci_promote import RefusedError, Seen, judge, look, may_start, promote
+from tools.ci.promotion import ObservedState, RefusedError, judge, may_start, observe, promote
 
 BACK = "rolled back from 6: accuracy is worse"
 
 
 @pytest.mark.parametrize(
-    ("seen", "start"),
+    ("observed", "start"),
     [
-        (Seen("6", None), True),
-        (Seen(None, None), True),
-        (Seen("6", "7"), False),  # asked for before: this run follows it
-        (Seen("7", None), False),  # serves already
-        (Seen("6", "6"), True),  # what a promotion leaves behind
-        (Seen("6", "5", challenger_tag="rolled back from 6: slow"), True),  # the last one is out
+        (ObservedState("6", None), True),
+        (ObservedState(None, None), True),
+        (ObservedState("6", "7"), False),  # asked for before: this run follows it
+        (ObservedState("7", None), False),  # serves already
+        (ObservedState("6", "6"), True),  # what a promotion leaves behind
+        (ObservedState("6", "5", challenger_tag="rolled back from 6: slow"), True),  # the last one is out
     ],
 )
-def test_may_start(seen: Seen, start: bool) -> None:
-    assert may_start("7", seen) is start
+def test_may_start(observed: ObservedState, start: bool) -> None:
+    assert may_start("7", observed) is start
 
 
 @pytest.mark.parametrize(
-    ("seen", "why"),
+    ("observed", "why"),
     [
-        (Seen("6", "8"), "version 8 is under rollout"),
-        (Seen("6", None, BACK), "was rolled back"),
-        (Seen("6", "7", BACK), "was rolled back"),
+        (ObservedState("6", "8"), "version 8 is under rollout"),
+        (ObservedState("6", None, BACK), "was rolled back"),
+        (ObservedState("6", "7", BACK), "was rolled back"),
     ],
 )
-def test_may_not_start(seen: Seen, why: str) -> None:
+def test_may_not_start(observed: ObservedState, why: str) -> None:
     with pytest.raises(RefusedError, match=why):
-        may_start("7", seen)
+        may_start("7", observed)
 
 
 @pytest.mark.parametrize(
-    ("seen", "state"),
+    ("observed", "state"),
     [
-        (Seen("6", "7"), "under way"),
-        (Seen("6", "7", "passed over 6"), "under way"),
-        (Seen("7", "7", "promoted over 6"), "promoted"),
-        (Seen("7", None, "promoted over 6"), "promoted"),
-        (Seen("6", "7", BACK), "not promoted"),
-        (Seen("6", "8"), "not promoted"),
-        (Seen("6", None), "not promoted"),
+        (ObservedState("6", "7"), "under way"),
+        (ObservedState("6", "7", "passed over 6"), "under way"),
+        (ObservedState("7", "7", "promoted over 6"), "promoted"),
+        (ObservedState("7", None, "promoted over 6"), "promoted"),
+        (ObservedState("6", "7", BACK), "not promoted"),
+        (ObservedState("6", "8"), "not promoted"),
+        (ObservedState("6", None), "not promoted"),
     ],
 )
-def test_verdicts(seen: Seen, state: str) -> None:
-    assert judge("7", seen).state == state
+def test_verdicts(observed: ObservedState, state: str) -> None:
+    assert judge("7", observed).state == state
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_a_rollback_fails_the_build(registry: ModelRegistry) -> None:
 
 def test_patience_ends(registry: ModelRegistry) -> None:
     assert promote(registry, "2", 0.3, lambda _: None, pause=0.1).state == "under way"
-    assert look(registry, "2").challenger == "2"
+    assert observe(registry, "2").challenger == "2"
 
 
 def test_a_version_that_is_not_there(registry: ModelRegistry) -> None:
@@ -117,13 +117,14 @@ def test_a_version_that_is_not_there(registry: ModelRegistry) -> None:
 
 
 @pytest.mark.parametrize("version", ["", "latest", "1; rm", "7@challenger"])
-def test_only_a_number_is_a_version(version: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        ci_promote.main([version])
-    assert "must be a version's number" in capsys.readouterr().err
+def test_only_a_number_is_a_version(version: str) -> None:
+    result = invoke("promote", version)
+    assert result.exit_code == 2
+    assert "must be a version's number" in result.stderr
 
 
-def test_without_a_registry(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    assert ci_promote.main(["7"]) == 1
-    assert capsys.readouterr().err.startswith("ci-promote: the model registry")
+    result = invoke("promote", "7")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("promote: the model registry")

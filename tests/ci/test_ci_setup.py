@@ -1,4 +1,4 @@
-"""scripts/setup: what is in the way is told at once, what it does is seen, and whatever cut it off it goes on."""
+"""scripts/setup: it reports what prevents it, shows what it does, and continues after any interruption."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def test_a_moved_environment_works(tmp_path: Path, name: str) -> None:
     for command in ([new / ".venv" / "bin" / "thing"], [new / ".venv" / "bin" / "pip", "--version"]):
         said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         assert str(new) in said
-    assert environment._place_of(new / ".venv") == str(new)
+    assert environment._made_for(new / ".venv") == str(new)
     again = tmp_path / "again"
     new.rename(again)
     environment.relocate(again / ".venv", str(new), str(again))
@@ -178,7 +178,7 @@ def test_a_package_that_was_cut_off_is_installed_again(tmp_path: Path) -> None:
         (packages / name / "METADATA").write_text("")
         if whole:
             (packages / name / "RECORD").write_text("")
-    environment.remove_broken(tmp_path)
+    environment.remove_incomplete_packages(tmp_path)
     assert [one.name for one in packages.iterdir()] == ["good-1.dist-info"]
 
 
@@ -191,7 +191,7 @@ def test_a_package_that_was_cut_off_is_installed_again(tmp_path: Path) -> None:
         ),
         (["WARNING: Retrying: NewConnectionError('Failed to establish')", "ERROR: No matching"], "cannot be reached"),
         (["x", "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES", ""], "THESE PACKAGES DO NOT MATCH"),
-        ([], "it said nothing"),
+        ([], "it printed nothing"),
     ],
 )
 def test_a_failure_is_one_line_with_its_reason(lines: list[str], says: str) -> None:
@@ -204,7 +204,7 @@ def test_progress_on_a_terminal_leaves_nothing_behind(width: int) -> None:
     """What a terminal of this width shows in the end: the lines that were said, and nothing else."""
     script = (
         f"import sys; sys.path.insert(0, {str(SCRIPTS)!r})\n"
-        "from progress import Line\nline = Line()\nline.say('begin')\n"
+        "from progress import ProgressLine\nline = ProgressLine()\nline.say('begin')\n"
         "for n in range(20): line.update('packages (hashes are checked): ' + 'x' * 10 * n)\n"
         "line.say('end')\n"
     )
@@ -218,10 +218,10 @@ def test_progress_on_a_terminal_leaves_nothing_behind(width: int) -> None:
 
 def test_progress_elsewhere_has_neither_colours_nor_returns() -> None:
     out = io.StringIO()
-    line = progress.Line(out)
+    line = progress.ProgressLine(out)
     line.say("begin")
     line.update("never shown so soon")
-    line._told -= progress.PLAIN_SECONDS + 1
+    line._printed -= progress.PLAIN_SECONDS + 1
     line.update("12 of 170")
     line.clear()
     assert re.fullmatch(r"setup 0:00  begin\nsetup 0:00  12 of 170\n", out.getvalue())
@@ -266,11 +266,13 @@ def test_an_interrupted_set_up_says_so_in_one_line(checkout: Path, number: signa
         "import environment\n"
         "def slow(kind, torch, lock):\n"
         "    environment.CACHE.mkdir(parents=True)\n"
-        f"    environment.Steps(environment.Line(), lock).run([sys.executable, '-c', {SLEEPS!r}], 'slow', 'be slow')\n"
+        "    steps = environment.Steps(environment.ProgressLine(), lock)\n"
+        f"    steps.run([sys.executable, '-c', {SLEEPS!r}], 'slow', 'be slow')\n"
         "environment._set_up = slow\n"
         "environment.check = lambda *_: None\n"
         "import signal\n"
-        "signal.signal(signal.SIGTERM, environment._ended); signal.signal(signal.SIGHUP, environment._ended)\n"
+        "signal.signal(signal.SIGTERM, environment._exit_on_signal)\n"
+        "signal.signal(signal.SIGHUP, environment._exit_on_signal)\n"
         "sys.exit(environment.main(['run']))\n"
     )
     process = subprocess.Popen(
@@ -288,7 +290,7 @@ def test_an_interrupted_set_up_says_so_in_one_line(checkout: Path, number: signa
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert errors == "setup: interrupted; `make run` again goes on from here\n"
+    assert errors == "setup: interrupted; `make run` again continues from here\n"
     assert children
     assert not any(Path(f"/proc/{pid}").exists() for pid in children)
 
@@ -298,7 +300,7 @@ def test_a_second_set_up_waits_for_the_first(checkout: Path) -> None:
     code = (
         f"import sys; sys.path.insert(0, {str(checkout / 'scripts')!r})\n"
         "import environment\n"
-        "with environment._one_at_a_time(): print('mine', flush=True)\n"
+        "with environment._exclusive(): print('mine', flush=True)\n"
     )
     with (checkout / ".cache" / "setup.lock").open("a+") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
@@ -306,7 +308,7 @@ def test_a_second_set_up_waits_for_the_first(checkout: Path) -> None:
         with pytest.raises(subprocess.TimeoutExpired):
             second.wait(1.0)
     said = second.communicate(timeout=60)[0].splitlines()
-    assert "another set-up of this checkout is at work" in said[0]
+    assert "another set-up of this checkout is running" in said[0]
     assert said[1:] == ["mine"]
 
 
@@ -356,7 +358,7 @@ def test_a_script_of_a_moved_environment_says_what_to_do(tmp_path: Path) -> None
     moved = (tmp_path / "checkout").rename(tmp_path / "moved")
     told = subprocess.run([moved / ".venv" / "bin" / "mcqa"], capture_output=True, text=True, check=False)
     assert (told.returncode, told.stdout) == (1, "")
-    assert told.stderr == "error: this checkout was moved: make run (or make test) mends its environment\n"
+    assert told.stderr == "error: this checkout was moved: make run (or make test) repairs its environment\n"
     environment.relocate(moved / ".venv", str(tmp_path / "checkout"), str(moved))
     again = subprocess.run([moved / ".venv" / "bin" / "mcqa", "d"], capture_output=True, text=True, check=True)
     assert again.stdout == "['d']\n"

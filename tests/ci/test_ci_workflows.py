@@ -97,8 +97,10 @@ def test_both_run_what_jenkins_runs() -> None:
     """Of the Jenkinsfile's steps, those on pull requests; pushing and deploying stay out of it."""
     jenkins = set(re.findall(r"\bsh '([^']+)'", (ROOT / "Jenkinsfile").read_text()))
     github = {c for job in load(ROOT / ".github/workflows/ci.yaml")["jobs"].values() for c in runs(job)}
-    only = {"make images-push", "scripts/ci-registry-login"}
-    only |= {command for command in jenkins if command.startswith(("make deploy", "make smoke", "scripts/ci-promote"))}
+    only = {"make images-push", "scripts/tools images-login"}
+    only |= {
+        command for command in jenkins if command.startswith(("make deploy", "make smoke", "scripts/tools promote"))
+    }
     assert github == jenkins - only
     assert {"make manifests", "make manifests-check", "make images-scan"} <= github
 

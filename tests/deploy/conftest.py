@@ -1,4 +1,4 @@
-"""The overlays as kubectl renders them, and an embedded Kubernetes API for the scripts."""
+"""The overlays as kubectl renders them, and an embedded Kubernetes API for the tools."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from scripts.manifests import DEPLOY, OVERLAYS, Target, render
+from tools.manifests.render import OVERLAYS, Target, render
+from tools.project import DEPLOY
 
 ROOT = Path(__file__).resolve().parents[2]
 Document = dict[str, Any]

@@ -16,7 +16,9 @@ from common import event_types
 from pipelines.retraining import cluster
 from predictor.serving.settings import ENV_PREFIX
 from predictor.serving.settings import Settings as Predictor
-from scripts.manifests import DEPLOY, Target, render
+from tools.cluster import secrets
+from tools.manifests.render import Target, render
+from tools.project import DEPLOY
 
 ROOT = Path(__file__).resolve().parents[2]
 VARIABLE = re.compile(r"(MCQA|MLFLOW|KFP|K|OTEL)_[A-Z0-9_]*[A-Z0-9]")
@@ -63,18 +65,13 @@ def read_in(folder: str) -> set[str]:
     return found
 
 
-SECRETS = ("postgres", "mlflow", "mlflow-login", "loop", "webhook", "notify", "registry")
+SECRETS = tuple(secrets.KEYS)
 FLAGS = {f"{ENV_PREFIX}{name.upper()}" for name in Predictor.__dataclass_fields__}
 
 
 def secret_keys() -> dict[str, set[str]]:
-    """The keys of each Secret that scripts/secrets makes."""
-    text = (ROOT / "scripts/secrets").read_text()
-    found: dict[str, set[str]] = {}
-    for name in SECRETS:
-        block = text[: text.index(f"make_secret {name}\n")].rpartition(f"if has {name}")[2]
-        found[name] = set(re.findall(r"(?<![{\w])([A-Z][A-Z0-9]+_[A-Z0-9_]+)(?=[ ;])", block))
-    return found
+    """The keys of each Secret that `make secrets` makes: no other is written."""
+    return {name: set(keys) for name, keys in secrets.KEYS.items()}
 
 
 def containers(documents: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:

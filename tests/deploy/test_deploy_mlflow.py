@@ -1,7 +1,7 @@
 """MLflow as the manifests start it: its tables, and with the components mlflow-login and mlflow-ingress its login.
 
 The server is a real one, on a PostgreSQL, with the Deployment's arguments, ConfigMap and probes, and the Secrets of
-scripts/secrets; its clients are the loop's own.
+`make secrets`; its clients are the loop's own.
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ import pytest
 import yaml
 from function_server import free_port, postgresql
 from mlflow_server import serving
+from tool import TOOL, invoke
 
 from common.errors import UnavailableError
 from functions.registry import ModelRegistry
-from scripts import ci_promote
-from scripts.manifests import DEPLOY, Target, problems, render
+from tools.manifests.render import Target, render
+from tools.manifests.validate import problems
+from tools.project import DEPLOY
 
 ROOT = Path(__file__).resolve().parents[2]
 PREPARE = ROOT / "deploy/mlflow/prepare.py"
@@ -186,7 +188,7 @@ def server(
     folder = tmp_path_factory.mktemp("mlflow-login")
     for _ in range(2):
         done = subprocess.run(
-            ["scripts/secrets"], cwd=ROOT, env={**cluster, "MLFLOW_LOGIN": "1"}, capture_output=True, text=True
+            [*TOOL, "secrets"], cwd=ROOT, env={**cluster, "MLFLOW_LOGIN": "1"}, capture_output=True, text=True
         )
         assert done.returncode == 0, done.stderr
     assert {"mlflow-login is there and is kept", "registry is there and is kept"} <= {
@@ -317,23 +319,24 @@ def ci(server: Server) -> dict[str, str]:
     }
 
 
-def test_cis_user_may_change_the_model_and_not_the_loop(server, ci, capsys, monkeypatch):
+def test_cis_user_may_change_the_model_and_not_the_loop(server, ci, monkeypatch):
     for name, value in ci.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("MLFLOW_TRACKING_TOKEN", raising=False)
-    promote = ["2", "--model", "ci-door", "--minutes", "0"]
-    assert ci_promote.main(promote) == 1
-    (line,) = capsys.readouterr().err.splitlines()
+    promote = ("promote", "2", "--model", "ci-door", "--minutes", "0")
+    refused = invoke(*promote)
+    assert refused.exit_code == 1
+    (line,) = refused.stderr.splitlines()
     assert "refuses access (403 Permission denied)" in line
     assert "of a user who may change the model" in line
 
     grant = {"username": "ci", "resource_type": "registered_model", "resource_id": "ci-door", "permission": "EDIT"}
     granted = f"{server.url}/api/3.0/mlflow/users/permissions/grant"
     httpx.post(granted, json=grant, auth=server.auth, timeout=30).raise_for_status()
-    assert ci_promote.main(promote) == 1  # under way after 0 minutes
-    said = capsys.readouterr()
-    assert "version 2 is challenger now" in said.out
-    assert "no verdict within 0 minutes" in said.err
+    started = invoke(*promote)
+    assert started.exit_code == 1  # under way after 0 minutes
+    assert "version 2 is challenger now" in started.stdout
+    assert "no verdict within 0 minutes" in started.stderr
     mine = ("ci", ci["MLFLOW_TRACKING_PASSWORD"])
     assert httpx.get(f"{server.url}/api/2.0/mlflow/webhooks", auth=mine, timeout=30).status_code == 403
     gone = httpx.request(
@@ -346,16 +349,18 @@ def test_cis_user_may_change_the_model_and_not_the_loop(server, ci, capsys, monk
     assert gone.status_code == 403
 
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "wrong")
-    assert ci_promote.main(promote) == 1
-    (line,) = capsys.readouterr().err.splitlines()
+    refused = invoke(*promote)
+    assert refused.exit_code == 1
+    (line,) = refused.stderr.splitlines()
     assert "refuses access (401" in line
     assert "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" in line
 
 
-def test_an_mlflow_that_is_not_reached_is_one_line(capsys, monkeypatch):
+def test_an_mlflow_that_is_not_reached_is_one_line(monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://ann:secret@127.0.0.1:9")
-    assert ci_promote.main(["7"]) == 1
-    (line,) = capsys.readouterr().err.splitlines()
+    result = invoke("promote", "7")
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
     assert "is http://127.0.0.1:9 what MLFLOW_TRACKING_URI should be, and reached from here?" in line
 
 

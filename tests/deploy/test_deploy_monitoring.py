@@ -14,8 +14,10 @@ import pytest
 import servers
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
+from tool import TOOL
 
-from scripts.manifests import DEPLOY, ROOT, Target, render
+from tools.manifests.render import Target, render
+from tools.project import DEPLOY, ROOT
 
 OVERLAYS = ("minikube", "production", "standard")
 VALUES = yaml.safe_load((DEPLOY / "monitoring/values.yaml").read_text())
@@ -104,7 +106,7 @@ def test_an_upgrade_brings_the_charts_crds_along(tmp_path: Path) -> None:
         (tmp_path / name).chmod(0o755)
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": "/nonexistent"}
     options = [f"--no-{part}" for part in ("minikube", "cert-manager", "knative", "kserve", "pipelines")]
-    command = ["scripts/cluster-up", *options]
+    command = [*TOOL, "cluster-up", *options]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     asked = (tmp_path / "asked").read_text().splitlines()

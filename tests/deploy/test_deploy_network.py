@@ -11,9 +11,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from local.platform.programs import addresses
+from local.platform.environment import addresses
 from local.platform.settings import Settings
-from scripts.manifests import DEPLOY, Target, render
+from tools.manifests.render import Target, render
+from tools.project import DEPLOY
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = "coding-mcqa"

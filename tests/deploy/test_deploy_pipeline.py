@@ -1,8 +1,9 @@
-"""scripts/pipeline-upload against the local pipelines' API, which a port-forward is said to lead to."""
+"""`make pipeline-deploy` against the local pipelines' API, which a port-forward is said to lead to."""
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,10 +12,9 @@ import pytest
 import yaml
 from kfp_gate import kfp_gate
 from kfp_server import ENVIRON, kfp_server
+from tool import ROOT, TOOL, invoke
 
 from pipelines.kubeflow import Kubeflow
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def upload(folder: Path, url: str, *options: str, **more: str) -> tuple[subproce
     kubectl.chmod(0o755)
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "KUBECTL": str(kubectl), **ENVIRON, **more}
     done = subprocess.run(
-        ["scripts/pipeline-upload", *options], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200,
+        [*TOOL, "pipeline-deploy", *options], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200,
         check=False,
     )  # fmt: skip
     asked = folder / "asked"
@@ -73,12 +73,11 @@ def test_a_profiles_pipeline_is_uploaded_with_a_token(url, tmp_path):
 
 def test_options(url, tmp_path):
     for wrong in (("--sized", "tiny"), ("--size",)):
-        done = subprocess.run(
-            ["scripts/pipeline-upload", *wrong], cwd=ROOT, capture_output=True, text=True, check=False
-        )
-        assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
-        assert "scripts/pipeline-upload" not in done.stderr
-        assert "[--size 1.5b|tiny]" in done.stderr
+        done = invoke("pipeline-deploy", *wrong)
+        assert (done.exit_code, len(done.stderr.splitlines())) == (2, 1)
+        assert "--size" in done.stderr
+        assert re.search("see `scripts/tools( pipeline-deploy)? --help`", done.stderr)
+    assert "1.5b or tiny" in " ".join(invoke("pipeline-deploy", "--help").stdout.replace("│", "").split())
     done, asked = upload(tmp_path, url, "--url", url, "--", "--accelerator", "nvidia.com/gpu")
     assert done.returncode == 0, done.stderr
     assert "port-forward" not in asked

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from scripts.manifests import DEPLOY, Target, render
+from tools.manifests.render import Target, render
+from tools.project import DEPLOY
 
 ROOT = Path(__file__).resolve().parents[2]
 ISVC, KNATIVE = "serving.kserve.io", "serving.knative.dev"

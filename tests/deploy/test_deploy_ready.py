@@ -1,4 +1,4 @@
-"""What scripts/deploy waits for: each object's readiness, and the loop around it."""
+"""What `make deploy` waits for: each object's readiness, and the loop around it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 import yaml
+from tool import ROOT, TOOL
 
-from scripts.deploy_leftovers import COMPONENTS, STAYS, leftovers
-from scripts.deploy_ready import FailedError, missing
-from scripts.manifests import DEPLOY, Target, render
+from tools.cluster.kubectl import ResourceType
+from tools.cluster.leftovers import COMPONENTS, KEPT, leftovers
+from tools.cluster.readiness import WillNotBecomeReadyError, not_ready
+from tools.manifests.render import Target, render
+from tools.project import DEPLOY
 
-ROOT = Path(__file__).resolve().parents[2]
 Object = dict[str, Any]
 
 
@@ -52,6 +54,10 @@ MODEL = item(
 SERVICE = item("serving.knative.dev/v1", "Service", "coding-mcqa-predictor", ready(), spec=template())
 PODS = item("apps/v1", "Deployment", "coding-mcqa-predictor", ROLLED_OUT, spec=template())
 ALL = [MODEL, RUNTIME, FUNCTION, TRIGGER, MLFLOW, JOB, SET, CACHE, item("v1", "Service", "mlflow", {})]
+
+
+def missing(live: list[Object], serving: list[Object]) -> list[str]:
+    return [str(item) for item in not_ready(live, serving)]
 
 
 def changed(one: Object, **more: Any) -> Object:
@@ -121,8 +127,12 @@ def test_what_is_behind_the_model_is_not_ready(behind, line):
 
 def test_a_job_that_failed_is_not_waited_for():
     failed = {"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded"}
-    with pytest.raises(FailedError, match="Job bootstrap: BackoffLimitExceeded: kubectl logs"):
+    with pytest.raises(WillNotBecomeReadyError, match="Job bootstrap: BackoffLimitExceeded: kubectl logs"):
         list(missing([changed(JOB, status={"conditions": [failed]})], []))
+
+
+GROUPS = {"groups": [{"versions": [{"groupVersion": "monitoring.coreos.com/v1"}]}]}
+RESOURCES = {"resources": [{"kind": "PrometheusRule"}]}
 
 
 def deploy(folder: Path, answers: list[list[Object]], **environment: str) -> subprocess.CompletedProcess[str]:
@@ -146,6 +156,8 @@ def deploy(folder: Path, answers: list[list[Object]], **environment: str) -> sub
             'get namespace kubeflow') exit 1 ;;
             'get namespace coding-mcqa '*) echo "coding-mcqa $(cat components 2>/dev/null)" ;;
             'annotate namespace coding-mcqa '*) all=$*; echo "${{all##*coding-mcqa/components=}}" >components ;;
+            'get --raw /apis') echo '{json.dumps(GROUPS)}' ;;
+            'get --raw /apis/monitoring.coreos.com/v1') echo '{json.dumps(RESOURCES)}' ;;
             'delete PodMonitor'*) echo 'error: the server does not have a resource type "PodMonitor"' >&2; exit 1 ;;
             'delete PrometheusRule'*) exec cat refusal >&2 ;;
         esac
@@ -153,7 +165,7 @@ def deploy(folder: Path, answers: list[list[Object]], **environment: str) -> sub
     )
     kubectl.chmod(0o755)
     return subprocess.run(
-        ["scripts/deploy", "minikube"], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+        [*TOOL, "deploy", "minikube"], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
         env={"PATH": os.environ["PATH"], "HOME": str(folder), "KUBECTL": str(kubectl), **environment},
     )  # fmt: skip
 
@@ -212,21 +224,19 @@ def test_what_cannot_be_deleted_is_tried_again(tmp_path):
     assert (tmp_path / "components").read_text() == "disruption\n"
 
 
-def test_leftovers_are_read_as_yaml_has_them():
-    """They are read without a YAML library; patches are nobody's objects."""
+def test_leftovers_are_what_components_add():
+    """Patches are nobody's objects."""
     for folder in COMPONENTS.iterdir():
-        told = yaml.safe_load((folder / "kustomization.yaml").read_text()).get("resources", ())
-        files = [folder / one for one in told if (folder / one).is_file()]
+        resources = yaml.safe_load((folder / "kustomization.yaml").read_text()).get("resources", ())
+        files = [folder / name for name in resources if (folder / name).is_file()]
         wanted = [one for file in files for one in yaml.safe_load_all(file.read_text())]
         if folder.name == "monitoring":
             wanted += render(Target("x", folder / "../../compose/grafana"))
         expected = {(one["apiVersion"], one["kind"], one["metadata"]["name"]) for one in wanted}
-        found = set()
-        for kind, name in leftovers([folder.name], ""):
-            kind, version, group = kind.split(".", 2)
-            found.add((f"{group}/{version}" if group else version, kind, name))
-        assert found == (set() if folder.name == STAYS else expected), folder.name
-    rendered = subprocess.run(
-        ["kubectl", "kustomize", DEPLOY / "production"], capture_output=True, text=True, check=True
-    )
-    assert ("NetworkPolicy.v1.networking.k8s.io", "to-s3") not in leftovers(["s3"], rendered.stdout)
+        brought = {(kind.api_version, kind.kind, name) for kind, name in leftovers([folder.name], [])}
+        assert brought == (set() if folder.name == KEPT else expected), folder.name
+    policy = ResourceType("networking.k8s.io/v1", "NetworkPolicy")
+    assert str(policy) == "NetworkPolicy.v1.networking.k8s.io"
+    assert str(ResourceType("v1", "Secret")) == "Secret.v1."
+    assert (policy, "to-s3") in leftovers(["s3"], [])
+    assert (policy, "to-s3") not in leftovers(["s3"], render(Target("production", DEPLOY / "production")))

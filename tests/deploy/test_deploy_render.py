@@ -5,18 +5,18 @@ from __future__ import annotations
 import copy
 import itertools
 import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from tool import ROOT, TOOL
 
-from scripts.deploy_leftovers import leftovers
-from scripts.manifests import DEPLOY, SCHEMAS, Target, check, problems, render, targets
-from scripts.schemas import KUBERNETES, closed
+from tools.cluster.leftovers import leftovers
+from tools.manifests.render import Target, render, targets
+from tools.manifests.schemas import KUBERNETES, SCHEMAS, closed
+from tools.manifests.validate import check, problems
+from tools.project import DEPLOY
 
-ROOT = Path(__file__).resolve().parents[2]
 FREE = {"labels", "annotations", "data", "limits", "requests", "exact", "prefix", "suffix", "emptyDir", "matchLabels"}
 FREE_PATHS = {("Service", ("spec", "selector"))}  # a map of labels
 NESTED = {"any", "all", "not", "metadataAnnotations", "capacity"}
@@ -64,11 +64,11 @@ def test_wrong_types_and_kinds_are_found(minikube):
     assert problems({**service, "kind": "InferenceSrevice"})[0].startswith("no schema of serving.kserve.io/v1beta1/")
 
 
-def test_the_script_fails_on_a_misspelt_field(tmp_path):
+def test_the_tool_fails_on_a_misspelt_field(tmp_path):
     document = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}, "dta": {"a": "b"}}
     (tmp_path / "x.yaml").write_text(yaml.safe_dump(document))
     (tmp_path / "kustomization.yaml").write_text("resources: [x.yaml]\n")
-    command = [sys.executable, "scripts/manifests.py", str(tmp_path)]
+    command = [*TOOL, "manifests", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert "ConfigMap x: $: Additional properties are not allowed ('dta' was unexpected)" in done.stdout
@@ -147,7 +147,7 @@ def test_a_cached_version_has_a_claim_where_it_serves(overlays, overlay):
 
 def test_a_cache_goes_before_what_its_end_needs():
     """KServe's finalizer reads the node group, and a volume waits for its claim."""
-    kinds = [kind.partition(".")[0] for kind, _ in leftovers(["local-model-cache"], "")]
+    kinds = [kind.kind for kind, _ in leftovers(["local-model-cache"], [])]
     for first, then in itertools.pairwise(
         ["LocalModelCache", "LocalModelNodeGroup", "PersistentVolumeClaim", "PersistentVolume"]
     ):

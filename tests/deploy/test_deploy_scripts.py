@@ -1,4 +1,4 @@
-"""The scripts for a cluster, against an embedded API server that lacks most of one, and a real model server."""
+"""The tools for a cluster, against an embedded API server that lacks most of one, and a real model server."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from typing import Any
 
 import pytest
 import yaml
+from tool import ROOT, TOOL
 
 from functions.database import connect
 from mcqa.server_process import free_port, running
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def fake(place, script):
@@ -45,7 +44,7 @@ def get(environment: dict[str, str], kind: str, name: str) -> dict[str, Any]:
 
 
 def test_status_of_an_empty_cluster_says_what_is_missing(cluster):
-    done = call(cluster, "scripts/cluster-status")
+    done = call(cluster, *TOOL, "cluster-status")
     assert done.returncode == 1
     assert "✗ Kubeflow Pipelines is not installed" in done.stdout
     assert "Knative Serving: the API is there, but no Deployment in knative-serving serves it" in done.stdout
@@ -54,14 +53,14 @@ def test_status_of_an_empty_cluster_says_what_is_missing(cluster):
 
 
 def test_status_without_a_cluster_is_one_line(cluster, tmp_path):
-    done = call(cluster, "scripts/cluster-status", KUBECONFIG=str(tmp_path / "none"))
+    done = call(cluster, *TOOL, "cluster-status", KUBECONFIG=str(tmp_path / "none"))
     assert done.returncode == 1
     assert len(done.stderr.strip().splitlines()) == 1
     assert "does not answer: make cluster-up makes one" in done.stderr
 
 
 def test_secrets_are_random_kept_and_never_printed(cluster):
-    first = call(cluster, "scripts/secrets")
+    first = call(cluster, *TOOL, "secrets")
     assert first.returncode == 0, first.stderr
     assert [line.split()[1:3] for line in first.stdout.splitlines()] == [
         ["postgres", "made"], ["mlflow", "made"], ["loop", "made"], ["webhook", "made"]
@@ -75,10 +74,10 @@ def test_secrets_are_random_kept_and_never_printed(cluster):
     )
     assert connect({"MCQA_DATABASE_URL": values["MCQA_DATABASE_URL"]}).url.password == values["LOOP_PASSWORD"]
     assert len(base64.urlsafe_b64decode(values["MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY"])) == 32
-    again = call(cluster, "scripts/secrets")
+    again = call(cluster, *TOOL, "secrets")
     assert again.stdout.count("is there and is kept") == 4
     assert before == {name: get(cluster, "secret", name)["data"] for name in before}
-    assert not re.search(r"Secret \w+ (has no key|is not there)", call(cluster, "scripts/cluster-status").stdout)
+    assert not re.search(r"Secret \w+ (has no key|is not there)", call(cluster, *TOOL, "cluster-status").stdout)
 
 
 def test_secrets_that_are_asked_for(cluster):
@@ -87,7 +86,7 @@ def test_secrets_that_are_asked_for(cluster):
         "MLFLOW_TRACKING_USERNAME": "ann",
         "MLFLOW_TRACKING_PASSWORD": "p=w",
     }
-    done = call(cluster, "scripts/secrets", **given)
+    done = call(cluster, *TOOL, "secrets", **given)
     assert done.returncode == 0, done.stderr
     assert not [value for value in given.values() if value in done.stdout]
     kept = {name: get(cluster, "secret", name)["data"] for name in ("notify", "registry")}
@@ -100,14 +99,14 @@ def test_secrets_that_are_asked_for(cluster):
 def test_secrets_of_a_database_elsewhere(cluster):
     for name in ("mlflow", "loop"):
         call(cluster, "kubectl", "delete", "secret", name, "--namespace", "coding-mcqa")
-    half = call(cluster, "scripts/secrets", LOOP_DATABASE_URL="postgresql://a:b@c/d")
+    half = call(cluster, *TOOL, "secrets", LOOP_DATABASE_URL="postgresql://a:b@c/d")
     assert (half.returncode, "set both" in half.stderr) == (2, True)
     urls = {"LOOP_DATABASE_URL": "postgresql://a:b@db.example.com/d", "MLFLOW_DATABASE_URL": "postgresql://e:f@g/h"}
     for _ in range(2):
-        assert call(cluster, "scripts/secrets", **urls).returncode == 0
+        assert call(cluster, *TOOL, "secrets", **urls).returncode == 0
     found = get(cluster, "secret", "loop")["data"]["MCQA_DATABASE_URL"]
     assert base64.b64decode(found).decode() == urls["LOOP_DATABASE_URL"]
-    other = call(cluster, "scripts/secrets", **urls | {"LOOP_DATABASE_URL": "postgresql://a:b@other.example.com/d"})
+    other = call(cluster, *TOOL, "secrets", **urls | {"LOOP_DATABASE_URL": "postgresql://a:b@other.example.com/d"})
     assert other.returncode == 1
     assert "name another database than LOOP_DATABASE_URL" in other.stderr
     assert not re.search("a:b|e:f", other.stderr)
@@ -115,13 +114,13 @@ def test_secrets_of_a_database_elsewhere(cluster):
 
 
 def test_kubeflows_namespace_is_given_what_steps_read(cluster):
-    assert call(cluster, "scripts/kubeflow-settings").returncode == 0  # there is no such namespace yet
+    assert call(cluster, *TOOL, "kubeflow-settings").returncode == 0  # there is no such namespace yet
     for name in ("coding-mcqa", "kubeflow"):
         call(cluster, "kubectl", "create", "namespace", name)
     assert call(cluster, "kubectl", "apply", "-f", "knative/config.yaml", "-n", "coding-mcqa").returncode == 0
     for _ in range(2):
-        assert call(cluster, "scripts/kubeflow-settings").returncode == 0
-        done = call(cluster, "scripts/secrets", MLFLOW_TRACKING_TOKEN="t0ken")
+        assert call(cluster, *TOOL, "kubeflow-settings").returncode == 0
+        done = call(cluster, *TOOL, "secrets", MLFLOW_TRACKING_TOKEN="t0ken")
         assert done.returncode == 0, done.stderr
         assert [line for line in done.stdout.splitlines() if "kubeflow" in line] == [
             "secrets: loop written in kubeflow", "secrets: registry written in kubeflow"
@@ -135,9 +134,9 @@ def test_kubeflows_namespace_is_given_what_steps_read(cluster):
 
 def test_a_profile_is_given_what_steps_read(cluster):
     """Of a Kubeflow of many users; and by --copy-only, which makes no Secret."""
-    missing = call(cluster, "scripts/secrets", "--copy-only", KUBEFLOW_NAMESPACE="team-a")
+    missing = call(cluster, *TOOL, "secrets", "--copy-only", KUBEFLOW_NAMESPACE="team-a")
     assert (missing.returncode, "there is no namespace team-a" in missing.stderr) == (1, True)
-    assert call(cluster, "scripts/kubeflow-settings", KUBEFLOW_NAMESPACE="team-a").returncode == 1
+    assert call(cluster, *TOOL, "kubeflow-settings", KUBEFLOW_NAMESPACE="team-a").returncode == 1
     call(cluster, "kubectl", "create", "namespace", "team-a")
     login = ("docker-registry", "registry-pull", "--docker-server=r.example.com", "--docker-username=u")
     made = call(
@@ -145,7 +144,7 @@ def test_a_profile_is_given_what_steps_read(cluster):
     )
     assert made.returncode == 0, made.stderr
     call(cluster, "kubectl", "delete", "secret", "webhook", "-n", "coding-mcqa")
-    done = call(cluster, "scripts/secrets", "--copy-only", KUBEFLOW_NAMESPACE="team-a")
+    done = call(cluster, *TOOL, "secrets", "--copy-only", KUBEFLOW_NAMESPACE="team-a")
     assert done.stdout.split("\n")[:-1] == [
         f"secrets: {name} written in team-a" for name in ("loop", "registry", "registry-pull")
     ]
@@ -153,16 +152,22 @@ def test_a_profile_is_given_what_steps_read(cluster):
     copy, original = json.loads(there.stdout), get(cluster, "secret", "registry-pull")
     assert (copy["data"], copy["type"]) == (original["data"], "kubernetes.io/dockerconfigjson")
     assert call(cluster, "kubectl", "get", "secret", "webhook", "-n", "coding-mcqa").returncode == 1
-    assert call(cluster, "scripts/kubeflow-settings", KUBEFLOW_NAMESPACE="team-a").returncode == 0
+    assert call(cluster, *TOOL, "kubeflow-settings", KUBEFLOW_NAMESPACE="team-a").returncode == 0
     assert call(cluster, "kubectl", "get", "configmap", "loop", "-n", "team-a").returncode == 0
 
 
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
-        ("exit 0", "✓ the retraining pipeline in Kubeflow"),
-        ("echo 'Error from server (NotFound): …' >&2; exit 1", "✗ the retraining pipeline was not uploaded"),
-        ("echo 'Error from server (Forbidden): …' >&2; exit 1", "- whether the retraining pipeline is in Kubeflow"),
+        (
+            f"echo '{json.dumps({'pipelines': [{'pipeline_id': '1'}], 'total_size': 1})}'; exit 0",
+            "✓ the retraining pipeline in Kubeflow",
+        ),
+        ("echo '{}'; exit 0", "✗ the retraining pipeline was not uploaded"),
+        (
+            "echo 'Error from server (Forbidden): not found' >&2; exit 1",
+            "- whether the retraining pipeline is in Kubeflow",
+        ),
     ],
 )
 def test_status_says_whether_retraining_can_work(cluster, tmp_path, answer, expected):
@@ -170,12 +175,12 @@ def test_status_says_whether_retraining_can_work(cluster, tmp_path, answer, expe
         tmp_path,
         f"""case "$*" in
             *'get namespace kubeflow') exit 0 ;;
-            *'get deployment ml-pipeline'*) echo 1; exit 0 ;;
+            *'get deployment ml-pipeline'*) echo '{{"status": {{"availableReplicas": 1}}}}'; exit 0 ;;
             *'/loop --namespace kubeflow') exit 1 ;;
             *'get --raw /api/'*) {answer} ;;
         esac""",
     )
-    done = call(cluster, "scripts/cluster-status", KUBECTL=kubectl)
+    done = call(cluster, *TOOL, "cluster-status", KUBECTL=kubectl)
     assert expected in done.stdout
     assert "✗ the pipeline's secret/loop is not in kubeflow" in done.stdout
     assert "✗ the pipeline's configmap/loop is not in kubeflow" in done.stdout
@@ -192,7 +197,7 @@ def test_deploy_keeps_the_version_that_serves(cluster):
     patch = json.dumps({"spec": {"predictor": predictor}})
     name = ("inferenceservice", "coding-mcqa", "--namespace", "coding-mcqa")
     assert call(cluster, "kubectl", "patch", *name, "--type", "merge", "--patch", patch).returncode == 0
-    done = call(cluster, "scripts/deploy", "minikube", DRY_RUN="1", REGISTRY="registry.example.com/Team", TAG="9")
+    done = call(cluster, *TOOL, "deploy", "minikube", DRY_RUN="1", REGISTRY="registry.example.com/Team", TAG="9")
     assert done.returncode == 0, done.stderr
     text = done.stdout[done.stdout.index("apiVersion:") :]
     documents = [one for one in yaml.safe_load_all(text) if one]
@@ -206,16 +211,16 @@ def test_deploy_keeps_the_version_that_serves(cluster):
         f"registry.example.com/team/{image}:9" for image in ("predictor", "functions", "pipelines", "mlflow")
     }
     assert not list((ROOT / "deploy").glob(".apply-*"))
-    done = call(cluster, "scripts/deploy", "minikube", DRY_RUN="1", COMPONENTS="modelcar")
+    done = call(cluster, *TOOL, "deploy", "minikube", DRY_RUN="1", COMPONENTS="modelcar")
     assert re.findall("storageUri: (.*)", done.stdout) == ["oci+native://dev.local/coding-mcqa/model:1"]
 
 
 @pytest.mark.parametrize(("overlay", "count"), [("minikube", 7), ("production", 7), ("standard", 6)])
 def test_a_changed_secret_or_setting_restarts_who_has_it_as_environment(cluster, overlay, count):
-    assert call(cluster, "scripts/secrets").returncode == 0
+    assert call(cluster, *TOOL, "secrets").returncode == 0
 
     def stamps(**more: str) -> dict[str, str]:
-        done = call(cluster, "scripts/deploy", overlay, DRY_RUN="1", **more)
+        done = call(cluster, *TOOL, "deploy", overlay, DRY_RUN="1", **more)
         assert done.returncode == 0, done.stderr
         items = [one for one in yaml.safe_load_all(done.stdout) if "template" in (one.get("spec") or {})]
         found = {
@@ -258,7 +263,7 @@ def test_the_webhooks_secret_is_rotated(cluster):
 
     before = secret()["MCQA_WEBHOOK_SECRET"]
     for _ in range(2):
-        done = call(cluster, "scripts/secrets", "--rotate-webhook")
+        done = call(cluster, *TOOL, "secrets", "--rotate-webhook")
         assert done.returncode == 0, done.stderr
         after = secret()
         assert after["MCQA_WEBHOOK_SECRET_PREVIOUS"] == before != after["MCQA_WEBHOOK_SECRET"]
@@ -268,20 +273,20 @@ def test_the_webhooks_secret_is_rotated(cluster):
 
 
 def test_deploy_says_what_is_wrong(cluster, tmp_path):
-    done = call(cluster, "scripts/deploy", "staging")
+    done = call(cluster, *TOOL, "deploy", "staging")
     assert (done.returncode, done.stderr) == (
         2,
-        "deploy: 'staging' is no overlay: OVERLAY=minikube|production|standard\n",
+        "deploy: 'staging' is not an overlay: OVERLAY=minikube|production|standard\n",
     )
-    done = call(cluster, "scripts/deploy", "minikube", KUBECONFIG=str(tmp_path / "none"))
+    done = call(cluster, *TOOL, "deploy", "minikube", KUBECONFIG=str(tmp_path / "none"))
     assert (done.returncode, "the cluster of the current context does not answer" in done.stderr) == (1, True)
 
 
 def test_deploy_fails_when_something_cannot_be_applied(cluster, tmp_path):
     """This cluster knows neither NetworkPolicies nor Jobs, of which there are none to delete then."""
-    assert call(cluster, "scripts/secrets").returncode == 0
+    assert call(cluster, *TOOL, "secrets").returncode == 0
     kubectl = fake_kubectl(tmp_path, '[ "$1 $2" != "delete jobs" ] || exit 0')
-    done = call(cluster, "scripts/deploy", "minikube", KUBECTL=kubectl)
+    done = call(cluster, *TOOL, "deploy", "minikube", KUBECTL=kubectl)
     assert done.returncode == 1
     assert "NetworkPolicy" in done.stderr or "validat" in done.stderr
     assert done.stderr.splitlines()[-1] == "deploy: not everything could be applied; the lines above say why"
@@ -290,7 +295,7 @@ def test_deploy_fails_when_something_cannot_be_applied(cluster, tmp_path):
 
 def test_cluster_up_prints_what_it_would_do():
     environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
-    done = call(environment, "scripts/cluster-up", "--dry-run")
+    done = call(environment, *TOOL, "cluster-up", "--dry-run")
     assert done.returncode == 0, done.stderr
     versions = dict(line.split("=") for line in (ROOT / "deploy/versions.env").read_text().splitlines() if "=" in line)
     assert all(re.fullmatch(r"v?\d+\.\d+\.\d+", version) for version in versions.values())
@@ -298,23 +303,23 @@ def test_cluster_up_prints_what_it_would_do():
         assert version in done.stdout, name
     # One thing after another: what others stand on comes first.
     order = ["minikube start", "cert-manager.yaml", "serving-core.yaml", "eventing-core.yaml", "kserve.yaml"]
-    order += ["helm upgrade", "platform-agnostic", "scripts/images", "scripts/secrets ", "scripts/deploy minikube"]
-    order += ["mcqa pipeline compile", "service/ml-pipeline", "mcqa pipeline upload", "scripts/smoke"]
+    order += ["helm upgrade", "platform-agnostic", "tools images", "tools secrets\n", "tools deploy minikube"]
+    order += ["mcqa pipeline compile", "service/ml-pipeline", "mcqa pipeline upload", "tools smoke"]
     places = [done.stdout.rindex(one) for one in order]
     assert places == sorted(places)
     assert "--values deploy/monitoring/values.yaml" in done.stdout
     assert "COMPONENTS=monitoring TAG=" in done.stdout
-    assert call(environment, "scripts/cluster-up", "--dryrun").returncode == 2
+    assert call(environment, *TOOL, "cluster-up", "--dryrun").returncode == 2
 
 
 def test_cluster_up_deploys_the_images_that_it_built(tmp_path):
     """By a tag of their content: a name that stays would leave the old code running."""
     environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
-    done = call(environment, "scripts/cluster-up", "--dry-run", "--no-monitoring", REGISTRY="registry.example.com")
+    done = call(environment, *TOOL, "cluster-up", "--dry-run", "--no-monitoring", REGISTRY="registry.example.com")
     (tag,) = set(re.findall(r"\d+\.\d+\.\d+-\d+", done.stdout))
-    assert f"COMPONENTS= TAG={tag} scripts/deploy minikube" in done.stdout
+    assert f"COMPONENTS= TAG={tag} scripts/tools deploy minikube" in done.stdout
     assert f"--image dev.local/coding-mcqa/pipelines:{tag} --size tiny" in done.stdout
-    other = call(environment, "scripts/cluster-up", "--dry-run", BASE="debian:other")
+    other = call(environment, *TOOL, "cluster-up", "--dry-run", BASE="debian:other")
     assert tag not in other.stdout
 
 
@@ -327,17 +332,17 @@ def test_cluster_up_builds_no_image_that_minikube_has(tmp_path):
     )
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": "/nonexistent"}
     options = [f"--no-{part}" for part in ("cert-manager", "knative", "kserve", "pipelines", "monitoring")]
-    done = call(environment, "scripts/cluster-up", "--dry-run", *options)
+    done = call(environment, *TOOL, "cluster-up", "--dry-run", *options)
     (tag,) = set(re.findall(r"\d+\.\d+\.\d+-\d+", done.stdout))
     images = [f"dev.local/coding-mcqa/{name}:{tag}" for name in ("predictor", "functions", "pipelines", "mlflow")]
     (tmp_path / "has").write_text("registry.k8s.io/pause:3.10\n" + "\n".join(images))
-    done = call(environment, "scripts/cluster-up", *options)
+    done = call(environment, *TOOL, "cluster-up", *options)
     assert f"images {tag} are in minikube" in done.stdout, done.stderr
     assert (tmp_path / "asked").read_text() == "image ls --profile coding-mcqa\n"
     # One that is missing: all are built, here by a builder that cannot.
     (tmp_path / "has").write_text("\n".join(images[1:]))
     fake(tmp_path / "podman", "exit 1")
-    done = call({**environment, "ENGINE": "podman"}, "scripts/cluster-up", *options)
+    done = call({**environment, "ENGINE": "podman"}, *TOOL, "cluster-up", *options)
     assert done.returncode != 0
     assert f"images {tag}, into minikube" in done.stdout
     assert "are in minikube" not in done.stdout
@@ -345,12 +350,12 @@ def test_cluster_up_builds_no_image_that_minikube_has(tmp_path):
 
 def test_cluster_up_leaves_a_cluster_of_ones_own_its_data():
     environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
-    done = call(environment, "scripts/cluster-up", "--dry-run", "--no-minikube")
+    done = call(environment, *TOOL, "cluster-up", "--dry-run", "--no-minikube")
     assert done.returncode == 0, done.stderr
-    assert re.findall("scripts/secrets.*", done.stdout) == ["scripts/secrets --copy-only "]
-    assert not re.search("minikube|scripts/(deploy|images|smoke)|pipeline upload", done.stdout)
+    assert re.findall("tools secrets.*", done.stdout) == ["tools secrets --copy-only"]
+    assert not re.search("minikube|tools (deploy|images|smoke)|pipeline upload", done.stdout)
     options = [f"--no-{part}" for part in ("cert-manager", "knative", "kserve", "pipelines", "monitoring")]
-    done = call(environment, "scripts/cluster-up", "--dry-run", "--no-minikube", *options)
+    done = call(environment, *TOOL, "cluster-up", "--dry-run", "--no-minikube", *options)
     assert done.returncode == 0, done.stderr
     assert not re.search("kubectl|helm", done.stdout)
 
@@ -368,7 +373,7 @@ def test_cluster_up_keeps_the_ingress_and_domain_that_knative_has(tmp_path):
     )
     environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "KUBECTL": str(kubectl)}
     options = ("--no-minikube", "--no-cert-manager", "--no-pipelines", "--no-monitoring")
-    done = call(environment, "scripts/cluster-up", *options)
+    done = call(environment, *TOOL, "cluster-up", *options)
     assert done.returncode == 0, done.stderr
     asked = (tmp_path / "asked").read_text()
     assert "serving-core.yaml" in asked
@@ -385,10 +390,10 @@ def model_server():
 
 def test_smoke(model_server):
     environment = {"PATH": os.environ["PATH"], "WAIT": "60", "HOST_HEADER": "coding-mcqa.coding-mcqa.example.com"}
-    done = call(environment, "scripts/smoke", model_server)
+    done = call(environment, *TOOL, "smoke", model_server)
     assert done.returncode == 0, done.stderr
     assert [line[:4] for line in done.stdout.splitlines()] == ["✓ v1", "✓ v2", "✓ a ", "✓ re"]
     assert "version tiny" in done.stdout
-    done = call({**environment, "WAIT": "1"}, "scripts/smoke", f"http://127.0.0.1:{free_port()}")
+    done = call({**environment, "WAIT": "1"}, *TOOL, "smoke", f"http://127.0.0.1:{free_port()}")
     assert done.returncode == 1
     assert done.stderr.startswith("✗ smoke: v1 answered")

@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 import yaml
+from tool import TOOL
 
 from pipelines import reference
 from predictor import __version__
-from scripts.manifests import DEPLOY, Target, as_pods, render
+from tools.manifests.render import Target, as_pods, render
+from tools.project import DEPLOY
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = "dev.local/coding-mcqa/"
@@ -195,10 +197,10 @@ def test_checkov_finds_nothing_that_is_not_excused():
     own = ROOT / ".cache/checkov/bin/checkov"
     program = os.environ.get("CHECKOV") or (str(own) if own.is_file() else shutil.which("checkov"))
     if not program:
-        pytest.skip("checkov is not installed: scripts/check-manifests installs it")
+        pytest.skip("checkov is not installed: make manifests-check installs it")
     environment = {**os.environ, "CHECKOV": program}
     done = subprocess.run(
-        ["scripts/check-manifests"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280
+        [*TOOL, "manifests-check"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-500:]
     for line in (ROOT / "deploy/checkov.yaml").read_text().splitlines():

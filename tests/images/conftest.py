@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from images_run import BASE, mlflow, register
-from images_text import ROOT
+from tool import ROOT, TOOL
 
 
 @pytest.fixture(scope="session")
@@ -16,7 +16,7 @@ def built() -> None:
     if os.environ.get("MCQA_IMAGES_BUILT") != "1":
         env = {**os.environ, "ENGINE": "podman", "BASE": BASE, "TAG": "test"}
         env |= {"WHEELS": wheels} if (wheels := os.environ.get("MCQA_IMAGES_WHEELS")) else {}
-        subprocess.run([str(ROOT / "scripts/images")], check=True, env=env, timeout=3500)
+        subprocess.run([*TOOL, "images"], check=True, cwd=ROOT, env=env, timeout=3500)
 
 
 @pytest.fixture(scope="session")

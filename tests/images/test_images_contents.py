@@ -1,19 +1,15 @@
-"""What scripts/images-scan finds: each rule seen to fail, and a clean image seen to pass."""
+"""What `make images-scan` finds: each rule seen to fail, and a clean image seen to pass."""
 
 from __future__ import annotations
 
 import io
-import json
-import subprocess
-import sys
 import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
-from images_text import ROOT
 
-from scripts.images_contents import LABELS, File, findings, read
+from tools.images.contents import LABELS, SHOWN, File, findings, read, report
 
 CLEAN: dict[str, Any] = {
     "Config": {
@@ -78,15 +74,15 @@ def test_each_rule_finds_its_setting(change: dict[str, Any], found: str) -> None
     assert list(findings(FILES, {"Config": CLEAN["Config"] | change})) == [found]
 
 
-def test_as_a_program(tmp_path: Path) -> None:
+def test_an_exported_file_system_is_read_and_reported(tmp_path: Path) -> None:
     tarball = tmp_path / "image.tar"
     with tarfile.open(tarball, "w") as archive:
         entry = tarfile.TarInfo("./usr/bin/mount")
         entry.mode, entry.size = 0o4755, 3
         archive.addfile(entry, io.BytesIO(b"ELF"))
         archive.addfile(tarfile.TarInfo("app/ok.py"))
-    assert [file.path for file in read(str(tarball))] == ["usr/bin/mount", "app/ok.py"]
-    script = [sys.executable, str(ROOT / "scripts/images_contents.py"), "an/image:1", str(tarball)]
-    done = subprocess.run(script, input=json.dumps([CLEAN]), capture_output=True, text=True, timeout=30)
-    assert done.returncode == 1
-    assert done.stdout == "an/image:1: 1 findings\n  setuid or setgid: /usr/bin/mount\n"
+    assert [file.path for file in read(tarball)] == ["usr/bin/mount", "app/ok.py"]
+    found = list(findings(read(tarball), CLEAN))
+    assert report("an/image:1", found) == ["an/image:1: 1 findings", "  setuid or setgid: /usr/bin/mount"]
+    assert report("an/image:1", []) == ["an/image:1: nothing found"]
+    assert report("an/image:1", ["x"] * (SHOWN + 2))[-1] == "  … and 2 more"

@@ -14,8 +14,11 @@ import yaml
 from images_text import IMAGES, ROOT, Image
 
 from pipelines.retraining.cluster import IMAGE
+from predictor import __version__
+from tools.cluster.up import IMAGE_SOURCES
+from tools.images import build
 
-SCRIPTS = ("images", "images-lock", "images-wheels", "images-packages", "images-bytecode", "images-base")
+SCRIPTS = ("images-packages", "images-bytecode", "images-base", "fetch-trivy", "run", "setup", "tools")
 every = pytest.mark.parametrize("image", IMAGES, ids=lambda image: image.name)
 
 
@@ -73,8 +76,13 @@ def test_it_is_labelled(image: Image) -> None:
 
 def test_version_and_revision_are_labels_that_no_cache_keeps() -> None:
     """podman 4.3 takes `LABEL a="${B}"` from its cache though B has changed: they are flags of the build."""
-    script = (ROOT / "scripts/images").read_text()
-    assert '--label "$label.version=$version" --label "$label.revision=$revision"' in script
+    for engine in ("podman", "buildah", "docker"):
+        flags = build.build_flags(engine, build.Settings("r", "t"), revision="abc", epoch="0")
+        labels = [flags[at + 1] for at, flag in enumerate(flags) if flag == "--label"]
+        assert labels == [
+            f"org.opencontainers.image.version={__version__}",
+            "org.opencontainers.image.revision=abc",
+        ]
     assert not any("${" in arguments for image in IMAGES for name, arguments in final_stage(image) if name == "LABEL")
 
 
@@ -175,8 +183,9 @@ def ignored(path: str) -> bool:
 PRIVATE = [
     ".env", ".git/config", ".venv/bin/python", ".local/secrets.json", ".local-demo/x", ".cache/x", ".kube/config",
     "kubeconfig", "secret.yaml", "id_rsa", "predictor/.env", "functions/__pycache__/sink.cpython-311.pyc",
-    "deploy/secrets.env", "deploy/production/secret.yaml", "tests/conftest.py", "docs/images.md", "scripts/deploy",
-    "models/mine/model.safetensors", "build/images.digests", "coverage.xml", "local/kube/app.py", "mcqa/cli.py",
+    "deploy/secrets.env", "deploy/production/secret.yaml", "tests/conftest.py", "docs/images.md", "scripts/setup",
+    "tools/cli.py", "models/mine/model.safetensors", "build/images.digests", "coverage.xml", "local/kube/app.py",
+    "mcqa/cli.py",
 ]  # fmt: skip
 
 
@@ -195,7 +204,14 @@ def test_the_context_holds_what_is_copied() -> None:
     assert not [path for path in mounted if ignored(path)]
 
 
-@pytest.mark.parametrize("script", [*SCRIPTS, "images-scan", "images-push"])
+def test_minikubes_images_are_named_by_all_that_is_in_them() -> None:
+    sources = {ROOT / source for source in IMAGE_SOURCES}
+    mounted = {m for i in IMAGES for _, a in i.instructions() for m in re.findall(r"bind,source=([^,\s]+)", a)}
+    for path in {*(path for image in IMAGES for path in [*image.copied(), image.lock]), *(ROOT / m for m in mounted)}:
+        assert any(path == source or path.is_relative_to(source) for source in sources), path
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
 def test_the_scripts_parse(script: str) -> None:
     path = ROOT / "scripts" / script
     shell = path.read_text().splitlines()[0].rpartition("/")[2].split()[-1]

@@ -33,7 +33,7 @@ def test_versions_are_those_of_the_project(image: Image) -> None:
     assert found
     assert {name: version for name, version in found.items() if name not in own} == {
         name: PROJECT.get(name) for name in found if name not in own
-    }, "make lock && scripts/images-lock"
+    }, "make lock"
     assert own <= found.keys()
 
 

@@ -18,6 +18,7 @@ from images_run import NEEDED, container, logs, run
 from images_text import IMAGES, ROOT
 from loop_parts import sink
 from servers import EXPLAIN, INFER, PREDICT, QUESTION
+from tool import TOOL
 
 pytestmark = NEEDED
 FUNCTIONS = ("collect", "drift", "rollout", "retrain", "notify", "dead-letters")
@@ -38,9 +39,7 @@ def test_who_runs_and_what_may_be_written(built: None, image: str) -> None:
 @pytest.mark.parametrize("image", [image.name for image in IMAGES])
 def test_the_scan_finds_nothing(built: None, image: str) -> None:
     env = {**os.environ, "TAG": "test", "ENGINE": "podman"}
-    done = subprocess.run(
-        [str(ROOT / "scripts/images-scan"), image], capture_output=True, text=True, env=env, timeout=600
-    )
+    done = subprocess.run([*TOOL, "images-scan", image], cwd=ROOT, capture_output=True, text=True, env=env, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 import yaml
 
-from scripts.schemas import METADATA, custom
+from tools.manifests.schemas import METADATA, custom
 
 ROOT = Path(__file__).resolve().parents[2]
 CRDS = ROOT.parent / "shared" / "reference" / "crds"

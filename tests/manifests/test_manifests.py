@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from local.kube.store import ApiError, Store
+from local.kube.store import ResourceStore, StatusError
 from predictor import __version__, source
 from predictor.serving.settings import ENV_PREFIX, Settings, read_settings
 
@@ -76,14 +76,14 @@ def test_a_wrong_type_is_found(manifests, problems):
 
 
 def test_the_embedded_platform_takes_them_all(manifests, tmp_path):
-    store = Store(tmp_path / "kube.sqlite")
+    store = ResourceStore(tmp_path / "kube.sqlite")
     for document in sorted(manifests, key=lambda d: d["kind"] != "Namespace"):
         made = store.create(document, "coding-mcqa")
         assert made["spec" if "spec" in document else "metadata"]
     assert len(store.list("Trigger").items) == 5
     broken = copy.deepcopy(of(manifests, "Trigger")[0])
     broken["spec"]["fliters"] = []
-    with pytest.raises(ApiError, match=r'unknown field "spec\.fliters"'):
+    with pytest.raises(StatusError, match=r'unknown field "spec\.fliters"'):
         store.create(broken, "coding-mcqa")
     store.close()
 

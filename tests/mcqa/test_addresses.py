@@ -154,7 +154,7 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-linux = pytest.mark.skipif(not listeners.known(), reason="this system does not tell who listens")
+linux = pytest.mark.skipif(not listeners.is_supported(), reason="this system does not tell who listens")
 
 
 @linux
@@ -167,14 +167,14 @@ def test_who_listens_is_told() -> None:
         program(ANSWERING, ports[1], **loop_like) as part,
         program(server_like, ports[2], MCQA_CHECKOUT="/some/checkout") as model,
     ):
-        found = listeners.listeners(ports)
+        found = listeners.find_listeners(ports)
         assert found.keys() == set(ports[:3])
         assert (found[ports[0]].pid, found[ports[0]].folder, found[ports[0]].checkout) == (plain.pid, None, None)
         assert str(found[ports[1]]) == f"the loop in /some/where/.local (process {part.pid})"
         assert str(found[ports[2]]) == f"a model server of /some/checkout (process {model.pid})"
-        assert listeners.listeners(ports, [plain.pid])[ports[0]].pid == plain.pid
-        assert [listeners.problem(port) for port in ports] == ["is in use"] * 3 + [None]
-    assert listeners.listeners(ports) == {}
+        assert listeners.find_listeners(ports, [plain.pid])[ports[0]].pid == plain.pid
+        assert [listeners.bind_problem(port) for port in ports] == ["is in use"] * 3 + [None]
+    assert listeners.find_listeners(ports) == {}
 
 
 @linux
@@ -183,28 +183,28 @@ def test_what_the_supervisor_started_is_the_loops_too(tmp_path: Path) -> None:
     starts = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1], sys.argv[-1]])"
     supervisor = [sys.executable, "-c", starts, ANSWERS, "local.platform", "--dir", str(tmp_path)]
     with program(supervisor, port) as process:
-        found = listeners.listeners([port])[port]
+        found = listeners.find_listeners([port])[port]
         assert found.pid != process.pid
         assert found.folder == tmp_path
         os.kill(found.pid, signal.SIGKILL)
 
 
 def test_a_port_that_is_none_and_the_next_free_one() -> None:
-    assert listeners.problem(70_000) == "is no port: 1 to 65535"
+    assert listeners.bind_problem(70_000) == "is no port: 1 to 65535"
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         held.listen()
         port = held.getsockname()[1]
-        assert listeners.problem(port) == "is in use"
-        assert listeners.next_free(port) != port
-        assert listeners.problem(listeners.next_free(port)) is None
+        assert listeners.bind_problem(port) == "is in use"
+        assert listeners.next_free_port(port) != port
+        assert listeners.bind_problem(listeners.next_free_port(port)) is None
 
 
 def test_no_port_is_offered_that_browsers_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listeners, "problem", lambda port, host="": "is in use" if port == 5000 else None)
-    assert listeners.next_free(5000) == 7000
-    assert listeners.next_free(8080, {8080}) == 9080
-    assert listeners.next_free(9080, {9080}) == 11080
+    assert listeners.next_free_port(5000) == 7000
+    assert listeners.next_free_port(8080, {8080}) == 9080
+    assert listeners.next_free_port(9080, {9080}) == 11080
 
 
 @linux

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from local.pipelines.spec import parse_yaml
+from local.pipelines.pipeline_spec import parse_yaml
 from pipelines.retraining.__main__ import main
 from pipelines.retraining.cluster import CACHE, IMAGE, NEEDS, REGISTRY_KEYS, USER
 

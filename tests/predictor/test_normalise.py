@@ -16,8 +16,8 @@ from pipelines.retraining.feedback import problem_key
 from predictor.normalise import is_blank, normalise_choice, normalise_code, normalise_stem
 from predictor.prompt import PromptFormat
 from predictor.question import LETTERS, QuestionError, parse_question
-from scripts.ci_evaluate import BASELINE
 from tests.variants import OUTER, QUESTIONS, variants
+from tools.ci.evaluation import BASELINE
 
 EXAMPLES = settings(
     max_examples=300, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from local.kube import admission
-from local.kube.errors import ApiError
+from local.kube.errors import StatusError
 from local.kube.resources import by_kind
 
 SINK = {"ref": {"apiVersion": "v1", "kind": "Service", "name": "x"}}
@@ -18,8 +18,8 @@ def denied(kind: str, spec: dict[str, Any], old: dict[str, Any] | None = None, n
     """The refusal's message, "" when there is none."""
     item = {"metadata": {"name": name}, "spec": spec}
     try:
-        admission.check(by_kind(kind), item, {"metadata": {"name": name}, "spec": old} if old else None)
-    except ApiError as error:
+        admission.validate(by_kind(kind), item, {"metadata": {"name": name}, "spec": old} if old else None)
+    except StatusError as error:
         return f"{error.code} {error.reason}: {error.message}"
     return ""
 

@@ -131,7 +131,7 @@ def test_the_shared_manifests():
     assert manifests
     for path in manifests:
         item = yaml.safe_load(path.read_text())
-        admission.check(by_kind("PingSource"), item, None)
+        admission.validate(by_kind("PingSource"), item, None)
 
 
 NONE = """

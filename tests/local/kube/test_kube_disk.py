@@ -10,7 +10,7 @@ from disks import Disk, disk
 from starlette.testclient import TestClient
 
 from local.kube.app import make_app
-from local.kube.store import Store
+from local.kube.store import ResourceStore
 
 PATH = "/api/v1/namespaces/default/configmaps"
 TOKEN = {"authorization": "Bearer t"}
@@ -27,7 +27,7 @@ def config_map(name: str) -> dict[str, object]:
 
 
 def test_a_full_disk_is_503_for_writes_only(place: Disk) -> None:
-    store = Store(place.path / "kube.sqlite")
+    store = ResourceStore(place.path / "kube.sqlite")
     with TestClient(make_app(store, "t", {"/-/status": lambda: {"storage": bool(store.trouble)}})) as client:
         made = []
         with place.full():

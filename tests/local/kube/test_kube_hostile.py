@@ -13,8 +13,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from local.kube.app import make_app
-from local.kube.requests import PATCHES
-from local.kube.store import Store
+from local.kube.requests import PATCH_TYPES
+from local.kube.store import ResourceStore
 
 TRIGGER = {
     "apiVersion": "eventing.knative.dev/v1",
@@ -56,14 +56,14 @@ TABLE = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(tmp_path / "kube.sqlite", keep=20)
+def store(tmp_path: Path) -> Iterator[ResourceStore]:
+    store = ResourceStore(tmp_path / "kube.sqlite", keep=20)
     yield store
     store.close()
 
 
 @pytest.fixture
-def client(store: Store) -> Iterator[TestClient]:
+def client(store: ResourceStore) -> Iterator[TestClient]:
     app = make_app(store, "token")
     with TestClient(app, raise_server_exceptions=False, headers={"Authorization": "Bearer token"}) as client:
         yield client
@@ -97,7 +97,7 @@ def test_nothing_breaks_it(client: TestClient, isvc: dict[str, Any], seed: int):
         verb = chance.choice(["POST", "POST", "PUT", "PATCH", "PATCH", "DELETE"])
         headers = {}
         if verb == "PATCH":
-            headers["Content-Type"] = chance.choice(list(PATCHES))
+            headers["Content-Type"] = chance.choice(list(PATCH_TYPES))
         if verb == "PUT" and isinstance(body.get("metadata"), dict):
             body["metadata"]["resourceVersion"] = client.get(one).json().get("metadata", {}).get("resourceVersion")
         target = path if verb == "POST" else f"{one}?fieldManager=m{chance.randint(0, 2)}"

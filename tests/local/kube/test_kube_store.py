@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from local.kube.store import ApiError, Store, Write
+from local.kube.store import ResourceStore, StatusError, WriteOptions
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Any:
-    store = Store(tmp_path / "kube.sqlite")
+    store = ResourceStore(tmp_path / "kube.sqlite")
     yield store
     store.close()
 
@@ -31,7 +31,7 @@ def test_status_is_written_apart(store, isvc):
     written = store.update_status({**made, "status": {"url": "http://x"}, "spec": {}})
     assert written["spec"] == isvc["spec"]
     assert (written["status"], written["metadata"]["generation"]) == ({"url": "http://x"}, 1)
-    with pytest.raises(ApiError) as stale:
+    with pytest.raises(StatusError) as stale:
         store.update_status({**made, "status": {"url": "http://y"}})
     assert (stale.value.code, stale.value.reason) == (409, "Conflict")
 
@@ -69,8 +69,8 @@ def test_a_watch_begins_with_what_is_there_and_goes_on(store):
 def test_another_process_is_seen(store, tmp_path):
     since = store.version
     code = (
-        "import sys; from pathlib import Path; from local.kube.store import Store\n"
-        "s = Store(Path(sys.argv[1]))\n"
+        "import sys; from pathlib import Path; from local.kube.store import ResourceStore\n"
+        "s = ResourceStore(Path(sys.argv[1]))\n"
         "s.create({'apiVersion': 'v1', 'kind': 'ConfigMap', 'metadata': {'name': 'theirs'}})"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "kube.sqlite")], cwd=ROOT, check=True)
@@ -80,8 +80,8 @@ def test_another_process_is_seen(store, tmp_path):
 
 def test_two_processes_never_share_a_version(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from local.kube.store import Store\n"
-        "s = Store(Path(sys.argv[1]))\n"
+        "import sys; from pathlib import Path; from local.kube.store import ResourceStore\n"
+        "s = ResourceStore(Path(sys.argv[1]))\n"
         "for i in range(40): s.create({'apiVersion': 'v1', 'kind': 'ConfigMap', "
         "'metadata': {'name': f'{sys.argv[2]}-{i}'}})"
     )
@@ -90,21 +90,21 @@ def test_two_processes_never_share_a_version(tmp_path):
         for name in ("a", "b")
     ]
     assert [worker.wait(60) for worker in workers] == [0, 0]
-    store = Store(tmp_path / "kube.sqlite")
+    store = ResourceStore(tmp_path / "kube.sqlite")
     versions = [item["metadata"]["resourceVersion"] for item in store.list("ConfigMap").items]
     store.close()
     assert len(set(versions)) == len(versions) == 80
 
 
 def test_old_versions_expire(tmp_path):
-    store = Store(tmp_path / "kube.sqlite", keep=20)
+    store = ResourceStore(tmp_path / "kube.sqlite", keep=20)
     made = store.create(config("a"))
     for index in range(150):
         made = store.update({**made, "data": {"i": str(index)}})
-    with pytest.raises(ApiError) as gone:
+    with pytest.raises(StatusError) as gone:
         next(store.watch("ConfigMap", since=5, timeout=1))
     assert (gone.value.code, gone.value.reason) == (410, "Expired")
-    with pytest.raises(ApiError, match="too old resource version"):
+    with pytest.raises(StatusError, match="too old resource version"):
         next(store.watch("ConfigMap", since=store.version + 100, timeout=1))
     recent = list(store.watch("ConfigMap", since=store.version - 3, timeout=0.1))
     assert [change.object["data"]["i"] for change in recent] == ["147", "148", "149"]
@@ -114,7 +114,7 @@ def test_old_versions_expire(tmp_path):
 def test_a_refused_write_leaves_nothing(store, isvc):
     made, before = store.create(isvc), store.version
     isvc["spec"]["predictor"]["canaryTrafficPercent"] = 101
-    with pytest.raises(ApiError, match="between 0 and 100"):
+    with pytest.raises(StatusError, match="between 0 and 100"):
         store.update({**made, "spec": isvc["spec"]})
     assert store.version == before
     assert store.get("InferenceService", "coding-mcqa") == made
@@ -122,7 +122,7 @@ def test_a_refused_write_leaves_nothing(store, isvc):
 
 def test_a_dry_run_is_only_shown(store):
     before = store.version
-    store.create(config("a"), write=Write(dry_run=True))
+    store.create(config("a"), options=WriteOptions(dry_run=True))
     assert store.version == before
     assert store.list("ConfigMap").items == []
 

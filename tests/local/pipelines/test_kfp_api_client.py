@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import httpx
 import kfp_cases as cases
 import pytest
 from kfp import compiler
-from kfp_server import HEADERS, KfpServer
+from kfp_server import HEADERS, ROOT, KfpServer
 from kfp_server_api.exceptions import ApiException
 
 from local.pipelines import processes
@@ -232,7 +234,7 @@ def test_what_a_step_leaves_behind_ends_with_its_run(kfp_client: Any, server: Kf
     done = run(kfp_client, cases.leaving, marks=str(marks))
     assert done.state == "SUCCEEDED"
     deadline = time.monotonic() + 20
-    while processes.living(processes.mark(server.folder, done.run_id)):
+    while processes.find_all(processes.mark(server.folder, done.run_id)):
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
@@ -259,3 +261,13 @@ def test_pages_of_a_list(kfp_client: Any, package: str) -> None:
             token, pages = page.next_page_token, pages + 1
             assert page.total_size == 5
         assert (names, pages) == ([f"paged-{index}" for index in wanted], 3)
+
+
+def test_the_server_does_without_the_sdk() -> None:
+    code = (
+        "import sys, local.pipelines.__main__, local.pipelines.pipeline_spec as s; s._messages(); "
+        "print('kfp' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "False\n"

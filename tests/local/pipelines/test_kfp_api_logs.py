@@ -12,10 +12,10 @@ from local.pipelines import logs
 def test_only_the_end_of_a_long_log_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "step.log"
     path.write_bytes(b"".join(b"line %d\n" % number for number in range(1000)))
-    logs.cut(path, most=10_000, kept=100)
+    logs.trim(path, most=10_000, kept=100)
     assert path.read_bytes().startswith(b"line 0\n")
     with path.open("ab") as writer:
-        logs.cut(path, most=1000, kept=100)
+        logs.trim(path, most=1000, kept=100)
         writer.write(b"the writer goes on\n")
     found = path.read_text().splitlines()
     assert found[0] == "[the first 8,791 bytes of this log were dropped]"
@@ -33,7 +33,7 @@ def test_a_step_that_writes_without_end_does_not_fill_the_disk(tmp_path: Path) -
     )
     with path.open("ab") as log:
         process = subprocess.Popen([sys.executable, "-c", program], stdout=log)
-    assert logs.wait(process, path) == 0
-    logs.cut(path)
+    assert logs.wait_and_trim(process, path) == 0
+    logs.trim(path)
     assert path.stat().st_size <= logs.MAX_BYTES
     assert logs.excerpt(path).endswith("done")

@@ -61,7 +61,7 @@ def refused(answer: httpx.Response, *words: str, status: int = 400, code: int = 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"text": 5}, ["'text' must be a text", "5"]),
+        ({"text": 5}, ["'text' must be a string", "5"]),
         ({"whole": 1.5}, ["'whole' must be a whole number", "1.5"]),
         ({"whole": True}, ["'whole' must be a whole number"]),
         ({"number": "0.5"}, ["'number' must be a number"]),

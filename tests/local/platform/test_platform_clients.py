@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "serving"))
 
 from serving_cases import Platform, inference_service, settings
 
-from local.kube.server import Server
+from local.kube.server import ApiServer
 from local.serving.controller import ServingController
 
 NAME = "m"
@@ -27,7 +27,7 @@ NAME = "m"
 
 @pytest.fixture
 async def platform(tmp_path):
-    api = Server(tmp_path, 0)
+    api = ApiServer(tmp_path, 0)
     api.capture_signals = contextlib.nullcontext
     served = asyncio.create_task(api.serve())
     async with (

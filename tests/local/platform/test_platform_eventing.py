@@ -13,9 +13,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from local.kube.store import Store
-from local.platform.eventing import Eventing, Unresolved, address_of
-from local.platform.pingsource import PingSources, event_of
+from local.kube.store import ResourceStore
+from local.platform.eventing import EventingController, UnresolvedReferenceError, resolve_address
+from local.platform.pingsource import PingSourceAdapter, build_event
 from local.platform.settings import free_ports
 from local.tokens import read_token
 
@@ -56,7 +56,7 @@ def ping(**spec):
 
 @pytest.fixture
 def store(tmp_path):
-    store = Store(tmp_path / "kube.sqlite")
+    store = ResourceStore(tmp_path / "kube.sqlite")
     yield store
     store.close()
 
@@ -127,8 +127,8 @@ def ready(item):
 async def test_triggers_reach_the_broker_and_say_so(store, session, broker, token, received):
     for item in (BROKER, SERVICE, trigger()):
         store.create(item)
-    eventing = Eventing(store, session, broker, token)
-    await eventing.sync()
+    eventing = EventingController(store, session, broker, token)
+    await eventing.reconcile()
     found = store.get("Trigger", "t")
     assert ready(found)["Ready"] == ("True", "")
     assert found["status"]["subscriberUri"] == "http://f.default.svc.cluster.local"
@@ -140,17 +140,17 @@ async def test_triggers_reach_the_broker_and_say_so(store, session, broker, toke
     await until(lambda: received[0])
     assert received[0][0][0]["Host"] == "f.default.svc.cluster.local"
     version = store.version
-    await eventing.sync()
+    await eventing.reconcile()
     assert store.version == version, "a pass that changes nothing writes nothing"
 
 
 async def test_what_is_deleted_leaves_the_broker(store, session, broker, token):
     for item in (BROKER, SERVICE, trigger("a"), trigger("b")):
         store.create(item)
-    eventing = Eventing(store, session, broker, token)
-    await eventing.sync()
+    eventing = EventingController(store, session, broker, token)
+    await eventing.reconcile()
     store.delete("Trigger", "a")
-    await eventing.sync()
+    await eventing.reconcile()
     async with session.get(f"{broker}/-/objects", headers={"Authorization": f"Bearer {token}"}) as answer:
         names = {item["metadata"]["name"] for item in (await answer.json())["items"]}
     assert names == {"default", "b"}
@@ -162,7 +162,7 @@ async def test_a_trigger_that_leads_nowhere_says_why(store, session, broker, tok
     store.create(SERVICE)
     store.create(trigger("orphan", broker="other"))
     store.delete("Service.serving.knative.dev", "f")
-    await Eventing(store, session, broker, token).sync()
+    await EventingController(store, session, broker, token).reconcile()
     lost = ready(store.get("Trigger", "lost"))
     assert lost["Ready"] == lost["SubscriberResolved"] == ("False", "Service default/f is not there")
     assert ready(store.get("Trigger", "orphan"))["BrokerReady"] == ("False", 'Broker "other" does not exist')
@@ -171,30 +171,30 @@ async def test_a_trigger_that_leads_nowhere_says_why(store, session, broker, tok
 async def test_a_broker_process_that_is_gone_is_a_status(store, session, broker, token):
     for item in (BROKER, SERVICE, trigger()):
         store.create(item)
-    eventing = Eventing(store, session, broker, token)
-    await eventing.sync()
+    eventing = EventingController(store, session, broker, token)
+    await eventing.reconcile()
     assert ready(store.get("Trigger", "t"))["BrokerReady"] == ("True", "")
     (free,) = free_ports(1)
-    gone = asyncio.create_task(Eventing(store, session, f"http://127.0.0.1:{free}", token).run())
+    gone = asyncio.create_task(EventingController(store, session, f"http://127.0.0.1:{free}", token).run())
     await until(lambda: ready(store.get("Trigger", "t"))["BrokerReady"][0] == "False")
     gone.cancel()
     found = ready(store.get("Broker", "default"))
     down = ("False", "The broker process does not answer.")
     assert [found[name] for name in ("Ready", "IngressReady", "FilterReady")] == [down] * 3
     assert ready(store.get("Trigger", "t"))["SubscriberResolved"] == ("True", ""), "it was resolved, and is still"
-    await eventing.sync()
+    await eventing.reconcile()
     assert ready(store.get("Broker", "default"))["Ready"] == ready(store.get("Trigger", "t"))["Ready"] == ("True", "")
 
 
 def test_only_services_and_brokers_have_addresses(store):
-    with pytest.raises(Unresolved, match="ConfigMap x: only Knative Services and Brokers"):
-        address_of(store, {"apiVersion": "v1", "kind": "ConfigMap", "name": "x"})
+    with pytest.raises(UnresolvedReferenceError, match="ConfigMap x: only Knative Services and Brokers"):
+        resolve_address(store, {"apiVersion": "v1", "kind": "ConfigMap", "name": "x"})
 
 
 async def test_ticks_arrive_on_schedule(store, session, received):
     store.create(BROKER)
     store.create(ping(data='{"a": 1}', ceOverrides={"extensions": {"team": "red"}}))
-    sources = PingSources(store, session, lambda url: (f"http://127.0.0.1:{received[1]}/", "somewhere"))
+    sources = PingSourceAdapter(store, session, lambda url: (f"http://127.0.0.1:{received[1]}/", "somewhere"))
     task = asyncio.create_task(sources.run())
     await until(lambda: len(received[0]) >= 2)
     task.cancel()
@@ -212,7 +212,7 @@ def test_a_tick_carries_its_time_and_an_id_of_its_own():
     """After the clock was set back the same time comes again: another tick, not a copy of the first."""
     item = ping()
     at = datetime(2026, 1, 1, tzinfo=UTC)
-    first, second = event_of(item, at)[0], event_of(item, at)[0]
+    first, second = build_event(item, at)[0], build_event(item, at)[0]
     assert first["ce-time"] == second["ce-time"] == "2026-01-01T00:00:00Z"
     assert first["ce-id"] != second["ce-id"]
 
@@ -234,7 +234,7 @@ async def test_ticks_go_on_when_the_clock_is_set_back_and_without_a_schedule_of_
         seen = looks[0]
         await until(lambda: looks[0] >= seen + 2)
 
-    sources = PingSources(
+    sources = PingSourceAdapter(
         store,
         session,
         lambda url: (f"http://127.0.0.1:{received[1]}/", ""),
@@ -254,7 +254,7 @@ async def test_ticks_go_on_when_the_clock_is_set_back_and_without_a_schedule_of_
 
 async def test_a_sink_that_is_not_there_is_a_status(store, session):
     store.create(ping())
-    task = asyncio.create_task(PingSources(store, session, lambda url: (url, "")).run())
+    task = asyncio.create_task(PingSourceAdapter(store, session, lambda url: (url, "")).run())
     await until(lambda: store.get("PingSource", "tick").get("status"))
     task.cancel()
     assert ready(store.get("PingSource", "tick"))["Ready"] == ("False", "Broker default/default is not there")

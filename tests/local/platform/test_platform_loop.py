@@ -331,7 +331,7 @@ def test_a_taken_port_is_named(tmp_path, folder, ports):
     said = mcqa(other, "up", "--port", str(ports.gateway), code=1)
     assert f"--port {ports.gateway} is in use" in said
     assert f"up --dir {other.path} --port" in said
-    if listeners.known():
+    if listeners.is_supported():
         assert f"the loop in {folder.path} (process" in said
     assert not (other.path / "settings.json").exists(), "the next start would want it again"
     every = [word for flag, port in zip(PORTS, asdict(ports).values(), strict=True) for word in (flag, str(port))]

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from common.annotations import MODEL_VERSION_ANNOTATION
-from local.kube.store import Store
+from local.kube.store import ResourceStore
 from local.platform import manifests
 from local.platform.settings import PlatformError
 
@@ -27,25 +27,25 @@ def test_reads_what_kubectl_reads(folder):
     if program is None:
         pytest.skip("kubectl is not installed")
     rendered = subprocess.run([program, "kustomize", folder], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert by_name(manifests.read(ROOT / folder)) == by_name(yaml.safe_load_all(rendered.stdout))
+    assert by_name(manifests.load(ROOT / folder)) == by_name(yaml.safe_load_all(rendered.stdout))
 
 
 def test_refuses_what_it_does_not_know(tmp_path):
     (tmp_path / "kustomization.yaml").write_text("resources: []\nnamePrefix: a-\n")
     with pytest.raises(PlatformError, match="namePrefix is not supported here"):
-        manifests.read(tmp_path)
+        manifests.load(tmp_path)
 
 
 def test_an_unreadable_file_is_named(tmp_path):
     (tmp_path / "kustomization.yaml").write_text("resources: [a.yaml]\n")
     (tmp_path / "a.yaml").write_text("a: [")
     with pytest.raises(PlatformError, match=r"a\.yaml cannot be read"):
-        manifests.read(tmp_path)
+        manifests.load(tmp_path)
 
 
 def test_overlays_the_named_values_only():
-    items = manifests.read(ROOT / "knative")
-    after = by_name(manifests.overlaid(items, {"EXTRA": "1"}, {"drift": "@every 5s"}))
+    items = manifests.load(ROOT / "knative")
+    after = by_name(manifests.with_overrides(items, {"EXTRA": "1"}, {"drift": "@every 5s"}))
     before = by_name(items)
     assert after["ConfigMap", "loop"]["data"] == {**before["ConfigMap", "loop"]["data"], "EXTRA": "1"}
     assert after["PingSource", "drift"]["spec"]["schedule"] == "@every 5s"
@@ -55,13 +55,13 @@ def test_overlays_the_named_values_only():
 
 @pytest.fixture
 def store(tmp_path):
-    store = Store(tmp_path / "kube.sqlite")
+    store = ResourceStore(tmp_path / "kube.sqlite")
     yield store
     store.close()
 
 
 def test_applying_again_changes_nothing_and_keeps_the_served_version(store):
-    items = [*manifests.read(ROOT / "knative"), *manifests.read(ROOT / "kserve")]
+    items = [*manifests.load(ROOT / "knative"), *manifests.load(ROOT / "kserve")]
     assert manifests.apply(store, items) == len(items)
     assert manifests.apply(store, items) == 0
     served = {

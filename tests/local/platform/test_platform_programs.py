@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from local.origins import AllowedHostsError
-from local.platform.programs import loop_environment, programs
+from local.platform.environment import loop_environment
+from local.platform.programs import programs
 from local.platform.settings import Folder, Settings
 from local.tokens import read_token
 

@@ -13,13 +13,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from serving_cases import Platform, settings
 
-from local.kube.store import Store
+from local.kube.store import ResourceStore
 from local.serving.controller import ServingController
 
 
 @pytest.fixture
 async def platform(tmp_path: Path) -> AsyncIterator[Platform]:
-    store = Store(tmp_path / "kube.sqlite")
+    store = ResourceStore(tmp_path / "kube.sqlite")
     async with (
         ServingController(store, settings(tmp_path), lambda uri: Path(uri.removeprefix("file://"))) as serving,
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,

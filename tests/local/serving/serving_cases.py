@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 from polling import until
 
-from local.kube.store import ApiError, Store
+from local.kube.store import ResourceStore, StatusError
 from local.serving.controller import ServingController
 from local.serving.inference_status import component_revisions
 from local.serving.predictor_service import render, runtime_of
@@ -61,7 +61,7 @@ def inference_service(name: str, version: str = "1", **predictor: Any) -> dict[s
 
 @dataclass
 class Platform:
-    store: Store
+    store: ResourceStore
     serving: ServingController
     session: aiohttp.ClientSession
     folder: Path
@@ -85,7 +85,7 @@ class Platform:
             return int(item["metadata"]["generation"])
         try:
             service = self.store.get(KNATIVE, f"{item['metadata']['name']}-predictor")
-        except ApiError:
+        except StatusError:
             return -1
         runtime = runtime_of(item, self.store.list("ServingRuntime").items)
         wanted = render(item, runtime, component_revisions(item).latest_rolled_out)

@@ -17,7 +17,7 @@ import psutil
 from serving_cases import KNATIVE, ROOT, Platform, knative_service, settings
 from test_serving_live import SUPERVISOR
 
-from local.kube.store import Store
+from local.kube.store import ResourceStore
 from local.serving.controller import ServingController
 from local.serving.settings import GATEWAY, gateway_ports
 from local.serving.workload import find_left_behind
@@ -55,7 +55,7 @@ async def test_a_killed_gateway_is_started_again_and_goes_on_with_the_replicas(p
 
 
 async def test_the_gateway_goes_on_without_its_controller_and_is_taken_over(tmp_path) -> None:
-    store = Store(tmp_path / "kube.sqlite")
+    store = ResourceStore(tmp_path / "kube.sqlite")
     store.create(knative_service("k", {"min-scale": "1"}))
     here = str(Path(__file__).parent)
     command = [sys.executable, "-c", SUPERVISOR, str(tmp_path), here]
@@ -133,7 +133,7 @@ async def test_cluster_local_services_are_for_the_inner_listener(platform) -> No
 async def test_a_folder_of_any_depth_will_do(tmp_path) -> None:
     deep = tmp_path / ("d" * 60) / ("e" * 60)
     deep.mkdir(parents=True)
-    store = Store(deep / "kube.sqlite")
+    store = ResourceStore(deep / "kube.sqlite")
     store.create(knative_service("k", {"min-scale": "1"}))
     async with ServingController(store, settings(deep), Path) as serving, aiohttp.ClientSession() as session:
         platform = Platform(store, serving, session, deep)

@@ -22,7 +22,7 @@ from scipy.stats import binom
 from serving_cases import KNATIVE, ROOT, Platform, inference_service, knative_service, settings
 
 from local.broker.http_binding import read_events
-from local.kube.store import Store
+from local.kube.store import ResourceStore
 from local.serving.controller import ServingController
 
 ISVC = "InferenceService"
@@ -126,7 +126,7 @@ async def test_an_inference_service_waits_for_its_runtime(platform) -> None:
 
 
 async def test_a_model_that_is_late_is_waited_for(tmp_path) -> None:
-    store, tries = Store(tmp_path / "kube.sqlite"), []
+    store, tries = ResourceStore(tmp_path / "kube.sqlite"), []
 
     def resolve(uri: str) -> Path:
         tries.append(uri)
@@ -236,7 +236,7 @@ async def test_the_proxy_is_transparent(platform) -> None:
 
 
 async def test_waiting_is_bounded_in_number_and_time(tmp_path) -> None:
-    store, hold = Store(tmp_path / "kube.sqlite"), tmp_path / "hold"
+    store, hold = ResourceStore(tmp_path / "kube.sqlite"), tmp_path / "hold"
     service = knative_service("w", {"window": "1s"}, HOLD=str(hold))
     service["spec"]["template"]["spec"]["timeoutSeconds"] = 1
     store.create(service)
@@ -318,12 +318,12 @@ from pathlib import Path
 sys.path[:0] = [sys.argv[2], str(Path(sys.argv[2]).parents[1])]
 import serving_cases
 from typing import Any
-from local.kube.store import Store
+from local.kube.store import ResourceStore
 from local.serving.controller import ServingController
 
 async def main():
     folder = Path(sys.argv[1])
-    store = Store(folder / "kube.sqlite")
+    store = ResourceStore(folder / "kube.sqlite")
     async with ServingController(store, serving_cases.settings(folder), Path):
         await asyncio.sleep(600)
 
@@ -332,7 +332,7 @@ asyncio.run(main())
 
 
 async def test_a_killed_supervisor_is_succeeded(tmp_path) -> None:
-    store = Store(tmp_path / "kube.sqlite")
+    store = ResourceStore(tmp_path / "kube.sqlite")
     for name in ("stays", "goes"):
         store.create(knative_service(name, {"min-scale": "1"}))
     here = str(Path(__file__).parent)
@@ -378,7 +378,7 @@ async def test_the_real_predictor_serves_the_tiny_model(tmp_path) -> None:
     tiny = ROOT / "models" / "tiny"
     if not (tiny / "model.safetensors").exists():
         pytest.skip("models/tiny is not there")
-    store, asked = Store(tmp_path / "kube.sqlite"), []
+    store, asked = ResourceStore(tmp_path / "kube.sqlite"), []
 
     def resolve(uri: str) -> Path:
         asked.append(uri)

@@ -1,0 +1,38 @@
+"""Puts a compiled pipeline on a Kubeflow Pipelines server, once: `python -m pipelines.upload URL NAME FILE.yaml`.
+
+Any server with the v2beta1 API takes it. Uploading the same file again, or twice at once, gives the version that is
+there. A server that asks for a token gets the one in the file MCQA_KFP_TOKEN_PATH.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from common.errors import UnavailableError
+from pipelines.kubeflow import Kubeflow
+
+
+class UploadError(RuntimeError):
+    """The server does not answer, or refused; one line for people."""
+
+
+def upload(environ: Mapping[str, str], name: str, path: Path) -> str:
+    """The id of the pipeline's newest version, which is this file. `environ` names the server, and where the token for
+    it is, as retrain's does (functions/retrain/pipelines.py).
+    """
+    try:
+        return Kubeflow(environ).upload(path, name)[0]
+    except UnavailableError as error:
+        raise UploadError(str(error)) from None
+
+
+if __name__ == "__main__":
+    try:
+        print(upload({**os.environ, "KFP_ENDPOINT": sys.argv[1]}, sys.argv[2], Path(sys.argv[3])))
+    except (UploadError, OSError) as problem:
+        sys.exit(f"upload: {problem}")
+    except IndexError:
+        sys.exit("usage: python -m pipelines.upload URL NAME FILE.yaml")

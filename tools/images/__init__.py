@@ -1,0 +1,1 @@
+"""Container images: building, scanning, pushing, and their lock files."""

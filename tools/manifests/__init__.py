@@ -1,0 +1,1 @@
+"""The manifests: rendering every overlay and validating each document."""
