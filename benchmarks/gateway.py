@@ -27,7 +27,8 @@ from benchmarks.results import Row, median, report
 from common.names import NAMESPACE
 from local.kube.store import ResourceStore
 from local.platform import manifests
-from local.platform.settings import ROOT, free_ports
+from local.platform.settings import ROOT
+from local.ports import free_ports
 from local.serving.controller import ServingController
 from local.serving.settings import ServingSettings
 

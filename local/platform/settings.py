@@ -6,7 +6,6 @@ import fcntl
 import json
 import os
 import secrets
-import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from local.platform.mlflow_server import new_encryption_key
+from local.ports import free_ports
 from local.storage import DESCRIPTIONS, failure_code
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -204,15 +204,3 @@ def write_json(path: Path, data: Any, mode: int = 0o644) -> None:
         with suppress(OSError):
             part.unlink()
         raise
-
-
-def free_ports(count: int) -> list[int]:
-    """Different free ports of this machine."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for sock in sockets:
-            sock.bind((HOST, 0))
-        return [int(sock.getsockname()[1]) for sock in sockets]
-    finally:
-        for sock in sockets:
-            sock.close()

@@ -9,7 +9,7 @@ from access_servers import EVENT, NAMED, Served, process, until_it_listens
 from kfp_server import TOKEN, kfp_server
 from mlflow_server import mlflow_server
 
-from local.platform.settings import free_ports
+from local.ports import free_ports
 from local.tokens import read_token
 
 

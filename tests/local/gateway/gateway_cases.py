@@ -18,7 +18,7 @@ from local.gateway.control_protocol import GatewayState, LoadReport, RevisionSta
 from local.gateway.payload_logger import LoggerSpec
 from local.gateway.server import Gateway
 from local.gateway.settings import Settings
-from local.platform.settings import free_ports
+from local.ports import free_ports
 from local.serving.traffic import TrafficTarget
 
 TEXT = b'{"instances": [{"question": "What does print(7 // 2) show?", "choices": ["3", "3.5"]}]}' * 3

@@ -16,7 +16,7 @@ from aiohttp import web
 from local.kube.store import ResourceStore
 from local.platform.eventing import EventingController, UnresolvedReferenceError, resolve_address
 from local.platform.pingsource import PingSourceAdapter, build_event
-from local.platform.settings import free_ports
+from local.ports import free_ports
 from local.tokens import read_token
 
 ROOT = Path(__file__).resolve().parents[3]
