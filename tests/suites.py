@@ -27,6 +27,7 @@ INTEGRATION = (
     "functions/test_retrain_manifests.py",
     "functions/test_retrain_requests.py",
     "local/*/test_*.py",
+    "local/test_storage.py",
     "pipelines/test_registration*.py",
     "pipelines/test_retraining_*.py",
     "pipelines/test_pipeline_*.py",

@@ -240,6 +240,16 @@ async def test_bad_write_harms_no_other(tmp_path: Path) -> None:
     await store.close()
 
 
+async def test_operations_that_wait_share_a_commit(tmp_path: Path) -> None:
+    commits: list[int] = []
+    store = Store(tmp_path / "x.db", lambda size, seconds: commits.append(size))
+    names = [str(number) for number in range(100)]
+    await asyncio.gather(*(store.write(lambda db, k=k: queries.save_broker(db, k, {"k": k})) for k in names))
+    assert commits == [100]
+    assert len(queries.load_resources(store.reader)[0]) == 100
+    await store.close()
+
+
 async def test_queries_use_the_partial_indexes(tmp_path: Path) -> None:
     store = Store(tmp_path / "x.db")
     plans: list[str] = []
