@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
-
-T = TypeVar("T")
+from collections.abc import Callable
+from typing import Any
 
 
-async def until(condition: Callable[[], T | Awaitable[T]], seconds: float = 60.0, interval: float = 0.01) -> T:
-    """The condition's first true value; TimeoutError after `seconds`."""
+async def until(condition: Callable[[], Any], seconds: float = 60.0, interval: float = 0.01) -> Any:
+    """The first true value of the condition, which may be asynchronous; TimeoutError after `seconds`."""
     async with asyncio.timeout(seconds):
         while True:
             value = condition()
-            result: T = await value if inspect.isawaitable(value) else value  # type: ignore[assignment]
-            if result:
-                return result
+            if inspect.isawaitable(value):
+                value = await value
+            if value:
+                return value
             await asyncio.sleep(interval)

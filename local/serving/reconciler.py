@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -118,7 +119,8 @@ class Reconciler:
             owners = {owner["uid"] for owner in service["metadata"].get("ownerReferences", ())}
             if owners and not owners & uids:
                 metadata = service["metadata"]
-                self._write("delete", lambda m=metadata: self._store.delete(KNATIVE, m["name"], m["namespace"]))
+                delete = partial(self._store.delete, KNATIVE, metadata["name"], metadata["namespace"])
+                self._write("delete", delete)
 
     def _reconcile_service(
         self,

@@ -110,7 +110,7 @@ async def serving(app: Any) -> AsyncIterator[str]:
     config = uvicorn.Config(app, lifespan="off", log_level="error")
     config.load()
     state, loop = ServerState(), asyncio.get_running_loop()
-    protocol = config.http_protocol_class
+    protocol: Any = config.http_protocol_class
     server = await loop.create_server(
         lambda: protocol(config=config, server_state=state, app_state={}, _loop=loop), "127.0.0.1", 0
     )
