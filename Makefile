@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run demo down test test-unit test-integration lint evaluate bench kills soak format lock clean \
+.PHONY: help run demo down test test-unit test-integration lint docs evaluate bench kills soak format lock clean \
 	pipeline pipeline-upload pipeline-deploy images images-scan images-push manifests manifests-check secrets deploy smoke \
 	setup-mlflow setup-kubeflow cluster-up cluster-status
 
@@ -41,11 +41,19 @@ test-integration: ## The tests with real servers, with JUnit and coverage report
 evaluate: ## Compare the shipped model with its stored baseline; fails when it got worse
 	$(TOOLS) evaluate $(ARGS)
 
-lint: ## ruff, its formatter's check, and mypy
+lint: ## Style, types, dependencies, which package imports which, spelling and prose
 	@scripts/setup dev
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	.venv/bin/deptry .
+	.venv/bin/lint-imports --no-logo
+	.venv/bin/codespell
+	.venv/bin/python -m tools.prose
+
+docs: ## Build the documentation site in build/site; every link and anchor must resolve (ARGS=--write: generated pages)
+	@scripts/setup dev
+	.venv/bin/python -m tools docs $(ARGS)
 
 bench: ## Measure speed, cold start and memory against the peers (real size, random weights)
 	@scripts/setup bench

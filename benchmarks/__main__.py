@@ -1,4 +1,4 @@
-"""Runs the benchmarks one after another, each in a process of its own: `python -m benchmarks [NAME ...]`."""
+"""Runs the benchmarks in sequence, each in a process of its own: `python -m benchmarks [NAME ...]`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def main() -> int:
         print(f"benchmarks: {unknown[0]!r} is not one of {', '.join(NAMES)}", file=sys.stderr)
         return 2
     from benchmarks.real_size import folder
-    from predictor.openmp import spin_briefly
+    from predictor.openmp import limit_spinning
 
-    # For the peers too: everything measured waits the same way.
-    spin_briefly()
+    # For the peers too: everything that is measured waits in the same way.
+    limit_spinning()
     print(f"real-size version: {folder()}", flush=True)
     return max(subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=False).returncode for name in chosen)
 

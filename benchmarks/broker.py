@@ -1,8 +1,8 @@
-"""Events a second through the durable broker: sent, on the disk, delivered, with five Triggers and two subscribers.
+"""Events per second through the durable broker: sent, on disk, delivered, with five Triggers and two subscribers.
 
 Each round sends events from many senders at once and ends when the subscriber processes have counted every delivery.
-Two shapes: every Trigger wants every event (five deliveries an event), and every Trigger wants one type of five.
-Everything shares this machine's cores: senders, broker and both subscribers.
+Two scenarios: every Trigger wants every event (five deliveries per event), and every Trigger wants one type of five.
+Senders, broker and both subscribers share this machine's cores.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ async def measure(folder: Path) -> None:
                 await ready(http, port)
             token = read_token(folder / "token")
             await apply(http, broker, token, "Broker", "default", {})
-            for shape, copies in (("every Trigger wants every event", TRIGGERS), ("each Trigger wants its type", 1)):
+            for scenario, copies in (("every Trigger wants every event", TRIGGERS), ("each Trigger wants its type", 1)):
                 for n in range(TRIGGERS):
                     spec: dict[str, Any] = {
                         "broker": "default",
@@ -67,17 +67,17 @@ async def measure(folder: Path) -> None:
                     seconds, acknowledged = await one_round(http, broker, subscribers, copies, EVENTS)
                     rates.append(EVENTS / seconds)
                     waits += acknowledged
-                    print(f"  {shape}: {rates[-1]:.0f} events/s", flush=True)
+                    print(f"  {scenario}: {rates[-1]:.0f} events/s", flush=True)
                 waits.sort()
                 cpu = cpu_seconds(process) - cpu
                 target = 500.0 if copies == TRIGGERS else None
                 rows += [
-                    Row(f"{shape}, median of {ROUNDS} rounds", median(rates), "events/s", at_least=target),
-                    Row(f"{shape}, slowest round", min(rates), "events/s"),
-                    Row(f"{shape}, deliveries", median(rates) * copies, "requests/s"),
-                    Row(f"{shape}, the broker's processor time", cpu / EVENTS / ROUNDS * 1e3, "ms/event"),
-                    Row(f"{shape}, acknowledged, median", median(waits) * 1e3, "ms"),
-                    Row(f"{shape}, acknowledged, 99 %", waits[len(waits) * 99 // 100] * 1e3, "ms"),
+                    Row(f"{scenario}, median of {ROUNDS} rounds", median(rates), "events/s", at_least=target),
+                    Row(f"{scenario}, slowest round", min(rates), "events/s"),
+                    Row(f"{scenario}, deliveries", median(rates) * copies, "requests/s"),
+                    Row(f"{scenario}, the broker's processor time", cpu / EVENTS / ROUNDS * 1e3, "ms/event"),
+                    Row(f"{scenario}, acknowledged, median", median(waits) * 1e3, "ms"),
+                    Row(f"{scenario}, acknowledged, 99%", waits[len(waits) * 99 // 100] * 1e3, "ms"),
                 ]
     report("broker: five Triggers, two subscribers", rows)
 
@@ -85,7 +85,7 @@ async def measure(folder: Path) -> None:
 async def one_round(
     http: aiohttp.ClientSession, broker: int, subscribers: list[int], copies: int, events: int
 ) -> tuple[float, list[float]]:
-    """Seconds until the last delivery, and each event's until its acknowledgement."""
+    """Seconds until the last delivery, and each event's seconds until its acknowledgement."""
     before = await received(http, subscribers)
     waits: list[float] = []
     numbers = iter(range(events))
@@ -108,7 +108,9 @@ async def one_round(
     start = time.perf_counter()
     await asyncio.gather(*(send() for _ in range(SENDERS)))
     async with asyncio.timeout(LIMIT):
-        while await received(http, subscribers) - before < events * copies:
+        while True:
+            if await received(http, subscribers) - before >= events * copies:
+                break
             await asyncio.sleep(0.02)
     return time.perf_counter() - start, waits
 
@@ -156,7 +158,7 @@ def cpu_seconds(process: subprocess.Popen[bytes]) -> float:
 
 
 def subscriber(port: int) -> None:
-    """Counts POSTs; GET tells the count."""
+    """Counts POSTs; GET returns the count."""
     import uvicorn
 
     count = 0

@@ -1,6 +1,6 @@
-"""Process start to first answer at real size, in turns with a plain KServe + transformers server.
+"""Process start to first answer at real size, alternating with a plain KServe + transformers server.
 
-Twice each: with the weights in the page cache, and, where this process may drop it (root), read from the disk.
+Twice each: with the weights in the page cache, and, where this process may drop it (as root), read from disk.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ GIGABYTE = 1e9
 
 def main() -> None:
     version = folder()
-    asked = questions(1)[0]
-    body = {"instances": [{"question": asked.stem, "choices": list(asked.choices)}]}
+    question = questions(1)[0]
+    body = {"instances": [{"question": question.stem, "choices": list(question.choices)}]}
     commands = {
         "predictor": predictor(version),
         "naive": [sys.executable, "-m", "benchmarks.naive_server", str(version), "{port}", "{grpc_port}"],
@@ -40,7 +40,7 @@ def main() -> None:
                 if name == "predictor" and not emptied:
                     stages = server.stages()
             print(f"  {'disk' if emptied else 'page cache'}: {name} {server.first_answer:.2f} s", flush=True)
-    print("  time line of the predictor's last warm start:")
+    print("  timeline of the predictor's last warm start:")
     for stage, at in sorted(stages.items(), key=lambda item: item[1]):
         print(f"    {at:6.2f} s  {stage}")
     weights = (version / "model.safetensors").stat().st_size

@@ -1,7 +1,7 @@
-"""How good the loop's decisions are, simulated with the very functions that decide: `python -m benchmarks.decisions`.
+"""How good the loop's decisions are, simulated with the functions that decide: `python -m benchmarks.decisions`.
 
-Drift: hourly checks of 200 answers against a reference of 1,000 measured answers, drawn anew for every month (the
-reference's own noise is part of what a detector lives with). A shift moves the latent difficulty that confidence,
+Drift: hourly checks of 200 answers against a reference of 1,000 measured answers, drawn again for every month (the
+reference's own noise is part of what a detector has to cope with). A shift moves the latent difficulty that confidence,
 margin and entropy share. On the same streams, each by its published defaults and with the hour as its window:
 
 - alibi-detect's TabularDrift: Kolmogorov-Smirnov or chi-square per feature, drift when any p < 0.05 / features
@@ -13,7 +13,7 @@ A false alarm is the start of one: flagged hours in a row count once.
 
 Gate: 500 questions of the current mix and 500 of the old one, a fifth of them discordant, every guard measured.
 
-Canary: 150 requests a minute, half of them with feedback, one look a minute, at most a day a step.
+Canary: 150 requests per minute, half of them with feedback, one analysis per minute, at most one day per step.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from benchmarks.results import Row, report  # noqa: E402
 from functions.drift import decision as drift  # noqa: E402
 from functions.drift.reference import Reference, summarise  # noqa: E402
 from functions.drift.window import Window  # noqa: E402
-from functions.rollout.analysis import Analysis, analyse  # noqa: E402
+from functions.rollout.analysis import AnalysisResult, analyse  # noqa: E402
 from functions.rollout.evidence import Arm, StepEvidence  # noqa: E402
-from pipelines.evaluation.records import Record  # noqa: E402
-from pipelines.gate import Pairs, gate  # noqa: E402
+from pipelines.evaluation.answer_records import AnswerRecord  # noqa: E402
+from pipelines.quality_gate import PairedAnswers, evaluate_gate  # noqa: E402
 
 HOURS = 720
-ANSWERS_AN_HOUR = 200
+ANSWERS_PER_HOUR = 200
 REFERENCE = 1000
 SHIFTS = (0.2, 0.3, 0.5)
 
@@ -49,9 +49,9 @@ QUESTIONS = 500
 DISCORDANCE = 0.2
 IMPROVEMENTS = (-5, -2, 0, 2, 5, 8)
 
-REQUESTS_A_LOOK = 150
+REQUESTS_PER_ANALYSIS = 150
 FEEDBACK = 0.5
-LOOKS_A_STEP = 1440
+ANALYSES_PER_STEP = 1440
 STEPS = (10, 25, 50)
 
 
@@ -73,7 +73,7 @@ def answers(rng: Generator, n: int, shift: float = 0.0) -> tuple[dict[str, np.nd
     """Answers as the predictor gives them: three features of one latent difficulty, two of their own, a letter."""
 
     def logistic(x: np.ndarray) -> np.ndarray:
-        return 1 / (1 + np.exp(-x))
+        return np.asarray(1 / (1 + np.exp(-x)))
 
     ease = rng.normal(size=n) - shift
     noise = rng.normal(size=(4, n))
@@ -95,9 +95,9 @@ class Detector:
         self._state = drift.State("1")
         self._window = Window(reference)
 
-    def look(self, features: dict[str, np.ndarray], letters: list[str], hour: float) -> bool:
+    def check(self, features: dict[str, np.ndarray], letters: list[str], hour: float) -> bool:
         self._window.add(features, letters)
-        check = drift.check(self._reference, self._window.summary(), self._state, hour)
+        check = drift.evaluate(self._reference, self._window.summary(), self._state, hour)
         if check.state.since != self._state.since:
             self._window = Window(self._reference)
         self._state = check.state
@@ -119,16 +119,16 @@ def month(rng: Generator, shift: float = 0.0) -> dict[str, list[int]]:
     """The hours at which each detector raises an alarm; a shifted month ends when all have."""
     features, letters = answers(rng, REFERENCE)
     reference = summarise({name: values.tolist() for name, values in features.items()}, letters)
-    own = Detector(reference)
+    detector = Detector(reference)
     alarms: dict[str, list[int]] = {"coding-mcqa": [], "alibi-detect": [], "Evidently": []}
     before: dict[str, bool] = {}
     for hour in range(1, HOURS + 1):
-        hourly = answers(rng, ANSWERS_AN_HOUR, shift)
-        now = {"coding-mcqa": own.look(*hourly, hour), **flags(reference, *hourly)}
-        for detector, flagged in now.items():
-            if flagged and not before.get(detector, False):
-                alarms[detector].append(hour)
-        before = now
+        hourly = answers(rng, ANSWERS_PER_HOUR, shift)
+        current = {"coding-mcqa": detector.check(*hourly, hour), **flags(reference, *hourly)}
+        for name, flagged in current.items():
+            if flagged and not before.get(name, False):
+                alarms[name].append(hour)
+        before = current
         if shift and all(alarms.values()):
             break
     return alarms
@@ -151,20 +151,20 @@ def drift_rows(rng: Generator, size: Size) -> list[Row]:
     return rows
 
 
-def pairs(rng: Generator, n: int, difference: float, discordance: float, accuracy: float = 0.6) -> Pairs:
+def pairs(rng: Generator, n: int, difference: float, discordance: float, accuracy: float = 0.6) -> PairedAnswers:
     """Both versions' records, with the challenger better by `difference` in expectation."""
     gained, lost = (discordance + difference) / 2, (discordance - difference) / 2
     kind = rng.choice(4, size=n, p=[accuracy - lost, lost, gained, 1 - accuracy - gained])
     right = rng.integers(0, 4, n)
 
-    def records(correct: np.ndarray) -> tuple[Record, ...]:
+    def records(correct: np.ndarray) -> tuple[AnswerRecord, ...]:
         confidence = np.clip(rng.beta(6, 4, size=n) + np.where(correct, 0.05, -0.08), 0.26, 0.98)
         chosen = np.where(correct, right, (right + rng.integers(1, 4, n)) % 4)
         rest = (1 - confidence) / 3
         rows = [tuple(float(confidence[i]) if k == chosen[i] else float(rest[i]) for k in range(4)) for i in range(n)]
-        return tuple(Record(str(i), "", int(right[i]), int(chosen[i]), rows[i], 0.99, 120) for i in range(n))
+        return tuple(AnswerRecord(str(i), "", int(right[i]), int(chosen[i]), rows[i], 0.99, 120) for i in range(n))
 
-    return Pairs(records(kind <= 1), records((kind == 0) | (kind == 2)))
+    return PairedAnswers(records(kind <= 1), records((kind == 0) | (kind == 2)))
 
 
 def gate_rows(rng: Generator, size: Size) -> list[Row]:
@@ -175,7 +175,7 @@ def gate_rows(rng: Generator, size: Size) -> list[Row]:
             seconds = rng.gamma(20, 0.01, QUESTIONS)
             times = (seconds.tolist(), (seconds * rng.normal(1, 0.05, QUESTIONS)).tolist())
             old = pairs(rng, QUESTIONS, 0.0, DISCORDANCE / 2)
-            verdicts[gate(pairs(rng, QUESTIONS, points / 100, DISCORDANCE), old, times).verdict] += 1
+            verdicts[evaluate_gate(pairs(rng, QUESTIONS, points / 100, DISCORDANCE), old, times).verdict] += 1
         share = {verdict: 100 * verdicts[verdict] / size.gates for verdict in ("pass", "inconclusive")}
         target = {-5: 1.0, -2: 1.0, 0: 5.0}.get(points)
         rows.append(Row(f"gate: {points:+d} points, promoted", share["pass"], "%", at_most=target))
@@ -219,12 +219,12 @@ def canary(rng: Generator, champion: Truth, challenger: Truth) -> tuple[str, flo
     now = 0.0
     for percent in STEPS:
         since, arms = now, (Arm(), Arm())
-        found: Analysis | None = None
-        for _ in range(LOOKS_A_STEP):
+        found: AnalysisResult | None = None
+        for _ in range(ANALYSES_PER_STEP):
             now += 60.0
-            share = int(rng.binomial(REQUESTS_A_LOOK, percent / 100))
+            share = int(rng.binomial(REQUESTS_PER_ANALYSIS, percent / 100))
             arms = (
-                arrivals(rng, arms[0], REQUESTS_A_LOOK - share, champion),
+                arrivals(rng, arms[0], REQUESTS_PER_ANALYSIS - share, champion),
                 arrivals(rng, arms[1], share, challenger),
             )
             found = analyse([*done, StepEvidence(percent, since, *arms)], now)
@@ -241,7 +241,7 @@ SCENARIOS: dict[str, tuple[Truth, float | None, float | None]] = {
     "5 points better": (Truth(accuracy=0.70), None, 95.0),
     "2 points worse (within the margin)": (Truth(accuracy=0.63), None, None),
     "5 points worse": (Truth(accuracy=0.60), 5.0, None),
-    "2 % more errors": (Truth(errors=0.025), 5.0, None),
+    "2% more errors": (Truth(errors=0.025), 5.0, None),
 }
 
 

@@ -1,9 +1,9 @@
-"""What the kill script does beside killing: fills the disk of a loop, and steps its clock.
+"""What the kill script does besides killing: fills the disk of a loop, and steps its clock.
 
-Neither is anything that the product knows of. The disk is a tmpfs at the loop's folder, which takes the right to mount.
-The clock is a small library (`stepped_clock.c`, made by the C compiler), preloaded into every process of the loop by
-`benchmarks.stepped`: it moves CLOCK_REALTIME by what stands in a file and leaves CLOCK_MONOTONIC alone, as setting a
-machine's clock does. libfaketime 0.9.10 would have been nearer at hand, but under it time.sleep fails in Python 3.11.
+The product knows of neither. The disk is a tmpfs at the loop's folder, which requires the right to mount. The clock is
+a small library (`stepped_clock.c`, built by the C compiler), preloaded into every process of the loop by
+`benchmarks.stepped`: it moves CLOCK_REALTIME by the value in a file contains and leaves CLOCK_MONOTONIC alone, as setting a
+machine's clock does. Written by hand because under libfaketime 0.9.10 time.sleep fails in Python 3.11.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ STEP_SECONDS = 3600
 
 @dataclass
 class Disk:
-    """A file system of a size that can be filled; `mounted` is why there is none, or ""."""
+    """A file system of a size that can be filled; `problem` is why there is none, or ""."""
 
     path: Path
     filled: int = 0
@@ -37,11 +37,11 @@ class Disk:
         if program is None:
             return cls(path, problem="there is no mount")
         command = [program, "-t", "tmpfs", "-o", f"size={size},mode=0700", "tmpfs", str(path)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        return cls(path, problem=done.stderr.strip() if done.returncode else "")
+        completed = subprocess.run(command, capture_output=True, text=True, check=False)
+        return cls(path, problem=completed.stderr.strip() if completed.returncode else "")
 
     def fill_for(self, seconds: float) -> None:
-        """Takes all room, and what is freed meanwhile, for so long; then gives it back."""
+        """Takes all free space, and what is freed meanwhile, for so long; then gives it back."""
         self.filled += 1
         ballast = self.path / ".ballast"
         until = time.monotonic() + seconds
@@ -71,29 +71,29 @@ class Clock:
     steps: list[int] = field(default_factory=list)
 
     @classmethod
-    def made(cls, folder: Path) -> Clock | str:
-        """The clock, its files in `folder`; or why there is none."""
+    def build(cls, folder: Path) -> Clock | str:
+        """The clock, with its files in `folder`; or why there is none."""
         compiler = shutil.which("cc") or shutil.which("gcc")
         if compiler is None:
             return "there is no C compiler"
         library = folder / "stepped_clock.so"
         command = [compiler, "-O2", "-shared", "-fPIC", "-o", str(library), str(SOURCE), "-ldl"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            return f"it does not compile: {done.stderr.strip()[:200]}"
+        completed = subprocess.run(command, capture_output=True, text=True, check=False)
+        if completed.returncode:
+            return f"it does not compile: {completed.stderr.strip()[:200]}"
         clock = cls(folder / "clock", library)
         clock.file.write_bytes(struct.pack("=q", 0))
         return clock
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a process needs in its environment to live by this clock."""
+        """What a process needs in its environment to use this clock."""
         return {"LD_PRELOAD": str(self.library), "STEPPED_CLOCK": str(self.file)}
 
-    def step(self, chance: random.Random) -> int:
+    def step(self, rng: random.Random) -> int:
         """An hour back or forth, never further than one from the machine's time; the step in seconds."""
-        to = chance.choice([value for value in (-STEP_SECONDS, 0, STEP_SECONDS) if value != self.offset])
-        step, self.offset = to - self.offset, to
+        offset = rng.choice([value for value in (-STEP_SECONDS, 0, STEP_SECONDS) if value != self.offset])
+        step, self.offset = offset - self.offset, offset
         self.steps.append(step)
         with self.file.open("r+b") as file:  # in place: every process has this very file mapped
             file.write(struct.pack("=q", self.offset))
@@ -101,7 +101,7 @@ class Clock:
 
 
 def in_background(disk: Disk, seconds: float) -> threading.Thread:
-    """Fills the disk while the caller goes on."""
+    """Fills the disk while the caller continues."""
     thread = threading.Thread(target=disk.fill_for, args=(seconds,), daemon=True)
     thread.start()
     return thread

@@ -1,7 +1,7 @@
 """A drift check of 1,000,000 answers: SQL, the comparison with the reference and the verdict, from a SQLite file.
 
-The check runs in a process of its own that imports what the function imports; its peak memory is what the system says
-at its end, beside that of the same process with an empty window.
+The check runs in a process of its own that imports what the function imports; its peak memory is what the system
+reports at its end, next to that of the same process with an empty window.
 """
 
 from __future__ import annotations
@@ -29,23 +29,24 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="benchmark-drift-") as folder:
         path = Path(folder) / "loop.db"
         make(path)
-        empty = in_a_process(path, BEGIN)
-        rounds = [in_a_process(path, BEGIN + SECONDS) for _ in range(ROUNDS)]
-        for one in rounds:
-            print(f"  {one['n']} answers: {one['seconds']:.2f} s, {one['cpu']:.2f} s of processor time", flush=True)
+        empty = run_check(path, BEGIN)
+        rounds = [run_check(path, BEGIN + SECONDS) for _ in range(ROUNDS)]
+        for result in rounds:
+            answers, seconds, cpu = result["n"], result["seconds"], result["cpu"]
+            print(f"  {answers} answers: {seconds:.2f} s, {cpu:.2f} s of processor time", flush=True)
         size = path.stat().st_size / 1e6
-    assert all(one["n"] == ROWS and one["verdict"] == "no-drift" for one in rounds), rounds
-    peak = max(one["peak"] for one in rounds)
+    assert all(result["n"] == ROWS and result["verdict"] == "no-drift" for result in rounds), rounds
+    peak = max(result["peak"] for result in rounds)
     rows = [
         Row("answers in the window", ROWS, "rows"),
         Row(
             f"SQL, comparison and verdict, median of {ROUNDS}",
-            median([one["seconds"] for one in rounds]),
+            median([result["seconds"] for result in rounds]),
             "s",
             at_most=3.0,
         ),
-        Row("the slowest round", max(one["seconds"] for one in rounds), "s"),
-        Row("processor time, median", median([one["cpu"] for one in rounds]), "s"),
+        Row("the slowest round", max(result["seconds"] for result in rounds), "s"),
+        Row("processor time, median", median([result["cpu"] for result in rounds]), "s"),
         Row("peak memory", peak, "MB", at_most=256.0),
         Row("peak memory, without an answer", empty["peak"], "MB"),
         Row("the database's file", size, "MB"),
@@ -53,18 +54,17 @@ def main() -> None:
     report("drift_check: one window of a million answers", rows)
 
 
-def in_a_process(path: Path, until: float) -> dict[str, Any]:
+def run_check(path: Path, until: float) -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmarks.drift_check", "--check", str(path), str(until)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=120)
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    completed = subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=120)
+    result: dict[str, Any] = json.loads(completed.stdout)
+    return result
 
 
 def check(path: str, until: float) -> dict[str, Any]:
     """One check as the function makes it, with the same reference."""
     from functions.database import engine, transaction
-    from functions.drift.decision import State
-    from functions.drift.decision import check as decide
+    from functions.drift.decision import State, evaluate
     from functions.drift.reference import parse
     from functions.drift.store import measure
 
@@ -73,14 +73,14 @@ def check(path: str, until: float) -> dict[str, Any]:
     begin, cpu = time.perf_counter(), time.process_time()
     with transaction(made) as connection:
         summary = measure(connection, reference, state, until)
-    verdict = decide(reference, summary, state, until)
+    verdict = evaluate(reference, summary, state, until)
     seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
     return {"n": verdict.n, "verdict": verdict.verdict, "seconds": seconds, "cpu": cpu, "peak": peak}
 
 
 def make(path: Path) -> None:
-    """The migrated database with the answers, and the reference.json beside it."""
+    """The migrated database with the answers, and its reference.json next to it."""
     import numpy as np
     from sqlalchemy import insert
 

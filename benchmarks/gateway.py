@@ -1,9 +1,9 @@
-"""What the embedded gateway costs, and how long what is scaled to zero takes to answer.
+"""What the embedded gateway costs, and how long a service that is scaled to zero takes to answer.
 
-Overhead: one client asks the tiny predictor in turns through the gateway (with payload events, as the InferenceService
-of kserve/ has them) and at the predictor's own port; the median of the paired differences. Scale from zero: the time
-from a request to its answer when no process is there, of the function `collect` and of the predictor, five times each;
-beside it the bare start of each function, from the process to the open port.
+Overhead: one client asks the tiny predictor alternately through the gateway (with payload events, as the
+InferenceService of kserve/ has them) and at the predictor's own port; the median of the paired differences. Scale from
+zero: the time from a request to its answer when no process is there, of the function `collect` and of the predictor,
+five times each; besides, the bare start of each function, from the process to the open port.
 """
 
 from __future__ import annotations
@@ -85,16 +85,14 @@ async def platform(folder: Path) -> AsyncIterator[tuple[ResourceStore, ServingCo
             replica_cap=1,
         )
         database = f"sqlite:///{folder / 'loop.db'}"
-        subprocess.run(
-            [sys.executable, "-m", "functions.migrate"], env={**os.environ, "MCQA_DATABASE_URL": database}, check=True
-        )
+        migrate(database)
         documents = manifests.load(ROOT / "knative")
         secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "loop", "namespace": NAMESPACE}}
-        wanted = [one for one in documents if one["kind"] in ("Namespace", "ConfigMap")]
+        wanted = [item for item in documents if item["kind"] in ("Namespace", "ConfigMap")]
         wanted += [{**secret, "stringData": {"MCQA_DATABASE_URL": database}}]
-        wanted += [one for one in documents if one["kind"] == "Service" and one["metadata"]["name"] == "collect"]
+        wanted += [item for item in documents if item["kind"] == "Service" and item["metadata"]["name"] == "collect"]
         items = [*wanted, *manifests.load(ROOT / "kserve")]
-        for item in items:  # the shortest window that Knative knows: waiting for zero is not what is measured
+        for item in items:  # the shortest window that Knative allows: scaling down is not what is measured
             if item["kind"] == "Service":
                 item["spec"]["template"]["metadata"]["annotations"][WINDOW] = "6s"
             if item["kind"] == "InferenceService":
@@ -103,6 +101,11 @@ async def platform(folder: Path) -> AsyncIterator[tuple[ResourceStore, ServingCo
         async with ServingController(store, settings, lambda uri: ROOT / "models" / "tiny") as serving:
             yield store, serving, http
     store.close()
+
+
+def migrate(database: str) -> None:
+    command = [sys.executable, "-m", "functions.migrate"]
+    subprocess.run(command, env={**os.environ, "MCQA_DATABASE_URL": database}, check=True)
 
 
 @contextlib.asynccontextmanager
@@ -143,16 +146,22 @@ async def overhead(serving: ServingController, http: aiohttp.ClientSession) -> l
 
 
 async def from_zero(serving: ServingController, service: str, ask: Callable[[], Any]) -> float:
-    """The median seconds of STARTS requests, each to a service whose last process has ended for want of requests."""
+    """The median seconds of STARTS requests, each to a service whose last process has ended for lack of requests."""
     times = []
     for _ in range(STARTS):
-        while any(serving.pids(*key) for key in serving.status() if key[1].startswith(f"{service}-0")):
-            await asyncio.sleep(0.1)
+        await scaled_to_zero(serving, service)
         began = time.perf_counter()
         async with ask() as answer:
             assert answer.status in (200, 202, 204), (answer.status, await answer.text())
         times.append(time.perf_counter() - began)
     return median(times)
+
+
+async def scaled_to_zero(serving: ServingController, service: str) -> None:
+    while True:
+        if not any(serving.pids(*key) for key in serving.status() if key[1].startswith(f"{service}-0")):
+            return
+        await asyncio.sleep(0.1)
 
 
 async def ready(store: ResourceStore, kind: str, name: str) -> None:

@@ -6,20 +6,20 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import httpx
+import httpx2
 
 from benchmarks.real_size import folder, questions
 from benchmarks.results import Row, median, report
 from benchmarks.servers import predictor, serving
-from predictor.question import Question
+from common.question import Question
 
 CLIENTS = 64
 GIGABYTE = 1e9
 
 
 def body(question: Question) -> dict[str, Any]:
-    one = {"question": question.stem, "choices": list(question.choices)}
-    return {"instances": [one | ({"code": question.code} if question.code else {})]}
+    instance = {"question": question.stem, "choices": list(question.choices)}
+    return {"instances": [instance | ({"code": question.code} if question.code else {})]}
 
 
 def main() -> None:
@@ -32,7 +32,7 @@ def main() -> None:
     scorer.score(prompts[:2])
     with (
         serving(predictor(version, "--request-timeout", "600"), body(asked[0]), name="http") as server,
-        httpx.Client(timeout=600) as http,
+        httpx2.Client(timeout=600) as http,
     ):
         address = f"{server.url}/v1/models/coding-mcqa:predict"
 
@@ -51,7 +51,7 @@ def main() -> None:
             assert answer == expected.choice, f"the server chose {answer!r}, the scorer {expected.choice!r}"
             direct.append(middle - start)
             overhead.append((end - middle) / (middle - start) - 1)
-        print(f"  one client: {median(overhead) * 100:+.1f} % (median of {len(overhead)} questions)", flush=True)
+        print(f"  one client: {median(overhead) * 100:+.1f}% (median of {len(overhead)} questions)", flush=True)
         sequential = _rate(1, ask, asked)
         print(f"  1 client: {sequential:.2f} questions/s", flush=True)
         concurrent = _rate(CLIENTS, ask, asked)

@@ -2,20 +2,19 @@
 
     python -m benchmarks.kills [--kills 60] [--seed 1] [--pause 4]
 
-A loop of its own is brought up with impatient settings; people ask and say what was right, the mix of subjects shifts,
-the loop retrains and rolls out; afterwards versions are registered by hand, good and broken ones in turn, so that
-there is always a rollout to disturb. All the while one process is killed after the other: the supervisor (started
-again by hand, as a person would), the broker, MLflow, the pipelines' API, a pipeline run, a function, the model server.
-In between the disk under the loop's folder is filled for some seconds, and the clock of all its processes is set an
-hour back or forth (`disturbances.py`); where the machine does not permit the one or the other, that is said and left
-out.
+A loop of its own is brought up with impatient settings; people ask and give feedback, the mix of subjects shifts, the
+loop retrains and rolls out; afterwards versions are registered by hand, good and broken ones alternately, so that there
+is always a rollout to disturb. All the while one process after another is killed: the supervisor (restarted by hand, as
+a person would), the broker, MLflow, the pipelines' API, a pipeline run, a function, the model server. In between the
+disk under the loop's folder is filled for some seconds, and the clock of all its processes is set an hour back or
+forth (`disturbances.py`); what the machine does not permit is left out, with a line that says so.
 
 At the end, with everything up again and quiet, these must hold (exit code 1 where one does not):
 
-    lost        every feedback that the broker acknowledged is in the database, or among the dead letters
+    lost        all feedback that the broker acknowledged is in the database, or among the dead letters
     counted     no answer is in the database twice, no feedback counted twice
     retrained   one drift, one retraining: no run key with two runs that succeeded, two versions, or two active runs
-    promoted    whoever ever was champion was the first version, or passed the gate's and the canary's verdicts
+    promoted    every champion was the first version, or passed the gate and the canary
     answered    the model answers, the champion alone
 """
 
@@ -37,25 +36,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 from sqlalchemy import create_engine, text
 
 from benchmarks.disturbances import Clock, Disk, in_background
 from common.errors import UnavailableError
+from common.mlflow.registry import ModelRegistry
 from common.names import CHALLENGER, CHAMPION
-from functions.registry import ModelRegistry
-from functions.rollout.world import ROLLOUT_TAG
+from functions.rollout.version_tag import ROLLOUT_TAG, Outcome, RolloutTag
 from local.platform.settings import HOST, ROOT, Folder, Ports, Settings
-from mcqa import loop, up
-from mcqa.demo.broken import Fault, break_version
-from mcqa.demo.stage import CONFIG, SCHEDULES
+from mcqa import loop, loop_process, targets
+from mcqa.demo.faults import Fault, inject_fault
+from mcqa.demo.scenario import CONFIG, SCHEDULES
 from mcqa.demo.traffic import SHIFTED, Traffic
 from pipelines.registration import versions
-from predictor import source
+from predictor.storage.resolver import resolve
 
 VICTIMS = ("supervisor", "gateway", "broker", "mlflow", "pipelines", "run", "function", "model")
 WEIGHTS = (3, 3, 4, 2, 2, 3, 6, 2)
-UPSETS, EVERY = ("disk", "clock"), 3
+DISTURBANCES, EVERY = ("disk", "clock"), 3
 """In turn, every third disturbance: at random they might not come at all."""
 DISK_SIZE = "1500m"
 FULL_SECONDS = (1.0, 8.0)
@@ -69,7 +68,7 @@ RATE = 12.0
 
 @dataclass
 class Champions(threading.Thread):
-    """Looks at the alias all the time: whoever was champion for longer than a look is seen."""
+    """Polls the alias all the time: every version that was champion for longer than a poll is recorded."""
 
     environ: dict[str, str]
     seen: list[str] = field(default_factory=list)
@@ -99,17 +98,17 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--pause", type=float, default=4.0, help="mean seconds between kills")
     parser.add_argument("--steps", type=int, default=QUICK["fine_tune_steps"], help="of a fine-tuning")
-    parser.add_argument("--patience", type=float, default=600.0, help="seconds for whatever is waited for")
+    parser.add_argument("--patience", type=float, default=600.0, help="seconds to wait for anything")
     parser.add_argument("--dir", type=Path, help="keep everything here")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="mcqa-kills-") as temporary:
         place = Path(temporary)
         disk = Disk.mount(args.dir or place / "loop", DISK_SIZE)
-        made = Clock.made(place)
-        clock = made if isinstance(made, Clock) else None
-        for name, why in (("the disk", disk.problem), ("the clock", made if isinstance(made, str) else "")):
-            if why:
-                print(f"left out: {name}: {why}", flush=True)
+        built = Clock.build(place)
+        clock = built if isinstance(built, Clock) else None
+        for name, problem in (("the disk", disk.problem), ("the clock", built if isinstance(built, str) else "")):
+            if problem:
+                print(f"left out: {name}: {problem}", flush=True)
         try:
             return Kills(Folder(disk.path), args, disk, clock).run()
         finally:
@@ -135,10 +134,12 @@ class Kills:
         ports: dict[str, int | None] = dict.fromkeys(("gateway", "api", "broker", "mlflow", "pipelines"), 0)
         self.say("bringing the loop up")
         self.folder.make()
-        self.folder.save(Settings(Ports(**dict.fromkeys(ports, 0)), config, SCHEDULES, up._source(Settings().source)))
-        self.start_again()
-        self.until(lambda: up.status_of(self.folder).get("ready"), self.patience, "everything being up")
-        self.environ = loop.environ(self.folder.path)
+        self.folder.save(
+            Settings(Ports(**dict.fromkeys(ports, 0)), config, SCHEDULES, loop_process.model_source(Settings().source))
+        )
+        self.restart()
+        self.until(lambda: loop_process.read_status(self.folder).get("ready"), self.patience, "everything being up")
+        self.environ = targets.environ(self.folder.path)
         os.environ |= {name: self.environ[name] for name in ("MLFLOW_TRACKING_URI", "MCQA_CACHE")}
         self.engine = create_engine(self.environ["MCQA_DATABASE_URL"])
         ports_now = self.folder.settings().ports
@@ -151,7 +152,7 @@ class Kills:
             traffic.mix = SHIFTED
             self.until(lambda: self.rows("SELECT 1 FROM drift_checks WHERE alarm"), self.patience, "the drift")
             self.disturb()
-            traffic.rate = 2 * RATE  # a canary that is under way wants its evidence
+            traffic.rate = 2 * RATE  # a canary that is under way needs its evidence
             self.settle()
             traffic.stop()
             self.until(lambda: not self.waiting(), self.patience, "the last deliveries")
@@ -160,24 +161,26 @@ class Kills:
         finally:
             traffic.stop()
             champions.stopping.set()
-            up.stop(self.folder)
+            loop_process.stop(self.folder)
 
     def disturb(self) -> None:
         """The kills; whenever nothing is being rolled out, somebody registers a version."""
-        made = 0
+        registered = 0
         for number in range(1, self.kills + 1):
             time.sleep(self.random.uniform(0.3, 2 * self.pause - 0.3))
             if number > self.kills / 3 and self.idle():
-                made += self.challenge(made)
-            upset = "" if number % EVERY else self.upset(UPSETS[number // EVERY % len(UPSETS)])
-            victim = upset or self.kill()
+                registered += self.challenge(registered)
+            disturbance = (
+                "" if number % EVERY else self.disturb_machine(DISTURBANCES[number // EVERY % len(DISTURBANCES)])
+            )
+            victim = disturbance or self.kill()
             self.say(f"{number} of {self.kills}: {victim}")
             if not self.folder.running():
                 time.sleep(self.random.uniform(0.0, 2.0))
-                self.start_again()
+                self.restart()
 
     def kill(self) -> str:
-        """Kills one process that is there; its name."""
+        """Kills one running process; its name."""
         while True:
             victim = self.random.choices(VICTIMS, WEIGHTS)[0]
             pids = self.pids(victim)
@@ -191,7 +194,7 @@ class Kills:
                 return name
             time.sleep(0.05)
 
-    def upset(self, what: str) -> str:
+    def disturb_machine(self, what: str) -> str:
         """Fills the disk for a while, or steps the clock; "" where that is left out or under way."""
         if what == "clock" and self.clock:
             self.killed[what] += 1
@@ -206,7 +209,7 @@ class Kills:
         return f"disk full for {seconds:.1f} s"
 
     def pids(self, victim: str) -> dict[str, int]:
-        status = up.status_of(self.folder)
+        status = loop_process.read_status(self.folder)
         if victim == "supervisor":
             return {victim: pid} if (pid := self.folder.running()) else {}
         if victim in ("gateway", "broker", "mlflow", "pipelines"):
@@ -215,12 +218,12 @@ class Kills:
             return {f"pipeline run {pid}": pid for pid in runs_of(self.folder)}
         model = victim == "model"
         return {
-            one["revision"]: one["pids"][0]
-            for one in status.get("revisions", ())
-            if one["pids"] and ("-predictor-" in one["revision"]) is model
+            revision["revision"]: revision["pids"][0]
+            for revision in status.get("revisions", ())
+            if revision["pids"] and ("-predictor-" in revision["revision"]) is model
         }
 
-    def start_again(self) -> None:
+    def restart(self) -> None:
         """What a person does who finds the supervisor dead."""
         module = "benchmarks.stepped" if self.clock else "local.platform"
         environment = {**os.environ, **(self.clock.environment if self.clock else {})}
@@ -243,23 +246,23 @@ class Kills:
             "SELECT 1 FROM retrain_runs WHERE state IN ('starting', 'queued', 'running')"
         )
 
-    def challenge(self, made: int) -> int:
+    def challenge(self, number: int) -> int:
         """Registers a version and sets the alias on it, past the gate: a broken one, or a copy of the champion."""
         try:
             with ModelRegistry(self.environ, self.environ["MCQA_REGISTERED_MODEL"]) as registry:
                 model = registry.model()
                 if model is None or CHAMPION not in model.aliases or CHALLENGER in model.aliases:
                     return 0
-                good = source.resolve(f"mlflow://{model.name}/{model.aliases[CHAMPION]}", cache=None)
+                good = resolve(f"mlflow://{model.name}/{model.aliases[CHAMPION]}", cache=None)
                 with tempfile.TemporaryDirectory() as work:
                     folder = Path(work) / "v"
-                    break_version(good, folder, list(Fault)[made % len(Fault)])
-                    candidate = versions.Candidate(folder, f"by-hand-{made}")
+                    inject_fault(good, folder, list(Fault)[number % len(Fault)])
+                    candidate = versions.Candidate(folder, f"by-hand-{number}")
                     version = versions.register(registry, self.environ["MLFLOW_TRACKING_URI"], candidate).version
                 registry.set_alias(CHALLENGER, version)
                 self.say(f"version {version}, broken, is challenger by hand")
                 return 1
-        except Exception as error:  # the registry was killed: another time
+        except Exception as error:  # noqa: BLE001 - the registry was killed, however that shows
             self.say(f"could not register: {type(error).__name__}")
             return 0
 
@@ -268,14 +271,14 @@ class Kills:
         if self.filling:
             self.filling.join()
         if not self.folder.running():
-            self.start_again()
-        self.until(lambda: up.status_of(self.folder).get("ready"), self.patience, "everything being up")
+            self.restart()
+        self.until(lambda: loop_process.read_status(self.folder).get("ready"), self.patience, "everything being up")
         self.until(self.idle, self.patience, "the end of rollouts and runs")
 
     def waiting(self) -> int:
         with loop.broker(self.folder, 5.0) as broker:
             figures = broker.get("/-/figures").json()
-        return sum(one["depth"] + one["dead_lettering"] for one in figures["triggers"])
+        return sum(trigger["depth"] + trigger["dead_lettering"] for trigger in figures["triggers"])
 
     def account(self, traffic: Traffic, champions: list[str]) -> int:
         """Checks what must hold and prints it; 0 when all of it does."""
@@ -291,7 +294,7 @@ class Kills:
             f"\n{sum(self.killed.values())} disturbances in {time.monotonic() - self.began:.0f} s: {dict(self.killed)}"
         )
         print(f"questions {len(traffic.samples)}, of these not answered {failed.total()} {dict(failed)}")
-        print(f"feedback acknowledged {len(traffic.acknowledged)}, given up unacknowledged {traffic.unsaid}")
+        print(f"feedback acknowledged {len(traffic.acknowledged)}, abandoned unacknowledged {traffic.lost_feedback}")
         print(f"champions in order: {', '.join(champions)}")
         for row in self.rows("SELECT key, state, attempt, version FROM retrain_runs"):
             print(f"retraining {row['key'][:12]}: {row['state']}, attempt {row['attempt']}, version {row['version']}")
@@ -300,9 +303,9 @@ class Kills:
         return int(any(results.values()))
 
     def lost(self, traffic: Traffic) -> list[str]:
-        kept = {row["id"] for row in self.rows("SELECT id FROM feedback")}
+        stored = {row["id"] for row in self.rows("SELECT id FROM feedback")}
         dead = {row["id"] for row in self.rows("SELECT id FROM dead_letters")}
-        return [f"{name} was acknowledged" for name in traffic.acknowledged if name not in kept | dead]
+        return [f"{name} was acknowledged" for name in traffic.acknowledged if name not in stored | dead]
 
     def counted_twice(self) -> list[str]:
         problems = []
@@ -317,7 +320,7 @@ class Kills:
         done = Counter(run["display_name"] for run in runs if run["state"] in ("SUCCEEDED", "RUNNING", "PENDING"))
         problems = [f"{count} runs {name}" for name, count in done.items() if count > 1]
         with ModelRegistry(self.environ, self.environ["MCQA_REGISTERED_MODEL"]) as registry:
-            keys = Counter(one.tags.get("run_key", f"none {one.version}") for one in registry.versions())
+            keys = Counter(version.tags.get("run_key", f"none {version.version}") for version in registry.versions())
         return problems + [f"{count} versions of {key[:16]}" for key, count in keys.items() if count > 1]
 
     def promoted_unproven(self, champions: list[str]) -> list[str]:
@@ -327,42 +330,43 @@ class Kills:
                 version = registry.version(name)
                 tags = dict(version.tags) if version else {}
                 if "gate" not in tags:
-                    problems.append(f"version {name} has no gate's verdict")
-                if not tags.get(ROLLOUT_TAG, "").startswith(("promoted over", "rolled back")):
+                    problems.append(f"version {name} has no verdict of the gate")
+                tag = RolloutTag.decode(tags.get(ROLLOUT_TAG))
+                if tag is None or tag.outcome is Outcome.PASSED:
                     problems.append(f"version {name} is tagged {tags.get(ROLLOUT_TAG)!r}")
                 passed = self.rows(
                     "SELECT DISTINCT percent FROM rollout_decisions WHERE challenger = :name AND phase = 'stepped-up'",
                     name=name,
                 )
                 if len(passed) < 3:
-                    problems.append(f"version {name} has only the steps {[row['percent'] for row in passed]} noted")
+                    problems.append(f"version {name} has only the steps {[row['percent'] for row in passed]} recorded")
         return problems
 
     def unanswered(self) -> list[str]:
         url = f"http://{HOST}:{self.folder.settings().ports.gateway}/v1/models/coding-mcqa:predict"
         body = {"instances": [{"question": "1 + 1?", "choices": ["1", "2"]}], "parameters": {"purpose": "test"}}
-        answers = [httpx.post(url, json=body, timeout=60) for _ in range(20)]
-        served = {one.json()["model_version"] for one in answers if one.status_code == 200}
+        responses = [httpx2.post(url, json=body, timeout=60) for _ in range(20)]
+        served = {response.json()["model_version"] for response in responses if response.status_code == 200}
         with ModelRegistry(self.environ, self.environ["MCQA_REGISTERED_MODEL"]) as registry:
             model = registry.model()
         champion = model.aliases.get(CHAMPION) if model else None
-        bad = [f"status {one.status_code}" for one in answers if one.status_code != 200]
-        return bad + ([f"versions {served} answer, champion is {champion}"] if served != {champion} else [])
+        failed = [f"status {response.status_code}" for response in responses if response.status_code != 200]
+        return failed + ([f"versions {served} answer, champion is {champion}"] if served != {champion} else [])
 
     def rows(self, query: str, **values: Any) -> list[Any]:
         with self.engine.connect() as connection:
             return list(connection.execute(text(query), values).mappings())
 
-    def until(self, true: Callable[[], Any], seconds: float, what: str) -> None:
+    def until(self, condition: Callable[[], Any], seconds: float, what: str) -> None:
         deadline = time.monotonic() + seconds
         while True:
             try:
-                if true():
+                if condition():
                     return
-            except (httpx.TransportError, UnavailableError):
+            except (httpx2.TransportError, UnavailableError):
                 pass
             if time.monotonic() > deadline:
-                raise SystemExit(f"{what} did not come within {seconds:.0f} s; see {self.folder.path}")
+                raise SystemExit(f"{what} did not happen within {seconds:.0f} s; see {self.folder.path}")
             time.sleep(0.2)
 
     def say(self, line: str) -> None:
@@ -371,7 +375,7 @@ class Kills:
 
 def runs_of(folder: Folder) -> list[int]:
     """The processes that execute pipeline runs of this folder, and the steps they started."""
-    found = []
+    pids = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             command = path.read_bytes().decode(errors="replace")
@@ -380,8 +384,8 @@ def runs_of(folder: Folder) -> list[int]:
         if str(folder.path / "pipelines") in command and (
             "local.pipelines.runner" in command or "executor_main" in command
         ):
-            found.append(int(path.parent.name))
-    return found
+            pids.append(int(path.parent.name))
+    return pids
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""What training teaches the tiny model, on holdout questions: quick mode from nothing, and fine-tuning on new subjects.
+"""What training teaches the tiny model, on holdout questions: quick mode from scratch, and fine-tuning on new subjects.
 
-By steps, so that the figures depend on the machine's number formats and thread count, never on its speed or load.
+Limited by steps, so that the figures depend on the machine's number formats and thread count, never on speed or load.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ def quick(out: Path) -> list[Row]:
 
     score = make_tiny(out, seed=1, quick=True, progress=False).scores["all"]
     return [
-        Row("quick mode from nothing: right", 100 * score.accuracy, "%"),
-        Row("quick mode from nothing: lower end, chance 25", 100 * score.interval[0], "%", at_least=CHANCE + 5),
+        Row("quick mode from scratch: right", 100 * score.value, "%"),
+        Row("quick mode from scratch: lower end, chance 25", 100 * score.low, "%", at_least=CHANCE + 5),
     ]
 
 
 def fine_tuning(out: Path) -> list[Row]:
     """The drift: subjects the shipped model never saw. Old subjects are mixed in, so that they are not forgotten."""
     from pipelines.bank import HELD_OUT_SUBJECTS, TRAINING_SUBJECTS, generate
-    from pipelines.tiny import fine_tune
-    from pipelines.tiny.measure import measure
+    from pipelines.fine_tuning.full import fine_tune_full
+    from pipelines.tiny.accuracy import measure_accuracy
     from pipelines.tiny.model import load_version
 
     new = generate(31, 900, HELD_OUT_SUBJECTS, split="train")
     old = generate(32, 600, TRAINING_SUBJECTS, split="train")
-    fine_tune(SHIPPED_MODEL, out, [*new, *old], steps=TUNE_STEPS, seed=1, progress=False)
+    fine_tune_full(SHIPPED_MODEL, out, [*new, *old], steps=TUNE_STEPS, seed=1, progress=False)
     before, after = load_version(SHIPPED_MODEL), load_version(out)
     rows = []
     for name, seed, subjects, at_least in (
@@ -49,7 +49,7 @@ def fine_tuning(out: Path) -> list[Row]:
         ("old subjects", 34, TRAINING_SUBJECTS, -8.0),
     ):
         questions = generate(seed, 400, subjects, split="holdout")
-        was, now = (100 * measure(*version, questions)["all"].accuracy for version in (before, after))
+        was, now = (100 * measure_accuracy(*version, questions)["all"].value for version in (before, after))
         rows += [
             Row(f"{name}: right before", was, "%"),
             Row(f"{name}: gained by {TUNE_STEPS} steps", now - was, "points", at_least=at_least),

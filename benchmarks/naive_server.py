@@ -1,23 +1,28 @@
-"""The peer of the cold-start figure: what the KServe and transformers documentation shows, put together plainly."""
+"""The peer of the cold-start figure: what the KServe and transformers documentation shows, combined plainly."""
+
+from __future__ import annotations
 
 import sys
+from typing import Any
 
 import torch
 from kserve import Model, ModelServer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 
-class NaiveModel(Model):
+class NaiveModel(Model):  # type: ignore[misc]  # KServe's SDK is not typed
     def __init__(self, name: str, folder: str) -> None:
         super().__init__(name)
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
         self.ready = True
 
-    def predict(self, payload, headers=None, response_headers=None):  # type: ignore[no-untyped-def]
+    def predict(self, payload: dict[str, Any], headers: Any = None, response_headers: Any = None) -> dict[str, Any]:
         predictions = []
         for instance in payload["instances"]:
-            choices = "\n".join(f"{letter}. {c}" for letter, c in zip("ABCDEFGHIJ", instance["choices"], strict=False))
+            choices = "\n".join(
+                f"{letter}. {choice}" for letter, choice in zip("ABCDEFGHIJ", instance["choices"], strict=False)
+            )
             messages = [{"role": "user", "content": f"{instance['question']}\n\n{choices}\n\nAnswer with the letter."}]
             inputs = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt")
             out = self.model.generate(**inputs, max_new_tokens=1, do_sample=False)

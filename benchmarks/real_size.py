@@ -1,7 +1,7 @@
-"""Qwen2.5-Coder-1.5B-Instruct's architecture with random weights: what speed and memory are measured on.
+"""Qwen2.5-Coder-1.5B-Instruct's architecture with random weights, on which speed and memory are measured.
 
-Speed does not depend on what the weights say, so no download is needed. The tokenizer is a stand-in trained on the
-question bank: fewer tokens in its vocabulary, every id a real one.
+Speed does not depend on the weights' values, so no download is needed. The tokenizer is a stand-in trained on the
+question bank: its vocabulary has fewer tokens, and every id is valid.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from common.question import Question
 from pipelines.tiny.tokenizer import train_tokenizer
-from predictor.question import Question
 
 CACHE = Path(__file__).resolve().parent.parent / ".cache" / "benchmarks"
 # https://huggingface.co/Qwen/Qwen2.5-Coder-1.5B-Instruct/blob/main/config.json
@@ -49,7 +49,7 @@ CHAT_TEMPLATE = (
 
 
 def folder() -> Path:
-    """The version's folder, made at the first call (about half a minute and 3.1 GB of disk)."""
+    """The version's folder, created by the first call (about half a minute and 3.1 GB of disk)."""
     out = CACHE / "qwen2.5-coder-1.5b-random"
     if (out / "complete").exists():
         return out

@@ -1,4 +1,4 @@
-"""One row a figure, with its target; printed as a table and kept as JSON."""
+"""One row per figure, with its target; printed as a table and stored as JSON."""
 
 from __future__ import annotations
 

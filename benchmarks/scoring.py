@@ -1,6 +1,6 @@
-"""The scorer against its peers on the same questions, turn by turn, so that a drifting machine hits all alike.
+"""The scorer against its peers on the same questions, alternating, so that a drifting machine affects all alike.
 
-(a) lm-evaluation-harness' own HFLM.loglikelihood over the choices' texts: K requests a question, in one batch;
+(a) lm-evaluation-harness' own HFLM.loglikelihood over the choices' texts: K requests per question, in one batch;
 (b) transformers' generate() of one letter;
 (c) this machine's own GEMM peak in the same dtype.
 """
@@ -13,8 +13,8 @@ from typing import Any
 
 from benchmarks.real_size import folder, questions
 from benchmarks.results import Row, median, report
+from common.question import Question
 from predictor.hardware import vnni_instructions
-from predictor.question import Question
 
 ROUNDS = 12
 GEMM_TOKENS = 256
@@ -27,26 +27,25 @@ def timed(function: Callable[..., Any], *arguments: Any) -> float:
 
 
 def main() -> None:
-
     from predictor.scorer import Scorer
 
-    asked = questions(ROUNDS)
+    rounds = questions(ROUNDS)
     scorer = Scorer.load(folder())
     print(f"{scorer.device} {scorer.dtype}: {scorer.hardware.reason}; {scorer.hardware.threads} threads", flush=True)
     peers = Peers(scorer)
-    prompts = [scorer.encode(q) for q in asked]
-    ways: dict[str, Callable[[int], Any]] = {
+    prompts = [scorer.encode(question) for question in rounds]
+    methods: dict[str, Callable[[int], Any]] = {
         "scorer": lambda i: scorer.score([prompts[i]]),
-        "likelihood": lambda i: peers.likelihoods(asked[i], shortcut=False),
-        "shortcut": lambda i: peers.likelihoods(asked[i], shortcut=True),
+        "likelihood": lambda i: peers.likelihoods(rounds[i], shortcut=False),
+        "shortcut": lambda i: peers.likelihoods(rounds[i], shortcut=True),
         "generate": lambda i: peers.generate(prompts[i].ids),
     }
-    for way in ways.values():
-        way(0)
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for method in methods.values():
+        method(0)
+    seconds: dict[str, list[float]] = {name: [] for name in methods}
     for i in range(ROUNDS):
-        for name, way in ways.items():
-            seconds[name].append(timed(way, i))
+        for name, method in methods.items():
+            seconds[name].append(timed(method, i))
         latest = ", ".join(f"{name} {times[-1]:.2f} s" for name, times in seconds.items())
         print(f"  question {i + 1}/{ROUNDS}: {latest}", flush=True)
 
@@ -60,7 +59,7 @@ def main() -> None:
         Row("prompt tokens, median", median(tokens), "tokens"),
         Row("shared prefix", len(scorer.encoder.prefix), "tokens"),
         Row("latency of one question, median", median(seconds["scorer"]) * 1e3, "ms"),
-        Row(f"questions a second, {ROUNDS} at once", ROUNDS / median(batch), "1/s"),
+        Row(f"questions per second, {ROUNDS} at once", ROUNDS / median(batch), "1/s"),
         Row("(a) against option log-likelihoods, K passes (lm-eval)", ratio("likelihood"), "x", at_least=4),
         Row("    with lm-eval's one pass for one-token choices", ratio("shortcut"), "x"),
         Row("(b) against generate() of one letter", ratio("generate"), "x", at_least=1.5),
@@ -68,7 +67,7 @@ def main() -> None:
         Row(f"(c) share of GEMM peak, {GEMM_TOKENS} tokens", share * 100, "%", at_least=80),
     ]
     if vnni_instructions() and scorer.device == "cpu":
-        rows += int8_rows(scorer, asked)
+        rows += int8_rows(scorer, rounds)
     report("scoring: one question at a time", rows)
 
 
@@ -84,7 +83,7 @@ class Peers:
         self._torch, self._instance = torch, Instance
         tokenizer = AutoTokenizer.from_pretrained(folder())
         self._model = AutoModelForCausalLM.from_pretrained(folder(), dtype=scorer.model.dtype).to(scorer.device).eval()
-        # lm-eval answers choices of a single token from one pass; that shortcut is measured apart from its K passes.
+        # lm-eval answers choices of a single token from one pass; this is measured separately from its K passes.
         self._passes, self._shortcut = (
             HFLM(pretrained=self._model, tokenizer=tokenizer, batch_size=4, device=scorer.device, logits_cache=shortcut)
             for shortcut in (False, True)
@@ -116,13 +115,13 @@ class Peers:
 
 
 def gemm_share(model: Any) -> tuple[float, float]:
-    """(FLOP/s of a plain matrix product, the share of it that a whole forward pass reaches), measured in turns.
+    """(FLOP/s of a plain matrix product, the share of it that a whole forward pass reaches), measured alternately.
 
-    The peak is the best of the shapes the model multiplies and a square one. Counted are only the products the pass
-    really does: all but the last layer's on every row, the last layer's on one.
+    The peak is the best of the shapes that the model multiplies and a square one. Only the products that the pass
+    computes are counted: all but the last layer's on every row, the last layer's on one.
     """
     import torch
-    import torch.nn.functional as F
+    from torch.nn import functional
 
     c = model.config
     shapes = [(2048, 2048, 2048), (GEMM_TOKENS, c.hidden, c.intermediate), (GEMM_TOKENS, c.intermediate, c.hidden)]
@@ -136,7 +135,7 @@ def gemm_share(model: Any) -> tuple[float, float]:
     peaks, shares = [], []
     with torch.inference_mode():
         for _ in range(9):
-            peak = max(work / median([timed(F.linear, x, w) for _ in range(5)]) for work, x, w in pairs)
+            peak = max(work / median([timed(functional.linear, x, w) for _ in range(5)]) for work, x, w in pairs)
             rate = flops / timed(model.forward, [ids])
             peaks.append(peak)
             shares.append(rate / peak)
@@ -144,7 +143,7 @@ def gemm_share(model: Any) -> tuple[float, float]:
 
 
 def int8_rows(scorer: Any, asked: list[Question]) -> list[Row]:
-    """The int8 path beside the scorer: speed in turns, and how far its answers agree."""
+    """The int8 path against the scorer: speed, alternating, and how far its answers agree."""
     from predictor.scorer import Scorer
 
     start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""A server process to measure: started, its first answer awaited, its memory read, ended."""
+"""A server process to measure: it is started, answers once, its memory is read, and it is ended."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 
 from benchmarks.real_size import CACHE
 from local.ports import free_ports
@@ -49,7 +49,7 @@ def free_port() -> int:
 
 @contextmanager
 def serving(command: Sequence[str], body: dict[str, Any], *, name: str) -> Iterator[Server]:
-    """`command` with {port} and {grpc_port} filled in, from its start; open once v1 :predict has answered `body`."""
+    """`command`, started with {port} and {grpc_port} filled in; yields once v1 :predict has answered `body`."""
     port, grpc_port = free_port(), free_port()
     log = CACHE / f"{name}.log"
     filled = [part.format(port=port, grpc_port=grpc_port) for part in command]
@@ -58,7 +58,7 @@ def serving(command: Sequence[str], body: dict[str, Any], *, name: str) -> Itera
         start = time.perf_counter()
         process = subprocess.Popen(filled, cwd=ROOT, stdout=sink, stderr=subprocess.STDOUT, env=os.environ)
     try:
-        with httpx.Client(timeout=START_TIMEOUT) as http:
+        with httpx2.Client(timeout=START_TIMEOUT) as http:
             while not _answers(http, url, body):
                 if process.poll() is not None or time.perf_counter() - start > START_TIMEOUT:
                     raise RuntimeError(f"{name} did not answer; its log: {log}\n{log.read_text()[-2000:]}")
@@ -74,8 +74,8 @@ def predictor(folder: Path, *options: str) -> list[str]:
     return [sys.executable, "-m", "predictor", "--model", str(folder), *ports, *options]
 
 
-def _answers(http: httpx.Client, url: str, body: dict[str, Any]) -> bool:
+def _answers(http: httpx2.Client, url: str, body: dict[str, Any]) -> bool:
     try:
         return http.post(f"{url}/v1/models/coding-mcqa:predict", json=body).status_code == 200
-    except httpx.TransportError:
+    except httpx2.TransportError:
         return False

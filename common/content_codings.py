@@ -11,7 +11,7 @@ ACCEPTED = ("gzip", "deflate")
 MOST_CODINGS = 2
 """Of one body. A stream that unpacks to itself would otherwise cost as often as its header says."""
 MOST_MEMBERS = 1024
-"""Of one gzip stream (RFC 1952, 2.2): each begins anew, and one of 20 bytes may hold nothing."""
+"""Of one gzip stream (RFC 1952, 2.2): each starts from scratch, and one of 20 bytes may hold nothing."""
 
 _STEP = 64 * 1024
 _WHITE_SPACE = b" \t\r\n"
@@ -51,9 +51,9 @@ def read_codings(header: str) -> tuple[str, ...]:
 
 
 def decode(body: bytes, codings: tuple[str, ...], most: int) -> bytes:
-    """The body without these codings, the last applied undone first. At no moment more than `most` bytes are unpacked.
+    """The body without these codings, the last applied undone first. Never more than `most` bytes are unpacked.
 
-    Raises DecodedTooLargeError beyond that, CodingError when it is no such stream, ends early or has a rest.
+    Raises DecodedTooLargeError beyond that, CodingError when it is not such a stream, ends early or has trailing bytes.
     """
     for coding in reversed(codings):
         body = _inflated(body, coding, most)

@@ -53,7 +53,7 @@ CATALOGUE = (
     EventType(DRIFT_CHECKED, "a window was compared with the reference", (SOURCE_DRIFT,), "version and window"),
     EventType(DRIFT_DETECTED, "a window differs enough to act", (SOURCE_DRIFT,), "version and window"),
     EventType(RETRAINING_REQUESTED, "a person asks for a retraining", (SOURCE_CLI,), "request id"),
-    EventType(ROLLOUT_REQUESTED, "look at the rollout again", (SOURCE_WEBHOOK, SOURCE_CLI), "delivery"),
+    EventType(ROLLOUT_REQUESTED, "the rollout is to be reconciled", (SOURCE_WEBHOOK, SOURCE_CLI), "delivery"),
     EventType(PIPELINERUN_QUEUED, "a run was asked for", (SOURCE_RETRAIN,), "run key"),
     EventType(PIPELINERUN_STARTED, "a run began", (SOURCE_PIPELINE, SOURCE_RETRAIN), "run key"),
     EventType(PIPELINERUN_FINISHED, "a run ended", (SOURCE_PIPELINE, SOURCE_RETRAIN), "run key"),

@@ -18,7 +18,7 @@ _CYCLE_YEARS, _CYCLE_DAYS = 400, 146_097
 
 
 def unix_seconds(text: str) -> float:
-    """The moment in Unix seconds, before 1970 below 0. ValueError where the text is no date-time.
+    """The moment in Unix seconds, before 1970 below 0. ValueError where the text is not a date-time.
 
     `-00:00` (an unknown offset, section 4.3) is UTC. A leap second is the first second of the next day, as POSIX
     counts; it can only be 23:59:60 in UTC (section 5.7).

@@ -1,7 +1,7 @@
 """SQLite's write-ahead log, switched on by several processes at once.
 
 The mode is the file's, so it is switched once, when the file is new. For that switch alone SQLite does not wait for a
-lock, whatever the busy timeout: whoever comes second is refused at once.
+lock, whatever the busy timeout: whoever comes second is refused immediately.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ def write_ahead(execute: Callable[[str], Any], seconds: float) -> None:
             if execute("PRAGMA journal_mode").fetchone()[0] != "wal":
                 execute("PRAGMA journal_mode = WAL")
             execute("PRAGMA synchronous = FULL")
-            return
         except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > end:
+            locked = getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+            if not locked or time.monotonic() > end:
                 raise
             time.sleep(_PAUSE_SECONDS)
+        else:
+            return

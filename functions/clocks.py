@@ -22,7 +22,7 @@ before a clock was set back."""
 
 
 @dataclass(frozen=True, slots=True)
-class When:
+class EventTimes:
     """Unix seconds: `at` is when it happened, for all that counts; `sent` is what the sender said, None where nothing
     readable; `arrived` when it reached the loop; `recorded` when we came to note it, by our own clock."""
 
@@ -32,11 +32,11 @@ class When:
     recorded: float
 
 
-def when(event: Event, now: float) -> When:
+def event_times(event: Event, now: float) -> EventTimes:
     """The times of an event that is looked at `now`."""
     sent = _read(event.time)
     arrived = plausible(_read(event.extensions.get(ARRIVAL)), now)
-    return When(plausible(sent, arrived), sent, arrived, now)
+    return EventTimes(plausible(sent, arrived), sent, arrived, now)
 
 
 def plausible(said: float | None, arrived: float) -> float:

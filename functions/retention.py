@@ -19,7 +19,7 @@ from common.environment import number
 from common.errors import SettingError
 from functions.collect.tables import AskedQuestion, GivenAnswer, GivenFeedback, LoggedRequest, LoggedResponse
 from functions.database import transaction
-from functions.dead_letters.tables import StoredLetter
+from functions.dead_letters.tables import DeadLetterRecord
 from functions.notify.tables import SentNotice
 
 DAY = 86_400.0
@@ -110,6 +110,6 @@ _STEPS: tuple[Callable[[Connection, float, int], tuple[int, int]], ...] = (
     partial(_logged, GivenAnswer.version, GivenAnswer.answered_at, (LoggedResponse, GivenAnswer)),
     # By its arrival, too: what a sender's clock says must not delete a word that was just taken.
     partial(_dated, GivenFeedback, (GivenFeedback.given_at, GivenFeedback.arrived_at)),
-    partial(_dated, StoredLetter, (StoredLetter.last_at,)),
+    partial(_dated, DeadLetterRecord, (DeadLetterRecord.last_at,)),
     partial(_dated, SentNotice, (SentNotice.sent_at,)),
 )

@@ -13,14 +13,14 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
-import httpx
+import httpx2
 
 from common.environment import text
 from common.errors import UnavailableError
 from functions.events import Event
 
 CDEVENTS_VERSION = "0.5.0"
-TIMEOUT = httpx.Timeout(10.0, connect=3.0)
+TIMEOUT = httpx2.Timeout(10.0, connect=3.0)
 _PLAIN = "!#$&'()*+,/:;=?@[]~"
 
 
@@ -81,7 +81,7 @@ class Sink:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._url = text(environ, "K_SINK")
-        self._http = httpx.Client(timeout=TIMEOUT)
+        self._http = httpx2.Client(timeout=TIMEOUT)
 
     def send(self, event: Event) -> None:
         """Returns once the event is accepted; UnavailableError when it was not (then nothing is known of it)."""
@@ -90,7 +90,7 @@ class Sink:
         headers["ce-specversion"] = "1.0"
         try:
             response = self._http.post(self._url, content=event.data, headers=headers)
-        except httpx.TransportError as error:
+        except httpx2.TransportError as error:
             raise UnavailableError(f"the sink does not answer: {type(error).__name__}: {error}") from None
         if not response.is_success:
             raise UnavailableError(f"the sink answered {response.status_code} to {event.type}: {response.text[:100]}")

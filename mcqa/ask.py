@@ -10,49 +10,62 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from mcqa import addresses, client, defaults, given, local, loop, questions, terminal
-from mcqa.answered_by import real_model, remarks
-from mcqa.errors import NoServer, ServerError
-from mcqa.questions import Asked
-from predictor.card import Card
-from predictor.question import Answer, Debias, Question, parse_question
+from common.question import Answer, Debias, Question, parse_question
+from mcqa import addresses, client, defaults, input_files, local_model, loop, questions, targets, terminal
+from mcqa.addresses import AddressSource, Target
+from mcqa.disclaimer import disclaimers, real_model
+from mcqa.errors import ServerError, ServerUnreachableError
+from mcqa.paths import displayed, mcqa_command
+from mcqa.questions import AskedQuestion
+from predictor.model_card import ModelCard
 
 BATCH = 64
-"""Questions a request: below the server's limit, and short enough for its deadline."""
+"""Questions per request: below the server's limit, and few enough for its deadline."""
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What was answered: with the explanation where one was asked for, and how long it took in seconds."""
+class AskOptions:
+    """How to ask; `explain` is the longest explanation in tokens, 0 for none."""
+
+    protocol: client.WireProtocol
+    debias: Debias | None
+    explain: int
+
+
+@dataclass(frozen=True, slots=True)
+class AskResult:
+    """The answers, with their explanations where they were asked for; `seconds` is how long it took."""
 
     answers: Sequence[Answer]
     explanations: Sequence[str]
     seconds: float
-    source: str
+    answered_by: str
     ids: Sequence[str] = ()
-    """By which feedback may refer to the answers, where they came over REST."""
-    target: addresses.Target | None = None
-    """Who answered, where it was not this process."""
-    card: Card | None = None
+    """What feedback on the answers refers to, where they came over REST."""
+    target: Target | None = None
+    """Who answered, unless it was this process."""
+    card: ModelCard | None = None
     """Of the model that answered, where it is a demonstration model."""
 
 
 def ask(
-    question: Annotated[str | None, typer.Argument(help="The question. Without one, a random one of the bank.")] = None,
+    question: Annotated[
+        str | None, typer.Argument(help="The question. Without one, a random one from the bank.")
+    ] = None,
     choice: Annotated[list[str] | None, typer.Option("--choice", "-c", help="A choice; give 2 to 10.")] = None,
-    code: Annotated[str | None, typer.Option(help="Code the question is about.")] = None,
+    code: Annotated[str | None, typer.Option(help="Code that the question is about.")] = None,
     code_file: Annotated[
         Path | None, typer.Option(help="File with that code.", exists=True, dir_okay=False, readable=True)
     ] = None,
     file: Annotated[
         str | None, typer.Option("--file", "-f", help="Questions as JSON or JSON lines; - reads stdin.")
     ] = None,
-    random: Annotated[bool, typer.Option("--random", help="A random holdout question of the bank.")] = False,
+    random: Annotated[bool, typer.Option("--random", help="A random holdout question from the bank.")] = False,
     subject: Annotated[str | None, typer.Option(help="The random question's subject.")] = None,
     seed: Annotated[int | None, typer.Option(help="Makes --random repeatable.")] = None,
     debias: Annotated[
         Literal["none", "prior", "cyclic"] | None,
-        typer.Option(help="How letter bias is taken out.", show_default="the model version's own"),
+        typer.Option(help="How letter bias is removed.", show_default="the model version's own"),
     ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Let the model explain its answer.")] = False,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest explanation, in tokens.")] = 256,
@@ -64,33 +77,34 @@ def ask(
     ] = None,
     directory: loop.FolderOption = None,
     model: Annotated[str | None, typer.Option(help="Model version to load in this process instead.")] = None,
-    protocol: Annotated[client.WireProtocol, typer.Option(help="How the server is asked.")] = "v1",
+    protocol: Annotated[client.WireProtocol, typer.Option(help="Protocol to ask the server with.")] = "v1",
     as_json: Annotated[bool, typer.Option("--json", help="Print answers as JSON lines.")] = False,
 ) -> None:
     """Ask a multiple-choice question.
 
-    Asks the server at --url, or the loop of --dir, or loads --model here. Given none of them, asks the loop of this
-    checkout, or the server that `mcqa serve` started, and loads the shipped tiny model when neither runs.
+    Asks the server at --url or the loop of --dir, or loads --model here. Given none of them, asks the loop of this
+    checkout, or the server that `mcqa serve` started, and loads the shipped tiny model when neither is running.
     """
     if explain and protocol != "v1":
         raise typer.BadParameter("explanations are served over v1 only", param_hint="--explain")
     if (url or directory) and model:
         raise typer.BadParameter("give a server or a model, not both", param_hint="--url / --dir / --model")
-    asked = _asked(question, choice or [], code, code_file, file, random, subject, seed)
-    target = None if model else loop.questions(url, directory, grpc=protocol == "grpc")
-    told = _tell([one.question for one in asked], target, model, protocol, debias, max_new_tokens if explain else 0)
+    asked = _questions(question, choice or [], code, code_file, file, random, subject, seed)
+    target = None if model else targets.questions(url, directory, grpc=protocol == "grpc")
+    options = AskOptions(protocol, debias, max_new_tokens if explain else 0)
+    result = _ask([item.question for item in asked], target, model, options)
     if as_json:
-        _print_json(told)
-        if told.target and told.target.chosen is not addresses.Chosen.FLAG:
-            terminal.note(f"answered by {told.source}")
+        _print_json(result)
+        if result.target and result.target.source is not AddressSource.FLAG:
+            terminal.note(f"answered by {result.answered_by}")
         return
-    _print(asked, told)
-    if len(told.ids) == 1 and told.target and loop.is_loops(told.target):
-        where = f" --dir {local.shown(directory)}" if directory else ""
-        terminal.note("what was right?", f"{local.invocation()} feedback {told.ids[0]} LETTER{where}")
+    _print(asked, result)
+    if len(result.ids) == 1 and result.target and targets.takes_feedback(result.target):
+        flag = f" --dir {displayed(directory)}" if directory else ""
+        terminal.note("which choice was right?", f"{mcqa_command()} feedback {result.ids[0]} LETTER{flag}")
 
 
-def _asked(
+def _questions(
     question: str | None,
     choices: list[str],
     code: str | None,
@@ -99,141 +113,134 @@ def _asked(
     random: bool,
     subject: str | None,
     seed: int | None,
-) -> list[Asked]:
+) -> list[AskedQuestion]:
     if sum([question is not None, file is not None, random]) > 1:
         raise typer.BadParameter("give a question, --file or --random, only one of them")
     if question is None and (choices or code or code_file):
         raise typer.BadParameter("choices and code need a question")
     if subject is not None and (question is not None or file is not None):
-        raise typer.BadParameter("goes with a random question of the bank", param_hint="--subject")
+        raise typer.BadParameter("is only for a random question from the bank", param_hint="--subject")
     if file is not None:
         return questions.from_file(file)
     if question is None:
-        return [questions.random_one(seed, subject)]
+        return [questions.random_question(seed, subject)]
     if code is not None and code_file is not None:
         raise typer.BadParameter("give --code or --code-file, not both")
     if len(choices) < 2:
         raise typer.BadParameter(f"a question needs 2 to 10 choices, found {len(choices)}", param_hint="--choice")
-    text = given.code(code_file) if code_file else code
-    return [Asked(parse_question({"question": question, "choices": choices, "code": text}))]
+    text = input_files.read_code(code_file) if code_file else code
+    return [AskedQuestion(parse_question({"question": question, "choices": choices, "code": text}))]
 
 
-def _tell(
-    asked: Sequence[Question],
-    target: addresses.Target | None,
-    model: str | None,
-    protocol: client.WireProtocol,
-    debias: Debias | None,
-    explain: int,
-) -> Told:
-    """`explain` is the longest explanation in tokens, 0 for none."""
+def _ask(asked: Sequence[Question], target: Target | None, model: str | None, options: AskOptions) -> AskResult:
     if target is not None:
-        told = _tell_target(target, protocol, asked, debias, explain)
-        if isinstance(told, Told):
-            return told
-        if protocol != "v1":
-            raise NoServer(
-                f"there is no server to ask over {protocol} ({told}): start one with `mcqa serve`, or give --url"
+        result = _ask_target(target, asked, options)
+        if isinstance(result, AskResult):
+            return result
+        if options.protocol != "v1":
+            raise ServerUnreachableError(
+                f"there is no server to ask over {options.protocol} ({result}): start one with `mcqa serve`, or give "
+                "--url"
             )
-        terminal.note(f"{told}: loading the shipped tiny model here")
-    return _tell_local(model or local.tiny(), asked, debias, explain)
+        terminal.note(f"{result}: loading the shipped tiny model here")
+    return _ask_in_process(model or local_model.tiny_model(), asked, options)
 
 
-def _tell_target(
-    target: addresses.Target,
-    protocol: client.WireProtocol,
-    asked: Sequence[Question],
-    debias: Debias | None,
-    explain: int,
-) -> Told | str:
-    """What was answered; or why there is nobody to ask, where nobody was named."""
+def _ask_target(target: Target, asked: Sequence[Question], options: AskOptions) -> AskResult | str:
+    """The result; or, where the user named no server, why there is none to ask."""
     if target.address is None:
-        return target.why
-    server = client.connect(protocol, target.address)
+        return target.reason
+    server = client.connect(options.protocol, target.address)
     try:
-        return _tell_remote(server, target, protocol, asked, debias, explain)
-    except NoServer as error:
-        if target.chosen is addresses.Chosen.DEFAULT:
-            return f"no loop runs here, and no server at {server.address}"
-        if target.chosen is addresses.Chosen.FLAG:
+        return _ask_server(server, target, asked, options)
+    except ServerUnreachableError as error:
+        if target.source is AddressSource.DEFAULT:
+            return f"no loop is running here, and no server at {server.address}"
+        if target.source is AddressSource.FLAG:
             raise
-        if target.chosen is addresses.Chosen.ENVIRONMENT:
-            raise NoServer(f"{error} ({target.named} names that one)") from None
-        raise NoServer(f"{loop.describe(target)} gave no answer at {server.address}: see `mcqa status`") from None
+        if target.source is AddressSource.ENVIRONMENT:
+            raise ServerUnreachableError(f"{error} (the address is from {target.setting})") from None
+        raise ServerUnreachableError(
+            f"{targets.describe(target)} did not answer at {server.address}: see `mcqa status`"
+        ) from None
     except ServerError as error:
-        # Something else may listen on the default port, which has never heard of the model.
-        if target.chosen is addresses.Chosen.DEFAULT and error.status == 404:
+        # Another program may listen on the default port, which has never heard of the model.
+        if target.source is AddressSource.DEFAULT and error.status == 404:
             return f"{defaults.MODEL_NAME} is not served at {server.address}"
         raise
 
 
-def _tell_remote(
-    server: client.Client,
-    target: addresses.Target,
-    protocol: str,
-    asked: Sequence[Question],
-    debias: Debias | None,
-    explain: int,
-) -> Told:
+def _ask_server(server: client.Client, target: Target, asked: Sequence[Question], options: AskOptions) -> AskResult:
     start = time.perf_counter()
     answers: list[Answer] = []
     texts: list[str] = []
     ids: list[str] = []
     for first in range(0, len(asked), BATCH):
         batch = asked[first : first + BATCH]
-        if explain and isinstance(server, client.V1Client):
-            explained = server.explain(batch, debias, max_new_tokens=explain)
-            answers += [client.answer_from_dict(one) for one in explained]
-            texts += [str(one["explanation"]) for one in explained]
+        if options.explain and isinstance(server, client.V1Client):
+            explained = server.explain(batch, options.debias, max_new_tokens=options.explain)
+            answers += [client.answer_from_dict(item) for item in explained]
+            texts += [str(item["explanation"]) for item in explained]
         else:
-            answers += server.ask(batch, debias)
+            answers += server.ask(batch, options.debias)
         if isinstance(server, client.RestClient):
             ids += [f"{server.last_id}/{place}" if place else server.last_id for place in range(len(batch))]
-    seconds, source = time.perf_counter() - start, f"{protocol} {server.address}, {loop.describe(target)}"
+    seconds = time.perf_counter() - start
+    answered_by = f"{options.protocol} {server.address}, {targets.describe(target)}"
     card = server.card(answers[0].model_version) if isinstance(server, client.RestClient) and answers else None
-    return Told(answers, texts, seconds, source, ids, target, card)
+    return AskResult(answers, texts, seconds, answered_by, ids, target, card)
 
 
-def _tell_local(model: str, asked: Sequence[Question], debias: Debias | None, explain: int) -> Told:
-    scorer = local.load(model)
+def _ask_in_process(model: str, asked: Sequence[Question], options: AskOptions) -> AskResult:
+    scorer = local_model.load(model)
     start = time.perf_counter()
-    prompts = [scorer.encode(q) for q in asked]
-    answers = scorer.score(prompts, debias)
+    prompts = [scorer.encode(question) for question in asked]
+    answers = scorer.score(prompts, options.debias)
     texts = []
-    if explain:
+    if options.explain:
         with terminal.err.status("explaining"):
-            texts = [scorer.explain(p, a, max_new_tokens=explain).text for p, a in zip(prompts, answers, strict=True)]
-    source = f"in process, {scorer.dtype} on {scorer.device}"
-    return Told(answers, texts, time.perf_counter() - start, source, card=scorer.card)
+            texts = [
+                scorer.explain(prompt, answer, max_new_tokens=options.explain).text
+                for prompt, answer in zip(prompts, answers, strict=True)
+            ]
+    answered_by = f"in process, {scorer.dtype} on {scorer.device}"
+    return AskResult(answers, texts, time.perf_counter() - start, answered_by, card=scorer.card)
 
 
-def _print_json(told: Told) -> None:
-    for i, answer in enumerate(told.answers):
+def _print_json(result: AskResult) -> None:
+    for i, answer in enumerate(result.answers):
         line: dict[str, Any] = answer.to_dict()
-        if told.explanations:
-            line["explanation"] = told.explanations[i]
+        if result.explanations:
+            line["explanation"] = result.explanations[i]
         terminal.json_line(line)
 
 
-def _print(asked: Sequence[Asked], told: Told) -> None:
-    milliseconds = f"{told.seconds * 1000:,.0f} ms"
-    note = f"{milliseconds} {told.source}"
-    for i, (one, answer) in enumerate(zip(asked, told.answers, strict=True)):
+def _print(asked: Sequence[AskedQuestion], result: AskResult) -> None:
+    out = terminal.out
+    note = f"{result.seconds * 1000:,.0f} ms {result.answered_by}"
+    for i, (item, answer) in enumerate(zip(asked, result.answers, strict=True)):
         if i:
-            terminal.out.rule(style="dim")
-        terminal.out.print(terminal.question_view(one.question))
-        terminal.out.print(
-            terminal.answer_view(one.question, answer, right=one.right, note=note if len(asked) == 1 else "")
-        )
-        if told.explanations:
-            terminal.out.print()
-            terminal.out.print(told.explanations[i], markup=False)
+            out.rule(style="dim")
+        out.print(terminal.question_view(item.question))
+        figures = note if len(asked) == 1 else ""
+        out.print(terminal.answer_view(item.question, answer, correct_index=item.correct_index, note=figures))
+        if result.explanations:
+            out.print()
+            out.print(result.explanations[i], markup=False)
     if len(asked) > 1:
-        known = [(one.right, answer) for one, answer in zip(asked, told.answers, strict=True) if one.right is not None]
-        score = f" · {sum(right == a.index for right, a in known)} of {len(known)} right" if known else ""
-        terminal.out.rule(style="dim")
-        terminal.out.print(f"{len(asked)} questions{score} · {note}", style="bold")
-    if told.card:
-        for line in remarks(told.card, [one.question for one in asked]):
+        out.rule(style="dim")
+        out.print(f"{len(asked)} questions{_score(asked, result.answers)} · {note}", style="bold")
+    if result.card:
+        for line in disclaimers(result.card, [item.question for item in asked]):
             terminal.sentence(line)
-        terminal.sentence(*real_model(local.invocation()))
+        terminal.sentence(*real_model(mcqa_command()))
+
+
+def _score(asked: Sequence[AskedQuestion], answers: Sequence[Answer]) -> str:
+    """How many of the questions whose right choice is known were answered right; empty where none is known."""
+    known = [
+        item.correct_index == answer.index
+        for item, answer in zip(asked, answers, strict=True)
+        if item.correct_index is not None
+    ]
+    return f" · {sum(known)} of {len(known)} right" if known else ""

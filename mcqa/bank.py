@@ -1,4 +1,4 @@
-"""`mcqa bank`: what questions there are, and a sample or all of them as JSON lines."""
+"""`mcqa bank`: the questions that there are, and a sample or all of them as JSON lines."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def bank(
-    name: Annotated[str, typer.Argument(help=f"Which one: {questions.BANKS}.")] = "generated",
+    name: Annotated[str, typer.Argument(help=f"Which bank: {questions.BANKS}.")] = "generated",
     subject: Annotated[list[str] | None, typer.Option("--subject", "-s", help="Only this subject; repeatable.")] = None,
     split: Annotated[questions.SplitName, typer.Option(help="Part of the bank.")] = "all",
     seed: Annotated[int, typer.Option(help="Seed of the generated bank and of the sample.")] = 0,
@@ -34,29 +34,29 @@ def bank(
     elif sample is None:
         terminal.out.print(_table(labelled))
     else:
-        for i, one in enumerate(labelled):
+        for i, item in enumerate(labelled):
             if i:
                 terminal.out.rule(style="dim")
-            _show(one)
+            _show(item)
 
 
 def _write(labelled: Sequence[LabelledQuestion], out: Path) -> None:
-    from pipelines import bank as source
+    from pipelines import bank as bank_source
 
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        source.dump_jsonl(labelled, out)
+        bank_source.dump_jsonl(labelled, out)
     except OSError as error:
         raise CommandError(f"cannot write {out}: {error.strerror}") from None
     terminal.note(f"wrote {len(labelled)} questions to {out}")
 
 
 def _table(labelled: Sequence[LabelledQuestion]) -> Table:
-    from pipelines import bank as source
+    from pipelines import bank as bank_source
 
     by_subject: dict[str, Counter[str]] = defaultdict(Counter)
-    for one in labelled:
-        by_subject[one.question.subject or ""][source.split_of(one.question)] += 1
+    for item in labelled:
+        by_subject[item.question.subject or ""][bank_source.split_of(item.question)] += 1
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_footer=True)
     splits = ("train", "validation", "holdout")
     table.add_column("subject", style="cyan", footer="all")
@@ -68,12 +68,12 @@ def _table(labelled: Sequence[LabelledQuestion]) -> Table:
     return table
 
 
-def _show(one: LabelledQuestion) -> None:
-    question = one.question
+def _show(labelled: LabelledQuestion) -> None:
+    question = labelled.question
     terminal.out.print(f"{question.subject or ''} {question.id or ''}".strip(), style="dim", markup=False)
     terminal.out.print(terminal.question_view(question))
     terminal.out.print()
     for i, choice in enumerate(question.choices):
-        right = i == one.answer
-        line = f"{'▶' if right else ' '} {question.letters[i]}  {choice}"
-        terminal.out.print(line, style="bold green" if right else "", markup=False)
+        correct = i == labelled.answer
+        line = f"{'▶' if correct else ' '} {question.letters[i]}  {choice}"
+        terminal.out.print(line, style="bold green" if correct else "", markup=False)

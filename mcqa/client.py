@@ -1,4 +1,4 @@
-"""Asks a running server over KServe's v1 and v2 (Open Inference Protocol) REST; `grpc_client` has v2 gRPC."""
+"""Asks a running server questions over KServe's v1 and v2 (Open Inference Protocol) REST; `grpc_client` has v2 gRPC."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from common.question import Answer, Debias, Purpose, Question
 from mcqa import defaults
-from mcqa.errors import CommandError, NoServer, ServerError
-from mcqa.wire import TIMEOUT, answers_from_tensors, no_server, tensors
-from predictor.card import Card
-from predictor.question import Answer, Debias, Purpose, Question
+from mcqa.errors import CommandError, ServerError, ServerUnreachableError
+from mcqa.tensors import answers_from_tensors, question_tensors
+from predictor.model_card import ModelCard
 
 if TYPE_CHECKING:
-    import httpx
+    import httpx2
 
 WireProtocol = Literal["v1", "v2", "grpc"]
 
@@ -26,7 +26,7 @@ class Client(Protocol):
     address: str
 
     def ask(self, questions: Sequence[Question], debias: Debias | None = None) -> list[Answer]:
-        """One answer a question, in order; NoServer or ServerError."""
+        """One answer per question, in order; ServerUnreachableError or ServerError."""
         ...
 
 
@@ -35,12 +35,12 @@ def connect(
     url: str | None = None,
     *,
     model_name: str = defaults.MODEL_NAME,
-    timeout: float = TIMEOUT,
+    timeout: float = defaults.REQUEST_TIMEOUT,
     purpose: Purpose | None = None,
 ) -> Client:
     """The client of a protocol; `url` defaults to this machine's default port for it.
 
-    With the purpose `test` nothing that it asks counts for drift, for a canary or as something to learn from.
+    With the purpose `test`, what it asks does not count for drift or a canary, and nothing is learned from it.
     """
     if protocol == "grpc":
         from mcqa.grpc_client import GrpcClient
@@ -58,74 +58,77 @@ class RestClient:
         url: str,
         *,
         model_name: str = defaults.MODEL_NAME,
-        timeout: float = TIMEOUT,
+        timeout: float = defaults.REQUEST_TIMEOUT,
         purpose: Purpose | None = None,
     ) -> None:
-        import httpx
+        import httpx2
 
         self.address = (url if "://" in url else f"http://{url}").rstrip("/")
         self.model_name = model_name
         self.purpose = purpose
         self.last_id = ""
-        """Of the last request, in KServe's payload log: what feedback on its answers refers to."""
-        self._http = httpx.Client(base_url=self.address, timeout=timeout)
+        """The last request's id in KServe's payload log, to which feedback on its answers refers."""
+        self._http = httpx2.Client(base_url=self.address, timeout=timeout)
 
     def ready(self) -> bool:
-        """Whether the model answers here; False when nothing listens."""
-        import httpx
+        """Whether the model is ready here; False when nothing listens."""
+        import httpx2
 
         try:
             return self._http.get(f"/v2/models/{self.model_name}/ready", timeout=2).status_code == 200
-        except (httpx.HTTPError, httpx.InvalidURL):
+        except (httpx2.HTTPError, httpx2.InvalidURL):
             return False
 
-    def card(self, version: str) -> Card | None:
-        """The card of a demonstration model of that version; None where another version answers, or none has a card."""
-        import httpx
+    def card(self, version: str) -> ModelCard | None:
+        """The card of that version, where it is a demonstration model; None where it has no card or another answers."""
+        import httpx2
 
         for _ in range(3):  # while a canary runs, the split may ask the other version
             try:
-                found = self._http.get(f"/v2/models/{self.model_name}", timeout=2).json()
-                if version in found["versions"]:
-                    return Card.parse(json.loads(found["properties"]["card"]))
-            except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError, AttributeError):
+                metadata = self._http.get(f"/v2/models/{self.model_name}", timeout=2).json()
+                if version in metadata["versions"]:
+                    return ModelCard.parse(json.loads(metadata["properties"]["card"]))
+            except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, KeyError, TypeError, AttributeError):
                 return None
         return None
 
     def _parameters(self, debias: Debias | None) -> dict[str, Any]:
         """The request's `parameters`, where it has any."""
-        given = {"debias": debias, "purpose": self.purpose}
-        return {"parameters": found} if (found := {k: v for k, v in given.items() if v is not None}) else {}
+        values = {"debias": debias, "purpose": self.purpose}
+        parameters = {name: value for name, value in values.items() if value is not None}
+        return {"parameters": parameters} if parameters else {}
 
     def _post(self, path: str, body: Mapping[str, Any]) -> Any:
-        import httpx
+        import httpx2
 
         try:
             self.last_id = str(uuid.uuid4())
             response = self._http.post(path, json=body, headers={"ce-id": self.last_id})
-        except httpx.TimeoutException:
-            raise NoServer(f"{self.address} did not answer within {self._http.timeout.read:.0f} s") from None
-        except httpx.ConnectError:
-            raise no_server(self.address) from None
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise NoServer(f"{self.address}: {error or type(error).__name__}") from None
+        except httpx2.TimeoutException:
+            raise ServerUnreachableError(
+                f"{self.address} did not answer within {self._http.timeout.read:.0f} s"
+            ) from None
+        except httpx2.ConnectError:
+            raise ServerUnreachableError.at(self.address) from None
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            raise ServerUnreachableError(f"{self.address}: {error or type(error).__name__}") from None
         if response.status_code != 200:
             raise ServerError(_reason(response), response.status_code, _seconds(response.headers.get("retry-after")))
         try:
             return response.json()
         except ValueError:
-            raise CommandError(f"{self.address}{path} answered with no JSON: is this a model server?") from None
+            raise CommandError(f"{self.address}{path} did not answer with JSON: is this a model server?") from None
 
 
 class V1Client(RestClient):
     def ask(self, questions: Sequence[Question], debias: Debias | None = None) -> list[Answer]:
         reply = self._post(f"/v1/models/{self.model_name}:predict", self._body(questions, debias))
-        return [answer_from_dict(one) for one in _field(reply, "predictions", self.address)]
+        return [answer_from_dict(item) for item in _field(reply, "predictions", self.address)]
 
     def explain(
         self, questions: Sequence[Question], debias: Debias | None = None, *, max_new_tokens: int | None = None
     ) -> list[dict[str, Any]]:
-        """One explanation a question: the answer's fields, `explanation`, `finish_reason` and `completion_tokens`."""
+        """One explanation per question: the answer's fields, `explanation`, `finish_reason` and `completion_tokens`."""
         body = self._body(questions, debias)
         if max_new_tokens is not None:
             body["parameters"] = {**body.get("parameters", {}), "max_new_tokens": max_new_tokens}
@@ -141,18 +144,18 @@ class V2Client(RestClient):
         body: dict[str, Any] = {
             "inputs": [
                 {"name": name, "shape": shape, "datatype": "BYTES", "data": data}
-                for name, shape, data in tensors(questions)
+                for name, shape, data in question_tensors(questions)
             ],
             **self._parameters(debias),
         }
         reply = self._post(f"/v2/models/{self.model_name}/infer", body)
-        outputs = {one["name"]: one.get("data", []) for one in _field(reply, "outputs", self.address)}
+        outputs = {output["name"]: output.get("data", []) for output in _field(reply, "outputs", self.address)}
         revision = reply.get("parameters", {}).get("revision")
         return answers_from_tensors(questions, outputs, reply.get("model_version", ""), revision)
 
 
 def question_to_dict(question: Question) -> dict[str, Any]:
-    """The JSON form that predictor.question.parse_question reads."""
+    """The JSON form that common.question.parse_question reads."""
     fields = {
         "question": question.stem,
         "choices": list(question.choices),
@@ -177,13 +180,13 @@ def _field(reply: Any, name: str, address: str) -> Any:
     return reply[name]
 
 
-def _reason(response: httpx.Response) -> str:
+def _reason(response: httpx2.Response) -> str:
     try:
-        said = response.json()
-        said = said.get("error") or said.get("detail") or said
+        body = response.json()
+        message = body.get("error") or body.get("detail") or body
     except (ValueError, AttributeError):
-        said = response.text
-    return f"the server answered {response.status_code}: {str(said)[:500] or response.reason_phrase}"
+        message = response.text
+    return f"the server answered {response.status_code}: {str(message)[:500] or response.reason_phrase}"
 
 
 def _seconds(header: str | None) -> float | None:

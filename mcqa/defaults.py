@@ -1,4 +1,4 @@
-"""What the verbs assume when they are not told."""
+"""What the verbs assume when no option says otherwise."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _server = Settings()
 MODEL_NAME = _server.model_name
 HOST = _server.host
 HTTP_PORT = 8090
-"""Of `mcqa serve` and `mcqa hello`. The server's own default, 8080, is the loop's gateway on a laptop."""
+"""Of `mcqa serve` and `mcqa quickstart`. The server's own default, 8080, is the loop's gateway on a laptop."""
 GRPC_PORT = 8091
 """The server's own default, 8081, is the loop's broker on a laptop."""
 URL = f"http://{HOST}:{HTTP_PORT}"
@@ -16,3 +16,5 @@ GRPC_TARGET = f"{HOST}:{GRPC_PORT}"
 TINY_MODEL = SHIPPED_MODEL
 """The trained tiny model that the repository ships."""
 REAL_MODEL = "hf://Qwen/Qwen2.5-Coder-1.5B-Instruct"
+REQUEST_TIMEOUT = 120.0
+"""Seconds: a real-size model on two cores needs a while for a batch."""

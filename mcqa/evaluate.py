@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mcqa import addresses, client, local, loop, questions, terminal
+from common.question import Answer, Debias, Question, QuestionError
+from mcqa import addresses, client, local_model, loop, questions, targets, terminal
 from mcqa.errors import CommandError, ServerError
-from pipelines.evaluation.report import EvaluationError, Model, Questions, Report
-from predictor.question import Answer, Debias, Question, QuestionError
+from pipelines.evaluation.report import EvaluatedModel, EvaluationError, QuestionSource, Report
 
 if TYPE_CHECKING:
     from pipelines.bank import LabelledQuestion
@@ -25,14 +25,14 @@ BATCH_REMOTE = 16
 BUSY_TRIES = 20
 
 
-class Remote:
-    """A running server as pipelines.evaluation's Answerer: waits when it is busy, says which question it refuses."""
+class ServerAnswerer:
+    """A running server as an Answerer of pipelines.evaluation: waits while it is busy, reports what it refuses."""
 
     default_debias = "server's own"
 
     def __init__(self, server: client.Client) -> None:
         self.server = server
-        self.model = Model("unknown", server.address)
+        self.model = EvaluatedModel("unknown", server.address)
 
     def answer(self, asked: Sequence[Question], debias: Debias | None) -> list[Answer]:
         for _ in range(BUSY_TRIES):
@@ -54,7 +54,7 @@ def evaluate(
     ] = None,
     url: Annotated[
         str | None,
-        typer.Option(help="Running server to ask instead, over v1.", show_default="MCQA_URL, where it is set"),
+        typer.Option(help="Running server to ask instead, over v1.", show_default="MCQA_URL, where set"),
     ] = None,
     directory: loop.FolderOption = None,
     bank: Annotated[str, typer.Option(help=f"Questions: {questions.BANKS}.")] = "generated",
@@ -67,44 +67,44 @@ def evaluate(
     subject: Annotated[list[str] | None, typer.Option("--subject", "-s", help="Only this subject; repeatable.")] = None,
     debias: Annotated[
         Literal["none", "prior", "cyclic"] | None,
-        typer.Option(help="How letter bias is taken out.", show_default="the model version's own"),
+        typer.Option(help="How letter bias is removed.", show_default="the model version's own"),
     ] = None,
     rotations: Annotated[
-        int, typer.Option(min=0, help="Ask this many questions in every rotation of their choices too.")
+        int, typer.Option(min=0, help="Also ask this many questions in every rotation of their choices.")
     ] = 0,
     out: Annotated[Path | None, typer.Option(help="Write the report as JSON.", dir_okay=False)] = None,
-    records: Annotated[Path | None, typer.Option(help="Write one JSON line a question.", dir_okay=False)] = None,
+    records: Annotated[Path | None, typer.Option(help="Write one JSON line per question.", dir_okay=False)] = None,
     diagram: Annotated[Path | None, typer.Option(help="Draw the reliability diagram as PNG.", dir_okay=False)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON instead of tables.")] = False,
 ) -> None:
     """Measure a model version on labelled questions.
 
-    A running loop is measured only where --url, --dir or MCQA_URL name it.
+    A running loop is measured only where --url, --dir or MCQA_URL names it.
 
-    Accuracy with 95 % Wilson interval by subject, Brier, NLL, calibration error, letter bias, speed.
+    Accuracy with 95% Wilson intervals by subject, Brier score, NLL, calibration error, letter bias, speed.
     """
     if (url or directory) and model:
         raise typer.BadParameter("give a server or a model, not both", param_hint="--url / --dir / --model")
     if url or directory or (not model and os.environ.get(addresses.QUESTIONS_VARIABLE)):
-        target = loop.questions(url, directory)
+        target = targets.questions(url, directory)
         url = str(target.address)
-        terminal.note(f"measuring {url}, {loop.describe(target)}")
+        terminal.note(f"measuring {url}, {targets.describe(target)}")
     split = split or ("holdout" if bank == "generated" else "all")
     labelled = questions.load_bank(bank, split=split, subjects=subject or (), limit=limit, seed=seed)
-    asked = Questions(bank, split, seed, tuple(subject or ()), limit)
+    asked = QuestionSource(bank, split, seed, tuple(subject or ()), limit)
     report = _report(labelled, asked, model, url, debias, rotations)
     _save(report, out, records, diagram)
     if as_json:
         terminal.json_line(report.to_dict())
     else:
-        from pipelines.evaluation import table
+        from pipelines.evaluation import report_table
 
-        terminal.out.print(table.render(report))
+        terminal.out.print(report_table.render(report))
 
 
 def _report(
     labelled: Sequence[LabelledQuestion],
-    asked: Questions,
+    asked: QuestionSource,
     model: str | None,
     url: str | None,
     debias: Debias | None,
@@ -114,10 +114,10 @@ def _report(
 
     answerer: runner.Answerer
     if url:
-        answerer, batch = Remote(client.connect("v1", url, purpose="test")), BATCH_REMOTE
+        answerer, batch = ServerAnswerer(client.connect("v1", url, purpose="test")), BATCH_REMOTE
     else:
-        source = model or local.tiny()
-        answerer, batch = runner.InProcess(local.load(source), source), runner.BATCH
+        source = model or local_model.tiny_model()
+        answerer, batch = runner.InProcessAnswerer(local_model.load(source), source), runner.BATCH
     try:
         with terminal.phases() as progress:
             return runner.evaluate(
@@ -128,24 +128,24 @@ def _report(
 
 
 def _save(report: Report, out: Path | None, records: Path | None, diagram: Path | None) -> None:
-    from pipelines.evaluation.records import write_records
+    from pipelines.evaluation.answer_records import write_records
 
-    def report_to(path: Path) -> None:
+    def write_report(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(report.to_dict(), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
-    def diagram_to(path: Path) -> None:
-        from pipelines.evaluation.diagram import draw
+    def write_diagram(path: Path) -> None:
+        from pipelines.evaluation.reliability_diagram import draw
 
         draw(report, path)
 
-    wanted = ((out, report_to), (records, partial(write_records, report.records)), (diagram, diagram_to))
-    for path, write in wanted:
+    outputs = ((out, write_report), (records, partial(write_records, report.records)), (diagram, write_diagram))
+    for path, write in outputs:
         if path is None:
             continue
         try:
             write(path)
         except OSError as error:
-            # A write into an open file, as on a full disk, does not name it.
+            # A write to an open file, as on a full disk, does not name it.
             raise CommandError(f"cannot write {error.filename or path}: {error.strerror}") from None
         terminal.note(f"wrote {path}")

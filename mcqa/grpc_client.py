@@ -1,4 +1,4 @@
-"""v2 gRPC (Open Inference Protocol), with the messages that KServe ships, without what `import kserve` costs."""
+"""Asks a running server over v2 gRPC (Open Inference Protocol), with KServe's messages but without importing kserve."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from common.question import Answer, Debias, Purpose, Question
 from mcqa import defaults
-from mcqa.errors import CommandError, ServerError
-from mcqa.wire import TIMEOUT, answers_from_tensors, no_server, tensors
-from predictor.question import Answer, Debias, Purpose, Question
+from mcqa.errors import CommandError, ServerError, ServerUnreachableError
+from mcqa.tensors import answers_from_tensors, question_tensors
 
 SERVICE = "/inference.GRPCInferenceService"
 
@@ -31,7 +31,7 @@ class GrpcClient:
         target: str,
         *,
         model_name: str = defaults.MODEL_NAME,
-        timeout: float = TIMEOUT,
+        timeout: float = defaults.REQUEST_TIMEOUT,
         purpose: Purpose | None = None,
     ) -> None:
         import grpc
@@ -53,7 +53,7 @@ class GrpcClient:
 
         pb2 = messages()
         request = pb2.ModelInferRequest(model_name=self.model_name)
-        for name, shape, texts in tensors(questions):
+        for name, shape, texts in question_tensors(questions):
             tensor = request.inputs.add(name=name, shape=shape, datatype="BYTES")
             tensor.contents.bytes_contents.extend(text.encode() for text in texts)
         for name, value in (("debias", debias), ("purpose", self._purpose)):
@@ -69,12 +69,12 @@ class GrpcClient:
     def _failure(self, error: Any) -> CommandError:
         code, details = error.code().name, error.details()
         if code == "UNAVAILABLE" and "connect" in details.lower():
-            return no_server(self.address)
+            return ServerUnreachableError.at(self.address)
         return ServerError(f"the server answered {code}: {details}", HTTP_STATUS.get(code, 500))
 
 
 def outputs(reply: Any) -> dict[str, list[Any]]:
-    """The reply's tensors by name as flat lists, from typed contents or raw little-endian bytes; texts decoded."""
+    """The reply's tensors by name as flat lists, from typed contents or raw little-endian bytes; strings decoded."""
     if not reply.raw_output_contents:
         return {tensor.name: _typed(tensor) for tensor in reply.outputs}
     return {

@@ -1,4 +1,4 @@
-"""`mcqa model`: train the tiny one, fetch one, show one."""
+"""`mcqa model`: train the tiny model, fetch a version, show a version."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from mcqa import defaults, local, model_facts, terminal
+from common.question import LETTERS
+from mcqa import defaults, local_model, terminal
 from mcqa.errors import CommandError
-from mcqa.model_facts import Facts
-from predictor import source
-from predictor.question import LETTERS
-from predictor.source_files import human
+from mcqa.paths import displayed
+from mcqa.readmodels.model import ModelFacts, of_folder, of_hub
+from predictor.storage import resolver
+from predictor.storage.download import format_bytes
+from predictor.storage.uri import HubModel, LocalFolder, RegisteredVersion, parse
 
 app = typer.Typer(no_args_is_help=True, help="Train the tiny model, fetch a model version, show what one is.")
 
@@ -39,32 +41,32 @@ def make_tiny(
     from pipelines import tiny
 
     make = partial(tiny.make_tiny, out, steps=steps, minutes=minutes, quick=quick)
-    made = make() if seed is None else make(seed=seed)
-    terminal.out.print(f"{made.steps:,} steps, {made.questions:,} questions, {made.seconds:,.0f} s\n")
+    trained = make() if seed is None else make(seed=seed)
+    terminal.out.print(f"{trained.steps:,} steps, {trained.questions:,} questions, {trained.seconds:,.0f} s\n")
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
     table.add_column("subject", style="cyan")
     table.add_column("accuracy on unseen questions")
-    for name, score in sorted(made.scores.items(), key=lambda item: -item[1].accuracy):
+    for name, score in sorted(trained.scores.items(), key=lambda item: -item[1].value):
         table.add_row(name, str(score))
-    for name, score in made.held_out.items():
+    for name, score in trained.held_out.items():
         table.add_row(f"{name} [dim](never trained)[/]", str(score))
     terminal.out.print(table)
     terminal.out.print()
-    _print(model_facts.of_folder(out, str(out)), out)
+    _print(of_folder(out, str(out)), out)
 
 
 @app.command()
 def fetch(
     uri: Annotated[str, typer.Argument(help="hf://owner/model\\[@revision], mlflow://name/version, or a folder.")],
-    to: Annotated[Path | None, typer.Option(help="Folder to put it in.", show_default="a cache")] = None,
+    to: Annotated[Path | None, typer.Option(help="Folder to put it in.", show_default="the cache")] = None,
 ) -> None:
-    """Fetch a model version to this machine and check it. An interrupted download goes on where it stopped."""
+    """Fetch a model version to this machine and check it. An interrupted download resumes."""
     if to is None:
-        folder = local.resolve(uri)
+        folder = local_model.resolve(uri)
     else:
         with terminal.downloads() as progress:
-            folder = source.fetch(uri, to, progress=progress)
-    _print(model_facts.of_folder(folder, uri), folder)
+            folder = resolver.fetch(uri, to, progress=progress)
+    _print(of_folder(folder, uri), folder)
 
 
 @app.command()
@@ -75,28 +77,26 @@ def show(
 ) -> None:
     """Show what a model version is, without downloading it."""
     folder: Path | None
-    match source.parse(uri):
-        case source.Hub(repository, revision):
-            from predictor import source_hf
+    match parse(uri):
+        case HubModel(repository, revision):
+            from predictor.storage import huggingface
 
-            folder = source_hf.cached(repository, revision, cache=None)
-            _print(
-                model_facts.of_folder(folder, uri) if folder else model_facts.of_hub(repository, revision, uri), folder
-            )
-        case source.Registered():
-            raise CommandError(f"cannot look into {uri} without fetching it: run `mcqa model fetch {uri}`")
-        case source.Local():
-            folder = source.resolve(uri)
-            _print(model_facts.of_folder(folder, uri), folder)
+            folder = huggingface.cached(repository, revision, cache=None)
+            _print(of_folder(folder, uri) if folder else of_hub(repository, revision, uri), folder)
+        case RegisteredVersion():
+            raise CommandError(f"cannot show {uri} without fetching it: run `mcqa model fetch {uri}`")
+        case LocalFolder():
+            folder = resolver.resolve(uri)
+            _print(of_folder(folder, uri), folder)
 
 
-def _print(facts: Facts, folder: Path | None) -> None:
+def _print(facts: ModelFacts, folder: Path | None) -> None:
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 3, 0, 0))
     table.add_column(style="cyan", no_wrap=True)
     table.add_column(overflow="fold")
     table.add_row("model", facts.source)
     if folder is not None and str(folder) != facts.source:
-        table.add_row("folder", local.shown(folder))
+        table.add_row("folder", displayed(folder))
     table.add_row("architecture", facts.architecture)
     if facts.dtypes:
         kinds = ", ".join(
@@ -109,10 +109,10 @@ def _print(facts: Facts, folder: Path | None) -> None:
         missing = "".join(x for x in LETTERS if x not in facts.letters)
         good = f"{LETTERS[0]} to {LETTERS[-1]} are one token each"
         table.add_row("letters", good if not missing else f"[red]{missing} are not one token: it cannot be served[/]")
-    table.add_row("size", human(facts.bytes))
+    table.add_row("size", format_bytes(facts.bytes))
     for name, count in sorted(facts.files.items(), key=lambda item: -item[1]):
-        table.add_row("", f"{human(count):>9}  {name}", style="dim")
+        table.add_row("", f"{format_bytes(count):>9}  {name}", style="dim")
     terminal.out.print(table)
-    target = facts.source if folder is None else local.shown(folder)
+    target = facts.source if folder is None else displayed(folder)
     verb = "fetch it: mcqa model fetch" if folder is None else "serve it: mcqa serve --model"
     terminal.out.print(f"\n{verb} {target}", style="dim", soft_wrap=True, markup=False)

@@ -1,4 +1,4 @@
-"""`mcqa serve`: the predictor's server, in this process's place."""
+"""`mcqa serve`: replaces this process by the predictor's server."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ import typer
 
 from local.platform import listeners
 from local.platform.settings import ROOT
-from mcqa import defaults, local
+from mcqa import defaults
 from mcqa.errors import CommandError
+from mcqa.paths import mcqa_command
 
 
 def command(model: str | None = None, port: int | None = None, grpc_port: int | None = None) -> list[str]:
-    """The command line of the model server; what is not given is the server's own default or environment variable."""
+    """The model server's command line; an option that is not given is left to the server and its environment."""
     flags = {"--model": model, "--http-port": port, "--grpc-port": grpc_port}
-    given = [text for flag, value in flags.items() if value is not None for text in (flag, str(value))]
-    return [sys.executable, "-m", "predictor", *given]
+    options = [text for flag, value in flags.items() if value is not None for text in (flag, str(value))]
+    return [sys.executable, "-m", "predictor", *options]
 
 
 def serve(
@@ -40,7 +41,7 @@ def serve(
 ) -> None:
     """Serve a model version over KServe's v1, v2 REST and v2 gRPC.
 
-    Further options go to the server as they are: see [bold]python -m predictor --help[/].
+    Other options are passed to the server unchanged: see [bold]python -m predictor --help[/].
     """
     port = _port(port, ("MCQA_HTTP_PORT", "PORT"), ("--http-port", "--http_port"), context.args, defaults.HTTP_PORT)
     grpc_port = _port(grpc_port, ("MCQA_GRPC_PORT",), ("--grpc-port", "--grpc_port"), context.args, defaults.GRPC_PORT)
@@ -53,23 +54,25 @@ def serve(
 
 
 def _port(
-    given: int | None, variables: Sequence[str], flags: Sequence[str], further: Sequence[str], default: int
+    option: int | None, variables: Sequence[str], flags: Sequence[str], arguments: Sequence[str], default: int
 ) -> int | None:
-    """Ours where neither our option, nor the server's own, nor its variables name one; None where the server knows."""
-    told = any(os.environ.get(name) for name in variables) or any(word.split("=")[0] in flags for word in further)
-    return default if given is None and not told else given
+    """The option, or our default; None where the server's own flag or variable sets the port."""
+    set_elsewhere = any(os.environ.get(variable) for variable in variables) or any(
+        argument.split("=")[0] in flags for argument in arguments
+    )
+    return default if option is None and not set_elsewhere else option
 
 
 def _require_free(port: int | None, grpc_port: int | None) -> None:
-    """CommandError naming everything that is in the way, and the line to type instead."""
-    wanted = {"--port": port, "--grpc-port": grpc_port}
-    busy = {flag: number for flag, number in wanted.items() if number and listeners.bind_problem(number)}
+    """CommandError that names every port that is in use, and the line to type instead."""
+    ports = {"--port": port, "--grpc-port": grpc_port}
+    busy = {flag: number for flag, number in ports.items() if number and listeners.bind_problem(number)}
     if not busy:
         return
-    found = listeners.find_listeners(busy.values())
-    told = "; ".join(
-        f"{flag} {number} {listeners.bind_problem(number)}" + (f" by {found[number]}" if number in found else "")
+    owners = listeners.find_listeners(busy.values())
+    problems = "; ".join(
+        f"{flag} {number} {listeners.bind_problem(number)}" + (f" by {owners[number]}" if number in owners else "")
         for flag, number in busy.items()
     )
-    other = " ".join(f"{flag} {listeners.next_free_port(number)}" for flag, number in busy.items())
-    raise CommandError(f"{told}: try `{local.invocation()} serve {other}`")
+    options = " ".join(f"{flag} {listeners.next_free_port(number)}" for flag, number in busy.items())
+    raise CommandError(f"{problems}: try `{mcqa_command()} serve {options}`")

@@ -1,4 +1,4 @@
-"""A model server as a child process: started, watched until its model answers, ended with SIGTERM."""
+"""A model server as a child process: started, watched until its model is ready, ended with SIGTERM."""
 
 from __future__ import annotations
 
@@ -28,40 +28,40 @@ STOP_TIMEOUT = 40.0
 
 
 def free_port() -> int:
-    """A port that nothing listens on at the moment."""
+    """A port that nothing is listening on at the moment."""
     return free_ports(1)[0]
 
 
 def claim_port(port: int | None, flag: str, default: int = 0) -> int:
-    """`port`, or a free one for 0. None: `default`, or a free one where that is taken, and that is said.
+    """`port`, or a free one for 0. For None `default`, or, with a note, a free one where that is in use.
 
-    CommandError naming the flag when something listens on `port` already.
+    CommandError naming the flag when something is already listening on `port`.
     """
-    wanted = default if port is None else port
-    problem = listeners.bind_problem(wanted) if wanted else None
+    preferred = default if port is None else port
+    problem = listeners.bind_problem(preferred) if preferred else None
     if problem is None:
-        return wanted or free_port()
-    holder = listeners.find_listeners([wanted]).get(wanted)
-    told = f"port {wanted} {problem}" + (f" by {holder}" if holder else "")
+        return preferred or free_port()
+    owner = listeners.find_listeners([preferred]).get(preferred)
+    message = f"port {preferred} {problem}" + (f" by {owner}" if owner else "")
     if port is None:
-        chosen = listeners.next_free_port(wanted)
-        terminal.note(f"{told}: taking {chosen} ({flag} chooses another)")
-        return chosen
-    raise CommandError(f"{told}: give another with {flag}, 0 for any free one")
+        free = listeners.next_free_port(preferred)
+        terminal.note(f"{message}: using {free} ({flag} chooses another)")
+        return free
+    raise CommandError(f"{message}: give another with {flag}, 0 for any free one")
 
 
 @contextmanager
 def running(
-    model: str | None, port: int, grpc_port: int, *, waiting: Callable[[float], None] = lambda seconds: None
+    model: str | None, port: int, grpc_port: int, *, on_wait: Callable[[float], None] = lambda seconds: None
 ) -> Iterator[subprocess.Popen[bytes]]:
     """The server, ready to answer; ended when the block is left, also by SIGTERM or a closed terminal.
 
-    `waiting` is called several times a second with the seconds waited. CommandError with the log's last line when the
+    `on_wait` is called several times a second with the seconds waited. CommandError with the log's last line when the
     server ends before it is ready.
     """
     log = Path(tempfile.mkstemp(prefix="mcqa-server-", suffix=".log")[1])
     with log.open("wb") as sink, _signals_raise():
-        # A session of its own: Ctrl-C reaches us alone, and the server gets one SIGTERM rather than two signals.
+        # A session of its own: Ctrl-C reaches only us, and the server gets one SIGTERM rather than two signals.
         process = subprocess.Popen(
             command(model, port, grpc_port),
             stdout=sink,
@@ -70,14 +70,14 @@ def running(
             env={**os.environ, listeners.CHECKOUT_VARIABLE: str(ROOT)},
         )
         try:
-            _wait(process, f"http://{defaults.HOST}:{port}", log, waiting)
+            _wait(process, f"http://{defaults.HOST}:{port}", log, on_wait)
             yield process
         finally:
             _stop(process)
     log.unlink(missing_ok=True)
 
 
-def _wait(process: subprocess.Popen[bytes], url: str, log: Path, waiting: Callable[[float], None]) -> None:
+def _wait(process: subprocess.Popen[bytes], url: str, log: Path, on_wait: Callable[[float], None]) -> None:
     probe = RestClient(url)
     start = time.monotonic()
     while not probe.ready():
@@ -86,7 +86,7 @@ def _wait(process: subprocess.Popen[bytes], url: str, log: Path, waiting: Callab
         waited = time.monotonic() - start
         if waited > START_TIMEOUT:
             raise CommandError(f"the server was not ready after {START_TIMEOUT:.0f} s (log: {log})")
-        waiting(waited)
+        on_wait(waited)
         time.sleep(0.1)
 
 
@@ -101,7 +101,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _last_line(log: Path) -> str:
-    """What the server said last: the message of a JSON log line, or the line."""
+    """The server's last line of output, or its message where it is JSON."""
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     if not lines:
         return "it printed nothing"

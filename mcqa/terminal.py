@@ -1,4 +1,4 @@
-"""What the verbs print: answers with bars, errors on one line, progress on stderr so that stdout can be piped."""
+"""How the verbs print: answers with bars, errors on one line, progress on stderr so that stdout can be piped."""
 
 from __future__ import annotations
 
@@ -30,31 +30,31 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text, TextType
 
-from mcqa import streams
-from pipelines.evaluation.table import bar
-from predictor.question import LETTERS, Answer, Question
+from common.question import LETTERS, Answer, Question
+from mcqa import stdio
+from pipelines.evaluation.report_table import bar
 
 BAR_WIDTH = 20
 RULE_WIDTH = 60
-NO_EDGE = 1_000_000
-MOST_DETAILS = 10
+UNLIMITED_WIDTH = 1_000_000
+MAX_DETAILS = 10
 
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        """Rich would end the process with code 1 here; `cli` knows better."""
+        """Rich would end the process with code 1 here; `cli` handles the exception."""
         raise BrokenPipeError
 
     @property
     def size(self) -> ConsoleDimensions:
-        """What is no terminal has no edge to wrap at, unless COLUMNS says where."""
+        """A file or a pipe has no edge to wrap at, unless COLUMNS sets a width."""
         if self.is_terminal or self._width is not None:
             return super().size
-        return ConsoleDimensions(NO_EDGE, 25)
+        return ConsoleDimensions(UNLIMITED_WIDTH, 25)
 
     @size.setter
-    def size(self, chosen: tuple[int, int]) -> None:
-        self._width, self._height = chosen
+    def size(self, size: tuple[int, int]) -> None:
+        self._width, self._height = size
 
     def rule(self, title: TextType = "", *, style: str | Style = "rule.line", **options: Any) -> None:
         width = None if self.is_terminal else min(self.width, RULE_WIDTH)
@@ -66,31 +66,31 @@ err = _Console(stderr=True, highlight=False)
 
 
 def line(text: str, end: str = "\n") -> None:
-    """Text for programs, or somebody else's: on stdout as it is, at once."""
+    """Text for programs, or from somebody else: on stdout as it is, at once."""
     if sys.stdout is not None:
         sys.stdout.write(text + end)
         sys.stdout.flush()
 
 
 def json_line(data: Any, indent: int | None = None) -> None:
-    """JSON as people read it; with escapes where stdout cannot write it so, which is the same JSON."""
+    """JSON as people read it; with escapes, which is the same JSON, where stdout cannot encode it."""
     text = json.dumps(data, ensure_ascii=False, indent=indent)
-    line(text if streams.holds(text, sys.stdout) else json.dumps(data, indent=indent))
+    line(text if stdio.can_encode(text, sys.stdout) else json.dumps(data, indent=indent))
 
 
 def error(message: str, details: Sequence[str] = ()) -> None:
-    """One line whatever the terminal's width, so that it can be grepped; below it one for each of some details."""
-    with suppress(OSError):  # the exit code tells it, too
+    """One line whatever the terminal's width, so that it can be grepped; below it the first details, one per line."""
+    with suppress(OSError):  # the exit code reports it, too
         err.print(f"[bold red]error:[/] {escape(_one_line(message))}", soft_wrap=True)
-        for detail in details[:MOST_DETAILS]:
+        for detail in details[:MAX_DETAILS]:
             err.print(f"  {escape(_one_line(detail))}", soft_wrap=True)
-        if len(details) > MOST_DETAILS:
-            err.print(f"  and {len(details) - MOST_DETAILS} more", soft_wrap=True)
+        if len(details) > MAX_DETAILS:
+            err.print(f"  and {len(details) - MAX_DETAILS} more", soft_wrap=True)
 
 
 def _one_line(text: str) -> str:
-    """Without what could steer a terminal: an error may quote anybody's words."""
-    return "".join(one if one.isprintable() else "\ufffd" for one in " ".join(text.split()))
+    """Without control characters: an error may quote text from anybody."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in " ".join(text.split()))
 
 
 def interrupted(message: str = "interrupted") -> None:
@@ -105,7 +105,7 @@ def note(message: str, command: str = "") -> None:
 
 
 def row(markup: str) -> None:
-    """One line of a list: cut at a terminal's edge, whole for whoever reads it otherwise."""
+    """One line of a list: cut at a terminal's edge, whole in a file or a pipe."""
     if out.is_terminal:
         out.print(markup, no_wrap=True, overflow="ellipsis")
     else:
@@ -113,9 +113,9 @@ def row(markup: str) -> None:
 
 
 def sentence(text: str, command: str = "", style: str = "dim") -> None:
-    """Prose: wrapped between words at a terminal's edge, one line for whoever reads it otherwise.
+    """Prose: wrapped between words at a terminal's edge, one line in a file or a pipe.
 
-    `command` is what to type: it is never broken, so that it can be copied, but gets its own line where it has to.
+    `command` is what to type: it is never broken, so that it can be copied, but gets its own line where needed.
     """
     _prose(out, text, command, style)
 
@@ -131,7 +131,7 @@ def _prose(console: Console, text: str, command: str, style: str) -> None:
 
 
 def hanging(head: str, text: str) -> None:
-    """`head`, which is markup, and prose that keeps to the right of it where a terminal's edge wraps it."""
+    """`head`, which is markup, and prose that stays to the right of it where a terminal's edge wraps it."""
     table = Table.grid()
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
@@ -146,14 +146,16 @@ def question_view(question: Question) -> RenderableType:
         from rich.syntax import Syntax
 
         code: RenderableType = Text(question.code)
-        if out.is_terminal:  # it fills its lines with spaces
+        if out.is_terminal:  # it pads its lines with spaces
             code = Syntax(question.code, "python", background_color="default", word_wrap=True)
         parts += ["", Padding.indent(code, 2)]
     return Group(*parts)
 
 
-def answer_view(question: Question, answer: Answer, *, right: int | None = None, note: str = "") -> RenderableType:
-    """Choices with probability bars, the chosen one marked, one line of figures; right or wrong where it is known."""
+def answer_view(
+    question: Question, answer: Answer, *, correct_index: int | None = None, note: str = ""
+) -> RenderableType:
+    """Choices with probability bars, the chosen one marked, one line of figures; right or wrong where known."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
@@ -161,7 +163,7 @@ def answer_view(question: Question, answer: Answer, *, right: int | None = None,
     table.add_column(overflow="fold")
     for i, (choice, probability) in enumerate(zip(question.choices, answer.probabilities, strict=True)):
         chosen = i == answer.index
-        style = "bold green" if chosen and right in (None, i) else "bold red" if chosen else ""
+        style = "bold green" if chosen and correct_index in (None, i) else "bold red" if chosen else ""
         table.add_row(
             Text(f"{'▶' if chosen else ' '} {LETTERS[i]}", style=style),
             Text(bar(probability, BAR_WIDTH).ljust(BAR_WIDTH), style="green" if chosen else "blue"),
@@ -172,18 +174,19 @@ def answer_view(question: Question, answer: Answer, *, right: int | None = None,
         f"confidence {answer.confidence:.1%} · letter mass {answer.letter_mass:.3f} · version {answer.model_version}"
     )
     parts: list[RenderableType] = ["", table, "", Text(" · ".join(filter(None, [figures, note])), style="dim")]
-    if right is not None:
+    if correct_index is not None:
+        correct = f"{LETTERS[correct_index]}, {question.choices[correct_index]}"
         verdict = (
             Text("✓ right", style="bold green")
-            if answer.index == right
-            else Text(f"✗ wrong: the answer is {LETTERS[right]}, {question.choices[right]}", style="bold red")
+            if answer.index == correct_index
+            else Text(f"✗ wrong: the answer is {correct}", style="bold red")
         )
         parts.append(verdict)
     return Group(*parts)
 
 
 class RateColumn(ProgressColumn):
-    """Things a second, over the last stretch."""
+    """Items per second, over the last stretch."""
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
@@ -192,7 +195,7 @@ class RateColumn(ProgressColumn):
 
 @contextmanager
 def downloads() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar a file on stderr with sizes and rates; the yielded function takes the file, bytes done and bytes in all."""
+    """A bar per file on stderr with sizes and rates; the yielded function takes the file, bytes so far and in all."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with _bars(*columns, TimeRemainingColumn(), transient=False) as update:
         yield update
@@ -200,7 +203,7 @@ def downloads() -> Iterator[Callable[[str, int, int], None]]:
 
 @contextmanager
 def phases() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar a phase on stderr; the yielded function takes the phase's name, how much is done, how much there is."""
+    """A bar per phase on stderr; the yielded function takes the phase's name, how much is done and the total."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), RateColumn())
     with _bars(*columns, TimeRemainingColumn(), transient=True) as update:
         yield update

@@ -1,4 +1,4 @@
-"""`mcqa`: the verbs, and how their failures end."""
+"""`mcqa`: the verbs, and how their errors end."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ import typer
 from typer._click.exceptions import ClickException, NoArgsIsHelpError, UsageError
 from typer.core import TyperGroup
 
+from common.question import QuestionError
 from local.platform.settings import PlatformError
 from mcqa import (
     ask,
     bank,
     dead_letters,
     drift,
+    error_reporting,
     evaluate,
     events,
-    failures,
     feedback,
-    hello,
     logs,
     model,
     pipeline,
+    quickstart,
     rollout,
     serve,
     status,
@@ -34,15 +35,14 @@ from mcqa import (
 )
 from mcqa.cli import DEBUG_VARIABLE, INTERRUPTED, NO_READER
 from mcqa.demo.command import demo
-from mcqa.errors import CommandError, Interrupted
+from mcqa.errors import CommandError, CommandInterruptedError
+from predictor.errors import VersionError
 from predictor.hardware import HardwareError
-from predictor.question import QuestionError
-from predictor.source import SourceError
-from predictor.weights import VersionError
+from predictor.storage.errors import StorageError
 
 
 class Group(TyperGroup):
-    """Ends what is expected to go wrong with one line on stderr; anything else is a bug, which `cli` tells."""
+    """Ends expected errors with one line on stderr; anything else is a bug, which `cli` reports."""
 
     def main(  # type: ignore[override]
         self,
@@ -55,7 +55,7 @@ class Group(TyperGroup):
             return super().main(args, prog_name, standalone_mode=False, **extra)
         try:
             code = super().main(args, prog_name, standalone_mode=False, **extra)
-        except NoArgsIsHelpError as error:  # its making has printed the help
+        except NoArgsIsHelpError as error:  # creating it has printed the help
             code = error.exit_code
         except ClickException as error:
             terminal.error(_usage(error))
@@ -68,13 +68,13 @@ class Group(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except Interrupted as left:
-            terminal.interrupted(f"interrupted: {left}")
-            code = left.exit_code
-        except CommandError as failure:
-            code = _told(failure, failure.details, failure.exit_code)
-        except (HardwareError, PlatformError, QuestionError, SourceError, VersionError) as failure:
-            code = _told(failure)
+        except CommandInterruptedError as error:
+            terminal.interrupted(f"interrupted: {error}")
+            code = error.exit_code
+        except CommandError as error:
+            code = _report(error, error.details, error.exit_code)
+        except (HardwareError, PlatformError, QuestionError, StorageError, VersionError) as error:
+            code = _report(error)
         except KeyboardInterrupt:
             terminal.interrupted()
             code = INTERRUPTED
@@ -83,15 +83,15 @@ class Group(TyperGroup):
         raise typer.Exit(code)
 
 
-def _told(failure: Exception, details: Sequence[str] = (), code: int = 1) -> int:
-    if failures.debugging():
-        traceback.print_exception(failure)
-    terminal.error(str(failure), details)
+def _report(error: Exception, details: Sequence[str] = (), code: int = 1) -> int:
+    if error_reporting.debugging():
+        traceback.print_exception(error)
+    terminal.error(str(error), details)
     return code
 
 
 def _usage(error: ClickException) -> str:
-    """What was wrong with the call, and where the right one is described."""
+    """What was wrong with the call, and where its usage is described."""
     message = error.format_message().rstrip(".")
     context = error.ctx if isinstance(error, UsageError) else None
     return message if context is None else f"{message}: see `{context.command_path} --help`"
@@ -104,10 +104,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Qwen2 answers coding multiple-choice questions over KServe's protocols. "
-    "Start with [bold]mcqa hello[/] or [bold]mcqa ask[/].",
+    "Start with [bold]mcqa quickstart[/] or [bold]mcqa ask[/].",
     rich_markup_mode="rich",
 )
-app.command()(hello.hello)
+app.command()(quickstart.quickstart)
+app.command("hello", hidden=True)(quickstart.quickstart)  # its name in 0.1
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(serve.serve)
 app.command()(ask.ask)
 app.command()(feedback.feedback)
@@ -142,7 +143,7 @@ def root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Print the trace of whatever fails.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Print the traceback of any failure.")] = False,
 ) -> None:
     if debug:
         os.environ[DEBUG_VARIABLE] = "1"

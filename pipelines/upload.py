@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from common.errors import UnavailableError
-from pipelines.kubeflow import Kubeflow
+from common.kubeflow import KubeflowClient
 
 
 class UploadError(RuntimeError):
@@ -21,10 +21,10 @@ class UploadError(RuntimeError):
 
 def upload(environ: Mapping[str, str], name: str, path: Path) -> str:
     """The id of the pipeline's newest version, which is this file. `environ` names the server, and where the token for
-    it is, as retrain's does (functions/retrain/pipelines.py).
+    it is, as retrain's does (common/kubeflow.py).
     """
     try:
-        return Kubeflow(environ).upload(path, name)[0]
+        return KubeflowClient(environ).upload(path, name)[0]
     except UnavailableError as error:
         raise UploadError(str(error)) from None
 

@@ -11,7 +11,7 @@ from predictor.serving.settings import Settings, read_settings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serves until SIGTERM; the exit status."""
+    """Serves until SIGTERM; returns the exit status."""
     settings = read_settings(argv)
     from predictor.serving.logs import configure_logs
 
@@ -20,10 +20,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = _serve(settings)
     except (OSError, ValueError, RuntimeError) as error:
         log = logging.getLogger("predictor")
-        log.error(str(error) or type(error).__name__, exc_info=log.isEnabledFor(logging.DEBUG))
+        log.error(  # noqa: TRY400 - one line for people, the traceback at level debug
+            str(error) or type(error).__name__, exc_info=log.isEnabledFor(logging.DEBUG)
+        )
         status = 1
     if status:
-        # A thread may still be inside torch, and taking the interpreter down under it aborts the process.
+        # A thread may still be inside torch; shutting the interpreter down under it would abort the process.
         logging.shutdown()
         os._exit(status)
     return status
@@ -31,9 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _serve(settings: Settings) -> int:
     # The order is the point: the model loads on its thread while this one imports kserve.
-    from predictor.serving.startup import Timeline, load_in_background
+    from predictor.serving.startup import StartupTimeline, load_in_background
 
-    timeline = Timeline()
+    timeline = StartupTimeline()
     timeline.mark("settings read")
     loading = load_in_background(settings, timeline)
     from predictor.serving.server import Server, listen

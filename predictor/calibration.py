@@ -1,8 +1,8 @@
-"""Letter bias: the prior a model gives each letter whatever the question, and how it is divided out.
+"""Letter bias: the prior that a model gives each letter whatever the question, and how it is divided out.
 
 PriDe (Zheng et al. 2023, arXiv 2309.03882): the observed probability of letter i factors into a prior of the letter
-and the belief in the choice that stands there. On a few questions whose choices are rotated through every place the
-belief averages out and the prior is left; afterwards one pass a question is enough.
+and the belief in the choice at that letter. On a few questions whose choices are rotated through every place, the
+belief averages out and the prior remains; afterwards one pass per question is enough.
 
 `calibration.json` in a version's folder holds the priors by number of choices.
 """
@@ -15,13 +15,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from predictor.question import MAX_CHOICES, MIN_CHOICES
-from predictor.version_files import VersionError, has_file, read_json, shown, whole
+from common.question import MAX_CHOICES, MIN_CHOICES
+from predictor.errors import VersionError
+from predictor.version_files import has_file, integer_field, read_json, short_repr
 
 FILE = "calibration.json"
 SCHEMA = 1
-# Far below any prior that was measured; dividing by less could leave the range of numbers.
-SMALLEST = 1e-12
+# Far below any measured prior; dividing by less could overflow.
+MIN_PRIOR = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,24 +34,26 @@ class Calibration:
 
     @classmethod
     def read(cls, folder: Path) -> Calibration:
-        """The folder's calibration, empty when it has none; VersionError when the file is broken."""
+        """The folder's calibration, empty if it has none; VersionError when the file is broken."""
         path = folder / FILE
         if not has_file(path):
             return cls()
         raw = read_json(path)
         if raw.get("schema") != SCHEMA:
-            raise VersionError(f"{path}: schema {shown(raw.get('schema'))} is not known, this server reads {SCHEMA}")
-        found = raw.get("letter_prior") or {}
-        if not isinstance(found, dict):
-            raise VersionError(f"{path}: letter_prior must be an object, found {shown(found)}")
+            raise VersionError(
+                f"{path}: schema {short_repr(raw.get('schema'))} is not known, this server reads {SCHEMA}"
+            )
+        letter_prior = raw.get("letter_prior") or {}
+        if not isinstance(letter_prior, dict):
+            raise VersionError(f"{path}: letter_prior must be an object, found {short_repr(letter_prior)}")
         priors: dict[int, tuple[float, ...]] = {}
-        for key, values in found.items():
+        for key, values in letter_prior.items():
             if not _is_prior(key, values):
                 raise VersionError(
-                    f"{path}: letter_prior[{shown(key)}] must be that many positive numbers that sum to 1"
+                    f"{path}: letter_prior[{short_repr(key)}] must be that many positive numbers that sum to 1"
                 )
             priors[int(key)] = tuple(map(float, values))
-        return cls(priors, whole(raw, "questions", path, low=0, default=0))
+        return cls(priors, integer_field(raw, "questions", path, low=0, default=0))
 
     def write(self, folder: Path) -> Path:
         data = {
@@ -64,7 +67,7 @@ class Calibration:
         return path
 
     def debias(self, probabilities: Sequence[float]) -> list[float]:
-        """Probabilities with the letter prior divided out; unchanged when there is no prior for so many choices."""
+        """Probabilities with the letter prior divided out; unchanged if there is no prior for that many choices."""
         prior = self.priors.get(len(probabilities))
         if prior is None:
             return list(probabilities)
@@ -73,7 +76,7 @@ class Calibration:
         return [r / total for r in raised] if total > 0 else list(probabilities)
 
 
-def estimate(rotations: Sequence[Sequence[Sequence[float]]]) -> tuple[float, ...]:
+def estimate_prior(rotations: Sequence[Sequence[Sequence[float]]]) -> tuple[float, ...]:
     """The letter prior from questions of K choices each: rotations[question][rotation][letter], K rotations each.
 
     PriDe, equation 7: per question the softmax over letters of the mean log probability over its rotations; then
@@ -102,6 +105,6 @@ def _is_prior(key: str, values: object) -> bool:
         and MIN_CHOICES <= int(key) <= MAX_CHOICES
         and isinstance(values, list)
         and len(values) == int(key)
-        and all(isinstance(v, float) and SMALLEST <= v < 1 for v in values)
+        and all(isinstance(v, float) and MIN_PRIOR <= v < 1 for v in values)
         and math.isclose(math.fsum(values), 1.0, abs_tol=1e-6)
     )

@@ -1,13 +1,13 @@
 """The engine: a bounded queue in front of the one thread that runs the model.
 
-1. `submit` and `submit_explanation` accept work or refuse it (QueueFull, TooLarge, Stopping): the queue is bounded in
-   questions and in tokens, so that memory and waiting time are.
-2. The thread takes what is waiting as one batch and never waits for more (see fairqueue.py for which).
-3. Work whose caller has gone or whose deadline has passed leaves the queue before it costs a forward pass.
-4. A question that fails is found by halving its batch; its batch-mates are answered.
-5. Explanations run one at a time, one token after each batch of questions: neither can starve the other.
+1. `submit` and `submit_explanation` accept work or refuse it with an EngineError: the queue is bounded in questions
+   and in tokens, so that memory and waiting time are bounded too.
+2. The thread takes what is waiting as one batch and never waits for more (see request_queue.py for which).
+3. Work whose caller has left or whose deadline has passed leaves the queue before it costs a forward pass.
+4. A question that fails is isolated by halving its batch; the rest of the batch is answered.
+5. Explanations run one at a time, one token after each batch of questions: neither starves the other.
 
-Nothing here knows a protocol, a metric or asyncio: results are `concurrent.futures.Future`s.
+Nothing here depends on a protocol, a metric or asyncio: results are `concurrent.futures.Future`s.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from predictor.fairqueue import FairQueue, Job, Prompt
-from predictor.question import Answer, Debias, Explanation, QuestionError
+from common.question import Answer, Debias, Explanation, QuestionError
+from predictor.request_queue import Job, Prompt, RequestQueue
 
 log = logging.getLogger(__name__)
 
-RETRY_AFTER_MAX = 60
+MAX_RETRY_AFTER = 60
 
 
 class EngineError(Exception):
     """The engine cannot answer."""
 
 
-class QueueFull(EngineError):
+class QueueFullError(EngineError):
     """No room for this work now; `retry_after` seconds are estimated until there is."""
 
     def __init__(self, retry_after: int) -> None:
@@ -42,23 +42,23 @@ class QueueFull(EngineError):
         super().__init__(f"the queue is full; try again in {retry_after} s")
 
 
-class TooLarge(EngineError):
-    """This work would not fit an empty queue, so trying again cannot help."""
+class RequestTooLargeError(EngineError):
+    """The work does not fit even an empty queue: retrying cannot help."""
 
 
-class Stopping(EngineError):
-    """The engine takes no new work: it is draining, has stopped, or its thread has died."""
+class EngineStoppedError(EngineError):
+    """The engine accepts no new work: it is draining, has stopped, or its thread has died."""
 
     def __init__(self) -> None:
         super().__init__("the server is stopping")
 
 
-class DeadlineExceeded(EngineError):
+class DeadlineExceededError(EngineError):
     """The work's deadline passed before it was done."""
 
 
-class ScoringFailed(EngineError):
-    """The model raised an error on one question; `index` is its place in the request, `__cause__` the error."""
+class ScoringError(EngineError):
+    """The model failed on one question; `index` is its place in the request, `__cause__` the error."""
 
     def __init__(self, index: int) -> None:
         self.index = index
@@ -81,13 +81,13 @@ class Scorer(Protocol):
 
 
 class Observer(Protocol):
-    """Told of each batch by the engine's thread, so it must be quick and must not raise."""
+    """Called by the engine's thread, so its methods must be quick and must not raise."""
 
-    def batch(self, questions: int, tokens: int, seconds: float) -> None: ...
+    def on_batch(self, questions: int, tokens: int, seconds: float) -> None: ...
 
-    def waited(self, seconds: float) -> None: ...
+    def on_wait(self, seconds: float) -> None: ...
 
-    def dropped(self, questions: int) -> None: ...
+    def on_drop(self, questions: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ class Engine:
         self._limits = limits or Limits()
         self._observer = observer
         self._changed = threading.Condition()
-        self._queue = FairQueue()
+        self._queue = RequestQueue()
         self._running: set[Job] = set()
         self._running_tokens = 0
         self._tokens_per_second = 0.0
@@ -142,15 +142,16 @@ class Engine:
             return not (self._busy or self._queue)
 
     def check_room(self, questions: int) -> None:
-        """Raises what `submit` would for want of room in questions; spares a busy server the tokenising."""
+        """Raises what `submit` would if so many questions do not fit; spares a busy server the tokenising."""
         with self._changed:
             self._check_room(questions, 0)
 
     def submit(self, prompts: Sequence[Prompt], debias: Debias | None, deadline: float) -> Job:
         """Queues one request's prompts (at least one). `job.future` gives their answers in order.
 
-        Raises QueueFull, TooLarge or Stopping at once. The future may raise DeadlineExceeded, ScoringFailed, Stopping
-        or a QuestionError with its index. Cancelling it takes the work out of the queue.
+        Raises QueueFullError, RequestTooLargeError or EngineStoppedError at once. The future may raise
+        DeadlineExceededError, ScoringError, EngineStoppedError or a QuestionError with its index. Cancelling it removes
+        the work from the queue.
         """
         mode = debias or self._scorer.default_debias
         costs = [prompt.tokens * self._scorer.passes(prompt, mode) for prompt in prompts]
@@ -161,12 +162,12 @@ class Engine:
         return self._enqueue(Job(Future(), deadline, [prompt], [prompt.tokens], explain=(answer, max_new_tokens)))
 
     def drain(self) -> None:
-        """Takes no new work from now on; what was accepted will be finished."""
+        """Accepts no new work from now on; what was accepted is finished."""
         with self._changed:
             self._accepting = False
 
     def close(self, timeout: float = 10.0) -> None:
-        """Ends the thread after its current batch. Work that still waits fails with Stopping."""
+        """Ends the thread after its current batch. Waiting work fails with EngineStoppedError."""
         with self._changed:
             self._accepting = False
             self._closing = True
@@ -176,7 +177,7 @@ class Engine:
         self._fail_all()
 
     def fail_waiting(self) -> None:
-        """Takes no new work and fails what is accepted with Stopping, the running batch too."""
+        """Accepts no new work and fails all accepted work with EngineStoppedError, the running batch too."""
         self.drain()
         self._fail_all()
 
@@ -192,28 +193,30 @@ class Engine:
     def _check_room(self, questions: int, tokens: int) -> None:
         limits = self._limits
         if not self.accepting:
-            raise Stopping
+            raise EngineStoppedError
         if questions > limits.queue_questions:
-            raise TooLarge(f"{questions} questions in one request, the queue holds {limits.queue_questions}")
+            raise RequestTooLargeError(
+                f"{questions} questions in one request, the queue holds {limits.queue_questions}"
+            )
         if tokens > limits.queue_tokens:
-            raise TooLarge(f"{tokens} prompt tokens in one request, the queue holds {limits.queue_tokens}")
+            raise RequestTooLargeError(f"{tokens} prompt tokens in one request, the queue holds {limits.queue_tokens}")
         queue = self._queue
         if queue.questions + questions > limits.queue_questions or queue.tokens + tokens > limits.queue_tokens:
-            raise QueueFull(self._retry_after())
+            raise QueueFullError(self._retry_after())
 
     def _retry_after(self) -> int:
-        """Seconds in which the waiting and running tokens will be done at the measured rate, 1 to 60."""
+        """Seconds until the waiting and running tokens are done at the measured rate, 1 to 60."""
         if not self._tokens_per_second:
             return 1
         seconds = (self._queue.tokens + self._running_tokens) / self._tokens_per_second
-        return max(1, min(RETRY_AFTER_MAX, math.ceil(seconds)))
+        return max(1, min(MAX_RETRY_AFTER, math.ceil(seconds)))
 
     def _forget(self, job: Job) -> None:
-        """Frees the room of a job that is done, failed or cancelled."""
+        """Frees the space of a job that is done, failed or cancelled."""
         with self._changed:
             dropped = self._queue.remove(job)
         if dropped and self._observer:
-            self._observer.dropped(dropped)
+            self._observer.on_drop(dropped)
 
     def _run(self) -> None:
         try:
@@ -228,7 +231,7 @@ class Engine:
             self._fail_all()
 
     def _step(self) -> bool:
-        """One batch, then one explanation; waits while there is neither. False when the thread shall end."""
+        """One batch, then one explanation; waits while there is neither. False when the thread should end."""
         with self._changed:
             self._busy = False
             while not (self._queue or self._closing):
@@ -241,7 +244,7 @@ class Engine:
         return True
 
     def _score_waiting(self) -> None:
-        """Scores one batch of what waits."""
+        """Scores one batch of the waiting questions."""
         self._expire()
         with self._changed:
             batch = self._queue.take_batch(self._limits.batch_tokens)
@@ -251,28 +254,28 @@ class Engine:
             self._running_tokens = tokens
         if not batch:
             return
-        began, now = time.perf_counter(), time.time_ns()
+        start, now = time.perf_counter(), time.time_ns()
         for job in jobs:
             if not job.started_ns:
                 job.started_ns = now
                 if self._observer:
-                    self._observer.waited((now - job.queued_ns) / 1e9)
+                    self._observer.on_wait((now - job.queued_ns) / 1e9)
         self._score(batch)
-        seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - start
         rate = tokens / max(seconds, 1e-6)
         self._tokens_per_second = 0.7 * self._tokens_per_second + 0.3 * rate if self._tokens_per_second else rate
         with self._changed:
             self._running -= jobs
             self._running_tokens = 0
         if self._observer:
-            self._observer.batch(len(batch), tokens, seconds)
+            self._observer.on_batch(len(batch), tokens, seconds)
 
     def _expire(self) -> None:
         now = time.monotonic()
         with self._changed:
-            late = [job for job in self._queue.jobs() if job.deadline <= now]
-        for job in late:
-            _settle(job, DeadlineExceeded("the deadline passed while the question was waiting"))
+            expired = [job for job in self._queue.jobs() if job.deadline <= now]
+        for job in expired:
+            _settle(job, DeadlineExceededError("the deadline passed while the question was waiting"))
 
     def _score(self, batch: list[tuple[Job, int]]) -> None:
         batch = [(job, index) for job, index in batch if not job.future.done()]
@@ -280,11 +283,10 @@ class Engine:
             return
         try:
             answers = self._scorer.score([job.prompts[index] for job, index in batch], batch[0][0].debias)
-            if len(answers) != len(batch):
-                raise RuntimeError(f"the scorer gave {len(answers)} answers to {len(batch)} questions")
-        except Exception as error:
+            _require_all_answered(answers, batch)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to one question of the batch
             if len(batch) == 1:
-                _settle(batch[0][0], _blame(error, batch[0][1]))
+                _settle(batch[0][0], _attributed_error(error, batch[0][1]))
                 return
             half = len(batch) // 2
             self._score(batch[:half])
@@ -316,12 +318,12 @@ class Engine:
                 result = self._scorer.explain(
                     job.prompts[0], answer, max_new_tokens=max_new_tokens, should_stop=should_stop
                 )
-            except Exception as error:
-                result = _blame(error, 0)
+            except Exception as error:  # noqa: BLE001 - it is the job's result
+                result = _attributed_error(error, 0)
         if self._closing:
-            result = Stopping()
+            result = EngineStoppedError()
         elif job.deadline <= time.monotonic():
-            result = DeadlineExceeded("the deadline passed before the explanation was written")
+            result = DeadlineExceededError("the deadline passed before the explanation was written")
         _settle(job, result)
         with self._changed:
             self._running.discard(job)
@@ -330,13 +332,18 @@ class Engine:
         with self._changed:
             jobs = [*self._queue.jobs(), *self._running]
         for job in jobs:
-            _settle(job, Stopping())
+            _settle(job, EngineStoppedError())
 
 
-def _blame(error: Exception, index: int) -> Exception:
+def _require_all_answered(answers: Sequence[Answer], batch: Sequence[tuple[Job, int]]) -> None:
+    if len(answers) != len(batch):
+        raise RuntimeError(f"the scorer gave {len(answers)} answers to {len(batch)} questions")
+
+
+def _attributed_error(error: Exception, index: int) -> Exception:
     if isinstance(error, QuestionError):
         return error.at(index)
-    failed = ScoringFailed(index)
+    failed = ScoringError(index)
     failed.__cause__ = error
     return failed
 

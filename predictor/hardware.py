@@ -1,7 +1,6 @@
 """Which device and number format to run on, and why.
 
-The choice is made from what the machine has, and every choice carries its reason, so that a log line or a
-`mcqa model show` can say it.
+The selection follows from what the machine has and carries its reason, for log lines and `mcqa model show`.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ DTYPES = ("auto", "bfloat16", "float32", "int8")
 
 
 class HardwareError(RuntimeError):
-    """The device or number format asked for is not to be had on this machine."""
+    """The requested device or number format is not available on this machine."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """`dtype` is what activations are computed in; `int8` says that the linear layers' weights are quantised."""
+    """`dtype` is what activations are computed in; with `int8` the linear layers' weights are quantised."""
 
     device: torch.device
     dtype: torch.dtype
@@ -37,10 +36,10 @@ class Hardware:
         return "int8" if self.int8 else str(self.dtype).removeprefix("torch.")
 
 
-def choose(device: str = "auto", dtype: str = "auto") -> Hardware:
+def select_hardware(device: str = "auto", dtype: str = "auto") -> Hardware:
     """The device and dtype to use. `auto` picks CUDA before CPU, and bfloat16 wherever the hardware computes in it.
 
-    Raises HardwareError when an explicit choice cannot be met.
+    Raises HardwareError when an explicit choice is not available.
     """
     if device not in DEVICES:
         raise HardwareError(f"device {device!r} is unknown; choose one of {', '.join(DEVICES)}")
@@ -50,7 +49,7 @@ def choose(device: str = "auto", dtype: str = "auto") -> Hardware:
 
     has_cuda = torch.cuda.is_available()
     if device == "cuda" and not has_cuda:
-        raise HardwareError("device cuda was asked for, but torch finds no CUDA GPU; use --device cpu or auto")
+        raise HardwareError("device cuda was requested, but torch finds no CUDA GPU; use --device cpu or auto")
     if device == "cuda" or (device == "auto" and has_cuda):
         return _cuda(dtype)
     return _cpu(dtype)
@@ -65,7 +64,7 @@ def _cuda(dtype: str) -> Hardware:
     chosen, why = torch.bfloat16, f"CUDA device {name} computes in bfloat16"
     if dtype == "float32" or not torch.cuda.is_bf16_supported(including_emulation=False):
         chosen = torch.float32
-        why = f"CUDA device {name}, float32 asked for" if dtype == "float32" else f"CUDA device {name} has no bfloat16"
+        why = f"CUDA device {name}, float32 requested" if dtype == "float32" else f"CUDA device {name} has no bfloat16"
     return Hardware(torch.device("cuda"), chosen, False, usable_cpus(), why)
 
 
@@ -75,15 +74,15 @@ def _cpu(dtype: str) -> Hardware:
     cpu, threads = torch.device("cpu"), usable_cpus()
     instructions = bfloat16_instructions()
     if dtype == "float32":
-        return Hardware(cpu, torch.float32, False, threads, "float32 asked for")
+        return Hardware(cpu, torch.float32, False, threads, "float32 requested")
     if dtype == "bfloat16":
         how = f"with {instructions}" if instructions else "emulated: this CPU has no bfloat16 instructions"
-        return Hardware(cpu, torch.bfloat16, False, threads, f"bfloat16 asked for, {how}")
+        return Hardware(cpu, torch.bfloat16, False, threads, f"bfloat16 requested, {how}")
     if dtype == "int8":
         if not vnni_instructions():
             raise HardwareError("dtype int8 needs a CPU with AVX512-VNNI; use --dtype auto")
         base = torch.bfloat16 if instructions else torch.float32
-        return Hardware(cpu, base, True, threads, "int8 asked for; AVX512-VNNI multiplies it")
+        return Hardware(cpu, base, True, threads, "int8 requested; AVX512-VNNI multiplies it")
     if instructions:
         return Hardware(cpu, torch.bfloat16, False, threads, f"no CUDA GPU; the CPU has {instructions}")
     return Hardware(cpu, torch.float32, False, threads, "no CUDA GPU; the CPU has no bfloat16 instructions")
@@ -96,7 +95,7 @@ _BELOW_AMX = _BELOW_BF16 | {"AVX512_CORE_BF16", "AVX512_CORE_FP16", "AVX10_1_512
 
 
 def bfloat16_instructions() -> str | None:
-    """The bfloat16 matrix instructions that oneDNN will use, by name, or None: what it may not use is emulated."""
+    """The bfloat16 matrix instructions that oneDNN will use, by name; None where it emulates them."""
     import torch
 
     has, limit = torch.cpu.get_capabilities(), _instruction_limit()
@@ -115,18 +114,18 @@ def vnni_instructions() -> bool:
 
 
 def _instruction_limit() -> str:
-    """How far oneDNN was told to go: `torch.cpu.get_capabilities` tells what the CPU has, whatever the limit."""
+    """The limit set for oneDNN: `torch.cpu.get_capabilities` reports what the CPU has, whatever the limit."""
     return (os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "").upper()
 
 
 def usable_cpus(cgroup: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
     """CPUs this process may use: OMP_NUM_THREADS, else the smaller of its affinity and its container's CPU limit.
 
-    torch counts the host's cores; under a Kubernetes CPU limit that starts far too many threads.
+    torch counts the host's cores, which starts far too many threads under a Kubernetes CPU limit.
     """
-    wanted = os.environ.get("OMP_NUM_THREADS", "")
-    if wanted.isdigit() and int(wanted) > 0:
-        return int(wanted)
+    requested = os.environ.get("OMP_NUM_THREADS", "")
+    if requested.isdigit() and int(requested) > 0:
+        return int(requested)
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
     try:
         quota, period = cgroup.read_text().split()

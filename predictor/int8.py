@@ -1,8 +1,8 @@
-"""int8 linear layers for CPUs with AVX512-VNNI: half the memory, twice the multiplications a second.
+"""int8 linear layers for CPUs with AVX512-VNNI: half the memory, twice the multiplications per second.
 
-Weights are quantised once, symmetric, one scale an output row; activations on the fly, symmetric, one scale a token
+Weights are quantised once, symmetric, one scale per output row; activations on the fly, symmetric, one scale per token
 (as LLM.int8's row-wise part, arXiv 2208.07339, and torchao's dynamic W8A8). oneDNN multiplies unsigned by signed
-bytes, so activations are stored shifted by 128, the zero point it is told of.
+bytes, so activations are stored shifted by 128, the zero point that it is passed.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ def quantised(weight: torch.Tensor, bias: torch.Tensor | None) -> Linear:
             codes, 1.0, _ZERO_POINT, packed, scales, zeros, None, 1.0, 0, torch.float32, "none", [], ""
         )
         y = y.mul_(step)
-        return (y if bias is None else y.add_(bias)).to(dtype)
+        out: torch.Tensor = (y if bias is None else y.add_(bias)).to(dtype)
+        return out
 
     return linear

@@ -1,9 +1,9 @@
 """From a question to token ids, and from letters to token ids.
 
-A version's own chat template frames the question. The text of a question is tokenised apart from the template, with
-special tokens read as ordinary text: a choice that contains `<|im_end|>` stays a choice and cannot end the user's
-turn. Because the frame is tokenised once, its first part is the same ids for every question: the shared prefix whose
-keys and values the scorer computes once.
+A version's own chat template frames the question. The text of a question is tokenised separately from the template,
+with special tokens read as ordinary text: a choice that contains `<|im_end|>` stays a choice and cannot end the user's
+turn. Because the frame is tokenised once, every question starts with the same ids: the shared prefix whose keys and
+values the scorer computes once.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.question import LETTERS, Question
 from predictor.chat_template import ChatTemplate
-from predictor.question import LETTERS, Question
-from predictor.version_files import VersionError, has_file, read_json, read_text, shown
+from predictor.errors import VersionError
+from predictor.version_files import has_file, read_json, read_text, short_repr
 
 SYSTEM = (
     "You are an expert programmer. Answer the multiple-choice question with the letter of the one correct choice "
@@ -27,16 +28,16 @@ EXPLAIN = "Explain step by step, in a few sentences, why {letter} is the correct
 MAX_SYSTEM = 65_536
 MAX_TOKENIZER_BYTES = 256 << 20
 
-# Private-use characters, so that no template and no tokenizer gives them a meaning.
+# Private-use characters, which no template and no tokenizer gives a meaning.
 _SLOT = "\ue000slot\ue001"
 
 
 @dataclass(frozen=True, slots=True)
 class PromptFormat:
-    """How a version was taught to read questions; `prompt.json` in its folder, or these defaults.
+    """How a version was trained to read questions; `prompt.json` in its folder, or these defaults.
 
     `letter-first` writes `A. choice`, as large instruction models expect. `letter-last` writes `choice A`: a small
-    model finds the letter right behind the text it has just matched.
+    model finds the letter right after the text it has just matched.
     """
 
     system: str = SYSTEM
@@ -50,13 +51,13 @@ class PromptFormat:
         raw = read_json(path)
         layout, system = raw.get("layout", "letter-first"), raw.get("system", SYSTEM)
         if not isinstance(layout, str) or layout not in _LAYOUTS:
-            raise VersionError(f"{path}: layout must be one of {', '.join(_LAYOUTS)}, found {shown(layout)}")
+            raise VersionError(f"{path}: layout must be one of {', '.join(_LAYOUTS)}, found {short_repr(layout)}")
         if not isinstance(system, str) or len(system) > MAX_SYSTEM or not _is_text(system):
-            raise VersionError(f"{path}: system must be a text of at most {MAX_SYSTEM:,} characters")
+            raise VersionError(f"{path}: system must be a string of at most {MAX_SYSTEM:,} characters")
         return cls(system, layout)
 
     def text(self, question: Question) -> str:
-        """The user's turn, as text: the same for every way to write the question's white space."""
+        """The user's turn as text, with the question normalised."""
         return _LAYOUTS[self.layout](question.normalised())
 
 
@@ -89,21 +90,21 @@ class PromptEncoder:
         system = [{"role": "system", "content": self.format.system}] if self.format.system else []
         ask = [*system, {"role": "user", "content": _SLOT}]
         explain = [*ask, {"role": "assistant", "content": _SLOT}, {"role": "user", "content": _SLOT}]
-        # A template that needs a process of its own is rendered while the tokenizer is read.
-        with ThreadPoolExecutor(1) as apart:
-            rendering = apart.submit(template.render, (ask, explain))
+        # A template that needs its own process is rendered while the tokenizer is read.
+        with ThreadPoolExecutor(1) as renderer:
+            rendering = renderer.submit(template.render, (ask, explain))
             self._tokenizer = _tokenizer(folder)
         asked, explained = rendering.result()
         self._ask = self._frame(asked, slots=1)
         self._explain = self._frame(explained, slots=3)
         self.stop_ids = self._stop_ids(folder)
-        # From here on the text of special tokens is only text.
+        # From here on the text of special tokens is ordinary text.
         self._tokenizer.encode_special_tokens = True
         self.letter_ids = self._letters(folder)
 
     @property
     def prefix(self) -> tuple[int, ...]:
-        """The ids every prompt starts with."""
+        """The ids that every prompt starts with."""
         return self._ask[0]
 
     def encode(self, question: Question) -> tuple[int, ...]:
@@ -115,23 +116,25 @@ class PromptEncoder:
         return self._fill(self._explain, (self.format.text(question), letter, EXPLAIN.format(letter=letter)))
 
     def decode(self, ids: Sequence[int]) -> str:
-        return self._tokenizer.decode(list(ids), skip_special_tokens=True)
+        text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)
+        return text
 
     @property
     def vocab_size(self) -> int:
-        return self._tokenizer.get_vocab_size(with_added_tokens=True)
+        size: int = self._tokenizer.get_vocab_size(with_added_tokens=True)
+        return size
 
     def _tokenise(self, text: str) -> tuple[int, ...]:
         try:
             return tuple(self._tokenizer.encode(text, add_special_tokens=False).ids)
-        except BaseException as error:
-            raise _told(self._folder, error) from None
+        except BaseException as error:  # noqa: BLE001 - a panic of the Rust code is not an Exception
+            raise _tokenizer_error(self._folder, error) from None
 
     def _frame(self, rendered: str, slots: int) -> tuple[tuple[int, ...], ...]:
         parts = rendered.split(_SLOT)
         if len(parts) != slots + 1:
-            shows = f"{len(parts) - 1} of {slots} messages"
-            raise VersionError(f"{self._folder}: the chat template shows {shows}; it must show each once")
+            shown = f"{len(parts) - 1} of {slots} messages"
+            raise VersionError(f"{self._folder}: the chat template shows {shown}; it must show each once")
         return tuple(self._tokenise(part) for part in parts)
 
     def _fill(self, frame: tuple[tuple[int, ...], ...], texts: Sequence[str]) -> tuple[int, ...]:
@@ -142,7 +145,7 @@ class PromptEncoder:
         return tuple(ids)
 
     def _letters(self, folder: Path) -> tuple[int, ...]:
-        """Each letter's single token id: the scorer compares one logit a letter, so more than one token cannot be."""
+        """Each letter's single token id: the scorer compares one logit per letter."""
         ids = [self._tokenise(letter) for letter in LETTERS]
         split = [letter for letter, own in zip(LETTERS, ids, strict=True) if len(own) != 1]
         if split:
@@ -155,8 +158,8 @@ class PromptEncoder:
             if has_file(folder / name):
                 eos = read_json(folder / name).get("eos_token_id")
                 ids = eos if isinstance(eos, list) else [eos] if eos is not None else []
-                if not all(isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in ids):
-                    raise VersionError(f"{folder}/{name}: eos_token_id must be token ids, found {shown(eos)}")
+                if not all(isinstance(token, int) and not isinstance(token, bool) and token >= 0 for token in ids):
+                    raise VersionError(f"{folder}/{name}: eos_token_id must be token ids, found {short_repr(eos)}")
                 stops.update(ids)
         for text in ("<|im_end|>", "<|endoftext|>"):
             token = self._tokenizer.token_to_id(text)
@@ -169,19 +172,19 @@ def _tokenizer(folder: Path) -> Any:
 
     path = folder / "tokenizer.json"
     if not has_file(path):
-        raise VersionError(f"{folder}: no tokenizer.json; save the tokenizer in its fast form")
+        raise VersionError(f"{folder}: no tokenizer.json; save the fast tokenizer")
     text = read_text(path, MAX_TOKENIZER_BYTES)
     try:
         tokenizer = Tokenizer.from_str(text)
         tokenizer.no_truncation()
         tokenizer.no_padding()
-    except BaseException as error:
-        raise _told(folder, error) from None
+    except BaseException as error:  # noqa: BLE001 - a panic of the Rust code is not an Exception
+        raise _tokenizer_error(folder, error) from None
     return tokenizer
 
 
 def _is_text(value: str) -> bool:
-    """Whether it can be written at all: JSON can escape half of a surrogate pair."""
+    """Whether it is valid Unicode: JSON can escape half of a surrogate pair."""
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -189,8 +192,8 @@ def _is_text(value: str) -> bool:
     return True
 
 
-def _told(folder: Path, error: BaseException) -> BaseException:
-    """tokenizers raises bare Exception, and a panic of its Rust code is no Exception at all."""
+def _tokenizer_error(folder: Path, error: BaseException) -> BaseException:
+    """tokenizers raises bare Exception, and a panic of its Rust code is not even an Exception."""
     if isinstance(error, KeyboardInterrupt | SystemExit):
         return error
     text = " ".join(str(error).split())[:200] or type(error).__name__

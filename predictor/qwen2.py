@@ -1,8 +1,8 @@
 """Qwen2 in plain torch: the forward pass this service needs, and nothing else.
 
-transformers' Qwen2 costs seconds to import and computes what a scorer throws away. This one takes sequences of
-different lengths without padding (rows are packed, so the matrix products see only real tokens), starts from a
-shared prefix's keys and values, and in the last layer computes only each sequence's last row. Its logits are equal
+transformers' Qwen2 takes seconds to import and computes what a scorer discards. This one takes sequences of different
+lengths without padding (rows are packed, so the matrix products see only real tokens), starts from a shared prefix's
+keys and values, and in the last layer computes only each sequence's last row. Its logits are equal
 to transformers' (tests/predictor/test_qwen2.py).
 
 Source of the architecture: Qwen2 Technical Report (arXiv 2407.10671); names follow the published checkpoints.
@@ -16,16 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812 - as PyTorch documents it
 
-from predictor.version_files import VersionError, positive, read_json, shown, whole
+from predictor.errors import VersionError
+from predictor.version_files import integer_field, positive_field, read_json, short_repr
 from predictor.weights import Weights
 
 Linear = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True, slots=True)
-class Config:
+class Qwen2Config:
     vocab: int
     hidden: int
     intermediate: int
@@ -47,42 +48,42 @@ class Config:
         return self.layers * layer + self.hidden + self.vocab * self.hidden * (1 if self.tied else 2)
 
     @classmethod
-    def read(cls, folder: Path) -> Config:
-        """From a Hugging Face config.json; VersionError when it is no Qwen2 or asks for what is not built here."""
+    def read(cls, folder: Path) -> Qwen2Config:
+        """From a Hugging Face config.json; VersionError unless it is a Qwen2 with nothing unsupported."""
         path = folder / "config.json"
         raw = read_json(path)
         kind = raw.get("model_type")
         if kind != "qwen2":
-            raise VersionError(f"{path}: model_type is {shown(kind)}, this server runs 'qwen2'")
+            raise VersionError(f"{path}: model_type is {short_repr(kind)}, this server runs 'qwen2'")
         rope: dict[str, Any] = {}
-        # The newer name wins where both are there, but neither may ask for what is not built here.
+        # The newer name wins where both are present, but neither may need what is not implemented here.
         for name in ("rope_scaling", "rope_parameters"):
-            if not (found := raw.get(name)):
+            if not (value := raw.get(name)):
                 continue
-            if not isinstance(found, dict):
-                raise VersionError(f"{path}: {name} must be an object, found {shown(found)}")
-            scaling = found.get("rope_type", found.get("type", "default"))
+            if not isinstance(value, dict):
+                raise VersionError(f"{path}: {name} must be an object, found {short_repr(value)}")
+            scaling = value.get("rope_type", value.get("type", "default"))
             if scaling != "default":
-                raise VersionError(f"{path}: rope scaling {shown(scaling)} is not built in")
-            rope = found
+                raise VersionError(f"{path}: rope scaling {short_repr(scaling)} is not supported")
+            rope = value
         if raw.get("use_sliding_window"):
-            raise VersionError(f"{path}: use_sliding_window is not built in")
+            raise VersionError(f"{path}: use_sliding_window is not supported")
         if raw.get("hidden_act", "silu") != "silu":
-            raise VersionError(f"{path}: hidden_act {shown(raw['hidden_act'])} is not built in")
+            raise VersionError(f"{path}: hidden_act {short_repr(raw['hidden_act'])} is not supported")
         if raw.get("quantization_config"):
-            raise VersionError(f"{path}: quantised checkpoints are not read; use the plain one")
-        hidden, heads = whole(raw, "hidden_size", path), whole(raw, "num_attention_heads", path)
+            raise VersionError(f"{path}: quantised checkpoints are not supported; use the plain one")
+        hidden, heads = integer_field(raw, "hidden_size", path), integer_field(raw, "num_attention_heads", path)
         config = cls(
-            vocab=whole(raw, "vocab_size", path),
+            vocab=integer_field(raw, "vocab_size", path),
             hidden=hidden,
-            intermediate=whole(raw, "intermediate_size", path),
-            layers=whole(raw, "num_hidden_layers", path),
+            intermediate=integer_field(raw, "intermediate_size", path),
+            layers=integer_field(raw, "num_hidden_layers", path),
             heads=heads,
-            kv_heads=whole(raw, "num_key_value_heads", path, default=heads),
-            head_dim=whole(raw, "head_dim", path, low=2, default=max(1, hidden // heads)),
-            max_positions=whole(raw, "max_position_embeddings", path, default=32768),
-            rope_theta=positive(rope, "rope_theta", path, positive(raw, "rope_theta", path, 10000.0)),
-            rms_eps=positive(raw, "rms_norm_eps", path, 1e-6),
+            kv_heads=integer_field(raw, "num_key_value_heads", path, default=heads),
+            head_dim=integer_field(raw, "head_dim", path, low=2, default=max(1, hidden // heads)),
+            max_positions=integer_field(raw, "max_position_embeddings", path, default=32768),
+            rope_theta=positive_field(rope, "rope_theta", path, positive_field(raw, "rope_theta", path, 10000.0)),
+            rms_eps=positive_field(raw, "rms_norm_eps", path, 1e-6),
             tied=_flag(raw, "tie_word_embeddings", path),
         )
         if config.heads % config.kv_heads:
@@ -95,13 +96,13 @@ class Config:
 def _flag(raw: dict[str, Any], name: str, path: Path) -> bool:
     value = raw.get(name)
     if value is not None and not isinstance(value, bool):
-        raise VersionError(f"{path}: {name} must be true or false, found {shown(value)}")
+        raise VersionError(f"{path}: {name} must be true or false, found {short_repr(value)}")
     return bool(value)
 
 
 @dataclass(frozen=True, slots=True)
-class Cache:
-    """Keys and values of a prefix: per layer, each [kv_heads, tokens, head_dim]. Never changed once made."""
+class KVCache:
+    """Keys and values of a prefix: per layer, each [kv_heads, tokens, head_dim]. Immutable."""
 
     keys: tuple[torch.Tensor, ...]
     values: tuple[torch.Tensor, ...]
@@ -129,11 +130,11 @@ def dense(weight: torch.Tensor, bias: torch.Tensor | None) -> Linear:
 
 
 class Qwen2:
-    """The network. `forward` gives last-row logits of several sequences; `prefill` a prefix's Cache."""
+    """The network. `forward` gives last-row logits of several sequences; `prefill` a prefix's KVCache."""
 
     def __init__(
         self,
-        config: Config,
+        config: Qwen2Config,
         weights: Weights,
         *,
         linear: Callable[[torch.Tensor, torch.Tensor | None], Linear] = dense,
@@ -162,7 +163,7 @@ class Qwen2:
             for i in range(c.layers)
         ]
         self.norm = get("model.norm.weight", (c.hidden,))
-        # The output matrix keeps full precision: letters are told apart by small differences of its rows.
+        # The output matrix keeps full precision: letters differ by small differences of its rows.
         if c.tied:
             own = weights.head((c.vocab, c.hidden))
             self.head = self.embedding if own is None else own
@@ -174,7 +175,7 @@ class Qwen2:
         self._inv_freq = (1.0 / c.rope_theta**exponents).to(self.device)
 
     @torch.inference_mode()
-    def forward(self, sequences: Sequence[Sequence[int]], prefix: Cache | None = None) -> torch.Tensor:
+    def forward(self, sequences: Sequence[Sequence[int]], prefix: KVCache | None = None) -> torch.Tensor:
         """Float32 logits [len(sequences), vocab] after the last token of each sequence.
 
         Every sequence continues `prefix`; none may be empty.
@@ -183,35 +184,35 @@ class Qwen2:
 
     @torch.inference_mode()
     def score_tokens(
-        self, sequences: Sequence[Sequence[int]], tokens: torch.Tensor, prefix: Cache | None = None
+        self, sequences: Sequence[Sequence[int]], tokens: torch.Tensor, prefix: KVCache | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Float32 logits [len(sequences), len(tokens)] of `tokens` alone, and the logarithm of the sum over the whole
-        vocabulary's exponentials [len(sequences)].
+        """Float32 logits [len(sequences), len(tokens)] of `tokens` alone, and the logsumexp over the whole vocabulary
+        [len(sequences)].
 
         The tokens' own logits are multiplied out in float32: rounded to bfloat16, two letters often tie.
         """
         hidden = self.hidden(sequences, prefix)
         exact = hidden.float() @ self.head[tokens].float().T
-        whole = self._logits(hidden)
-        whole[:, tokens] = exact
-        return exact, whole.logsumexp(-1)
+        logits = self._logits(hidden)
+        logits[:, tokens] = exact
+        return exact, logits.logsumexp(-1)
 
     @torch.inference_mode()
-    def hidden(self, sequences: Sequence[Sequence[int]], prefix: Cache | None = None) -> torch.Tensor:
+    def hidden(self, sequences: Sequence[Sequence[int]], prefix: KVCache | None = None) -> torch.Tensor:
         """The normalised states [len(sequences), hidden] after the last token of each sequence."""
         last, _ = self._run(sequences, prefix, keep=False)
         return self._rms(last, self.norm)
 
     @torch.inference_mode()
-    def prefill(self, ids: Sequence[int], prefix: Cache | None = None) -> Cache:
-        """The Cache of `prefix` followed by `ids`."""
+    def prefill(self, ids: Sequence[int], prefix: KVCache | None = None) -> KVCache:
+        """The KVCache of `prefix` followed by `ids`."""
         _, cache = self._run([ids], prefix, keep=True)
         assert cache is not None
         return cache
 
     @torch.inference_mode()
-    def step(self, ids: Sequence[int], prefix: Cache | None = None) -> tuple[torch.Tensor, Cache]:
-        """Float32 logits [vocab] after `ids`, and the Cache that includes them: one step of generation."""
+    def step(self, ids: Sequence[int], prefix: KVCache | None = None) -> tuple[torch.Tensor, KVCache]:
+        """Float32 logits [vocab] after `ids`, and the KVCache that includes them: one step of generation."""
         hidden, cache = self._run([ids], prefix, keep=True)
         assert cache is not None
         return self._logits(self._rms(hidden, self.norm))[0], cache
@@ -220,8 +221,8 @@ class Qwen2:
         return F.linear(hidden, self.head).float()
 
     def _run(
-        self, sequences: Sequence[Sequence[int]], prefix: Cache | None, *, keep: bool
-    ) -> tuple[torch.Tensor, Cache | None]:
+        self, sequences: Sequence[Sequence[int]], prefix: KVCache | None, *, keep: bool
+    ) -> tuple[torch.Tensor, KVCache | None]:
         layout = _Layout.of(sequences, prefix.tokens if prefix else 0, self.device)
         cos, sin = self._rotary(layout.positions)
         x = self.embedding[torch.tensor([t for s in sequences for t in s], device=self.device)]
@@ -243,7 +244,7 @@ class Qwen2:
             x = x + layer.o(_attend(q, k, v, past, layout, rows))
             h = self._rms(x, layer.post_norm)
             x = x + layer.down(F.silu(layer.gate(h)).mul_(layer.up(h)))
-        return x, Cache(tuple(keys), tuple(values)) if keep else None
+        return x, KVCache(tuple(keys), tuple(values)) if keep else None
 
     def _heads(self, x: torch.Tensor) -> torch.Tensor:
         return x.view(x.shape[0], -1, self.config.head_dim)
@@ -262,7 +263,7 @@ class Qwen2:
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """Which packed rows ask (queries): their index, and each sequence's span among them."""
+    """Which packed rows are queries: their index, and each sequence's span among them."""
 
     index: torch.Tensor | slice
     spans: list[tuple[int, int]]
@@ -298,32 +299,33 @@ def _attend(
 ) -> torch.Tensor:
     """Causal attention of each sequence over the prefix and itself: [query rows, heads * head_dim].
 
-    One call a sequence: no padding is computed, and a sequence's result cannot depend on its neighbours.
+    One call per sequence: no padding is computed, and a sequence's result cannot depend on its neighbours.
     """
     groups = q.shape[1] // k.shape[1]
     out = torch.empty_like(q)
     for (start, end), (first, stop) in zip(layout.spans, rows.spans, strict=True):
         keys = _append(past[0] if past else None, k[start:end]).repeat_interleave(groups, dim=0)
         values = _append(past[1] if past else None, v[start:end]).repeat_interleave(groups, dim=0)
-        asked, known = stop - first, keys.shape[1]
+        query_rows, key_rows = stop - first, keys.shape[1]
+        causal = query_rows == key_rows > 1
         mask = None
-        if 1 < asked < known:
+        if 1 < query_rows < key_rows:
             # A row sees the whole prefix and itself: the diagonal ends in the lower right corner.
-            mask = torch.ones(asked, known, dtype=torch.bool, device=q.device).tril(known - asked)
+            mask = torch.ones(query_rows, key_rows, dtype=torch.bool, device=q.device).tril(key_rows - query_rows)
         o = F.scaled_dot_product_attention(
-            q[first:stop].transpose(0, 1)[None], keys[None], values[None], attn_mask=mask, is_causal=asked == known > 1
+            q[first:stop].transpose(0, 1)[None], keys[None], values[None], attn_mask=mask, is_causal=causal
         )
         out[first:stop] = o[0].transpose(0, 1)
     return out.flatten(1)
 
 
 def _append(past: torch.Tensor | None, new: torch.Tensor) -> torch.Tensor:
-    """New rows [tokens, kv_heads, head_dim] behind a cached [kv_heads, tokens, head_dim]."""
+    """New rows [tokens, kv_heads, head_dim] appended to a cached [kv_heads, tokens, head_dim]."""
     new = new.transpose(0, 1)
     return new if past is None else torch.cat((past, new), dim=1)
 
 
 def _rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
     half = x.shape[-1] // 2
-    turned = torch.cat((-x[..., half:], x[..., :half]), dim=-1)
-    return x * cos + turned * sin
+    rotated = torch.cat((-x[..., half:], x[..., :half]), dim=-1)
+    return x * cos + rotated * sin

@@ -1,7 +1,7 @@
 """The scorer: one forward pass answers one question.
 
-The logits after the prompt are read at the letters' tokens only. Serving and evaluation both use this class, so what
-the gate measures is what will serve.
+The logits after the prompt are read at the letters' tokens only. Serving and evaluation both use this class, so the
+quality gate measures what will serve.
 """
 
 from __future__ import annotations
@@ -13,28 +13,26 @@ from pathlib import Path
 
 import torch
 
+from common.question import LETTERS, Answer, Debias, Explanation, Question, QuestionError
 from predictor import calibration
 from predictor.calibration import Calibration
-from predictor.card import Card
-from predictor.hardware import Hardware, choose
+from predictor.errors import NonFiniteScoreError, VersionError
+from predictor.hardware import Hardware, select_hardware
+from predictor.lora_adapter import ADAPTER_CONFIG
+from predictor.model_card import ModelCard
 from predictor.prompt import PromptEncoder
-from predictor.question import LETTERS, Answer, Debias, Explanation, Question, QuestionError
-from predictor.qwen2 import Cache, Config, Qwen2, dense
-from predictor.version_files import VersionError, has_file
-from predictor.weights import ADAPTER_CONFIG, Weights
+from predictor.qwen2 import KVCache, Qwen2, Qwen2Config, dense
+from predictor.version_files import has_file
+from predictor.weights import Weights
 
 DEFAULT_MAX_TOKENS = 4096
-# Beyond a few hundred rows a CPU's matrix products gain nothing, and a smaller batch answers sooner.
+# Beyond a few hundred rows a CPU gains nothing, and a smaller batch answers sooner.
 BATCH_TOKENS = {"cpu": 512, "cuda": 16384}
-
-
-class NotFinite(VersionError):
-    """The version's numbers for a question are not finite, so there is no answer to it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A tokenised question, ready to score. `ids` is the whole prompt, the shared prefix included."""
+    """A tokenised question, ready to score. `ids` is the whole prompt, including the shared prefix."""
 
     question: Question
     ids: tuple[int, ...]
@@ -47,8 +45,8 @@ class Prompt:
 class Scorer:
     """A loaded model version.
 
-    Not thread-safe: one thread scores. `encode` alone may be called from any thread. The same prompts in the same
-    call give the same answers, bit for bit, on the same machine.
+    Not thread-safe: one thread scores. Only `encode` may be called from any thread. On the same machine, the same
+    prompts in the same call give the same answers, bit for bit.
     """
 
     def __init__(
@@ -61,7 +59,7 @@ class Scorer:
         revision: str | None = None,
         max_tokens: int = DEFAULT_MAX_TOKENS,
         letter_prior: Calibration | None = None,
-        card: Card | None = None,
+        card: ModelCard | None = None,
     ) -> None:
         self.model, self.encoder, self.hardware = model, encoder, hardware
         self.model_version, self.revision, self.card = model_version, revision, card
@@ -75,7 +73,7 @@ class Scorer:
                 f"{model_version}: every prompt begins with {frame} tokens, the limit is {self.max_tokens}"
             )
         self._letters = torch.tensor(encoder.letter_ids, device=hardware.device)
-        self._prefix: Cache | None = model.prefill(encoder.prefix) if encoder.prefix else None
+        self._prefix: KVCache | None = model.prefill(encoder.prefix) if encoder.prefix else None
 
     @classmethod
     def load(
@@ -88,13 +86,13 @@ class Scorer:
         dtype: str = "auto",
         max_tokens: int = DEFAULT_MAX_TOKENS,
     ) -> Scorer:
-        """The version in `folder`, on the device and in the dtype that `hardware.choose` picks.
+        """The version in `folder`, on the device and in the dtype that `select_hardware` picks.
 
-        Raises VersionError when the folder is not a usable version, HardwareError when the choice cannot be met.
+        Raises VersionError when the folder is not a usable version, HardwareError when the hardware is not available.
         """
-        hardware = choose(device, dtype)
+        hardware = select_hardware(device, dtype)
         torch.set_num_threads(hardware.threads)
-        config = Config.read(folder)
+        config = Qwen2Config.read(folder)
         _require_same_base(folder, config)
         encoder = PromptEncoder(folder)
         if encoder.vocab_size > config.vocab:
@@ -113,7 +111,7 @@ class Scorer:
             revision=revision,
             max_tokens=max_tokens,
             letter_prior=Calibration.read(folder),
-            card=Card.read(folder),
+            card=ModelCard.read(folder),
         )
 
     @property
@@ -129,26 +127,26 @@ class Scorer:
         return self.model.config.parameters
 
     def encode(self, question: Question) -> Prompt:
-        """The question's prompt; QuestionError when it is longer than `max_tokens`. Nothing is ever cut off."""
+        """The question's prompt; QuestionError when it is longer than `max_tokens`. Nothing is ever truncated."""
         ids = self.encoder.encode(question)
         if len(ids) > self.max_tokens:
             raise QuestionError("question", f"has {len(ids)} tokens with its choices, the limit is {self.max_tokens}")
         if max(ids) >= self.model.config.vocab:  # a GPU would not raise but lose its state
-            raise VersionError(f"version {self.model_version}: its tokenizer has ids that its model does not know")
+            raise VersionError(f"version {self.model_version}: its tokenizer has ids that its model does not have")
         return Prompt(question, ids)
 
     def passes(self, prompt: Prompt, debias: Debias | None = None) -> int:
-        """How many prompts' worth of work this one is: 1, or one a rotation."""
+        """How many forward passes the prompt costs: 1, or one per rotation."""
         return len(prompt.question.choices) if (debias or self.default_debias) == "cyclic" else 1
 
     def score(self, prompts: Sequence[Prompt], debias: Debias | None = None) -> list[Answer]:
-        """One answer a prompt, in the prompts' order."""
+        """One answer per prompt, in the prompts' order."""
         mode = debias or self.default_debias
         if mode == "cyclic":
-            return [self._answer(p, *_mean(self.rotations(p))) for p in prompts]
+            return [self._answer(p, *_mean_over_rotations(self.rotations(p))) for p in prompts]
         answers: list[Answer | None] = [None] * len(prompts)
         for batch in self._batches(prompts):
-            rows = self._letters_of([prompts[i] for i in batch], self._prefix)
+            rows = self._score_letters([prompts[i] for i in batch], self._prefix)
             for i, (probabilities, mass) in zip(batch, rows, strict=True):
                 if mode == "prior":
                     probabilities = self.calibration.debias(probabilities)
@@ -162,18 +160,18 @@ class Scorer:
         """
         question = prompt.question
         turned = [Prompt(q, self.encoder.encode(q)) for q in map(question.rotated, range(len(question.choices)))]
-        common = _common(turned)
+        common = _common_prefix_length(turned)
         known = self._prefix.tokens if self._prefix else 0
         shared = self.model.prefill(turned[0].ids[known:common], self._prefix) if common > known else self._prefix
-        return self._letters_of(turned, shared)
+        return self._score_letters(turned, shared)
 
     def estimate_prior(self, questions: Sequence[Question]) -> Calibration:
-        """The letter priors of this version from questions, each rotated through all places (PriDe)."""
+        """The letter priors of this version from questions, each rotated through all positions (PriDe)."""
         by_size: dict[int, list[list[list[float]]]] = {}
         for question in questions:
             observed = [probabilities for probabilities, _ in self.rotations(self.encode(question))]
             by_size.setdefault(len(question.choices), []).append(observed)
-        return Calibration({k: calibration.estimate(rows) for k, rows in by_size.items()}, len(questions))
+        return Calibration({k: calibration.estimate_prior(rows) for k, rows in by_size.items()}, len(questions))
 
     def explain(
         self,
@@ -183,7 +181,7 @@ class Scorer:
         max_new_tokens: int = 256,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> Explanation:
-        """A greedy explanation of the answer. `should_stop` is asked before every token; what is there is returned."""
+        """A greedy explanation of the answer. `should_stop` is called before every token and ends it early."""
         ids = self.encoder.encode_explain(prompt.question, answer.letter)
         room = min(max_new_tokens, self.model.config.max_positions - len(ids))
         known = self._prefix.tokens if self._prefix else 0
@@ -226,7 +224,7 @@ class Scorer:
         if batch:
             yield batch
 
-    def _letters_of(self, prompts: Sequence[Prompt], shared: Cache | None) -> list[tuple[list[float], float]]:
+    def _score_letters(self, prompts: Sequence[Prompt], shared: KVCache | None) -> list[tuple[list[float], float]]:
         """(probabilities by letter, letter mass) of prompts that all start with `shared`, in one forward pass."""
         known = shared.tokens if shared else 0
         letters, normaliser = self.model.score_tokens([p.ids[known:] for p in prompts], self._letters, shared)
@@ -238,9 +236,11 @@ class Scorer:
         return out
 
     def _answer(self, prompt: Prompt, probabilities: Sequence[float], mass: float) -> Answer:
-        # One NaN or infinity makes the sum one; whatever it was, none of these numbers is an answer.
+        # One NaN or infinity makes the sum NaN or infinite: none of these numbers is an answer.
         if not (math.isclose(math.fsum(probabilities), 1.0, abs_tol=1e-3) and math.isfinite(mass)):
-            raise NotFinite(f"version {self.model_version}: the probabilities are {list(probabilities)}, mass {mass}")
+            raise NonFiniteScoreError(
+                f"version {self.model_version}: the probabilities are {list(probabilities)}, mass {mass}"
+            )
         ranked = sorted(probabilities, reverse=True)
         index = probabilities.index(ranked[0])
         question = prompt.question
@@ -260,26 +260,26 @@ class Scorer:
         )
 
 
-def _require_same_base(folder: Path, config: Config) -> None:
-    """VersionError when an adapter's config.json is of another model than its base's; a vocabulary may have grown."""
+def _require_same_base(folder: Path, config: Qwen2Config) -> None:
+    """VersionError when an adapter's config.json is not its base's; only the vocabulary may have grown."""
     if not has_file(folder / ADAPTER_CONFIG) or not has_file(folder / "base" / "config.json"):
         return
-    base = Config.read(folder / "base")
-    for name in (field.name for field in fields(Config) if field.name != "vocab"):
+    base = Qwen2Config.read(folder / "base")
+    for name in (field.name for field in fields(Qwen2Config) if field.name != "vocab"):
         if getattr(base, name) != getattr(config, name):
-            told = f"{name} {getattr(config, name)}, its base's says {getattr(base, name)}"
-            raise VersionError(f"{folder}/config.json says {told}: copy the base's config.json")
+            values = f"{name} {getattr(config, name)}, its base's says {getattr(base, name)}"
+            raise VersionError(f"{folder}/config.json says {values}: copy the base's config.json")
 
 
-def _mean(rotations: Sequence[tuple[Sequence[float], float]]) -> tuple[list[float], float]:
-    """Each choice's mean probability over the places it stood in, and the mean letter mass."""
+def _mean_over_rotations(rotations: Sequence[tuple[Sequence[float], float]]) -> tuple[list[float], float]:
+    """Each choice's mean probability over its positions, and the mean letter mass."""
     k = len(rotations)
     means = [sum(rotations[r][0][(choice - r) % k] for r in range(k)) / k for choice in range(k)]
     return means, sum(mass for _, mass in rotations) / k
 
 
-def _common(prompts: Sequence[Prompt]) -> int:
-    """Length of the ids all prompts start with; at least one id of each is left over."""
+def _common_prefix_length(prompts: Sequence[Prompt]) -> int:
+    """The number of ids that all prompts start with; at least one id of each remains."""
     shortest = min(p.tokens for p in prompts) - 1
     first = prompts[0].ids
     for i in range(shortest):

@@ -1,6 +1,6 @@
-"""Reading the small files of a version: whatever is wrong with one ends in a VersionError of one line.
+"""Reads the small files of a version: whatever is wrong with one becomes a VersionError of one line.
 
-A byte order mark is no mistake. Sizes are bounded, so that a file cannot take the memory that the model needs.
+A byte order mark is accepted. Sizes are bounded, so that a file cannot take the memory that the model needs.
 """
 
 from __future__ import annotations
@@ -12,48 +12,46 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from predictor.errors import VersionError
+
 MAX_JSON_BYTES = 64 << 20
 MAX_TEXT_BYTES = 256 << 20
 _LARGEST = 2**31 - 1
 
 
-class VersionError(RuntimeError):
-    """A folder is not a usable model version; the message says what is missing or wrong."""
-
-
 def has_file(path: Path) -> bool:
-    """Whether a version has this file. VersionError for what has its name and is none, as a link that leads nowhere:
-    the version would be served without what its maker gave it."""
+    """Whether a version has this file. VersionError if something else has its name, such as a dangling link: the
+    version would be served without a part of it."""
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         if path.is_symlink():
-            raise VersionError(f"{_named(path)}: a link that leads nowhere") from None
+            raise VersionError(f"{_printable(path)}: a link that leads nowhere") from None
         return False
     except (OSError, ValueError) as error:
-        raise VersionError(f"{_named(path)}: {getattr(error, 'strerror', None) or error}") from None
+        raise VersionError(f"{_printable(path)}: {getattr(error, 'strerror', None) or error}") from None
     if not stat.S_ISREG(mode):
         raise VersionError(f"{path}: not a file")  # a pipe would be waited for
     return True
 
 
-def _named(path: Path) -> str:
-    """A path on one line: an index may name a file as it likes."""
+def _printable(path: Path) -> str:
+    """A path on one line: the names in an index may be anything."""
     text = str(path)
-    return text if text.isprintable() and len(text) <= 300 else shown(text, 300)
+    return text if text.isprintable() and len(text) <= 300 else short_repr(text, 300)
 
 
-def read_text(path: Path, most: int = MAX_TEXT_BYTES) -> str:
-    """A UTF-8 file of at most `most` bytes, without its byte order mark."""
+def read_text(path: Path, max_bytes: int = MAX_TEXT_BYTES) -> str:
+    """A UTF-8 file of at most `max_bytes`, without its byte order mark."""
     if not has_file(path):
         raise VersionError(f"{path}: no such file")
     try:
         with path.open("rb") as file:
-            data = file.read(most + 1)
+            data = file.read(max_bytes + 1)
     except (OSError, ValueError) as error:
         raise VersionError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
-    if len(data) > most:
-        raise VersionError(f"{path}: larger than {most >> 20} MiB, which no such file is")
+    if len(data) > max_bytes:
+        raise VersionError(f"{path}: larger than {max_bytes >> 20} MiB, which no such file is")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -68,14 +66,14 @@ def read_json(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise VersionError(f"{path}: not JSON: {error}") from None
     except RecursionError:
-        raise VersionError(f"{path}: not usable: nested too deep") from None
+        raise VersionError(f"{path}: not usable: nested too deeply") from None
     if not isinstance(data, dict):
-        raise VersionError(f"{path}: must hold a JSON object")
+        raise VersionError(f"{path}: must contain a JSON object")
     return data
 
 
-def whole(raw: Mapping[str, Any], name: str, path: Path, *, low: int = 1, default: int | None = None) -> int:
-    """The whole number called `name`, from `low` on; `default` where the file has none or null."""
+def integer_field(raw: Mapping[str, Any], name: str, path: Path, *, low: int = 1, default: int | None = None) -> int:
+    """The integer field `name`, at least `low`; `default` where the file has none or null."""
     value = raw.get(name)
     if value is None:
         if default is None:
@@ -84,12 +82,12 @@ def whole(raw: Mapping[str, Any], name: str, path: Path, *, low: int = 1, defaul
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= _LARGEST:
-        raise VersionError(f"{path}: {name} must be a whole number from {low} on, found {shown(value)}")
+        raise VersionError(f"{path}: {name} must be a whole number of at least {low}, found {short_repr(value)}")
     return value
 
 
-def positive(raw: Mapping[str, Any], name: str, path: Path, default: float | None = None) -> float:
-    """The finite number above 0 called `name`; `default` where the file has none or null."""
+def positive_field(raw: Mapping[str, Any], name: str, path: Path, default: float | None = None) -> float:
+    """The finite field `name` above 0; `default` where the file has none or null."""
     value = raw.get(name)
     if value is None:
         if default is None:
@@ -102,13 +100,13 @@ def positive(raw: Mapping[str, Any], name: str, path: Path, default: float | Non
             number = math.inf
         if math.isfinite(number) and number > 0:
             return number
-    raise VersionError(f"{path}: {name} must be a number above 0, found {shown(value)}")
+    raise VersionError(f"{path}: {name} must be a number above 0, found {short_repr(value)}")
 
 
-def shown(value: Any, most: int = 60) -> str:
-    """A value of a file as a message shows it: on one line, cut."""
+def short_repr(value: Any, max_length: int = 60) -> str:
+    """A value of a file as a message shows it: on one line, shortened."""
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # an int of more digits than Python prints
         text = f"a {type(value).__name__}"
-    return text if len(text) <= most else text[: most - 1] + "…"
+    return text if len(text) <= max_length else text[: max_length - 1] + "…"

@@ -8,51 +8,42 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from predictor.adapter import ADAPTER_CONFIG, ADAPTER_FILE, EMBEDDING, HEAD, Adapter
-from predictor.version_files import VersionError, has_file, read_json, shown
+from predictor.errors import VersionError
+from predictor.lora_adapter import ADAPTER_CONFIG, ADAPTER_FILE, EMBEDDING, HEAD, LoraAdapter
+from predictor.version_files import has_file, read_json, short_repr
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = [
-    "ADAPTER_CONFIG",
-    "ADAPTER_FILE",
-    "INDEX_FILE",
-    "SINGLE_FILE",
-    "VersionError",
-    "Weights",
-    "prefetch",
-    "read_json",
-    "weight_files",
-]
-
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 _FLOATS = ("float64", "float32", "bfloat16", "float16")
-# Older checkpoints hold the rotary angles, which follow from config.json.
+# Older checkpoints contain the rotary angles, which follow from config.json.
 _DERIVED = ".rotary_emb.inv_freq"
 
 
 def weight_files(folder: Path) -> list[Path]:
     """The safetensors files of a version, in the index's order.
 
-    VersionError when there are none, or one that would not be read: its tensors would be left out in silence.
+    VersionError when there are none, or when one would not be read: its tensors would be silently left out.
     """
     single = folder / SINGLE_FILE
     if has_file(folder / INDEX_FILE):
         files = [folder / name for name in dict.fromkeys(_weight_map(folder).values())]
         for file in files:
             if file.parent != folder or not has_file(file):
-                raise VersionError(f"{folder}: {INDEX_FILE} names {shown(file.name)}, which is not there")
+                raise VersionError(f"{folder}: {INDEX_FILE} names {short_repr(file.name)}, which is not there")
     elif has_file(single):
         files = [single]
     else:
-        found = ", ".join(sorted(p.name for p in folder.iterdir())[:12]) if folder.is_dir() else "no such folder"
+        names = ", ".join(sorted(p.name for p in folder.iterdir())[:12]) if folder.is_dir() else "no such folder"
         if any(folder.glob("*.bin")):
-            raise VersionError(f"{folder}: holds pickled weights (*.bin); only safetensors are loaded. Found: {found}")
-        raise VersionError(f"{folder}: no {SINGLE_FILE}. Found: {found}")
+            raise VersionError(
+                f"{folder}: contains pickled weights (*.bin); only safetensors are loaded. Found: {names}"
+            )
+        raise VersionError(f"{folder}: no {SINGLE_FILE}. Found: {names}")
     adapter = {ADAPTER_FILE} if has_file(folder / ADAPTER_CONFIG) else set()
     others = {p.name for p in folder.glob("*.safetensors")} - {file.name for file in files} - adapter
     if others:
@@ -62,15 +53,15 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def _weight_map(folder: Path) -> dict[str, str]:
-    found = read_json(folder / INDEX_FILE).get("weight_map")
-    usable = isinstance(found, dict) and found and all(isinstance(v, str) and "\0" not in v for v in found.values())
-    if not usable:
+    files = read_json(folder / INDEX_FILE).get("weight_map")
+    valid = isinstance(files, dict) and files and all(isinstance(v, str) and "\0" not in v for v in files.values())
+    if not valid:
         raise VersionError(f"{folder / INDEX_FILE}: weight_map must be an object of tensors and their files")
-    return dict(found or {})
+    return dict(files or {})
 
 
 def prefetch(folder: Path) -> int:
-    """Asks the kernel to read a version's weights ahead into the page cache; returns the bytes asked for.
+    """Asks the kernel to read a version's weights ahead into the page cache; returns the number of bytes.
 
     Costs nothing and returns at once, so it can run before torch is imported: the disk works while Python imports.
     """
@@ -92,36 +83,36 @@ def prefetch(folder: Path) -> int:
 class Weights:
     """The tensors of a version by name, converted to one dtype and device; LoRA adapters are merged on the way.
 
-    A tensor whose file dtype and device already fit is a view of the mapped file: nothing is copied. VersionError when
-    the files and their index do not agree, or an adapter cannot be merged whole.
+    A tensor whose dtype and device already fit is a view of the mapped file: nothing is copied. VersionError when the
+    files and their index disagree, or an adapter cannot be merged completely.
     """
 
     def __init__(self, folder: Path, *, dtype: torch.dtype, device: torch.device) -> None:
         self._dtype, self._device = dtype, device
         self._base, adapter = _split_adapter(folder)
-        self._where = _open(self._base)
+        self._tensors = _open(self._base)
         self._used: set[str] = set()
-        self._adapter = Adapter(adapter, self._where) if adapter else None
+        self._adapter = LoraAdapter(adapter, self._tensors) if adapter else None
 
     def __contains__(self, name: str) -> bool:
-        return name in self._where
+        return name in self._tensors
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._where)
+        return iter(self._tensors)
 
     def get(self, name: str, shape: tuple[int, ...]) -> torch.Tensor:
-        """The tensor called `name`; VersionError when it is absent or its shape is another."""
+        """The tensor `name`; VersionError when it is absent or its shape differs."""
         tensor = self._read(name)
         if self._adapter is not None:
             tensor = self._adapter.merged(name, tensor)
         return self._fit(name, tensor, shape)
 
     def head(self, shape: tuple[int, ...]) -> torch.Tensor | None:
-        """The output matrix of a model with tied embeddings; None where it is the embedding itself.
+        """The output matrix of a model with tied embeddings; None if it is the embedding itself.
 
         An adapter may train one of the two, which makes them two.
         """
-        if HEAD in self._where and not self._read(HEAD).equal(self._read(EMBEDDING)):
+        if HEAD in self._tensors and not self._read(HEAD).equal(self._read(EMBEDDING)):
             raise VersionError(
                 f"{self._base}: {HEAD} would be left out: config.json ties it to {EMBEDDING}, which differs; "
                 "set tie_word_embeddings to false"
@@ -131,23 +122,24 @@ class Weights:
         return self._fit(HEAD, self._adapter.merged(HEAD, self._read(EMBEDDING)), shape)
 
     def require_all_used(self) -> None:
-        """VersionError, with its name, when nobody asked for a tensor: the weights are of another model."""
-        left = [name for name in self._where if name not in self._used and not name.endswith(_DERIVED)]
+        """VersionError, with its name, when a tensor was never read: the weights are another model's."""
+        left = [name for name in self._tensors if name not in self._used and not name.endswith(_DERIVED)]
         if left:
             more = f" and {len(left) - 1} more" if len(left) > 1 else ""
             raise VersionError(
-                f"{self._base}: {shown(left[0], 120)}{more} would be left out: config.json has no place for it"
+                f"{self._base}: {short_repr(left[0], 120)}{more} would be left out: config.json has no place for it"
             )
 
     def _read(self, name: str) -> torch.Tensor:
-        handle = self._where.get(name)
+        handle = self._tensors.get(name)
         if handle is None:
             raise VersionError(f"{self._base}: the weights have no tensor {name}")
         self._used.add(name)
         try:
-            return handle.get_tensor(name)  # type: ignore[attr-defined]
-        except Exception as error:  # the library's own, and what torch says of a dtype it does not know
+            tensor: torch.Tensor = handle.get_tensor(name)
+        except Exception as error:  # noqa: BLE001 - the library's own, and torch's for an unknown dtype
             raise VersionError(f"{self._base}: {name}: {error}") from None
+        return tensor
 
     def _fit(self, name: str, tensor: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
         if tuple(tensor.shape) != shape:
@@ -157,33 +149,33 @@ class Weights:
         return tensor.to(device=self._device, dtype=self._dtype)
 
 
-def _open(folder: Path) -> dict[str, object]:
-    """Each tensor's open file by its name; VersionError unless each is there once, where the index says."""
+def _open(folder: Path) -> dict[str, Any]:
+    """Each tensor's open file by its name; VersionError unless each is present once, where the index says."""
     from safetensors import SafetensorError, safe_open
 
-    where: dict[str, object] = {}
-    place: dict[str, str] = {}
+    tensors: dict[str, Any] = {}
+    file_of: dict[str, str] = {}
     for file in weight_files(folder):
         try:
-            handle = safe_open(file, framework="pt", device="cpu")
+            handle: Any = safe_open(file, framework="pt", device="cpu")
             names = list(handle.keys())
         except (SafetensorError, OSError, ValueError) as error:
             raise VersionError(f"{file}: {error}") from None
         for name in names:
-            if name in where:
-                raise VersionError(f"{folder}: {shown(name, 120)} is both in {place[name]} and in {file.name}")
-            where[name], place[name] = handle, file.name
+            if name in tensors:
+                raise VersionError(f"{folder}: {short_repr(name, 120)} is both in {file_of[name]} and in {file.name}")
+            tensors[name], file_of[name] = handle, file.name
     if has_file(folder / INDEX_FILE):
         index = _weight_map(folder)
-        for name in sorted(index.keys() | place.keys()):
-            if index.get(name) != place.get(name):
+        for name in sorted(index.keys() | file_of.keys()):
+            if index.get(name) != file_of.get(name):
                 says = f"{INDEX_FILE} says {index.get(name) or 'nowhere'}"
-                raise VersionError(f"{folder}: {shown(name, 120)} is in {place.get(name) or 'no file'}, {says}")
-    return where
+                raise VersionError(f"{folder}: {short_repr(name, 120)} is in {file_of.get(name) or 'no file'}, {says}")
+    return tensors
 
 
 def _split_adapter(folder: Path) -> tuple[Path, Path | None]:
-    """(base folder, adapter folder or None). A LoRA version keeps its base in `base/`, so it is whole by itself."""
+    """(base folder, adapter folder or None). A LoRA version keeps its base in `base/`, so it is self-contained."""
     if not has_file(folder / ADAPTER_CONFIG):
         return folder, None
     base = folder / "base"

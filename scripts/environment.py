@@ -123,9 +123,8 @@ def _set_up(kind: str, torch: str, lock: int) -> None:
     line = ProgressLine()
     state, wanted = installed(), LOCKS[kind]
     old = state.place if state else _made_for(VENV)
-    usable = PYTHON.exists() and _succeeds(
-        str(PYTHON), "-c", "import sys, pip; sys.exit(sys.version_info[:2] != (3, 11))"
-    )
+    same_python = f"import sys, pip; sys.exit(sys.version_info[:2] != {sys.version_info[:2]})"
+    usable = PYTHON.exists() and _succeeds(str(PYTHON), "-c", same_python)
     if usable and old and old != str(ROOT):
         line.say(f"this checkout was {old}: .venv is adapted to its new place")
         relocate(VENV, old, str(ROOT))

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 
 from local.tokens import read_token
 
@@ -29,7 +29,7 @@ class Process:
         self.url = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
 
-    async def start(self, client: httpx.AsyncClient) -> None:
+    async def start(self, client: httpx2.AsyncClient) -> None:
         """Up and ready; the client brings its token, which is a new one where the folder was removed."""
         command = [sys.executable, "-m", "local.broker", "--database", str(self.folder / "broker.db")]
         with (self.folder / "broker.log").open("ab") as log:
@@ -39,7 +39,7 @@ class Process:
         async with asyncio.timeout(60):
             while True:
                 assert self.process.poll() is None, (self.folder / "broker.log").read_text()
-                with contextlib.suppress(httpx.TransportError):
+                with contextlib.suppress(httpx2.TransportError):
                     if (await client.get(f"{self.url}/readyz")).status_code == 200:
                         client.headers["Authorization"] = f"Bearer {read_token(self.folder / 'token')}"
                         return
@@ -52,9 +52,9 @@ class Process:
 
 
 @contextlib.asynccontextmanager
-async def process(folder: Path) -> AsyncIterator[tuple[Process, httpx.AsyncClient]]:
+async def process(folder: Path) -> AsyncIterator[tuple[Process, httpx2.AsyncClient]]:
     broker = Process(folder)
-    async with httpx.AsyncClient(timeout=30) as client:
+    async with httpx2.AsyncClient(timeout=30) as client:
         await broker.start(client)
         try:
             yield broker, client
@@ -62,13 +62,13 @@ async def process(folder: Path) -> AsyncIterator[tuple[Process, httpx.AsyncClien
             broker.kill()
 
 
-async def apply(broker: Process, client: httpx.AsyncClient, kind: str, name: str, spec: dict[str, Any]) -> None:
+async def apply(broker: Process, client: httpx2.AsyncClient, kind: str, name: str, spec: dict[str, Any]) -> None:
     item = {"kind": kind, "metadata": {"name": name}, "spec": spec}
     response = await client.put(f"{broker.url}/-/objects", json=item)
     assert response.status_code == 204, response.text
 
 
-async def settled(broker: Process, client: httpx.AsyncClient) -> dict[str, dict[str, Any]]:
+async def settled(broker: Process, client: httpx2.AsyncClient) -> dict[str, dict[str, Any]]:
     """The Triggers' figures once no queue holds anything."""
     async with asyncio.timeout(60):
         while True:

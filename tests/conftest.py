@@ -14,7 +14,13 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from mlflow_server import mlflow_server
-from suites import pytest_collection_modifyitems  # noqa: F401
+from suites import (  # noqa: F401
+    processes,
+    pytest_collection_modifyitems,
+    pytest_configure,
+    pytest_fixture_setup,
+    pytest_runtest_protocol,
+)
 from versions import make_version
 
 # No test speaks to a loop or a server that the developer has running, by whatever their shell names.

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import httpx
+import httpx2
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,12 +28,12 @@ class FunctionServer:
     url: str
     log: Path
 
-    def post(self, body: bytes | Any, **attributes: str) -> httpx.Response:
+    def post(self, body: bytes | Any, **attributes: str) -> httpx2.Response:
         """A binary-mode event; attributes are percent-encoded as the binding asks."""
         headers = {f"ce-{name}": quote(value, safe="!#$&'()*+,/:;=?@[]~") for name, value in attributes.items()}
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         headers |= {"ce-specversion": "1.0", "content-type": "application/json"}
-        return httpx.post(self.url, content=content, headers=headers, timeout=30)
+        return httpx2.post(self.url, content=content, headers=headers, timeout=30)
 
 
 def free_port() -> int:

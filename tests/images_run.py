@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 import yaml
 from function_server import free_port
@@ -65,9 +65,9 @@ def container(
             assert state.stdout.strip() == "true", logs(made)
             assert time.monotonic() - began < 120, logs(made)
             try:
-                if httpx.get(ready, timeout=5).status_code < 500:
+                if httpx2.get(ready, timeout=5).status_code < 500:
                     break
-            except httpx.TransportError:
+            except httpx2.TransportError:
                 time.sleep(0.05)
         print(f"\n{image} {' '.join(command)[:60]}: answers after {time.monotonic() - began:.2f} s")
         yield made

@@ -50,4 +50,4 @@ IMAGES = [
 def pins(lock: Path) -> dict[str, str]:
     """Name and version of each package."""
     lines = [line.split(" ")[0] for line in lock.read_text().splitlines() if line[:1].isalnum()]
-    return dict(line.split("==") for line in lines)  # type: ignore[misc]
+    return dict(line.split("==") for line in lines)

@@ -12,10 +12,12 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-import httpx
+import httpx2
 
 from local.tokens import read_or_create_token
 
@@ -82,8 +84,8 @@ class KfpServer:
     def stop(self) -> None:
         """Ends the server and, of its runs, whatever is still there."""
         for run in self._unfinished():
-            with contextlib.suppress(httpx.HTTPError):
-                httpx.post(f"{self.url}/apis/v2beta1/runs/{run}:terminate", headers=HEADERS, timeout=10)
+            with contextlib.suppress(httpx2.HTTPError):
+                httpx2.post(f"{self.url}/apis/v2beta1/runs/{run}:terminate", headers=HEADERS, timeout=10)
         deadline = time.monotonic() + 20
         while self._unfinished() and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -99,15 +101,15 @@ class KfpServer:
         for state in ("PENDING", "RUNNING", "CANCELING"):
             predicate = f'{{"predicates":[{{"operation":"EQUALS","key":"state","string_value":"{state}"}}]}}'
             query = {"filter": predicate, "page_size": "200"}
-            with contextlib.suppress(httpx.HTTPError):
-                answer = httpx.get(f"{self.url}/apis/v2beta1/runs", params=query, headers=HEADERS, timeout=10).json()
+            with contextlib.suppress(httpx2.HTTPError):
+                answer = httpx2.get(f"{self.url}/apis/v2beta1/runs", params=query, headers=HEADERS, timeout=10).json()
                 found += [run["run_id"] for run in answer.get("runs", [])]
         return found
 
     def _healthy(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/apis/v2beta1/healthz", timeout=5).status_code == 200
-        except httpx.TransportError:
+            return httpx2.get(f"{self.url}/apis/v2beta1/healthz", timeout=5).status_code == 200
+        except httpx2.TransportError:
             return False
 
 
@@ -120,3 +122,12 @@ def kfp_server(folder: Path, environ: Mapping[str, str] | None = None, *options:
         yield server
     finally:
         server.stop()
+
+
+def make_client(url: str) -> Any:
+    """kfp's own client."""
+    import kfp
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return kfp.Client(host=url, existing_token=TOKEN)

@@ -22,9 +22,8 @@ import numpy as np
 from function_server import ROOT, FunctionServer, command, environment, free_port
 from sqlalchemy import Engine, insert
 
-from functions.collect.queries import WINDOW_FEATURES
 from functions.collect.tables import GivenAnswer
-from functions.drift.reference import summarise
+from functions.drift.reference import FEATURES, summarise
 
 
 @dataclass
@@ -173,7 +172,7 @@ def set_champion(url: str, model: str, version: str) -> None:
 def features(count: int, seed: int, shift: float = 0.0) -> dict[str, list[float]]:
     """Each feature's values of `count` answers; `shift` in standard deviations, of confidence only."""
     rng = np.random.default_rng(seed)
-    values = {name: rng.normal(shift if name == "confidence" else 0.0, 1.0, count) for name in WINDOW_FEATURES}
+    values = {name: rng.normal(shift if name == "confidence" else 0.0, 1.0, count) for name in FEATURES}
     return {**{name: v.tolist() for name, v in values.items()}, "prompt_tokens": _whole(values["prompt_tokens"])}
 
 

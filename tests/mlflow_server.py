@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import httpx
+import httpx2
 
 from local.platform import mlflow_server as embedded_mlflow
 
@@ -54,6 +54,6 @@ def serving(
 
 def _answers(probe: str, headers: Mapping[str, str] | None) -> bool:
     try:
-        return httpx.get(probe, headers=headers, timeout=5).status_code == 200
-    except httpx.TransportError:
+        return httpx2.get(probe, headers=headers, timeout=5).status_code == 200
+    except httpx2.TransportError:
         return False

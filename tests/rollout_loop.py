@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 from sqlalchemy import Engine
 
 from functions.collect.tables import AskedQuestion, GivenAnswer, GivenFeedback, LoggedRequest, LoggedResponse
@@ -156,7 +156,7 @@ class Model:
 
     def call(self, method: str, path: str, **fields: Any) -> dict[str, Any]:
         options: dict[str, Any] = {"params": fields} if method == "GET" else {"json": fields}
-        response = httpx.request(method, f"{self.url}/api/2.0/mlflow/{path}", timeout=30, **options)
+        response = httpx2.request(method, f"{self.url}/api/2.0/mlflow/{path}", timeout=30, **options)
         assert response.status_code == 200, response.text
         data: dict[str, Any] = response.json()
         return data

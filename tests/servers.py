@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 
 ROOT = Path(__file__).resolve().parents[1]
 START_LIMIT = 120.0
 
-QUESTION = {"question": "What does print(1 + 1) show?", "choices": ["1", "2", "11", "an error"]}
+QUESTION: dict[str, Any] = {"question": "What does print(1 + 1) show?", "choices": ["1", "2", "11", "an error"]}
 PREDICT = "/v1/models/coding-mcqa:predict"
 EXPLAIN = "/v1/models/coding-mcqa:explain"
 INFER = "/v2/models/coding-mcqa/infer"
@@ -41,10 +41,10 @@ class RunningServer:
     port: int
     grpc_port: int
     log: Path
-    client: httpx.Client = field(init=False)
+    client: httpx2.Client = field(init=False)
 
     def __post_init__(self) -> None:
-        self.client = httpx.Client(base_url=self.url, timeout=60)
+        self.client = httpx2.Client(base_url=self.url, timeout=60)
 
     @property
     def url(self) -> str:
@@ -54,10 +54,10 @@ class RunningServer:
     def grpc(self) -> str:
         return f"127.0.0.1:{self.grpc_port}"
 
-    def post(self, path: str, body: Any, **options: Any) -> httpx.Response:
+    def post(self, path: str, body: Any, **options: Any) -> httpx2.Response:
         return self.client.post(path, json=body, **options)
 
-    def ask(self, *questions: Mapping[str, Any], **parameters: Any) -> httpx.Response:
+    def ask(self, *questions: Mapping[str, Any], **parameters: Any) -> httpx2.Response:
         """v1 :predict of these questions."""
         body: dict[str, Any] = {"instances": list(questions)}
         return self.post(PREDICT, {**body, "parameters": parameters} if parameters else body)
@@ -120,7 +120,7 @@ def start(
     server = RunningServer(process, port, grpc_port, Path(log.name))
     deadline = time.monotonic() + START_LIMIT
     while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(httpx.TransportError):
+        with contextlib.suppress(httpx2.TransportError):
             if server.client.get("/v2/health/ready").status_code == 200:
                 return server
         time.sleep(0.05)

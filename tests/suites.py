@@ -1,89 +1,95 @@
-"""Which tests are integration tests: those whose module, or a fixture of it, starts a process or a server of its own.
+"""Unit and integration tests, told apart by fixtures: what starts a process or opens a socket asks for `processes`.
 
-A pytest plugin; tests/conftest.py takes the hook over. Patterns are of paths below tests/, as in pathlib's `match`.
+A pytest plugin; tests/conftest.py imports its hooks. A unit test that does either fails at that line all the same: an
+audit hook sees every process and socket. `-m integration` and `-m "not integration"` choose.
+
+MCQA_TESTS_OBSERVE=FILE refuses nothing and records, as JSON lines, which test or fixture started or opened it.
 """
 
 from __future__ import annotations
 
-from pathlib import Path, PurePath
+import json
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-TESTS = Path(__file__).resolve().parent
-INTEGRATION = (
-    "predictor/test_server_*.py",
-    "predictor/source_mlflow/test_*.py",
-    "predictor/test_docs_protocols.py",
-    "predictor/test_source_hf.py",
-    "functions/test_*_function.py",
-    "functions/test_*_servers.py",
-    "functions/test_*_disk.py",
-    "functions/test_*_database.py",
-    "functions/test_*_loop.py",
-    "functions/test_*_cli.py",
-    "functions/test_*_store.py",
-    "functions/test_*_benchmark.py",
-    "functions/test_drift_status.py",
-    "functions/test_retrain_manifests.py",
-    "functions/test_retrain_requests.py",
-    "local/*/test_*.py",
-    "local/test_storage.py",
-    "pipelines/test_registration*.py",
-    "pipelines/test_retraining_*.py",
-    "pipelines/test_pipeline_*.py",
-    "mcqa/test_*.py",
-    "manifests/test_*.py",
-    "deploy/test_*.py",
-    "images/test_*.py",
-    "ci/test_ci_compose.py",
-    "ci/test_ci_promote.py",
-    "ci/test_ci_setup.py",
-    "test_readme.py",
+WATCHED = frozenset(
+    {
+        "subprocess.Popen",
+        "os.system",
+        "os.posix_spawn",
+        "os.fork",
+        "os.forkpty",
+        "os.exec",
+        "socket.connect",
+        "socket.bind",
+    }
 )
-UNIT = (
-    "local/kube/test_kube_jsonpath.py",
-    "local/kube/test_kube_managed_fields.py",
-    "local/kube/test_kube_patches.py",
-    "local/kube/test_kube_protobuf.py",
-    "local/kube/test_kube_schema_validation.py",
-    "local/kube/test_kube_selectors.py",
-    "local/kube/test_kube_tables.py",
-    "local/serving/test_serving_traffic.py",
-    "local/serving/test_serving_revisions.py",
-    "local/serving/test_serving_autoscaler.py",
-    "local/serving/test_serving_process_spec.py",
-    "local/serving/test_serving_hosts.py",
-    "local/serving/test_serving_status.py",
-    "local/serving/test_serving_predictor_service.py",
-    "local/broker/test_broker_cesql*.py",
-    "local/broker/test_broker_cloudevent.py",
-    "local/broker/test_broker_filters.py",
-    "local/broker/test_broker_durations.py",
-    "local/broker/test_broker_retry.py",
-    "local/broker/test_broker_extensions.py",
-    "local/broker/test_broker_replies.py",
-    "local/broker/test_broker_delivery_requests.py",
-    "local/broker/test_broker_sender.py",
-    "local/broker/test_broker_resources.py",
-    "local/kube/test_kube_cron.py",
-    "local/access/test_origins.py",
-    "local/access/test_tokens.py",
-    "pipelines/test_retraining_data.py",
-    "pipelines/test_retraining_reference.py",
-)
-"""Exceptions to the patterns above."""
+OBSERVED = os.environ.get("MCQA_TESTS_OBSERVE")
 
 
-def is_integration(path: PurePath) -> bool:
-    """Of a path below tests/. What matches nothing is a unit test."""
-    return any(path.match(one) for one in INTEGRATION) and not any(path.match(one) for one in UNIT)
+class _Running:
+    """The test that runs, whether it is a unit test, and the fixture that is being set up for it."""
+
+    def __init__(self) -> None:
+        self.test = ""
+        self.unit = False
+        self.fixtures: list[str] = []
+        self.seen: set[str] = set()
+
+
+_running = _Running()
+
+
+@pytest.fixture(scope="session")
+def processes() -> None:
+    """What every test and fixture that starts a process or opens a socket asks for: it makes them integration tests."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "integration: starts processes or opens sockets; the others are unit tests")
+    sys.addaudithook(_audit)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.path.is_relative_to(TESTS) and is_integration(item.path.relative_to(TESTS)):
+        if "processes" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.integration)
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "integration: starts processes, servers or clients; the others are unit tests")
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[Any]:
+    _running.test, _running.unit = item.nodeid, item.get_closest_marker("integration") is None
+    try:
+        return (yield)
+    finally:
+        _running.unit = False
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any]) -> Iterator[Any]:
+    _running.fixtures.append(f"{fixturedef.func.__module__}.{fixturedef.argname}")
+    try:
+        return (yield)
+    finally:
+        _running.fixtures.pop()
+
+
+def _audit(event: str, arguments: tuple[Any, ...]) -> None:
+    if event not in WATCHED:
+        return
+    if OBSERVED and _running.test:
+        where = _running.fixtures[-1] if _running.fixtures else ""
+        line = json.dumps({"test": _running.test, "fixture": where, "event": event})
+        if line not in _running.seen:
+            _running.seen.add(line)
+            with open(OBSERVED, "a") as file:  # noqa: PTH123 - Path.open imports within an audit hook
+                file.write(line + "\n")
+    elif _running.unit:
+        raise RuntimeError(
+            f"a unit test must start no process and open no socket, found {event} {arguments[:2]!r:.200}: "
+            "ask for the fixture `processes` in the test or in the fixture that does it"
+        )

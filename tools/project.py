@@ -11,8 +11,6 @@ from predictor import __version__
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy"
 VERSION = __version__
-NAMESPACE = "coding-mcqa"
-"""The manifests' own: another namespace would need other manifests."""
 LOCAL_REGISTRY = "dev.local/coding-mcqa"
 """The manifests' own image names; an engine pushes them nowhere."""
 IMAGES = ("functions", "predictor", "mlflow", "pipelines")

@@ -1,6 +1,6 @@
-"""Runs the commands that README.md shows and compares, or with --write replaces, the output it shows.
+"""Runs the commands that README.md and pages in docs/ show, and compares or, with --write, replaces the output shown.
 
-    .venv/bin/python scripts/readme.py [--write]
+    .venv/bin/python -m tools.readme [--write]
 
 A block marked `console` holds `$ command` and its output. Numbers, bars and number formats may differ from one machine
 to another.
@@ -18,24 +18,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
+import httpx2
 
 from mcqa import defaults
 from mcqa.server_process import free_port, running
+from tools.project import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 BLOCK = re.compile(r"```console\n\$ (?P<command>.*)\n(?P<output>(?:.*\n)*?)```\n")
 
 
+def pages() -> list[Path]:
+    """README.md and the pages in docs/ that show a command with its output."""
+    return [path for path in [README, *sorted((ROOT / "docs").glob("*.md"))] if BLOCK.search(path.read_text("utf-8"))]
+
+
 def run(command: str, url: str) -> str:
-    """What the command prints on stdout, with the server of `url` where the text says 127.0.0.1:8080."""
+    """What the command prints on stdout, with the server at `url` where the page says 127.0.0.1:8080."""
     command = command.replace("http://127.0.0.1:8080", url)
-    command = command.replace("mcqa hello --once", "mcqa hello --once --port 0 --grpc-port 0")
+    command = command.replace("mcqa quickstart --once", "mcqa quickstart --once --port 0 --grpc-port 0")
     with tempfile.TemporaryDirectory() as no_loop:
-        # What the text shows is without a loop, whatever runs here meanwhile.
+        # The pages show output without a loop, whatever else runs on this machine.
         own = {"PATH": f"{ROOT / '.venv' / 'bin'}:{os.environ['PATH']}", "COLUMNS": "110", "MCQA_LOCAL_DIR": no_loop}
-        done = subprocess.run(
+        completed = subprocess.run(
             command,
             shell=True,
             cwd=ROOT,
@@ -45,15 +50,15 @@ def run(command: str, url: str) -> str:
             timeout=300,
             check=False,
         )
-    if done.returncode:
-        raise RuntimeError(f"{command!r} ended with {done.returncode}: {done.stderr[-500:]}")
-    lines = [line.rstrip() for line in done.stdout.replace(url, "http://127.0.0.1:8080").splitlines()]
+    if completed.returncode:
+        raise RuntimeError(f"{command!r} ended with {completed.returncode}: {completed.stderr[-500:]}")
+    lines = [line.rstrip() for line in completed.stdout.replace(url, "http://127.0.0.1:8080").splitlines()]
     return "\n".join(lines).strip("\n") + "\n"
 
 
 def shape(output: str) -> str:
-    """The output without what a machine or a moment decides: numbers, number formats, bars, the spaces they push about,
-    an order.
+    """The output without what depends on the machine or the moment: numbers, number formats, bars, the spaces that they
+    shift, an order.
     """
     output = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "0", output)
     output = re.sub(r"\b(bfloat16|float32)\b", "0", output)
@@ -67,29 +72,38 @@ def server() -> Iterator[str]:
     port = free_port()
     with running(None, port, free_port()):
         url = f"http://127.0.0.1:{port}"
-        while httpx.get(f"{url}/v2/health/ready").status_code != 200:
+        while httpx2.get(f"{url}/v2/health/ready").status_code != 200:
             time.sleep(0.1)
         yield url
 
 
-def main() -> int:
-    text, stale = README.read_text(encoding="utf-8"), []
+def refreshed(text: str, url: str) -> tuple[str, list[str]]:
+    """A page with the output that its commands have, and the commands whose output it does not show."""
+    outdated = []
+    for block in list(BLOCK.finditer(text)):
+        output = run(block["command"], url)
+        if shape(output) != shape(block["output"]):
+            outdated.append(block["command"])
+        # `quickstart` was given free ports.
+        output = re.sub(r"(REST +http://127\.0\.0\.1:)\d+", rf"\g<1>{defaults.HTTP_PORT}", output)
+        output = re.sub(r"(gRPC +127\.0\.0\.1:)\d+", rf"\g<1>{defaults.GRPC_PORT}", output)
+        text = text.replace(block[0], f"```console\n$ {block['command']}\n{output}```\n")
+    return text, outdated
+
+
+def main(arguments: list[str]) -> int:
+    write, status = "--write" in arguments, 0
     with server() as url:
-        for block in list(BLOCK.finditer(text)):
-            output = run(block["command"], url)
-            if shape(output) != shape(block["output"]):
-                stale.append(block["command"])
-            # `hello` was given free ports.
-            output = re.sub(r"(REST +http://127\.0\.0\.1:)\d+", rf"\g<1>{defaults.HTTP_PORT}", output)
-            output = re.sub(r"(gRPC +127\.0\.0\.1:)\d+", rf"\g<1>{defaults.GRPC_PORT}", output)
-            text = text.replace(block[0], f"```console\n$ {block['command']}\n{output}```\n")
-    if "--write" in sys.argv:
-        README.write_text(text, encoding="utf-8")
-        return 0
-    for command in stale:
-        print(f"README.md shows another output for: {command}", file=sys.stderr)
-    return 1 if stale else 0
+        for path in pages():
+            text, outdated = refreshed(path.read_text(encoding="utf-8"), url)
+            if write:
+                path.write_text(text, encoding="utf-8")
+                continue
+            for command in outdated:
+                status = 1
+                print(f"{path.relative_to(ROOT)} shows another output for: {command}", file=sys.stderr)
+    return status
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

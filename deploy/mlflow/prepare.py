@@ -41,7 +41,7 @@ def settings(database: str, user: str) -> dict[str, str]:
         "database_uri": database.replace("%", "%%"),  # the file is read with interpolation
         "admin_username": user,
         "default_permission": "READ",  # what users may who are added by hand
-        # To compare a password takes some 50 ms by design: a right one is believed for this long.
+        # Comparing a password takes about 50 ms by design: a right one is cached for this long.
         "auth_cache_ttl_seconds": "60",
     }
 

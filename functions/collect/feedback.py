@@ -11,11 +11,11 @@ from typing import Literal
 from sqlalchemy import Connection, and_, select
 from sqlalchemy.orm import aliased
 
-from functions.collect.decision import Judged, answer_key
+from common.question import LETTERS
+from functions.collect.parsing import FeedbackEvent, answer_key
 from functions.collect.queries import label_of
 from functions.collect.tables import AskedQuestion, GivenAnswer, GivenFeedback, LoggedRequest
 from functions.events import BadEventError
-from predictor.question import LETTERS
 
 Reason = Literal["pending", "no-such-letter", "unknown-answer", "counted", "superseded", "test-traffic"]
 
@@ -78,7 +78,7 @@ def known(connection: Connection, answer_id: str) -> KnownAnswer | None:
     return _known(connection, *answer_key(answer_id))[0]
 
 
-def check(connection: Connection, facts: Judged) -> Reason:
+def check(connection: Connection, facts: FeedbackEvent) -> Reason:
     """What collect makes of feedback that it just recorded; BadEventError where the question has no such letter."""
     answer, last = _known(connection, facts.answer_id, facts.place)
     found = judge(facts.letter, True, last == (facts.source, facts.id), answer)

@@ -8,9 +8,9 @@ import time
 from flask import Request, Response
 
 from common.event_types import PING
-from functions.collect.bodies import NoInferenceError
-from functions.collect.decision import Judged, understand
 from functions.collect.feedback import check
+from functions.collect.parsing import FeedbackEvent, parse_event
+from functions.collect.payloads import NoInferenceError
 from functions.collect.store import record
 from functions.database import connect, transaction
 from functions.events import Event
@@ -29,14 +29,14 @@ def _collect(event: Event) -> str | Pending:
     if event.type == PING:
         return _forget()
     try:
-        facts = understand(event, time.time())
+        facts = parse_event(event, time.time())
     except NoInferenceError as reason:
         return f"nothing to record: {reason}"
     with transaction(_engine) as connection:
         if not record(connection, facts):
             return "known already"
         # A refusal takes the row back.
-        said = check(connection, facts) if isinstance(facts, Judged) else None
+        said = check(connection, facts) if isinstance(facts, FeedbackEvent) else None
     if said == "unknown-answer":
         return Pending("recorded: no answer with this id is known yet")
     return "recorded" if said in (None, "counted") else f"recorded: {said}"

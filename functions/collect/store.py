@@ -8,19 +8,19 @@ from typing import Any
 from sqlalchemy import Connection, Double, and_, case, func, literal, select
 from sqlalchemy.orm import aliased
 
-from functions.collect.decision import Asked, Facts, Judged, Responded
+from functions.collect.parsing import CollectedEvent, FeedbackEvent, RequestEvent, ResponseEvent
 from functions.collect.tables import AskedQuestion, GivenAnswer, GivenFeedback, LoggedRequest, LoggedResponse
 from functions.database import LOCK_SECONDS, insert_once
 
 
-def record(connection: Connection, facts: Facts) -> bool:
+def record(connection: Connection, facts: CollectedEvent) -> bool:
     """Inserts what an event says; False when the event was recorded before."""
     key: dict[str, Any] = {"source": facts.source, "id": facts.id}
-    if isinstance(facts, Judged):
+    if isinstance(facts, FeedbackEvent):
         return insert_once(connection, GivenFeedback, {**key, **_feedback(facts)})
-    at = {"version": facts.version, "sent_at": facts.when.sent}
-    if isinstance(facts, Asked):
-        request = {**key, **at, "requested_at": facts.when.at, "purpose": facts.purpose}
+    at = {"version": facts.version, "sent_at": facts.times.sent}
+    if isinstance(facts, RequestEvent):
+        request = {**key, **at, "requested_at": facts.times.at, "purpose": facts.purpose}
         if not insert_once(connection, LoggedRequest, request):
             return False
         questions = [
@@ -29,23 +29,23 @@ def record(connection: Connection, facts: Facts) -> bool:
         ]
         insert_once(connection, AskedQuestion, questions)
         return True
-    assert isinstance(facts, Responded)
-    if not insert_once(connection, LoggedResponse, {**key, **at, "responded_at": facts.when.at}):
+    assert isinstance(facts, ResponseEvent)
+    if not insert_once(connection, LoggedResponse, {**key, **at, "responded_at": facts.times.at}):
         return False
-    same = {**key, "version": facts.version, "answered_at": facts.when.at, "purpose": facts.purpose}
+    same = {**key, "version": facts.version, "answered_at": facts.times.at, "purpose": facts.purpose}
     answers = [{**same, "place": place, **asdict(answer)} for place, answer in enumerate(facts.answers)]
     insert_once(connection, GivenAnswer, answers)
     return True
 
 
-def _feedback(facts: Judged) -> dict[str, Any]:
+def _feedback(facts: FeedbackEvent) -> dict[str, Any]:
     """The row, with its place behind the answer's feedback so far.
 
     If our own clock was set back since the last of it, times say nothing about which came later: the new one then
     counts as given no earlier than that. All of it in the insert itself, so that nothing is read before it is written.
     Of events at the same time one may have waited for the database while the other was recorded: that is no set back.
     """
-    times = facts.when
+    times = facts.times
     earlier = aliased(GivenFeedback)
     same = and_(earlier.answer_id == facts.answer_id, earlier.place == facts.place)
     latest = select(func.max(earlier.given_at)).where(same).correlate(None).scalar_subquery()

@@ -8,7 +8,7 @@ import time
 from flask import Request, Response
 
 from functions.database import connect, transaction
-from functions.dead_letters.decision import letter
+from functions.dead_letters.parsing import dead_letter
 from functions.dead_letters.store import record
 from functions.events import Event
 from functions.http import respond
@@ -21,7 +21,7 @@ def handle(request: Request) -> Response:
 
 
 def _keep(event: Event) -> str:
-    found = letter(event)
+    found = dead_letter(event)
     with transaction(_engine) as connection:
         record(connection, found, time.time())
     return f"kept {found.key[:12]}: {found.destination or 'unknown destination'} answered {found.code}: {found.reason}"[

@@ -7,17 +7,17 @@ from typing import Any, Literal, get_args
 from sqlalchemy import Connection, Row, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from functions.dead_letters.decision import Letter
-from functions.dead_letters.tables import StoredLetter
+from functions.dead_letters.parsing import DeadLetter
+from functions.dead_letters.tables import DeadLetterRecord
 
 State = Literal["open", "replayed", "discarded"]
 
 
-def record(connection: Connection, letter: Letter, now: float) -> None:
+def record(connection: Connection, letter: DeadLetter, now: float) -> None:
     """Stores it as open. One that is known is counted and opened again: it was replayed, and refused again."""
     dialect: Any = postgresql if connection.dialect.name == "postgresql" else sqlite
-    table = StoredLetter.__table__
-    values = {name: getattr(letter, name) for name in Letter.__dataclass_fields__}
+    table = DeadLetterRecord.__table__
+    values = {name: getattr(letter, name) for name in DeadLetter.__dataclass_fields__}
     statement = dialect.insert(table).values(
         **{**values, "attributes": dict(letter.attributes)}, state="open", times=1, first_at=now, last_at=now
     )
@@ -27,22 +27,26 @@ def record(connection: Connection, letter: Letter, now: float) -> None:
 
 def letters(connection: Connection, state: State | None = "open", limit: int = 100) -> list[Row[Any]]:
     """The newest letters of a state (None: of any), as rows with StoredLetter's columns."""
-    statement = select(StoredLetter.__table__).order_by(StoredLetter.last_at.desc(), StoredLetter.key).limit(limit)
+    statement = (
+        select(DeadLetterRecord.__table__).order_by(DeadLetterRecord.last_at.desc(), DeadLetterRecord.key).limit(limit)
+    )
     if state is not None:
-        statement = statement.where(StoredLetter.state == state)
+        statement = statement.where(DeadLetterRecord.state == state)
     return list(connection.execute(statement))
 
 
 def count(connection: Connection) -> int:
     """How many are open."""
-    return connection.scalar(select(func.count()).where(StoredLetter.state == "open")) or 0
+    return connection.scalar(select(func.count()).where(DeadLetterRecord.state == "open")) or 0
 
 
 def find(connection: Connection, key: str) -> Row[Any] | None:
     """The letter with this key, or the only one whose key begins so; None when there is none or more than one."""
     if not key or not set(key) <= set("0123456789abcdef"):
         return None
-    found = connection.execute(select(StoredLetter.__table__).where(StoredLetter.key.startswith(key)).limit(2)).all()
+    found = connection.execute(
+        select(DeadLetterRecord.__table__).where(DeadLetterRecord.key.startswith(key)).limit(2)
+    ).all()
     return found[0] if len(found) == 1 else None
 
 
@@ -50,7 +54,7 @@ def mark(connection: Connection, key: str, state: State, times: int | None = Non
     """Sets a letter's state; False when there is none with this key, or it arrived other than `times` times by now."""
     if state not in get_args(State):
         raise ValueError(f"state: must be one of {', '.join(get_args(State))}, found {state!r}")
-    statement = update(StoredLetter).where(StoredLetter.key == key)
+    statement = update(DeadLetterRecord).where(DeadLetterRecord.key == key)
     if times is not None:
-        statement = statement.where(StoredLetter.times == times)
+        statement = statement.where(DeadLetterRecord.times == times)
     return connection.execute(statement.values(state=state)).rowcount > 0

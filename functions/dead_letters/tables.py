@@ -10,7 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from functions.database import Base
 
 
-class StoredLetter(Base):
+class DeadLetterRecord(Base):
     """One event that one destination refused. The event itself is `attributes` (without knativeerror*) and `data`.
 
     `key` is what makes it one: the digest of (source, id, type, destination). `times` counts its arrivals.

@@ -30,8 +30,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from functions.drift.pvalues import benjamini_hochberg, chi_square, kolmogorov
+from functions.drift.reasons import ReasonCode
 from functions.drift.reference import Reference
 from functions.drift.window import Distance, Summary
+from functions.reasons import InitiatedBy, Reason
 
 Verdict = Literal["insufficient", "no-drift", "suspect", "drift"]
 LETTER = "letter"
@@ -125,12 +127,12 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class CheckResult:
     """A check and all it rests on. `alarm` is true once, when the drift is found; `state` is for the next check."""
 
     verdict: Verdict
     alarm: bool
-    reason: str
+    reason: Reason
     version: str
     n: int
     window_start: float | None
@@ -139,50 +141,53 @@ class Check:
     state: State
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**asdict(self), **self.reason.to_columns()}
 
 
-def check(reference: Reference, window: Summary, state: State, now: float, config: Config = Config()) -> Check:
+def evaluate(reference: Reference, window: Summary, state: State, now: float, config: Config = Config()) -> CheckResult:
     """The verdict on the window that started at `state.since` and ends at `now` (Unix seconds)."""
 
-    def verdict(name: Verdict, reason: str, after: State, alarm: bool = False) -> Check:
-        return Check(name, alarm, reason, state.version, window.n, state.since, now, evidence, after)
+    def result(verdict: Verdict, reason: Reason, after: State, alarm: bool = False) -> CheckResult:
+        return CheckResult(verdict, alarm, reason, state.version, window.n, state.since, now, evidence, after)
+
+    def because(code: ReasonCode, *details: str, **params: Any) -> Reason:
+        return Reason(code, params, details, initiated_by=InitiatedBy.SCHEDULE)
 
     evidence: tuple[Evidence, ...] = ()
     if reference.n < config.min_reference:
-        reason = f"the reference of version {state.version} holds {reference.n} answers, {config.min_reference} needed"
-        return verdict("insufficient", reason, state)
+        params = {"version": state.version, "n": reference.n, "needed": config.min_reference}
+        return result("insufficient", because(ReasonCode.REFERENCE_TOO_SMALL, **params), state)
     if window.n < config.min_sample:
-        return verdict("insufficient", f"{window.n} answers in the window, {config.min_sample} needed", state)
+        reason = because(ReasonCode.SAMPLE_TOO_SMALL, n=window.n, needed=config.min_sample)
+        return result("insufficient", reason, state)
     evidence = compare(reference, window, config)
     rejected = [e for e in evidence if e.rejected]
+    alarmed_at = state.alarmed_at
     if not rejected and window.n < config.enough:
-        reason = f"no feature moved in {window.n} answers; the window grows to {config.enough}"
-        held = State(state.version, state.since, state.streaks, state.calm, state.alarmed_at)
-        return verdict(
-            "drift" if state.alarmed_at is not None else ("suspect" if state.streaks else "no-drift"), reason, held
-        )
+        reason = because(ReasonCode.WINDOW_GROWING, n=window.n, enough=config.enough)
+        verdict: Verdict = "suspect" if state.streaks else "no-drift"
+        return result(verdict if alarmed_at is None else "drift", reason, state)
     if not rejected:
-        calm = state.calm + 1 if state.alarmed_at is not None else 0
-        if state.alarmed_at is None or calm >= config.recover_after:
-            return verdict("no-drift", f"no feature moved in {window.n} answers", State(state.version, now))
-        reason = f"quiet for {calm} of the {config.recover_after} windows that end an alarm"
-        return verdict("drift", reason, State(state.version, now, {}, calm, state.alarmed_at))
+        calm = state.calm + 1 if alarmed_at is not None else 0
+        if alarmed_at is None or calm >= config.recover_after:
+            return result("no-drift", because(ReasonCode.NO_CHANGE, n=window.n), State(state.version, now))
+        reason = because(ReasonCode.RECOVERING, calm=calm, recover_after=config.recover_after)
+        return result("drift", reason, State(state.version, now, {}, calm, alarmed_at))
     streaks = {e.feature: state.streaks.get(e.feature, 0) + 1 for e in rejected}
     longest = max(streaks.values())
-    moved = ", ".join(_describe(e) for e in sorted(rejected, key=lambda e: -e.effect / e.floor))
-    if state.alarmed_at is not None and now - state.alarmed_at >= config.remind_after:
-        hours = (now - state.alarmed_at) / 3600
-        after = State(state.version, now, streaks, 0, now)
-        return verdict("drift", f"still drifted {hours:.0f} h after the last alarm: {moved}", after, alarm=True)
-    if state.alarmed_at is not None:
-        after = State(state.version, now, streaks, 0, state.alarmed_at)
-        return verdict("drift", f"still drifted, alarm raised before: {moved}", after)
+    moved = tuple(_describe(e) for e in sorted(rejected, key=lambda e: -e.effect / e.floor))
+    if alarmed_at is not None and now - alarmed_at >= config.remind_after:
+        reason = because(ReasonCode.REMINDER, *moved, hours=(now - alarmed_at) / 3600)
+        return result("drift", reason, State(state.version, now, streaks, 0, now), alarm=True)
+    if alarmed_at is not None:
+        reason = because(ReasonCode.STILL_DRIFTED, *moved)
+        return result("drift", reason, State(state.version, now, streaks, 0, alarmed_at))
     if longest < config.consecutive:
-        reason = f"window {longest} of {config.consecutive} in a row: {moved}"
-        return verdict("suspect", reason, State(state.version, now, streaks))
-    reason = f"{longest} windows in a row, {window.n} answers against {reference.n}: {moved}"
-    return verdict("drift", reason, State(state.version, now, streaks, 0, now), alarm=True)
+        reason = because(ReasonCode.SUSPECTED, *moved, windows=longest, consecutive=config.consecutive)
+        return result("suspect", reason, State(state.version, now, streaks))
+    params = {"windows": longest, "n": window.n, "n_reference": reference.n}
+    reason = because(ReasonCode.DETECTED, *moved, **params)
+    return result("drift", reason, State(state.version, now, streaks, 0, now), alarm=True)
 
 
 def compare(reference: Reference, window: Summary, config: Config) -> tuple[Evidence, ...]:

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from predictor.question import LETTERS
+from common.question import LETTERS
 
 SCHEMA = 1
 FEATURES = ("confidence", "entropy", "margin", "prompt_tokens", "letter_mass")

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import Connection, Row, select, update
 
-from functions.collect.queries import first_answer, window
 from functions.database import insert_once
-from functions.drift.decision import Check, State
+from functions.drift.decision import CheckResult, State
+from functions.drift.queries import first_answer, window
+from functions.drift.reasons import ReasonCode
 from functions.drift.reference import Reference
 from functions.drift.tables import DriftCheck
 from functions.drift.window import Summary, Window
@@ -24,19 +25,19 @@ MOST_EVENTS = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Before:
+class PreviousState:
     """What the checks so far leave. `sequence` is the last one's number, `n` what the open window held then.
 
-    `reason` is the last verdict's on this version; None without one.
+    `reason_code` is that of the last check of this version; None without one.
     """
 
     sequence: int
     state: State
     n: int = 0
-    reason: str | None = None
+    reason_code: ReasonCode | None = None
 
 
-def before(connection: Connection, model: str, version: str) -> Before:
+def previous_state(connection: Connection, model: str, version: str) -> PreviousState:
     """The state for the next check of `version`; a fresh one where another version was checked last.
 
     A version that is champion again goes on behind what it was judged by before, without the old alarm. A version that
@@ -48,13 +49,13 @@ def before(connection: Connection, model: str, version: str) -> Before:
     if last is not None and last.version != version:
         last = connection.execute(newest.where(DriftCheck.version == version)).first()
         if last is not None:
-            return Before(sequence, State(version, _state(last).since))
+            return PreviousState(sequence, State(version, _state(last).since))
     if last is None:
-        return Before(sequence, State(version, first_answer(connection, version)))
+        return PreviousState(sequence, State(version, first_answer(connection, version)))
     state = _state(last)
     if state.since is None:
         state = replace(state, since=first_answer(connection, version))
-    return Before(sequence, state, 0 if closed(last) else last.n, last.reason)
+    return PreviousState(sequence, state, 0 if closed(last) else last.n, ReasonCode(last.reason_code))
 
 
 def measure(connection: Connection, reference: Reference, state: State, until: float) -> Summary:
@@ -68,9 +69,15 @@ def measure(connection: Connection, reference: Reference, state: State, until: f
 
 
 def append(
-    connection: Connection, model: str, sequence: int, check: Check, moved_since: float | None, trace: str, now: float
+    connection: Connection,
+    model: str,
+    sequence: int,
+    check: CheckResult,
+    moved_since: float | None,
+    trace: str,
+    now: float,
 ) -> bool:
-    """Stores the check and the state it leaves as number `sequence`; False when another look was quicker."""
+    """Stores the check and the state it leaves as number `sequence`; False when another check was quicker."""
     row = {
         "model": model,
         "sequence": sequence,
@@ -81,14 +88,14 @@ def append(
         "n": check.n,
         "verdict": check.verdict,
         "alarm": check.alarm,
-        "reason": check.reason,
+        **check.reason.to_columns(),
         "document": document(model, check, moved_since),
         "traceparent": trace,
     }
     return insert_once(connection, DriftCheck, row)
 
 
-def document(model: str, check: Check, since: float | None) -> dict[str, Any]:
+def document(model: str, check: CheckResult, since: float | None) -> dict[str, Any]:
     """What a check's events say. `drift_since`: from where on the answers had moved; `data_digest`: of what they are.
 
     The digest is of the numbers that the check computed from the window, which no other window gives.
@@ -104,7 +111,7 @@ def document(model: str, check: Check, since: float | None) -> dict[str, Any]:
     }
 
 
-def drifted_since(connection: Connection, model: str, check: Check) -> float | None:
+def drifted_since(connection: Connection, model: str, check: CheckResult) -> float | None:
     """Where the first of the windows in a row began that rejected what this check rejects too."""
     moved = {e.feature for e in check.evidence if e.rejected}
     left = max((count for name, count in check.state.streaks.items() if name in moved), default=0) - 1

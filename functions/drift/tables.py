@@ -1,20 +1,20 @@
-"""What the drift checks found."""
+"""The drift checks."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Boolean, Double, Index, Integer, String, Text
+from sqlalchemy import JSON, BigInteger, Boolean, Double, Index, Integer, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from functions.database import Base
+from functions.database import Base, ReasonColumns
 
 
-class DriftCheck(Base):
+class DriftCheck(ReasonColumns, Base):
     """One check with its evidence, and the state it leaves for the next: the last row of a model *is* the state.
 
     Two checks at once want the same `sequence`, and the database gives it to one: that is the compare-and-swap.
-    `document` is Check.to_dict() with what the events say besides. `sent_at` is None until the events are out.
+    `document` is the data of the check's events. `sent_at` is None until the events are out.
     """
 
     __tablename__ = "drift_checks"
@@ -32,7 +32,6 @@ class DriftCheck(Base):
     n: Mapped[int] = mapped_column(BigInteger)
     verdict: Mapped[str] = mapped_column(String(16))
     alarm: Mapped[bool] = mapped_column(Boolean)
-    reason: Mapped[str] = mapped_column(Text)
     document: Mapped[dict[str, Any]] = mapped_column(JSON)
     traceparent: Mapped[str] = mapped_column(String)
     sent_at: Mapped[float | None] = mapped_column(Double)

@@ -7,14 +7,14 @@ starting   a run is intended; it may or may not exist: only the pipeline server 
 queued     the server has it
 running
 succeeded  the run ended well: it registered a version, or the gate refused its challenger
-failed     every attempt broke
-canceled   somebody ended it or deleted it, which is a decision, so nothing is tried again
-void       there is nothing to do any more: the drift was of a version that serves no more, another drift or request
-           took its place, or there is too little feedback for a request
+failed     every attempt failed
+canceled   somebody ended or deleted it, which is a decision, so it is not tried again
+void       nothing is left to do: the drift was of a version that no longer serves, another drift or request took its
+           place, or there is too little feedback for a request
 
-A run that broke is tried again (a node went away, a registry restarted, a process was killed), because the alarm was
-raised once and nobody raises it again. It is tried again only when the server says that it ended, so the two never
-overlap, and registration is idempotent by run key, so what both did counts once.
+A run that failed is tried again (a node went away, a registry restarted, a process was killed), because the alarm was
+raised once and nobody raises it again. It is tried again only when the server reports that it ended, so the two never
+overlap, and registration is idempotent by run key, so a version that both register counts once.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from typing import Any, Literal
 
 from functions.clocks import SKEW
 from functions.events import BadEventError
+from functions.reasons import Reason
+from functions.retrain.reasons import ReasonCode
 
 # What Kubeflow lists of a run beside its steps: the workflow, groups, and a step's own driver and executor.
 _AROUND = re.compile(
@@ -39,12 +41,12 @@ State = Literal["waiting", "starting", "queued", "running", "succeeded", "failed
 ACTIVE = frozenset({"starting", "queued", "running"})
 FINISHED = frozenset({"succeeded", "failed", "canceled"})
 PERIODS = {"daily": "%G-W%V-%u", "weekly": "%G-W%V", "monthly": "%Y-%m"}
-"""Reasons of a schedule: within one such period it asks once, however often and by whomever its tick is sent."""
+"""Reasons that are a schedule's: it requests once per period, however often and by whomever its tick is sent."""
 
 
 @dataclass(frozen=True, slots=True)
-class Drift:
-    """What a drift event asks for. `since` in Unix seconds: from where on the answers had moved."""
+class DetectedDrift:
+    """What a drift event requests. `since` in Unix seconds: when the answers began to differ."""
 
     model: str
     version: str
@@ -62,7 +64,7 @@ class Drift:
 
 @dataclass(frozen=True, slots=True)
 class RetrainRequest:
-    """A retraining that no drift asks for: of the champion there is when it starts, on the feedback since it was made.
+    """A retraining without a drift: of the champion that serves when it starts, on the feedback since it was made.
 
     `occasion` tells requests apart.
     """
@@ -80,7 +82,7 @@ class RetrainRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class Retraining:
     """A retraining as the database knows it. `ran`: a run was started for it. A request that waits has no champion."""
 
     key: str
@@ -94,32 +96,37 @@ class Known:
 @dataclass(frozen=True, slots=True)
 class Action:
     kind: Literal["start", "void", "wait", "nothing"]
-    reason: str
+    reason: Reason
     key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Observed:
-    """A run as the pipeline server shows it; `error` says in a line what broke."""
+class ObservedRun:
+    """A run as the pipeline server shows it; `reason` says what failed."""
 
     state: Literal["queued", "running", "succeeded", "failed", "canceled"]
-    error: str = ""
+    reason: Reason
+
+    @property
+    def error(self) -> str:
+        """What failed or ended it; "" while nothing did."""
+        return str(self.reason) if self.state in ("failed", "canceled") else ""
 
 
-def read_drift(data: Any) -> Drift:
+def read_drift(data: Any) -> DetectedDrift:
     """The drift of an event's data; BadEventError names what is missing."""
     if not isinstance(data, dict):
         raise BadEventError("the data must be a JSON object, as the drift function sends it")
     texts = {name: data.get(name) for name in ("model", "version", "data_digest")}
     for name, value in texts.items():
         if not isinstance(value, str) or not 0 < len(value) <= 200 or not value.isprintable():
-            raise BadEventError(f"{name}: must be a text of 1 to 200 characters, found {value!a}"[:200])
+            raise BadEventError(f"{name}: must be a string of 1 to 200 characters, found {value!a}"[:200])
     start, end = (_moment(data, name) for name in ("window_start", "window_end"))
     since = start if data.get("drift_since") is None else _moment(data, "drift_since")
     if not since <= start <= end:
         raise BadEventError(f"drift_since <= window_start <= window_end is needed, found {since}, {start}, {end}")
-    said = _reason(data)
-    return Drift(texts["model"] or "", texts["version"] or "", (start, end), since, texts["data_digest"] or "", said)
+    model, version, data_digest = (str(value) for value in texts.values())
+    return DetectedDrift(model, version, (start, end), since, data_digest, _reason(data))
 
 
 def read_request(data: Any, model: str, at: float, event: str) -> RetrainRequest:
@@ -133,72 +140,78 @@ def read_request(data: Any, model: str, at: float, event: str) -> RetrainRequest
     if (named := data.get("model", model)) != model:
         raise BadEventError(f"model: this function retrains {model}, found {named!a}"[:200])
     period = PERIODS.get(reason)
-    when = f"{reason} {datetime.fromtimestamp(at, UTC).strftime(period)}" if period else event
-    return RetrainRequest(model, when, reason)
+    occasion = f"{reason} {datetime.fromtimestamp(at, UTC).strftime(period)}" if period else event
+    return RetrainRequest(model, occasion, reason)
 
 
-def asks(data: Any) -> bool:
-    """Whether a tick's data is a request, not merely a reason to look."""
+def is_request(data: Any) -> bool:
+    """Whether a tick's data is a request, not merely the time to reconcile."""
     return isinstance(data, dict) and bool(_reason(data))
 
 
-def too_little(labels: int, minimum: int, champion: str) -> str:
-    """Why a request cannot be met: feedback since the champion was made; "" when it can."""
-    if labels >= minimum:
-        return ""
-    return f"{labels} answers got feedback since version {champion} was made, at least {minimum} needed"
+def too_little_feedback(labels: int, needed: int, champion: str) -> Reason | None:
+    """Why a request cannot be met: feedback since the champion was made; None when it can."""
+    if labels >= needed:
+        return None
+    return Reason(ReasonCode.TOO_LITTLE_FEEDBACK, {"labels": labels, "version": champion, "needed": needed})
 
 
-def decide(known: Sequence[Known], champion: str | None, now: float, cooldown: float) -> Action:
+def decide(known: Sequence[Retraining], champion: str | None, now: float, cooldown: float) -> Action:
     """The one next step for what waits. `known` holds every retraining of the model that waits, is active or ended."""
     waiting = sorted((k for k in known if k.state == "waiting"), key=lambda k: (k.created, k.key))
     if not waiting:
-        return Action("nothing", "no drift and no request waits for a retraining")
+        return Action("nothing", Reason(ReasonCode.NOTHING_WAITING))
     if champion is None:
-        return Action("wait", "the model has no champion now")
-    for one in waiting:
-        if one.champion not in ("", champion):
-            reason = f"the champion is version {champion} now, the drift was found in version {one.champion}"
-            return Action("void", reason, one.key)
-    drifts = [one for one in waiting if one.champion]
+        return Action("wait", Reason(ReasonCode.NO_CHAMPION))
+    for retraining in waiting:
+        if retraining.champion not in ("", champion):
+            return Action("void", champion_changed(champion, retraining.champion), retraining.key)
+    drifts = [retraining for retraining in waiting if retraining.champion]
     chosen = (drifts or waiting)[-1]
-    for one in waiting:
-        if one is not chosen:
-            other = f"drift of version {champion}" if drifts else "request"
-            return Action(
-                "void", f"a {'newer ' if bool(one.champion) == bool(drifts) else ''}{other} is known", one.key
-            )
+    for retraining in waiting:
+        if retraining is not chosen:
+            superseded = Reason(ReasonCode.SUPERSEDED_BY_REQUEST)
+            if drifts:
+                superseded = Reason(ReasonCode.SUPERSEDED_BY_DRIFT, {"version": champion})
+            return Action("void", superseded, retraining.key)
     if (active := next((k for k in known if k.state in ACTIVE), None)) is not None:
-        return Action("wait", f"retraining {active.key[:16]} is {active.state}")
+        return Action("wait", Reason(ReasonCode.RUN_ACTIVE, {"key": active.key[:16], "state": active.state}))
     # An end that lies ahead was noted before our clock was set back: it must not stop every retraining until then.
     ends = (k.finished for k in known if k.ran and k.finished is not None and k.finished <= now + SKEW)
     ended = max(ends, default=None)
     if ended is not None and now < ended + cooldown:
-        return Action("wait", f"the cool-down after the last run lasts {ended + cooldown - now:.0f} s more")
-    return Action("start", chosen.key[:16], chosen.key)
+        return Action("wait", Reason(ReasonCode.COOLING_DOWN, {"seconds": ended + cooldown - now}))
+    return Action("start", Reason(ReasonCode.DUE, {"key": chosen.key[:16]}), chosen.key)
 
 
-def observe(run: Mapping[str, Any] | None) -> Observed:
+def champion_changed(champion: str, version: str) -> Reason:
+    return Reason(ReasonCode.CHAMPION_CHANGED, {"champion": champion, "version": version})
+
+
+def observe(run: Mapping[str, Any] | None) -> ObservedRun:
     """A run of the v2beta1 API as one of our states; None: the server does not know it any more.
 
-    An exit handler that ends well makes the whole run SUCCEEDED though a step in it broke: the steps decide too.
+    An exit handler that ends well makes the whole run SUCCEEDED though a step in it failed: the steps decide too.
     """
     if run is None:
-        return Observed("canceled", "the run is gone from the pipeline server")
+        return ObservedRun("canceled", Reason(ReasonCode.RUN_GONE))
     state = run.get("state")
-    if state == "SUCCEEDED" and (steps := broken(run)):
-        return Observed("failed", f"the run says SUCCEEDED, but {steps}")
+    if state == "SUCCEEDED" and (steps := failed_steps(run)):
+        return ObservedRun("failed", Reason(ReasonCode.STEPS_FAILED, details=tuple(steps)))
     if state in ("SUCCEEDED", "SKIPPED"):
-        return Observed("succeeded")
+        return ObservedRun("succeeded", Reason(ReasonCode.RUN_SUCCEEDED))
     if state == "FAILED":
-        message = (run.get("error") or {}).get("message") or broken(run)
-        return Observed("failed", _line(message or "the run failed and does not say why"))
+        message = (run.get("error") or {}).get("message")
+        details = [_line(message)] if message else failed_steps(run) or ["the run failed and does not say why"]
+        return ObservedRun("failed", Reason(ReasonCode.RUN_FAILED, details=tuple(details)))
     if state == "CANCELED":
-        return Observed("canceled", "the run was canceled")
-    return Observed("running" if state in ("RUNNING", "CANCELING", "PAUSED") else "queued")
+        return ObservedRun("canceled", Reason(ReasonCode.RUN_CANCELED))
+    if state in ("RUNNING", "CANCELING", "PAUSED"):
+        return ObservedRun("running", Reason(ReasonCode.RUN_RUNNING))
+    return ObservedRun("queued", Reason(ReasonCode.RUN_QUEUED))
 
 
-def follow(observed: Observed, attempt: int, attempts: int) -> State:
+def next_state(observed: ObservedRun, attempt: int, attempts: int) -> State:
     """The next state of a retraining whose run number `attempt` looks like this; `starting`: try once more."""
     return "starting" if observed.state == "failed" and attempt < attempts else observed.state
 
@@ -208,22 +221,22 @@ def may_post(posted: float | None, now: float, grace: float) -> bool:
     return posted is None or now >= posted + grace
 
 
-def broken(run: Mapping[str, Any]) -> str:
-    """The steps of a run that failed for good, in a line; "" where the server's answer names none.
+def failed_steps(run: Mapping[str, Any]) -> list[str]:
+    """The steps of a run that failed for good, a line each; none where the server's answer names none.
 
-    A retried step is `name(0)`, `name(1)`, … and counts by its best attempt. Kubeflow lists what a step is inside of
-    beside it, all FAILED with it, and says of none why: the step's log does.
+    A retried step is `name(0)`, `name(1)`, … and counts by its best attempt. Kubeflow lists the groups around a step
+    beside it, all FAILED with it, and gives no error of any: the step's log has it.
     """
     best: dict[str, tuple[bool, str]] = {}
     for task in (run.get("run_details") or {}).get("task_details") or ():
         name = str(task.get("display_name") or task.get("task_id") or "?").partition("(")[0]
-        ended_well = task.get("state") in ("SUCCEEDED", "SKIPPED")
-        if task.get("state") == "FAILED" or ended_well:
+        succeeded = task.get("state") in ("SUCCEEDED", "SKIPPED")
+        if task.get("state") == "FAILED" or succeeded:
             message = str((task.get("error") or {}).get("message") or "")
-            best[name] = max(best.get(name, (False, "")), (ended_well, message))
-    failed = {name: why for name, (well, why) in best.items() if not well}
-    steps = {name: why for name, why in failed.items() if not _AROUND.fullmatch(name)} or failed
-    return _line("; ".join(f"step {name} failed" + (f": {why}" if why else "") for name, why in steps.items()))
+            best[name] = max(best.get(name, (False, "")), (succeeded, message))
+    failed = {name: message for name, (succeeded, message) in best.items() if not succeeded}
+    steps = {name: message for name, message in failed.items() if not _AROUND.fullmatch(name)} or failed
+    return [_line(f"step {name} failed" + (f": {message}" if message else "")) for name, message in steps.items()]
 
 
 def _line(text: str) -> str:

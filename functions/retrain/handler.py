@@ -1,4 +1,4 @@
-"""retrain's HTTP side: a drift or a request is noted, and it and every ping mean look.
+"""retrain's HTTP side: a drift or a request is noted, and it and every ping mean "reconcile".
 
 A request is an event of its own type, or the tick of a schedule whose data gives a reason.
 """
@@ -12,21 +12,23 @@ from flask import Request, Response
 
 from common.errors import UnavailableError
 from common.event_types import DRIFT_DETECTED, PING, RETRAINING_REQUESTED
-from functions.clocks import when
+from common.kubeflow import KubeflowClient
+from common.mlflow.registry import ModelRegistry
+from functions.clocks import event_times
 from functions.database import connect, transaction
 from functions.events import BadEventError, Event, check_key, parse_json
 from functions.http import respond
-from functions.registry import ModelRegistry
-from functions.retrain.decision import Drift, RetrainRequest, asks, read_drift, read_request
-from functions.retrain.look import Retrain, settings
-from functions.retrain.pipelines import Pipelines
-from functions.retrain.store import ask
+from functions.reasons import InitiatedBy
+from functions.retrain.decision import DetectedDrift, RetrainRequest, is_request, read_drift, read_request
+from functions.retrain.reconcile import RetrainReconciler
+from functions.retrain.settings import read_settings
+from functions.retrain.store import insert_waiting
 from functions.sink import Sink, trace_of
 
-_settings = settings(os.environ)
+_settings = read_settings(os.environ)
 _engine = connect(os.environ)
 _registry = ModelRegistry(os.environ, _settings.model)
-_retrain = Retrain(_settings, _engine, _registry, Pipelines(os.environ), Sink(os.environ).send)
+_retrain = RetrainReconciler(_settings, _engine, _registry, KubeflowClient(os.environ), Sink(os.environ).send)
 
 
 def handle(request: Request) -> Response:
@@ -34,36 +36,38 @@ def handle(request: Request) -> Response:
 
 
 def _act(event: Event) -> str:
-    said = ""
+    noted = ""
     if event.type == DRIFT_DETECTED:
         drift = read_drift(parse_json(event.data))
         if drift.model != _settings.model:
             raise BadEventError(f"model: this function retrains {_settings.model}, found {drift.model!a}"[:200])
-        said = _note(event, drift, "drift")
-    elif event.type == RETRAINING_REQUESTED or _asks(event):
-        at = when(event, time.time()).at
-        asked = read_request(parse_json(event.data), _settings.model, at, f"{event.source} {event.id}")
-        said = _note(event, asked, "request")
+        noted = _note(event, drift, InitiatedBy.DRIFT, "drift")
+    elif event.type == RETRAINING_REQUESTED or _is_scheduled(event):
+        at = event_times(event, time.time()).at
+        request = read_request(parse_json(event.data), _settings.model, at, f"{event.source} {event.id}")
+        by = InitiatedBy.SCHEDULE if event.type == PING else InitiatedBy.OPERATOR
+        noted = _note(event, request, by, "request")
     elif event.type != PING:
         known = f"{DRIFT_DETECTED}, {RETRAINING_REQUESTED} and {PING}"
         raise BadEventError(f"type: retrain knows {known}, found {event.type[:120]!r}")
     try:
-        return said + _retrain.look()
+        return noted + _retrain.reconcile()
     except UnavailableError as error:
-        # The next ping looks again within a minute, and what the event said is in the database: retries and dead
-        # letters of pings would help nobody.
-        return f"{said}not now: {error}"
+        # The next ping reconciles within a minute, and the event's content is in the database: retries and dead letters
+        # of pings would help nobody.
+        return f"{noted}not now: {error}"
 
 
-def _note(event: Event, asked: Drift | RetrainRequest, what: str) -> str:
+def _note(event: Event, requested: DetectedDrift | RetrainRequest, by: InitiatedBy, what: str) -> str:
     check_key(event)
+    trace = trace_of(event, requested.key)
     with transaction(_engine) as connection:
-        new = ask(connection, asked, event.source, event.id, trace_of(event, asked.key), time.time())
+        new = insert_waiting(connection, requested, by, event.source, event.id, trace, time.time())
     return f"{what} noted; " if new else f"this {what} is known; "
 
 
-def _asks(event: Event) -> bool:
+def _is_scheduled(event: Event) -> bool:
     try:
-        return event.type == PING and asks(parse_json(event.data))
+        return event.type == PING and is_request(parse_json(event.data))
     except BadEventError:
         return False

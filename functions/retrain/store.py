@@ -1,4 +1,4 @@
-"""Retrainings in the database. Every change names the state it starts from, so that of two at once one happens."""
+"""Retrainings in the database. Every update names the state it starts from, so that of two at once one happens."""
 
 from __future__ import annotations
 
@@ -8,22 +8,35 @@ from typing import Any
 from sqlalchemy import Connection, Row, or_, select, update
 
 from functions.database import insert_once
-from functions.retrain.decision import ACTIVE, FINISHED, Drift, Known, RetrainRequest
+from functions.reasons import InitiatedBy
+from functions.retrain.decision import ACTIVE, FINISHED, DetectedDrift, Retraining, RetrainRequest
+from functions.retrain.reasons import ReasonCode
 from functions.retrain.tables import RetrainRun
 
 
-def ask(connection: Connection, drift: Drift | RetrainRequest, source: str, id: str, trace: str, now: float) -> bool:
-    """Notes that this drift or request wants a retraining; False when it is known."""
+def insert_waiting(
+    connection: Connection,
+    requested: DetectedDrift | RetrainRequest,
+    initiated_by: InitiatedBy,
+    source: str,
+    id: str,
+    trace: str,
+    now: float,
+) -> bool:
+    """Stores that the event (source, id) requests a retraining; False when it is known."""
+    drift = isinstance(requested, DetectedDrift)
     row = {
-        "key": drift.key,
-        "model": drift.model,
-        "champion": drift.version,
+        "key": requested.key,
+        "model": requested.model,
+        "champion": requested.version,
         "drift_source": source,
         "drift_id": id,
-        "since": drift.since,
-        "reason": drift.reason,
+        "since": requested.since,
+        "reason": requested.reason,
         "traceparent": trace,
         "state": "waiting",
+        "reason_code": str(ReasonCode.DRIFT_DETECTED if drift else ReasonCode.REQUESTED),
+        "initiated_by": str(initiated_by),
         "attempt": 0,
         "parameters": {},
         "error": "",
@@ -34,14 +47,14 @@ def ask(connection: Connection, drift: Drift | RetrainRequest, source: str, id: 
     return insert_once(connection, RetrainRun, row)
 
 
-def known(connection: Connection, model: str) -> list[Known]:
+def known(connection: Connection, model: str) -> list[Retraining]:
     """What decide() must see: all that wait or are active, and the newest that ended."""
     columns = (RetrainRun.key, RetrainRun.state, RetrainRun.champion, RetrainRun.created_at, RetrainRun.finished_at)
     statement = select(*columns, RetrainRun.run_id).where(RetrainRun.model == model)
     going = connection.execute(statement.where(RetrainRun.state.in_(("waiting", *ACTIVE)))).all()
     ended = statement.where(RetrainRun.finished_at.is_not(None)).order_by(RetrainRun.finished_at.desc()).limit(10)
     rows = [*going, *connection.execute(ended).all()]
-    return [Known(r.key, r.state, r.champion, r.created_at, r.finished_at, r.run_id is not None) for r in rows]
+    return [Retraining(r.key, r.state, r.champion, r.created_at, r.finished_at, r.run_id is not None) for r in rows]
 
 
 def find(connection: Connection, key: str) -> Row[Any] | None:
@@ -66,13 +79,13 @@ def newest(connection: Connection, model: str, limit: int = 20) -> Sequence[Row[
     return connection.execute(statement.order_by(RetrainRun.created_at.desc()).limit(limit)).all()
 
 
-def of_drift(connection: Connection, id: str) -> Row[Any] | None:
-    """The retraining that a drift event asked for."""
+def find_by_event(connection: Connection, id: str) -> Row[Any] | None:
+    """The retraining that the event with this id requested."""
     return connection.execute(select(RetrainRun.__table__).where(RetrainRun.drift_id == id).limit(1)).first()
 
 
-def change(connection: Connection, row: Row[Any], now: float, **values: Any) -> bool:
-    """Sets these columns if the row still is in the state, attempt and posted_at that were read."""
+def update_unchanged(connection: Connection, row: Row[Any], now: float, **values: Any) -> bool:
+    """Sets these columns if the row still has the state, attempt and posted_at that were read; whether it had."""
     same = (
         (RetrainRun.key == row.key)
         & (RetrainRun.state == row.state)
@@ -83,6 +96,6 @@ def change(connection: Connection, row: Row[Any], now: float, **values: Any) -> 
     return connection.execute(statement).first() is not None
 
 
-def announced(connection: Connection, key: str, count: int) -> None:
+def mark_announced(connection: Connection, key: str, count: int) -> None:
     statement = update(RetrainRun).where(RetrainRun.key == key, RetrainRun.announced < count)
     connection.execute(statement.values(announced=count))

@@ -1,4 +1,4 @@
-"""What retrain was asked for and what came of it."""
+"""Requested retrainings and their runs."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ _ACTIVE = text("state IN ('starting', 'queued', 'running')")
 class RetrainRun(Base):
     """A drift's or a request's retraining, at most one of a model active: the database refuses a second.
 
-    `drift_source` and `drift_id` name the event that asked. A request has no `champion` and no `since` until it starts.
+    `drift_source` and `drift_id` name the event that requested it, `reason` is what that event says. A request has no
+    `champion` and no `since` until it starts.
 
-    `state` is a `decision.State`. `attempt` counts the runs that may have been started, `posted_at` says when the last
-    of them was asked for; `version` is what the run registered. `announced` counts the events that are out. Times in
-    Unix seconds.
+    `state` is a `decision.State`, `reason_code` why it is in that state, `initiated_by` who requested the retraining.
+    `attempt` counts the runs that may have been started, `posted_at` is when the last of them was requested; `version`
+    is what the run registered. `announced` counts the events that are out. Times in Unix seconds.
     """
 
     __tablename__ = "retrain_runs"
@@ -38,6 +39,8 @@ class RetrainRun(Base):
     traceparent: Mapped[str] = mapped_column(String)
     state: Mapped[str] = mapped_column(String(16))
     attempt: Mapped[int] = mapped_column(Integer)
+    reason_code: Mapped[str] = mapped_column(String(32), server_default="unknown")
+    initiated_by: Mapped[str] = mapped_column(String(16), server_default="unknown")
     parameters: Mapped[dict[str, Any]] = mapped_column(JSON)
     posted_at: Mapped[float | None] = mapped_column(Double)
     run_id: Mapped[str | None] = mapped_column(String)

@@ -19,12 +19,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from functions.rollout.evidence import BUCKETS_PER_DOUBLING, Arm, StepEvidence, seconds_at
 from functions.rollout.sequential import radius, rate_bounds
+from functions.rollout.state import Verdict
 
-Verdict = Literal["pass", "fail", "inconclusive"]
 MIN_STRATUM = 10
 
 
@@ -88,16 +88,22 @@ class Measure:
 
 
 @dataclass(frozen=True, slots=True)
-class Analysis:
+class AnalysisResult:
+    """The verdict, the measures or counts it rests on in words (`details`), and all measures."""
+
     verdict: Verdict
-    reason: str
+    details: tuple[str, ...]
     measures: tuple[Measure, ...]
 
+    @property
+    def reason(self) -> str:
+        return "; ".join(self.details)
+
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**asdict(self), "reason": self.reason}
 
 
-def analyse(steps: Sequence[StepEvidence], now: float, config: Config = Config()) -> Analysis:
+def analyse(steps: Sequence[StepEvidence], now: float, config: Config = Config()) -> AnalysisResult:
     """The verdict on the last of `steps`, the rollout's steps so far in order (at least one)."""
     step = steps[-1]
     wide = config.widening(step.percent)
@@ -105,21 +111,21 @@ def analyse(steps: Sequence[StepEvidence], now: float, config: Config = Config()
     accuracy = _difference("accuracy", steps, config.accuracy, wide, config, _right, sign=-1)
     measures += [accuracy, _difference("calibration", steps, config.calibration, wide, config, _squares)]
     measures.append(_letters(steps, accuracy, config))
-    found = tuple(measures)
-    failed = [m for m in found if m.verdict == "fail"]
-    if failed:
-        return Analysis("fail", "; ".join(_describe(m) for m in failed), found)
+    if any(m.verdict == "fail" for m in measures):
+        return _result("fail", measures)
     elapsed = max(0.0, now - step.since)
     if step.challenger.requests < config.min_requests or elapsed < config.min_seconds:
-        reason = (
+        detail = (
             f"{step.challenger.requests} of at least {config.min_requests} requests, "
             f"{elapsed:.0f} of at least {config.min_seconds:.0f} s at {step.percent} %"
         )
-        return Analysis("inconclusive", reason, found)
-    open_ = [m for m in found if m.verdict == "inconclusive"]
-    if open_:
-        return Analysis("inconclusive", "; ".join(_describe(m) for m in open_), found)
-    return Analysis("pass", "; ".join(_describe(m) for m in found), found)
+        return AnalysisResult("inconclusive", (detail,), tuple(measures))
+    return _result("inconclusive" if any(m.verdict == "inconclusive" for m in measures) else "pass", measures)
+
+
+def _result(verdict: Verdict, measures: Sequence[Measure]) -> AnalysisResult:
+    """`verdict`, with the measures that led to it."""
+    return AnalysisResult(verdict, tuple(_describe(m) for m in measures if m.verdict == verdict), tuple(measures))
 
 
 def _arrivals(step: StepEvidence, config: Config) -> Measure:

@@ -13,28 +13,30 @@ from typing import Any, Literal
 from common import event_types
 from common.event_types import SOURCE_ROLLOUT
 from functions.events import Event
+from functions.reasons import CODE_COLUMNS
+from functions.rollout.actions import Decision, Hold, Record, SetSpec, SetTag, Wait
 from functions.rollout.settings import Settings
-from functions.rollout.world import Decision, Hold, Record, SetSpec, SetTag, Wait
+from functions.rollout.version_tag import Outcome
 from functions.sink import cdevent, digest
 
 Kind = Literal["deployed", "upgraded", "rolled-back", "aborted", "held", "stuck"]
 
 BLOCKED_SECONDS = 120.0
-"""How long a hold without any rollout may last untold: while a loop starts, the first look finds nothing deployed."""
+"""How long a hold without any rollout may last unannounced: when a loop starts, nothing is deployed at first."""
 
 
 def kind_of(decision: Decision) -> Kind | None:
-    """What is to be told of a decision; None for those that only concern the rollout itself."""
+    """What is to be announced of a decision; None for those that only concern the rollout itself."""
     match decision.action:
         case SetSpec(_, None):
             return "deployed"
         case Record(rollout) if rollout is not None and rollout.steps[-1].percent == 0:
             return "deployed"
-        case SetTag(_, value) if value.startswith("promoted"):
+        case SetTag(_, tag) if tag.outcome is Outcome.PROMOTED:
             return "upgraded"
-        case SetTag(_, value) if value.startswith("rolled back"):
-            return "aborted" if "by the operator" in decision.reason else "rolled-back"
-        case Hold() if "by the operator" not in decision.reason:
+        case SetTag(_, tag) if tag.outcome is Outcome.ROLLED_BACK:
+            return "aborted" if decision.by_operator else "rolled-back"
+        case Hold() if not decision.by_operator:
             return "held"
         case Wait() if decision.phase in ("deploying", "rolling-back", "promoting"):
             return "stuck"
@@ -42,7 +44,7 @@ def kind_of(decision: Decision) -> Kind | None:
 
 
 def patience(row: Mapping[str, Any], settings: Settings) -> float:
-    """Seconds for which a decision has to stand before it is announced; what stood shorter needs no telling."""
+    """Seconds for which a decision has to stand before it is announced; one that stood for less is not announced."""
     if row["announces"] == "stuck":
         return settings.decision.max_start
     return BLOCKED_SECONDS if row["phase"] == "blocked" else 0.0
@@ -52,7 +54,8 @@ def announce(row: Mapping[str, Any], settings: Settings) -> list[Event]:
     """The events of a row of the decision log."""
     kind: Kind = row["announces"]
     if kind == "deployed":
-        version = row["challenger"] if row["action"].startswith("record") else row["champion"]
+        # A canary's revision is recorded while it starts; without a canary it is the champion that is deployed.
+        version = row["challenger"] if row["phase"] == "starting" else row["champion"]
         return [_service(event_types.SERVICE_DEPLOYED, version, row, settings)]
     if kind == "upgraded":
         return [_service(event_types.SERVICE_UPGRADED, row["champion"], row, settings)]
@@ -69,7 +72,9 @@ def _service(type: str, version: str, row: Mapping[str, Any], settings: Settings
 
 
 def _incident(row: Mapping[str, Any], settings: Settings) -> Event:
-    about = {"held": "the rollout is held", "stuck": "the rollout does not get on"}.get(row["announces"], "rolled back")
+    about = {"held": "the rollout is held", "stuck": "the rollout makes no progress"}.get(
+        row["announces"], "rolled back"
+    )
     content: dict[str, Any] = {
         "description": f"{about}: {row['reason']}",
         "environment": {"id": settings.namespace},
@@ -82,8 +87,9 @@ def _incident(row: Mapping[str, Any], settings: Settings) -> Event:
 
 def _event(type: str, subject: str, content: Mapping[str, Any], row: Mapping[str, Any]) -> Event:
     key = digest(type, row["model"], row["number"], row["at"])
-    told = {name: row[name] for name in ("reason", "phase", "champion", "challenger", "percent", "evidence")}
-    return cdevent(type, SOURCE_ROLLOUT, key, subject, content, row["at"], row["trace"], **told)
+    names = ("reason", *CODE_COLUMNS, "phase", "champion", "challenger", "percent", "evidence")
+    custom = {name: row[name] for name in names}
+    return cdevent(type, SOURCE_ROLLOUT, key, subject, content, row["at"], row["trace"], **custom)
 
 
 def _purl(version: str, settings: Settings) -> str:

@@ -17,33 +17,29 @@ alias only when its own tag says that it passed against this champion.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from common.names import CHALLENGER, CHAMPION, PREVIOUS_CHAMPION
-from functions.rollout.world import (
-    ROLLOUT_TAG,
+from functions.reasons import InitiatedBy, Reason
+from functions.rollout.actions import (
     Decision,
     DeleteAlias,
     Hold,
     Record,
-    Rollout,
-    Serving,
     SetAlias,
     SetPercent,
     SetSpec,
     SetTag,
-    StepRecord,
-    Version,
     Wait,
-    World,
-    passed_tag,
 )
-
-TAG_LIMIT = 1000
-"""Characters kept of a reason in a version tag; MLflow refuses longer values at 5,000."""
+from functions.rollout.reasons import ReasonCode
+from functions.rollout.state import ModelVersion, Rollout, RolloutState, ServingState, StepAnalysis, StepRecord
+from functions.rollout.version_tag import ROLLOUT_TAG, Outcome, RolloutTag
 
 CLOCK_SKEW = 60.0
 """Seconds by which another replica's clock may run ahead."""
+
+_ANALYSIS, _OPERATOR = InitiatedBy.ANALYSIS, InitiatedBy.OPERATOR
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,194 +60,229 @@ class Config:
             raise ValueError(f"steps must rise from at least 1 to 100, found {self.steps}")
 
 
-def decide(world: World, config: Config = Config()) -> Decision:
-    """The next step; `reason` is for people and the decision log."""
-    registry, serving = world.registry, world.serving
-    champion, challenger = registry.champion, registry.challenger
+def decide(state: RolloutState, config: Config = Config()) -> Decision:
+    """The next step and why."""
+    desired, serving = state.desired, state.serving
+    champion, challenger = desired.champion, desired.challenger
     if serving is None:
-        return Decision(Hold(), "blocked", "there is no InferenceService: apply the manifests in kserve/")
+        return Decision(Hold(), "blocked", Reason(ReasonCode.NO_INFERENCE_SERVICE))
     if champion is None:
-        return Decision(Hold(), "blocked", f"no version has the alias {CHAMPION}: set it on the version to serve")
+        return Decision(Hold(), "blocked", Reason(ReasonCode.NO_CHAMPION))
     if not serving.settled:
-        return Decision(Wait(), "deploying", "the controller has not seen the last change yet")
+        return Decision(Wait(), "deploying", Reason(ReasonCode.AWAITING_CONTROLLER))
     if challenger is not None and challenger.version == champion.version:
-        return _finish(champion, registry.previous_champion)
+        return _finish(champion, desired.previous_champion)
     if challenger is None:
-        return _restore(world, serving, champion, "there is no challenger")
-    if challenger.rolled_back:
-        why = f"challenger {challenger.version} was {challenger.rolled_back} (remove its tag {ROLLOUT_TAG!r} to retry)"
-        return _restore(world, serving, champion, why)
+        return _restore(state, serving, champion, Reason(ReasonCode.NO_CHALLENGER))
+    if tag := challenger.rolled_back:
+        params = {"version": challenger.version, "champion": tag.champion, "tag": ROLLOUT_TAG}
+        details = (tag.text,) if tag.text else ()
+        cause = Reason(ReasonCode.CHALLENGER_ROLLED_BACK, params, details, initiated_by=tag.initiated_by)
+        return _restore(state, serving, champion, cause)
     if serving.version != challenger.version:
-        return _start(world, serving, champion, challenger)
-    return _roll_out(world, serving, champion, challenger, config)
+        return _start(state, serving, champion, challenger)
+    return _roll_out(state, serving, champion, challenger, config)
 
 
-def _finish(champion: Version, previous: str | None) -> Decision:
+def _finish(champion: ModelVersion, previous: str | None) -> Decision:
     """The champion alias has moved to the challenger; what is left is the paperwork."""
-    tag = champion.tags.get(ROLLOUT_TAG, "")
-    if tag.startswith("passed over "):
-        value = tag.replace("passed", "promoted", 1)
-        reason = f"version {champion.version} is champion after {previous or 'none'}"
-        return Decision(SetTag(champion.version, value), "promoting", reason)
-    return Decision(DeleteAlias(CHALLENGER), "finished", f"version {champion.version} is champion")
+    tag = champion.rollout_tag
+    if tag is not None and tag.outcome is Outcome.PASSED:
+        reason = Reason(ReasonCode.CHAMPION_PROMOTED, {"version": champion.version, "previous": previous or "none"})
+        return Decision(SetTag(champion.version, replace(tag, outcome=Outcome.PROMOTED)), "promoting", reason)
+    return Decision(DeleteAlias(CHALLENGER), "finished", _of(ReasonCode.PROMOTION_FINISHED, champion))
 
 
-def _restore(world: World, serving: Serving, champion: Version, why: str) -> Decision:
-    """No rollout goes on: the champion gets all traffic, whatever is served now."""
+def _restore(state: RolloutState, serving: ServingState, champion: ModelVersion, cause: Reason) -> Decision:
+    """No rollout is under way: the champion gets all traffic, whatever is served now."""
+
+    def reason(code: ReasonCode, version: str = champion.version) -> Reason:
+        known = cause.initiated_by is not InitiatedBy.UNKNOWN
+        by = cause.initiated_by if known else InitiatedBy.CONTROLLER
+        return Reason(code, {"version": version}, cause=cause, initiated_by=by)
+
     if serving.version != champion.version:
         if serving.stable_version is None:
-            reason = f"first deployment of version {champion.version} (a canary needs one that was rolled out)"
-            return Decision(SetSpec(champion.version, None), "deploying", reason)
+            return Decision(SetSpec(champion.version, None), "deploying", _of(ReasonCode.FIRST_DEPLOYMENT, champion))
         if serving.percent is not None and serving.percent > 0:
-            return Decision(SetPercent(0), "rolling-back", f"no more traffic to version {serving.version}: {why}")
-        return Decision(SetSpec(champion.version, 0), "rolling-back", f"back to version {champion.version}: {why}")
+            return Decision(SetPercent(0), "rolling-back", reason(ReasonCode.TRAFFIC_WITHDRAWN, serving.version))
+        return Decision(SetSpec(champion.version, 0), "rolling-back", reason(ReasonCode.RESTORING_CHAMPION))
     if serving.percent is not None:
         if not serving.ready:
             return Decision(Wait(), "rolling-back", _starting(serving))
-        return Decision(SetPercent(None), "rolling-back", f"version {champion.version} is ready and gets all traffic")
+        return Decision(SetPercent(None), "rolling-back", _of(ReasonCode.CHAMPION_READY, champion))
     if not (serving.ready and serving.rolled_out):
         return Decision(Wait(), "deploying", _starting(serving))
-    if world.rollout is not None:
-        return Decision(Record(None), "finished", f"version {champion.version} serves alone: {why}")
-    return Decision(Wait(), "idle", f"version {champion.version} serves: {why}")
+    if state.rollout is not None:
+        return Decision(Record(None), "finished", reason(ReasonCode.CHAMPION_SERVES_ALONE))
+    return Decision(Wait(), "idle", reason(ReasonCode.CHAMPION_SERVES))
 
 
-def _start(world: World, serving: Serving, champion: Version, challenger: Version) -> Decision:
+def _start(state: RolloutState, serving: ServingState, champion: ModelVersion, challenger: ModelVersion) -> Decision:
     """Pin the challenger, once nothing but the champion can get traffic."""
     alone = serving.version == champion.version and serving.percent is None and serving.ready and serving.rolled_out
     stopped = serving.percent == 0 and serving.stable_version in ("", champion.version)
     if not (alone or stopped):
-        return _restore(world, serving, champion, f"challenger {challenger.version} waits for the champion to serve")
-    if world.rollout is not None:
-        reason = f"the rollout of version {world.rollout.challenger} is over, {challenger.version} is next"
-        return Decision(Record(None), "starting", reason)
-    wish = _wish(world, challenger)
-    if wish == "abort":
-        return _tag_rolled_back(champion, challenger, "aborted by the operator")
-    if wish == "hold":
-        return Decision(Hold(), "held", f"challenger {challenger.version} is held by the operator")
-    reason = f"challenger {challenger.version} against champion {champion.version}: its revision starts without traffic"
+        return _restore(state, serving, champion, _of(ReasonCode.CHALLENGER_WAITING, challenger))
+    if state.rollout is not None:
+        params = {"previous": state.rollout.challenger, "version": challenger.version}
+        return Decision(Record(None), "starting", Reason(ReasonCode.ROLLOUT_SUPERSEDED, params))
+    override = _override(state, challenger)
+    if override == "abort":
+        return _tag_rolled_back(champion, challenger, Reason(ReasonCode.ABORTED, initiated_by=_OPERATOR))
+    if override == "hold":
+        reason = _of(ReasonCode.HELD_BEFORE_START, challenger, initiated_by=_OPERATOR)
+        return Decision(Hold(), "held", reason)
+    reason = Reason(ReasonCode.CANARY_STARTING, {"version": challenger.version, "champion": champion.version})
     return Decision(SetSpec(challenger.version, 0), "starting", reason)
 
 
-def _roll_out(world: World, serving: Serving, champion: Version, challenger: Version, config: Config) -> Decision:
+def _roll_out(
+    state: RolloutState, serving: ServingState, champion: ModelVersion, challenger: ModelVersion, config: Config
+) -> Decision:
     """The InferenceService pins the challenger."""
-    if failure := _failure(world, serving, champion, challenger, config):
+    if failure := _failure(state, serving, champion, challenger, config):
         if serving.percent is not None and serving.percent > 0:
             return Decision(SetPercent(0), "rolling-back", failure)
         return _tag_rolled_back(champion, challenger, failure)
     if serving.percent is None or serving.percent >= 100:
-        return _promote(world, serving, champion, challenger)
+        return _promote(state, serving, champion, challenger)
     if serving.stable_version not in ("", champion.version):
-        return _restore(world, serving, champion, f"champion {champion.version} has to serve before its challenger")
-    step = _begun(world, champion, challenger, serving.percent)
+        return _restore(state, serving, champion, _of(ReasonCode.CHAMPION_NOT_SERVING, champion))
+    step = _begun(state, champion, challenger, serving.percent)
     if step is None:
-        return _record(world, champion, challenger, serving.percent)
-    wish = _wish(world, challenger)
-    if wish == "hold":
-        return Decision(Hold(), "held", f"held at {serving.percent} % by the operator")
+        return _record(state, champion, challenger, serving.percent)
+    override = _override(state, challenger)
+    if override == "hold":
+        reason = Reason(ReasonCode.HELD, {"percent": serving.percent}, initiated_by=_OPERATOR)
+        return Decision(Hold(), "held", reason)
     if not serving.ready:
         return Decision(Wait(), "starting", _starting(serving))
     if challenger.passed(champion.version):
-        return Decision(SetPercent(None), "promoting", f"version {challenger.version} passed: all traffic to it")
-    if wish == "promote":
-        value = passed_tag(champion.version)
-        return Decision(SetTag(challenger.version, value), "promoting", "promoted by the operator, without its canary")
+        return Decision(SetPercent(None), "promoting", _passed(state, challenger))
+    if override == "promote":
+        reason = Reason(ReasonCode.CANARY_SKIPPED, initiated_by=_OPERATOR)
+        return Decision(_passed_tag(champion, challenger), "promoting", reason)
     if serving.percent == 0:
-        share = config.steps[0]
-        reason = f"version {challenger.version} is ready: {share} % of the traffic to it"
-        return _up(champion, challenger, share, reason)
-    return _step(world, serving.percent, step, champion, challenger, config)
+        reason = Reason(ReasonCode.REVISION_READY, {"version": challenger.version, "percent": config.steps[0]})
+        return _step_up(champion, challenger, config.steps[0], reason)
+    return _step(state, serving.percent, step, champion, challenger, config)
 
 
 def _step(
-    world: World, percent: int, step: StepRecord, champion: Version, challenger: Version, config: Config
+    state: RolloutState,
+    percent: int,
+    step: StepRecord,
+    champion: ModelVersion,
+    challenger: ModelVersion,
+    config: Config,
 ) -> Decision:
     """The challenger has its share; the evidence says what is next."""
-    finding = world.finding
-    if finding is None or (finding.challenger, finding.percent) != (challenger.version, percent):
-        verdict, reason = "inconclusive", "no evidence yet"
-    else:
-        verdict, reason = finding.verdict, finding.reason
-    if verdict == "pass":
+    analysis = state.analysis
+    if analysis is None or (analysis.challenger, analysis.percent) != (challenger.version, percent):
+        analysis = StepAnalysis(challenger.version, percent, "inconclusive", ("no evidence yet",))
+    params: dict[str, float] = {"percent": percent}
+    if analysis.verdict == "pass":
         share = next(s for s in config.steps if s > percent)
-        return _up(champion, challenger, share, f"passed at {percent} %: {reason}")
-    elapsed = max(0.0, world.now - step.since)
+        reason = Reason(ReasonCode.STEP_PASSED, params, analysis.details, initiated_by=_ANALYSIS)
+        return _step_up(champion, challenger, share, reason)
+    elapsed = max(0.0, state.now - step.since)
     if elapsed > config.max_step:
-        text = f"inconclusive after {elapsed / 3600:.1f} h at {percent} %, promote or abort it: {reason}"
-        return Decision(Hold(), "held", text)
-    return Decision(Wait(), "step", f"{elapsed / 60:.0f} min at {percent} %: {reason}")
+        params |= {"hours": elapsed / 3600}
+        reason = Reason(ReasonCode.STEP_INCONCLUSIVE, params, analysis.details, initiated_by=_ANALYSIS)
+        return Decision(Hold(), "held", reason)
+    params |= {"minutes": elapsed / 60}
+    return Decision(Wait(), "step", Reason(ReasonCode.STEP_ANALYSING, params, analysis.details))
 
 
-def _up(champion: Version, challenger: Version, share: int, reason: str) -> Decision:
+def _step_up(champion: ModelVersion, challenger: ModelVersion, share: int, reason: Reason) -> Decision:
     if share < 100:
         return Decision(SetPercent(share), "stepped-up", reason)
-    return Decision(SetTag(challenger.version, passed_tag(champion.version)), "promoting", reason)
+    return Decision(_passed_tag(champion, challenger), "promoting", reason)
 
 
-def _promote(world: World, serving: Serving, champion: Version, challenger: Version) -> Decision:
+def _promote(state: RolloutState, serving: ServingState, champion: ModelVersion, challenger: ModelVersion) -> Decision:
     """The challenger has all traffic; with its tag the aliases follow, without it the champion comes back."""
     if not challenger.passed(champion.version):
-        return _restore(world, serving, champion, f"version {challenger.version} has all traffic but no passed canary")
+        return _restore(state, serving, champion, _of(ReasonCode.CANARY_NOT_PASSED, challenger))
     if serving.percent is not None:
-        return Decision(SetPercent(None), "promoting", f"version {challenger.version} passed: all traffic to it")
+        return Decision(SetPercent(None), "promoting", _passed(state, challenger))
     if not (serving.ready and serving.rolled_out):
         return Decision(Wait(), "promoting", _starting(serving))
-    if world.registry.previous_champion != champion.version:
-        reason = f"version {champion.version} stays at hand as {PREVIOUS_CHAMPION}"
+    if state.desired.previous_champion != champion.version:
+        reason = _of(ReasonCode.PREVIOUS_CHAMPION_KEPT, champion)
         return Decision(SetAlias(PREVIOUS_CHAMPION, champion.version), "promoting", reason)
-    reason = f"version {challenger.version} passed its canary and serves all traffic"
+    reason = _of(ReasonCode.ROLLOUT_COMPLETED, challenger)
     return Decision(SetAlias(CHAMPION, challenger.version), "promoting", reason)
 
 
-def _failure(world: World, serving: Serving, champion: Version, challenger: Version, config: Config) -> str | None:
+def _failure(
+    state: RolloutState, serving: ServingState, champion: ModelVersion, challenger: ModelVersion, config: Config
+) -> Reason | None:
     """Why the challenger has to go; None while nothing speaks against it."""
-    finding, rollout = world.finding, world.rollout
-    if finding is not None and finding.challenger == challenger.version and finding.verdict == "fail":
-        return f"failed at {finding.percent} %: {finding.reason}"
-    if _wish(world, challenger) == "abort":
-        return "aborted by the operator"
-    if rollout is None or not _about(rollout, champion, challenger):
+    analysis, rollout = state.analysis, state.rollout
+    if analysis is not None and analysis.challenger == challenger.version and analysis.verdict == "fail":
+        params = {"percent": analysis.percent}
+        return Reason(ReasonCode.ANALYSIS_FAILED, params, analysis.details, initiated_by=_ANALYSIS)
+    if _override(state, challenger) == "abort":
+        return Reason(ReasonCode.ABORTED, initiated_by=_OPERATOR)
+    if rollout is None or not _is_of(rollout, champion, challenger):
         return None
     last = rollout.steps[-1]
     if serving.percent == 0 and last.percent > 0:
-        return f"its share was taken back from {last.percent} %"
-    waited = world.now - last.since
+        return Reason(ReasonCode.SHARE_WITHDRAWN, {"percent": last.percent})
+    waited = state.now - last.since
     if not serving.ready and last.percent == serving.percent and waited > config.max_start:
-        return f"its revision was not ready after {waited:.0f} s: {serving.message or 'no message'}"
+        return Reason(ReasonCode.START_TIMEOUT, {"seconds": waited}, (serving.message or "no message",))
     return None
 
 
-def _tag_rolled_back(champion: Version, challenger: Version, failure: str) -> Decision:
-    value = f"rolled back from {champion.version}: {failure}"[:TAG_LIMIT]
-    return Decision(SetTag(challenger.version, value), "rolling-back", failure)
+def _tag_rolled_back(champion: ModelVersion, challenger: ModelVersion, failure: Reason) -> Decision:
+    code = ReasonCode(failure.code)
+    tag = RolloutTag(Outcome.ROLLED_BACK, champion.version, str(failure), code, failure.initiated_by)
+    return Decision(SetTag(challenger.version, tag), "rolling-back", failure)
 
 
-def _begun(world: World, champion: Version, challenger: Version, percent: int) -> StepRecord | None:
+def _passed_tag(champion: ModelVersion, challenger: ModelVersion) -> SetTag:
+    return SetTag(challenger.version, RolloutTag(Outcome.PASSED, champion.version))
+
+
+def _begun(state: RolloutState, champion: ModelVersion, challenger: ModelVersion, percent: int) -> StepRecord | None:
     """The record of the step that is observed; None when it is missing, or dated by a clock that runs ahead."""
-    rollout = world.rollout
-    if rollout is None or not _about(rollout, champion, challenger):
+    rollout = state.rollout
+    if rollout is None or not _is_of(rollout, champion, challenger):
         return None
     last = rollout.steps[-1]
-    return last if last.percent == percent and last.since <= world.now + CLOCK_SKEW else None
+    return last if last.percent == percent and last.since <= state.now + CLOCK_SKEW else None
 
 
-def _record(world: World, champion: Version, challenger: Version, percent: int) -> Decision:
-    rollout = world.rollout
-    steps = rollout.steps if rollout is not None and _about(rollout, champion, challenger) else ()
-    kept = tuple(s for s in steps if s.percent < percent and s.since <= world.now + CLOCK_SKEW)
-    record = Rollout(challenger.version, champion.version, (*kept, StepRecord(percent, world.now)))
-    return Decision(Record(record), "starting", f"challenger {challenger.version} is at {percent} % from now on")
+def _record(state: RolloutState, champion: ModelVersion, challenger: ModelVersion, percent: int) -> Decision:
+    rollout = state.rollout
+    steps = rollout.steps if rollout is not None and _is_of(rollout, champion, challenger) else ()
+    kept = tuple(s for s in steps if s.percent < percent and s.since <= state.now + CLOCK_SKEW)
+    record = Rollout(challenger.version, champion.version, (*kept, StepRecord(percent, state.now)))
+    reason = Reason(ReasonCode.STEP_RECORDED, {"version": challenger.version, "percent": percent})
+    return Decision(Record(record), "starting", reason)
 
 
-def _about(rollout: Rollout, champion: Version, challenger: Version) -> bool:
+def _is_of(rollout: Rollout, champion: ModelVersion, challenger: ModelVersion) -> bool:
     return (rollout.champion, rollout.challenger) == (champion.version, challenger.version)
 
 
-def _wish(world: World, challenger: Version) -> str | None:
-    wish = world.wish
-    return wish.action if wish is not None and wish.challenger == challenger.version else None
+def _override(state: RolloutState, challenger: ModelVersion) -> str | None:
+    override = state.override
+    return override.action if override is not None and override.challenger == challenger.version else None
 
 
-def _starting(serving: Serving) -> str:
-    return f"version {serving.version} is starting" + (f": {serving.message}" if serving.message else "")
+def _of(code: ReasonCode, version: ModelVersion, initiated_by: InitiatedBy = InitiatedBy.CONTROLLER) -> Reason:
+    return Reason(code, {"version": version.version}, initiated_by=initiated_by)
+
+
+def _passed(state: RolloutState, challenger: ModelVersion) -> Reason:
+    by = _OPERATOR if _override(state, challenger) == "promote" else _ANALYSIS
+    return _of(ReasonCode.CANARY_PASSED, challenger, by)
+
+
+def _starting(serving: ServingState) -> Reason:
+    details = (serving.message,) if serving.message else ()
+    return Reason(ReasonCode.REVISION_STARTING, {"version": serving.version}, details)

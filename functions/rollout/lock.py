@@ -21,7 +21,7 @@ _PAUSE = 0.05
 
 
 @contextmanager
-def only_one(engine: Engine, name: str, patience: float = PATIENCE) -> Iterator[None]:
+def single_writer(engine: Engine, name: str, patience: float = PATIENCE) -> Iterator[None]:
     """Waits up to `patience` seconds for its turn, then UnavailableError. `name` tells what is locked."""
     with _postgresql(engine, name, patience) if engine.dialect.name == "postgresql" else _file(engine, patience):
         yield

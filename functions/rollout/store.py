@@ -1,4 +1,4 @@
-"""The rollout's memory in the database: the record, the operator's wish, the decision log, webhook deliveries."""
+"""The rollout's memory in the database: the record, the operator's override, the decision log, webhook deliveries."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, Select, delete, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from functions.database import insert_once
-from functions.rollout.tables import RolloutDecision, RolloutLook, RolloutRecord, RolloutWish, WebhookDelivery
-from functions.rollout.world import Rollout, StepRecord, Wish
+from functions.rollout.state import Override, Rollout, StepRecord
+from functions.rollout.tables import RolloutDecision, RolloutOverride, RolloutRecord, RolloutStatus, WebhookDelivery
 
 Row = Mapping[str, Any]
 
@@ -24,10 +24,10 @@ def read_record(connection: Connection, model: str) -> Rollout | None:
 
 
 def write_record(connection: Connection, model: str, rollout: Rollout | None) -> None:
-    """None forgets it, and what was wished of it."""
+    """None forgets it, and its override."""
     if rollout is None:
         connection.execute(delete(RolloutRecord).where(RolloutRecord.model == model))
-        clear_wish(connection, model)
+        clear_override(connection, model)
         return
     steps = [[step.percent, step.since] for step in rollout.steps]
     _put(connection, RolloutRecord, {
@@ -35,30 +35,32 @@ def write_record(connection: Connection, model: str, rollout: Rollout | None) ->
     })  # fmt: skip
 
 
-def read_wish(connection: Connection, model: str) -> Wish | None:
-    row = connection.execute(select(RolloutWish.__table__).where(RolloutWish.model == model)).one_or_none()
-    return None if row is None else Wish(row.action, row.challenger, row.by)
+def read_override(connection: Connection, model: str) -> Override | None:
+    row = connection.execute(select(RolloutOverride.__table__).where(RolloutOverride.model == model)).one_or_none()
+    return None if row is None else Override(row.action, row.challenger, row.by)
 
 
-def write_wish(connection: Connection, model: str, wish: Wish, now: float) -> None:
-    """The newest wish is the one that counts."""
-    values = {"action": wish.action, "challenger": wish.challenger, "by": wish.by, "at": now}
-    _put(connection, RolloutWish, {"model": model, **values})
+def write_override(connection: Connection, model: str, override: Override, now: float) -> None:
+    """The newest override is the one that counts."""
+    values = {"action": override.action, "challenger": override.challenger, "by": override.by, "at": now}
+    _put(connection, RolloutOverride, {"model": model, **values})
 
 
-def clear_wish(connection: Connection, model: str) -> bool:
+def clear_override(connection: Connection, model: str) -> bool:
     """Whether there was one."""
-    gone = connection.execute(delete(RolloutWish).where(RolloutWish.model == model).returning(RolloutWish.model))
+    gone = connection.execute(
+        delete(RolloutOverride).where(RolloutOverride.model == model).returning(RolloutOverride.model)
+    )
     return gone.first() is not None
 
 
-def write_look(connection: Connection, model: str, look: Row) -> None:
-    _put(connection, RolloutLook, {"model": model, **look})
+def write_status(connection: Connection, model: str, status: Row) -> None:
+    _put(connection, RolloutStatus, {"model": model, **status})
 
 
-def read_look(connection: Connection, model: str) -> Row | None:
-    found = connection.execute(select(RolloutLook.__table__).where(RolloutLook.model == model)).mappings().first()
-    return None if found is None else dict(found)
+def read_status(connection: Connection, model: str) -> Row | None:
+    row = connection.execute(select(RolloutStatus.__table__).where(RolloutStatus.model == model)).mappings().first()
+    return None if row is None else dict(row)
 
 
 def last_decision(connection: Connection, model: str) -> Row | None:
@@ -67,35 +69,35 @@ def last_decision(connection: Connection, model: str) -> Row | None:
 
 def decisions(connection: Connection, model: str, most: int) -> Sequence[Row]:
     """The newest first."""
-    table = RolloutDecision.__table__
-    found = select(table).where(RolloutDecision.model == model).order_by(RolloutDecision.number.desc()).limit(most)
-    return [dict(row) for row in connection.execute(found).mappings()]
+    newest = _decisions(model).order_by(RolloutDecision.number.desc()).limit(most)
+    return [dict(row) for row in connection.execute(newest).mappings()]
+
+
+def decisions_after(connection: Connection, model: str, number: int) -> Sequence[Row]:
+    """Those logged after decision `number`, oldest first."""
+    newer = _decisions(model).where(RolloutDecision.number > number).order_by(RolloutDecision.number)
+    return [dict(row) for row in connection.execute(newer).mappings()]
 
 
 def append_decision(connection: Connection, model: str, decision: Row) -> Row:
     """The new row, with its number."""
-    table = RolloutDecision.__table__
-    made = table.insert().values(model=model, **decision).returning(table)  # type: ignore[attr-defined]
-    return dict(connection.execute(made).mappings().one())
+    statement = insert(RolloutDecision).values(model=model, **decision).returning(*RolloutDecision.__table__.columns)
+    return dict(connection.execute(statement).mappings().one())
 
 
-def untold(connection: Connection, model: str) -> Sequence[Row]:
+def unannounced(connection: Connection, model: str) -> Sequence[Row]:
     """The decisions whose announcement is still to be sent, oldest first."""
-    table = RolloutDecision.__table__
-    found = select(table).where(
-        RolloutDecision.model == model, RolloutDecision.announces.is_not(None), RolloutDecision.told_at.is_(None)
-    )
-    return [dict(row) for row in connection.execute(found.order_by(RolloutDecision.number)).mappings()]
+    waiting = _decisions(model).where(RolloutDecision.announces.is_not(None), RolloutDecision.told_at.is_(None))
+    return [dict(row) for row in connection.execute(waiting.order_by(RolloutDecision.number)).mappings()]
 
 
-def mark_told(connection: Connection, number: int, now: float) -> None:
+def mark_announced(connection: Connection, number: int, now: float) -> None:
     connection.execute(update(RolloutDecision).where(RolloutDecision.number == number).values(told_at=now))
 
 
 def delivered(connection: Connection, delivery: str) -> bool:
     """Whether this webhook call was accepted before."""
-    found = connection.execute(select(WebhookDelivery.id).where(WebhookDelivery.id == delivery))
-    return found.first() is not None
+    return connection.execute(select(WebhookDelivery.id).where(WebhookDelivery.id == delivery)).first() is not None
 
 
 def note_delivery(connection: Connection, delivery: str, now: float, older: float) -> bool:
@@ -105,7 +107,7 @@ def note_delivery(connection: Connection, delivery: str, now: float, older: floa
 
 
 def plain_json(value: Any) -> Any:
-    """The value with every number that JSON does not know (NaN, infinity) as None."""
+    """The value with None in place of every number that JSON does not have (NaN, infinity)."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
@@ -113,6 +115,10 @@ def plain_json(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain_json(item) for item in value]
     return value
+
+
+def _decisions(model: str) -> Select[Any]:
+    return select(RolloutDecision.__table__).where(RolloutDecision.model == model)
 
 
 def _put(connection: Connection, table: Any, values: Row) -> None:

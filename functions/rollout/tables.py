@@ -1,16 +1,17 @@
-"""What the rollout function remembers, and what it tells people. `model` is the registered model's name everywhere.
+"""What the rollout function remembers, and what it announces. `model` is the registered model's name everywhere.
 
-Times are Unix seconds.
+Times are Unix seconds. The class has the name, the table the one it got first: the release before goes on running while
+a new one is migrated to.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Double, Index, Integer, String, Text
+from sqlalchemy import JSON, BigInteger, Double, Index, Integer, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from functions.database import Base
+from functions.database import Base, ReasonColumns
 
 
 class RolloutRecord(Base):
@@ -24,8 +25,8 @@ class RolloutRecord(Base):
     steps: Mapped[list[list[float]]] = mapped_column(JSON)
 
 
-class RolloutWish(Base):
-    """What an operator asked for last, about this challenger: `hold`, `promote` or `abort`."""
+class RolloutOverride(Base):
+    """What an operator asked for last, for this challenger: `hold`, `promote` or `abort`."""
 
     __tablename__ = "rollout_wishes"
 
@@ -36,8 +37,8 @@ class RolloutWish(Base):
     at: Mapped[float] = mapped_column(Double)
 
 
-class RolloutLook(Base):
-    """The newest look: what was found, with its evidence. Overwritten by each."""
+class RolloutStatus(ReasonColumns, Base):
+    """What the last reconciliation decided, with its evidence. Overwritten by each."""
 
     __tablename__ = "rollout_looks"
 
@@ -45,7 +46,7 @@ class RolloutLook(Base):
     at: Mapped[float] = mapped_column(Double)
     phase: Mapped[str] = mapped_column(String(16))
     action: Mapped[str] = mapped_column(String)
-    reason: Mapped[str] = mapped_column(Text)
+    action_type: Mapped[str] = mapped_column(String(16), server_default="unknown")
     champion: Mapped[str | None] = mapped_column(String)
     challenger: Mapped[str | None] = mapped_column(String)
     version: Mapped[str | None] = mapped_column(String)
@@ -53,12 +54,12 @@ class RolloutLook(Base):
     evidence: Mapped[dict[str, Any] | None] = mapped_column(JSON)
 
 
-class RolloutDecision(Base):
-    """One decision, noted before it was carried out; the same one again is no new row.
+class RolloutDecision(ReasonColumns, Base):
+    """One decision, logged before it was carried out; the same one again is not a new row.
 
-    `generation` is the InferenceService's when it was taken, `percent` the challenger's share at that time, `evidence`
-    the analysis behind it, `trace` the traceparent that its events carry. `announces` is what people and other
-    functions are to be told of it (None: nothing), `told_at` when they were.
+    `action` is the action in words, `action_type` its `actions.ActionType`. `generation` is the InferenceService's when
+    it was taken, `percent` the challenger's share at that time, `evidence` the analysis behind it, `trace` the
+    traceparent of its events. `announces` is what is announced of it (None: nothing), `told_at` when it was.
     """
 
     __tablename__ = "rollout_decisions"
@@ -69,7 +70,7 @@ class RolloutDecision(Base):
     at: Mapped[float] = mapped_column(Double)
     phase: Mapped[str] = mapped_column(String(16))
     action: Mapped[str] = mapped_column(String)
-    reason: Mapped[str] = mapped_column(Text)
+    action_type: Mapped[str] = mapped_column(String(16), server_default="unknown")
     champion: Mapped[str | None] = mapped_column(String)
     challenger: Mapped[str | None] = mapped_column(String)
     percent: Mapped[int | None] = mapped_column(Integer)

@@ -1,6 +1,6 @@
-"""MLflow's registry webhooks: who may ask for a look. Pure, but for the clock that the caller brings.
+"""MLflow's registry webhooks: which calls ask for a reconciliation. Pure; the caller brings the clock.
 
-A webhook is never believed what it says: a genuine one means "look again". Signature (MLflow's security notes):
+What a webhook says is never believed: a genuine one only means "reconcile". Signature (MLflow's security notes):
 `v1,` + base64 of HMAC-SHA256 over `<delivery id>.<timestamp>.<body>`.
 """
 
@@ -33,42 +33,42 @@ _DELIVERY = re.compile(r"[\x21-\x7e]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`status` is the HTTP answer. `look` only for a genuine call about our model: 202 once the look is asked for."""
+    """The HTTP answer. `reconcile` only for a genuine call about our model: 202 once a reconciliation is requested."""
 
     status: int
-    reason: str
+    message: str
     delivery: str = ""
-    look: bool = False
+    reconcile: bool = False
 
 
-def judge(
+def verify(
     headers: Mapping[str, str], body: bytes, secrets: Sequence[str], model: str, max_age: float, now: float
 ) -> Verdict:
-    """What to make of a POST; header names in any case. Whether it is a replay is for the caller to say.
+    """The verdict on a POST; header names in any case. Whether it is a replay is for the caller to find out.
 
-    Any of the `secrets` will do: while one is rotated, what was signed with the old one is still on its way.
+    Any of the `secrets` will do: while one is rotated, calls signed with the old one are still on their way.
     """
-    found = {name.lower(): value for name, value in headers.items()}
+    values = {name.lower(): value for name, value in headers.items()}
     if len(body) > MAX_BYTES:
         return Verdict(413, f"the body has more than {MAX_BYTES} bytes")
     if not secrets:
-        return Verdict(503, "MCQA_WEBHOOK_SECRET is not set: no webhook can be told from a forged one")
-    delivery, timestamp = found.get("x-mlflow-delivery-id", ""), found.get("x-mlflow-timestamp", "")
+        return Verdict(503, "MCQA_WEBHOOK_SECRET is not set, so a forged webhook could not be recognised")
+    delivery, timestamp = values.get("x-mlflow-delivery-id", ""), values.get("x-mlflow-timestamp", "")
     if not _DELIVERY.fullmatch(delivery) or not re.fullmatch(r"[0-9]{1,12}", timestamp):
         return Verdict(401, "X-MLflow-Delivery-Id or X-MLflow-Timestamp is missing or malformed")
     signed = f"{delivery}.{timestamp}.".encode() + body
-    if not any(_genuine(found.get("x-mlflow-signature", ""), signed, secret) for secret in secrets):
-        return Verdict(401, "X-MLflow-Signature is missing or does not fit")
+    if not any(_genuine(values.get("x-mlflow-signature", ""), signed, secret) for secret in secrets):
+        return Verdict(401, "X-MLflow-Signature is missing or does not match")
     age = now - int(timestamp)
     if age > max_age:
         return Verdict(401, f"the timestamp is {age:.0f} s old, {max_age:.0f} s are allowed")
     if age < -CLOCK_SKEW:
-        return Verdict(401, f"the timestamp lies {-age:.0f} s in the future")
+        return Verdict(401, f"the timestamp is {-age:.0f} s in the future")
     return _content(body, model, delivery)
 
 
-def request_event(delivery: str, now: float) -> Event:
-    """The event that asks for a look; the same for a repeated delivery."""
+def reconcile_request(delivery: str, now: float) -> Event:
+    """The event that requests a reconciliation; the same for a repeated delivery."""
     key = digest(ROLLOUT_REQUESTED, delivery)
     return loop_event(ROLLOUT_REQUESTED, SOURCE_WEBHOOK, key, {"delivery": delivery}, now, traceparent(key))
 
@@ -80,7 +80,7 @@ def signature(secret: str, delivery: str, timestamp: str, body: bytes) -> str:
 
 
 def _hmac(secret: str, signed: bytes) -> bytes:
-    # As the environment gives it: a byte that is no UTF-8 is half of a surrogate pair there.
+    # As the environment gives it: a byte that is not UTF-8 is half of a surrogate pair there.
     return hmac.new(secret.encode("utf-8", "surrogateescape"), signed, hashlib.sha256).digest()
 
 
@@ -100,7 +100,7 @@ def _content(body: bytes, model: str, delivery: str) -> Verdict:
         return Verdict(400, str(error))
     payload = data.get("data") if isinstance(data, dict) else None
     if not isinstance(payload, dict) or not isinstance(name := payload.get("name"), str):
-        return Verdict(400, "the body is no webhook of MLflow: data.name is missing, or no text")
+        return Verdict(400, "the body is not an MLflow webhook: data.name is missing or not a string")
     if name == TEST_MODEL != model:
         return Verdict(200, "MLflow's test; nothing to do", delivery)
     if name != model:
@@ -108,10 +108,10 @@ def _content(body: bytes, model: str, delivery: str) -> Verdict:
     entity, action = data.get("entity"), data.get("action")
     for what, value in (("entity", entity), ("action", action)):
         if not isinstance(value, str):
-            return Verdict(400, f"the body is no webhook of MLflow: {what} must be a text, found {_shown(value)}")
+            return Verdict(400, f"the body is not an MLflow webhook: {what} must be a string, found {_shown(value)}")
     if entity not in ENTITIES:
-        return Verdict(200, f"nothing here follows from {_shown(entity)}", delivery)
-    return Verdict(202, f"{entity} {_shown(action)}", delivery, look=True)
+        return Verdict(200, f"{_shown(entity)} needs no reconciliation", delivery)
+    return Verdict(202, f"{entity} {_shown(action)}", delivery, reconcile=True)
 
 
 def _shown(value: Any) -> str:

@@ -20,7 +20,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--dir", type=Path, default=Path(".local"), metavar="DIR", help="state [default: .local]")
     parser.add_argument("--port", type=int, default=6443, metavar="PORT", help="port of 127.0.0.1 [default: 6443]")
-    parser.add_argument("--namespace", default="default", help="kubectl's, when it is given none [default: default]")
+    parser.add_argument(
+        "--namespace", default="default", help="the one that kubectl uses by default [default: default]"
+    )
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:

@@ -1,9 +1,9 @@
-"""What the clusters' admission webhooks refuse, and the values they let through and choke on later.
+"""Validating admission: what the clusters' webhooks refuse, and the values that they let through and choke on later.
 
 The messages are in the webhooks' form (knative/serving and knative/eventing `*_validation.go`, kserve
 `inference_service_validation.go`). `canaryTrafficPercent` outside 0..100 and MLflow's `models:`
 URIs pass a cluster's admission; they are refused here because they can only fail later. A PingSource's `@every`, which
-a cluster refuses, is taken: `mcqa demo` and `mcqa up --schedule` look every few seconds.
+a cluster refuses, is accepted: `mcqa demo` and `mcqa up --schedule` fire every few seconds.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _LABEL_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 
 
 def validate(resource: Resource, item: Object, old: Object | None) -> None:
-    """Raises ApiError 400 when an object may not be as it is; `old` is what it replaces."""
+    """Raises StatusError 400 for an object that is not valid; `old` is what it replaces."""
     registered = _VALIDATORS.get((resource.group, resource.kind))
     if registered is None:
         return
@@ -163,7 +163,7 @@ def _trigger(item: Object, old: Object | None) -> Iterator[str]:
         yield "validation failed: Immutable fields changed (-old +new): spec.broker"
     try:
         parse_filters(spec)
-        if spec.get("filters"):  # they win, but a broken `filter` beside them is broken all the same
+        if spec.get("filters"):  # they win, but an invalid `filter` beside them is refused all the same
             parse_filters({"filter": spec.get("filter")})
     except FieldError as error:
         yield f"validation failed: invalid value: spec.{error}"
@@ -175,11 +175,13 @@ def _ping_source(item: Object, _old: Object | None) -> Iterator[str]:
     spec = item.get("spec") or {}
     schedule, zone = str(spec.get("schedule") or "* * * * *"), spec.get("timezone")
     try:
-        # As one text: a schedule with a zone of its own beside `timezone` is none.
+        # As one string: a schedule with a zone of its own is not allowed beside `timezone`.
         cron.parse(f"CRON_TZ={zone} {schedule}" if zone else schedule)
-    except ValueError as error:
-        field = "timezone" if zone and str(error) == f"unknown time zone {zone}" else "schedule"
+    except cron.UnknownTimeZoneError as error:
+        field = "timezone" if error.zone == zone else "schedule"
         yield f"validation failed: invalid value: {error}: spec.{field}"
+    except ValueError as error:
+        yield f"validation failed: invalid value: {error}: spec.schedule"
     yield from _ping_payload(spec)
     yield from _destination(spec.get("sink"), "spec.sink")
 
@@ -192,10 +194,13 @@ def _ping_payload(spec: dict[str, Any]) -> Iterator[str]:
     field = "dataBase64" if encoded else "data"
     try:
         data = base64.b64decode(encoded, validate=True) if encoded else text.encode()
-        if data and spec.get("contentType") == "application/json" and not isinstance(json.loads(data), dict | None):
-            raise ValueError("no JSON object")
+        is_json = bool(data) and spec.get("contentType") == "application/json"
+        value = json.loads(data) if is_json else None
     except (ValueError, RecursionError) as error:
         yield f"validation failed: invalid value: {error}: spec.{field}"
+        return
+    if value is not None and not isinstance(value, dict):
+        yield f"validation failed: invalid value: not a JSON object: spec.{field}"
 
 
 def _destination(destination: Any, where: str) -> Iterator[str]:

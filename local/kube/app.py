@@ -42,7 +42,7 @@ METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 def make_app(store: ResourceStore, token: str, pages: Mapping[str, Callable[[], Any]] | None = None) -> Starlette:
     """The ASGI app. `app.state.change_notifier.close()` ends its watches, which a server must do before it can stop.
 
-    `pages` are further paths, whose functions give JSON to whoever has the token.
+    `pages` are further paths, whose functions return JSON for whoever has the token.
     """
 
     @asynccontextmanager
@@ -101,9 +101,9 @@ async def _finalize_namespaces_forever(store: ResourceStore) -> None:
         try:
             await run_in_threadpool(store.finalize_namespaces)
         except StorageError as error:
-            log.debug("namespaces are finished later: %s", error)
+            log.debug("namespaces are finalized later: %s", error)
         except Exception:  # the next round may succeed
-            log.exception("namespaces could not be finished")
+            log.exception("namespaces could not be finalized")
         await asyncio.sleep(0.5)
 
 

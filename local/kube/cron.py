@@ -3,10 +3,10 @@
     [CRON_TZ=zone ][second ]minute hour day-of-month month day-of-week
     @yearly @annually @monthly @weekly @daily @midnight @hourly · @every 1h30m
 
-What a field may say is read here, because robfig's dialect is its own: `?` is `*`, days of the week end at 6, there is
-no `L` and no `#`, and a day must suit both day fields as soon as one of them is a plain `*`. When a schedule comes
-next is cronsim's: it walks real time, so a schedule fires at every instant at which the zone's clock shows its time,
-twice in the hour that comes twice, and not at all at a time that the clock leaps over.
+The fields are read here, because neither cronsim nor croniter reads robfig's dialect: `?` is `*`, days of the week end
+at 6, there is no `L` and no `#`, and a day must match both day fields as soon as one of them is a plain `*`. The next
+time is cronsim's: it walks real time, so a schedule fires at every instant at which the zone's clock shows its time,
+twice in the hour that comes twice, and not at all at a time that the clock skips.
 """
 
 from __future__ import annotations
@@ -50,6 +50,14 @@ _LONGEST = 2**63 / 1e9
 _YEARS = 5
 
 
+class UnknownTimeZoneError(ValueError):
+    """The tz database has no such zone."""
+
+    def __init__(self, zone: str) -> None:
+        super().__init__(f"unknown time zone {zone}")
+        self.zone = zone
+
+
 @dataclass(frozen=True, slots=True)
 class Schedule:
     """When to fire: either `every` so many seconds, or when the clock of `zone` shows what `fields` say."""
@@ -61,14 +69,14 @@ class Schedule:
     """The zone that the schedule itself names; "" where it names none."""
 
     def next(self, after: datetime, zone: str = "UTC") -> datetime:
-        """The first time later than `after`, a whole second in UTC; ValueError when there is none within five years.
+        """The first time after `after`, a whole second in UTC; ValueError when there is none within five years.
 
-        `zone` is what holds where the schedule names no zone of its own.
+        `zone` applies where the schedule names no zone of its own.
         """
         if self.every:
             return after.astimezone(UTC).replace(microsecond=0) + timedelta(seconds=self.every)
         try:
-            # Six fields: with five, cronsim moves a day's firing out of the clock's leaps, as Debian's cron does.
+            # Six fields: with five, cronsim moves a daily firing out of the clock's jumps, as Debian's cron does.
             following = next(CronSim(self.fields, after.astimezone(time_zone(self.zone or zone)))).astimezone(UTC)
         except (CronSimError, StopIteration):
             following = None
@@ -78,12 +86,12 @@ class Schedule:
 
 
 def parse(text: str, *, optional: Literal["second", "day of week"] = "second") -> Schedule:
-    """The schedule; ValueError saying which part is none. `optional` is the field that may be left out."""
+    """The schedule; ValueError names the part that is not valid. `optional` is the field that may be left out."""
     zone = ""
     if text.startswith(("TZ=", "CRON_TZ=")):
         prefix, space, rest = text.partition(" ")
         if not space:
-            raise ValueError(f"{text!r}: a schedule follows the time zone, behind a space")
+            raise ValueError(f"{text!r}: a space and a schedule must follow the time zone")
         zone, text = prefix.partition("=")[2] or "UTC", rest.strip()
         time_zone(zone)
     if text.startswith("@every "):
@@ -102,19 +110,19 @@ def parse(text: str, *, optional: Literal["second", "day of week"] = "second") -
 
 
 def time_zone(name: str) -> tzinfo:
-    """The zone of that name in the tz database; ValueError when there is none."""
+    """The zone of that name in the tz database; UnknownTimeZoneError when there is none."""
     if name in ("UTC", "Local"):  # where Knative runs, the local time is UTC
         return UTC
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: a folder of zones, a name too long for a file
-        raise ValueError(f"unknown time zone {name}") from None
+        raise UnknownTimeZoneError(name) from None
 
 
 def _every(text: str) -> int:
     duration = text.removeprefix("@every ")
     if not _DURATION.fullmatch(duration) and duration not in ("0", "+0", "-0"):
-        raise ValueError(f"{text!r}: {duration!r} is no duration, as 90s or 1h30m are")
+        raise ValueError(f"{text!r}: {duration!r} is not a duration such as 90s or 1h30m")
     seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(duration))
     if seconds >= _LONGEST:
         raise ValueError(f"{text!r}: longer than 292 years")
@@ -134,13 +142,13 @@ def _field(text: str, name: str, low: int, high: int) -> str:
             end = _number(last, name) if dash else (high if slash else start)
         by = _number(step, "step") if slash else 1
         if by < 1:
-            raise ValueError(f"{name}: {part!r} has no usable step")
+            raise ValueError(f"{name}: {part!r} has no valid step")
         if not low <= start <= end <= high:
             raise ValueError(f"{name}: {part!r} is not within {low}-{high}")
         star |= first in ("*", "?") and by == 1
         allowed.update(range(start, end + 1, by))
     if not allowed:
-        raise ValueError(f"{name}: {text!r} names none")
+        raise ValueError(f"{name}: {text!r} names no value")
     return "*" if star else ",".join(map(str, sorted(allowed)))
 
 

@@ -101,7 +101,7 @@ class ObjectDatabase(SqliteFile):
         self._record(key, int(metadata["resourceVersion"]), "DELETED", before, text)
 
     def changes(self, resource: Resource, namespace: str | None, since: int, limit: int = PAGE) -> Sequence[Change]:
-        """Changes after version `since`, oldest first; ApiError 410 when some of them are no longer kept."""
+        """Changes after version `since`, oldest first; StatusError 410 when some of them are no longer kept."""
         compacted = self._number("SELECT compacted FROM counter")
         if since < compacted:
             raise expired(since, compacted)

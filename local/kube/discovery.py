@@ -1,4 +1,4 @@
-"""What the API tells of itself: groups, resources, version, and the OpenAPI that kubectl asks for before it applies."""
+"""What the API says about itself: groups, resources, version, and the OpenAPI that kubectl reads before it applies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Document = dict[str, Any]
 
 
 def version() -> Document:
-    """GET /version: the Kubernetes release whose behaviour is followed; the build says that this is no cluster."""
+    """GET /version: the Kubernetes release whose behaviour is followed; the build says that this is not a cluster."""
     major, minor = KUBERNETES
     return {
         "major": str(major),

@@ -49,7 +49,7 @@ def not_found(resource: Resource, name: str) -> StatusError:
 
 
 def unavailable(why: str) -> StatusError:
-    """The state cannot be written or read at the moment; clients come back by themselves."""
+    """The state cannot be written or read at the moment; clients retry by themselves."""
     return StatusError(503, "ServiceUnavailable", why, {"retryAfterSeconds": 1})
 
 
@@ -80,7 +80,7 @@ def field_conflict(owned: Iterable[tuple[str, str]]) -> StatusError:
 
 
 def invalid(resource: Resource, name: str, causes: Iterable[tuple[str, str]]) -> StatusError:
-    """Values that cannot be: (path, message) of each."""
+    """Values that are not valid: (path, message) of each."""
     listed = [{"reason": "FieldValueInvalid", "message": message, "field": path} for path, message in causes]
     kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
     lines = [f"{cause['field']}: {cause['message']}" for cause in listed]

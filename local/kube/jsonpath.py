@@ -1,4 +1,7 @@
-"""The JSONPath of printer columns: `.a.b`, `['a\\.b']`, `[*]`, `[0]`, `[?(@.type=='Ready')]`."""
+"""The JSONPath of printer columns: `.a.b`, `['a\\.b']`, `[*]`, `[0]`, `[?(@.type=='Ready')]`.
+
+By hand: kubectl's dialect (escaped dots, filters on one field) is not that of jsonpath-ng or python-jsonpath.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ def _steps(path: str) -> tuple[tuple[str, Any], ...]:
     while position < len(path):
         match = _STEP.match(path, position)
         if not match:
-            raise ValueError(f"{path!r}: no JSONPath from {path[position:]!r} on")
+            raise ValueError(f"{path!r}: not a JSONPath from {path[position:]!r} on")
         if match["name"] or match["quoted"]:
             steps.append(("name", match["name"] or match["quoted"].replace("\\.", ".")))
         elif match["index"]:

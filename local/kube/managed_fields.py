@@ -95,7 +95,7 @@ def update(old: Object | None, new: Object, manager: FieldManager, now: str) -> 
 
 
 def apply(live: Object | None, config: Object, manager: FieldManager, now: str, *, force: bool) -> Object:
-    """The object after `manager` applied `config`.
+    """The object after `manager` applied `config`, which has no nulls.
 
     What the manager applied before and leaves out now is removed unless another manager owns it too. A field that
     another manager owns with another value is a conflict (409) unless `force`d, which takes it over.
@@ -121,7 +121,7 @@ def apply(live: Object | None, config: Object, manager: FieldManager, now: str, 
         raise field_conflict([(owner.name, "." + ".".join(path)) for owner, path, _ in conflicts])
     for owner, _, other in conflicts:
         others[owner].discard(other)
-    result = merge_patch(live, _drop_nulls(config))
+    result = merge_patch(live, config)
     for path in owned.get(manager, set()) - applied:
         if not any(other[: len(path)] == path for paths in (*others.values(), applied) for other in paths):
             _remove(result, path)
@@ -188,9 +188,3 @@ def _remove(item: Object, path: FieldPath) -> None:
         del parent[name]
         if parent:
             return
-
-
-def _drop_nulls(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _drop_nulls(inner) for name, inner in value.items() if inner is not None}
-    return value

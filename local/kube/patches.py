@@ -1,4 +1,8 @@
-"""The three patches of a Kubernetes API: JSON patch (RFC 6902), merge patch (RFC 7386), strategic merge for core."""
+"""The three patches of a Kubernetes API: JSON patch (RFC 6902), merge patch (RFC 7386), strategic merge for core.
+
+JSON patch is jsonpatch's. Merge patch is RFC 7386's dozen lines, which jsonpatch does not have (json-merge-patch
+changes its argument in place); no Python package has strategic merge.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +21,11 @@ _SETS = frozenset({"finalizers"})
 
 
 def json_patch(target: Object, patch: Any) -> Object:
-    """RFC 6902; 422 when an operation does not apply, 400 when it is none."""
+    """RFC 6902; 422 when an operation does not apply, 400 for what is not a JSON patch."""
     if not isinstance(patch, list):
         raise bad_request("a JSON patch is a list of operations")
     try:
-        result = jsonpatch.JsonPatch(patch).apply(target)
+        result: Object = jsonpatch.JsonPatch(patch).apply(target)
     except (jsonpatch.JsonPatchTestFailed, jsonpatch.JsonPatchConflict, jsonpointer.JsonPointerException) as error:
         raise StatusError(422, "Invalid", f"the patch does not apply: {str(error)[:200]}") from None
     except (jsonpatch.InvalidJsonPatch, TypeError, KeyError) as error:

@@ -1,7 +1,8 @@
 """Kubernetes' protobuf bodies, which `kubectl create secret|configmap|namespace|serviceaccount` send and nothing else.
 
 Field numbers are those of k8s.io/api/core/v1 and k8s.io/apimachinery/pkg/apis/meta/v1, `generated.proto`. A field that
-is not listed is refused, not lost.
+is not listed is refused, not lost. By hand: no Python package carries those messages (kubernetes, lightkube looked at),
+and google.protobuf would need these tables as descriptors besides.
 """
 
 from __future__ import annotations
@@ -15,63 +16,64 @@ from local.kube.errors import unsupported_media_type
 MEDIA_TYPE = "application/vnd.kubernetes.protobuf"
 _MAGIC = b"k8s\x00"
 
-# number: (name, form); a form in brackets is repeated, in braces a map of text to it, a dict a message.
+# number: (name, form); a form in brackets is repeated, in braces a map from strings to it, a dict a message.
 _META: dict[int, tuple[str, Any]] = {
-    1: ("name", "text"),
-    2: ("generateName", "text"),
-    3: ("namespace", "text"),
-    4: ("selfLink", "text"),
-    5: ("uid", "text"),
-    6: ("resourceVersion", "text"),
-    7: ("generation", "whole"),
+    1: ("name", "string"),
+    2: ("generateName", "string"),
+    3: ("namespace", "string"),
+    4: ("selfLink", "string"),
+    5: ("uid", "string"),
+    6: ("resourceVersion", "string"),
+    7: ("generation", "integer"),
     8: ("creationTimestamp", "unset"),
-    11: ("labels", {"text"}),
-    12: ("annotations", {"text"}),
-    14: ("finalizers", ["text"]),
+    11: ("labels", {"string"}),
+    12: ("annotations", {"string"}),
+    14: ("finalizers", ["string"]),
 }
-_REFERENCE = {1: ("name", "text")}
+_REFERENCE = {1: ("name", "string")}
 _OBJECT_REFERENCE = {
-    1: ("kind", "text"),
-    2: ("namespace", "text"),
-    3: ("name", "text"),
-    4: ("uid", "text"),
-    5: ("apiVersion", "text"),
+    1: ("kind", "string"),
+    2: ("namespace", "string"),
+    3: ("name", "string"),
+    4: ("uid", "string"),
+    5: ("apiVersion", "string"),
 }
 _MESSAGES: dict[str, dict[int, tuple[str, Any]]] = {
     "Namespace": {1: ("metadata", _META), 2: ("spec", "unset"), 3: ("status", "unset")},
     "ConfigMap": {
         1: ("metadata", _META),
-        2: ("data", {"text"}),
+        2: ("data", {"string"}),
         3: ("binaryData", {"bytes"}),
-        4: ("immutable", "flag"),
+        4: ("immutable", "boolean"),
     },
     "Secret": {
         1: ("metadata", _META),
         2: ("data", {"bytes"}),
-        3: ("type", "text"),
-        4: ("stringData", {"text"}),
-        5: ("immutable", "flag"),
+        3: ("type", "string"),
+        4: ("stringData", {"string"}),
+        5: ("immutable", "boolean"),
     },
     "ServiceAccount": {
         1: ("metadata", _META),
         2: ("secrets", [_OBJECT_REFERENCE]),
         3: ("imagePullSecrets", [_REFERENCE]),
-        4: ("automountServiceAccountToken", "flag"),
+        4: ("automountServiceAccountToken", "boolean"),
     },
 }
-_ENVELOPE = {1: ("type", {1: ("apiVersion", "text"), 2: ("kind", "text")}), 2: ("raw", "raw")}
+_ENVELOPE = {1: ("type", {1: ("apiVersion", "string"), 2: ("kind", "string")}), 2: ("raw", "raw")}
 
 
 def decode(body: bytes) -> dict[str, Any]:
-    """The object as JSON would have it; ApiError 415 when it is one of the kinds or fields that are not known here."""
+    """The object as JSON would have it; StatusError 415 for kinds and fields that are not known here."""
+    refused = unsupported_media_type(("application/json", "application/yaml"))
+    if not body.startswith(_MAGIC):
+        raise refused
     try:
-        if not body.startswith(_MAGIC):
-            raise ValueError("no Kubernetes envelope")
         envelope = _message(body[len(_MAGIC) :], _ENVELOPE, strict=False)
         kind = envelope["type"]
         return {**kind, **_message(envelope["raw"], _MESSAGES[kind["kind"]])}
     except (KeyError, ValueError, IndexError):
-        raise unsupported_media_type(("application/json", "application/yaml")) from None
+        raise refused from None
 
 
 def _message(data: bytes, fields: dict[int, tuple[str, Any]], *, strict: bool = True) -> dict[str, Any]:
@@ -96,11 +98,11 @@ def _value(value: Any, form: Any) -> Any:
     if isinstance(form, dict):
         return _message(value, form)
     match form:
-        case "text":
+        case "string":
             return value.decode()
         case "bytes":
             return base64.b64encode(value).decode()
-        case "flag":
+        case "boolean":
             return bool(value)
     return value
 

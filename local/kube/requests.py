@@ -13,6 +13,7 @@ from local.kube import errors, protobuf
 from local.kube.errors import StatusError
 from local.kube.resources import NAMESPACE, Resource, by_path
 from local.kube.store import PatchType, WriteOptions
+from local.yaml_loader import StringDateLoader
 
 MAX_BODY = 3 * 1024 * 1024
 PATCH_TYPES: dict[str, PatchType] = {
@@ -34,7 +35,7 @@ class RequestInfo:
 
 
 def parse_path(path: str) -> RequestInfo:
-    """/api/v1/… and /apis/{group}/{version}/…; ApiError 404 for any other."""
+    """/api/v1/… and /apis/{group}/{version}/…; StatusError 404 for any other."""
     parts = path.strip("/").split("/")
     if parts[:2] == ["api", "v1"]:
         group, version, rest = "", "v1", parts[2:]
@@ -64,7 +65,7 @@ def media_type(request: Request) -> str:
 
 
 async def read_body(request: Request) -> bytes:
-    """The whole body; ApiError 413 beyond MAX_BODY."""
+    """The whole body; StatusError 413 beyond MAX_BODY."""
     chunks, size = [], 0
     async for chunk in request.stream():
         size += len(chunk)
@@ -75,7 +76,7 @@ async def read_body(request: Request) -> bytes:
 
 
 def decode(body: bytes, media: str) -> Any:
-    """JSON, YAML or a core kind's protobuf; ApiError 415 for anything else, 400 when it is not what it says."""
+    """JSON, YAML or a core kind's protobuf; StatusError 415 for anything else, 400 for what it cannot be read as."""
     if media == protobuf.MEDIA_TYPE:
         return protobuf.decode(body)
     if media not in ("application/json", "application/yaml", *PATCH_TYPES):
@@ -86,13 +87,13 @@ def decode(body: bytes, media: str) -> Any:
         if not media.endswith("yaml"):
             raise errors.bad_request(f"the body is not JSON: {error}") from None
         try:
-            value = yaml.load(body, _Loader)  # a SafeLoader
+            value = yaml.load(body, StringDateLoader)  # a safe loader
         except (yaml.YAMLError, ValueError, RecursionError) as problem:
             raise errors.bad_request(f"the body is not YAML: {' '.join(str(problem).split())}") from None
     try:
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, TypeError) as error:
-        # Python reads NaN, half surrogate pairs and YAML's sets; nobody could read them back.
+        # Python reads NaN, lone surrogates and YAML's sets, but no client could read them back.
         raise errors.bad_request(f"the body holds what JSON cannot: {error}") from None
     return value
 
@@ -102,7 +103,7 @@ def bool_parameter(request: Request, name: str) -> bool:
 
 
 def int_parameter(request: Request, name: str) -> int | None:
-    """A query parameter that is a whole number; ApiError 400 when it is not one."""
+    """A query parameter that is a whole number; StatusError 400 when it is not one."""
     text = request.query_params.get(name, "")
     if not text:
         return None
@@ -116,7 +117,7 @@ def write_options(request: Request) -> WriteOptions:
     query = request.query_params
     validation = query.get("fieldValidation", "Warn")
     if validation not in ("Strict", "Warn", "Ignore"):
-        raise errors.bad_request(f"fieldValidation={validation!r} is none of Strict, Warn, Ignore")
+        raise errors.bad_request(f"fieldValidation={validation!r} is not one of Strict, Warn, Ignore")
     if query.get("dryRun", "All") != "All":
         raise errors.bad_request("dryRun can only be All")
     agent = request.headers.get("user-agent", "").partition("/")[0].strip()
@@ -126,13 +127,3 @@ def write_options(request: Request) -> WriteOptions:
         field_validation=validation,  # type: ignore[arg-type]
         force=bool_parameter(request, "force"),
     )
-
-
-class _Loader(yaml.SafeLoader):
-    """Without timestamps: a date in a label is text."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, regexp) for tag, regexp in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}

@@ -1,4 +1,7 @@
-"""Label selectors and field selectors, as list, watch and delete-collection take them."""
+"""Label selectors and field selectors, as list, watch and delete-collection take them.
+
+By hand: the clients in use (lightkube, kubernetes) write selectors and do not read them.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ _EXISTS = re.compile(r"(?P<not>!?)\s*(?P<key>[\w./-]+)$")
 
 
 def label_selector(text: str) -> Predicate:
-    """`a=b,c!=d,e in (f,g),h notin (i),j,!k`; 400 when it is none of these."""
+    """`a=b,c!=d,e in (f,g),h notin (i),j,!k`; 400 for anything else."""
     terms = [_label_term(term.strip(), text) for term in re.split(r",(?![^(]*\))", text) if term.strip()]
     return lambda item: all(term(item["metadata"].get("labels") or {}) for term in terms)
 

@@ -19,6 +19,7 @@ from local.kube.errors import StatusError
 from local.kube.requests import MAX_BODY
 from local.kube.store import ResourceStore
 from local.origins import allowed_hosts
+from local.ports import listen
 
 HOST = "127.0.0.1"
 _REASONS = {400: "BadRequest", 403: "Forbidden", 413: "RequestEntityTooLarge", 501: "NotImplemented"}
@@ -28,7 +29,7 @@ class ApiServer(uvicorn.Server):
     """Serves the store under `folder`: `kube/` holds its state, `kubeconfig` the way in, `namespace` what
     kubectl takes without -n.
 
-    `pages` are further paths and what gives their JSON.
+    `pages` are further paths and the functions that return their JSON.
 
     The port is bound at once (OSError when it is taken; 0 takes a free one). TokenError, HostsError. `run()` serves
     until SIGTERM or SIGINT, `await serve()` inside another event loop until `should_exit` is set.
@@ -43,7 +44,7 @@ class ApiServer(uvicorn.Server):
         store: ResourceStore | None = None,
         pages: Mapping[str, Callable[[], Any]] | None = None,
     ) -> None:
-        self._socket = _listen(port)
+        self._socket = listen(HOST, port)
         self.port = int(self._socket.getsockname()[1])
         self.url = f"https://{HOST}:{self.port}"
         self.kubeconfig = folder / "kubeconfig"
@@ -85,23 +86,10 @@ class ApiServer(uvicorn.Server):
         idle.cancel()
 
     async def _drop_idle(self) -> None:
-        """A TLS goodbye waits for the other side's, which a client's idle pooled connection never sends."""
+        """A TLS shutdown waits for the peer's, which a client's idle pooled connection never sends."""
         while True:
             for connection in list(self.server_state.connections):
                 cycle, transport = getattr(connection, "cycle", None), getattr(connection, "transport", None)
                 if transport and (cycle is None or cycle.response_complete) and not transport.get_write_buffer_size():
                     transport.abort()
             await asyncio.sleep(0.1)
-
-
-def _listen(port: int) -> socket.socket:
-    # asyncio turns Nagle's algorithm off only for sockets that say TCP; with it, every answer takes 40 ms.
-    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind((HOST, port))
-    except OSError as error:
-        sock.close()
-        message = f"cannot listen on {HOST}:{port}: {error.strerror}; choose another --port"
-        raise OSError(error.errno, message) from None
-    return sock

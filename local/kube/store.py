@@ -50,7 +50,7 @@ class ResourceList:
 
 
 class ResourceStore:
-    """Objects by kind, namespace and name. Raises ApiError, whose `code` and `reason` are Kubernetes'."""
+    """Objects by kind, namespace and name. Raises StatusError, whose `code` and `reason` are Kubernetes'."""
 
     def __init__(self, path: Path, *, keep: int = KEPT_CHANGES) -> None:
         self._db = ObjectDatabase(path, keep)
@@ -66,7 +66,7 @@ class ResourceStore:
 
     @property
     def trouble(self) -> StorageFailure | None:
-        """What keeps it from being written now; `check` finds out whether that is over."""
+        """What prevents writing at the moment; `check` finds out whether that is over."""
         return self._db.storage_failure
 
     def check(self) -> None:
@@ -78,7 +78,7 @@ class ResourceStore:
         return self._db.version()
 
     def get(self, kind: str | Resource, name: str, namespace: str = "default") -> Object:
-        """The object; ApiError 404 when there is none."""
+        """The object; StatusError 404 when there is none."""
         resource = _resource(kind)
         item = self._db.get(resource, stored_namespace(resource, namespace), name)
         if item is None:
@@ -95,7 +95,7 @@ class ResourceStore:
         limit: int = 0,
         continue_token: str = "",
     ) -> ResourceList:
-        """Objects of one namespace, or of all for None, by (namespace, name); at most `limit` of them unless 0."""
+        """Objects of one namespace, or of all for None, by (namespace, name); at most `limit` of them, 0 for all."""
         resource = _resource(kind)
         accepts = selectors.object_selector(labels, fields, resource.kind)
         with self._db.reading():
@@ -112,7 +112,7 @@ class ResourceStore:
         return ResourceList(page, version, base64.urlsafe_b64encode(token).decode(), len(items) - len(page))
 
     def create(self, body: Object, namespace: str = "", options: WriteOptions | None = None) -> Object:
-        """The object made of a body; ApiError 409 when its name is taken."""
+        """The object made of a body; StatusError 409 when its name is taken."""
         options = options or WriteOptions()
         resource = resource_of(body)
         namespace = namespace or (body.get("metadata") or {}).get("namespace") or "default"
@@ -120,7 +120,7 @@ class ResourceStore:
             return self._writer.create(resource, body, namespace, options)
 
     def update(self, body: Object, options: WriteOptions | None = None, *, subresource: str = "") -> Object:
-        """Replaces an object; ApiError 409 unless its resourceVersion is the current one."""
+        """Replaces an object; StatusError 409 unless its resourceVersion is the current one."""
         options, resource, metadata = options or WriteOptions(), resource_of(body), body["metadata"]
         with self._writing(options):
             old = self.get(resource, metadata["name"], metadata.get("namespace", "default"))
@@ -130,7 +130,7 @@ class ResourceStore:
             return self._writer.replace(resource, old, body, options, subresource)
 
     def update_status(self, body: Object, options: WriteOptions | None = None) -> Object:
-        """Replaces an object's status only; ApiError 409 when `body` is stale."""
+        """Replaces an object's status only; StatusError 409 when `body` is stale."""
         return self.update(body, options, subresource="status")
 
     def patch(
@@ -169,7 +169,7 @@ class ResourceStore:
         orphan: bool = False,
         options: WriteOptions | None = None,
     ) -> Object:
-        """Deletes an object, and what it owns unless `orphan`; the object as it was last.
+        """Deletes an object, and what it owns unless `orphan`; returns its last state.
 
         One with finalizers is only marked with deletionTimestamp and goes when the last of them is removed. `uid` and
         `version` are preconditions (409). A Namespace goes NAMESPACE_SECONDS later (`finalize_namespaces`), so that
@@ -209,9 +209,9 @@ class ResourceStore:
         fields: str = "",
         timeout: float | None = None,
     ) -> Iterator[Change]:
-        """Changes as they come, for `timeout` seconds; blocks in between.
+        """Changes as they happen, for `timeout` seconds; blocks in between.
 
-        Without `since` the existing objects come first, as ADDED. ApiError 410 when `since` is too long ago.
+        Without `since` the existing objects come first, as ADDED. StatusError 410 when `since` is too long ago.
         """
         resource = _resource(kind)
         accepts = selectors.object_selector(labels, fields, resource.kind)
@@ -233,13 +233,13 @@ class ResourceStore:
     ) -> tuple[int, Sequence[Change]]:
         """The version reached and the changes up to there, as a selector sees them: entering is ADDED, leaving DELETED.
 
-        ApiError 410 when `since` is too long ago, or of a store that was there before this one.
+        StatusError 410 when `since` is too long ago, or belongs to an earlier store.
         """
         with self._db.reading():
             reached = self._db.version()
             if reached == since:
                 return since, []
-            if since > reached:  # of a store that is gone: whoever has it must list again
+            if since > reached:  # the version of a store that is gone: its holder must list again
                 raise errors.expired(since, reached)
             changes = self._db.changes(resource, namespace, since)
         if len(changes) == PAGE:
@@ -249,7 +249,7 @@ class ResourceStore:
         return reached, [seen for change in changes if (seen := _as_selected(change, accepts))]
 
     def on_write(self, listener: Callable[[], None]) -> Callable[[], None]:
-        """Calls `listener` after each write of this process, on the writer's thread; returns what ends that."""
+        """Calls `listener` after each write of this process, on the writer's thread; returns what ends it."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 

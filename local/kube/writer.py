@@ -1,4 +1,4 @@
-"""The rules of a write, within a transaction: what is refused, what the API sets, what goes along.
+"""The rules of a write, within a transaction: what is refused, what the API sets, what is deleted along with it.
 
 Order as on a cluster: decoding (unknown fields, types), identity and generation, field ownership, required fields,
 admission, storage.
@@ -23,9 +23,9 @@ DEFAULT_MANAGER = "embedded-platform"
 
 @dataclass(slots=True)
 class WriteOptions:
-    """How a change is made: by whom, for real or as a dry run, and what happens to fields nobody knows.
+    """How a change is made: by whom, for real or as a dry run, and what happens to unknown fields.
 
-    `validation` Strict refuses them, Warn prunes them and adds to `warnings`, Ignore prunes them silently. `force`
+    `field_validation` Strict refuses them, Warn prunes them and adds to `warnings`, Ignore only prunes them. `force`
     lets server-side apply take fields from other managers.
     """
 
@@ -37,7 +37,7 @@ class WriteOptions:
 
 
 class Writer:
-    """Writes to one database, whose write transaction the caller holds. Raises ApiError."""
+    """Writes to one database, whose write transaction the caller holds. Raises StatusError."""
 
     def __init__(self, db: ObjectDatabase) -> None:
         self._db = db
@@ -62,9 +62,7 @@ class Writer:
             raise errors.forbidden(resource, name, f"namespace {namespace} is being terminated")
 
     def replace(self, resource: Resource, old: Object, body: Object, options: WriteOptions, subresource: str) -> Object:
-        stated_version = body["metadata"].get("resourceVersion")
-        if stated_version and stated_version != old["metadata"]["resourceVersion"]:
-            raise errors.conflict(resource, old["metadata"]["name"])
+        _require_current(resource, old, body)
         item = strategy.prepare_for_update(resource, old, _decode(resource, body, options), subresource)
         # kubectl rewrites managedFields itself when it moves an object from client-side to server-side apply.
         owned = body["metadata"].get("managedFields", old["metadata"].get("managedFields"))
@@ -82,44 +80,50 @@ class Writer:
         old: Object | None,
         patch: Any,
         options: WriteOptions,
-        sub: str,
+        subresource: str,
     ) -> tuple[Object, bool]:
-        config = {**strategy.require_type(resource, patch)}
-        metadata = config["metadata"] = {"name": name, **(config.get("metadata") or {})}
-        if not resource.namespaced:
-            metadata.pop("namespace", None)
-        for field_name, expected in (("name", name), ("namespace", stored_namespace(resource, namespace))):
-            if metadata.get(field_name, expected) != expected:
-                value = metadata[field_name]
-                raise errors.bad_request(
-                    f"the {field_name} of the object ({value}) is not that on the URL ({expected})"
-                )
+        """Server-side apply: the object, and whether it was created."""
+        config = _apply_config(resource, name, namespace, patch)
         if not options.manager:
             raise errors.bad_request("fieldManager is required for apply patch")
-        manager = managed_fields.FieldManager(options.manager, "Apply", sub)
+        manager = managed_fields.FieldManager(options.manager, "Apply", subresource)
         if old is None:
-            config["metadata"].pop("uid", None)
-            self._require_namespace(resource, namespace, name)
-            config = _decode(resource, config, options)
-            item = strategy.prepare_for_create(resource, config, namespace, str(uuid.uuid4()), _now())
-            # What the API fills in is nobody's: applying the same again must not take it away.
-            stated = {**config, "apiVersion": item["apiVersion"]}
-            owned = managed_fields.apply(None, stated, manager, _now(), force=options.force)["metadata"]
-            item["metadata"] |= {name: owned[name] for name in ("managedFields",) if name in owned}
-            return self._store_if_changed(resource, item, None, options), True
+            return self._apply_new(resource, name, namespace, config, manager, options), True
+        return self._apply_over(resource, old, config, manager, options), False
+
+    def _apply_new(
+        self,
+        resource: Resource,
+        name: str,
+        namespace: str,
+        config: Object,
+        manager: managed_fields.FieldManager,
+        options: WriteOptions,
+    ) -> Object:
+        config["metadata"].pop("uid", None)
+        self._require_namespace(resource, namespace, name)
         config = _decode(resource, config, options)
-        if not sub and resource.has_status:
+        item = strategy.prepare_for_create(resource, config, namespace, str(uuid.uuid4()), _now())
+        # What the API fills in has no owner: applying the same again must not remove it.
+        stated = {**config, "apiVersion": item["apiVersion"]}
+        owned = managed_fields.apply(None, stated, manager, _now(), force=options.force)
+        return self._store_if_changed(resource, _with_managed_fields(item, owned), None, options)
+
+    def _apply_over(
+        self,
+        resource: Resource,
+        old: Object,
+        config: Object,
+        manager: managed_fields.FieldManager,
+        options: WriteOptions,
+    ) -> Object:
+        config = _decode(resource, config, options)
+        if not manager.subresource and resource.has_status:
             config.pop("status", None)
-        stated = config["metadata"].get("resourceVersion")
-        if stated and stated != old["metadata"]["resourceVersion"]:
-            raise errors.conflict(resource, name)
+        _require_current(resource, old, config)
         result = managed_fields.apply(old, config, manager, _now(), force=options.force)
-        item = strategy.prepare_for_update(resource, old, result, sub)
-        item["metadata"].pop("managedFields", None)
-        item["metadata"] |= {
-            name: result["metadata"][name] for name in ("managedFields",) if name in result["metadata"]
-        }
-        return self._store_if_changed(resource, item, old, options), False
+        item = strategy.prepare_for_update(resource, old, result, manager.subresource)
+        return self._store_if_changed(resource, _with_managed_fields(item, result), old, options)
 
     def _store_if_changed(self, resource: Resource, item: Object, old: Object | None, options: WriteOptions) -> Object:
         """Stores what may be stored; writing what is there already changes nothing."""
@@ -160,7 +164,7 @@ class Writer:
         return self._store(resource, marked, item, options)
 
     def remove(self, resource: Resource, item: Object, options: WriteOptions, *, orphan: bool) -> Object:
-        """Takes an object out, whatever holds it."""
+        """Removes an object whatever its finalizers."""
         gone = copy.deepcopy(item)
         gone["metadata"]["resourceVersion"] = str(self._db.next_version())
         self._db.remove(resource, gone, item)
@@ -175,8 +179,35 @@ class Writer:
         return gone
 
 
+def _apply_config(resource: Resource, name: str, namespace: str, patch: Any) -> Object:
+    """The configuration to apply, of which name and namespace are those on the URL."""
+    config = {**strategy.require_type(resource, patch)}
+    metadata = config["metadata"] = {"name": name, **(config.get("metadata") or {})}
+    if not resource.namespaced:
+        metadata.pop("namespace", None)
+    for field_name, expected in (("name", name), ("namespace", stored_namespace(resource, namespace))):
+        if (value := metadata.get(field_name, expected)) != expected:
+            raise errors.bad_request(f"the {field_name} of the object ({value}) is not that on the URL ({expected})")
+    return config
+
+
+def _require_current(resource: Resource, old: Object, body: Object) -> None:
+    """409 for a body that states another resourceVersion than the stored one."""
+    stated = body["metadata"].get("resourceVersion")
+    if stated and stated != old["metadata"]["resourceVersion"]:
+        raise errors.conflict(resource, old["metadata"]["name"])
+
+
+def _with_managed_fields(item: Object, source: Object) -> Object:
+    """`item` with the managedFields of `source`, which may have none."""
+    item["metadata"].pop("managedFields", None)
+    if "managedFields" in source["metadata"]:
+        item["metadata"]["managedFields"] = source["metadata"]["managedFields"]
+    return item
+
+
 def _decode(resource: Resource, body: Object, options: WriteOptions) -> Object:
-    """The body without nulls and unknown fields; ApiError 400 for the latter when validation is strict."""
+    """The body without nulls and unknown fields; StatusError 400 for the latter when validation is strict."""
     body = strategy.drop_nulls(strategy.require_type(resource, body))
     schema = SCHEMAS[resource.group, resource.kind]
     unknown = schema_validation.prune(body, schema)
@@ -194,7 +225,7 @@ def _decode(resource: Resource, body: Object, options: WriteOptions) -> Object:
 
 
 def resource_of(body: Object) -> Resource:
-    """The resource that an object says it is; KeyError when it is none of ours."""
+    """The resource that an object says it is; KeyError when it is not served here."""
     group, slash, _ = str(body.get("apiVersion", "")).partition("/")
     return by_kind(f"{body.get('kind', '')}.{group}" if slash else str(body.get("kind", "")))
 

@@ -6,7 +6,7 @@
 | lightweight Python components, importers  | processes in the server's own environment (no venv, no container)      |
 | packages_to_install                       | must be installed already: pip is kept from changing the environment   |
 | container components                      | refused at submission                                                  |
-| dsl.If, Elif, Else, OneOf, ExitHandler    | yes; what a condition cannot evaluate fails the run, never skips       |
+| dsl.If, Elif, Else, OneOf, ExitHandler    | yes; a condition that cannot be evaluated fails the run       |
 | dsl.ParallelFor                           | at most two iterations at a time                                       |
 | tasks that do not wait for each other     | one after another                                                      |
 | set_retry                                 | yes                                                                   |

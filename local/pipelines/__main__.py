@@ -24,6 +24,7 @@ from local.pipelines.pipelines import Pipelines
 from local.pipelines.recurring_runs import RecurringRuns
 from local.pipelines.runs import Runs
 from local.pipelines.scheduler import Limits, Scheduler
+from local.ports import listen
 from local.storage import StorageError, StorageMonitor, backoff_delays, tolerate_output_errors
 from local.tokens import TokenError, read_or_create_token
 
@@ -55,10 +56,9 @@ def main() -> int:
         print(f"pipelines: {error}", file=sys.stderr)
         return 1
     try:
-        listening = _listen(arguments.port)
+        listening = listen(HOST, arguments.port)
     except OSError as error:
-        print(f"pipelines: cannot listen on {HOST}:{arguments.port}: {error.strerror}; choose another --port",
-              file=sys.stderr)  # fmt: skip
+        print(f"pipelines: {error.strerror}", file=sys.stderr)
         return 1
     return asyncio.run(_serve(folder, database, listening, limits, token, hosts))
 
@@ -117,18 +117,6 @@ async def _reconcile_forever(recurring: RecurringRuns, scheduler: Scheduler, ser
             continue
         pause = backoff_delays()
         await asyncio.sleep(RECONCILE_SECONDS)
-
-
-def _listen(port: int) -> socket.socket:
-    # asyncio turns Nagle's delay (40 ms a request) off only where it reads that this is TCP.
-    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind((HOST, port))
-    except OSError:
-        sock.close()
-        raise
-    return sock
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,4 +1,4 @@
-"""The HTTP form of it all: the paths of Kubeflow Pipelines' v2beta1 REST API, and a few pages for people (pages.py)."""
+"""The HTTP API: the paths of Kubeflow Pipelines' v2beta1 REST API, and a few pages for people (ui.py)."""
 
 from __future__ import annotations
 
@@ -111,8 +111,8 @@ def make_app(experiments: Experiments, pipelines: Pipelines, runs: Runs, recurri
 
 
 def with_guard(app: Starlette, token: str, hosts: Iterable[str] = ()) -> AccessMiddleware:
-    """The app as it is served: pipelines are programs, so whoever may start one acts as we do. `hosts` are further
-    names of this machine.
+    """The app behind its guard: pipelines are programs, so whoever may start one acts with our rights. `hosts` are
+    further names of this machine.
     """
     return AccessMiddleware(
         app,

@@ -1,7 +1,8 @@
 """The conditions of `dsl.If`, as the compiler writes them: comparisons in CEL, joined by `&&`, negated by `!(…)`.
 
-kfp.local evaluates them by putting values into a Python expression, cannot find a named output's value, and takes
-what it cannot evaluate for false: the guarded steps are skipped and the run succeeds. Here that is an error.
+kfp.local evaluates them by substituting values into a Python expression, does not find a named output's value, and
+treats what it cannot evaluate as false: the guarded steps are skipped and the run succeeds. Here that is an error.
+By hand: a CEL library (cel-python) would be a new dependency for comparisons alone.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class ConditionError(ValueError):
 
 
 def input_names(condition: str) -> frozenset[str]:
-    """The names of the input parameters that it reads; ConditionError when it is no condition."""
+    """The names of the input parameters that it reads; ConditionError when it is not a condition."""
     return frozenset(_parse(condition)[1])
 
 

@@ -69,7 +69,7 @@ class PipelineDatabase(SqliteFile):
 
 
 def now() -> str:
-    """RFC 3339 in UTC with microseconds; such texts sort by time."""
+    """RFC 3339 in UTC with microseconds; such strings sort by time."""
     return timestamp(datetime.now(UTC))
 
 

@@ -1,4 +1,4 @@
-"""The pages' HTML: a frame, tables, times and errors for people. Pure."""
+"""The HTML of the pages: their frame, tables, times and errors. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class _Row(Protocol):
 T = TypeVar("T", bound=_Row)
 
 UNFINISHED = frozenset({"PENDING", "RUNNING", "CANCELING", "PAUSED"})
-"""States of what is not over yet."""
+"""States of what has not finished."""
 
 REFRESH_SECONDS = 3
 _FRAME = """<!doctype html><html lang="en"><meta charset="utf-8">
@@ -32,7 +32,7 @@ if(run)location.replace("/runs/"+run[1])</script>
 
 
 def page(title: str, body: str, *, changing: bool = False) -> str:
-    """A whole page; one that is still `changing` loads itself again."""
+    """A whole page; one that is still `changing` reloads itself."""
     refresh = f'<meta http-equiv="refresh" content="{REFRESH_SECONDS}">' if changing else ""
     return _FRAME.format(title=escape(title), body=body, refresh=refresh)
 
@@ -52,7 +52,7 @@ def time_cell(text: str | None, *, day: bool = True) -> str:
 
 
 def duration_cell(began: str | None, ended: str | None) -> str:
-    """A cell with the time between, "" until both are there: 0.4 s, 12 s, 3 min 5 s, 2 h 10 min."""
+    """A cell with the time in between, empty until both are known: 0.4 s, 12 s, 3 min 5 s, 2 h 10 min."""
     if not began or not ended:
         return "<td>"
     return seconds_cell((datetime.fromisoformat(ended) - datetime.fromisoformat(began)).total_seconds())
@@ -70,7 +70,7 @@ def seconds_cell(seconds: float) -> str:
 
 
 def busy_seconds(times: Iterable[tuple[str, str]]) -> float:
-    """Seconds in which at least one of these (began, ended) was under way: pauses between them do not count."""
+    """Seconds during which at least one of these (began, ended) ran: pauses in between do not count."""
     seconds, until = 0.0, datetime.min.replace(tzinfo=UTC)
     for began, ended in sorted((datetime.fromisoformat(a), datetime.fromisoformat(b)) for a, b in times if a and b):
         seconds += max((ended - max(began, until)).total_seconds(), 0.0)
@@ -79,7 +79,7 @@ def busy_seconds(times: Iterable[tuple[str, str]]) -> float:
 
 
 def short_error(error: str) -> str:
-    """An error without the places in the code it passed: what failed, and the last thing that was said."""
+    """An error without its traceback: what failed, and the last message. For display only."""
     head, _, places = error.partition(": File ")
     last = places.rpartition(" | ")[2]
     return f"{head}: {last}" if places and last else error

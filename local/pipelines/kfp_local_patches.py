@@ -1,19 +1,19 @@
-"""kfp.local as this platform runs it: its task dispatcher and orchestrator, with what happens in them written down.
+"""kfp.local as this platform runs it: its task dispatcher and orchestrator, patched to record what happens in them.
 
-kfp.local has no interface for this, so functions of its modules are replaced by ones that call them. `install` says
-which; a kfp without one of them is refused at once. Set right on the way: conditions on named outputs and loops over
-items that cannot be found (both would be skipped, and the run succeed), other tasks' outputs inside a loop (which the
-loop's item would replace), optional parameters without a value, and what a failed try left behind.
+kfp.local has no extension points for this, so functions of its modules are replaced by ones that call them. `install`
+says which; a kfp without one of them is refused at once. Corrected on the way: conditions on named outputs and loops
+over items that cannot be found (both would be skipped, and the run would succeed), other tasks' outputs inside a loop
+(which the loop's item would replace), optional parameters without a value, and what a failed attempt left behind.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import subprocess
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -38,14 +38,16 @@ from local.pipelines.run_recorder import RunRecorder
 from local.pipelines.runs import task_id
 from local.storage import TRANSIENT_CODES, StorageMonitor, failure_code
 
+log = logging.getLogger(__name__)
+
 TaskPath = tuple[str, ...]
 MAX_DISTURBED = 20
-"""Executions of one step that a disk without room may cost."""
+"""Executions of one step that a full disk may cost."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Scope:
-    """A DAG that runs: its path, and its component. Kept by its IOStore, for loops run their DAGs in other threads."""
+    """A running DAG: its path and its component. Kept by its IOStore, because loops run their DAGs in other threads."""
 
     path: TaskPath
     component: Any
@@ -61,8 +63,8 @@ class _ThreadState(threading.local):
 
 @dataclass
 class KfpLocalPatches:
-    """The hooks of one run. `files` is its folder, `lock` a descriptor that its steps keep open, `watch` knows when the
-    folder could not be written.
+    """The patches for one run. `files` is its folder, `lock` a descriptor that its steps keep open; `watch` knows when
+    the folder could not be written.
     """
 
     record: RunRecorder
@@ -76,7 +78,7 @@ class KfpLocalPatches:
     def install(self) -> None:
         run = self.record.run
         self._state.scope = _Scope((), self.root)
-        _replace(io, "IOStore", _scoped_store(self._state))
+        _replace(io.IOStore, "__init__", _scoped(io.IOStore.__init__, self._state))
         _replace(placeholder_utils, "make_random_id", lambda: run)
         # The same folders in every attempt, so that the outputs of finished tasks are where they were.
         _replace(executor_input_utils, "get_local_pipeline_resource_name", lambda name: name)
@@ -101,6 +103,7 @@ class KfpLocalPatches:
         try:
             result = original(**task)
         except Exception as error:
+            log.exception("task %r cannot be executed", path[-1])
             return self._fail_task(path, error)
         finally:
             self._state.scope = outer_scope
@@ -124,13 +127,14 @@ class KfpLocalPatches:
         try:
             produced, result = original(**task)
         except Exception as error:
+            log.exception("task %r cannot be executed", path[-1])
             return self._fail_task(path, error)
         finally:
             self._state.task = ()
         if result == status.Status.SUCCESS:
             self.record.task_finished(path, "SUCCEEDED", outputs=outputs.serialize(produced))
         else:
-            self.record.task_finished(path, "FAILED", self.errors.get(path, "the step failed"))
+            self.record.step_failed(path, self.errors.get(path, "the step failed"))
         return produced, result
 
     def _kept_outputs(self, path: TaskPath) -> dict[str, Any] | None:
@@ -150,7 +154,7 @@ class KfpLocalPatches:
         task_folder = Path(task["pipeline_root"], task["pipeline_resource_name"], name)
         shutil.rmtree(task_folder, ignore_errors=True)
         for absent in [key for key, value in task["arguments"].items() if value is None]:
-            # kfp.local takes no None for an argument, but one as a default.
+            # kfp.local accepts None as a default, but not as an argument.
             if (inputs := task["component_spec"].input_definitions.parameters).get(absent):
                 inputs[absent].default_value.null_value = 0
             del task["arguments"][absent]
@@ -161,9 +165,9 @@ class KfpLocalPatches:
         return produced, result
 
     def _retry_on_storage_trouble(self, execute: Callable[[], Any], path: TaskPath, task_folder: Path) -> Any:
-        """An execution that fails while the disk cannot be written is no failure of the step: it is made again later.
+        """An execution that fails while the disk cannot be written is not the step's failure: it is repeated later.
 
-        Not for ever, for it may be the step that fills the disk.
+        Not for ever, because the step itself may fill the disk.
         """
         for retries_left in range(MAX_DISTURBED, -1, -1):
             started = time.monotonic()
@@ -175,10 +179,10 @@ class KfpLocalPatches:
             else:
                 if not retries_left or result[1] == status.Status.SUCCESS or not self.watch.failed_since(started):
                     return result
-            print(f"task {path[-1]!r} is executed again when the disk can be written", flush=True)
+            print(f"task {path[-1]!r} is executed again once the disk can be written", flush=True)
             self.watch.wait_until_writable()
             shutil.rmtree(task_folder, ignore_errors=True)
-        raise AssertionError("the last execution counts, whatever came of it")
+        raise AssertionError("the last execution counts, whatever its result")
 
     def _subprocess(self, full_command: list[str], env_vars: dict[str, str] | None = None) -> int:
         """A step's process; its output goes to a file that outlives us, not through a pipe that would end it."""
@@ -230,17 +234,17 @@ class KfpLocalPatches:
         try:
             failed = original(**loop)
             if loop["task_spec"].WhichOneof("iterator") == "artifact_iterator" and not failed:
-                # kfp.local only warns when there are none to be found.
+                # kfp.local only warns when it finds none.
                 task_spec_utils.get_artifact_iterator_items(loop["task_spec"], store, loop["task_name"])
         except Exception as error:
+            log.exception("task %r cannot be executed", path[-1])
             self._fail_task(path, error)
             return True
         self.record.task_finished(path, "FAILED" if failed else "SUCCEEDED", "an iteration failed" if failed else "")
         return failed
 
     def _fail_task(self, path: TaskPath, error: Exception) -> tuple[dict[str, Any], status.Status]:
-        """A task that cannot be run has failed; an exception would pass by the exit handlers."""
-        traceback.print_exception(error)
+        """A task that cannot be executed has failed; an exception would bypass the exit handlers."""
         self.record.task_finished(path, "FAILED", " ".join(f"{type(error).__name__}: {error}".split())[:500])
         return {}, status.Status.FAILURE
 
@@ -253,13 +257,14 @@ class KfpLocalPatches:
         return _ensure_folder(self.files / "logs") / f"{task_id(self.record.run, '/'.join(path))}.log"
 
 
-def _scoped_store(here: _ThreadState) -> type[io.IOStore]:
-    class ScopedStore(io.IOStore):
-        def __init__(self, parent: Any = None) -> None:
-            super().__init__(parent)
-            self.scope = here.scope
+def _scoped(original: Callable[..., None], state: _ThreadState) -> Callable[..., None]:
+    """IOStore's constructor, which also keeps the scope that the store is made in."""
 
-    return ScopedStore
+    def init(store: Any, parent: Any = None) -> None:
+        original(store, parent)
+        store.scope = state.scope
+
+    return init
 
 
 def _iteration_task(task: Any, item: Any, _: str) -> Any:

@@ -1,4 +1,4 @@
-"""What a step wrote."""
+"""The log of a step."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ _NOISE = ("[KFP Executor",)
 
 
 def wait_and_trim(process: subprocess.Popen[bytes], path: Path) -> int:
-    """The exit status of a process that appends to a log, which is kept below MAX_BYTES meanwhile, looked at now and
-    then: what is written faster is cut a moment later.
+    """The exit status of a process that appends to a log, which is kept below MAX_BYTES meanwhile. It is checked every
+    TRIM_SECONDS: what is written faster is trimmed a moment later.
     """
     while True:
         try:
             return process.wait(TRIM_SECONDS)
         except subprocess.TimeoutExpired:
-            with suppress(OSError):  # the log is gone, or there is no room for its shorter form: another time
+            with suppress(OSError):  # the log is gone, or there is no room for its shorter form: next time
                 trim(path)
 
 
 def trim(path: Path, most: int = MAX_BYTES, kept: int = KEPT_BYTES) -> None:
-    """Leaves only the last `kept` bytes, from a line's begin, of a log that has more than `most`.
+    """Leaves only the last `kept` bytes, from the start of a line, of a log that has more than `most`.
 
-    Whoever appends goes on doing so; what it writes in this very moment may be lost.
+    Whoever appends goes on; what it writes at that very moment may be lost.
     """
     size = path.stat().st_size
     if size <= most:
@@ -52,7 +52,7 @@ def excerpt(path: Path, lines: int = 3) -> str:
 
 
 def tail(path: Path, size: int) -> bytes:
-    """The last `size` bytes of a log; none when there is no log."""
+    """The last `size` bytes of a log; b"" when there is no log."""
     try:
         with path.open("rb") as log:
             log.seek(max(0, path.stat().st_size - size))

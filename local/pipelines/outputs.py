@@ -1,14 +1,14 @@
-"""What a task made, as JSON in the database: written when it has finished, read when a later attempt keeps it.
+"""What a task produced, as JSON in the database: written when it has finished, read when a later attempt keeps it.
 
-The form is that of kfp.local's cache, and beside it what that cache does not know: whether an artifact had a file when
+The form is that of kfp.local's cache, plus what that cache does not record: whether an artifact had a file when
 its task finished. Metrics and ClassificationMetrics live in their metadata alone, a generic Artifact may, and an
 importer may name a place that this machine cannot see. Only a file that was there and is gone makes a task run again.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from kfp import dsl
@@ -35,7 +35,7 @@ def deserialize(written: Mapping[str, Any]) -> dict[str, Any]:
 
 def _serialized(value: Any) -> Any:
     if isinstance(value, dsl.Artifact):
-        data = {**cache.LocalCache._serialize_artifact(value), "file": os.path.exists(value.path or "")}
+        data = {**cache.LocalCache._serialize_artifact(value), "file": bool(value.path) and Path(value.path).exists()}
         return data | ({"custom_path": value.custom_path} if value.custom_path else {})
     if isinstance(value, list) and value and all(isinstance(artifact, dsl.Artifact) for artifact in value):
         return {ARTIFACTS: True, "artifacts": [_serialized(artifact) for artifact in value]}
@@ -57,8 +57,8 @@ def _artifact(data: Mapping[str, Any]) -> dsl.Artifact:
     )
     if custom := data.get("custom_path"):
         artifact.custom_path = custom
-    # An older platform did not note it: then only the types that always have a file must have one.
+    # An older platform did not record it: then only the types that always have a file must have one.
     had_file = data.get("file", title not in _WITHOUT_FILES and "://" not in data["uri"])
-    if had_file and not os.path.exists(artifact.path):
+    if had_file and not Path(artifact.path).exists():
         raise MissingOutputError(artifact.path)
     return artifact

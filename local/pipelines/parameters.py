@@ -1,4 +1,4 @@
-"""A run's parameters against the pipeline's inputs: refused at submission, as Kubeflow Pipelines does."""
+"""A run's parameters against the pipeline's inputs: checked at submission, as Kubeflow Pipelines does."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NAMES = {
 
 
 def validate(inputs: Mapping[str, Any], given: Any) -> dict[str, Any]:
-    """The parameters to run with, without defaults. `inputs` is `root.inputDefinitions`. ApiError 400 names the
+    """The parameters to run with, without defaults. `inputs` is `root.inputDefinitions`. KfpApiError 400 names the
     parameter, what was found and what is wanted.
     """
     if given is None:

@@ -1,4 +1,4 @@
-"""A compiled pipeline (KFP IR YAML): read, brought into one form, and refused where this platform could not run it.
+"""A compiled pipeline (KFP IR YAML): read, normalized, and refused where this platform could not run it.
 
 The server reads IR with KFP's own protocol buffers, without importing the SDK, which would cost half a second.
 """
@@ -21,6 +21,7 @@ from google.protobuf import json_format
 
 from local.pipelines import condition
 from local.pipelines.errors import KfpApiError, invalid_argument
+from local.yaml_loader import StringDateLoader
 
 MAX_SPEC = 16 * 1024 * 1024
 EXECUTOR = "kfp.dsl.executor_main"
@@ -32,7 +33,7 @@ Spec = dict[str, Any]
 
 
 def parse_package(filename: str, content: bytes) -> Spec:
-    """The pipeline in an uploaded file: YAML, or one YAML file in a .zip, .tar.gz or .tgz. ApiError 400."""
+    """The pipeline in an uploaded file: YAML, or one YAML file in a .zip, .tar.gz or .tgz. KfpApiError 400."""
     try:
         if filename.endswith((".tar.gz", ".tgz")):
             content = _from_tar(content)
@@ -44,12 +45,12 @@ def parse_package(filename: str, content: bytes) -> Spec:
 
 
 def parse_yaml(content: bytes | str) -> Spec:
-    """The pipeline in IR YAML, of which a second document may be its platform's spec. ApiError 400."""
+    """The pipeline in IR YAML, of which a second document may be its platform's spec. KfpApiError 400."""
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(content, _Loader)):
-            # A few lines of them can stand for gigabytes, and the compiler writes none.
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(content, StringDateLoader)):
+            # A few lines of them can expand to gigabytes, and the compiler writes none.
             raise invalid_argument("the pipeline is not IR YAML: aliases are not supported")
-        documents = [document for document in yaml.load_all(content, _Loader) if document is not None]
+        documents = [document for document in yaml.load_all(content, StringDateLoader) if document is not None]
     except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
         raise invalid_argument(f"the pipeline is not YAML: {error}") from None
     if not documents or not all(isinstance(document, dict) for document in documents):
@@ -62,7 +63,7 @@ def parse_yaml(content: bytes | str) -> Spec:
 
 def normalize(document: Any) -> Spec:
     """The pipeline_spec of a request or file, in camelCase, checked. A platform spec beside it says how a cluster runs
-    it, and is dropped. ApiError 400 says in a line why it cannot run here.
+    it, and is dropped. KfpApiError 400 says in one line why it cannot run here.
     """
     if isinstance(document, dict) and ("pipeline_spec" in document or "pipelineSpec" in document):
         document = document.get("pipeline_spec", document.get("pipelineSpec"))
@@ -102,7 +103,8 @@ def topological_order(tasks: Spec) -> list[str]:
 
 def component_of(spec: Spec, task: Spec) -> Spec:
     """The component that a task runs."""
-    return spec["components"][task["componentRef"]["name"]]
+    component: Spec = spec["components"][task["componentRef"]["name"]]
+    return component
 
 
 def _tasks(spec: Spec, component: Spec, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Spec]]:
@@ -176,7 +178,7 @@ def _check_dag(spec: Spec, component: Spec, path: tuple[str, ...], before: int) 
             raise invalid_argument(f"task {key!r} in {where}: there is no component {reference!r}")
         missing = [other for other in task.get("dependentTasks", []) if other not in tasks]
         if missing:
-            raise invalid_argument(f"task {key!r} in {where} waits for {missing[0]!r}, which is not there")
+            raise invalid_argument(f"task {key!r} in {where} waits for {missing[0]!r}, which does not exist")
         _check_condition(key, task, where)
         if "dag" in inner:
             count = _check_dag(spec, inner, (*path, key), count)
@@ -199,7 +201,7 @@ def _check_condition(key: str, task: Spec, where: str) -> None:
     inputs = task.get("inputs", {}).get("parameters", {})
     if unknown := sorted(names - inputs.keys()):
         raise invalid_argument(
-            f"task {key!r} in {where}: its condition reads {unknown[0]!r}, which is none of its inputs"
+            f"task {key!r} in {where}: its condition reads {unknown[0]!r}, which is not one of its inputs"
         )
 
 
@@ -244,13 +246,3 @@ def _messages() -> Any:
     module = importlib.util.module_from_spec(module_spec)
     module_spec.loader.exec_module(module)
     return module
-
-
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Without timestamps: a date is text."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, regexp) for tag, regexp in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}

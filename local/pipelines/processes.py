@@ -1,4 +1,4 @@
-"""The processes of a run: marked in their environment, so that they are found again after the server was killed.
+"""The processes of a run, marked in their environment so that they can be found again after the server was killed.
 
 A run's process is started in a session of its own and outlives the server. It holds `lock` in the run's folder as
 long as it lives; what it starts inherits the mark and the lock.
@@ -37,7 +37,7 @@ def mark(folder: Path, run: str) -> str:
 
 
 def find_all(marker: str) -> list[int]:
-    """The processes that carry a mark, without those that have ended and wait for their parent to notice."""
+    """The processes that carry a mark, without zombies."""
     if not Path("/proc/self/environ").exists():
         return _listed(marker)
     entry, pids = f"{MARK_VARIABLE}={marker}".encode(), []
@@ -50,7 +50,7 @@ def find_all(marker: str) -> list[int]:
 
 
 def signal_all(marker: str, number: int) -> list[int]:
-    """Signals every process that carries a mark, and says which they were."""
+    """Signals every process that carries a mark, and returns their ids."""
     pids = find_all(marker)
     for pid in pids:
         with suppress(ProcessLookupError, PermissionError):
@@ -59,7 +59,7 @@ def signal_all(marker: str, number: int) -> list[int]:
 
 
 def kill_all(marker: str, seconds: float) -> None:
-    """SIGKILL, again and again, until none is left; TimeoutError when some do not go."""
+    """SIGKILL until none is left; TimeoutError when some do not end."""
     deadline = time.monotonic() + seconds
     while signal_all(marker, signal.SIGKILL):
         if time.monotonic() > deadline:
@@ -68,19 +68,20 @@ def kill_all(marker: str, seconds: float) -> None:
 
 
 def acquire_lock(path: Path, seconds: float) -> int | None:
-    """An exclusive lock on a file, held by all who inherit the descriptor; None when another has it."""
+    """An exclusive lock on a file, held by all who inherit the descriptor; None when another process has it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     deadline = time.monotonic() + seconds
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return descriptor
         except BlockingIOError:
             if time.monotonic() > deadline:
                 os.close(descriptor)
                 return None
             time.sleep(0.02)
+        else:
+            return descriptor
 
 
 def _listed(marker: str) -> list[int]:

@@ -1,7 +1,7 @@
 """When a recurring run starts runs: Kubeflow's cron of six fields, seconds first, or every so many seconds. Pure, UTC.
 
 As its controller decides it: the first time comes after `start_time`, which may be past, else after the creation; what
-was missed is caught up on one by one, or only its latest, with no_catchup.
+was missed is caught up on one by one or, with no_catchup, only the latest time.
 """
 
 from __future__ import annotations

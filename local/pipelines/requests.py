@@ -1,4 +1,4 @@
-"""What a request sends: JSON, an uploaded file. No request may be larger than MAX_BODY."""
+"""The bodies of requests: JSON, an uploaded file. No body may be larger than MAX_BODY."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_BODY = 32 * 1024 * 1024
 
 
 async def read_json(request: Request) -> dict[str, Any]:
-    """The body, a JSON object (none at all is an empty one)."""
+    """The body, a JSON object (an absent one is empty)."""
     body = await _read(request)
     try:
         content = json.loads(body, parse_constant=_refuse) if body.strip() else {}
@@ -74,4 +74,4 @@ async def _read(request: Request) -> bytes:
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON number")
+    raise ValueError(f"{constant} is not a JSON number")

@@ -1,4 +1,4 @@
-"""What a run's process writes down of it. Every write first makes sure that the run is still this process's."""
+"""What a run's process records of it. Every write first makes sure that the run is still this process's."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ T = TypeVar("T")
 
 
 def _retried(method: Callable[P, T]) -> Callable[P, T]:
-    """One transaction that is tried until the database takes it: what has happened is noted, however late."""
+    """One transaction, retried until the database accepts it: what has happened is recorded, however late."""
 
     @functools.wraps(method)
     def call(*arguments: P.args, **named: P.kwargs) -> T:
-        return retry_while_unwritable(lambda: method(*arguments, **named), "what happened cannot be noted")
+        return retry_while_unwritable(lambda: method(*arguments, **named), "what happened cannot be recorded")
 
     return call
 
@@ -37,6 +37,7 @@ class RunRecorder:
         self._database = database
         self._attempt = attempt
         self._started: dict[str, float] = {}
+        self._failed_steps: set[str] = set()
 
     @_retried
     def begin(self) -> Row:
@@ -67,7 +68,7 @@ class RunRecorder:
             change = """UPDATE tasks SET state = ?, error = ?, outputs = ?, started_at = ?, finished_at = ?, history = ?
                 WHERE id = ?"""
             history = append_history(task["history"], history_entry(state, error))
-            # A group lasts from its first step's begin to its last step's end, whichever attempt they ran in.
+            # A group lasts from its first step's start to its last step's end, whichever attempt they ran in.
             first, last = self._step_times(joined)
             began, ended = first or task["started_at"], last or self._end_time(joined, task["started_at"])
             self._database.change(change, state, error, json.dumps(outputs or {}), began, ended, history, task["id"])
@@ -96,10 +97,18 @@ class RunRecorder:
         row = self._database.one(sql, task_id(self.run, "/".join(path)))
         return json.loads(row[0]) if row else None
 
+    def step_failed(self, path: tuple[str, ...], error: str) -> None:
+        """A step's own process failed, as opposed to a group around it, or a task that could not be executed."""
+        self._failed_steps.add("/".join(path))
+        self.task_finished(path, "FAILED", error)
+
     @_retried
-    def failed_tasks(self) -> list[Row]:
+    def cause_of_failure(self) -> Row | None:
+        """The task that explains why the run failed: the first step that did, or else the first task; None if none."""
         sql = "SELECT * FROM tasks WHERE run_id = ? AND state = 'FAILED' ORDER BY finished_at, seq"
-        return list(self._database.all(sql, self.run))
+        failed = self._database.all(sql, self.run)
+        steps = [task for task in failed if task["path"] in self._failed_steps]
+        return next(iter([*steps, *failed]), None)
 
     @_retried
     def finish(self, state: str, error: str = "") -> None:
@@ -117,7 +126,7 @@ class RunRecorder:
             yield row
 
     def _step_times(self, group: str) -> tuple[str, str]:
-        """When the first of the tasks inside began and the last one ended, "" where there is none."""
+        """When the first of the tasks inside started and the last one ended, "" where there is none."""
         row = self._database.one(
             """SELECT min(nullif(started_at, '')), max(finished_at) FROM tasks
             WHERE run_id = ? AND substr(path, 1, ?) = ? AND started_at <> ''""",
@@ -126,7 +135,7 @@ class RunRecorder:
         return (row[0] or "", row[1] or "") if row else ("", "")
 
     def _end_time(self, path: str, started: str) -> str:
-        """Now, by a clock that nobody sets: what a task took is right though the machine's clock was changed."""
+        """Now, by a clock that nobody sets: a task's duration is right even if the machine's clock was changed."""
         began = self._started.get(path)
         if began is None or not started:
             return now()
@@ -140,7 +149,7 @@ class RunRecorder:
 
 
 def exit_superseded() -> NoReturn:
-    """Another attempt, a cancellation or a result came first: nothing more is ours to do or to write."""
+    """Another attempt, a cancellation or a result came first: there is nothing left to do or to write."""
     if os.getpgrp() == os.getpid():
         # Its steps too; SIGKILL to ourselves would hide why.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

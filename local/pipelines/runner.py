@@ -1,16 +1,16 @@
-"""The process of one attempt at a run: `python -m local.pipelines.runner FOLDER RUN ATTEMPT`, started by the server.
+"""The process of one attempt at a run: `python -m local.pipelines.runner FOLDER RUN ATTEMPT`, started by the scheduler.
 
 It holds the run's lock while it lives, runs the pipeline with kfp.local, and writes the result itself before it ends: a
-server that was killed in between finds either the result, or no process and no result, and starts the run again.
+server that was killed in between finds either the result, or neither process nor result, and starts the run again.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import sys
-import traceback
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from local.pipelines.run_recorder import RunRecorder
 from local.storage import StorageMonitor, retry_while_unwritable, tolerate_output_errors
 
 LOCK_SECONDS = 15.0
+log = logging.getLogger(__name__)
 
 
 def main(folder: Path, run: str, attempt: int) -> int:
@@ -37,11 +38,9 @@ def main(folder: Path, run: str, attempt: int) -> int:
     try:
         error = _execute(record, row, files, lock)
     except Exception as problem:
-        traceback.print_exc()
+        log.exception("the run failed")
         error = " ".join(f"{type(problem).__name__}: {problem}".split())[:600]
-    if failed := record.failed_tasks():
-        # The step that failed, not the groups around it; and whatever an exit handler made of it.
-        cause = next((task for task in failed if task["error"].startswith("the step failed")), failed[0])
+    if cause := record.cause_of_failure():  # whatever an exit handler made of it
         error = f"task {cause['name']!r}: {cause['error']}"
     shutil.rmtree(files / "tmp", ignore_errors=True)
     record.finish("FAILED" if error else "SUCCEEDED", error)
@@ -79,7 +78,7 @@ def _execute(record: RunRecorder, row: Row, files: Path, lock: int) -> str:
 
 
 def _arguments(message: Any, given: dict[str, Any]) -> dict[str, Any]:
-    """The parameters, and None for the optional ones without a default, which kfp.local would take for an error."""
+    """The parameters, with None for optional ones without a default, whose absence kfp.local takes for an error."""
     known = message.root.input_definitions.parameters
     absent = [name for name in known if name not in given and not known[name].default_value.WhichOneof("kind")]
     return {**given, **dict.fromkeys(absent)}

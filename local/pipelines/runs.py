@@ -42,7 +42,7 @@ class Runs:
     def create(
         self, body: Mapping[str, Any], key: str = "", recurring: str = "", scheduled: str = ""
     ) -> dict[str, Any]:
-        """A run, PENDING. ApiError when it could not run here. The same `key` again gives the run that is there."""
+        """A run, PENDING. KfpApiError when it could not run here. The same `key` again gives the run that is there."""
         name = name_field(body, "display_name")
         prepared = self.prepare(body)
         created = now()
@@ -139,9 +139,9 @@ class Runs:
                 raise failed_precondition(f"the run has finished: {row['state']}")
 
     def retry(self, key: str) -> None:
-        """A failed or cancelled run once more: what succeeded is kept, everything else runs again.
+        """Runs a failed or cancelled run again: what succeeded is kept, everything else is repeated.
 
-        So does what was told how the others ended, such as an exit handler's task: that is news again.
+        So does every task that reads how others ended, such as an exit handler's: their outcome may change.
         """
         with self.database.writing():
             row = self.row(key)

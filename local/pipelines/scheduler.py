@@ -1,6 +1,6 @@
-"""Gives waiting runs a process, takes over those of a server that was killed, and starts again what died.
+"""Starts a process for each pending run, adopts those of a server that was killed, and restarts what died.
 
-Level-triggered: every look compares the database with the processes there are, so a look may be lost or made twice.
+Level-triggered: every pass compares the database with the processes that exist, so a pass may be lost or repeated.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Scheduler:
         self._started: dict[str, float] = {}
 
     def reconcile(self) -> None:
-        """One look at every run that is not finished or is deleted."""
+        """One pass over every run that is not finished or is deleted."""
         for row in self._database.all(
             "SELECT * FROM runs WHERE state IN ('RUNNING', 'CANCELING') OR deleted = 1 ORDER BY seq"
         ):
@@ -60,14 +60,14 @@ class Scheduler:
         self._start_waiting()
 
     def stop(self) -> None:
-        """Ends the runs' processes; their runs wait for the next start of the server, which continues them."""
+        """Ends the runs' processes; the next start of the server continues their runs."""
         rows = self._database.all("SELECT * FROM runs WHERE state IN ('RUNNING', 'CANCELING')")
         for row in rows:
             processes.signal_all(self._mark(row), signal.SIGTERM)
         for row in rows:
             processes.kill_all(self._mark(row), END_SECONDS)
             self._reap(row["id"])
-            # What cannot be written now, the next start finds out by itself.
+            # What cannot be written now, the next start finds by itself.
             with suppress(StorageError), self._database.writing():
                 current = self._database.one("SELECT * FROM runs WHERE id = ? AND state = 'RUNNING'", row["id"])
                 if current:
@@ -86,11 +86,11 @@ class Scheduler:
         if child := self._children.get(row["id"]):
             return child.poll() is None
         pids = processes.find_all(self._mark(row))
-        # The process itself: steps that outlived it do not count. One that just began has not said its number yet.
+        # The process itself: steps that outlived it do not count. One that just started has not recorded its id yet.
         return row["pid"] in pids if row["pid"] else bool(pids)
 
     def _handle_dead_process(self, row: Row) -> None:
-        """The run's process is gone without a result, unless it wrote one since we looked."""
+        """The run's process ended without a result, unless it has written one meanwhile."""
         child = self._children.pop(row["id"], None)
         processes.kill_all(self._mark(row), END_SECONDS)
         with self._database.writing():
@@ -101,7 +101,7 @@ class Scheduler:
             status = "" if child is None else f" ({_status(child.returncode)})"
             reason = f"the run's process ended without a result{status}, start {starts} of {self._limits.attempts}"
             if self._watch.failed_since(self._started.get(row["id"], self._begun)):
-                reason += "; not counted, for the disk could not be written meanwhile"
+                reason += "; not counted, because the disk could not be written meanwhile"
                 log.warning("run %s: %s", row["id"], reason)
                 requeue(self._database, current, reason, refund=True)
                 return
@@ -150,7 +150,7 @@ class Scheduler:
             files = self._runs.folder(key)
             try:
                 self._children[key] = processes.start(self._folder, key, attempt, files, dict(os.environ))
-            except OSError as error:  # the next look finds it without a process
+            except OSError as error:  # the next pass finds it without a process
                 log.warning("run %s cannot be started: %s", key, error)
 
     def _settle(self, key: str, before: str, state: str, reason: str) -> None:
@@ -160,7 +160,7 @@ class Scheduler:
                 finish(self._database, current, state, reason)
 
     def _reap(self, key: str, *, wait: bool = True) -> None:
-        """Forgets an ended child, which would otherwise stay as a zombie."""
+        """Forgets a child that has ended, which would otherwise stay a zombie."""
         child = self._children.get(key)
         if child is None:
             return
@@ -170,7 +170,7 @@ class Scheduler:
             del self._children[key]
 
     def _reap_finished(self) -> None:
-        """Forgets the processes that wrote a result, and ends what their steps left behind, as a pod's end would."""
+        """Forgets the processes that wrote a result, and kills what their steps left behind, as a pod's end would."""
         for key, child in list(self._children.items()):
             if child.poll() is None:
                 continue

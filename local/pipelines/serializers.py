@@ -1,4 +1,4 @@
-"""Rows as the API's messages (v2beta1). Times are RFC 3339; fields without a value are left out."""
+"""Rows of the database as messages of the API (v2beta1). Times are RFC 3339; fields without a value are left out."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def run(row: Row, tasks: Iterable[Row] | None = None) -> dict[str, Any]:
 
 
 def recurring_run(row: Row) -> dict[str, Any]:
-    """A recurring run; numbers of 64 bits are texts, as protocol buffers have them in JSON."""
+    """A recurring run; 64-bit numbers are strings, as in protocol buffers' JSON."""
     body = json.loads(row["body"])
     ((kind, schedule),) = ((name, value) for name, value in body["trigger"].items() if value)
     if "interval_second" in schedule:

@@ -1,4 +1,4 @@
-"""For people: the runs, one run's steps, what they wrote, and the files they made (metrics, HTML, Markdown)."""
+"""Pages for people: the runs, one run's steps, their logs, and the files they produced (metrics, HTML, Markdown)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from local.pipelines.runs import Runs
 
 MAX_LOG = 4 * 1024 * 1024
 _TYPES = {"system.HTML": "text/html; charset=utf-8", "system.Markdown": "text/markdown; charset=utf-8"}
-# A step's HTML comes from data; it may show itself and reach nothing else.
+# A step's HTML comes from data: it may be shown, but must not reach anything else.
 _HEADERS = {"Content-Security-Policy": "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'",
             "X-Content-Type-Options": "nosniff"}  # fmt: skip
 _NO_RUNS = "<p>No runs yet. A drift that is detected starts one, and so does <code>mcqa pipeline run</code>."
@@ -43,7 +43,7 @@ class RunPages:
         self._runs = runs
 
     async def index(self, _: Request) -> Response:
-        """The newest runs. The links that kfp.Client prints (`/#/runs/details/…`) lead on from here."""
+        """The newest runs. The links that kfp.Client prints (`/#/runs/details/…`) redirect from here."""
         response = await run_in_threadpool(self._runs.list, {"sort_by": "created_at desc", "page_size": "100"})
         runs = response.get("runs", [])
         table_html = (
@@ -84,7 +84,7 @@ class RunPages:
         return HTMLResponse(page(row["display_name"], body, changing=row["state"] in UNFINISHED))
 
     async def artifacts(self, request: Request) -> Any:
-        """What the run's tasks have made so far: name, type, metadata, size in bytes, and where to read it."""
+        """What the run's tasks have produced so far: name, type, metadata, size in bytes, and where to read it."""
         key = request.path_params["id"]
         self._runs.row(key)
         return {"artifacts": await run_in_threadpool(lambda: list(self._artifacts(key)))}
@@ -100,7 +100,7 @@ class RunPages:
         return Response(content, media_type="text/plain; charset=utf-8", headers=_HEADERS)
 
     async def file(self, request: Request) -> Response:
-        """An artifact's file. Only what a task said it made is served, and only from the run's own folder."""
+        """An artifact's file. Only what a task declared is served, and only from the run's own folder."""
         key, wanted = request.path_params["id"], request.path_params["path"]
         self._runs.row(key)
         artifacts = await run_in_threadpool(
@@ -134,7 +134,7 @@ class RunPages:
 
 
 def _artifact_outputs(task: Row) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The artifacts among a task's outputs, as kfp.local writes them down."""
+    """The artifacts among a task's outputs, as kfp.local serializes them."""
     for name, value in json.loads(task["outputs"]).items():
         if isinstance(value, dict) and value.get("__kfp_artifact__"):
             yield name, value
@@ -164,7 +164,7 @@ def _task_row(run: str, task: Row, artifacts: list[dict[str, Any]], inside: list
         name = f'<a href="/apis/v2beta1/runs/{run}/nodes/{task["id"]}/log">{name}</a>'
     groups = {entry["path"].rpartition("/")[0] for entry in inside}
     steps = [(entry["started_at"], entry["finished_at"]) for entry in inside if entry["path"] not in groups]
-    # A group that was tried again has pauses in it, which nobody worked.
+    # A group that was retried has pauses in it, during which nothing ran.
     duration = (
         seconds_cell(busy_seconds(steps))
         if steps and task["finished_at"]

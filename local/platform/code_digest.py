@@ -1,4 +1,4 @@
-"""Which code a loop runs: a digest of the sources that its processes are made of, to tell an older one after a pull."""
+"""Which code a loop runs: a digest of its processes' sources, which differs once the checkout has been updated."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SUFFIXES = frozenset({".json", ".jsonl", ".lock", ".py", ".yaml"})
 
 
 def code_digest(root: Path = ROOT) -> str:
-    """Of the contents, so that neither git nor a file's time matters. 32 hexadecimal digits; some 20 ms."""
+    """Of the contents, so that neither git nor a file's time matters. 32 hexadecimal digits; takes some 20 ms."""
     digest = hashlib.sha256()
     for path in _files(root):
         content = path.read_bytes()
@@ -31,13 +31,13 @@ def _files(root: Path) -> Iterator[Path]:
         for folder, folders, names in os.walk(root / source):
             folders[:] = sorted(name for name in folders if not name.startswith((".", "__pycache__")))
             for name in sorted(names):
-                # A hidden one is an editor's: Emacs marks a file that is being edited with a link that leads nowhere.
+                # A hidden one is an editor's: Emacs marks a file that is being edited with a dangling link.
                 if Path(name).suffix in _SUFFIXES and not name.startswith("."):
                     yield Path(folder, name)
 
 
 async def end_outdated_processes(folder: Folder, code: str) -> None:
-    """Ends what a killed supervisor of other code left behind, which would be taken over otherwise; notes `code`."""
+    """Ends what a killed supervisor of other code left behind, which would be adopted otherwise; records `code`."""
     from local.serving.settings import GATEWAY
     from local.serving.workload import find_left_behind
 

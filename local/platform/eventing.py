@@ -31,11 +31,11 @@ _LOOK_SECONDS = 0.25
 
 
 class UnresolvedReferenceError(Exception):
-    """A reference that leads nowhere; the message names it."""
+    """A reference to nothing; the message names it."""
 
 
 def resolve_address(store: ResourceStore, reference: Mapping[str, Any]) -> str:
-    """The cluster URL of a Knative Service or a Broker; Unresolved when it is not there or of another kind."""
+    """The cluster URL of a Knative Service or a Broker; UnresolvedReferenceError when there is none."""
     kind, name = str(reference.get("kind")), str(reference.get("name"))
     group = str(reference.get("apiVersion", "")).rpartition("/")[0]
     namespace = str(reference.get("namespace") or "default")
@@ -52,7 +52,7 @@ def resolve_address(store: ResourceStore, reference: Mapping[str, Any]) -> str:
 
 
 class EventingController:
-    """Keeps the broker at `url`, whose token is `token`, as the API's objects say."""
+    """Keeps the broker at `url`, whose token is `token`, in line with the API's objects."""
 
     def __init__(self, store: ResourceStore, session: aiohttp.ClientSession, url: str, token: str) -> None:
         self._store, self._session, self._url = store, session, url
@@ -61,11 +61,11 @@ class EventingController:
         self._refused: dict[tuple[str, str, str], str] = {}
 
     def resend_all(self) -> None:
-        """The broker process is a new one: it is told everything again."""
+        """The broker process is a new one: everything is sent to it again."""
         self._sent.clear()
 
     async def run(self) -> None:
-        """Until it is cancelled; a failed pass is repeated."""
+        """Until it is cancelled; a failed pass is retried."""
         seen, passed = -1, 0.0
         while True:
             try:
@@ -76,18 +76,18 @@ class EventingController:
                     await self.reconcile()
                     seen, passed = version, time.monotonic()
             except (StatusError, StorageError) as error:
-                log.info("the broker is told later: %s", error)
+                log.info("the broker is updated later: %s", error)
                 self.resend_all()
                 await asyncio.sleep(0.5)
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                log.info("the broker is told later: %s", error or type(error).__name__)
+                log.info("the broker is updated later: %s", error or type(error).__name__)
                 self.resend_all()
                 await asyncio.to_thread(self._report_down)
                 await asyncio.sleep(0.5)
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def reconcile(self) -> None:
-        """One pass: Brokers before the Triggers that need them, and what is gone last."""
+        """One pass: Brokers before the Triggers that need them, deletions last."""
         present = await self._broker_objects()
         keys: set[tuple[str, str, str]] = set()
         for kind in ("Broker", "Trigger"):
@@ -116,7 +116,7 @@ class EventingController:
         await asyncio.to_thread(self._report, item, references, refused)
 
     def _resolve(self, item: Object) -> ResolvedReferences:
-        """The addresses of its references; `problems` says of each that has none why, under the same name."""
+        """The addresses of its references; `problems` says, under the same name, why a reference has none."""
         addresses: dict[str, str] = {}
         problems: dict[str, str] = {}
         spec = item.get("spec") or {}
@@ -144,7 +144,7 @@ class EventingController:
         write_status(self._store, item, trigger_status(item, broker, references, refused))
 
     def _report_down(self) -> None:
-        """The broker process does not answer: the Brokers say so, and their Triggers."""
+        """Reports in the status of Brokers and Triggers that the broker process does not answer."""
         try:
             for kind in ("Broker", "Trigger"):
                 for item in self._store.list(kind).items:

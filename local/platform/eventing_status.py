@@ -1,7 +1,7 @@
 """What Knative reports of a Broker, a Trigger and a PingSource, as pure functions; the conditions still without times.
 
-Reasons are those of knative/eventing's `*_lifecycle.go` and reconcilers. What Knative has not come to look at keeps
-what it said before, and is Unknown at first.
+Reasons are those of knative/eventing's `*_lifecycle.go` and reconcilers. A condition that Knative has not reached
+yet keeps its previous value, Unknown at first.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def trigger_status(
 
 
 def ping_source_status(item: Object, uri: str, problem: str) -> dict[str, Any]:
-    """`uri` is its sink's, "" when it has none, which `problem` explains. Its adapter is whoever reports this."""
+    """`uri` is its sink's, "" when it has none, which `problem` explains. Its adapter is the caller."""
     oidc = Condition("OIDCIdentityCreated", "True", _NO_OIDC)
     if problem:
         sink, deployed = Condition("SinkProvided", "False", "NotFound", problem), get_condition(item, "Deployed")
@@ -131,7 +131,7 @@ def _broker_ready(item: Object, broker: Object | None) -> Condition:
 def _subscription(
     item: Object, broker: Object, references: ResolvedReferences, refused: str
 ) -> tuple[list[Condition], dict[str, str]]:
-    """The conditions as far as a Trigger's reconciler comes with a Broker that is ready, and its addresses."""
+    """The conditions as far as a Trigger's reconciler gets with a ready Broker, and its addresses."""
     if problem := references.problems.get("subscriberUri"):
         reason = "Unable to get the Subscriber's URI"
         return [Condition("SubscriberResolved", "False", reason, problem)], {}

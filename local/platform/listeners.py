@@ -1,9 +1,11 @@
-"""Who listens on this machine's ports, as the kernel tells it. Standard library only: it runs before set-up, too."""
+"""Who listens on this machine's ports, as the kernel reports it.
+
+The standard library only, because it runs before set-up too; psutil, which could do most of it, is not there then.
+"""
 
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,7 +22,7 @@ _HERE_6 = ("00000000000000000000000001000000", "0" * 32, "0000000000000000FFFF00
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A process that listens. Fields that the kernel does not tell us are empty; pid 0 is another user's process."""
+    """A process that listens. Fields that the kernel does not reveal are empty; pid 0 is another user's process."""
 
     pid: int
     command: tuple[str, ...] = ()
@@ -41,13 +43,13 @@ class Listener:
 
 
 def is_supported() -> bool:
-    """Whether this system tells who listens: Linux does."""
+    """Whether this system reports who listens: Linux does."""
     return Path("/proc/net/tcp").exists()
 
 
 def find_listeners(ports: Collection[int], likely: Iterable[int] = ()) -> dict[int, Listener]:
     """Who listens on these loopback ports, by port; ports on which nobody does are left out, as all are where
-    `known` is false. `likely` are process ids to look at first: the others need not be searched then.
+    `is_supported` is false. `likely` are process ids to look at first: the others need not be searched then.
     """
     sockets = _sockets(frozenset(ports)) if is_supported() else {}
     owners: dict[int, Listener] = {}
@@ -61,7 +63,7 @@ def find_listeners(ports: Collection[int], likely: Iterable[int] = ()) -> dict[i
 
 
 def describe(pid: int) -> Listener:
-    """What can be told of a process."""
+    """What is known of a process."""
     command, environ = _command_and_environment(pid)
     folders = (_folder(*_command_and_environment(ancestor)) for ancestor in _ancestors(pid))
     return Listener(pid, command, next(filter(None, folders), None), _checkout(command, environ))
@@ -72,7 +74,7 @@ def bind_problem(port: int, host: str = "127.0.0.1") -> str | None:
     try:
         try_listen(host, port)
     except OverflowError:
-        return "is no port: 1 to 65535"
+        return "is not a port: 1 to 65535"
     except PermissionError:
         return "needs privileges"
     except OSError as error:
@@ -87,7 +89,7 @@ BROWSER_BLOCKED_PORTS = frozenset(
 
 
 def next_free_port(port: int, taken: Collection[int] = ()) -> int:
-    """The first free port from `port` on by whole thousands (8080, 9080, …), so that it is remembered; else any."""
+    """The first free port from `port` on by whole thousands (8080, 9080, …), which is easy to remember; else any."""
     for candidate in range(port, 65536, 1000):
         if candidate not in taken and candidate not in BROWSER_BLOCKED_PORTS and bind_problem(candidate) is None:
             return candidate
@@ -109,15 +111,15 @@ def _sockets(ports: frozenset[int]) -> dict[str, tuple[int, int]]:
 def _pids(likely: Iterable[int]) -> Iterator[int]:
     seen = dict.fromkeys(likely)
     yield from seen
-    yield from (int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) not in seen)
+    yield from (int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit() and int(p.name) not in seen)
 
 
 def _inodes(pid: int) -> set[str]:
     inodes = set()
     with suppress(OSError):
-        for name in os.listdir(f"/proc/{pid}/fd"):
+        for link in Path(f"/proc/{pid}/fd").iterdir():
             with suppress(OSError):
-                target = os.readlink(f"/proc/{pid}/fd/{name}")
+                target = str(link.readlink())
                 if target.startswith("socket:["):
                     inodes.add(target[8:-1])
     return inodes
@@ -140,7 +142,7 @@ def _ancestors(pid: int) -> Iterator[int]:
 
 
 def _folder(command: tuple[str, ...], environ: Mapping[str, str]) -> Path | None:
-    """The supervisor is told its folder; what it starts has the folder's kubeconfig and a pod's name."""
+    """The supervisor has its folder as an argument; what it starts has the folder's kubeconfig and a pod's name."""
     if "local.platform" in command and "--dir" in command[:-1]:
         return Path(command[command.index("--dir") + 1])
     if "EMBEDDED_POD" in environ and environ.get("KUBECONFIG"):

@@ -37,7 +37,7 @@ def load(folder: Path) -> list[Object]:
         documents = [operations.apply(item) if _is_target(item, patch["target"]) else item for item in documents]
     if namespace := kustomization.get("namespace"):
         for item in documents:
-            if item["kind"] != "Namespace":  # of custom kinds kustomize cannot know which are a cluster's; nor need we
+            if item["kind"] != "Namespace":  # kustomize cannot know which custom kinds are cluster-scoped; nor need we
                 item["metadata"]["namespace"] = namespace
     return documents
 
@@ -45,7 +45,7 @@ def load(folder: Path) -> list[Object]:
 def with_overrides(
     documents: Iterable[Object], config: Mapping[str, str], schedules: Mapping[str, str]
 ) -> Iterator[Object]:
-    """The documents with what this start sets otherwise: values of the ConfigMap `loop`, schedules of PingSources."""
+    """The documents with this start's overrides: values of the ConfigMap `loop`, schedules of PingSources."""
     for document in documents:
         item = copy.deepcopy(document)
         if item["kind"] == "ConfigMap" and item["metadata"]["name"] == "loop":

@@ -28,14 +28,14 @@ def environment(encryption_key: str) -> dict[str, str]:
     key after a restart makes it unable to sign.
     """
     return {
-        # Nine processes and 13 s of start-up for features nobody uses here.
+        # Saves nine processes and 13 s of start-up for features that are not used here.
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": encryption_key,
         "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "https,http",
         "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
         # A failed delivery holds a thread of the server; the rollout function's timer heals what is lost.
         "MLFLOW_WEBHOOK_REQUEST_TIMEOUT": "10",
-        # For how long the server goes on believing that there is no webhook.
+        # How long the server caches that there is no webhook.
         "MLFLOW_WEBHOOK_CACHE_TTL": "5",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",

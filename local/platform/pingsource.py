@@ -31,8 +31,8 @@ Locator = Callable[[str], tuple[str, str]]
 
 
 def build_event(item: Object, at: datetime) -> tuple[dict[str, str], bytes]:
-    """Headers and body of the event of one tick. Its id is new, as Knative's is: after the clock was set back, a time
-    that comes again is another tick, which nobody may take for a copy of the first."""
+    """Headers and body of the event of one tick. Its id is new, as in Knative: after the clock was set back, a time
+    that comes again is another tick and must not be taken for a duplicate of the first."""
     spec, source = item["spec"], source_of(item)
     headers = {
         "ce-specversion": "1.0",
@@ -50,7 +50,7 @@ def build_event(item: Object, at: datetime) -> tuple[dict[str, str], bytes]:
 
 
 class PingSourceAdapter:
-    """Sends the ticks of every PingSource in the store. Ticks that fall in a time when nothing runs are not made up."""
+    """Sends the ticks of every PingSource in the store. Ticks missed while nothing runs are not made up for."""
 
     def __init__(
         self,
@@ -79,10 +79,10 @@ class PingSourceAdapter:
                     seen = version
                 self._send_due(items)
             except StorageError as error:
-                log.debug("the PingSources are looked at again: %s", error)
+                log.debug("the PingSources are checked later: %s", error)
                 await asyncio.sleep(1.0)
             except Exception:
-                log.exception("a pass over the PingSources failed and is repeated")
+                log.exception("a pass over the PingSources failed and is retried")
                 await asyncio.sleep(1.0)
             await asyncio.sleep(_LOOK_SECONDS)
 

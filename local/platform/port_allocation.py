@@ -14,9 +14,9 @@ FLAGS = {"gateway": "--port", "api": "--api-port", "broker": "--broker-port", "m
 
 
 def unavailable_ports(folder: Folder, ports: Ports) -> dict[str, str]:
-    """The ports that cannot be used, by name, with the reason in words and who has them, where that can be known.
+    """The ports that cannot be used, by name, with the reason and, where it can be known, who has them.
 
-    What a killed supervisor left of this loop is no reason: it is taken over.
+    What a killed supervisor of this loop left does not count: it is adopted.
     """
     numbers = {name: port for name, port in asdict(ports).items() if port}
     reasons = {name: reason for name, port in numbers.items() if (reason := listeners.bind_problem(port, HOST))}
@@ -34,7 +34,7 @@ def unavailable_ports(folder: Folder, ports: Ports) -> dict[str, str]:
 
 
 def with_free_ports(ports: Ports, names: list[str]) -> Ports:
-    """The same ports, but free ones for those of these names."""
+    """The same ports, with free ones for those names."""
     for name in names:
         free = listeners.next_free_port(getattr(ports, name), set(asdict(ports).values()))
         ports = replace(ports, **{name: free})

@@ -1,8 +1,8 @@
 """When schedules are due, however the wall clock is moved: pure, both clocks are given.
 
-Cron is about the wall clock, so it says what is due. But it may be set, and a time that was worked out before is then
-wrong: set back by an hour, every schedule would be silent for that hour. The monotonic clock tells a clock that was
-set from time that has passed.
+Cron is about the wall clock, so it says what is due. But it may be set, and a time that was computed before is then
+wrong: set back by an hour, every schedule would be silent for that hour. The monotonic clock distinguishes a clock
+that was set from time that has passed.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from datetime import datetime, timedelta
 from local.kube import cron
 
 EVERY_MINUTE = "* * * * *"
-# Slewing moves a clock by less than a millisecond a second; what is more between two looks is a step.
+# Slewing moves a clock by less than a millisecond per second; more than that between two calls is a step.
 _STEP_SECONDS = 1.0
 
 ZonedSchedule = tuple[str, str]
-"""A schedule, and the zone that holds where it names none."""
+"""A schedule, and the zone that applies where it names none."""
 
 
 @dataclass(slots=True)
@@ -31,8 +31,8 @@ class _NextTime:
 class ScheduleClock:
     """The next time of each of some schedules, by key.
 
-    Time that passes unseen, because nothing ran or the clock was set forward, brings at most one tick a schedule, not
-    one for each time missed. After the clock was set back, times that it shows again are due again. `@every` counts
+    Time that passes unseen, because nothing ran or the clock was set forward, brings at most one tick per schedule,
+    not one for each time missed. After the clock was set back, times that it shows again are due again. `@every` counts
     time that passes, whatever the clock is set to.
     """
 
@@ -76,4 +76,4 @@ def _next_time(planned: ZonedSchedule, now: datetime) -> datetime | None:
     try:
         return cron.parse(planned[0]).next(now, planned[1])
     except (ValueError, OverflowError):
-        return None  # the API refuses what is no schedule; one that never comes again is no error
+        return None  # the API refuses invalid schedules; one that never fires again is not an error

@@ -1,4 +1,4 @@
-"""What the platform is told, and where it keeps what: everything lies under one folder."""
+"""The platform's settings, and where it keeps its state: everything lies under one folder."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ FOLDER = ROOT / ".local"
 BROKER = "default"
 HOST = "127.0.0.1"
 STATUS_PATH = "/-/status"
-"""Of the API's port, with its token: what status.json says, also while that cannot be written."""
+"""On the API's port, with its token: what status.json says, even while that cannot be written."""
 
 
 class PlatformError(Exception):
-    """The platform cannot start or go on; one line for people."""
+    """The platform cannot start or continue; one line for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,24 +91,24 @@ class Folder:
 
     @property
     def broker_token(self) -> Path:
-        """What the broker's admin interface asks for."""
+        """For the broker's admin interface."""
         return self.path / "broker" / "token"
 
     @property
     def pipelines_token(self) -> Path:
-        """What the pipelines' API asks for; on a cluster of many users the kubelet writes such a file."""
+        """For the pipelines' API; on a multi-user cluster the kubelet writes such a file."""
         return self.path / "pipelines" / "token"
 
     def make(self) -> None:
         """The folder, readable by its owner only: it holds keys. PlatformError when nothing can be written there."""
         if self.path.is_symlink() and not self.path.exists():
-            raise PlatformError(f"{self.path} is a link that leads nowhere: remove it, or make what it leads to")
+            raise PlatformError(f"{self.path} is a dangling link: remove it, or create what it points to")
         with self._writing():
             self.path.mkdir(parents=True, exist_ok=True)
             self.path.chmod(0o700)
 
     def settings(self) -> Settings:
-        """As saved last; the defaults before. PlatformError when the file is not usable."""
+        """As last saved; the defaults before. PlatformError when the file is not usable."""
         try:
             data = json.loads((self.path / "settings.json").read_text())
             return _validated(Settings(**{**data, "ports": Ports(**data["ports"])}))
@@ -152,7 +152,7 @@ class Folder:
         return values
 
     def lock(self) -> IO[str] | None:
-        """Held by the one supervisor of this folder as long as it lives; None when another holds it."""
+        """Held by the one supervisor of this folder while it lives; None when another holds it."""
         with self._writing():
             file = (self.path / "supervisor.lock").open("a+")
         try:
@@ -197,7 +197,7 @@ def write_json(path: Path, data: Any, mode: int = 0o644) -> None:
     """Appears whole or not at all; OSError when it cannot be written."""
     part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as file:
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as file:
             json.dump(data, file, indent=1)
         part.replace(path)
     except OSError:

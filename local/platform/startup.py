@@ -94,15 +94,20 @@ class Startup:
 
     async def _serve_model(self) -> str:
         await asyncio.to_thread(self._apply, ROOT / "kserve")
-        while not _is_ready(self._store, "InferenceService", INFERENCE_SERVICE):
-            await asyncio.sleep(_POLL_SECONDS)
+        await self._until_ready("InferenceService", INFERENCE_SERVICE)
         return f"http://{HOST}:{self._settings.ports.gateway}"
 
     async def _await_functions(self) -> str:
         names = [item["metadata"]["name"] for item in self._store.list("Service.serving.knative.dev", NAMESPACE).items]
-        while not all(_is_ready(self._store, "Service.serving.knative.dev", name) for name in names):
-            await asyncio.sleep(_POLL_SECONDS)
+        await self._until_ready("Service.serving.knative.dev", *names)
         return ", ".join(name for name in names if not name.endswith(PREDICTOR))
+
+    async def _until_ready(self, kind: str, *names: str) -> None:
+        """Polls: other processes write to the store too."""
+        while True:
+            if all(_is_ready(self._store, kind, name) for name in names):
+                return
+            await asyncio.sleep(_POLL_SECONDS)
 
     async def _run_command(self, name: str, argv: list[str]) -> None:
         await commands.run(name, argv, self._environment, self._folder.processes / "logs")
@@ -129,7 +134,8 @@ class Startup:
                 step.state = "running"
                 try:
                     step.detail = await act()
-                except Exception as error:
+                except Exception as error:  # whatever it is, it is shown and retried
+                    log.debug("%s", name, exc_info=True)
                     step.state, step.detail = "failed", str(error) or type(error).__name__
                     log.warning("%s: %s; again in %.1f s", name, step.detail, pause)
                     await asyncio.sleep(pause)

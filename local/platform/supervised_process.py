@@ -1,4 +1,4 @@
-"""The platform's long-lived processes (broker, MLflow, pipelines): started, watched, started again, taken over."""
+"""The platform's long-lived processes (broker, MLflow, pipelines): started, watched, restarted, adopted."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import json
 import logging
-import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from typing import Literal
 import aiohttp
 
 from local.platform.settings import HOST, ROOT
+from local.ports import check_free
 from local.serving.process_spec import Probe, ProcessSpec
 from local.serving.workload import WorkloadProcess, find_left_behind, last_lines, log_file, probe
 
@@ -41,7 +41,7 @@ class Program:
 
     @property
     def digest(self) -> str:
-        """Of all that a running process was started with: one with another digest is not taken over."""
+        """Of all that a running process was started with: one with another digest is not adopted."""
         return hashlib.sha256(json.dumps([self.argv, sorted(self.env.items()), self.port]).encode()).hexdigest()[:32]
 
 
@@ -61,13 +61,13 @@ class SupervisedProcess:
     _process: WorkloadProcess | None = None
 
     async def supervise(self, session: aiohttp.ClientSession, adopted: WorkloadProcess | None) -> None:
-        """Runs it until `stop`; `found` is what a killed supervisor left of it."""
+        """Runs it until `stop`; `adopted` is its process where a killed supervisor left one."""
         pause = 0.5
         while not self._stopping:
             try:
                 process = adopted or await self._start()
             except OSError as error:
-                self._set("failed", str(error))
+                self._set("failed", error.strerror or str(error))
             else:
                 adopted, self._process, self.pid = None, process, process.pid
                 started = time.monotonic()
@@ -98,14 +98,7 @@ class SupervisedProcess:
 
     async def _start(self) -> WorkloadProcess:
         program = self.program
-        with socket.socket() as sock:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                sock.bind((HOST, program.port))
-            except OSError as error:
-                raise OSError(
-                    f"cannot listen on {HOST}:{program.port}: {error.strerror}; choose another port"
-                ) from None
+        check_free(HOST, program.port)
         self._set("starting")
         spec = ProcessSpec(program.argv, program.env, Probe(program.path, timeout=2.0), program.port)
         return await WorkloadProcess.start(self.folder, NAMESPACE, program.name, program.digest, spec, ROOT)
@@ -132,13 +125,13 @@ class SupervisedProcess:
 
 
 async def adopt(folder: Path, programs: list[Program]) -> dict[str, WorkloadProcess]:
-    """What a killed supervisor left running, by name; what does not fit any more is ended."""
+    """What a killed supervisor left running, by name; what no longer matches is ended."""
     programs_by_name = {program.name: program for program in programs}
     adopted: dict[str, WorkloadProcess] = {}
     for process in find_left_behind(folder):
         program = programs_by_name.get(process.pod.revision)
         if program and process.pod.uid == program.digest and program.name not in adopted:
-            log.info("taking over %s, process %d", program.name, process.pid)
+            log.info("adopting %s, process %d", program.name, process.pid)
             adopted[program.name] = process
         else:
             log.info("ending an old %s, process %d", process.pod.revision, process.pid)

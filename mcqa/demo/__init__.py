@@ -1,1 +1,1 @@
-"""`mcqa demo`: the whole loop at work, told as it happens."""
+"""`mcqa demo`: the whole loop at work, narrated as it happens."""

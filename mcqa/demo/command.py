@@ -1,4 +1,4 @@
-"""The verb itself."""
+"""`mcqa demo`: the verb itself."""
 
 from __future__ import annotations
 
@@ -8,40 +8,41 @@ from typing import Annotated
 
 import typer
 
-from mcqa.demo.broken import Fault
+from mcqa.demo.faults import Fault
 
 
-class Story(StrEnum):
+class ScenarioName(StrEnum):
     learn = "learn"
     rollback = "rollback"
 
 
 def demo(
-    story: Annotated[
-        Story, typer.Argument(help="learn: drift, retraining, canary, promotion. rollback: a broken version is caught.")
-    ] = Story.learn,
+    scenario: Annotated[
+        ScenarioName,
+        typer.Argument(help="learn: drift, retraining, canary, promotion. rollback: a broken version is caught."),
+    ] = ScenarioName.learn,
     fault: Annotated[
-        Fault, typer.Option(help="Of the story rollback: what is wrong with the version.")
+        Fault, typer.Option(help="In the scenario rollback: what is wrong with the version.")
     ] = Fault.accuracy,
     directory: Annotated[
         Path | None,
         typer.Option(
             "--dir",
-            help="Where the demo's loop keeps everything; a folder of your own gets free ports.",
+            help="The folder of the demo's loop; one of your own gets free ports.",
             show_default=".local-demo of the checkout",
         ),
     ] = None,
 ) -> None:
-    """Show the whole loop at work, told as it happens; it needs nobody and takes some minutes.
+    """Show the whole loop at work, narrated as it happens; it needs no input and takes some minutes.
 
-    The story learn begins with a loop of its own and forgets the one of an earlier demo. The loop stays up at the end,
-    to be looked at; the story rollback goes on with it where it is up.
+    The scenario learn starts a loop of its own and deletes that of an earlier demo. The loop keeps running afterwards,
+    for you to look at; the scenario rollback uses it where it is running.
     """
-    if story is Story.learn:
-        from mcqa.demo.learn import learn
+    if scenario is ScenarioName.learn:
+        from mcqa.demo.learning_scenario import learn
 
         learn(directory)
     else:
-        from mcqa.demo.rollback import rollback
+        from mcqa.demo.rollback_scenario import roll_back
 
-        rollback(directory, fault)
+        roll_back(directory, fault)

@@ -1,7 +1,7 @@
-"""How a family writes a question: run a template for the right answer, run its near misses for the distractors.
+"""How a family writes a question: running a template gives the right answer, running near misses the distractors.
 
-The code that is executed here comes from the fixed templates of `families/`, filled in with our own small literals. It
-is run in this process for that reason alone; nothing that a user or a data set wrote ever reaches these functions.
+The code that is executed here comes from the fixed templates of `families/`, filled with our own small literals. Only
+for that reason it runs in this process; nothing that a user or a data set wrote ever reaches these functions.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from string import Template
 from typing import Any
 
+from common.question import MAX_CHOICES, Question
 from pipelines.bank.labelled import LabelledQuestion
-from predictor.question import MAX_CHOICES, Question
 
 PRINTS = "What does this code print?"
 PRINTS_LINES = "What does this code print, lines joined by spaces?"
@@ -23,7 +23,7 @@ NAMES = ("x", "y", "n", "k", "s", "t", "m", "v", "w", "z", "p", "q")
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A question before its choices are drawn. Duplicates and the right answer itself are dropped from `wrong`."""
+    """A question before its choices are drawn. Duplicates and the right answer are dropped from `wrong`."""
 
     stem: str
     right: str
@@ -33,7 +33,7 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One concept: `make` is a pure function of the random generator; None means 'draw again'."""
+    """One concept: `make` is a pure function of the random generator; None means that it has to be called again."""
 
     name: str
     subject: str
@@ -49,7 +49,7 @@ def outcome(code: str) -> str:
 
     try:
         exec(code, {"print": capture, "__name__": "question"})
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - its name is the answer, whatever the template raises
         lines.append(type(error).__name__)
     return " ".join(lines)
 
@@ -58,7 +58,7 @@ def value(expression: str) -> str:
     """The repr of the expression's value, or the name of the exception that it raises."""
     try:
         return repr(eval(expression, {"__name__": "question"}))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - its name is the answer, whatever the template raises
         return type(error).__name__
 
 
@@ -94,7 +94,7 @@ def posed(
 
 
 def around(text: str) -> tuple[str, ...]:
-    """Integers close to the right one, for off-by-one distractors; nothing when it is no integer."""
+    """Integers close to the right one, for off-by-one distractors; nothing when it is not an integer."""
     try:
         n = int(text)
     except ValueError:
@@ -105,7 +105,7 @@ def around(text: str) -> tuple[str, ...]:
 def finish(draft: Draft, rng: random.Random, subject: str, choices: int = 4) -> LabelledQuestion | None:
     """The draft with `choices` shuffled choices, or None when it has too few distractors that differ from the answer.
 
-    Two texts that differ only in white space are too alike to be fair, so they count as one.
+    Two texts that differ only in white space are too similar to be fair, so they count as one.
     """
     if not 2 <= choices <= MAX_CHOICES:
         raise ValueError(f"choices must be 2 to {MAX_CHOICES}, found {choices}")
@@ -116,8 +116,8 @@ def finish(draft: Draft, rng: random.Random, subject: str, choices: int = 4) -> 
             pool.append(text)
     if not draft.right.strip() or len(pool) < choices - 1:
         return None
-    # The likeliest mistakes come first in a draft; drawing from a few more than needed keeps choice sets from
-    # repeating, so that the answer cannot be read off their pattern.
+    # The likeliest mistakes come first in a draft. Drawing from a few more than needed keeps sets of choices from
+    # repeating, so that their pattern does not give the answer away.
     chosen = [draft.right, *rng.sample(pool[: choices + 2], choices - 1)]
     rng.shuffle(chosen)
     question = Question(draft.stem, tuple(chosen), draft.code, None, subject)

@@ -6,14 +6,14 @@ import functools
 import random
 from collections.abc import Collection, Iterator, Sequence
 
+from common.question import Question
 from pipelines.bank.draft import Family, finish
 from pipelines.bank.labelled import LabelledQuestion, Split, content_key, split_of
-from predictor.question import Question
 
-# Kept out of the tiny model's training: a later change of subjects towards these is a drift it cannot be ready for.
+# Kept out of the tiny model's training: a later shift towards these is a drift that it is not prepared for.
 HELD_OUT_SUBJECTS = ("bit-operations", "regex", "sql")
 
-# A family is taken to be exhausted when so many draws in a row bring nothing new.
+# A family counts as exhausted when this many draws in a row bring nothing new.
 PATIENCE = 200
 
 
@@ -58,9 +58,9 @@ def by_subject(wanted: Collection[str] | None = None) -> dict[str, list[Family]]
 def stream(
     seed: int, wanted: Collection[str] | None = None, *, split: Split | None = None, choices: Sequence[int] = (4,)
 ) -> Iterator[LabelledQuestion]:
-    """Questions without end, subjects in equal shares, of one split only when asked. Repeats do occur.
+    """Questions without end, subjects in equal shares, of one split if `split` is given. Repeats occur.
 
-    Each question has one of the numbers in `choices`, drawn evenly; a family that cannot give as many draws again.
+    Each question has one of the numbers of `choices`, drawn evenly; a family that cannot give as many draws again.
     """
     rng = random.Random(f"stream-{seed}")
     table = by_subject(wanted)
@@ -85,8 +85,8 @@ def generate(
 ) -> list[LabelledQuestion]:
     """`size` questions that differ in content, subjects in equal shares until a subject runs dry, in a fixed order.
 
-    Deterministic in its arguments. `split` keeps to one split. Ids are `gen-` and the first 12 digits of the content's
-    key, so the same problem has the same id in every bank. ValueError when the families cannot give that many.
+    Deterministic in its arguments. `split` limits them to one split. Ids are `gen-` and the first 12 digits of the
+    content's key, so the same problem has the same id in every bank. ValueError when the families cannot give as many.
     """
     rng = random.Random(f"bank-{seed}")
     table = by_subject(wanted)
@@ -108,7 +108,7 @@ def generate(
                 out.append(question)
     if len(out) < size:
         raise ValueError(
-            f"the families gave only {len(out)} different questions of {size}; ask for fewer or more subjects"
+            f"the families gave only {len(out)} different questions of {size}; ask for fewer, or for more subjects"
         )
     return out
 

@@ -1,9 +1,9 @@
 """Public multiple-choice banks from the Hugging Face hub, read with the `datasets` library when it is installed.
 
-CodeMMLU (https://huggingface.co/datasets/Fsoft-AIC/CodeMMLU, arXiv 2410.01999): one configuration a subject, split
+CodeMMLU (https://huggingface.co/datasets/Fsoft-AIC/CodeMMLU, arXiv 2410.01999): one configuration per subject, split
 `test`; columns `task_id`, `question`, `choices` (a list) and `answer` (a letter), in some configurations
-`problem_description`. MMLU (https://huggingface.co/datasets/cais/mmlu, arXiv 2009.03300): one configuration a subject;
-columns `question`, `subject`, `choices` (four texts) and `answer` (0 to 3).
+`problem_description`. MMLU (https://huggingface.co/datasets/cais/mmlu, arXiv 2009.03300): one configuration per
+subject; columns `question`, `subject`, `choices` (four strings) and `answer` (0 to 3).
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
+from common.question import LETTERS, QuestionError
 from pipelines.bank.jsonl import BankError, label
 from pipelines.bank.labelled import LabelledQuestion
-from predictor.question import LETTERS, QuestionError
 
 CODEMMLU = "Fsoft-AIC/CodeMMLU"
 CODEMMLU_SUBJECTS = (
@@ -69,23 +69,23 @@ def load_mmlu(subjects: Iterable[str] = MMLU_SUBJECTS, split: str = "test") -> l
 def usable(
     name: str, rows: Iterable[Mapping[str, Any]], convert: Callable[[Mapping[str, Any], int], LabelledQuestion]
 ) -> list[LabelledQuestion]:
-    """The rows that are sound questions; public sets hold a few with repeated or empty choices, which are left out.
+    """The rows that are valid questions; public sets have a few with repeated or empty choices, which are left out.
 
-    BankError when more than a tenth are unsound: then the columns are not what this module knows.
+    BankError when more than a tenth are not valid: then the columns are not those that this module knows.
     """
-    kept: list[LabelledQuestion] = []
+    valid: list[LabelledQuestion] = []
     faults: list[str] = []
     for number, row in enumerate(rows):
         try:
-            kept.append(convert(row, number))
+            valid.append(convert(row, number))
         except QuestionError as error:
             faults.append(f"row {number}: {error}")
-    if not kept or len(faults) > 0.1 * (len(kept) + len(faults)):
+    if not valid or len(faults) > 0.1 * (len(valid) + len(faults)):
         first = faults[0] if faults else "there are no rows"
         raise BankError(
-            f"{name}: {len(faults)} of {len(kept) + len(faults)} rows are no sound questions; the first: {first}"
+            f"{name}: {len(faults)} of {len(valid) + len(faults)} rows are not valid questions; the first: {first}"
         )
-    return kept
+    return valid
 
 
 def _question(stem: Any, row: Mapping[str, Any], answer: Any, key: str, subject: str) -> LabelledQuestion:
@@ -100,9 +100,10 @@ def _rows(name: str, configuration: str, split: str) -> Iterable[Mapping[str, An
     except ImportError:
         raise BankError(f"{name} needs the datasets library; run: pip install datasets") from None
     try:
-        return datasets.load_dataset(name, configuration, split=split)
-    except Exception as error:  # the library raises errors of half a dozen libraries for 'no network'
+        rows: Iterable[Mapping[str, Any]] = datasets.load_dataset(name, configuration, split=split)
+    except Exception as error:  # noqa: BLE001 - for 'no network' it raises errors of half a dozen libraries
         first = (str(error).splitlines() or [""])[0][:200]
         raise BankError(
             f"{name}/{configuration} could not be loaded ({type(error).__name__}: {first}); is this machine online?"
         ) from None
+    return rows

@@ -1,4 +1,4 @@
-"""Banks as JSONL: one object a line with `question`, `choices`, `answer` (an index), and `id`, `subject`, `code`."""
+"""Banks as JSONL: one object per line with `question`, `choices`, `answer` (an index), and `id`, `subject`, `code`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from common.question import QuestionError, parse_question
 from pipelines.bank.labelled import LabelledQuestion
-from predictor.question import QuestionError, parse_question
 
 
 class BankError(ValueError):
@@ -36,7 +36,7 @@ def label(data: Any) -> LabelledQuestion:
 
 
 def load_jsonl(path: Path) -> list[LabelledQuestion]:
-    """Every line of the file; blank lines are skipped. BankError tells every bad one."""
+    """Every line of the file; blank lines are skipped. BankError lists every line that is not valid."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -46,9 +46,9 @@ def load_jsonl(path: Path) -> list[LabelledQuestion]:
     bank: list[LabelledQuestion] = []
     lines_of: dict[str, int] = {}
     mistakes: list[tuple[int, str]] = []
-    # Not splitlines(): it also breaks at U+2028 and its like, which JSON allows inside a text.
+    # Not splitlines(): it also breaks at U+2028 and its like, which JSON allows inside a string.
     for number, line in enumerate(text.split("\n"), start=1):
-        line = line.removeprefix("\ufeff")  # on any line: files with a byte order mark may have been put together
+        line = line.removeprefix("\ufeff")  # on any line: files with a byte order mark may have been joined
         if not line.strip():
             continue
         try:
@@ -75,14 +75,14 @@ def _json_reason(error: Exception) -> str:
 
 
 def _mistaken(path: Path, mistakes: Sequence[tuple[int, str]]) -> BankError:
-    lines = [f"line {number}: {said}" for number, said in mistakes]
-    number, said = mistakes[0]
+    lines = [f"line {number}: {message}" for number, message in mistakes]
+    number, message = mistakes[0]
     more = f"; {len(mistakes) - 1} more lines are wrong" if len(mistakes) > 1 else ""
-    return BankError(f"{path}:{number}: {said}{more}", lines)
+    return BankError(f"{path}:{number}: {message}{more}", lines)
 
 
 def dump_jsonl(bank: Iterable[LabelledQuestion], path: Path) -> int:
-    """Write the bank, one question a line; the number of lines."""
+    """Writes the bank, one question per line; returns the number of lines."""
     lines = [json.dumps(question.to_dict(), ensure_ascii=False) for question in bank]
     path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
     return len(lines)

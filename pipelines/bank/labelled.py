@@ -1,13 +1,14 @@
-"""The bank's currency: a question with its right answer, its place in a split, and its JSON form."""
+"""A question with its right answer, its split, and its JSON form: what every bank consists of."""
 
 from __future__ import annotations
 
 import hashlib
 import random
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from predictor.question import LETTERS, Question
+from common.question import LETTERS, Question
 
 Split = Literal["train", "validation", "holdout"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "holdout")
@@ -22,7 +23,7 @@ class LabelledQuestion:
 
     def __post_init__(self) -> None:
         if not 0 <= self.answer < len(self.question.choices):
-            raise ValueError(f"answer {self.answer} is no index of {len(self.question.choices)} choices")
+            raise ValueError(f"answer {self.answer} is not an index of {len(self.question.choices)} choices")
 
     @property
     def right(self) -> str:
@@ -30,7 +31,7 @@ class LabelledQuestion:
 
     @property
     def normalised_right(self) -> str:
-        """The right choice as choices are compared, whatever their sender's white space."""
+        """The right choice in the form in which choices are compared, whatever white space it was sent with."""
         return self.question.normalised().choices[self.answer]
 
     @property
@@ -50,7 +51,7 @@ class LabelledQuestion:
         return LabelledQuestion(Question(q.stem, choices, q.code, q.id, q.subject), order.index(self.answer))
 
     def to_dict(self) -> dict[str, Any]:
-        """One line of a JSONL bank; `parse_question` accepts it as it stands."""
+        """One line of a JSONL bank; `parse_question` accepts it as it is."""
         q = self.question
         out: dict[str, Any] = {"question": q.stem, "choices": list(q.choices), "answer": self.answer}
         for name, value in (("id", q.id), ("code", q.code), ("subject", q.subject)):
@@ -59,12 +60,19 @@ class LabelledQuestion:
         return out
 
 
+def shuffled_epochs(questions: Sequence[LabelledQuestion], rng: random.Random) -> Iterator[LabelledQuestion]:
+    """Without end: every question once per epoch, in a new order, its choices shuffled so that no letter is learned."""
+    while True:
+        for question in rng.sample(list(questions), len(questions)):
+            yield question.shuffled(rng)
+
+
 def content_key(question: Question) -> str:
     """64 hexadecimal digits that depend on stem and code alone.
 
     Choices, their order, id and subject are left out on purpose: the same problem with other distractors is the same
-    problem, and must not be trained on in one split and examined in another. Both are normalised (predictor.normalise);
-    of the stem, upper case and runs of white space are not told apart either.
+    problem, and must not be trained on in one split and examined in another. Both are normalised (common.normalise);
+    in the stem, case and runs of white space make no difference either.
     """
     question = question.normalised()
     stem = " ".join(question.stem.split()).casefold()
@@ -73,7 +81,7 @@ def content_key(question: Question) -> str:
 
 
 def split_of(question: Question | LabelledQuestion) -> Split:
-    """train (80 %), validation (10 %) or holdout (10 %), by a hash of the content: stable for ever, blind to order."""
+    """train (80%), validation (10%) or holdout (10%), by a hash of the content: for ever, whatever the order."""
     if isinstance(question, LabelledQuestion):
         question = question.question
     bucket = int(content_key(question)[:8], 16) % 10

@@ -1,7 +1,7 @@
 """Statistics of answered multiple-choice questions. Pure functions of plain numbers, standard library only.
 
-Everywhere `probabilities` has one row a question and one entry a choice (rows may differ in length), and
-`answers` / `chosen` hold the index of the right and of the chosen choice. Probabilities are shares in 0..1.
+Everywhere `probabilities` has one row per question and one entry per choice (rows may differ in length), and
+`answers` / `chosen` hold the index of the right and of the chosen choice. Probabilities are within 0..1.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ PROBABILITY_FLOOR = 2.0**-52
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
-    """`count` of `total` with its 95 % Wilson interval."""
+class Proportion:
+    """`count` of `total` with its 95% Wilson interval."""
 
     count: int
     total: int
@@ -33,8 +33,11 @@ class Share:
 
     @property
     def value(self) -> float:
-        """The share; nan of nothing."""
+        """`count` / `total`; nan when `total` is 0."""
         return self.count / self.total if self.total else math.nan
+
+    def __str__(self) -> str:
+        return f"{self.value:.1%} [{self.low:.1%}, {self.high:.1%}] of {self.total}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +60,15 @@ class Bin:
         return self.confidence - self.accuracy
 
 
-def wilson(count: int, total: int, z: float = Z_95) -> Share:
-    """The share with its score interval (Wilson 1927, JASA 22:209, without continuity correction).
+def wilson(count: int, total: int, z: float = Z_95) -> Proportion:
+    """The proportion with its score interval (Wilson 1927, JASA 22:209, without continuity correction).
 
     Unlike the normal approximation it stays within 0..1 and keeps its coverage near 0, near 1 and for few questions.
     """
     if not 0 <= count <= total:
-        raise ValueError(f"a share needs 0 <= count <= total, found {count} of {total}")
+        raise ValueError(f"a proportion needs 0 <= count <= total, found {count} of {total}")
     if total == 0:
-        return Share(0, 0, 0.0, 1.0)
+        return Proportion(0, 0, 0.0, 1.0)
     p = count / total
     shrink = 1 + z * z / total
     centre = (p + z * z / (2 * total)) / shrink
@@ -73,23 +76,23 @@ def wilson(count: int, total: int, z: float = Z_95) -> Share:
     # The closed form is exactly 0 and 1 at the ends; floating point is not.
     low = 0.0 if count == 0 else max(0.0, centre - half)
     high = 1.0 if count == total else min(1.0, centre + half)
-    return Share(count, total, low, high)
+    return Proportion(count, total, low, high)
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Of two shares, in shares (0.05 is five points), with its 95 % interval."""
+    """The difference of two proportions (0.05 is five points) with its 95% interval."""
 
     value: float
     low: float
     high: float
 
 
-def difference(after: Share, before: Share) -> Difference:
+def difference(after: Proportion, before: Proportion) -> Difference:
     """`after` minus `before` of two independent samples, neither empty.
 
     The interval is Newcombe's (1998, Statistics in Medicine 17:873, method 10), made of the two Wilson intervals: it
-    keeps its coverage for few answers and for shares near 0 and 1. ValueError when a sample is empty.
+    keeps its coverage for few answers and for proportions near 0 and 1. ValueError when a sample is empty.
     """
     if not (after.total and before.total):
         raise ValueError("a difference needs two samples, and one of these is empty")
@@ -99,12 +102,12 @@ def difference(after: Share, before: Share) -> Difference:
     return Difference(value, value - down, value + up)
 
 
-def accuracy(answers: Sequence[int], chosen: Sequence[int]) -> Share:
+def accuracy(answers: Sequence[int], chosen: Sequence[int]) -> Proportion:
     """Share of questions whose chosen choice is the right one."""
     return wilson(sum(a == c for a, c in zip(answers, chosen, strict=True)), len(answers))
 
 
-def accuracy_by(groups: Sequence[str], answers: Sequence[int], chosen: Sequence[int]) -> dict[str, Share]:
+def accuracy_by(groups: Sequence[str], answers: Sequence[int], chosen: Sequence[int]) -> dict[str, Proportion]:
     """Accuracy within each group (a subject), sorted by name."""
     totals: Counter[str] = Counter()
     right: Counter[str] = Counter()
@@ -133,12 +136,12 @@ def brier(probabilities: Sequence[Sequence[float]], answers: Sequence[int]) -> f
 
 
 def nll(probabilities: Sequence[Sequence[float]], answers: Sequence[int]) -> float:
-    """Mean negative log-likelihood of the right choice, in nats a question. Guessing among K scores ln K."""
+    """Mean negative log-likelihood of the right choice, in nats per question. Guessing among K scores ln K."""
     return mean([-math.log(max(row[a], PROBABILITY_FLOOR)) for row, a in zip(probabilities, answers, strict=True)])
 
 
 def reliability(confidences: Sequence[float], correct: Sequence[bool], bins: int = ECE_BINS) -> tuple[Bin, ...]:
-    """`bins` equal-width confidence bins over 0..1, closed above, empty ones included (Guo et al. 2017, section 2)."""
+    """`bins` equal-width confidence bins over 0..1, closed above, including empty ones (Guo et al. 2017, section 2)."""
     edges = [b / bins for b in range(bins + 1)]
     members: list[list[int]] = [[] for _ in range(bins)]
     for i, confidence in enumerate(confidences):
@@ -166,7 +169,7 @@ def reliability(confidences: Sequence[float], correct: Sequence[bool], bins: int
 def ece(bins: Iterable[Bin]) -> float:
     """Expected calibration error: |accuracy - confidence| of each bin, weighted by its answers (Guo et al. 2017).
 
-    nan of no answers. It is biased upwards for few of them: report it from ECE_MIN_ANSWERS on.
+    nan without answers. It is biased upwards when there are few: report it only from ECE_MIN_ANSWERS on.
     """
     filled = [b for b in bins if b.count]
     total = sum(b.count for b in filled)
@@ -174,9 +177,9 @@ def ece(bins: Iterable[Bin]) -> float:
 
 
 def counts(indices: Iterable[int]) -> list[int]:
-    """How often each index occurs, from 0 to the largest one seen."""
-    seen = Counter(indices)
-    return [seen[k] for k in range(max(seen) + 1)] if seen else []
+    """How often each index occurs, from 0 to the largest that occurs."""
+    totals = Counter(indices)
+    return [totals[k] for k in range(max(totals) + 1)] if totals else []
 
 
 def recalls(answers: Sequence[int], chosen: Sequence[int]) -> list[float | None]:
@@ -189,22 +192,22 @@ def recalls(answers: Sequence[int], chosen: Sequence[int]) -> list[float | None]
 def rstd(answers: Sequence[int], chosen: Sequence[int]) -> float:
     """Letter bias: population standard deviation of the per-letter recalls (Zheng et al. 2023, arXiv 2309.03882).
 
-    A share (the paper prints percent). 0: every letter is found equally often; 0.433 with four letters: one letter
-    is always chosen. Letters that are never right have no recall and do not count. nan of nothing.
+    A share (the paper prints percent). 0: every letter has the same recall; 0.433 with four letters: one letter is
+    always chosen. Letters that are never right have no recall and do not count. nan when there is none.
     """
     known = [r for r in recalls(answers, chosen) if r is not None]
     return statistics.pstdev(known) if known else math.nan
 
 
-def flips(choices: Iterable[Sequence[Hashable]]) -> Share:
+def flips(choices: Iterable[Sequence[Hashable]]) -> Proportion:
     """Share of questions whose chosen choice (its text, not its letter) is not the same in every rotation.
 
-    One sequence a question, one entry a rotation of its choices.
+    One sequence per question, with one entry per rotation of its choices.
     """
     changed = [len(set(texts)) > 1 for texts in choices]
     return wilson(sum(changed), len(changed))
 
 
 def mean(values: Sequence[float]) -> float:
-    """The arithmetic mean; nan of nothing."""
+    """The arithmetic mean; nan of an empty sequence."""
     return math.fsum(values) / len(values) if values else math.nan

@@ -7,21 +7,21 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
+from common.question import LETTERS
 from pipelines.evaluation import metrics
-from pipelines.evaluation.metrics import Bin, Share
-from pipelines.evaluation.records import Record, Skipped
-from predictor.question import LETTERS
+from pipelines.evaluation.answer_records import AnswerRecord, SkippedQuestion
+from pipelines.evaluation.metrics import Bin, Proportion
 
 REPORT_VERSION = 1
 
 
 class EvaluationError(ValueError):
-    """There is nothing to report, or it would mislead."""
+    """There is nothing to report, or the report would mislead."""
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
-    """Which model version answered, and on what. A remote server tells only its version and revision."""
+class EvaluatedModel:
+    """Which model version answered, and on what. A remote server reports only its version and revision."""
 
     version: str
     source: str
@@ -32,8 +32,8 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
-class Questions:
-    """Which questions were asked: enough to ask the same ones again."""
+class QuestionSource:
+    """Where the questions came from: enough to ask the same ones again."""
 
     bank: str
     split: str
@@ -49,15 +49,15 @@ class Report:
     Never empty: at least one question was answered.
     """
 
-    model: Model
-    questions: Questions
+    model: EvaluatedModel
+    questions: QuestionSource
     debias: str
-    records: tuple[Record, ...]
+    records: tuple[AnswerRecord, ...]
     seconds: float
     started: str
-    skipped: tuple[Skipped, ...] = ()
-    rotations: Share | None = None
-    """Share of sampled questions whose chosen text changes under rotation of the choices; None when not studied."""
+    skipped: tuple[SkippedQuestion, ...] = ()
+    rotations: Proportion | None = None
+    """Sampled questions whose chosen text changes under rotation of the choices; None when not studied."""
 
     def __post_init__(self) -> None:
         if not self.records:
@@ -77,11 +77,11 @@ class Report:
         return [r.probabilities for r in self.records]
 
     @cached_property
-    def accuracy(self) -> Share:
+    def accuracy(self) -> Proportion:
         return metrics.accuracy(self._answers, self._chosen)
 
     @cached_property
-    def subjects(self) -> dict[str, Share]:
+    def subjects(self) -> dict[str, Proportion]:
         """Accuracy by subject, sorted by name; questions without one under ''."""
         return metrics.accuracy_by([r.subject for r in self.records], self._answers, self._chosen)
 
@@ -95,7 +95,7 @@ class Report:
 
     @cached_property
     def nll(self) -> float:
-        """Nats a question."""
+        """Nats per question."""
         return metrics.nll(self._probabilities, self._answers)
 
     @cached_property
@@ -149,7 +149,7 @@ class Report:
         return self.tokens / self.seconds
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON form; `version` changes when a field changes its meaning or goes away."""
+        """The JSON form; `version` changes when a field changes its meaning or is removed."""
         return {
             "version": REPORT_VERSION,
             "started": self.started,
@@ -161,9 +161,9 @@ class Report:
                 "skipped": [asdict(s) for s in self.skipped],
             },
             "debias": self.debias,
-            "accuracy": share_dict(self.accuracy),
+            "accuracy": proportion_dict(self.accuracy),
             "chance": self.chance,
-            "subjects": {name: share_dict(share) for name, share in self.subjects.items()},
+            "subjects": {name: proportion_dict(accuracy) for name, accuracy in self.subjects.items()},
             "brier": self.brier,
             "nll": self.nll,
             "ece": {
@@ -181,7 +181,7 @@ class Report:
             "letters": {"rstd": self.rstd, "by_letter": self.letters},
             "rotations": None
             if self.rotations is None
-            else {"flip_rate": self.rotations.value, **share_dict(self.rotations, "flipped")},
+            else {"flip_rate": self.rotations.value, **proportion_dict(self.rotations, "flipped")},
             "letter_mass": self.letter_mass,
             "speed": {
                 "seconds": self.seconds,
@@ -192,9 +192,15 @@ class Report:
         }
 
 
-def share_dict(share: Share, count: str = "correct") -> dict[str, float | int]:
-    """value, low and high (95 % Wilson), `count` and total."""
-    return {"value": share.value, "low": share.low, "high": share.high, count: share.count, "total": share.total}
+def proportion_dict(proportion: Proportion, count: str = "correct") -> dict[str, float | int]:
+    """value, low and high (95% Wilson), `count` and total."""
+    return {
+        "value": proportion.value,
+        "low": proportion.low,
+        "high": proportion.high,
+        count: proportion.count,
+        "total": proportion.total,
+    }
 
 
 def _padded(values: Sequence[Any], width: int, empty: Any) -> list[Any]:

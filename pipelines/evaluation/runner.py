@@ -1,4 +1,4 @@
-"""Asks a model version every question and reports. What answers is the scorer that serves, or a running server."""
+"""Asks a model version every question and reports. The answers come from the scorer that serves, or from a server."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
+from common.question import Answer, Debias, Question, QuestionError
 from pipelines.evaluation import metrics
-from pipelines.evaluation.records import Record, Skipped, question_id, record
-from pipelines.evaluation.report import EvaluationError, Model, Questions, Report
-from predictor.question import Answer, Debias, Question, QuestionError
+from pipelines.evaluation.answer_records import AnswerRecord, SkippedQuestion, answer_record, question_id
+from pipelines.evaluation.report import EvaluatedModel, EvaluationError, QuestionSource, Report
 
 if TYPE_CHECKING:
     from pipelines.bank import LabelledQuestion
@@ -28,25 +28,25 @@ class Answerer(Protocol):
     """A model version that answers questions: in this process, or behind a URL."""
 
     @property
-    def model(self) -> Model: ...
+    def model(self) -> EvaluatedModel: ...
 
     @property
     def default_debias(self) -> str:
-        """What `debias` None comes to, for the report."""
+        """What `debias` None means, for the report."""
         ...
 
     def answer(self, questions: Sequence[Question], debias: Debias | None) -> list[Answer]:
-        """One answer a question, in order; QuestionError when one of them cannot be asked."""
+        """One answer per question, in order; QuestionError when one of them cannot be asked."""
         ...
 
 
-class InProcess:
-    """The scorer itself."""
+class InProcessAnswerer:
+    """The scorer, in this process."""
 
     def __init__(self, scorer: Scorer, source: str) -> None:
         self.scorer = scorer
         self.default_debias: str = scorer.default_debias
-        self.model = Model(
+        self.model = EvaluatedModel(
             scorer.model_version,
             source,
             device=str(scorer.device),
@@ -61,7 +61,7 @@ class InProcess:
 def evaluate(
     answerer: Answerer,
     labelled: Sequence[LabelledQuestion],
-    questions: Questions,
+    questions: QuestionSource,
     *,
     debias: Debias | None = None,
     rotations: int = 0,
@@ -70,23 +70,23 @@ def evaluate(
 ) -> Report:
     """Answers every question and, for a seeded sample of `rotations` of them, every cyclic rotation of its choices.
 
-    `questions` says where they come from and is copied into the report. `debias` None leaves the choice to the model
+    `questions` says where they come from and goes into the report. `debias` None leaves the choice to the model
     version. A question that cannot be asked is skipped and listed with its reason; EvaluationError when none could be.
     """
     started = datetime.now(UTC).isoformat(timespec="seconds")
     clock = time.perf_counter()
-    asked = [one.question for one in labelled]
+    asked = [item.question for item in labelled]
     outcomes = _answer_all(answerer, asked, debias, batch, lambda done: progress("questions", done, len(asked)))
     seconds = time.perf_counter() - clock
-    records: list[Record] = []
-    skipped: list[Skipped] = []
+    records: list[AnswerRecord] = []
+    skipped: list[SkippedQuestion] = []
     answered: list[tuple[Question, Answer]] = []
-    for one, outcome in zip(labelled, outcomes, strict=True):
+    for item, outcome in zip(labelled, outcomes, strict=True):
         if isinstance(outcome, QuestionError):
-            skipped.append(Skipped(question_id(one.question), f"{outcome.field}: {outcome.message}"))
+            skipped.append(SkippedQuestion(question_id(item.question), f"{outcome.field}: {outcome.message}"))
         else:
-            records.append(record(one.question, one.answer, outcome))
-            answered.append((one.question, outcome))
+            records.append(answer_record(item.question, item.answer, outcome))
+            answered.append((item.question, outcome))
     flips = None
     if rotations and answered:
         sample = random.Random(questions.seed).sample(answered, min(rotations, len(answered)))
@@ -103,7 +103,7 @@ def evaluate(
     )
 
 
-def _answering_model(model: Model, answers: Sequence[Answer]) -> Model:
+def _answering_model(model: EvaluatedModel, answers: Sequence[Answer]) -> EvaluatedModel:
     """`model` with the version and revision that the answers name; EvaluationError when they name several."""
     versions = sorted({a.model_version for a in answers})
     if len(versions) > 1:
@@ -120,7 +120,7 @@ def _answer_all(
     batch: int,
     progress: Callable[[int], None],
 ) -> list[Answer | QuestionError]:
-    # Neighbours of like length share a batch, so little is computed on padding; answers return to their places.
+    # Questions of similar length share a batch, so little is computed on padding; answers go back to their places.
     order = sorted(range(len(questions)), key=lambda i: _length(questions[i]))
     outcomes: dict[int, Answer | QuestionError] = {}
     progress(0)
@@ -134,7 +134,7 @@ def _answer_all(
 def _answer_some(
     answerer: Answerer, questions: Sequence[Question], debias: Debias | None
 ) -> list[Answer | QuestionError]:
-    """Halves a batch until the questions that cannot be asked stand alone."""
+    """Halves a batch until every question that cannot be asked is alone in one."""
     try:
         return list(answerer.answer(questions, debias))
     except QuestionError as error:
@@ -153,13 +153,13 @@ def _rotation_study(
     debias: Debias | None,
     batch: int,
     progress: Progress,
-) -> metrics.Share:
-    turned = [(i, q.rotated(by)) for i, (q, _) in enumerate(sample) for by in range(1, len(q.choices))]
+) -> metrics.Proportion:
+    rotated = [(i, q.rotated(by)) for i, (q, _) in enumerate(sample) for by in range(1, len(q.choices))]
     outcomes = _answer_all(
-        answerer, [q for _, q in turned], debias, batch, lambda done: progress("rotations", done, len(turned))
+        answerer, [q for _, q in rotated], debias, batch, lambda done: progress("rotations", done, len(rotated))
     )
     texts: list[list[str]] = [[q.choices[answer.index]] for q, answer in sample]
-    for (i, question), outcome in zip(turned, outcomes, strict=True):
+    for (i, question), outcome in zip(rotated, outcomes, strict=True):
         if isinstance(outcome, Answer):
             texts[i].append(question.choices[outcome.index])
     return metrics.flips(texts)

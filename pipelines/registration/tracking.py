@@ -1,7 +1,7 @@
 """MLflow runs over its REST API: importing mlflow costs 3 s, and each pipeline step is a process of its own.
 
-One parent run a run key, one nested run a step below it. All are found again by their tags, so a pipeline that is run
-again writes into the runs that it has.
+One parent run per run key, and below it one nested run per step. All are found again by their tags, so a pipeline that
+is repeated writes into the runs it has.
 """
 
 from __future__ import annotations
@@ -12,16 +12,14 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
-
 from common import links
 from common.errors import UnavailableError
+from common.mlflow.registry import ModelRegistry
 from common.names import EXPERIMENT
-from functions.registry import ModelRegistry
-from predictor.source_mlflow import PROXY
+from pipelines.run_context import RunContext
 
 KIND_TAG, KIND = "mlflow.experimentKind", "custom_model_development"
-"""By this tag MLflow's page opens an experiment as what it is, with its runs and models here, and does not ask."""
+"""By this tag MLflow's user interface knows what kind of experiment this is, and does not ask."""
 STEP_TAG = "step"
 RUN_KEY_TAG = "run_key"
 ATTEMPT_TAG = "pipeline_run"
@@ -33,26 +31,20 @@ MAX_PARAM = 6000
 class Tracking(ModelRegistry):
     """The registry with its experiment's runs. Errors as in ModelRegistry."""
 
-    @property
-    def uri(self) -> str:
-        """The server's address."""
-        return str(self._http.base_url)
-
     def experiment(self) -> str:
-        """The id of the experiment, which is made when it is not there yet."""
-        found = self.call("GET", "experiments/get-by-name", experiment_name=EXPERIMENT)
-        if found is None:
+        """The id of the experiment, which is created if it is not there yet."""
+        answer = self.call("GET", "experiments/get-by-name", experiment_name=EXPERIMENT)
+        if answer is None:
             try:
                 body: dict[str, Any] = {"name": EXPERIMENT, "tags": [{"key": KIND_TAG, "value": KIND}]}
-                made = self.call("POST", "experiments/create", **body)
-                return str((made or {})["experiment_id"])
-            except UnavailableError as error:
-                if "RESOURCE_ALREADY_EXISTS" not in str(error) and "already exists" not in str(error):
+                return str(self._post("experiments/create", **body)["experiment_id"])
+            except UnavailableError:
+                answer = self.call("GET", "experiments/get-by-name", experiment_name=EXPERIMENT)
+                if answer is None:  # else another process was faster
                     raise
-                found = self.call("GET", "experiments/get-by-name", experiment_name=EXPERIMENT) or {}
-        experiment = found["experiment"]
+        experiment = answer["experiment"]
         key = str(experiment["experiment_id"])
-        if not any(tag["key"] == KIND_TAG for tag in experiment.get("tags") or ()):  # whatever somebody chose stays
+        if not any(tag["key"] == KIND_TAG for tag in experiment.get("tags") or ()):  # what somebody chose stays
             self._post("experiments/set-experiment-tag", experiment_id=key, key=KIND_TAG, value=KIND)
         return key
 
@@ -61,35 +53,35 @@ class Tracking(ModelRegistry):
         return self._newest(f"tags.{RUN_KEY_TAG} = '{run_key}' and tags.{STEP_TAG} = '{step}'")
 
     def find_attempt(self, pipeline_run: str) -> dict[str, Any] | None:
-        """The parent run that the platform's run of this id writes to."""
+        """The parent run that the pipeline run of this id writes to."""
         return self._newest(f"tags.{ATTEMPT_TAG} = '{pipeline_run}' and tags.{STEP_TAG} = '{PIPELINE_STEP}'")
 
     def _newest(self, query: str) -> dict[str, Any] | None:
         body: dict[str, Any] = {"experiment_ids": [self.experiment()], "filter": query, "max_results": 1}
-        runs = (self.call("POST", "runs/search", **body) or {}).get("runs") or [None]
-        return runs[0]
+        runs: list[dict[str, Any]] = (self.call("POST", "runs/search", **body) or {}).get("runs") or []
+        return runs[0] if runs else None
 
     def start_run(self, run_key: str, step: str, name: str, tags: Mapping[str, str], parent: str | None = None) -> str:
-        """The id of the run of this key and step, which is running from now on."""
+        """The id of the run of this key and step, which is marked as running."""
         now = int(time.time() * 1000)
-        found = self.find_run(run_key, step)
-        if found is not None:
-            run_id = id_of(found)
+        existing = self.find_run(run_key, step)
+        if existing is not None:
+            run_id = id_of(existing)
             self._post("runs/update", run_id=run_id, status="RUNNING", end_time=None)
             for key, value in tags.items():
                 self.tag_run(run_id, key, value)
             return run_id
-        every = {**tags, RUN_KEY_TAG: run_key, STEP_TAG: step}
+        all_tags = {**tags, RUN_KEY_TAG: run_key, STEP_TAG: step}
         if parent is not None:
-            every["mlflow.parentRunId"] = parent
-        made = self._post(
+            all_tags["mlflow.parentRunId"] = parent
+        answer = self._post(
             "runs/create",
             experiment_id=self.experiment(),
             start_time=now,
             run_name=name,
-            tags=[{"key": k, "value": v[:MAX_TAG]} for k, v in every.items()],
+            tags=[{"key": k, "value": v[:MAX_TAG]} for k, v in all_tags.items()],
         )
-        return str(made["run"]["info"]["run_id"])
+        return str(answer["run"]["info"]["run_id"])
 
     def end_run(self, run_id: str, status: str) -> None:
         """`status`: FINISHED, FAILED or KILLED."""
@@ -99,15 +91,15 @@ class Tracking(ModelRegistry):
         self._post("runs/set-tag", run_id=run_id, key=key, value=value[:MAX_TAG])
 
     def log(self, run_id: str, metrics: Mapping[str, float] = {}, params: Mapping[str, Any] = {}) -> None:
-        """Metrics and params; a param's first value stays (MLflow's are immutable), a metric's last counts."""
+        """Metrics and params. A param keeps its first value (MLflow's are immutable), of a metric the last counts."""
         now = int(time.time() * 1000)
         if metrics:
             rows = [{"key": k, "value": float(v), "timestamp": now, "step": 0} for k, v in metrics.items()]
             self._post("runs/log-batch", run_id=run_id, metrics=rows)
         if params:
             run = self._post("runs/get", method="GET", run_id=run_id)["run"]
-            there = {p["key"] for p in run["data"].get("params") or ()}
-            new = [{"key": k, "value": str(v)[:MAX_PARAM]} for k, v in params.items() if k not in there]
+            known = {p["key"] for p in run["data"].get("params") or ()}
+            new = [{"key": k, "value": str(v)[:MAX_PARAM]} for k, v in params.items() if k not in known]
             if new:
                 self._post("runs/log-batch", run_id=run_id, params=new)
 
@@ -116,32 +108,25 @@ class Tracking(ModelRegistry):
         uri = str(self._post("runs/get", method="GET", run_id=run_id)["run"]["info"]["artifact_uri"])
         parts = urlsplit(uri)
         if parts.scheme != "mlflow-artifacts":
-            return  # A store that only its own client can write to. The pipeline's artifacts hold the file as well.
-        data = content.encode() if isinstance(content, str) else content
-        try:
-            response = self._http.put(f"{PROXY}{parts.path}/{name}", content=data)
-        except httpx.TransportError as error:
-            raise UnavailableError(f"the model registry does not answer: {type(error).__name__}: {error}") from None
-        if response.status_code != 200:
-            raise UnavailableError(f"the model registry refused {name}: {response.status_code} {response.text[:100]}")
+            return  # A store that only MLflow's own client can write to. The pipeline's artifacts hold the file too.
+        self.write_artifact(
+            f"{parts.path.lstrip('/')}/{name}", content.encode() if isinstance(content, str) else content
+        )
 
     def _post(self, path: str, *, method: str = "POST", **fields: Any) -> dict[str, Any]:
         answer = self.call(method, path, **{k: v for k, v in fields.items() if v is not None})
         if answer is None:
-            raise UnavailableError(f"the model registry does not know what {path} names")
+            raise UnavailableError(f"the model registry does not know what {path} refers to")
         return answer
 
 
 @contextmanager
-def step_run(tracking: Tracking, run: Mapping[str, str], step: str) -> Iterator[str]:
-    """The nested run of one step below the pipeline's run; FAILED with the error's line when the step raises.
-
-    `run` names the run_key, and the pipeline_run that works at it: a run key may take more than one.
-    """
-    found = tracking.find_run(run["run_key"], PIPELINE_STEP)
-    parent = None if found is None else id_of(found)
-    tags = {"error": "", ATTEMPT_TAG: run["pipeline_run"]}
-    run_id = tracking.start_run(run["run_key"], step, step, tags, parent)
+def step_run(tracking: Tracking, run: RunContext, step: str) -> Iterator[str]:
+    """The nested run of one step below the pipeline's run; FAILED with the error in one line when the step raises."""
+    pipeline_run = tracking.find_run(run.run_key, PIPELINE_STEP)
+    parent = None if pipeline_run is None else id_of(pipeline_run)
+    tags = {"error": "", ATTEMPT_TAG: run.pipeline_run}
+    run_id = tracking.start_run(run.run_key, step, step, tags, parent)
     if page := links.mlflow_run({"MLFLOW_TRACKING_URI": tracking.uri}, tracking.experiment(), run_id):
         print(f"MLflow: {page}", flush=True)
     try:
@@ -152,13 +137,13 @@ def step_run(tracking: Tracking, run: Mapping[str, str], step: str) -> Iterator[
             tracking.tag_run(run_id, "error", text)
             tracking.end_run(run_id, "FAILED")
         except UnavailableError:
-            pass  # The step's own error matters more.
+            pass  # the step's own error matters more
         raise
     tracking.end_run(run_id, "FINISHED")
 
 
 def tags_of(run: Mapping[str, Any] | None) -> dict[str, str]:
-    """The tags of a run as the REST API gives it; none of None."""
+    """The tags of a run as the REST API gives it; of None, none."""
     return {tag["key"]: tag["value"] for tag in ((run or {}).get("data") or {}).get("tags") or ()}
 
 

@@ -1,8 +1,8 @@
-"""A folder becomes a registered version: Hugging Face layout at the root, once a run key, whole or not at all.
+"""A folder becomes a registered version: Hugging Face layout at the root, once per run key, all of it or nothing.
 
 A version is made in an order in which a crash leaves nothing that serves: the logged model with its files (PENDING
 until all are there), then READY, then in one request the version with all its tags. The next attempt with the same run
-key takes a finished logged model of the same content, deletes any other, and finds a version that is there already.
+key uses a finished logged model of the same content, deletes any other, and finds a version that is there already.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common.errors import UnavailableError
+from common.mlflow.registry import ModelRegistry, RegisteredVersion
 from common.names import EXPERIMENT, MODEL
-from functions.registry import ModelRegistry, RegisteredVersion
 from pipelines.registration.tracking import KIND, KIND_TAG, RUN_KEY_TAG
-from predictor.source_files import data_files, require_version
+from predictor.storage.version_folder import data_files, require_version
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -30,7 +31,7 @@ CONTENT_TAG = "content"
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """What is to be registered. `run_id`: the MLflow run it comes from, None for a folder from elsewhere.
+    """What to register. `run_id`: the MLflow run it comes from, None for a folder from elsewhere.
 
     `tags` become the version's, beside run_key; `params` and `metrics` the logged model's (metrics need a run).
     """
@@ -45,7 +46,7 @@ class Candidate:
 
 
 def find(registry: ModelRegistry, run_key: str) -> RegisteredVersion | None:
-    """The version that was registered under this run key, the first one if there should be several."""
+    """The version that was registered under this run key; the first, should there be several."""
     query = f"name='{registry.model_name}' and tags.{RUN_KEY_TAG}='{run_key}'"
     answer = registry.call("GET", "model-versions/search", filter=query, max_results="100") or {}
     numbers = sorted(int(item["version"]) for item in answer.get("model_versions") or ())
@@ -53,14 +54,15 @@ def find(registry: ModelRegistry, run_key: str) -> RegisteredVersion | None:
 
 
 def register(registry: ModelRegistry, uri: str, candidate: Candidate) -> RegisteredVersion:
-    """The version of the candidate's run key, registered now when it is not there. `uri` is the MLflow server's.
+    """The version of the candidate's run key, registered now unless it exists. `uri` is the MLflow server's.
 
-    Raises SourceError when the folder is no version, UnavailableError or MlflowException when the server is away.
+    Raises StorageError when the folder is not a version, UnavailableError or MlflowException when the server
+    does not answer.
     """
-    if (found := find(registry, candidate.run_key)) is not None:
-        return found
+    if (existing := find(registry, candidate.run_key)) is not None:
+        return existing
     require_version(candidate.folder)
-    # Only here: the import takes 3 s, and most calls find that there is nothing to do.
+    # Here, because the import takes 3 s and most calls find nothing to do.
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
@@ -74,9 +76,9 @@ def register(registry: ModelRegistry, uri: str, candidate: Candidate) -> Registe
         description=candidate.description or None,
         model_id=model_id,
     )
-    made = registry.version(str(version.version))
-    assert made is not None
-    return made
+    registered = registry.version(str(version.version))
+    assert registered is not None
+    return registered
 
 
 def content_digest(folder: Path) -> str:
@@ -88,15 +90,20 @@ def content_digest(folder: Path) -> str:
     return whole.hexdigest()
 
 
-def _ensure_model(registry: ModelRegistry) -> None:
-    from common.errors import UnavailableError
+def link_files(folder: Path, out: Path) -> None:
+    """Links the version's data files into another folder."""
+    for name, path in data_files(folder).items():
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).symlink_to(path)
 
+
+def _ensure_model(registry: ModelRegistry) -> None:
     if registry.model() is not None:
         return
     try:
         registry.call("POST", "registered-models/create", name=registry.model_name)
     except UnavailableError:
-        if registry.model() is None:  # otherwise somebody else was faster
+        if registry.model() is None:  # else another process was faster
             raise
 
 
@@ -114,7 +121,7 @@ def _logged_model(client: MlflowClient, candidate: Candidate) -> str:
         if earlier.status.value == "READY" and earlier.tags.get(CONTENT_TAG) == content:
             return str(earlier.model_id)
         client.delete_logged_model(earlier.model_id)
-    made = client.create_logged_model(
+    model = client.create_logged_model(
         experiment_id,
         name=MODEL_TYPE,
         source_run_id=candidate.run_id,
@@ -124,21 +131,19 @@ def _logged_model(client: MlflowClient, candidate: Candidate) -> str:
     )
     if candidate.run_id:
         for key, value in candidate.metrics.items():
-            client.log_metric(candidate.run_id, key, value, model_id=made.model_id)
-    with _upload_folder(candidate.folder, made.model_id) as folder:
-        client.log_model_artifacts(made.model_id, str(folder))
-    client.finalize_logged_model(made.model_id, "READY")
-    return str(made.model_id)
+            client.log_metric(candidate.run_id, key, value, model_id=model.model_id)
+    with _upload_folder(candidate.folder, model.model_id) as folder:
+        client.log_model_artifacts(model.model_id, str(folder))
+    client.finalize_logged_model(model.model_id, "READY")
+    return str(model.model_id)
 
 
 @contextmanager
 def _upload_folder(folder: Path, model_id: str) -> Iterator[Path]:
-    """The version's data files (as links) with MLflow's own description beside them."""
+    """The version's data files (as links) and MLflow's own description."""
     with tempfile.TemporaryDirectory(prefix="mcqa-register-") as temporary:
         root = Path(temporary)
-        for name, path in data_files(folder).items():
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            (root / name).symlink_to(path)
+        link_files(folder, root)
         _describe(model_id).save(str(root / "MLmodel"))
         yield root
 
@@ -151,7 +156,7 @@ def _describe(model_id: str) -> Model:
 
 
 def signature() -> Any:
-    """What a question and its answer hold (predictor/question.py), as an mlflow ModelSignature."""
+    """The fields of a question and its answer (common/question.py) as an mlflow ModelSignature."""
     from mlflow.models import ModelSignature
     from mlflow.types.schema import Array, ColSpec, DataType, Schema
 

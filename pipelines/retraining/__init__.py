@@ -2,5 +2,3 @@
 
 `pipeline.py` is the Kubeflow pipeline, `components.py` its components; each calls one plain function in `steps/`.
 """
-
-PIPELINE = "coding-mcqa-retraining"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipelines.retraining.cluster import Options
+    from pipelines.retraining.pod_spec import ClusterOptions
 
 EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
@@ -43,9 +43,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--accelerators", type=int, metavar="N", help="how many of them (1)")
     add("--node-selector", action="append", type=_label, metavar="KEY=VALUE", help="repeatable")
     add("--toleration", action="append", type=_toleration, dest="tolerations", metavar="KEY[=VALUE][:EFFECT]",
-        help="repeatable; without a value whatever it is")  # fmt: skip
+        help="repeatable; without =VALUE any value is tolerated")  # fmt: skip
     add("--placed", action="append", choices=("fine-tune", "evaluate", "reference"), metavar="STEP",
-        help="a step that accelerator, node selector and tolerations are for (fine-tune); repeatable")  # fmt: skip
+        help="a step that gets accelerator, node selector and tolerations (fine-tune); repeatable")  # fmt: skip
     add("--size", choices=("1.5b", "tiny"), default="1.5b", help="the model that CPU, memory and disk are for (1.5b)")
     add("--fine-tune-cpu", metavar="N", help="CPUs that fine-tuning requests and is limited to (1.5b: 4, 8)")
     add(
@@ -53,33 +53,34 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SIZE",
         help="memory that fine-tuning requests and is limited to (1.5b: 12Gi, 16Gi)",
     )
-    add("--fine-tune-seconds", type=int, metavar="N", help="until fine-tuning is ended (1.5b: 21600)")
+    add("--fine-tune-seconds", type=int, metavar="N", help="seconds until fine-tuning is ended (1.5b: 21600)")
     return parser
 
 
-def _options(args: argparse.Namespace) -> Options:
-    from pipelines.retraining.cluster import SIZES, Options, Placement
+def _options(args: argparse.Namespace) -> ClusterOptions:
+    from pipelines.retraining.pod_spec import MODEL_SIZES, ClusterOptions, Placement
 
-    plain = ("image", "config_map", "secret", "cache_claim", "pull_policy")
-    given: dict[str, Any] = {name: value for name in plain if (value := getattr(args, name)) is not None}
+    as_given = ("image", "config_map", "secret", "cache_claim", "pull_policy")
+    given: dict[str, Any] = {name: value for name in as_given if (value := getattr(args, name)) is not None}
     given |= {name: tuple(value) for name in ("pull_secrets", "placed") if (value := getattr(args, name))}
     place: dict[str, Any] = {
         name: value for name in ("accelerator", "accelerators", "tolerations") if (value := getattr(args, name))
     }
-    needs = SIZES[args.size]["fine-tune"]
+    fine_tune = MODEL_SIZES[args.size]["fine-tune"]
     if args.fine_tune_cpu:
-        needs = replace(needs, cpu=(args.fine_tune_cpu, args.fine_tune_cpu))
+        fine_tune = replace(fine_tune, cpu=(args.fine_tune_cpu, args.fine_tune_cpu))
     if args.fine_tune_memory:
-        needs = replace(needs, memory=(args.fine_tune_memory, args.fine_tune_memory))
+        fine_tune = replace(fine_tune, memory=(args.fine_tune_memory, args.fine_tune_memory))
     if args.fine_tune_seconds:
-        needs = replace(needs, seconds=args.fine_tune_seconds)
+        fine_tune = replace(fine_tune, seconds=args.fine_tune_seconds)
     placement = Placement(**place, node_selector=dict(args.node_selector or ()))
-    return Options(**given, placement=placement, needs=SIZES[args.size] | {"fine-tune": needs})
+    resources = MODEL_SIZES[args.size] | {"fine-tune": fine_tune}
+    return ClusterOptions(**given, placement=placement, resources=resources)
 
 
 def _label(text: str) -> tuple[str, str]:
-    key, found, value = text.partition("=")
-    if not key or not found:
+    key, separator, value = text.partition("=")
+    if not key or not separator:
         raise argparse.ArgumentTypeError(f"must be KEY=VALUE, found {text!r}")
     return key, value
 
@@ -89,8 +90,8 @@ def _toleration(text: str) -> dict[str, Any]:
     key, valued, value = rest.partition("=")
     if not key or (effect and effect not in EFFECTS):
         raise argparse.ArgumentTypeError(f"must be KEY[=VALUE][:{'|'.join(EFFECTS)}], found {text!r}")
-    found = {"key": key, "operator": "Equal", "value": value} if valued else {"key": key, "operator": "Exists"}
-    return {**found, **({"effect": effect} if effect else {})}
+    toleration = {"key": key, "operator": "Equal", "value": value} if valued else {"key": key, "operator": "Exists"}
+    return {**toleration, **({"effect": effect} if effect else {})}
 
 
 if __name__ == "__main__":

@@ -1,17 +1,20 @@
-"""The pipeline's components. Each body only calls its step's plain function, again while something is away.
+"""The pipeline's components. Each body only calls its step's plain function, and retries while a server is down.
 
 All run in the pipelines image, which holds this package. None is cached: each reads the registry or the database, or
-writes to the run's record, and a cached step would leave the record with a gap.
+writes to the run's record, and a cached step would leave a gap in the record.
+
+kfp copies each body into the compiled pipeline: so the imports stand inside, and nothing is shared between them.
 """
 
-# No `from __future__ import annotations`: kfp reads the annotations themselves.
+# No `from __future__ import annotations`: kfp reads the annotations themselves, and it wants a bare `dict`.
+# mypy: disable-error-code="type-arg"
 
 import functools
 
 from kfp import dsl
 from kfp.dsl import HTML, ClassificationMetrics, Dataset, Input, Markdown, Metrics, Model, Output
 
-from pipelines.retraining.cluster import IMAGE
+from pipelines.retraining.pod_spec import IMAGE
 
 component = functools.partial(dsl.component, base_image=IMAGE, install_kfp_package=False)
 
@@ -34,27 +37,29 @@ def collect_data(
     holdout: Output[Dataset],
     counts: Output[Metrics],
 ) -> dict:
-    """The labelled data of the window. What is returned says to the later steps which run this is."""
+    """The labelled data of the window. Returns the run context, which tells the later steps which run this is."""
     from pathlib import Path
 
-    from pipelines.retraining.again import again
-    from pipelines.retraining.mix import Sizes
-    from pipelines.retraining.steps.collect import collect
+    from pipelines.retraining.dataset import DatasetSizes
+    from pipelines.retraining.retry import retry_unavailable
+    from pipelines.retraining.steps.collect_data import collect_data
+    from pipelines.run_context import RunContext
 
-    run = {
-        "run_key": run_key,
-        "model": model_name,
-        "champion": champion,
-        "reason": reason,
-        "traceparent": traceparent,
-        "drift_event": drift_event,
-        "pipeline_run": pipeline_run,
-    }
-    size = Sizes.of({**sizes, "replay_share": replay_share})
-    run, found = again(lambda: collect(run, since, until, size, seed, Path(train.path), Path(holdout.path)))
-    for name, value in found.items():
+    asked = RunContext(
+        run_key=run_key,
+        model=model_name,
+        champion=champion,
+        reason=reason,
+        traceparent=traceparent,
+        drift_event=drift_event,
+        pipeline_run=pipeline_run,
+    )
+    size = DatasetSizes.from_options({**sizes, "replay_share": replay_share})
+    paths = (Path(train.path), Path(holdout.path))
+    run, numbers = retry_unavailable(lambda: collect_data(asked, since, until, size, seed, *paths))
+    for name, value in numbers.items():
         counts.log_metric(name, value)
-    return run
+    return run.to_dict()
 
 
 @component
@@ -75,12 +80,14 @@ def fine_tune(
     """The challenger, trained from the champion."""
     from pathlib import Path
 
-    from pipelines.retraining.again import again
-    from pipelines.retraining.steps.tune import tune
+    from pipelines.retraining.retry import retry_unavailable
+    from pipelines.retraining.steps.fine_tune import fine_tune
+    from pipelines.run_context import RunContext
 
-    numbers = again(
-        lambda: tune(
-            run,
+    context = RunContext.from_dict(run)
+    numbers = retry_unavailable(
+        lambda: fine_tune(
+            context,
             Path(train.path),
             Path(challenger.path),
             method=method,
@@ -112,14 +119,16 @@ def evaluate(
     """Champion and challenger on the same held-out questions."""
     from pathlib import Path
 
-    from pipelines.retraining.again import again
-    from pipelines.retraining.steps.evaluate import evaluate_both
+    from pipelines.retraining.retry import retry_unavailable
+    from pipelines.retraining.steps.evaluate import evaluate
+    from pipelines.run_context import RunContext
 
+    context = RunContext.from_dict(run)
     paths = (Path(challenger.path), Path(holdout.path), Path(results.path), Path(report.path))
-    found = again(lambda: evaluate_both(run, *paths, timed=timed))
-    for name, value in found.numbers.items():
+    evaluation = retry_unavailable(lambda: evaluate(context, *paths, timed=timed))
+    for name, value in evaluation.numbers.items():
         scores.log_metric(name, value)
-    letters.log_confusion_matrix(found.letters, found.confusion)
+    letters.log_confusion_matrix(evaluation.letters, evaluation.confusion)
 
 
 @component
@@ -127,10 +136,12 @@ def gate(run: dict, options: dict, results: Input[Dataset], verdict: Output[Mark
     """Whether the challenger is proven better, and no worse than a margin elsewhere."""
     from pathlib import Path
 
-    from pipelines.retraining.again import again
-    from pipelines.retraining.steps.decide import decide
+    from pipelines.retraining.retry import retry_unavailable
+    from pipelines.retraining.steps.gate import gate
+    from pipelines.run_context import RunContext
 
-    return again(lambda: decide(run, Path(results.path), Path(verdict.path), options))
+    context = RunContext.from_dict(run)
+    return retry_unavailable(lambda: gate(context, Path(results.path), Path(verdict.path), options))
 
 
 @component
@@ -144,11 +155,13 @@ def measure_reference(
     """The challenger's drift reference."""
     from pathlib import Path
 
-    from pipelines.retraining.again import again
-    from pipelines.retraining.steps.measure import measure
+    from pipelines.retraining.retry import retry_unavailable
+    from pipelines.retraining.steps.reference import measure_reference
+    from pipelines.run_context import RunContext
 
+    context = RunContext.from_dict(run)
     paths = (Path(challenger.path), Path(holdout.path), Path(reference.path))
-    for name, value in again(lambda: measure(run, *paths)).items():
+    for name, value in retry_unavailable(lambda: measure_reference(context, *paths)).items():
         answers.log_metric(name, value)
 
 
@@ -163,12 +176,14 @@ def register(
     """The registered version, with the alias challenger."""
     from pathlib import Path
 
-    from pipelines.retraining.again import again
+    from pipelines.retraining.retry import retry_unavailable
     from pipelines.retraining.steps.register import register
+    from pipelines.run_context import RunContext
 
+    context = RunContext.from_dict(run)
     numbers = {name: float(value) for name, value in scores.metadata.items() if isinstance(value, int | float)}
     paths = (Path(challenger.path), Path(reference.path), Path(holdout.path))
-    return again(lambda: register(run, *paths, numbers))
+    return retry_unavailable(lambda: register(context, *paths, numbers))
 
 
 @component
@@ -186,16 +201,17 @@ def report(
     """How the run ended, whatever happened."""
     from pathlib import Path
 
-    from pipelines.retraining.again import again
+    from pipelines.retraining.retry import retry_unavailable
     from pipelines.retraining.steps.report import report
+    from pipelines.run_context import RunContext
 
-    run = {
-        "run_key": run_key,
-        "model": model_name,
-        "champion": champion,
-        "reason": reason,
-        "traceparent": traceparent,
-        "drift_event": drift_event,
-        "pipeline_run": pipeline_run,
-    }
-    again(lambda: report(run, str(status.state or ""), Path(summary.path)))
+    asked = RunContext(
+        run_key=run_key,
+        model=model_name,
+        champion=champion,
+        reason=reason,
+        traceparent=traceparent,
+        drift_event=drift_event,
+        pipeline_run=pipeline_run,
+    )
+    retry_unavailable(lambda: report(asked, str(status.state or ""), Path(summary.path)))

@@ -1,6 +1,7 @@
 """The Kubeflow pipeline: collect data → fine-tune → evaluate → gate → reference → register, and in any case report."""
 
-# No `from __future__ import annotations`: kfp reads the annotations themselves.
+# No `from __future__ import annotations`: kfp reads the annotations themselves, and it wants a bare `dict`.
+# mypy: disable-error-code="type-arg"
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,20 +9,25 @@ from typing import Any
 
 from kfp import compiler, dsl
 
-from pipelines.retraining import PIPELINE
-from pipelines.retraining import components as step
-from pipelines.retraining.cluster import Options, Step, deploy
+from common.names import PIPELINE
+from pipelines.retraining import components
+from pipelines.retraining.pod_spec import ClusterOptions, Step, apply_pod_spec
 
-# For outside things that are away for a while: the database, the registry, the Broker.
+# While the database, the registry or the Broker is unavailable.
 RETRIES = 3
 BACKOFF = "2s"
 
 
-def pipeline(options: Options) -> Any:
+def pipeline(options: ClusterOptions) -> Any:
     """The pipeline as a kfp component, for a cluster of these options; a local runner takes it as well."""
     place = options.placement
 
-    @dsl.pipeline(name=PIPELINE, description="Labelled feedback in; a challenger that passed the gate out.")
+    declare: Callable[[Callable[..., None]], Any] = dsl.pipeline(
+        name=PIPELINE, description="Labelled feedback in; a challenger that passed the gate out."
+    )
+
+    # One long function: kfp reads the parameters from its signature, and its body is the graph.
+    @declare
     def retraining(
         run_key: str = "",
         model_name: str = "",
@@ -47,22 +53,22 @@ def pipeline(options: Options) -> Any:
         node_selector: dict = place.node_selector,
         tolerations: list = place.tolerations,
     ) -> None:
-        """`since` and `until` in Unix seconds: the feedback to learn from; until 0 is now.
+        """`since` and `until` in Unix seconds: the feedback to learn from. `until` 0 is now.
 
-        Without a `model_name` the one of the environment, without a `champion` the one that has the alias, without a
-        `run_key` one of model, champion and data: so a run that somebody starts by hand needs no parameter.
-        `data` overrides mix.Sizes, `lora` finetune.lora.LoraSettings, `gate` gate.Config ("off" switches a guard off).
-        `fine_tune_seconds`, `fine_tune_steps` and `learning_rate` of 0 mean: no such limit, the method's own.
-        `accelerator`, `accelerators`, `node_selector` and `tolerations` say where the fine-tuning runs on a cluster.
+        A run that is started by hand needs no parameter: `model_name` defaults to the environment's, `champion` to the
+        version that has the alias, `run_key` to a key made of model, champion and data. `data` overrides
+        dataset.DatasetSizes, `lora` lora.LoraSettings, `gate` quality_gate.GateConfig ("off" switches a guard off). 0
+        for `fine_tune_seconds`, `fine_tune_steps` or `learning_rate` means the method's own. `accelerator`,
+        `accelerators`, `node_selector` and `tolerations` say where the fine-tuning runs on a cluster.
         """
-        chosen = {
+        placement = {
             "accelerator": accelerator,
             "accelerators": accelerators,
             "node_selector": node_selector,
             "tolerations": tolerations,
         }
-        settle = _settler(options, chosen)
-        same = {
+        configure = _configurer(options, placement)
+        identity = {
             "run_key": run_key,
             "model_name": model_name,
             "champion": champion,
@@ -71,16 +77,16 @@ def pipeline(options: Options) -> Any:
             "drift_event": drift_event,
             "pipeline_run": dsl.PIPELINE_JOB_ID_PLACEHOLDER,
         }
-        ending = step.report(**same)
-        settle(ending, "report")
-        with dsl.ExitHandler(ending, name="run"):
-            collected = step.collect_data(
-                **same, since=since, until=until, sizes=data, replay_share=replay_share, seed=seed
+        report = components.report(**identity)
+        configure(report, "report")
+        with dsl.ExitHandler(report, name="run"):
+            collect = components.collect_data(
+                **identity, since=since, until=until, sizes=data, replay_share=replay_share, seed=seed
             )
-            run, holdout = collected.outputs["Output"], collected.outputs["holdout"]
-            tuned = step.fine_tune(
+            run, holdout = collect.outputs["Output"], collect.outputs["holdout"]
+            tune = components.fine_tune(
                 run=run,
-                train=collected.outputs["train"],
+                train=collect.outputs["train"],
                 method=fine_tune_method,
                 seconds=fine_tune_seconds,
                 steps=fine_tune_steps,
@@ -90,40 +96,40 @@ def pipeline(options: Options) -> Any:
                 seed=seed,
                 lora=lora,
             )
-            challenger = tuned.outputs["challenger"]
-            evaluated = step.evaluate(run=run, challenger=challenger, holdout=holdout, timed=timed_questions)
-            passed = step.gate(run=run, results=evaluated.outputs["results"], options=gate)
-            settle(evaluated, "evaluate")
-            settle(passed, "gate")
-            # Too little feedback does not become more, and a minute of training is long.
-            settle(collected, "collect-data", retries=1)
-            settle(tuned, "fine-tune", retries=1)
-            with dsl.If(passed.outputs["Output"] == True, name="passed"):  # noqa: E712 - the compiler's expression
-                measured = step.measure_reference(run=run, challenger=challenger, holdout=holdout)
-                registered = step.register(
+            challenger = tune.outputs["challenger"]
+            evaluate = components.evaluate(run=run, challenger=challenger, holdout=holdout, timed=timed_questions)
+            decide = components.gate(run=run, results=evaluate.outputs["results"], options=gate)
+            configure(evaluate, "evaluate")
+            configure(decide, "gate")
+            # Waiting does not bring more feedback, and a repeated training costs minutes.
+            configure(collect, "collect-data", retries=1)
+            configure(tune, "fine-tune", retries=1)
+            with dsl.If(decide.outputs["Output"] == True, name="passed"):  # noqa: E712 - the compiler's expression
+                measure = components.measure_reference(run=run, challenger=challenger, holdout=holdout)
+                register = components.register(
                     run=run,
                     challenger=challenger,
                     holdout=holdout,
-                    reference=measured.outputs["reference"],
-                    scores=evaluated.outputs["scores"],
+                    reference=measure.outputs["reference"],
+                    scores=evaluate.outputs["scores"],
                 )
-                settle(measured, "reference")
-                settle(registered, "register")
+                configure(measure, "reference")
+                configure(register, "register")
 
     return retraining
 
 
-def compile_pipeline(path: Path, options: Options | None = None) -> None:
+def compile_pipeline(path: Path, options: ClusterOptions | None = None) -> None:
     """Writes the pipeline's IR YAML and, as its second document, the platform spec; the same bytes each time."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    compiler.Compiler().compile(pipeline(options or Options()), str(path))
+    compiler.Compiler().compile(pipeline(options or ClusterOptions()), str(path))
 
 
-def _settler(options: Options, placement: dict[str, Any]) -> Callable[..., None]:
-    def settle(task: dsl.PipelineTask, name: Step, retries: int = RETRIES) -> None:
-        """Never cached (see components.py), tried again: every step can be repeated from its inputs, even when done."""
+def _configurer(options: ClusterOptions, placement: dict[str, Any]) -> Callable[..., None]:
+    def configure(task: dsl.PipelineTask, name: Step, retries: int = RETRIES) -> None:
+        """Never cached (see components.py); retried, because every step can be repeated, even when it is done."""
         task.set_caching_options(False)
         task.set_retry(retries, backoff_duration=BACKOFF, backoff_factor=2.0)
-        deploy(task, name, options, placement)
+        apply_pod_spec(task, name, options, placement)
 
-    return settle
+    return configure

@@ -1,4 +1,4 @@
-"""A tiny Qwen2 that really learned: everything runs offline through the same code path as the real model."""
+"""A tiny Qwen2 that has really learned: everything runs offline through the code path of the real model."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pipelines.bank.labelled import LabelledQuestion
-    from pipelines.tiny.make import Made
-    from pipelines.tiny.tune import Tuned
+    from pipelines.tiny.make import TrainingSummary
 
 
 def make_tiny(
@@ -21,42 +19,20 @@ def make_tiny(
     quick: bool = False,
     subjects: Sequence[str] | None = None,
     progress: bool = True,
-) -> Made:
-    """Train a tiny Qwen2 from nothing and write it to `out`: Hugging Face layout, model card, letter prior.
+) -> TrainingSummary:
+    """Trains a tiny Qwen2 from nothing and writes it to `out`: Hugging Face layout, model card, letter prior.
 
-    `steps` fixes the run: with the same seed, thread count and library versions it gives the same weights. `minutes`
-    chooses the number of steps by this machine's speed instead, and the card names it. `quick` learns one easy
-    subject in about a minute. `subjects` replaces the training subjects (ValueError names an unknown one).
-    Only questions of the train split are learned from; the scores are on the holdout split. A letter prior is tried
-    on the validation split and stored only where it helps.
+    `steps` fixes the run: the same seed, thread count and library versions give the same weights. `minutes` chooses the
+    number of steps by this machine's speed instead, and the card names it. `quick` learns one easy subject in about a
+    minute. `subjects` replaces the training subjects (ValueError names an unknown one). Only questions of the train
+    split are learned; the scores are on the holdout split. A letter prior is tried on the validation split and stored
+    only if it helps.
     """
-    from pipelines.tiny.card import write_card
-    from pipelines.tiny.make import make
-    from pipelines.tiny.prior import write_prior
+    from pipelines.tiny.make import make, write_prior
+    from pipelines.tiny.model_card import write_card
 
-    made = make(out, seed=seed, steps=steps, minutes=minutes, quick=quick, subjects=subjects, progress=progress)
+    summary = make(out, seed=seed, steps=steps, minutes=minutes, quick=quick, subjects=subjects, progress=progress)
     if not quick:
-        write_prior(out, seed, made.learned)
-    write_card(out, made)
-    return made
-
-
-def fine_tune(
-    base: Path,
-    out: Path,
-    questions: Sequence[LabelledQuestion],
-    *,
-    steps: int | None = None,
-    seconds: float | None = None,
-    lr: float = 1.5e-3,
-    seed: int = 0,
-    progress: bool = True,
-) -> Tuned:
-    """Train every weight of the tiny version in `base` on the questions and write the result to `out`.
-
-    About a minute by default. Mix questions on the old subjects in, half and half, or they are forgotten. The choices
-    are shuffled anew at each view. ValueError when there are no questions.
-    """
-    from pipelines.tiny.tune import tune
-
-    return tune(base, out, questions, steps=steps, seconds=seconds, lr=lr, seed=seed, progress=progress)
+        write_prior(out, seed, summary.learned)
+    write_card(out, summary)
+    return summary

@@ -1,4 +1,4 @@
-"""Make the tiny model from nothing."""
+"""Makes the tiny model from nothing."""
 
 from __future__ import annotations
 
@@ -11,26 +11,30 @@ from pathlib import Path
 import torch
 
 from pipelines.bank.generate import HELD_OUT_SUBJECTS, generate, stream, training_subjects
-from pipelines.tiny.display import shown
-from pipelines.tiny.examples import FORMAT, Encoder, batches, lessons
-from pipelines.tiny.measure import Score, measure
+from pipelines.evaluation.letter_prior import PriorTrial, write_prior_if_better
+from pipelines.evaluation.metrics import Proportion
+from pipelines.tiny.accuracy import measure_accuracy
 from pipelines.tiny.model import LAYERS, new_model, save_version
+from pipelines.tiny.progress import progress_display
 from pipelines.tiny.tokenizer import train_tokenizer
-from pipelines.tiny.train import Losses, train
+from pipelines.tiny.training_data import FORMAT, Encoder, batches, lessons
+from pipelines.tiny.training_loop import TrainingLoss, train
 
 STEPS = 1310
 BATCH = 96
-# Mostly four choices, as the bank has; now and then fewer or more.
+# Mostly four choices, as in the bank; now and then fewer or more.
 CHOICES = (2, 3, 4, 4, 4, 4, 4, 4, 4, 5, 6)
-# The quick model learns one easy subject in the time that the full one needs to find its feet.
+# The quick model learns one easy subject in the time in which the full one has only begun to learn.
 QUICK_SUBJECTS = ("complexity",)
 QUICK_STEPS, QUICK_BATCH, QUICK_LAYERS = 220, 64, 3
 EXAMINED = 4000
+PRIOR_CHOICES = (2, 3, 4, 5, 6)
+PRIOR_QUESTIONS = 60  # of each number of choices; PriDe needs some dozens
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """What was made: how long it took, and holdout scores by subject with 'all'; held-out subjects are apart."""
+class TrainingSummary:
+    """How the model was made, its holdout accuracy by subject and under ALL, and the same of the held-out subjects."""
 
     command: str
     steps: int
@@ -39,8 +43,8 @@ class Made:
     parameters: int
     threads: int
     learned: tuple[str, ...]
-    scores: dict[str, Score]
-    held_out: dict[str, Score]
+    scores: dict[str, Proportion]
+    held_out: dict[str, Proportion]
 
 
 def make(
@@ -53,7 +57,7 @@ def make(
     subjects: Sequence[str] | None = None,
     progress: bool = True,
     examined: int | None = None,
-) -> Made:
+) -> TrainingSummary:
     """See `pipelines.tiny.make_tiny`."""
     learned = tuple(subjects) if subjects else QUICK_SUBJECTS if quick else training_subjects()
     size = QUICK_BATCH if quick else BATCH
@@ -68,10 +72,10 @@ def make(
     asked = stream(seed, learned, split="train", choices=(4,) if quick else CHOICES)
     first = size * (0 if quick else 60)
     data = batches(encoder, lessons(rng, asked, 0.0 if quick else 0.04, first), size, rng)
-    losses = Losses(model, encoder.letter_ids)
-    with shown("training", progress) as report:
+    losses = TrainingLoss(model, encoder.letter_ids)
+    with progress_display("training", progress) as report:
         seconds_given = minutes * 60 if minutes is not None and steps is None else None
-        done = train(
+        steps_done = train(
             losses,
             data,
             steps=steps,
@@ -85,21 +89,28 @@ def make(
     save_version(model, tokenizer, out)
     seconds = time.monotonic() - started
     count = examined or (600 if quick else EXAMINED)
-    held = (
-        []
-        if quick
-        else generate(seed + 1, count * len(HELD_OUT_SUBJECTS) // len(learned), HELD_OUT_SUBJECTS, split="holdout")
-    )
-    scores = measure(model, tokenizer, generate(seed + 1, count, learned, split="holdout"))
-    command = f"mcqa model make-tiny --seed {seed} --steps {done}{' --quick' if quick else ''} --out {out.name}"
-    return Made(
+    scores = measure_accuracy(model, tokenizer, generate(seed + 1, count, learned, split="holdout"))
+    held_out: dict[str, Proportion] = {}
+    if not quick:
+        size_held = count * len(HELD_OUT_SUBJECTS) // len(learned)
+        held_out = measure_accuracy(model, tokenizer, generate(seed + 1, size_held, HELD_OUT_SUBJECTS, split="holdout"))
+    command = f"mcqa model make-tiny --seed {seed} --steps {steps_done}{' --quick' if quick else ''} --out {out.name}"
+    return TrainingSummary(
         command=command,
-        steps=done,
-        questions=done * size,
+        steps=steps_done,
+        questions=steps_done * size,
         seconds=seconds,
         parameters=sum(p.numel() for p in model.parameters()),
         threads=torch.get_num_threads(),
         learned=learned,
         scores=scores,
-        held_out=measure(model, tokenizer, held) if held else {},
+        held_out=held_out,
+    )
+
+
+def write_prior(folder: Path, seed: int, subjects: Sequence[str]) -> PriorTrial:
+    """Tries a letter prior on questions of the validation split; writes `calibration.json` only if it helps."""
+    return write_prior_if_better(
+        folder,
+        [generate(seed, 2 * PRIOR_QUESTIONS, subjects, split="validation", choices=k) for k in PRIOR_CHOICES],
     )

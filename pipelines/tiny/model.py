@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
-from pipelines.tiny.examples import FORMAT
 from pipelines.tiny.tokenizer import save_tokenizer
+from pipelines.tiny.training_data import FORMAT
 
 LAYERS, WIDTH, INNER, HEADS, SHARED = 5, 160, 416, 5, 1
 MAX_TOKENS = 1024
@@ -50,7 +50,7 @@ def load_version(folder: Path) -> tuple[Any, Tokenizer]:
 
     model = Qwen2ForCausalLM(Qwen2Config.from_pretrained(folder, local_files_only=True)).float()
     weights = load_file(folder / "model.safetensors")
-    # The output layer shares the embedding's tensor, so the file does not hold it.
+    # The output layer shares the embedding's tensor, so the file does not contain it.
     model.load_state_dict({**weights, "lm_head.weight": weights["model.embed_tokens.weight"]})
     return model.eval(), Tokenizer.from_file(str(folder / "tokenizer.json"))
 
@@ -68,6 +68,6 @@ def save_version(model: Any, tokenizer: Tokenizer, folder: Path) -> None:
     GenerationConfig(do_sample=False, eos_token_id=ends, pad_token_id=ends[1]).save_pretrained(folder)
     state = {k: v.to(torch.bfloat16).contiguous() for k, v in model.state_dict().items() if k != "lm_head.weight"}
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-    (folder / "model.safetensors").chmod(0o644)  # safetensors writes it for its owner alone
+    (folder / "model.safetensors").chmod(0o644)  # safetensors makes it readable for its owner only
     save_tokenizer(tokenizer, folder)
     (folder / "prompt.json").write_text(json.dumps({"system": FORMAT.system, "layout": FORMAT.layout}, indent=2) + "\n")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from predictor.question import LETTERS
+from common.question import LETTERS
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 VOCABULARY = 1024
@@ -18,15 +18,15 @@ CHAT_TEMPLATE = (
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
 
-# The letter behind a choice must be the very token that answers: "A", not " A". So a space before a letter that ends
-# its line stands alone, every digit does, a line break takes its indentation along, and punctuation takes the spaces
-# around it (" + " is one token), which leaves names and numbers the same token wherever they stand.
+# The letter after a choice must be the token that answers: "A", not " A". So a space before a letter that ends its line
+# is a token of its own, as is every digit; a line break includes its indentation, and punctuation includes the spaces
+# around it (" + " is one token), so that names and numbers are the same tokens wherever they occur.
 _LETTER = rf"[{LETTERS[0]}-{LETTERS[-1]}](?=\n|$)"
 _SPLIT = rf" (?={_LETTER})|{_LETTER}|\p{{N}}|\n *| ?[^\s\p{{L}}\p{{N}}]+(?: (?!{_LETTER}))?| ?\p{{L}}+|\s"
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int = VOCABULARY) -> Tokenizer:
-    """Deterministic in its arguments."""
+    """The tokenizer of these texts; deterministic."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -47,7 +47,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int = VOCABULARY) -> Token
 
 
 def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
-    """tokenizer.json, tokenizer_config.json and chat_template, as Hugging Face lays them out."""
+    """Writes tokenizer.json and tokenizer_config.json (with the chat template) in Hugging Face layout."""
     tokenizer.save(str(folder / "tokenizer.json"))
     config = {
         "add_prefix_space": False,

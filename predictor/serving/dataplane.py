@@ -1,4 +1,4 @@
-"""KServe's DataPlane, told the truth about this model and stricter about what it decodes."""
+"""KServe's DataPlane, with this model's own metadata and readiness, and with stricter decoding."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 import orjson
 
 from predictor import __version__
-from predictor.serving.bodies import parse_json
-from predictor.serving.errors import BadRequest, NotFound, RequestError
+from predictor.serving.errors import BadRequestError, NotFoundError, RequestError
+from predictor.serving.kserve_sdk import DataPlane, ModelRepository
 from predictor.serving.model import McqaModel
-from predictor.serving.sdk import DataPlane, ModelRepository
+from predictor.serving.request_body import parse_json
 
 
-class McqaDataPlane(DataPlane):
-    """Serves the one model it is given."""
+class McqaDataPlane(DataPlane):  # type: ignore[misc]  # untyped
+    """Serves one model."""
 
     def __init__(self, registry: ModelRepository, model: McqaModel) -> None:
         super().__init__(model_registry=registry)
@@ -25,54 +25,58 @@ class McqaDataPlane(DataPlane):
         return {"name": "coding-mcqa", "version": __version__, "extensions": ["binary_tensor_data"]}
 
     async def model_metadata(self, model_name: str) -> dict[str, Any]:
-        found = await super().model_metadata(model_name)
-        found |= {"versions": [self._model.version], "platform": "torch"}
+        metadata: dict[str, Any] = await super().model_metadata(model_name)
+        metadata |= {"versions": [self._model.version], "platform": "torch"}
         if card := self._model.scorer.card:
-            found["properties"] = {"card": orjson.dumps(card.to_dict()).decode()}
-        return found
+            metadata["properties"] = {"card": orjson.dumps(card.to_dict()).decode()}
+        return metadata
 
     async def ready(self) -> bool:
-        """KServe's own is always true."""
+        """Unlike KServe's own, which is always true."""
         return self._model.answering
 
     async def model_ready(self, model_name: str, disable_predictor_health_check: bool = False) -> bool:
-        """KServe sets the flag before it answers a request: while draining, those that are here still are answered."""
+        """KServe sets the flag before it answers a request: while draining, accepted requests are still answered."""
         if disable_predictor_health_check and self.get_model_from_registry(model_name):
             return self._model.working
         ready: bool = await super().model_ready(model_name)
         return ready
 
     def check_version(self, model_name: str, version: str | None) -> None:
-        """Raises unless the model and version of a request's path are the ones served."""
+        """Raises unless the model and version in a request's path are the ones served."""
         self.get_model_from_registry(model_name)
         if version and version != self._model.version:
-            raise NotFound(f"model {model_name} has no version {version[:80]}; it serves {self._model.version}")
+            raise NotFoundError(f"model {model_name} has no version {version[:80]}; it serves {self._model.version}")
 
     def decode(
         self, body: Any, headers: Any, protocol_version: str = "v1", model_name: str | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """A v1 body or CloudEvent; whatever cannot be decoded is the client's error, never ours."""
+        """A v1 body or CloudEvent; what cannot be decoded is the client's error, never the server's."""
         try:
             if isinstance(body, bytes) and not _is_binary_event(headers or {}):
-                body = parse_json(body)
-                if not isinstance(body, dict):
-                    raise BadRequest('the body must be a JSON object like {"instances": […]}')
-                decoded, attributes = super().decode_cloudevent(body)
+                decoded, attributes = super().decode_cloudevent(_parse_object(body))
             else:
                 decoded, attributes = super().decode(body, headers, protocol_version, model_name)
-            return decoded, attributes
         except RequestError:
             raise
         except Exception as error:
             needs = "ce-specversion 1.0, ce-id, ce-source, ce-type and JSON data"
-            raise BadRequest(f"the CloudEvent could not be read; it needs {needs}") from error
+            raise BadRequestError(f"the CloudEvent could not be read; it needs {needs}") from error
+        return decoded, attributes
 
     async def explain(self, model_name: str, request: Any, headers: Any = None) -> tuple[Any, dict[str, str]]:
-        """KServe's own answers with the request's headers, the authorisation among them."""
+        """Unlike KServe's own, which answers with the request's headers, Authorization among them."""
         response, response_headers = await super().explain(model_name, request, dict(headers or {}))
         for name in headers or {}:
             response_headers.pop(name, None)
         return response, response_headers
+
+
+def _parse_object(body: bytes) -> dict[str, Any]:
+    value = parse_json(body)
+    if not isinstance(value, dict):
+        raise BadRequestError('the body must be a JSON object like {"instances": […]}')
+    return value
 
 
 def _is_binary_event(headers: Mapping[str, str]) -> bool:

@@ -1,4 +1,4 @@
-"""JSON logs on stderr: one object a line, one line a request."""
+"""JSON logs on stderr: one object per line, one line per request."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-from predictor.serving.context import RequestContext
+from predictor.serving.request_context import RequestContext
 
 access = logging.getLogger("predictor.request")
 
-_QUIET = ("kserve", "kserve.trace", "uvicorn", "uvicorn.error", "uvicorn.access", "grpc", "httpx", "asyncio")
+_QUIET = ("kserve", "kserve.trace", "uvicorn", "uvicorn.error", "uvicorn.access", "grpc", "httpx2", "asyncio")
 
 
 class JsonFormatter(logging.Formatter):
@@ -28,12 +28,12 @@ class JsonFormatter(logging.Formatter):
         line.update(getattr(record, "fields", {}))
         if record.exc_info and record.exc_info[0]:
             line["traceback"] = self.formatException(record.exc_info)
-        # ASCII, because some of Unicode ends a line for those who read them.
+        # ASCII, because some Unicode characters end a line for log readers.
         return json.dumps(line, default=str)
 
 
 def configure_logs(level: str) -> None:
-    """Sends every logger of the process through one JSON handler; libraries only from warnings on."""
+    """Sends every logger of the process through one JSON handler; libraries only from level warning."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     root = logging.getLogger()
@@ -44,13 +44,13 @@ def configure_logs(level: str) -> None:
         logger.handlers.clear()
         logger.propagate = True
         logger.setLevel(max(logging.WARNING, root.level))
-    # Access lines are ours; uvicorn's would be a second one for each request.
+    # uvicorn's access lines would duplicate ours.
     logging.getLogger("uvicorn.access").propagate = False
     logging.captureWarnings(True)
 
 
 def log_request(request: RequestContext, status: str, model_version: str, *, debug: bool) -> None:
-    """The request's line; `debug` for probes and scrapes, which would drown the rest."""
+    """Logs the request's line; at level debug for probes and scrapes, which would drown out the rest."""
     fields: dict[str, Any] = {
         "request_id": request.request_id,
         "trace_id": request.trace_id,

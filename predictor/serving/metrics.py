@@ -11,7 +11,7 @@ from predictor import __version__
 if TYPE_CHECKING:
     from predictor.engine import Engine
     from predictor.scorer import Scorer
-    from predictor.serving.context import RequestContext
+    from predictor.serving.request_context import RequestContext
 
 _LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 _COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -50,8 +50,8 @@ class Metrics:
         self.model_info = Info("mcqa_model", "The model that answers.", registry=registry)
         Info("mcqa_build", "The server's code.", registry=registry).info({"version": __version__})
 
-    def watch(self, engine: Engine, scorer: Scorer, name: str, revision: str) -> None:
-        """Reads queue depth at each scrape, and says which model answers."""
+    def observe_engine(self, engine: Engine, scorer: Scorer, name: str, revision: str) -> None:
+        """Reads the queue's depth at each scrape, and exports which model answers."""
         self.queue_questions.set_function(lambda: engine.queued_questions)
         self.queue_tokens.set_function(lambda: engine.queued_tokens)
         self.model_info.info(
@@ -65,18 +65,18 @@ class Metrics:
             }
         )
 
-    def batch(self, questions: int, tokens: int, seconds: float) -> None:
+    def on_batch(self, questions: int, tokens: int, seconds: float) -> None:
         self.batch_questions.observe(questions)
         self.batch_tokens.observe(tokens)
 
-    def waited(self, seconds: float) -> None:
+    def on_wait(self, seconds: float) -> None:
         self.queue_wait.observe(seconds)
 
-    def dropped(self, questions: int) -> None:
+    def on_drop(self, questions: int) -> None:
         self.dropped_questions.inc(questions)
 
-    def finished(self, request: RequestContext, status: str) -> None:
-        """Counts a request that has been answered, well or not."""
+    def record_request(self, request: RequestContext, status: str) -> None:
+        """Counts a finished request, successful or not."""
         self.requests.labels(request.protocol, request.method, status).inc()
         if request.cause:
             self.errors.labels(request.cause).inc()

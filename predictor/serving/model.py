@@ -1,4 +1,4 @@
-"""The model KServe serves: one request's questions through the engine and back."""
+"""The model that KServe serves: passes one request's questions through the engine."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from common.question import Answer, Debias, Explanation, Question, QuestionError
 from predictor.engine import Engine
-from predictor.fairqueue import Job
-from predictor.question import Answer, Debias, Explanation, Question, QuestionError
-from predictor.serving.bodies import explanations, parse_v1, predictions
-from predictor.serving.context import current
-from predictor.serving.errors import DeadlineExceeded
-from predictor.serving.sdk import InferRequest, InferResponse, Model
+from predictor.request_queue import Job
+from predictor.serving.errors import DeadlineExceededError
+from predictor.serving.kserve_sdk import InferRequest, InferResponse, Model
+from predictor.serving.request_context import current_request
 from predictor.serving.settings import Settings
-from predictor.serving.tensors import INPUT_TYPES, OUTPUT_TYPES, encode_v2, parse_v2
+from predictor.serving.v1_protocol import explanations, parse_v1, predictions
+from predictor.serving.v2_protocol import INPUT_TYPES, OUTPUT_TYPES, encode_v2, parse_v2
 
 if TYPE_CHECKING:
     from predictor.scorer import Prompt, Scorer
 
 
-class McqaModel(Model):
-    """Answers questions, from an engine that has answered one. `draining` makes it unready for new work only."""
+class McqaModel(Model):  # type: ignore[misc]  # untyped
+    """Answers questions with an engine that has answered one. `draining` makes it unready for new work only."""
 
     def __init__(self, scorer: Scorer, engine: Engine, settings: Settings) -> None:
         super().__init__(settings.model_name)
@@ -33,24 +33,24 @@ class McqaModel(Model):
         self.version = scorer.model_version
         self._engine = engine
         self._settings = settings
-        # Tokenising is quick, but 256 long questions would hold up every other request on the event loop.
+        # Tokenising is fast, but 256 long questions would hold up every other request on the event loop.
         self._tokenisers = ThreadPoolExecutor(2, thread_name_prefix="tokenise")
 
     @property
     def working(self) -> bool:
-        """Whether requests that are here can still be answered."""
+        """Whether accepted requests can still be answered."""
         return self.ready and self._engine.accepting
 
     @property
     def answering(self) -> bool:
-        """Whether new requests will be: what the readiness probes say."""
+        """Whether new requests are answered: what the readiness probes report."""
         return self.working and not self.draining
 
     async def healthy(self) -> bool:
         return self.answering
 
     def load(self) -> bool:
-        # KServe calls this for a model that is not ready and takes its word; no word of its makes this one answer.
+        # KServe calls this for a model that is not ready and believes the result; loading again would not help.
         return self.answering
 
     def start(self) -> None:
@@ -63,7 +63,7 @@ class McqaModel(Model):
         return OUTPUT_TYPES
 
     async def predict(self, payload: Any, headers: Any = None) -> dict[str, Any] | InferResponse:
-        """Answers of a v1 body or a v2 request."""
+        """Answers to a v1 body or a v2 request."""
         if isinstance(payload, InferRequest):
             return await self._infer(payload)
         request = parse_v1(payload, self._settings.max_questions, self._settings.max_new_tokens, explain=False)
@@ -71,18 +71,18 @@ class McqaModel(Model):
         return predictions(answers, self.version, request.purpose)
 
     async def explain(self, payload: Any, headers: Any = None) -> dict[str, Any]:
-        """Answers of a v1 body, each with a text that argues for it."""
+        """Answers to a v1 body, each with a text that argues for it."""
         request = parse_v1(payload, self._settings.max_questions, self._settings.max_new_tokens, explain=True)
         prompts, answers = await self._answer(request.questions, request.debias)
         items: list[Explanation] = []
         for prompt, answer in zip(prompts, answers, strict=True):
-            job = self._engine.submit_explanation(prompt, answer, request.max_new_tokens, current().deadline)
+            job = self._engine.submit_explanation(prompt, answer, request.max_new_tokens, current_request().deadline)
             items.append(await _result(job, "explain"))
-        current().completion_tokens = sum(item.completion_tokens for item in items)
+        current_request().completion_tokens = sum(item.completion_tokens for item in items)
         return explanations(items, self.version, request.purpose)
 
     async def _infer(self, payload: InferRequest) -> InferResponse:
-        context = current()
+        context = current_request()
         request = parse_v2(payload, self._settings.max_questions)
         if request.timeout:
             context.deadline = min(context.deadline, time.monotonic() + request.timeout)
@@ -90,7 +90,7 @@ class McqaModel(Model):
         return encode_v2(payload, request, answers, context.request_id, self.version, self._settings.revision)
 
     async def _answer(self, questions: Sequence[Question], debias: Debias | None) -> tuple[list[Prompt], list[Answer]]:
-        context = current()
+        context = current_request()
         context.questions = len(questions)
         if self._settings.log_questions:
             context.texts = [question.stem for question in questions]
@@ -108,7 +108,7 @@ class McqaModel(Model):
         prompts = []
         for index, question in enumerate(questions):
             if time.monotonic() > deadline:
-                raise DeadlineExceeded("the request's time passed before its questions were tokenised")
+                raise DeadlineExceededError("the request's time passed before its questions were tokenised")
             try:
                 prompts.append(self.scorer.encode(question))
             except QuestionError as error:
@@ -117,8 +117,8 @@ class McqaModel(Model):
 
 
 async def _result(job: Job, stage: str) -> Any:
-    """The job's result, within the request's deadline; a caller who goes away takes the job out of the queue."""
-    context = current()
+    """The job's result, within the request's deadline; a caller who disconnects removes the job from the queue."""
+    context = current_request()
     try:
         async with asyncio.timeout(max(0.0, context.deadline - time.monotonic())):
             return await asyncio.wrap_future(job.future)

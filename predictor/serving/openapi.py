@@ -1,13 +1,13 @@
-"""The server's OpenAPI document, at /openapi.json. KServe's generated one knows neither questions nor errors."""
+"""The server's OpenAPI document, at /openapi.json. KServe's generated one describes neither questions nor errors."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from common.question import DEBIAS_MODES, LETTERS, MAX_CHOICES, MIN_CHOICES, PURPOSES
 from predictor import __version__
-from predictor.question import DEBIAS_MODES, LETTERS, MAX_CHOICES, MIN_CHOICES, PURPOSES
 from predictor.serving.settings import Settings
-from predictor.serving.tensors import CONTENT_TYPES, INPUT_TYPES, OUTPUTS
+from predictor.serving.v2_protocol import CONTENT_TYPES, INPUT_TYPES, OUTPUTS
 
 Schema = dict[str, Any]
 
@@ -15,7 +15,7 @@ _TEXT: Schema = {"type": "string"}
 _NUMBER: Schema = {"type": "number"}
 _INTEGER: Schema = {"type": "integer"}
 _SHARE: Schema = {"type": "number", "minimum": 0, "maximum": 1}
-_PURPOSE: Schema = {"enum": list(PURPOSES), "description": "a test is answered, and counted for nothing"}
+_PURPOSE: Schema = {"enum": list(PURPOSES), "description": "a test is answered, but does not count"}
 _PARAMETERS: Schema = {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}
 
 
@@ -57,7 +57,7 @@ def _v1(settings: Settings) -> tuple[Schema, Schema]:
                 "minItems": MIN_CHOICES,
                 "maxItems": MAX_CHOICES,
                 "uniqueItems": True,
-                "description": "Texts that differ in more than white space",
+                "description": "Strings that differ in more than white space",
             },
             "code": {"type": ["string", "null"], "description": "Source code the question is about"},
             "id": {"type": ["string", "null"]},
@@ -197,7 +197,7 @@ def _post(summary: str, body: Schema, schema: str) -> Schema:
     return {
         "summary": summary,
         "parameters": [_MODEL_NAME],
-        "requestBody": {"required": True, "content": content, "description": "May come in gzip or deflate"},
+        "requestBody": {"required": True, "content": content, "description": "May be compressed with gzip or deflate"},
         "responses": _replies(schema),
     }
 

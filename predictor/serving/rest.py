@@ -1,4 +1,4 @@
-"""KServe's REST server and endpoints, without the endpoints that would be lies or open doors."""
+"""KServe's REST server and endpoints, without those that would mislead or be insecure."""
 
 from __future__ import annotations
 
@@ -16,10 +16,8 @@ from starlette.exceptions import HTTPException
 from uvicorn import Config, Server
 
 from predictor.serving.dataplane import McqaDataPlane
-from predictor.serving.errors import Forbidden, MethodNotAllowed
-from predictor.serving.gate import Gate
-from predictor.serving.openapi import openapi_document
-from predictor.serving.sdk import (
+from predictor.serving.errors import ForbiddenError, MethodNotAllowedError
+from predictor.serving.kserve_sdk import (
     INFERENCE_CONTENT_LENGTH_HEADER,
     ModelNotReady,
     RESTServer,
@@ -27,17 +25,19 @@ from predictor.serving.sdk import (
     V2Endpoints,
     metrics_handler,
 )
+from predictor.serving.middleware import RequestMiddleware
+from predictor.serving.openapi import openapi_document
 from predictor.serving.settings import Settings
-from predictor.serving.tensors import decode_rest
+from predictor.serving.v2_protocol import decode_rest
 
 
-class V2(V2Endpoints):
-    """KServe's v2 endpoints, with versions, responses without nulls, and bodies read once and strictly."""
+class McqaV2Endpoints(V2Endpoints):  # type: ignore[misc]  # untyped
+    """KServe's v2 endpoints, with versions, responses without nulls, and strict parsing in one pass."""
 
     dataplane: McqaDataPlane
 
     async def model_metadata(self, model_name: str, model_version: str | None = None) -> Any:
-        """Not KServe's own endpoint, whose model of the response has no `properties`."""
+        """Not KServe's own endpoint, whose response model has no `properties`."""
         self.dataplane.check_version(model_name, model_version)
         return await self.dataplane.model_metadata(model_name)
 
@@ -60,15 +60,15 @@ class V2(V2Endpoints):
 
 
 async def _closed(request: Request) -> None:
-    raise Forbidden("models are not loaded or unloaded over the network; deploy a new revision instead")
+    raise ForbiddenError("models are not loaded or unloaded over the network; deploy a new revision instead")
 
 
 async def _post_only(request: Request) -> None:
-    raise MethodNotAllowed("this path takes POST", headers={"Allow": "POST"})
+    raise MethodNotAllowedError("this path takes POST", headers={"Allow": "POST"})
 
 
-class RestServer(RESTServer):
-    """Listens on a socket that is bound already; signals are the process's business, not uvicorn's."""
+class RestServer(RESTServer):  # type: ignore[misc]  # untyped
+    """Listens on a socket that is already bound; signals are handled by the process, not by uvicorn."""
 
     dataplane: McqaDataPlane
 
@@ -77,7 +77,7 @@ class RestServer(RESTServer):
         dataplane: McqaDataPlane,
         settings: Settings,
         sock: socket.socket,
-        gate: Callable[[Any], Gate],
+        middleware: Callable[[Any], RequestMiddleware],
         started: Callable[[], None],
     ) -> None:
         super().__init__(
@@ -89,10 +89,10 @@ class RestServer(RESTServer):
         self._server = _Server(self.config, started)
         self._settings = settings
         self._sock = sock
-        self._gate = gate
+        self._middleware = middleware
 
     async def start(self) -> None:
-        # KServe's v1 endpoints answer with it; a warning for each request helps nobody.
+        # KServe's v1 endpoints answer with it; a warning per request is of no use.
         warnings.filterwarnings("ignore", message="ORJSONResponse is deprecated")
         self.create_application()
         await self._server.serve(sockets=[self._sock])
@@ -102,7 +102,7 @@ class RestServer(RESTServer):
         self._server.force_exit = force
 
     def _register_endpoints(self, app: FastAPI) -> None:
-        v1, v2 = V1Endpoints(self.dataplane), V2(self.dataplane)
+        v1, v2 = V1Endpoints(self.dataplane), McqaV2Endpoints(self.dataplane)
         router = APIRouter()
 
         def route(path: str, endpoint: Any, method: str = "GET") -> None:
@@ -113,7 +113,7 @@ class RestServer(RESTServer):
         route("/v1/models", v1.models)
         for verb, endpoint in (("predict", v1.predict), ("explain", v1.explain)):
             route(f"/v1/models/{{model_name}}:{verb}", endpoint, "POST")
-            # Without it, GET would look for a model of the name "coding-mcqa:predict".
+            # Without it, GET would look for a model called "coding-mcqa:predict".
             route(f"/v1/models/{{model_name}}:{verb}", _post_only)
         route("/v1/models/{model_name}", v1.model_ready)
         route("/v2", v2.metadata)
@@ -134,12 +134,12 @@ class RestServer(RESTServer):
         app.openapi = lambda: document  # type: ignore[method-assign]
 
     def _add_exception_handlers(self, app: FastAPI) -> None:
-        """Every exception goes up to the gate, which has the one mapping table."""
+        """Every exception goes up to RequestMiddleware, which has the one mapping table."""
         for kind in (HTTPException, RequestValidationError):
             app.add_exception_handler(kind, _raise)
 
     def _add_middlewares(self, app: FastAPI) -> None:
-        app.add_middleware(self._gate)
+        app.add_middleware(self._middleware)
 
 
 async def _raise(request: Request, error: Exception) -> Response:

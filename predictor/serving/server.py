@@ -1,4 +1,4 @@
-"""KServe's ModelServer with our transports, an orderly stop, and no settings read behind our back."""
+"""KServe's ModelServer with our transports, an orderly shutdown, and no settings but our own."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ import time
 from typing import Any
 
 from predictor.serving.dataplane import McqaDataPlane
-from predictor.serving.gate import Gate
-from predictor.serving.grpc import GrpcServer, Interceptor
+from predictor.serving.grpc import GrpcServer, RequestInterceptor
+from predictor.serving.kserve_sdk import ModelServer
+from predictor.serving.middleware import RequestMiddleware
 from predictor.serving.model import McqaModel
 from predictor.serving.rest import RestServer
-from predictor.serving.sdk import ModelServer
 from predictor.serving.settings import Settings
-from predictor.serving.startup import Loaded, Timeline
+from predictor.serving.startup import LoadedModel, StartupTimeline
 from predictor.serving.telemetry import Telemetry
 from predictor.serving.tracing import Tracing, tracing_wanted
 
 log = logging.getLogger(__name__)
 
 
-class Server(ModelServer):
+class Server(ModelServer):  # type: ignore[misc]  # untyped
     """Serves one loaded model until SIGTERM or SIGINT.
 
-    On the first signal: not ready any more, new work gets 503, accepted work is finished, then the ports close. On
-    the second, or after the grace period, what is left is given up.
+    On the first signal it is no longer ready, new work gets 503, accepted work is finished, then the ports close. On
+    the second, or after the grace period, the remaining work is abandoned.
     """
 
-    def __init__(self, loaded: Loaded, settings: Settings, timeline: Timeline, sock: socket.socket) -> None:
+    def __init__(self, loaded: LoadedModel, settings: Settings, timeline: StartupTimeline, sock: socket.socket) -> None:
         super().__init__(
             http_port=settings.http_port,
             grpc_port=settings.grpc_port,
@@ -53,12 +53,12 @@ class Server(ModelServer):
         loaded.metrics.ready.set_function(lambda: float(self.model.answering))
         self.register_model(self.model)
         self.dataplane = McqaDataPlane(self.registered_models, self.model)
-        self._rest = RestServer(self.dataplane, settings, sock, self._gate, self._started)
-        interceptor = Interceptor(settings, self._telemetry, self.model, self._answer_headers)
+        self._rest = RestServer(self.dataplane, settings, sock, self._middleware, self._started)
+        interceptor = RequestInterceptor(settings, self._telemetry, self.model, self._answer_headers)
         self._grpc = GrpcServer(self.dataplane, settings, interceptor)
 
     def run(self) -> int:
-        """Serves until told to stop; the exit status: 0 when all accepted work was answered."""
+        """Serves until a signal; the exit status, 0 if all accepted work was answered."""
         try:
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
                 return runner.run(self._run())
@@ -105,8 +105,8 @@ class Server(ModelServer):
         log.info("stopped")
         return True
 
-    def _gate(self, app: Any) -> Gate:
-        return Gate(app, self._settings, self._telemetry, self.model, self._answer_headers)
+    def _middleware(self, app: Any) -> RequestMiddleware:
+        return RequestMiddleware(app, self._settings, self._telemetry, self.model, self._answer_headers)
 
     def _started(self) -> None:
         self._timeline.mark("ready")
@@ -129,7 +129,7 @@ class Server(ModelServer):
 
 
 def listen(settings: Settings) -> socket.socket:
-    """The REST socket, bound so that a taken port is told at once, not after the model has loaded; raises OSError."""
+    """The REST socket, bound early so that a port in use is reported before the model loads; raises OSError."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,7 +1,7 @@
-"""What the server can be told, read once from flags and environment, before anything heavy is imported.
+"""The server's settings, read once from flags and environment, before anything heavy is imported.
 
-Every flag `--queue-size` has an environment variable `MCQA_QUEUE_SIZE`; the flag wins. Flags may be written with
-underscores too, as KServe's serving runtimes pass them (`--model_name`, `--http_port`).
+Every flag `--queue-size` has an environment variable `MCQA_QUEUE_SIZE`; the flag wins. Flags may also be written with
+underscores, as KServe's serving runtimes pass them (`--model_name`, `--http_port`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SHIPPED_MODEL = Path(__file__).resolve().parents[2] / "models" / "tiny"
 
 
 def _setting(default: Any, help: str, *, env: Sequence[str] = (), choices: Sequence[str] | None = None) -> Any:
-    """A dataclass field with its help; `env` names variables of others that are read after our own."""
+    """A dataclass field with its help; `env` names further variables, read after our own."""
     return field(default=default, metadata={"help": help, "env": tuple(env), "choices": choices})
 
 
@@ -63,7 +63,7 @@ class Settings:
 
 
 class SettingsError(ValueError):
-    """A setting has no usable value; the message names it."""
+    """A setting's value is invalid; the message names it."""
 
 
 def read_settings(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> Settings:
@@ -104,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _from_environment(env: Mapping[str, str]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for setting in fields(Settings):
         for variable in (_variable(setting.name), *setting.metadata["env"]):
             text = env.get(variable, "")
@@ -117,9 +117,9 @@ def _from_environment(env: Mapping[str, str]) -> dict[str, Any]:
             choices = setting.metadata["choices"]
             if choices and value not in choices:
                 raise SettingsError(f"{variable}={text!r} is not one of {', '.join(choices)}")
-            found[setting.name] = value
+            values[setting.name] = value
             break
-    return found
+    return values
 
 
 def _check(settings: Settings) -> None:

@@ -8,9 +8,10 @@ import threading
 import time
 from concurrent.futures import Future
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from predictor.question import Question
+from common.question import Question
 from predictor.serving.settings import Settings
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ log = logging.getLogger(__name__)
 WARM_UP = Question("Which of these is a Python keyword?", ("lambda", "apply"), id="warm-up")
 
 
-class Timeline:
-    """When each stage of the start was over, in seconds since the process began."""
+class StartupTimeline:
+    """When each stage of the start finished, in seconds since the process began."""
 
     def __init__(self) -> None:
         self._began = time.perf_counter() - _process_age()
@@ -40,7 +41,7 @@ class Timeline:
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadedModel:
     """A model that has answered its first question."""
 
     scorer: Scorer
@@ -48,29 +49,30 @@ class Loaded:
     metrics: Metrics
 
 
-def load_in_background(settings: Settings, timeline: Timeline) -> Future[Loaded]:
-    """Starts loading the model; the future gives it warmed up, or raises what went wrong."""
-    future: Future[Loaded] = Future()
+def load_in_background(settings: Settings, timeline: StartupTimeline) -> Future[LoadedModel]:
+    """Starts loading the model; the future returns it warmed up, or raises what went wrong."""
+    future: Future[LoadedModel] = Future()
 
     def work() -> None:
         try:
             future.set_result(_load(settings, timeline))
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - it is the future's result
             future.set_exception(error)
 
     threading.Thread(target=work, name="load", daemon=True).start()
     return future
 
 
-def _load(settings: Settings, timeline: Timeline) -> Loaded:
-    from predictor.openmp import spin_briefly
-    from predictor.source import log_progress, resolve, version_name
+def _load(settings: Settings, timeline: StartupTimeline) -> LoadedModel:
+    from predictor.openmp import limit_spinning
+    from predictor.storage.download import log_progress
+    from predictor.storage.resolver import resolve, version_name
     from predictor.weights import prefetch
 
     folder = resolve(settings.source, progress=log_progress())
     prefetch(folder)
     timeline.mark("model found")
-    spin_briefly()
+    limit_spinning()
     from predictor.scorer import DEFAULT_MAX_TOKENS, Scorer
 
     timeline.mark("torch imported")
@@ -90,33 +92,33 @@ def _load(settings: Settings, timeline: Timeline) -> Loaded:
     metrics = Metrics()
     engine = Engine(scorer, Limits(settings.queue_size, settings.queue_tokens, scorer.batch_tokens), metrics)
     engine.start()
-    _ask_first(engine, scorer)
+    _warm_up(engine, scorer)
     timeline.mark("first question scored")
-    metrics.watch(engine, scorer, settings.model_name, settings.revision)
-    return Loaded(scorer, engine, metrics)
+    metrics.observe_engine(engine, scorer, settings.model_name, settings.revision)
+    return LoadedModel(scorer, engine, metrics)
 
 
-def _ask_first(engine: Engine, scorer: Scorer) -> None:
-    """Scores the first question, on the thread that will score all others; VersionError when it has no answer."""
-    from predictor.engine import ScoringFailed
-    from predictor.question import QuestionError
-    from predictor.version_files import VersionError
+def _warm_up(engine: Engine, scorer: Scorer) -> None:
+    """Scores the first question, on the thread that will score all others; VersionError if it has no answer."""
+    from common.question import QuestionError
+    from predictor.engine import ScoringError
+    from predictor.errors import VersionError
 
     try:
         engine.submit([scorer.encode(WARM_UP)], None, time.monotonic() + 600).future.result()
-    except (ScoringFailed, QuestionError) as error:
+    except (ScoringError, QuestionError) as error:
         engine.close()
-        why = " ".join(str(error.__cause__ or error).split())[:300]
+        reason = " ".join(str(error.__cause__ or error).split())[:300]
         raise VersionError(
-            f"version {scorer.model_version} cannot answer: the start-up question failed: {why}"
+            f"version {scorer.model_version} cannot answer: the start-up question failed: {reason}"
         ) from None
 
 
 def _process_age() -> float:
     """Seconds since the operating system started this process (Linux); 0 elsewhere."""
     try:
-        with open("/proc/self/stat") as stat:
-            started = int(stat.read().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+        stat = Path("/proc/self/stat").read_text()
+        started = int(stat.rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
         return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - started)
     except (OSError, AttributeError, ValueError, IndexError):
         return 0.0

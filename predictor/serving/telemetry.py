@@ -1,4 +1,4 @@
-"""What is told of a request when it ends: metrics, its log line, its trace."""
+"""What is reported of a finished request: metrics, its log line, its trace."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import logging
 import time
 from typing import Any
 
-from predictor.serving.context import RequestContext
 from predictor.serving.errors import InternalError, RequestError
 from predictor.serving.logs import log_request
 from predictor.serving.metrics import Metrics
+from predictor.serving.request_context import RequestContext
 from predictor.serving.tracing import Tracing
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class Telemetry:
             self._spans[id(request)] = self._tracing.begin(request)
 
     def failed(self, request: RequestContext, error: RequestError, raised: BaseException) -> None:
-        """Notes why the request failed; an error of ours is logged with its traceback under the id the client got."""
+        """Records why the request failed; an internal error is logged with its traceback under its error id."""
         request.cause = error.cause
         if isinstance(error, InternalError):
             request.error_id = error.error_id
@@ -48,7 +48,7 @@ class Telemetry:
         if "answer" in request.stages:
             request.stage("answer", request.stages["answer"][0], now)
         inference = request.method in INFERENCE_METHODS
-        self.metrics.finished(request, status)
+        self.metrics.record_request(request, status)
         log_request(request, status, self._model_version, debug=not inference)
         if not inference:
             return

@@ -1,6 +1,6 @@
-"""OpenTelemetry traces, only where the standard OTEL_* variables ask for them; else nothing is imported.
+"""OpenTelemetry traces, if the standard OTEL_* variables configure them; otherwise nothing is imported.
 
-Spans are made when a request ends, from the times it recorded, so a request pays for its trace after it was answered.
+Spans are created when a request ends, from the times it recorded, so tracing does not delay the answer.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from predictor import __version__
-from predictor.serving.context import RequestContext
+from predictor.serving.request_context import RequestContext
 
 log = logging.getLogger(__name__)
 
 
 def tracing_wanted(env: Mapping[str, str] = os.environ) -> bool:
-    """By the rules of the OpenTelemetry environment variable specification, with traces off unless a sink is named."""
+    """Follows OpenTelemetry's environment variable specification, except that traces are off unless a sink is named."""
     if env.get("OTEL_SDK_DISABLED", "").lower() == "true" or env.get("OTEL_TRACES_EXPORTER") == "none":
         return False
     names = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_TRACES_EXPORTER")
@@ -39,7 +39,7 @@ class Tracing:
         self._model = {"mcqa.model.name": model_name, "mcqa.model.version": model_version}
 
     def begin(self, request: RequestContext) -> Any:
-        """The request's span; fixes the trace id its log line will carry."""
+        """The request's span; sets the trace id that its log line has."""
         from opentelemetry.trace import SpanKind, format_trace_id
 
         span = self._tracer.start_span(

@@ -15,7 +15,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import jsonschema
 import pytest
 import servers
@@ -226,7 +226,7 @@ def test_a_real_prometheus_reads_a_real_predictor(prometheus: str) -> None:
     }
 
     def ask(query: str) -> list[dict[str, Any]]:
-        answer = httpx.get(f"{prometheus}/api/v1/query", params={"query": query}, timeout=10)
+        answer = httpx2.get(f"{prometheus}/api/v1/query", params={"query": query}, timeout=10)
         assert answer.status_code == 200, (query, answer.text)
         found: list[dict[str, Any]] = answer.json()["data"]["result"]
         return found
@@ -236,7 +236,7 @@ def test_a_real_prometheus_reads_a_real_predictor(prometheus: str) -> None:
         try:
             if sum(float(one["value"][1]) for one in ask("mcqa_answers_total")) == 1:
                 break
-        except httpx.TransportError:
+        except httpx2.TransportError:
             pass
         assert time.monotonic() < deadline, "Prometheus has not scraped the predictor"
         time.sleep(0.5)

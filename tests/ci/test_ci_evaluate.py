@@ -8,22 +8,25 @@ from pathlib import Path
 import pytest
 from tool import invoke
 
-from pipelines.evaluation.records import Record, write_records
+from pipelines.evaluation.answer_records import AnswerRecord, write_records
+from tools import process
 from tools.ci import evaluation
 from tools.ci.evaluation import Baseline, UnusableError, compare, read_baseline, summary, write_baseline
 from tools.ci.evaluation_report import html
 
 
-def record(number: int, right: bool, sure: float = 0.7) -> Record:
+def record(number: int, right: bool, sure: float = 0.7) -> AnswerRecord:
     rest = (1 - sure) / 2
-    return Record(f"q{number}", "s", 0, 0 if right else 1, (sure, rest, rest) if right else (rest, sure, rest), 1.0, 50)
+    return AnswerRecord(
+        f"q{number}", "s", 0, 0 if right else 1, (sure, rest, rest) if right else (rest, sure, rest), 1.0, 50
+    )
 
 
-def answers(n: int, wrong: range | set[int], sure: float = 0.7) -> list[Record]:
+def answers(n: int, wrong: range | set[int], sure: float = 0.7) -> list[AnswerRecord]:
     return [record(number, number not in wrong, sure) for number in range(n)]
 
 
-def baseline(records: list[Record]) -> Baseline:
+def baseline(records: list[AnswerRecord]) -> Baseline:
     return Baseline("old", {}, {one.id: summary(one) for one in records})
 
 
@@ -60,11 +63,10 @@ def test_other_questions_give_no_verdict() -> None:
 
 
 def test_a_baseline_goes_to_the_disk_and_back(tmp_path: Path) -> None:
-    report = {"model": {"version": "7"}, "questions": dict.fromkeys(("bank", "split", "seed", "subjects", "limit"))}
+    questions = dict.fromkeys(("bank", "split", "seed", "subjects", "limit"))
+    report = {"model": {"version": "7"}, "questions": questions}
     write_baseline(tmp_path / "b.json", report, answers(20, range(5)))
-    assert read_baseline(tmp_path / "b.json") == Baseline(
-        "7", report["questions"], baseline(answers(20, range(5))).answers
-    )
+    assert read_baseline(tmp_path / "b.json") == Baseline("7", questions, baseline(answers(20, range(5))).answers)
 
 
 @pytest.mark.parametrize("text", [None, "", "{}", '{"model": "a", "questions": {}, "answers": {"q": 1}}'])
@@ -104,7 +106,7 @@ def test_exit_status_and_report(
             write_records(answers(1000, wrong), Path(command[command.index("--records") + 1]))
         return 1 if wrong is None else 0
 
-    monkeypatch.setattr(evaluation.process, "status", measure)
+    monkeypatch.setattr(process, "status", measure)
     out = tmp_path / "out"
     result = invoke("evaluate", "--baseline", str(tmp_path / "b.json"), "--out", str(out))
     assert result.exit_code == status

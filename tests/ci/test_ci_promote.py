@@ -7,11 +7,11 @@ import time
 import uuid
 from collections.abc import Iterator
 
-import httpx
+import httpx2
 import pytest
 from tool import invoke
 
-from functions.registry import ModelRegistry
+from common.mlflow.registry import ModelRegistry
 from tools.ci.promotion import ObservedState, RefusedError, judge, may_start, observe, promote
 
 BACK = "rolled back from 6: accuracy is worse"
@@ -65,7 +65,7 @@ def test_verdicts(observed: ObservedState, state: str) -> None:
 def registry(mlflow_url: str) -> Iterator[ModelRegistry]:
     """A registered model with versions 1 (champion) and 2."""
     name = f"ci-{uuid.uuid4().hex[:8]}"
-    with httpx.Client(base_url=f"{mlflow_url}/api/2.0/mlflow", timeout=30) as client:
+    with httpx2.Client(base_url=f"{mlflow_url}/api/2.0/mlflow", timeout=30) as client:
         client.post("/registered-models/create", json={"name": name}).raise_for_status()
         run = client.post("/runs/create", json={"experiment_id": "0"}).raise_for_status().json()["run"]["info"]
         for _ in range(2):
@@ -127,4 +127,4 @@ def test_without_a_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     result = invoke("promote", "7")
     assert result.exit_code == 1
-    assert result.stderr.startswith("promote: the model registry")
+    assert result.stderr.startswith("promote: the MLflow server http://127.0.0.1:9 does not answer")

@@ -80,10 +80,8 @@ def test_a_wrong_python_is_told_with_its_place(checkout: Path, tmp_path: Path) -
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 1
-    assert (
-        f"needs Python 3.11, 3.12 or 3.13, found 3.14.1 ({own}/python3), 3.9.2 ({own}/python3.9) on the PATH"
-        in done.stderr
-    )
+    found = f"found 3.14.1 ({own}/python3), 3.9.2 ({own}/python3.9) on the PATH"
+    assert f"needs Python 3.11, 3.12 or 3.13, {found}" in done.stderr
     assert "PYTHON=/" in done.stderr
     assert done.stderr.count("\n") == 1
     assert not (checkout / ".venv").exists()
@@ -161,9 +159,9 @@ def test_a_moved_environment_works(tmp_path: Path, name: str) -> None:
     with pytest.raises((subprocess.CalledProcessError, OSError)):
         subprocess.run([new / ".venv" / "bin" / "thing"], check=True, capture_output=True)
     environment.relocate(new / ".venv", str(old), str(new))
-    for command in ([new / ".venv" / "bin" / "thing"], [new / ".venv" / "bin" / "pip", "--version"]):
-        said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        assert str(new) in said
+    for program, *arguments in (("thing",), ("pip", "--version")):
+        command = [str(new / ".venv" / "bin" / program), *arguments]
+        assert str(new) in subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert environment._made_for(new / ".venv") == str(new)
     again = tmp_path / "again"
     new.rename(again)

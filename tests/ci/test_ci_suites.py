@@ -1,34 +1,77 @@
-"""The two suites: every test is in one of them, by patterns that each match something."""
+"""The two suites: what a unit test may not do, and how a test or a fixture becomes part of the integration tests."""
 
 from __future__ import annotations
 
-import re
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from suites import INTEGRATION, UNIT, is_integration
 
 TESTS = Path(__file__).resolve().parents[1]
-FILES = [path.relative_to(TESTS) for path in TESTS.rglob("test_*.py")]
+
+MODULE = """
+import asyncio, os, socket, subprocess, sys
+import pytest
+async def connect():
+    try:
+        await asyncio.open_connection("127.0.0.1", 1)
+    except ConnectionRefusedError:
+        pass
+STARTS = {
+    "process": lambda: subprocess.run([sys.executable, "-c", ""], check=True),
+    "shell": lambda: os.system("true"),
+    "child": lambda: os.waitpid(os.fork() or os._exit(0), 0),
+    "listener": lambda: socket.socket().bind(("127.0.0.1", 0)),
+    "connection": lambda: socket.socket().connect_ex(("127.0.0.1", 1)),
+    "stream": lambda: asyncio.run(asyncio.wait_for(connect(), 5)),
+}
+every = pytest.mark.parametrize("start", STARTS.values(), ids=STARTS)
+@every
+def test_unit(start):
+    start()
+@every
+def test_integration(start, processes):
+    start()
+@pytest.fixture
+def server(processes):
+    STARTS["listener"]()
+def test_with_a_server(server):
+    pass
+def test_nothing():
+    assert asyncio.run(asyncio.sleep(0, "done")) == "done"
+"""
+WAYS = ("process", "shell", "child", "listener", "connection", "stream")
 
 
-@pytest.mark.parametrize("pattern", [*INTEGRATION, *UNIT])
-def test_every_pattern_matches_a_file(pattern: str) -> None:
-    folder = TESTS / Path(pattern).parts[0]
-    if not folder.exists():
-        pytest.skip(f"there is no {folder.name} here")
-    assert any(path.match(pattern) for path in FILES)
+def outcomes(folder: Path, *options: str) -> tuple[dict[str, str], str]:
+    (folder / "conftest.py").write_text("from suites import *\n")
+    (folder / "test_it.py").write_text(MODULE)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-qrA", "-p", "no:cacheprovider", "-c", os.devnull, *options, folder],
+        env={**os.environ, "PYTHONPATH": str(TESTS), "MCQA_TESTS_OBSERVE": ""},
+        capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    lines = [line.split() for line in done.stdout.splitlines() if line.startswith(("PASSED", "FAILED"))]
+    return {line[1].partition("::")[2]: line[0] for line in lines}, done.stdout
 
 
-def starts_something(text: str) -> bool:
-    """By what a module imports of the helpers that start servers; ROOT is a path."""
-    helpers = "servers|mlflow_server|function_server|kfp_server|loop_parts|rollout_loop"
-    imported = re.findall(rf"(?m)^\s*(?:import|from) (?:{helpers})(?: import (.+))?$", text)
-    return any(names != "ROOT" for names in imported) or "Popen(" in text
+@pytest.mark.usefixtures("processes")
+def test_a_unit_test_starts_no_process_and_opens_no_socket(tmp_path: Path) -> None:
+    found, output = outcomes(tmp_path)
+    assert found == {
+        **{f"test_unit[{way}]": "FAILED" for way in WAYS},
+        **{f"test_integration[{way}]": "PASSED" for way in WAYS},
+        "test_with_a_server": "PASSED",
+        "test_nothing": "PASSED",
+    }, output
+    assert "ask for the fixture `processes`" in output
 
 
-def test_modules_that_start_processes_are_integration_tests() -> None:
-    """The linters that tests/ci runs are none of these: they end by themselves."""
-    others = [path for path in FILES if path.name != Path(__file__).name]
-    wrong = [str(one) for one in others if starts_something((TESTS / one).read_text()) and not is_integration(one)]
-    assert wrong == []
+@pytest.mark.usefixtures("processes")
+def test_each_suite_by_its_marker(tmp_path: Path) -> None:
+    integration, output = outcomes(tmp_path, "-m", "integration")
+    assert integration.keys() == {*(f"test_integration[{way}]" for way in WAYS), "test_with_a_server"}, output
+    unit, output = outcomes(tmp_path, "-m", "not integration")
+    assert unit.keys() == {*(f"test_unit[{way}]" for way in WAYS), "test_nothing"}, output

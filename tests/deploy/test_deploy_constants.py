@@ -13,7 +13,7 @@ import mlflow.environment_variables
 import pytest
 
 from common import event_types
-from pipelines.retraining import cluster
+from pipelines.retraining import pod_spec
 from predictor.serving.settings import ENV_PREFIX
 from predictor.serving.settings import Settings as Predictor
 from tools.cluster import secrets
@@ -102,7 +102,7 @@ def given(documents: list[dict[str, Any]], container: dict[str, Any]) -> set[str
     return names
 
 
-def test_secrets_have_the_keys_that_the_manifests_speak_of():
+def test_secrets_have_the_keys_that_the_manifests_speak_of() -> None:
     assert secret_keys()["loop"] == {"MCQA_DATABASE_URL"}
     assert secret_keys()["webhook"] == {"MCQA_WEBHOOK_SECRET"}
     assert secret_keys()["notify"] == {"MCQA_NOTIFY_URLS"}
@@ -117,7 +117,7 @@ def test_secrets_have_the_keys_that_the_manifests_speak_of():
 
 
 @pytest.mark.parametrize("overlay", ["minikube", "production", "standard"])
-def test_a_secret_goes_to_those_who_need_it(overlays, overlay):
+def test_a_secret_goes_to_those_who_need_it(overlays, overlay) -> None:
     told: dict[str, set[str]] = {name: set() for name in SECRETS}
     for _, container in containers(overlays[overlay]):
         for source in container.get("envFrom") or ():
@@ -132,7 +132,7 @@ def test_a_secret_goes_to_those_who_need_it(overlays, overlay):
     assert told["registry"] == functions & {"drift", "rollout", "retrain"} | {"bootstrap", "storage-initializer"}
 
 
-def test_every_secret_can_come_from_a_vault():
+def test_every_secret_can_come_from_a_vault() -> None:
     documents = render(Target("x", DEPLOY / "production", DEPLOY / "components/external-secrets"))
     told = {
         source["secretRef"]["name"]
@@ -147,12 +147,12 @@ def test_every_secret_can_come_from_a_vault():
     assert all(d["spec"]["dataFrom"][0]["extract"]["key"] == f"coding-mcqa/{d['metadata']['name']}" for d in external)
     # Those of the pipeline's steps can be put into another namespace: nothing ties them to this one.
     steps = render(Target("x", DEPLOY / "components/external-secrets/steps"))
-    assert {d["metadata"]["name"] for d in steps} == {cluster.Options().secret, cluster.REGISTRY_SECRET}
+    assert {d["metadata"]["name"] for d in steps} == {pod_spec.ClusterOptions().secret, pod_spec.REGISTRY_SECRET}
     assert not [d for d in steps if "namespace" in d["metadata"]]
 
 
 @pytest.mark.parametrize("overlay", ["minikube", "production", "standard"])
-def test_nothing_is_set_that_nothing_reads(overlays, overlay):
+def test_nothing_is_set_that_nothing_reads(overlays, overlay) -> None:
     documents = overlays[overlay]
     loop = next(set(d["data"]) for d in documents if d["kind"] == "ConfigMap" and d["metadata"]["name"] == "loop")
     everything = reads("pipelines")
@@ -163,14 +163,14 @@ def test_nothing_is_set_that_nothing_reads(overlays, overlay):
             assert own <= FLAGS | reads(image), container["name"]
 
 
-def test_nothing_is_read_that_nothing_sets(minikube):
+def test_nothing_is_read_that_nothing_sets(minikube) -> None:
     told = set().union(*(given(minikube, container) for _, container in containers(minikube)))
     read = reads("pipelines")
     assert read - told - FLAGS == OPTIONAL.keys() - told - FLAGS
     assert OPTIONAL.keys() <= read
 
 
-def test_what_mlflow_is_told_it_reads(overlays):
+def test_what_mlflow_is_told_it_reads(overlays) -> None:
     outside = render(Target("x", DEPLOY / "minikube", DEPLOY / "components/mlflow-ingress"))
     source = Path(mlflow.environment_variables.__file__).parent
     command_line = (source / "cli" / "__init__.py").read_text()
@@ -194,7 +194,7 @@ def filters(trigger: dict[str, Any]) -> Iterator[tuple[str, str]]:
                     yield dialect, attributes["type"]
 
 
-def test_event_types_are_the_codes(minikube):
+def test_event_types_are_the_codes(minikube) -> None:
     types = {
         name: value
         for name, value in vars(event_types).items()

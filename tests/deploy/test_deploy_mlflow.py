@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 import yaml
 from function_server import free_port, postgresql
@@ -27,7 +27,7 @@ from mlflow_server import serving
 from tool import TOOL, invoke
 
 from common.errors import UnavailableError
-from functions.registry import ModelRegistry
+from common.mlflow.registry import ModelRegistry
 from tools.manifests.render import Target, render
 from tools.manifests.validate import problems
 from tools.project import DEPLOY
@@ -59,7 +59,7 @@ def outside() -> list[Document]:
 
 @pytest.mark.parametrize("overlay", ["minikube", "production", "standard"])
 @pytest.mark.parametrize("component", ["mlflow-login", "mlflow-ingress"])
-def test_nobody_has_the_ingress_without_the_login(overlays, component, overlay):
+def test_nobody_has_the_ingress_without_the_login(overlays, component, overlay) -> None:
     documents = with_component(component, overlay)
     pod = deployment(documents)
     for container in (pod["initContainers"][0], pod["containers"][0]):
@@ -72,7 +72,7 @@ def test_nobody_has_the_ingress_without_the_login(overlays, component, overlay):
     assert not [one for one in overlays[overlay] if one["kind"] == "Ingress"]
 
 
-def test_the_login_may_be_named_beside_the_ingress():
+def test_the_login_may_be_named_beside_the_ingress() -> None:
     """As COMPONENTS="mlflow-login mlflow-ingress" has it: named twice, and still one valid whole."""
     with_both = DEPLOY / f".render-both-{os.getpid()}"
     with_both.mkdir()
@@ -92,7 +92,7 @@ def test_the_login_may_be_named_beside_the_ingress():
     assert config(documents) == config(with_component("mlflow-ingress"))
 
 
-def test_the_host_is_written_once(outside, minikube):
+def test_the_host_is_written_once(outside, minikube) -> None:
     (ingress,) = (one["spec"] for one in outside if one["kind"] == "Ingress")
     (rule,) = ingress["rules"]
     assert ingress["tls"] == [{"secretName": "mlflow-tls", "hosts": [rule["host"]]}]
@@ -112,7 +112,7 @@ def program() -> Any:
     return module
 
 
-def test_a_database_of_an_older_mlflow_is_upgraded(tmp_path):
+def test_a_database_of_an_older_mlflow_is_upgraded(tmp_path) -> None:
     from alembic import command
     from alembic.script import ScriptDirectory
     from mlflow.store.db import utils
@@ -123,7 +123,9 @@ def test_a_database_of_an_older_mlflow_is_upgraded(tmp_path):
     First.metadata.create_all(engine)
     settings = utils._get_alembic_config(uri)
     head = ScriptDirectory.from_config(settings).get_current_head()
+    assert head
     before = ScriptDirectory.from_config(settings).get_revision(head).down_revision
+    assert isinstance(before, str)
     with engine.begin() as connection:
         settings.attributes["connection"] = connection
         command.upgrade(settings, before)
@@ -133,7 +135,7 @@ def test_a_database_of_an_older_mlflow_is_upgraded(tmp_path):
         assert utils._get_schema_version(engine) == head
 
 
-def test_prepare_knows_what_is_not_set():
+def test_prepare_knows_what_is_not_set() -> None:
     missing = program().missing
     assert missing({}) == ["MLFLOW_BACKEND_STORE_URI"]
     assert missing({"MLFLOW_BACKEND_STORE_URI": "sqlite://"}) == []
@@ -231,13 +233,13 @@ PATHS = (
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_nothing_is_shown_without_the_password(server, path):
-    assert httpx.get(server.url + path, timeout=30).status_code == 401
-    assert httpx.get(server.url + path, auth=(server.auth[0], "wrong"), timeout=30).status_code == 401
-    assert httpx.get(server.url + path, auth=server.auth, timeout=30).status_code == 200
+def test_nothing_is_shown_without_the_password(server, path) -> None:
+    assert httpx2.get(server.url + path, timeout=30).status_code == 401
+    assert httpx2.get(server.url + path, auth=(server.auth[0], "wrong"), timeout=30).status_code == 401
+    assert httpx2.get(server.url + path, auth=server.auth, timeout=30).status_code == 200
 
 
-def test_nothing_is_changed_without_the_password(server):
+def test_nothing_is_changed_without_the_password(server) -> None:
     api = f"{server.url}/api/2.0/mlflow"
     for method, path in (
         ("POST", "registered-models/create"),
@@ -247,16 +249,16 @@ def test_nothing_is_changed_without_the_password(server):
         ("PATCH", "users/update-password"),
         ("DELETE", "registered-models/delete"),
     ):
-        assert httpx.request(method, f"{api}/{path}", json={}, timeout=30).status_code == 401, path
+        assert httpx2.request(method, f"{api}/{path}", json={}, timeout=30).status_code == 401, path
     artifact = f"{server.url}/api/2.0/mlflow-artifacts/artifacts/x/y"
-    assert httpx.put(artifact, content=b"y", timeout=30).status_code == 401
-    assert httpx.put(artifact, content=b"y", auth=server.auth, timeout=30).status_code == 200
+    assert httpx2.put(artifact, content=b"y", timeout=30).status_code == 401
+    assert httpx2.put(artifact, content=b"y", auth=server.auth, timeout=30).status_code == 200
 
 
-def test_only_its_own_hosts_are_answered(server, outside):
+def test_only_its_own_hosts_are_answered(server, outside) -> None:
     (host,) = (one["spec"]["rules"][0]["host"] for one in outside if one["kind"] == "Ingress")
     for name, expected in ((host, 200), ("mlflow.coding-mcqa.svc.cluster.local:5000", 200), ("other.example.com", 403)):
-        assert httpx.get(server.url, headers={"host": name}, auth=server.auth, timeout=30).status_code == expected
+        assert httpx2.get(server.url, headers={"host": name}, auth=server.auth, timeout=30).status_code == expected
 
 
 def python(*module: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -266,7 +268,7 @@ def python(*module: str, **env: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_loop_goes_through_the_login(server, tmp_path):
+def test_the_loop_goes_through_the_login(server, tmp_path) -> None:
     """Registration with its webhook, the storage initializer, the functions' registry."""
     hook = "--webhook-url=http://127.0.0.1:9/mlflow"
     bootstrap = ("pipelines.bootstrap", "--source=models/tiny", hook)
@@ -277,10 +279,10 @@ def test_the_loop_goes_through_the_login(server, tmp_path):
     done = python(*bootstrap, **{**known, **server.registry})
     assert done.returncode == 0, done.stderr[-3000:]
     assert "coding-mcqa version 1 is champion now" in done.stdout + done.stderr
-    hooks = httpx.get(f"{server.url}/api/2.0/mlflow/webhooks", auth=server.auth, timeout=30).json()["webhooks"]
+    hooks = httpx2.get(f"{server.url}/api/2.0/mlflow/webhooks", auth=server.auth, timeout=30).json()["webhooks"]
     assert [one["url"] for one in hooks] == ["http://127.0.0.1:9/mlflow"]
 
-    fetch = ("predictor.source", "mlflow://coding-mcqa/1")
+    fetch = ("predictor.storage", "mlflow://coding-mcqa/1")
     refused = python(*fetch, str(tmp_path / "none"), MLFLOW_TRACKING_URI=server.url)
     assert refused.returncode != 0
     assert "refuses access (401" in refused.stderr
@@ -304,7 +306,7 @@ def test_the_loop_goes_through_the_login(server, tmp_path):
 def ci(server: Server) -> dict[str, str]:
     """A user for CI, made by the two calls of docs/ci.md; the version 2 that it is to promote is there."""
     api = f"{server.url}/api/2.0/mlflow"
-    with httpx.Client(auth=server.auth, timeout=30) as client:
+    with httpx2.Client(auth=server.auth, timeout=30) as client:
         if client.get(f"{api}/registered-models/get", params={"name": "ci-door"}).status_code == 404:
             client.post(f"{api}/registered-models/create", json={"name": "ci-door"}).raise_for_status()
             run = client.post(f"{api}/runs/create", json={"experiment_id": "0"}).json()["run"]["info"]
@@ -319,7 +321,7 @@ def ci(server: Server) -> dict[str, str]:
     }
 
 
-def test_cis_user_may_change_the_model_and_not_the_loop(server, ci, monkeypatch):
+def test_cis_user_may_change_the_model_and_not_the_loop(server, ci, monkeypatch) -> None:
     for name, value in ci.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("MLFLOW_TRACKING_TOKEN", raising=False)
@@ -332,14 +334,14 @@ def test_cis_user_may_change_the_model_and_not_the_loop(server, ci, monkeypatch)
 
     grant = {"username": "ci", "resource_type": "registered_model", "resource_id": "ci-door", "permission": "EDIT"}
     granted = f"{server.url}/api/3.0/mlflow/users/permissions/grant"
-    httpx.post(granted, json=grant, auth=server.auth, timeout=30).raise_for_status()
+    httpx2.post(granted, json=grant, auth=server.auth, timeout=30).raise_for_status()
     started = invoke(*promote)
     assert started.exit_code == 1  # under way after 0 minutes
     assert "version 2 is challenger now" in started.stdout
     assert "no verdict within 0 minutes" in started.stderr
     mine = ("ci", ci["MLFLOW_TRACKING_PASSWORD"])
-    assert httpx.get(f"{server.url}/api/2.0/mlflow/webhooks", auth=mine, timeout=30).status_code == 403
-    gone = httpx.request(
+    assert httpx2.get(f"{server.url}/api/2.0/mlflow/webhooks", auth=mine, timeout=30).status_code == 403
+    gone = httpx2.request(
         "DELETE",
         f"{server.url}/api/2.0/mlflow/registered-models/delete",
         json={"name": "ci-door"},
@@ -356,7 +358,7 @@ def test_cis_user_may_change_the_model_and_not_the_loop(server, ci, monkeypatch)
     assert "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" in line
 
 
-def test_an_mlflow_that_is_not_reached_is_one_line(monkeypatch):
+def test_an_mlflow_that_is_not_reached_is_one_line(monkeypatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://ann:secret@127.0.0.1:9")
     result = invoke("promote", "7")
     assert result.exit_code == 1
@@ -364,13 +366,13 @@ def test_an_mlflow_that_is_not_reached_is_one_line(monkeypatch):
     assert "is http://127.0.0.1:9 what MLFLOW_TRACKING_URI should be, and reached from here?" in line
 
 
-def test_the_secret_is_what_the_password_is(server):
+def test_the_secret_is_what_the_password_is(server) -> None:
     """Another password in the Secret, and a start: the old one's database goes on."""
     listing = f"{server.url}/api/2.0/mlflow/users/list"
     new = "n" * 48
-    assert httpx.get(listing, auth=("loop", new), timeout=30).status_code == 401
+    assert httpx2.get(listing, auth=("loop", new), timeout=30).status_code == 401
     prepare(server.told | {"MLFLOW_AUTH_ADMIN_PASSWORD": new})
-    assert httpx.get(listing, auth=("loop", new), timeout=30).status_code == 200
+    assert httpx2.get(listing, auth=("loop", new), timeout=30).status_code == 200
     update = listing.replace("list", "update-password")
     back = {"username": "loop", "password": server.auth[1], "current_password": new}
-    assert httpx.patch(update, json=back, auth=("loop", new), timeout=30).status_code == 200
+    assert httpx2.patch(update, json=back, auth=("loop", new), timeout=30).status_code == 200

@@ -185,19 +185,19 @@ IN_STANDARD = [
     ],
     ids=["minikube", "production", "standard"],
 )
-def test_who_may_talk_to_whom(overlays, overlay, table):
+def test_who_may_talk_to_whom(overlays, overlay, table) -> None:
     for source, target, port, expected in table:
         assert reaches(overlays[overlay], source, target, port) is expected, (source, target, port)
 
 
-def test_the_jobs_of_the_model_cache_reach_the_registry():
+def test_the_jobs_of_the_model_cache_reach_the_registry() -> None:
     documents = render(Target("x", DEPLOY / "minikube", DEPLOY / "components/local-model-cache"))
     assert reaches(documents, CACHE_JOB, MLFLOW, 5000)
     assert not reaches(documents, CACHE_JOB, POSTGRES, 5432)
     assert not reaches(documents, STRANGER, MLFLOW, 5000)
 
 
-def test_the_ingress_controller_reaches_mlflow_with_its_component_alone(minikube):
+def test_the_ingress_controller_reaches_mlflow_with_its_component_alone(minikube) -> None:
     controller = Peer("ingress-nginx")
     assert not reaches(minikube, controller, MLFLOW, 5000)
     documents = render(Target("x", DEPLOY / "minikube", DEPLOY / "components/mlflow-ingress"))
@@ -209,7 +209,7 @@ def test_the_ingress_controller_reaches_mlflow_with_its_component_alone(minikube
 
 
 @pytest.mark.parametrize("overlay", ["minikube", "production", "standard"])
-def test_only_prometheus_reads_the_model_servers_metrics(overlay):
+def test_only_prometheus_reads_the_model_servers_metrics(overlay) -> None:
     documents = render(Target("x", DEPLOY / overlay, DEPLOY / "components/monitoring"))
     prometheus = Peer("monitoring", {"app.kubernetes.io/name": "prometheus"})
     assert reaches(documents, prometheus, PREDICTOR, 8080)
@@ -224,7 +224,7 @@ def config(documents: list[dict[str, Any]], name: str = "loop") -> dict[str, str
     return found["data"]
 
 
-def test_cluster_names_are_services(overlays):
+def test_cluster_names_are_services(overlays) -> None:
     """Every name below .svc.cluster.local is a Service here, with that port, or one that another system has."""
     elsewhere = {
         "broker-ingress.knative-eventing": {80},
@@ -245,14 +245,14 @@ def test_cluster_names_are_services(overlays):
                 assert int(port or 80) in known.get(host, set()), (overlay, host, port)
 
 
-def test_the_local_platform_stands_for_the_same_addresses(minikube):
+def test_the_local_platform_stands_for_the_same_addresses(minikube) -> None:
     """What the manifests name outside the namespace, the laptop has; and nothing that no manifest names."""
     settings = config(minikube)
     named_here = {urlsplit(settings[key]).netloc for key in ("K_SINK", "MLFLOW_TRACKING_URI", "KFP_ENDPOINT")}
     assert addresses(Settings()).keys() == named_here
 
 
-def test_ports_lead_to_containers(overlays):
+def test_ports_lead_to_containers(overlays) -> None:
     for documents in overlays.values():
         pods = [d["spec"]["template"] for d in documents if d["kind"] in ("Deployment", "StatefulSet")]
         for service in (d for d in documents if d["kind"] == "Service" and "ports" in d["spec"]):
@@ -270,7 +270,7 @@ def test_ports_lead_to_containers(overlays):
                 assert asked in (None, *ports, *ports.values())
 
 
-def test_the_webhook_arrives(minikube):
+def test_the_webhook_arrives(minikube) -> None:
     (job,) = (d for d in minikube if d["kind"] == "Job" and d["metadata"]["name"] == "bootstrap")
     (argument,) = (a for a in job["spec"]["template"]["spec"]["containers"][0]["args"] if "webhook" in a)
     url = urlsplit(argument.removeprefix("--webhook-url="))
@@ -279,7 +279,7 @@ def test_the_webhook_arrives(minikube):
     assert config(minikube, "mlflow")["MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS"] == "true"
 
 
-def test_mlflow_lets_in_whom_the_loop_calls(overlays):
+def test_mlflow_lets_in_whom_the_loop_calls(overlays) -> None:
     """MLflow refuses a Host that it is not told of: the loop's own address must be among them."""
     for overlay, documents in overlays.items():
         hosts = config(documents, "mlflow")["MLFLOW_SERVER_ALLOWED_HOSTS"].split(",")

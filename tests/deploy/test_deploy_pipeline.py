@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from kfp_gate import kfp_gate
+from kfp_multi_user import multi_user_kubeflow
 from kfp_server import ENVIRON, kfp_server
 from tool import ROOT, TOOL, invoke
 
-from pipelines.kubeflow import Kubeflow
+from common.kubeflow import KubeflowClient
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def upload(folder: Path, url: str, *options: str, **more: str) -> tuple[subproce
     return done, asked.read_text() if asked.exists() else ""
 
 
-def test_the_pipeline_is_uploaded_once_with_the_image_that_is_deployed(url, tmp_path):
+def test_the_pipeline_is_uploaded_once_with_the_image_that_is_deployed(url, tmp_path) -> None:
     given = {"REGISTRY": "registry.example.com/Team", "TAG": "9", "COMPONENTS": "always-on registry-pull"}
     # A proxy that nobody answers: the port-forward is asked without it.
     given["http_proxy"] = "http://127.0.0.1:9"
@@ -54,7 +54,7 @@ def test_the_pipeline_is_uploaded_once_with_the_image_that_is_deployed(url, tmp_
         assert done.returncode == 0, done.stderr
         assert words in done.stdout
     assert "port-forward --namespace kubeflow service/ml-pipeline :8888" in asked
-    assert len(Kubeflow({"KFP_ENDPOINT": url, **ENVIRON}).versions()) == 1
+    assert len(KubeflowClient({"KFP_ENDPOINT": url, **ENVIRON}).versions()) == 1
     spec, platform = yaml.safe_load_all((ROOT / ".cache/retraining-cluster.yaml").read_text())
     steps = [one["container"] for one in spec["deploymentSpec"]["executors"].values()]
     assert {one["image"] for one in steps} == {"registry.example.com/team/pipelines:9"}
@@ -62,8 +62,8 @@ def test_the_pipeline_is_uploaded_once_with_the_image_that_is_deployed(url, tmp_
     assert "registry-pull" in yaml.safe_dump(platform)
 
 
-def test_a_profiles_pipeline_is_uploaded_with_a_token(url, tmp_path):
-    with kfp_gate(url, "s3same", "team-a") as gate:
+def test_a_profiles_pipeline_is_uploaded_with_a_token(url, tmp_path) -> None:
+    with multi_user_kubeflow(url, "s3same", "team-a") as gate:
         done, asked = upload(tmp_path, gate.url, KUBEFLOW_NAMESPACE="team-a")
         assert done.returncode == 0, done.stderr
         assert gate.refused == []
@@ -71,7 +71,7 @@ def test_a_profiles_pipeline_is_uploaded_with_a_token(url, tmp_path):
     assert "s3same" not in done.stdout + done.stderr
 
 
-def test_options(url, tmp_path):
+def test_options(url, tmp_path) -> None:
     for wrong in (("--sized", "tiny"), ("--size",)):
         done = invoke("pipeline-deploy", *wrong)
         assert (done.exit_code, len(done.stderr.splitlines())) == (2, 1)

@@ -35,7 +35,7 @@ def allowed(documents: list[dict[str, Any]], account: str, verb: str, group: str
 
 
 CALLS = [
-    # functions/rollout/serving.py: Cluster.look, Cluster.change
+    # functions/rollout/inference_service.py: InferenceServiceClient.observe, .patch
     ("get", ISVC, "inferenceservices", "coding-mcqa", True),
     ("patch", ISVC, "inferenceservices", "coding-mcqa", True),
     ("get", KNATIVE, "services", "coding-mcqa-predictor", True),
@@ -62,14 +62,14 @@ CALLS = [
 
 
 @pytest.mark.parametrize(("verb", "group", "resource", "name", "expected"), CALLS)
-def test_rollout_may(overlays, verb, group, resource, name, expected):
+def test_rollout_may(overlays, verb, group, resource, name, expected) -> None:
     for overlay in ("minikube", "production"):
         assert allowed(overlays[overlay], "rollout", verb, group, resource, name) is expected
 
 
-def test_the_table_names_what_the_code_asks():
+def test_the_table_names_what_the_code_asks() -> None:
     """Every kind that serving.py declares and every verb that it uses is in the table as allowed, and no other."""
-    code = (ROOT / "functions/rollout/serving.py").read_text()
+    code = (ROOT / "functions/rollout/inference_service.py").read_text()
     kinds = {
         (group, plural)
         for group, plural in re.findall(r'namespaced_resource\(\s*"([^"]+)", "[^"]+", "[^"]+", "([^"]+)"', code)
@@ -79,10 +79,10 @@ def test_the_table_names_what_the_code_asks():
     assert {(group, resource) for _, group, resource, _, _ in granted} == kinds
     assert {verb for verb, *_ in granted} == verbs
     others = [path for path in (ROOT / "functions").rglob("*.py") if "lightkube" in path.read_text()]
-    assert [str(path.relative_to(ROOT)) for path in others] == ["functions/rollout/serving.py"]
+    assert [str(path.relative_to(ROOT)) for path in others] == ["functions/rollout/inference_service.py"]
 
 
-def test_nobody_else_has_rights_or_a_token(overlays):
+def test_nobody_else_has_rights_or_a_token(overlays) -> None:
     for name, documents in overlays.items():
         assert not [d for d in documents if d["kind"] in ("ClusterRole", "ClusterRoleBinding")]
         subjects = {s["name"] for d in documents if d["kind"] == "RoleBinding" for s in d["subjects"]}
@@ -95,7 +95,7 @@ def test_nobody_else_has_rights_or_a_token(overlays):
         assert subjects == tokens == ({"rollout"} if has_rollout else set())
 
 
-def test_every_workload_has_an_account_of_its_own(overlays):
+def test_every_workload_has_an_account_of_its_own(overlays) -> None:
     for documents in overlays.values():
         accounts = {d["metadata"]["name"] for d in documents if d["kind"] == "ServiceAccount"}
         used = []
@@ -108,8 +108,8 @@ def test_every_workload_has_an_account_of_its_own(overlays):
         assert sorted(used) == sorted(accounts)
 
 
-def test_retrain_has_a_token_for_kubeflow_pipelines_alone(minikube):
-    from functions.retrain.pipelines import TOKEN_PATH
+def test_retrain_has_a_token_for_kubeflow_pipelines_alone(minikube) -> None:
+    from common.kubeflow import TOKEN_PATH
 
     (service,) = (d for d in minikube if d["kind"] == "Service" and d["metadata"]["name"] == "retrain")
     pod = service["spec"]["template"]["spec"]
@@ -123,7 +123,7 @@ def test_retrain_has_a_token_for_kubeflow_pipelines_alone(minikube):
     assert not [d for d in others if d["kind"] != "ServiceAccount"]
 
 
-def test_the_event_policy_names_everybody_who_sends():
+def test_the_event_policy_names_everybody_who_sends() -> None:
     documents = render(Target("x", DEPLOY / "minikube", DEPLOY / "components/event-policy"))
     (policy,) = (d for d in documents if d["kind"] == "EventPolicy")
     timers = {d["metadata"]["name"] for d in documents if d["kind"] == "PingSource"}

@@ -72,7 +72,7 @@ def changed(one: Object, **more: Any) -> Object:
 
 
 @pytest.mark.parametrize("behind", [SERVICE, PODS], ids=["knative", "standard"])
-def test_all_is_ready(behind):
+def test_all_is_ready(behind) -> None:
     """Though the InferenceService's observedGeneration is not its own generation: KServe copies another object's."""
     assert list(missing(ALL, [behind])) == []
 
@@ -101,7 +101,7 @@ def test_all_is_ready(behind):
         (changed(MODEL, status=ready("False")), "model: RevisionFailed no such image"),
     ],
 )
-def test_what_is_not_ready(one, line):
+def test_what_is_not_ready(one, line) -> None:
     assert list(
         missing([*(other for other in ALL if other["metadata"] != one["metadata"]), one, RUNTIME], [SERVICE])
     ) == [line]
@@ -121,11 +121,11 @@ def test_what_is_not_ready(one, line):
         ),
     ],
 )
-def test_what_is_behind_the_model_is_not_ready(behind, line):
+def test_what_is_behind_the_model_is_not_ready(behind, line) -> None:
     assert list(missing(ALL, behind)) == [line]
 
 
-def test_a_job_that_failed_is_not_waited_for():
+def test_a_job_that_failed_is_not_waited_for() -> None:
     failed = {"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded"}
     with pytest.raises(WillNotBecomeReadyError, match="Job bootstrap: BackoffLimitExceeded: kubectl logs"):
         list(missing([changed(JOB, status={"conditions": [failed]})], []))
@@ -170,7 +170,7 @@ def deploy(folder: Path, answers: list[list[Object]], **environment: str) -> sub
     )  # fmt: skip
 
 
-def test_deploy_waits_and_says_for_what(tmp_path):
+def test_deploy_waits_and_says_for_what(tmp_path) -> None:
     first = [changed(FUNCTION, status={}), *(one for one in ALL if one is not FUNCTION)]
     done = deploy(tmp_path, [first, ALL])
     assert done.returncode == 0, done.stderr
@@ -178,7 +178,7 @@ def test_deploy_waits_and_says_for_what(tmp_path):
     assert "ready: " in done.stdout
 
 
-def test_deploy_fails_with_what_is_not_ready(tmp_path):
+def test_deploy_fails_with_what_is_not_ready(tmp_path) -> None:
     broken = [changed(FUNCTION, status=ready("False")), MODEL, RUNTIME]
     done = deploy(tmp_path, [broken], WAIT="1")
     assert done.returncode == 1
@@ -187,7 +187,7 @@ def test_deploy_fails_with_what_is_not_ready(tmp_path):
     assert lines[1].startswith("deploy: the above is not ready after")
 
 
-def test_deploy_leaves_a_version_that_is_an_image_alone(tmp_path):
+def test_deploy_leaves_a_version_that_is_an_image_alone(tmp_path) -> None:
     """The rollout function would bring back what it knows; its Trigger stays in the cluster until it is deleted."""
     done = deploy(tmp_path, [ALL], COMPONENTS="modelcar registry-pull", WAIT="0")
     assert done.returncode == 0, done.stderr
@@ -196,7 +196,7 @@ def test_deploy_leaves_a_version_that_is_an_image_alone(tmp_path):
     assert "get secret registry-pull --namespace coding-mcqa" in calls
 
 
-def test_what_components_brought_goes_with_them(tmp_path):
+def test_what_components_brought_goes_with_them(tmp_path) -> None:
     """Above all the Ingress: its login goes."""
     for components in ("mlflow-ingress external-secrets", "external-secrets mlflow-ingress", ""):
         (tmp_path / "calls").unlink(missing_ok=True)
@@ -211,7 +211,7 @@ def test_what_components_brought_goes_with_them(tmp_path):
         assert (tmp_path / "components").read_text().split() == components.split()
 
 
-def test_what_cannot_be_deleted_is_tried_again(tmp_path):
+def test_what_cannot_be_deleted_is_tried_again(tmp_path) -> None:
     """A kind that is gone is no hindrance."""
     assert deploy(tmp_path, [ALL], COMPONENTS="monitoring", WAIT="0").returncode == 0
     done = deploy(tmp_path, [ALL], COMPONENTS="disruption", WAIT="0")
@@ -224,7 +224,7 @@ def test_what_cannot_be_deleted_is_tried_again(tmp_path):
     assert (tmp_path / "components").read_text() == "disruption\n"
 
 
-def test_leftovers_are_what_components_add():
+def test_leftovers_are_what_components_add() -> None:
     """Patches are nobody's objects."""
     for folder in COMPONENTS.iterdir():
         resources = yaml.safe_load((folder / "kustomization.yaml").read_text()).get("resources", ())

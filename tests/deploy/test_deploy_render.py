@@ -30,13 +30,13 @@ def objects(value: Any, path: tuple[Any, ...] = ()) -> Any:
 
 
 @pytest.mark.parametrize("target", targets(), ids=lambda target: target.name)
-def test_renders_and_is_valid(target: Target):
+def test_renders_and_is_valid(target: Target) -> None:
     count, found = check(target)
     assert count >= 3
     assert found == []
 
 
-def test_a_misspelt_field_is_found_wherever_it_is(overlays):
+def test_a_misspelt_field_is_found_wherever_it_is(overlays) -> None:
     """Every object of every document, with one field more."""
     tried = set()
     for document in [document for documents in overlays.values() for document in documents]:
@@ -56,7 +56,7 @@ def test_a_misspelt_field_is_found_wherever_it_is(overlays):
     assert len(tried) > 200
 
 
-def test_wrong_types_and_kinds_are_found(minikube):
+def test_wrong_types_and_kinds_are_found(minikube) -> None:
     (service,) = (one for one in minikube if one["kind"] == "InferenceService")
     broken = copy.deepcopy(service)
     broken["spec"]["predictor"]["minReplicas"] = "none"
@@ -64,7 +64,7 @@ def test_wrong_types_and_kinds_are_found(minikube):
     assert problems({**service, "kind": "InferenceSrevice"})[0].startswith("no schema of serving.kserve.io/v1beta1/")
 
 
-def test_the_tool_fails_on_a_misspelt_field(tmp_path):
+def test_the_tool_fails_on_a_misspelt_field(tmp_path) -> None:
     document = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}, "dta": {"a": "b"}}
     (tmp_path / "x.yaml").write_text(yaml.safe_dump(document))
     (tmp_path / "kustomization.yaml").write_text("resources: [x.yaml]\n")
@@ -78,7 +78,7 @@ def test_the_tool_fails_on_a_misspelt_field(tmp_path):
     assert (done.returncode, "y.yaml" in done.stdout) == (1, True)
 
 
-def test_schemas_are_closed_and_small():
+def test_schemas_are_closed_and_small() -> None:
     assert {path.name for path in SCHEMAS.iterdir()} == {"custom.json", "kubernetes.json"}
     assert sum(path.stat().st_size for path in SCHEMAS.iterdir()) < 200_000
     assert len(KUBERNETES) >= 15
@@ -87,14 +87,14 @@ def test_schemas_are_closed_and_small():
     assert "additionalProperties" not in closed({"type": "object", "x-kubernetes-preserve-unknown-fields": True})
 
 
-def test_overlays_hold_differences_only():
+def test_overlays_hold_differences_only() -> None:
     """Every file fits a screen or so; nothing but the schemas is long."""
     for path in (ROOT / "deploy").rglob("*.yaml"):
         if not any(part.startswith(".") for part in path.relative_to(ROOT).parts) and "compose" not in path.parts:
             assert len(path.read_text().splitlines()) <= 100, path
 
 
-def test_standard_mode_serves_grpc_beside_rest(overlays):
+def test_standard_mode_serves_grpc_beside_rest(overlays) -> None:
     for name, port in (("minikube", "0"), ("production", "0"), ("standard", "8081")):
         (runtime,) = (d for d in overlays[name] if d["kind"] == "ServingRuntime")
         (container,) = runtime["spec"]["containers"]
@@ -105,7 +105,7 @@ def test_standard_mode_serves_grpc_beside_rest(overlays):
 
 
 @pytest.mark.parametrize("overlay", ["minikube", "production", "standard"])
-def test_a_modelcar_is_one_version_that_stays(overlay):
+def test_a_modelcar_is_one_version_that_stays(overlay) -> None:
     """A volume, so that "restricted" pod security admits the pod, and nothing that deploys another version."""
     documents = render(Target("x", DEPLOY / overlay, DEPLOY / "components/modelcar"))
     (service,) = (d for d in documents if d["kind"] == "InferenceService")
@@ -122,7 +122,7 @@ def test_a_modelcar_is_one_version_that_stays(overlay):
 
 
 @pytest.mark.parametrize("overlay", ["minikube", "production", "standard"])
-def test_a_cached_version_has_a_claim_where_it_serves(overlays, overlay):
+def test_a_cached_version_has_a_claim_where_it_serves(overlays, overlay) -> None:
     """KServe mounts the claim of this name, and finds a cache where nothing turns it off, as everything else does."""
     turned_off = "serving.kserve.io/disable-localmodel"
     (plain,) = (d for d in overlays[overlay] if d["kind"] == "InferenceService")
@@ -145,7 +145,7 @@ def test_a_cached_version_has_a_claim_where_it_serves(overlays, overlay):
     assert wanted == group["spec"]["persistentVolumeClaimSpec"]
 
 
-def test_a_cache_goes_before_what_its_end_needs():
+def test_a_cache_goes_before_what_its_end_needs() -> None:
     """KServe's finalizer reads the node group, and a volume waits for its claim."""
     kinds = [kind.kind for kind, _ in leftovers(["local-model-cache"], [])]
     for first, then in itertools.pairwise(

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from functions.database import connect
 from mcqa.server_process import free_port, running
 
 
-def fake(place, script):
+def fake(place, script) -> None:
     place.write_text(f"#!/usr/bin/env bash\n{script}\n")
     place.chmod(0o755)
 
@@ -43,7 +44,7 @@ def get(environment: dict[str, str], kind: str, name: str) -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
-def test_status_of_an_empty_cluster_says_what_is_missing(cluster):
+def test_status_of_an_empty_cluster_says_what_is_missing(cluster) -> None:
     done = call(cluster, *TOOL, "cluster-status")
     assert done.returncode == 1
     assert "✗ Kubeflow Pipelines is not installed" in done.stdout
@@ -52,14 +53,14 @@ def test_status_of_an_empty_cluster_says_what_is_missing(cluster):
     assert re.search(r"^\d+ missing$", done.stdout.splitlines()[-1])
 
 
-def test_status_without_a_cluster_is_one_line(cluster, tmp_path):
+def test_status_without_a_cluster_is_one_line(cluster, tmp_path) -> None:
     done = call(cluster, *TOOL, "cluster-status", KUBECONFIG=str(tmp_path / "none"))
     assert done.returncode == 1
     assert len(done.stderr.strip().splitlines()) == 1
     assert "does not answer: make cluster-up makes one" in done.stderr
 
 
-def test_secrets_are_random_kept_and_never_printed(cluster):
+def test_secrets_are_random_kept_and_never_printed(cluster) -> None:
     first = call(cluster, *TOOL, "secrets")
     assert first.returncode == 0, first.stderr
     assert [line.split()[1:3] for line in first.stdout.splitlines()] == [
@@ -80,7 +81,7 @@ def test_secrets_are_random_kept_and_never_printed(cluster):
     assert not re.search(r"Secret \w+ (has no key|is not there)", call(cluster, *TOOL, "cluster-status").stdout)
 
 
-def test_secrets_that_are_asked_for(cluster):
+def test_secrets_that_are_asked_for(cluster) -> None:
     given = {
         "NOTIFY_URLS": "slack://a/b/c json://host/",
         "MLFLOW_TRACKING_USERNAME": "ann",
@@ -96,7 +97,7 @@ def test_secrets_that_are_asked_for(cluster):
     }
 
 
-def test_secrets_of_a_database_elsewhere(cluster):
+def test_secrets_of_a_database_elsewhere(cluster) -> None:
     for name in ("mlflow", "loop"):
         call(cluster, "kubectl", "delete", "secret", name, "--namespace", "coding-mcqa")
     half = call(cluster, *TOOL, "secrets", LOOP_DATABASE_URL="postgresql://a:b@c/d")
@@ -113,7 +114,7 @@ def test_secrets_of_a_database_elsewhere(cluster):
     assert get(cluster, "secret", "loop")["data"]["MCQA_DATABASE_URL"] == found
 
 
-def test_kubeflows_namespace_is_given_what_steps_read(cluster):
+def test_kubeflows_namespace_is_given_what_steps_read(cluster) -> None:
     assert call(cluster, *TOOL, "kubeflow-settings").returncode == 0  # there is no such namespace yet
     for name in ("coding-mcqa", "kubeflow"):
         call(cluster, "kubectl", "create", "namespace", name)
@@ -132,7 +133,7 @@ def test_kubeflows_namespace_is_given_what_steps_read(cluster):
     assert names == ["secret/loop", "secret/registry"]
 
 
-def test_a_profile_is_given_what_steps_read(cluster):
+def test_a_profile_is_given_what_steps_read(cluster) -> None:
     """Of a Kubeflow of many users; and by --copy-only, which makes no Secret."""
     missing = call(cluster, *TOOL, "secrets", "--copy-only", KUBEFLOW_NAMESPACE="team-a")
     assert (missing.returncode, "there is no namespace team-a" in missing.stderr) == (1, True)
@@ -170,7 +171,7 @@ def test_a_profile_is_given_what_steps_read(cluster):
         ),
     ],
 )
-def test_status_says_whether_retraining_can_work(cluster, tmp_path, answer, expected):
+def test_status_says_whether_retraining_can_work(cluster, tmp_path, answer, expected) -> None:
     kubectl = fake_kubectl(
         tmp_path,
         f"""case "$*" in
@@ -186,7 +187,7 @@ def test_status_says_whether_retraining_can_work(cluster, tmp_path, answer, expe
     assert "✗ the pipeline's configmap/loop is not in kubeflow" in done.stdout
 
 
-def test_deploy_keeps_the_version_that_serves(cluster):
+def test_deploy_keeps_the_version_that_serves(cluster) -> None:
     """The rollout function's version and share, which a plain `kubectl apply -k` would set back."""
     assert call(cluster, "kubectl", "apply", "-k", "kserve").returncode == 0
     predictor = {
@@ -216,7 +217,7 @@ def test_deploy_keeps_the_version_that_serves(cluster):
 
 
 @pytest.mark.parametrize(("overlay", "count"), [("minikube", 7), ("production", 7), ("standard", 6)])
-def test_a_changed_secret_or_setting_restarts_who_has_it_as_environment(cluster, overlay, count):
+def test_a_changed_secret_or_setting_restarts_who_has_it_as_environment(cluster, overlay, count) -> None:
     assert call(cluster, *TOOL, "secrets").returncode == 0
 
     def stamps(**more: str) -> dict[str, str]:
@@ -254,12 +255,12 @@ def test_a_changed_secret_or_setting_restarts_who_has_it_as_environment(cluster,
     assert all(value != after[name] for name, value in stamps(COMPONENTS="mlflow-ingress").items())
 
 
-def test_the_webhooks_secret_is_rotated(cluster):
+def test_the_webhooks_secret_is_rotated(cluster) -> None:
     """The one before stays valid beside the new one, and neither is printed."""
 
-    def secret():
-        found = get(cluster, "secret", "webhook")["data"]
-        return {name: base64.b64decode(text).decode() for name, text in found.items()}
+    def secret() -> dict[str, str]:
+        data = get(cluster, "secret", "webhook")["data"]
+        return {name: base64.b64decode(text).decode() for name, text in data.items()}
 
     before = secret()["MCQA_WEBHOOK_SECRET"]
     for _ in range(2):
@@ -272,7 +273,7 @@ def test_the_webhooks_secret_is_rotated(cluster):
     assert len(before) == 64
 
 
-def test_deploy_says_what_is_wrong(cluster, tmp_path):
+def test_deploy_says_what_is_wrong(cluster, tmp_path) -> None:
     done = call(cluster, *TOOL, "deploy", "staging")
     assert (done.returncode, done.stderr) == (
         2,
@@ -282,7 +283,7 @@ def test_deploy_says_what_is_wrong(cluster, tmp_path):
     assert (done.returncode, "the cluster of the current context does not answer" in done.stderr) == (1, True)
 
 
-def test_deploy_fails_when_something_cannot_be_applied(cluster, tmp_path):
+def test_deploy_fails_when_something_cannot_be_applied(cluster, tmp_path) -> None:
     """This cluster knows neither NetworkPolicies nor Jobs, of which there are none to delete then."""
     assert call(cluster, *TOOL, "secrets").returncode == 0
     kubectl = fake_kubectl(tmp_path, '[ "$1 $2" != "delete jobs" ] || exit 0')
@@ -293,7 +294,7 @@ def test_deploy_fails_when_something_cannot_be_applied(cluster, tmp_path):
     assert not list((ROOT / "deploy").glob(".apply-*"))
 
 
-def test_cluster_up_prints_what_it_would_do():
+def test_cluster_up_prints_what_it_would_do() -> None:
     environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
     done = call(environment, *TOOL, "cluster-up", "--dry-run")
     assert done.returncode == 0, done.stderr
@@ -312,7 +313,7 @@ def test_cluster_up_prints_what_it_would_do():
     assert call(environment, *TOOL, "cluster-up", "--dryrun").returncode == 2
 
 
-def test_cluster_up_deploys_the_images_that_it_built(tmp_path):
+def test_cluster_up_deploys_the_images_that_it_built(tmp_path) -> None:
     """By a tag of their content: a name that stays would leave the old code running."""
     environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
     done = call(environment, *TOOL, "cluster-up", "--dry-run", "--no-monitoring", REGISTRY="registry.example.com")
@@ -323,7 +324,7 @@ def test_cluster_up_deploys_the_images_that_it_built(tmp_path):
     assert tag not in other.stdout
 
 
-def test_cluster_up_builds_no_image_that_minikube_has(tmp_path):
+def test_cluster_up_builds_no_image_that_minikube_has(tmp_path) -> None:
     """As far as the images: at the Secrets this cluster says no."""
     fake(tmp_path / "kubectl", 'case "$*" in *" namespace coding-mcqa"*) exit 1 ;; esac')
     fake(
@@ -348,7 +349,7 @@ def test_cluster_up_builds_no_image_that_minikube_has(tmp_path):
     assert "are in minikube" not in done.stdout
 
 
-def test_cluster_up_leaves_a_cluster_of_ones_own_its_data():
+def test_cluster_up_leaves_a_cluster_of_ones_own_its_data() -> None:
     environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
     done = call(environment, *TOOL, "cluster-up", "--dry-run", "--no-minikube")
     assert done.returncode == 0, done.stderr
@@ -360,7 +361,7 @@ def test_cluster_up_leaves_a_cluster_of_ones_own_its_data():
     assert not re.search("kubectl|helm", done.stdout)
 
 
-def test_cluster_up_keeps_the_ingress_and_domain_that_knative_has(tmp_path):
+def test_cluster_up_keeps_the_ingress_and_domain_that_knative_has(tmp_path) -> None:
     """Everything else that it does is answered with nothing."""
     kubectl = tmp_path / "kubectl"
     fake(
@@ -382,13 +383,13 @@ def test_cluster_up_keeps_the_ingress_and_domain_that_knative_has(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def model_server():
+def model_server() -> Iterator[str]:
     port = free_port()
     with running(None, port, free_port()):
         yield f"http://127.0.0.1:{port}"
 
 
-def test_smoke(model_server):
+def test_smoke(model_server) -> None:
     environment = {"PATH": os.environ["PATH"], "WAIT": "60", "HOST_HEADER": "coding-mcqa.coding-mcqa.example.com"}
     done = call(environment, *TOOL, "smoke", model_server)
     assert done.returncode == 0, done.stderr

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from tool import TOOL
 
-from pipelines import reference
+from pipelines import drift_reference
 from predictor import __version__
 from tools.manifests.render import Target, as_pods, render
 from tools.project import DEPLOY
@@ -38,7 +38,7 @@ def containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
     return [*pod["containers"], *(pod.get("initContainers") or ())]
 
 
-def test_every_container_is_bounded_and_without_privilege(overlays):
+def test_every_container_is_bounded_and_without_privilege(overlays) -> None:
     checked = 0
     for overlay, documents in overlays.items():
         for name, pod in pods(documents):
@@ -63,7 +63,7 @@ def test_every_container_is_bounded_and_without_privilege(overlays):
     assert checked > 35
 
 
-def test_every_long_running_container_is_probed(overlays):
+def test_every_long_running_container_is_probed(overlays) -> None:
     for overlay, documents in overlays.items():
         for name, pod in pods(documents):
             for container in pod["containers"]:
@@ -71,7 +71,7 @@ def test_every_long_running_container_is_probed(overlays):
                     assert {"readinessProbe", "livenessProbe"} <= container.keys(), f"{overlay}: {name}"
 
 
-def test_writable_places_are_volumes(overlays):
+def test_writable_places_are_volumes(overlays) -> None:
     """With a read-only root, what writes somewhere has a volume there: /tmp at least."""
     for overlay, documents in overlays.items():
         for name, pod in pods(documents):
@@ -83,7 +83,7 @@ def test_writable_places_are_volumes(overlays):
                 assert set(mounts.values()) <= volumes, f"{overlay}: {name}"
 
 
-def test_images_are_ours_and_pinned(overlays):
+def test_images_are_ours_and_pinned(overlays) -> None:
     found = {
         container["image"]
         for documents in overlays.values()
@@ -95,7 +95,7 @@ def test_images_are_ours_and_pinned(overlays):
     assert ours == {f"{OURS}{name}:{__version__}" for name in ("predictor", "functions", "pipelines", "mlflow")}
 
 
-def test_no_secret_is_written(overlays):
+def test_no_secret_is_written(overlays) -> None:
     for documents in overlays.values():
         assert not [document for document in documents if document["kind"] == "Secret"]
         for name, pod in pods(documents):
@@ -106,13 +106,13 @@ def test_no_secret_is_written(overlays):
         assert not re.search(r"(?i)(password|token|secret[_-]?key):\s*[\"']?[A-Za-z0-9+/]{12,}", path.read_text()), path
 
 
-def test_the_namespace_is_restricted(overlays):
+def test_the_namespace_is_restricted(overlays) -> None:
     for overlay, documents in overlays.items():
         for namespace in (document for document in documents if document["kind"] == "Namespace"):
             assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted", overlay
 
 
-def test_names_and_priorities_fit(overlays):
+def test_names_and_priorities_fit(overlays) -> None:
     """What a pod refers to is there: priority classes, claims, configuration, budgets' pods."""
     for overlay, documents in overlays.items():
         names = {(d["kind"], d["metadata"]["name"]) for d in documents}
@@ -144,7 +144,7 @@ def priorities(documents: list[dict[str, Any]]) -> dict[str, str | None]:
     return found
 
 
-def test_what_answers_goes_before_what_learns(overlays):
+def test_what_answers_goes_before_what_learns(overlays) -> None:
     """Knative refuses the field where its feature is off, so its pods have a class only with components/scheduling."""
     on_knative = {**EVERYWHERE, **FUNCTIONS, "predictor": SERVING}
     with_scheduling = render(Target("x", DEPLOY / "minikube", DEPLOY / "components" / "scheduling"))
@@ -158,14 +158,14 @@ def test_what_answers_goes_before_what_learns(overlays):
 
 
 @pytest.mark.parametrize("overlay", ["minikube", "production", "standard"])
-def test_every_account_can_pull_from_a_private_registry(overlay):
+def test_every_account_can_pull_from_a_private_registry(overlay) -> None:
     documents = render(Target("x", DEPLOY / overlay, DEPLOY / "components" / "registry-pull"))
     accounts = [document for document in documents if document["kind"] == "ServiceAccount"]
     assert len(accounts) >= 9
     assert all(account["imagePullSecrets"] == [{"name": "registry-pull"}] for account in accounts)
 
 
-def test_productions_first_version_has_the_time_it_takes(overlays):
+def test_productions_first_version_has_the_time_it_takes(overlays) -> None:
     """The real model brings no drift reference: bootstrap measures one, and Knative must not give up before."""
     (job,) = (d for d in overlays["production"] if d["kind"] == "Job" and d["metadata"]["name"] == "bootstrap")
     (container,) = job["spec"]["template"]["spec"]["containers"]
@@ -173,13 +173,13 @@ def test_productions_first_version_has_the_time_it_takes(overlays):
     assert re.fullmatch(r"--source=hf://Qwen/\S+@[0-9a-f]{40}", container["args"][0])
     assert int(container["resources"]["requests"]["cpu"]) >= 2
     seconds_a_question = 0.69  # on two cores; docs/cloud.md
-    assert job["spec"]["activeDeadlineSeconds"] > 2 * reference.QUESTIONS * seconds_a_question
+    assert job["spec"]["activeDeadlineSeconds"] > 2 * drift_reference.QUESTIONS * seconds_a_question
     (service,) = (d for d in overlays["production"] if d["kind"] == "InferenceService")
     deadline = service["spec"]["predictor"]["annotations"]["serving.knative.dev/progress-deadline"]
     assert int(deadline.removesuffix("h")) * 3600 >= job["spec"]["activeDeadlineSeconds"]
 
 
-def test_production_survives_a_node(overlays):
+def test_production_survives_a_node(overlays) -> None:
     documents = overlays["production"]
     budgets = {d["metadata"]["name"]: d["spec"] for d in documents if d["kind"] == "PodDisruptionBudget"}
     assert budgets.keys() == {"predictor", "mlflow", "functions"}
@@ -193,7 +193,7 @@ def test_production_survives_a_node(overlays):
     assert service["spec"]["predictor"]["minReplicas"] == 3
 
 
-def test_checkov_finds_nothing_that_is_not_excused():
+def test_checkov_finds_nothing_that_is_not_excused() -> None:
     own = ROOT / ".cache/checkov/bin/checkov"
     program = os.environ.get("CHECKOV") or (str(own) if own.is_file() else shutil.which("checkov"))
     if not program:

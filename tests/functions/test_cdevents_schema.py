@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import jsonschema
 import pytest
 from referencing import Registry, Resource
 
 from common import event_types
+from functions.events import Event
+from functions.reasons import InitiatedBy, Reason
 from functions.retrain import announce as retrain
 from functions.rollout import announce as rollout
 from functions.rollout import settings as rollout_settings
+from functions.rollout.reasons import ReasonCode
+from pipelines.gate_tag import GateTag
+from pipelines.quality_gate import Check, CheckCode
 from pipelines.retraining import events as pipeline
 
 SCHEMAS = Path(__file__).resolve().parents[3] / "shared" / "reference" / "cdevents"
@@ -22,7 +29,7 @@ LINK = "http://pipelines.test/#/runs/details/1"
 
 
 @pytest.fixture(scope="module")
-def schemas():
+def schemas() -> dict[str, jsonschema.Draft202012Validator]:
     """Validators by event type."""
     if not SCHEMAS.is_dir():
         pytest.skip("the reference data is not beside the checkout")
@@ -38,34 +45,37 @@ def schemas():
     return found
 
 
-def row(kind, **more):
-    base = {
-        "announces": kind, "action": "record 0 %", "challenger": "7", "champion": "6", "number": 3, "model": "m",
-        "at": 1.5, "reason": "why", "phase": "step", "percent": 10, "evidence": None, "trace": TRACE,
+def row(kind: str, **more: Any) -> dict[str, Any]:
+    base: dict[str, Any] = {
+        "announces": kind, "challenger": "7", "champion": "6", "number": 3, "model": "m",
+        "at": 1.5, "phase": "step", "percent": 10, "evidence": None, "trace": TRACE,
+        **Reason(ReasonCode.ABORTED, initiated_by=InitiatedBy.OPERATOR).to_columns(),
     }  # fmt: skip
     return {**base, **more}
 
 
-def told():
+def announced() -> Iterator[Event]:
     settings = rollout_settings.read_settings({})
     for kind in ("deployed", "upgraded", "rolled-back", "aborted", "held", "stuck"):
         yield from rollout.announce(row(kind), settings)
     yield pipeline.started("k", TRACE, LINK)
-    yield pipeline.gated("k", TRACE, "inconclusive", "too few questions")
+    check = Check("improvement", "inconclusive", CheckCode.TOO_FEW_QUESTIONS, "too few questions")
+    yield pipeline.gate_decided("k", TRACE, GateTag("inconclusive", "too few questions"), [check])
     yield pipeline.published("k", TRACE, "coding-mcqa", "7")
     for outcome in ("success", "failure", "error"):
         yield pipeline.finished("k", TRACE, outcome, "what broke" if outcome == "error" else "")
-    run = SimpleNamespace(
+    run: Any = SimpleNamespace(
         key="k", model="m", champion="6", reason="drift", traceparent=TRACE, state="failed", attempt=2, run_id="r",
         version=None, error="it broke", created_at=1.0, updated_at=2.0, started_at=1.5, finished_at=2.0, posted_at=1.2,
-        announced=0, drift_source="/d", drift_id="1", since=0.0, parameters={},
+        announced=0, reason_code="run-failed", initiated_by="drift", drift_source="/d",
+        drift_id="1", since=0.0, parameters={},
     )  # fmt: skip
     yield from (event for event in retrain.events_of(run, LINK) if event is not None)
 
 
-def test_each_is_what_its_schema_says(schemas):
+def test_each_is_what_its_schema_says(schemas: dict[str, jsonschema.Draft202012Validator]) -> None:
     seen = set()
-    for event in told():
+    for event in announced():
         seen.add(event.type)
         if event.type in schemas:
             schemas[event.type].validate(json.loads(event.data))

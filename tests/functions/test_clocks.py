@@ -8,16 +8,16 @@ from hypothesis import strategies as st
 
 from common.event_types import FEEDBACK
 from common.rfc3339 import unix_seconds
-from functions.clocks import MAX_AGE, When, plausible, when
+from functions.clocks import MAX_AGE, EventTimes, event_times, plausible
 from functions.events import Event
 
 NOW = unix_seconds("2026-03-01T12:00:00Z")
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
 
 
-def times(time: str | None, arrival: str | None = None) -> When:
+def times(time: str | None, arrival: str | None = None) -> EventTimes:
     extensions = {} if arrival is None else {"knativearrivaltime": arrival}
-    return when(Event("1", "/s", FEEDBACK, time, extensions=extensions), NOW)
+    return event_times(Event("1", "/s", FEEDBACK, time, extensions=extensions), NOW)
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,16 @@ import pytest
 from sqlalchemy import Engine, select, text
 
 from common.event_types import FEEDBACK, INFERENCE_REQUEST, INFERENCE_RESPONSE
-from functions.collect.decision import Judged, understand
 from functions.collect.feedback import FeedbackOutcome, KnownAnswer, check, judge, known, outcome
-from functions.collect.queries import arm, count, first_answer, label_count, labelled, recent, window
+from functions.collect.parsing import FeedbackEvent, parse_event
+from functions.collect.queries import label_count, labelled, recent
 from functions.collect.store import record
 from functions.collect.tables import GivenFeedback
 from functions.database import transaction
+from functions.drift.queries import count_answers, first_answer, window
 from functions.events import BadEventError, Event
 from functions.migrate import migrate
+from functions.rollout.queries import arm
 
 BEGIN = 1_772_366_400.0  # 2026-03-01T12:00:00Z
 QUESTION = {"question": "?", "choices": ["1", "2", "3"]}
@@ -34,10 +36,10 @@ def tell(database: Engine, type: str, id: str, data: Any, now: float, sent: floa
     """An event that is looked at `now`; all times from BEGIN on. Feedback is checked as collect does."""
     more = {"knativearrivaltime": iso(BEGIN + arrived), "annotations": '{"coding-mcqa/model-version": "7"}'}
     time = None if sent is None else iso(BEGIN + sent)
-    facts = understand(Event(id, "/s", type, time, extensions=more, data=json.dumps(data).encode()), BEGIN + now)
+    facts = parse_event(Event(id, "/s", type, time, extensions=more, data=json.dumps(data).encode()), BEGIN + now)
     with transaction(database) as connection:
         record(connection, facts)
-        if isinstance(facts, Judged):
+        if isinstance(facts, FeedbackEvent):
             check(connection, facts)
 
 
@@ -128,7 +130,7 @@ def test_an_absurd_clock_loses_no_question_and_no_answer(database: Engine, sent:
     tell(database, INFERENCE_RESPONSE, "a", answers, 12, sent + 1, 12)
     with transaction(database) as connection:
         assert first_answer(connection, "7") == BEGIN + 12
-        assert count(connection, "7", BEGIN, BEGIN + MINUTE) == 1
+        assert count_answers(connection, "7", BEGIN, BEGIN + MINUTE) == 1
         evidence = arm(connection, "7", BEGIN, BEGIN + MINUTE, BEGIN + HOUR, 60.0)
     assert (evidence.requests, evidence.failures) == (1, 0)
     assert evidence.latencies == {39: 1}, "one second, by the logger's own clock"
@@ -142,7 +144,7 @@ def test_what_is_marked_as_a_test_counts_for_nothing(database: Engine) -> None:
         tell(database, FEEDBACK, f"t{number}", {"answer_id": f"test{number}/1", "answer": "A"}, 60, 60, 60)
     since, until = BEGIN - DAY, BEGIN + DAY
     with transaction(database) as connection:
-        assert count(connection, "7", since, until) == 3
+        assert count_answers(connection, "7", since, until) == 3
         assert sum(len(chunk.letters) for chunk in window(connection, "7", since, until)) == 3
         assert first_answer(connection, "7") == BEGIN + 1
         assert [one.answer_id for one in labelled(connection)] == ["real0/0", "real1/0", "real2/0"]

@@ -19,7 +19,7 @@ LOOSE = {
     "canary: equal, promoted": (70, 100),
     "canary: 5 points better, promoted": (80, 100),
     "canary: 5 points worse, promoted": (0, 30),
-    "canary: 2 % more errors, promoted": (0, 15),
+    "canary: 2% more errors, promoted": (0, 15),
 }
 
 
@@ -48,7 +48,7 @@ HEAVY = ("kserve", "mlflow", "kfp", "torch", "pandas", "scipy", "transformers")
         ("functions.drift.decision", HEAVY),
         ("functions.rollout.decision", (*HEAVY, "numpy")),
         ("functions.rollout.analysis", (*HEAVY, "numpy")),
-        ("pipelines.gate", HEAVY),
+        ("pipelines.quality_gate", HEAVY),
     ],
 )
 def test_a_decision_imports_only_what_it_needs(module: str, forbidden: tuple[str, ...]) -> None:

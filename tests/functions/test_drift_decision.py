@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from functions.drift.decision import LEAST, Check, Config, State, check, compare
+from functions.drift.decision import LEAST, CheckResult, Config, State, compare, evaluate
+from functions.drift.reasons import ReasonCode
 from functions.drift.reference import FEATURES, FeatureReference, Reference, summarise
 from functions.drift.window import Distance, Summary, Window
 
@@ -25,11 +26,11 @@ def window(n: int = 200, letters: dict[str, int] | None = None, **features: tupl
     return Summary(n, {name: Distance(n, ks, w, 0.0) for name, (ks, w) in moved.items()}, letters or LETTERS)
 
 
-def run(windows: list[Summary], config: Config = CONFIG) -> list[Check]:
+def run(windows: list[Summary], config: Config = CONFIG) -> list[CheckResult]:
     """The checks of windows at hours 1, 2, ..., the state handed on."""
     state, out = State("7"), []
     for hour, one in enumerate(windows, start=1):
-        out.append(check(REFERENCE, one, state, float(hour), config))
+        out.append(evaluate(REFERENCE, one, state, float(hour), config))
         state = out[-1].state
     return out
 
@@ -61,7 +62,7 @@ def test_table(windows: list[Summary], verdicts: list[str], alarms: list[int]) -
     checks = run(windows)
     assert [c.verdict for c in checks] == verdicts
     assert [hour for hour, c in enumerate(checks, start=1) if c.alarm] == alarms
-    assert all(c.reason for c in checks)
+    assert all(str(c.reason) for c in checks)
 
 
 def test_the_window_closes_when_it_has_said_something() -> None:
@@ -88,18 +89,29 @@ def test_an_alarm_ends_after_quiet_windows_and_the_next_drift_is_a_new_one() -> 
 def test_a_drift_that_stays_is_raised_again() -> None:
     checks = run([window(confidence=MOVED)] * 6, Config(remind_after=2.0))
     assert [hour for hour, c in enumerate(checks, start=1) if c.alarm] == [2, 4, 6]
-    assert "still drifted" in checks[3].reason
+    codes = [c.reason.code for c in checks]
+    again = [ReasonCode.STILL_DRIFTED, ReasonCode.REMINDER]
+    assert codes == [ReasonCode.SUSPECTED, ReasonCode.DETECTED, *again, *again]
+    assert str(checks[3].reason).startswith("still drifted 0 h after the last alarm: confidence by ")
 
 
 def test_a_thin_reference_is_insufficient() -> None:
     thin = Reference({"confidence": FeatureReference(199, 0.0, 1.0, (0.0,))}, {})
-    found = check(thin, window(), State("7"), 1.0)
+    found = evaluate(thin, window(), State("7"), 1.0)
     assert found.verdict == "insufficient"
-    assert found.reason == "the reference of version 7 holds 199 answers, 200 needed"
+    assert str(found.reason) == "the reference of version 7 holds 199 answers, 200 needed"
+
+
+def test_each_verdict_has_its_code() -> None:
+    windows = [window(50), window(), window(1000), *[window(confidence=MOVED)] * 3, window(999), window(1000)]
+    assert [c.reason.code.value for c in run(windows, Config(recover_after=2))] == [
+        "sample-too-small", "window-growing", "no-change", "suspected", "detected", "still-drifted", "window-growing",
+        "recovering",
+    ]  # fmt: skip
 
 
 def test_every_check_gives_its_evidence() -> None:
-    found = check(REFERENCE, window(confidence=MOVED), State("7", since=0.5), 1.0)
+    found = evaluate(REFERENCE, window(confidence=MOVED), State("7", since=0.5), 1.0)
     data: dict[str, Any] = json.loads(json.dumps(found.to_dict()))
     assert (data["n"], data["window_start"], data["window_end"], data["version"]) == (200, 0.5, 1.0, "7")
     confidence, *_, letter = data["evidence"]
@@ -108,7 +120,9 @@ def test_every_check_gives_its_evidence() -> None:
     assert (confidence["effect"], confidence["floor"], confidence["rejected"]) == (0.5, 0.1, True)
     assert (confidence["n"], confidence["n_reference"], confidence["test"]) == (200, 1000, "ks")
     assert (letter["feature"], letter["rejected"], letter["test"]) == ("letter", False, "chi-square")
-    assert found.reason.startswith("window 1 of 2 in a row: confidence by 0.50 sd (floor 0.1, p ")
+    assert (data["reason"], data["reason_code"], data["initiated_by"]) == (str(found.reason), "suspected", "schedule")
+    assert data["reason_params"] == {"windows": 1, "consecutive": 2, "details": list(found.reason.details)}
+    assert str(found.reason).startswith("window 1 of 2 in a row: confidence by 0.50 sd (floor 0.1, p ")
 
 
 def letter(reference: dict[str, int], seen: dict[str, int]) -> Any:
@@ -187,7 +201,7 @@ MOVES: dict[str, tuple[str, Any, Any]] = {
 }
 
 
-def measured(feature: str, reference: list[float], window: list[float]) -> list[Check]:
+def measured(feature: str, reference: list[float], window: list[float]) -> list[CheckResult]:
     """The checks of two windows in a row of N answers each, which take the values in turn."""
 
     def answers(values: list[float]) -> list[float]:
@@ -198,7 +212,7 @@ def measured(feature: str, reference: list[float], window: list[float]) -> list[
     for hour in (1.0, 2.0):
         seen = Window(expected)
         seen.add({feature: answers(window)}, ["A"] * N)
-        out.append(check(expected, seen.summary(), state, hour))
+        out.append(evaluate(expected, seen.summary(), state, hour))
         state = out[-1].state
     return out
 
@@ -206,7 +220,7 @@ def measured(feature: str, reference: list[float], window: list[float]) -> list[
 @pytest.mark.parametrize("name", NOISE)
 def test_float_noise_is_no_drift(name: str) -> None:
     checks = measured(*NOISE[name])
-    assert [c.verdict for c in checks] == ["no-drift", "no-drift"], checks[-1].reason
+    assert [c.verdict for c in checks] == ["no-drift", "no-drift"], str(checks[-1].reason)
     assert not any(c.alarm for c in checks)
     assert json.loads(json.dumps(checks[-1].to_dict(), allow_nan=False))
 

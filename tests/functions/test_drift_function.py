@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import httpx
+import httpx2
 import pytest
 from function_server import FunctionServer
 from loop_parts import Sent, Sink, answer, kill_all, killable, reference, register, set_champion, sink
@@ -20,13 +20,14 @@ from sqlalchemy import Engine, insert, select
 
 from common.errors import SettingError
 from common.event_types import DRIFT_CHECKED, DRIFT_DETECTED, PING
+from common.mlflow.registry import ModelRegistry
 from functions.collect.tables import GivenAnswer
+from functions.drift.checker import DriftChecker, due
 from functions.drift.decision import Config
-from functions.drift.look import Drift, due, settings
 from functions.drift.reference import summarise
+from functions.drift.settings import read_settings
 from functions.drift.tables import DriftCheck
 from functions.events import Event
-from functions.registry import ModelRegistry
 from functions.retrain.decision import read_drift
 
 TICK = {"type": PING, "source": "/apis/v1/namespaces/coding-mcqa/pingsources/drift"}
@@ -175,16 +176,16 @@ def test_a_clock_that_was_set_back_leaves_drift_seeing(
     """The last window was closed an hour, or a lifetime, ahead of what the clock says now."""
     version = register(mlflow_url, model, {"reference.json": reference()})
     set_champion(mlflow_url, model, version)
-    drift = Drift(settings(env), database, ModelRegistry(env, model))
+    drift = DriftChecker(read_settings(env), database, ModelRegistry(env, model))
     ping = Event("1", "/ping", PING)
     answer(database, version, 1000, NOW - 100, NOW)
-    drift.look(ping, NOW + ahead)
-    drift.look(ping, NOW)
-    assert "nothing new" in drift.look(ping, NOW + 10)
+    drift.check(ping, NOW + ahead)
+    drift.check(ping, NOW)
+    assert "nothing new" in drift.check(ping, NOW + 10)
     for window in (1, 2):
         begin = NOW + 100 * window
         answer(database, version, 300, begin - 50, begin, seed=window, shift=0.8)
-        drift.look(ping, begin)
+        drift.check(ping, begin)
     assert [row.verdict for row in checks(database)] == ["no-drift", "insufficient", "suspect", "drift"]
     alarm = checks(database)[-1]
     assert alarm.alarm
@@ -259,7 +260,7 @@ def test_killed_at_any_moment_the_alarm_is_sent_exactly_once_by_id(
                 out.on_event = on_event
                 timer = threading.Timer(rng.uniform(0.0, 0.25) if moment == "some time" else 20.0, kill_all, [victim])
                 timer.start()
-                with contextlib.suppress(httpx.TransportError):  # it was killed
+                with contextlib.suppress(httpx2.TransportError):  # it was killed
                     function.post({}, id=uuid4().hex, **TICK)
                 timer.cancel()
                 timer.join()
@@ -309,9 +310,9 @@ def test_when_a_growing_window_is_looked_at_again(judged: bool, seen: int, n: in
 
 
 def test_settings_are_the_cores_unless_told() -> None:
-    assert settings({}).config == Config()
-    found = settings({"MCQA_DRIFT_ALPHA": "0.05", "MCQA_DRIFT_MIN_SAMPLE": "50", "MCQA_REGISTERED_MODEL": "m"})
+    assert read_settings({}).config == Config()
+    found = read_settings({"MCQA_DRIFT_ALPHA": "0.05", "MCQA_DRIFT_MIN_SAMPLE": "50", "MCQA_REGISTERED_MODEL": "m"})
     assert (found.model, found.config) == ("m", Config(alpha=0.05, min_sample=50))
     for wrong in ({"MCQA_DRIFT_ALPHA": "2"}, {"MCQA_DRIFT_MIN_SAMPLE": "2000"}, {"MCQA_DRIFT_CONSECUTIVE": "x"}):
         with pytest.raises(SettingError, match="MCQA_DRIFT_"):
-            settings(wrong)
+            read_settings(wrong)

@@ -14,15 +14,17 @@ from loop_parts import answer, reference, register, set_champion
 from typer.testing import CliRunner
 
 from common.event_types import DRIFT_DETECTED
+from common.mlflow.registry import ModelRegistry
 from functions.database import engine
 from functions.drift.announce import events_of
-from functions.drift.look import Drift, settings
+from functions.drift.checker import DriftChecker
+from functions.drift.settings import read_settings
 from functions.drift.store import checks
 from functions.events import Event
 from functions.migrate import migrate
-from functions.registry import ModelRegistry
+from functions.reasons import InitiatedBy
 from functions.retrain.decision import read_drift
-from functions.retrain.store import ask
+from functions.retrain.store import insert_waiting
 from mcqa.drift import drift_app
 from mcqa.errors import CommandError
 
@@ -60,10 +62,10 @@ def test_from_nothing_to_an_alarm_and_its_retraining(environ: dict[str, str], ml
 
     version = register(mlflow_url, model, {"reference.json": reference()})
     set_champion(mlflow_url, model, version)
-    drift = Drift(settings(environ), database, ModelRegistry(environ, model))
+    drift = DriftChecker(read_settings(environ), database, ModelRegistry(environ, model))
     for seed in (1, 2):
         answer(database, version, 300, time.time() - 0.01, time.time(), seed=seed, shift=1.0)
-        drift.look(PING, time.time())
+        drift.check(PING, time.time())
         if seed == 1:
             suspected = json.loads(run("--json"))
             assert (suspected["streaks"], suspected["alarm"], suspected["retraining"]) == (
@@ -72,13 +74,14 @@ def test_from_nothing_to_an_alarm_and_its_retraining(environ: dict[str, str], ml
                 None,
             )
     answer(database, version, 40, time.time() - 0.01, time.time(), seed=3)
-    assert "retraining not asked for yet" in run()
+    assert "retraining not requested yet" in run()
 
     with database.begin() as connection:
         (newest, _) = checks(connection, model)
         detected: Any = next(e for e in events_of(newest) if e.type == DRIFT_DETECTED)
         asked = read_drift(json.loads(detected.data))
-        ask(connection, asked, detected.source, detected.id, detected.extensions["traceparent"], time.time())
+        trace = detected.extensions["traceparent"]
+        insert_waiting(connection, asked, InitiatedBy.DRIFT, detected.source, detected.id, trace, time.time())
     found = json.loads(run("--json"))
     assert found["champion"] == version
     assert found["window"]["answers"] == 40

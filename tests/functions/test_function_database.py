@@ -17,19 +17,21 @@ from sqlalchemy import Engine, text
 
 from common.errors import UnavailableError
 from common.event_types import FEEDBACK, INFERENCE_REQUEST, INFERENCE_RESPONSE
-from functions.collect.decision import understand
-from functions.collect.queries import arm, first_answer, labelled, step_evidence, window
+from functions.collect.parsing import parse_event
+from functions.collect.queries import labelled
 from functions.collect.store import record
 from functions.database import connect, engine, transaction
 from functions.dead_letters import store as dead_letters
-from functions.dead_letters.decision import letter
+from functions.dead_letters.parsing import dead_letter
+from functions.drift.queries import first_answer, window
 from functions.drift.reference import summarise
 from functions.drift.window import Window
 from functions.events import Event
 from functions.migrate import migrate
 from functions.rollout.analysis import analyse
 from functions.rollout.evidence import Exchange, observe
-from functions.rollout.world import StepRecord
+from functions.rollout.queries import arm, step_evidence
+from functions.rollout.state import StepRecord
 from functions.schema import metadata
 
 NOW = 10_000.0
@@ -61,7 +63,7 @@ def feedback(id: str, at: float, answer_id: str, answer: Any) -> Event:
 def tell(database: Engine, *events: Event) -> list[bool]:
     new = []
     for e in events:
-        facts = understand(e, NOW)
+        facts = parse_event(e, NOW)
         with transaction(database) as connection:
             new.append(record(connection, facts))
     return new
@@ -221,8 +223,8 @@ def test_dead_letters_are_kept_listed_and_marked(database: Engine) -> None:
     added = {"knativeerrordest": "http://collect", "knativeerrorcode": "400", "knativeerrordata": "bm90IEpTT04="}
     dead = Event("e", "/s", "t", None, None, "application/json", {**added, "traceparent": "00-a"}, b"\x00\xff")
     with transaction(database) as connection:
-        dead_letters.record(connection, letter(dead), 5.0)
-        dead_letters.record(connection, letter(Event("e2", "/s", "t")), 6.0)
+        dead_letters.record(connection, dead_letter(dead), 5.0)
+        dead_letters.record(connection, dead_letter(Event("e2", "/s", "t")), 6.0)
         assert [row.id for row in dead_letters.letters(connection)] == ["e2", "e"]
         row = dead_letters.letters(connection)[1]
         assert (row.destination, row.code, row.reason, row.data) == ("http://collect", 400, "not JSON", b"\x00\xff")
@@ -239,7 +241,7 @@ def test_dead_letters_are_kept_listed_and_marked(database: Engine) -> None:
         assert not dead_letters.mark(connection, "0" * 64, "replayed")
         assert [r.id for r in dead_letters.letters(connection)] == ["e2"]
         assert [r.id for r in dead_letters.letters(connection, "replayed")] == ["e"]
-        dead_letters.record(connection, letter(dead), 7.0)  # refused again
+        dead_letters.record(connection, dead_letter(dead), 7.0)  # refused again
         again = dead_letters.find(connection, row.key)
         assert again is not None
         assert (again.state, again.times, again.first_at, again.last_at) == ("open", 2, 5.0, 7.0)
@@ -250,7 +252,7 @@ def test_a_database_without_tables_says_what_to_run(database: Engine) -> None:
     with database.begin() as connection:
         connection.execute(text("DROP TABLE requests"))
     with pytest.raises(UnavailableError, match=r"python -m functions\.migrate"), transaction(database) as connection:
-        record(connection, understand(asked("e", 1.0), NOW))
+        record(connection, parse_event(asked("e", 1.0), NOW))
 
 
 def test_a_database_that_is_away_is_unavailable() -> None:

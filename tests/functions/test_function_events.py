@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from common import event_types
-from functions.collect.decision import TYPES
+from functions.collect.parsing import TYPES
 from functions.events import BadEventError, Event, check_key, read_event
 
 BINARY = {"Ce-Specversion": "1.0", "Ce-Id": "1", "Ce-Source": "/s", "Ce-Type": "t"}

@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from alembic.script import ScriptDirectory
 from function_server import ROOT, FunctionServer, environment, function
@@ -192,7 +192,7 @@ def test_duplicates_at_the_same_time_are_recorded_once(collect: FunctionServer, 
 def test_collect_takes_structured_mode(collect: FunctionServer, folder: Path) -> None:
     body = {"specversion": "1.0", "id": "s1", "data": QUESTIONS, **REQUEST}
     headers = {"content-type": "application/cloudevents+json"}
-    found = httpx.post(collect.url, content=json.dumps(body).encode(), headers=headers, timeout=30)
+    found = httpx2.post(collect.url, content=json.dumps(body).encode(), headers=headers, timeout=30)
     assert (found.status_code, found.content) == (204, b"")
     assert query(folder, "SELECT choices FROM questions WHERE id = 's1'") == [(2,)]
 
@@ -236,7 +236,7 @@ def test_a_ping_deletes_what_is_too_old(collect: FunctionServer, folder: Path) -
 
 
 def test_get_is_refused(collect: FunctionServer) -> None:
-    assert httpx.get(collect.url, timeout=30).status_code == 405
+    assert httpx2.get(collect.url, timeout=30).status_code == 405
 
 
 def test_a_locked_database_is_retried(collect: FunctionServer, folder: Path) -> None:

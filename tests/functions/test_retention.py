@@ -6,33 +6,33 @@ import pytest
 from sqlalchemy import Engine, func, select
 
 from common.errors import SettingError
-from functions.clocks import When
-from functions.collect.bodies import AnswerFacts
-from functions.collect.decision import Asked, Judged, Responded
+from functions.clocks import EventTimes
+from functions.collect.parsing import FeedbackEvent, RequestEvent, ResponseEvent
+from functions.collect.payloads import AnswerFeatures
 from functions.collect.store import record
 from functions.collect.tables import AskedQuestion, GivenAnswer, GivenFeedback, LoggedRequest, LoggedResponse
 from functions.database import Base, transaction
 from functions.dead_letters import store as dead_letters
-from functions.dead_letters.decision import Letter
-from functions.dead_letters.tables import StoredLetter
+from functions.dead_letters.parsing import DeadLetter
+from functions.dead_letters.tables import DeadLetterRecord
 from functions.notify.tables import SentNotice
 from functions.retention import DAY, forget, period
 
 QUESTION = {"question": "?", "choices": ["1", "2"]}
-ANSWER = AnswerFacts("A", 0.9, 0.1, 0.8, 1.0, 40)
+ANSWER = AnswerFeatures("A", 0.9, 0.1, 0.8, 1.0, 40)
 PAYLOAD = (LoggedRequest, LoggedResponse, AskedQuestion, GivenAnswer)
 
 
-def said(at: float) -> When:
-    return When(at, at, at, at)
+def said(at: float) -> EventTimes:
+    return EventTimes(at, at, at, at)
 
 
 def exchange(database: Engine, id: str, at: float, version: str | None = "7", logged: bool = True) -> None:
     with transaction(database) as connection:
         if logged:
-            record(connection, Asked("/logger", id, version, said(at), (QUESTION, QUESTION)))
-        record(connection, Responded("/logger", id, version, said(at + 1), (ANSWER, ANSWER)))
-        record(connection, Judged("/people", f"f-{id}", id, 1, "B", said(at + 2)))
+            record(connection, RequestEvent("/logger", id, version, said(at), (QUESTION, QUESTION)))
+        record(connection, ResponseEvent("/logger", id, version, said(at + 1), (ANSWER, ANSWER)))
+        record(connection, FeedbackEvent("/people", f"f-{id}", id, 1, "B", said(at + 2)))
 
 
 def ids(database: Engine, table: type[Base]) -> set[str]:
@@ -57,12 +57,12 @@ def test_old_exchanges_go_whole_and_young_ones_stay(database: Engine) -> None:
 def test_dead_letters_and_notices_go_too(database: Engine) -> None:
     with transaction(database) as connection:
         for id, at in (("old", 10.0), ("young", 60.0)):
-            letter = Letter(id, "/s", id, "t", "http://collect", 400, "no JSON", {"id": id}, b"{")
+            letter = DeadLetter(id, "/s", id, "t", "http://collect", 400, "no JSON", {"id": id}, b"{")
             dead_letters.record(connection, letter, at)
             notice = {"source": "/s", "id": id, "type": "t", "target": "x", "key": id, "title": "", "body": ""}
             connection.execute(SentNotice.__table__.insert().values(**notice, sent_at=at))
     assert forget(database, 50.0) == (2, True)
-    assert ids(database, StoredLetter) == ids(database, SentNotice) == {"young"}
+    assert ids(database, DeadLetterRecord) == ids(database, SentNotice) == {"young"}
 
 
 def test_what_takes_too_long_goes_on_next_time(database: Engine) -> None:
@@ -89,7 +89,7 @@ def test_feedback_goes_when_it_is_old_by_every_clock(
 ) -> None:
     """0 is the arrival of what functions of the release before recorded behind the migration."""
     with transaction(database) as connection:
-        record(connection, Judged("/people", "f", "a", 0, "B", When(given, given, arrived, arrived)))
+        record(connection, FeedbackEvent("/people", "f", "a", 0, "B", EventTimes(given, given, arrived, arrived)))
     assert forget(database, 50.0) == (int(not kept), True)
 
 

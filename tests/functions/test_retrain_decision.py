@@ -5,20 +5,22 @@ from typing import Any
 import pytest
 
 from functions.events import BadEventError
+from functions.reasons import Reason
 from functions.retrain.decision import (
     ACTIVE,
-    Known,
-    Observed,
+    ObservedRun,
+    Retraining,
     State,
-    asks,
     decide,
-    follow,
+    is_request,
     may_post,
+    next_state,
     observe,
     read_drift,
     read_request,
-    too_little,
+    too_little_feedback,
 )
+from functions.retrain.reasons import ReasonCode
 from functions.sink import digest
 
 DAY = 86_400.0
@@ -33,8 +35,10 @@ DRIFT: dict[str, Any] = {
 }
 
 
-def known(key: str, state: State, created: float = 1.0, champion: str = "7", finished: float | None = None) -> Known:
-    return Known(key, state, champion, created, finished, ran=finished is not None)
+def known(
+    key: str, state: State, created: float = 1.0, champion: str = "7", finished: float | None = None
+) -> Retraining:
+    return Retraining(key, state, champion, created, finished, ran=finished is not None)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +63,7 @@ def known(key: str, state: State, created: float = 1.0, champion: str = "7", fin
         ([known("a", "succeeded", finished=DAY + 3600), known("b", "waiting", 2.0)], "7", "start", "b"),
         ([known("a", "succeeded", finished=DAY + 30), known("b", "waiting", 2.0)], "7", "wait", None),
         # what never ran cools nothing down
-        ([Known("a", "failed", "7", 1.0, DAY, ran=False), known("b", "waiting", 2.0)], "7", "start", "b"),
+        ([Retraining("a", "failed", "7", 1.0, DAY, ran=False), known("b", "waiting", 2.0)], "7", "start", "b"),
         ([known("a", "void"), known("b", "waiting", 2.0)], "7", "start", "b"),
         # a request is for whatever the champion is
         ([known("a", "waiting", champion="")], "7", "start", "a"),
@@ -74,10 +78,10 @@ def known(key: str, state: State, created: float = 1.0, champion: str = "7", fin
         ([known("a", "waiting", 1.0, "6"), known("b", "waiting", 2.0, "")], "7", "void", "a"),
     ],
 )  # fmt: skip
-def test_what_may_start(rows: list[Known], champion: str | None, kind: str, key: str | None) -> None:
+def test_what_may_start(rows: list[Retraining], champion: str | None, kind: str, key: str | None) -> None:
     action = decide(rows, champion, now=DAY, cooldown=100.0)
     assert (action.kind, action.key) == (kind, key)
-    assert action.reason
+    assert str(action.reason)
 
 
 def task(name: str, state: str, message: str = "") -> dict[str, Any]:
@@ -88,31 +92,40 @@ def ended(*tasks: dict[str, Any]) -> dict[str, Any]:
     return {"state": "SUCCEEDED", "run_details": {"task_details": list(tasks)}}
 
 
+QUEUED = ObservedRun("queued", Reason(ReasonCode.RUN_QUEUED))
+RUNNING = ObservedRun("running", Reason(ReasonCode.RUN_RUNNING))
+SUCCEEDED = ObservedRun("succeeded", Reason(ReasonCode.RUN_SUCCEEDED))
+
+
+def failed(*details: str) -> ObservedRun:
+    return ObservedRun("failed", Reason(ReasonCode.RUN_FAILED, details=details))
+
+
 @pytest.mark.parametrize(
     ("run", "seen"),
     [
-        ({}, Observed("queued")),
-        ({"state": "PENDING"}, Observed("queued")),
-        ({"state": "RUNTIME_STATE_UNSPECIFIED"}, Observed("queued")),
-        ({"state": "RUNNING"}, Observed("running")),
-        ({"state": "PAUSED"}, Observed("running")),
-        ({"state": "CANCELING"}, Observed("running")),
-        ({"state": "SUCCEEDED"}, Observed("succeeded")),
-        ({"state": "CANCELED"}, Observed("canceled", "the run was canceled")),
-        (None, Observed("canceled", "the run is gone from the pipeline server")),
-        ({"state": "FAILED"}, Observed("failed", "the run failed and does not say why")),
-        ({"state": "FAILED", "error": {"message": "a\nb"}}, Observed("failed", "a b")),
+        ({}, QUEUED),
+        ({"state": "PENDING"}, QUEUED),
+        ({"state": "RUNTIME_STATE_UNSPECIFIED"}, QUEUED),
+        ({"state": "RUNNING"}, RUNNING),
+        ({"state": "PAUSED"}, RUNNING),
+        ({"state": "CANCELING"}, RUNNING),
+        ({"state": "SUCCEEDED"}, SUCCEEDED),
+        ({"state": "CANCELED"}, ObservedRun("canceled", Reason(ReasonCode.RUN_CANCELED))),
+        (None, ObservedRun("canceled", Reason(ReasonCode.RUN_GONE))),
+        ({"state": "FAILED"}, failed("the run failed and does not say why")),
+        ({"state": "FAILED", "error": {"message": "a\nb"}}, failed("a b")),
         # an exit handler that ends well hides what broke
         (
             ended(task("train", "FAILED", "oom"), task("exit", "SUCCEEDED")),
-            Observed("failed", "the run says SUCCEEDED, but step train failed: oom"),
+            ObservedRun("failed", Reason(ReasonCode.STEPS_FAILED, details=("step train failed: oom",))),
         ),
         # a step that worked at the second try did not break
         (
             ended(task("train(0)", "FAILED"), task("train(1)", "SUCCEEDED")),
-            Observed("succeeded"),
+            SUCCEEDED,
         ),
-        (ended(task("register", "SKIPPED")), Observed("succeeded")),
+        (ended(task("register", "SKIPPED")), SUCCEEDED),
         # Kubeflow Pipelines 2.17: what is around a step fails with it, nothing says why, what never ran has no state
         (
             {
@@ -126,13 +139,15 @@ def ended(*tasks: dict[str, Any]) -> dict[str, Any]:
                 ),
                 "state": "FAILED",
             },
-            Observed("failed", "step collect-data failed"),
+            failed("step collect-data failed"),
         ),
-        ({**ended(task("root-driver", "FAILED")), "state": "FAILED"}, Observed("failed", "step root-driver failed")),
+        ({**ended(task("root-driver", "FAILED")), "state": "FAILED"}, failed("step root-driver failed")),
     ],
 )  # fmt: skip
-def test_a_run_as_we_see_it(run: dict[str, Any] | None, seen: Observed) -> None:
-    assert observe(run) == seen
+def test_a_run_as_we_see_it(run: dict[str, Any] | None, seen: ObservedRun) -> None:
+    observed = observe(run)
+    assert observed == seen
+    assert bool(observed.error) == (observed.state in ("failed", "canceled"))
 
 
 @pytest.mark.parametrize(
@@ -140,7 +155,7 @@ def test_a_run_as_we_see_it(run: dict[str, Any] | None, seen: Observed) -> None:
     [("failed", 1, "starting"), ("failed", 2, "failed"), ("canceled", 1, "canceled"), ("succeeded", 1, "succeeded")],
 )
 def test_only_what_broke_is_tried_again(state: Any, attempt: int, after: State) -> None:
-    assert follow(Observed(state), attempt, attempts=2) == after
+    assert next_state(ObservedRun(state, Reason(ReasonCode.UNKNOWN)), attempt, attempts=2) == after
 
 
 def test_a_request_that_may_still_arrive_is_waited_for() -> None:
@@ -209,7 +224,7 @@ def test_requests_by_hand_are_told_apart_by_their_event() -> None:
 
 @pytest.mark.parametrize("data", [None, [], {}, {"reason": ""}, {"reason": " \n"}, {"reason": 5}, {"body": "tick"}])
 def test_a_tick_without_a_reason_is_no_request(data: Any) -> None:
-    assert not asks(data)
+    assert not is_request(data)
     with pytest.raises(BadEventError, match="with a reason"):
         read_request(data, "m", SUNDAY, "event")
 
@@ -221,5 +236,8 @@ def test_a_request_for_another_model_is_refused() -> None:
 
 
 def test_without_feedback_there_is_nothing_to_learn() -> None:
-    assert too_little(200, 200, "7") == ""
-    assert too_little(199, 200, "7") == "199 answers got feedback since version 7 was made, at least 200 needed"
+    assert too_little_feedback(200, 200, "7") is None
+    assert (
+        str(too_little_feedback(199, 200, "7"))
+        == "199 answers got feedback since version 7 was made, at least 200 needed"
+    )

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import httpx
+import httpx2
 import pytest
 from kfp_server import ENVIRON, HEADERS, kfp_server
 from loop_parts import Sink, kill_all, killable, register, set_champion, sink
-from retrain_pipeline import upload
 from sqlalchemy import Engine, select
+from stub_pipeline import upload
 
 from common.errors import SettingError, UnavailableError
 from common.event_types import (
@@ -28,15 +28,17 @@ from common.event_types import (
     PIPELINERUN_QUEUED,
     PIPELINERUN_STARTED,
 )
+from common.kubeflow import KubeflowClient
+from common.mlflow.registry import ModelRegistry
 from functions.database import engine
 from functions.events import BadEventError
 from functions.migrate import migrate
 from functions.notify.message import build
-from functions.registry import ModelRegistry
+from functions.reasons import InitiatedBy
 from functions.retrain.decision import read_drift
-from functions.retrain.look import GRACE, Retrain, settings
-from functions.retrain.pipelines import Pipelines
-from functions.retrain.store import ask
+from functions.retrain.reconcile import GRACE, RetrainReconciler
+from functions.retrain.settings import read_settings
+from functions.retrain.store import insert_waiting
 from functions.retrain.tables import RetrainRun
 from functions.sink import Sink as EventSink
 from functions.sink import digest
@@ -64,12 +66,12 @@ class Loop:
     env: dict[str, str]
     marks: Path
     ahead: float = 0.0
-    made: dict[str, Retrain] = field(default_factory=dict)
+    made: dict[str, RetrainReconciler] = field(default_factory=dict)
 
-    def retrain(self, **env: str) -> Retrain:
+    def retrain(self, **env: str) -> RetrainReconciler:
         environ = {**self.env, **env}
-        parts = (settings(environ), self.database, ModelRegistry(environ, self.model), Pipelines(environ))
-        return Retrain(*parts, EventSink(environ).send, lambda: time.time() + self.ahead)
+        parts = (read_settings(environ), self.database, ModelRegistry(environ, self.model), KubeflowClient(environ))
+        return RetrainReconciler(*parts, EventSink(environ).send, lambda: time.time() + self.ahead)
 
     def drift(self, window: float = 200.0, version: str | None = None) -> dict[str, Any]:
         return {
@@ -85,7 +87,15 @@ class Loop:
     def ask(self, **of: Any) -> str:
         drift = read_drift(self.drift(**of))
         with self.database.begin() as connection:
-            ask(connection, drift, "/coding-mcqa/drift", f"event-{drift.key[:6]}", TRACE, time.time() + self.ahead)
+            insert_waiting(
+                connection,
+                drift,
+                InitiatedBy.DRIFT,
+                "/coding-mcqa/drift",
+                f"event-{drift.key[:6]}",
+                TRACE,
+                time.time() + self.ahead,
+            )
         return drift.key
 
     def row(self, key: str) -> Any:
@@ -93,13 +103,13 @@ class Loop:
             return connection.execute(select(RetrainRun.__table__).where(RetrainRun.key == key)).one()
 
     def runs(self, key: str) -> list[dict[str, Any]]:
-        return Pipelines(self.env).runs(f"retrain-{key[:16]}")
+        return KubeflowClient(self.env).runs_named(f"retrain-{key[:16]}")
 
-    def until(self, retrain: Retrain, key: str, *states: str) -> Any:
+    def until(self, retrain: RetrainReconciler, key: str, *states: str) -> Any:
         deadline = time.monotonic() + 60
         while self.row(key).state not in states:
             assert time.monotonic() < deadline, self.row(key)
-            retrain.look()
+            retrain.reconcile()
             time.sleep(0.1)
         return self.row(key)
 
@@ -200,54 +210,54 @@ def test_what_breaks_is_tried_again_and_then_given_up(loop: Loop) -> None:
     assert len(set(loop.marks.read_text().splitlines())) == 1  # both learn from the same
     assert [s.data["subject"]["content"]["outcome"] for s in loop.out.of(PIPELINERUN_FINISHED)] == ["error"]
     (incident,) = loop.out.of(INCIDENT_DETECTED)
-    assert "broke 2 times" in incident.data["subject"]["content"]["description"]
-    assert retrain.look().startswith("nothing")
+    assert "failed 2 times" in incident.data["subject"]["content"]["description"]
+    assert retrain.reconcile().startswith("nothing")
 
 
 def test_the_cool_down_the_one_at_a_time_and_the_changed_champion(loop: Loop, mlflow_url: str) -> None:
     retrain, key = loop.retrain(MCQA_RETRAIN_COOLDOWN_SECONDS="1000"), loop.ask()
-    retrain.look()
+    retrain.reconcile()
     second = loop.ask(window=300.0)
-    assert retrain.look()
+    assert retrain.reconcile()
     assert loop.row(second).state == "waiting"
     loop.until(retrain, key, "succeeded")
-    assert "cool-down" in retrain.look()
+    assert "cool-down" in retrain.reconcile()
     loop.ahead = 900.0
-    assert "cool-down" in retrain.look()
+    assert "cool-down" in retrain.reconcile()
     loop.ahead = 1100.0
-    assert "started" in retrain.look()
+    assert "started" in retrain.reconcile()
     assert loop.row(second).state == "queued"
     loop.until(retrain, second, "succeeded")
     third = loop.ask(window=400.0)
     set_champion(mlflow_url, loop.model, register(mlflow_url, loop.model, {}))
     loop.ahead = 5000.0
-    assert "champion is version 2 now, the drift was found in version 1; nothing: " in retrain.look()
+    assert "champion is version 2 now, not version 1; nothing: " in retrain.reconcile()
     assert loop.row(third).state == "void"
     assert loop.runs(third) == []
 
 
 def test_a_run_that_the_server_refuses_is_not_asked_for_again(loop: Loop) -> None:
     retrain, key = loop.retrain(MCQA_RETRAIN_PARAMETERS='{"no_such_parameter": 1}'), loop.ask()
-    assert "refused" in retrain.look()
+    assert "refused" in retrain.reconcile()
     row = loop.row(key)
     assert (row.state, row.run_id, "no_such_parameter" in row.error) == ("failed", None, True)
-    assert retrain.look().startswith("nothing")
+    assert retrain.reconcile().startswith("nothing")
     assert [s.data["subject"]["content"]["outcome"] for s in loop.out.of(PIPELINERUN_FINISHED)] == ["error"]
 
 
 def test_a_deleted_run_is_a_decision(loop: Loop, kfp_url: str) -> None:
     retrain, key = loop.retrain(), loop.ask()
-    retrain.look()
+    retrain.reconcile()
     run = loop.row(key).run_id
-    httpx.post(f"{kfp_url}/apis/v2beta1/runs/{run}:terminate", headers=HEADERS, timeout=10)
+    httpx2.post(f"{kfp_url}/apis/v2beta1/runs/{run}:terminate", headers=HEADERS, timeout=10)
     deadline = time.monotonic() + 30
-    while httpx.delete(f"{kfp_url}/apis/v2beta1/runs/{run}", headers=HEADERS, timeout=10).status_code != 200:
+    while httpx2.delete(f"{kfp_url}/apis/v2beta1/runs/{run}", headers=HEADERS, timeout=10).status_code != 200:
         assert time.monotonic() < deadline
         time.sleep(0.1)
     row = loop.until(retrain, key, "canceled")
     assert "gone" in row.error
     assert loop.runs(key) == []
-    assert "started" not in retrain.look()
+    assert "started" not in retrain.reconcile()
 
 
 @dataclass
@@ -271,7 +281,7 @@ def proxy(kfp_url: str) -> Iterator[Proxy]:
                 made.after()
                 return
             headers = {"content-type": "application/json", **HEADERS}
-            answer = httpx.request(self.command, kfp_url + self.path, content=body, headers=headers, timeout=20)
+            answer = httpx2.request(self.command, kfp_url + self.path, content=body, headers=headers, timeout=20)
             if starts:
                 made.after()
             try:
@@ -307,7 +317,7 @@ def test_killed_when_the_run_is_started_and_not_noted(loop: Loop, proxy: Proxy, 
         victim = process.process
         assert victim is not None
         proxy.after = lambda: kill_all(victim)
-        with pytest.raises(httpx.TransportError):
+        with pytest.raises(httpx2.TransportError):
             function.post({}, id="1", **TICK)
         assert (loop.row(key).state, loop.row(key).run_id) == ("starting", None)
         proxy.after = lambda: None
@@ -326,13 +336,13 @@ def test_killed_before_the_server_knew_it_waits_and_asks_again(loop: Loop, proxy
         victim = process.process
         assert victim is not None
         proxy.after = lambda: kill_all(victim)
-        with pytest.raises(httpx.TransportError):
+        with pytest.raises(httpx2.TransportError):
             function.post({}, id="1", **TICK)
     retrain = loop.retrain()
-    assert "not listed yet" in retrain.look()
+    assert "not listed yet" in retrain.reconcile()
     assert loop.runs(key) == []
     loop.ahead = GRACE + 1
-    assert "started" in retrain.look()
+    assert "started" in retrain.reconcile()
     assert len(loop.runs(key)) == 1
 
 
@@ -340,9 +350,9 @@ def test_of_looks_at_the_same_time_one_starts_the_run(loop: Loop) -> None:
     key = loop.ask()
     said: list[str] = []
 
-    def look(retrain: Retrain) -> None:
+    def look(retrain: RetrainReconciler) -> None:
         try:
-            said.append(retrain.look())
+            said.append(retrain.reconcile())
         except UnavailableError as error:
             said.append(str(error))
 
@@ -358,16 +368,16 @@ def test_of_looks_at_the_same_time_one_starts_the_run(loop: Loop) -> None:
 def test_a_server_that_is_away_changes_nothing(loop: Loop) -> None:
     key = loop.ask()
     with pytest.raises(UnavailableError, match="does not answer"):
-        loop.retrain(KFP_ENDPOINT="http://127.0.0.1:9").look()
+        loop.retrain(KFP_ENDPOINT="http://127.0.0.1:9").reconcile()
     assert loop.row(key).state == "starting"
-    assert "started" in loop.retrain().look()
+    assert "started" in loop.retrain().reconcile()
     assert len(loop.runs(key)) == 1
 
 
 def test_settings_say_what_is_wrong() -> None:
-    assert (settings({}).cooldown, settings({}).attempts, settings({}).parameters) == (21_600.0, 2, {})
+    assert (read_settings({}).cooldown, read_settings({}).attempts, read_settings({}).parameters) == (21_600.0, 2, {})
     for value in ("[", "[1]", '{"run_key": "x"}'):
         with pytest.raises(SettingError, match="MCQA_RETRAIN_PARAMETERS must"):
-            settings({"MCQA_RETRAIN_PARAMETERS": value})
+            read_settings({"MCQA_RETRAIN_PARAMETERS": value})
     with pytest.raises(BadEventError):
         read_drift({})

@@ -12,9 +12,10 @@ import pytest
 import yaml
 from function_server import ROOT, environment
 
-from functions.drift.look import settings as drift_settings
-from functions.retrain.look import settings as retrain_settings
-from functions.retrain.pipelines import TOKEN_PATH
+from common.kubeflow import TOKEN_PATH
+from common.limits import MIN_LABELLED_QUESTIONS
+from functions.drift.settings import read_settings as drift_settings
+from functions.retrain.settings import read_settings as retrain_settings
 
 HEAVY = ("pandas", "torch", "kserve", "mlflow", "kfp", "scipy", "transformers", "alembic", "apprise", "kubernetes")
 
@@ -29,16 +30,16 @@ def test_the_config_map_holds_the_defaults(config: dict[str, str]) -> None:
     assert retrain_settings(config) == retrain_settings({})
     assert config["MCQA_KFP_TOKEN_PATH"] == TOKEN_PATH
     names = {name for name in config if name.startswith(("MCQA_DRIFT_", "MCQA_RETRAIN_", "MCQA_KFP_"))}
-    code = "".join(path.read_text() for path in Path(ROOT, "functions").glob("*/*.py"))
+    files = (*Path(ROOT, "functions").glob("*/*.py"), *Path(ROOT, "common").glob("*.py"))
+    code = "".join(path.read_text() for path in files)
     assert {name for name in names if f'"{name}"' not in code} == set()
 
 
 def test_the_minimum_of_feedback_is_the_pipelines() -> None:
-    from functions.retrain.look import MINIMUM
-    from pipelines.retraining.mix import Sizes
+    from pipelines.retraining.dataset import DatasetSizes
 
-    assert Sizes().minimum == MINIMUM
-    assert retrain_settings({}).minimum == MINIMUM
+    assert DatasetSizes().minimum == MIN_LABELLED_QUESTIONS
+    assert retrain_settings({}).minimum == MIN_LABELLED_QUESTIONS
     assert retrain_settings({"MCQA_RETRAIN_PARAMETERS": '{"data": {"minimum": 30}}'}).minimum == 30
 
 

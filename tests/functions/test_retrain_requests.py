@@ -12,19 +12,19 @@ from uuid import uuid4
 
 import pytest
 from function_server import function
-from kfp_gate import kfp_gate
+from kfp_multi_user import multi_user_kubeflow
 from kfp_server import ENVIRON, kfp_server
 from loop_parts import Sink, register, set_champion, sink
-from retrain_pipeline import upload
 from sqlalchemy import Engine, insert, select
+from stub_pipeline import upload
 
 from common.errors import UnavailableError
 from common.event_types import PING, PIPELINERUN_QUEUED, RETRAINING_REQUESTED
+from common.kubeflow import KubeflowClient
+from common.mlflow.registry import ModelRegistry
 from functions.collect.tables import GivenFeedback
 from functions.database import engine
 from functions.migrate import migrate
-from functions.registry import ModelRegistry
-from functions.retrain.pipelines import Pipelines
 from functions.retrain.tables import RetrainRun
 
 WEEKLY = {"type": PING, "source": "/apis/v1/namespaces/coding-mcqa/pingsources/retrain-weekly"}
@@ -131,16 +131,16 @@ def test_a_multi_user_server_gets_token_namespace_experiment_and_service_account
     token = tmp_path / "token"
     token.write_text("old")
     loop.feedback(250)
-    with kfp_gate(kfp_url, "new", "team-a") as gate:
+    with multi_user_kubeflow(kfp_url, "new", "team-a") as gate:
         own = {
             "KFP_ENDPOINT": gate.url,
             "MCQA_KFP_TOKEN_PATH": str(token),
             "MCQA_KFP_NAMESPACE": "team-a",
             "MCQA_KFP_SERVICE_ACCOUNT": "default-editor",
         }
-        server = Pipelines({**loop.env, **own})
+        server = KubeflowClient({**loop.env, **own})
         with pytest.raises(UnavailableError, match="answered 401"):
-            server.newest()
+            server.newest_version()
         token.write_text("new\n")  # the kubelet replaces it; no restart
         with function("retrain", tmp_path / "retrain.log", {**loop.env, **own}) as process:
             assert process.post({"reason": "by hand"}, id="1", **ASKED).status_code == 204
@@ -149,9 +149,9 @@ def test_a_multi_user_server_gets_token_namespace_experiment_and_service_account
         run = server.run(row.run_id)
         assert run is not None
         assert run["service_account"] == "default-editor"
-        assert run["experiment_id"] == server.experiment_id() == Pipelines({**loop.env, **own}).experiment_id()
+        assert run["experiment_id"] == server.experiment_id() == KubeflowClient({**loop.env, **own}).experiment_id()
         assert server.experiment == "coding-mcqa"
         assert len(gate.refused) == 1, "the one with the old token"
-        named = Pipelines({**loop.env, **own, "MCQA_KFP_EXPERIMENT": "other"})
+        named = KubeflowClient({**loop.env, **own, "MCQA_KFP_EXPERIMENT": "other"})
         assert named.experiment_id() not in ("", run["experiment_id"])
-    assert Pipelines(loop.env).experiment_id() == ""
+    assert KubeflowClient(loop.env).experiment_id() == ""

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from functions.rollout.analysis import Analysis, Config, Limit, analyse
+from functions.rollout.analysis import AnalysisResult, Config, Limit, analyse
 from functions.rollout.evidence import Arm, StepEvidence
 
 SINCE, NOW = 0.0, 3600.0
@@ -29,7 +29,7 @@ def step(percent: int, total: int, challenger: dict[str, Any] | None = None, **c
     return StepEvidence(percent, SINCE, arm(total - n, **champion), arm(n, **{**champion, **(challenger or {})}))
 
 
-def measure(found: Analysis, name: str) -> Any:
+def measure(found: AnalysisResult, name: str) -> Any:
     return next(m for m in found.measures if name in m.name)
 
 
@@ -94,7 +94,7 @@ def test_a_step_with_a_handful_of_labels_does_not_count() -> None:
     assert measure(analyse([handful, whole], NOW), "accuracy").worse_by == pytest.approx(0, abs=1e-9)
 
 
-def letters(champion: str, challenger: str, accuracy: float = 0.7) -> Analysis:
+def letters(champion: str, challenger: str, accuracy: float = 0.7) -> AnalysisResult:
     base = step(50, 8000, {"accuracy": accuracy})
     a, b = ({k: 1000 * text.count(k) for k in set(text)} for text in (champion, challenger))
     return analyse(

@@ -21,7 +21,7 @@ from functions.migrate import migrate
 from functions.rollout import store
 from functions.rollout.analysis import analyse
 from functions.rollout.evidence import Arm, StepEvidence
-from functions.rollout.world import Rollout, StepRecord, Wish
+from functions.rollout.state import Override, Rollout, StepRecord
 from mcqa.rollout import rollout_app
 from mcqa.verbs import Group
 
@@ -37,9 +37,9 @@ class Case:
         app.add_typer(rollout_app, name="rollout")
         return CliRunner().invoke(app, ["rollout", *arguments])
 
-    def wish(self) -> Wish | None:
+    def override(self) -> Override | None:
         with transaction(self.engine) as connection:
-            return store.read_wish(connection, self.model.name)
+            return store.read_override(connection, self.model.name)
 
 
 @pytest.fixture(scope="module")
@@ -68,29 +68,29 @@ def test_without_a_rollout_it_says_so(case: Case) -> None:
     assert found.exit_code == 1
     assert "there is no rollout" in found.output
     assert "version 1 is champion" in found.output
-    assert (case.wish(), case.sink.events) == (None, [])
-    assert "has not looked yet" in case.run("status").output
+    assert (case.override(), case.sink.events) == (None, [])
+    assert "has not run yet" in case.run("status").output
 
 
 def test_wishes(case: Case) -> None:
     case.model.alias("challenger", "2")
     other = case.run("abort", "--version", "1")
-    assert (other.exit_code, case.wish()) == (1, None)
+    assert (other.exit_code, case.override()) == (1, None)
     assert "the challenger is version 2" in other.output
     for action in ("hold", "promote", "abort"):
         found = case.run(action, "--version", "2")
         assert found.exit_code == 0, found.output
-        assert f"{action} challenger 2: noted, the rollout function looks now" in found.output
-        wish = case.wish()
-        assert wish is not None
-        assert (wish.action, wish.challenger) == (action, "2")
+        assert f"{action} challenger 2: noted, the rollout function applies it now" in found.output
+        override = case.override()
+        assert override is not None
+        assert (override.action, override.challenger) == (action, "2")
         assert case.sink.events[-1]["ce-type"] == ROLLOUT_REQUESTED
     assert case.run("resume").exit_code == 0
-    assert case.wish() is None
+    assert case.override() is None
     assert "nothing to resume" in case.run("resume").output
     case.sink.status = 503
     found = case.run("hold")
-    assert (found.exit_code, case.wish() is None) == (0, False)
+    assert (found.exit_code, case.override() is None) == (0, False)
     assert "at the next tick" in found.output
     case.model.call("POST", "model-versions/set-tag", name=case.model.name, version="2", key="rollout",
                     value="rolled back from 1: slow")  # fmt: skip
@@ -104,10 +104,10 @@ def test_status(case: Case) -> None:
     row = {"at": 1000.0, "phase": "step", "action": "set 0 % of the traffic", "reason": analysis.reason}
     row |= {"champion": "1", "challenger": "2", "percent": 10, "evidence": store.plain_json(analysis.to_dict())}
     with transaction(case.engine) as connection:
-        store.write_look(connection, case.model.name, {**row, "version": "2"})
+        store.write_status(connection, case.model.name, {**row, "version": "2"})
         store.append_decision(connection, case.model.name, {**row, "generation": "u/1", "trace": None})
         store.write_record(connection, case.model.name, Rollout("2", "1", (StepRecord(10, 0.0),)))
-        store.write_wish(connection, case.model.name, Wish("hold", "2", "ann"), 1.0)
+        store.write_override(connection, case.model.name, Override("hold", "2", "ann"), 1.0)
     found = case.run("status")
     assert found.exit_code == 0, found.output
     for text in ("version 1, 90 % of the traffic", "[10 %] → 25 %", "failures", "0.200", "900 / 100", "hold version 2"):
@@ -132,7 +132,7 @@ def test_what_is_not_there_is_named_so(
     row = {"at": 1000.0, "phase": "rolling-back", "action": "wait", "reason": "no challenger", "evidence": evidence}
     row |= {"champion": champion, "challenger": challenger, "percent": percent}
     with transaction(case.engine) as connection:
-        store.write_look(connection, case.model.name, {**row, "version": challenger})
+        store.write_status(connection, case.model.name, {**row, "version": challenger})
         store.append_decision(connection, case.model.name, {**row, "generation": "u/1", "trace": None})
     found = case.run("status").output
     assert "None" not in found

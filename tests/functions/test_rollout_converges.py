@@ -9,27 +9,30 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from common.names import CHALLENGER, CHAMPION, PREVIOUS_CHAMPION
-from functions.rollout.decision import Config, decide
-from functions.rollout.world import (
-    ROLLOUT_TAG,
+from functions.rollout.actions import (
     Action,
     Decision,
     DeleteAlias,
-    Finding,
     Hold,
     Record,
-    Registry,
-    Rollout,
-    Serving,
     SetAlias,
     SetPercent,
     SetSpec,
     SetTag,
-    Version,
     Wait,
-    Wish,
-    World,
 )
+from functions.rollout.decision import Config, decide
+from functions.rollout.reasons import ReasonCode
+from functions.rollout.state import (
+    DesiredState,
+    ModelVersion,
+    Override,
+    Rollout,
+    RolloutState,
+    ServingState,
+    StepAnalysis,
+)
+from functions.rollout.version_tag import ROLLOUT_TAG, Outcome, RolloutTag
 
 CONFIG = Config(max_step=3600.0, max_start=600.0)
 MINUTE = 60.0
@@ -55,7 +58,7 @@ class Everything:
     revisions: list[Revision] = field(default_factory=list)
     rolled_out: Revision | None = None
     rollout: Rollout | None = None
-    wish: Wish | None = None
+    override: Override | None = None
     now: float = 1000.0
     forced: set[str] = field(default_factory=lambda: {"1"})
 
@@ -81,11 +84,11 @@ class Everything:
             out[self.rolled_out.version] = out.get(self.rolled_out.version, 0) + 100 - share
         return {version: percent for version, percent in out.items() if percent}
 
-    def _version(self, alias: str) -> Version | None:
+    def _version(self, alias: str) -> ModelVersion | None:
         name = self.aliases.get(alias)
-        return None if name is None else Version(name, dict(self.tags.get(name, {})))
+        return None if name is None else ModelVersion(name, dict(self.tags.get(name, {})))
 
-    def finding(self) -> Finding | None:
+    def analysis(self) -> StepAnalysis | None:
         rollout = self.rollout
         if rollout is None or rollout.steps[-1].percent == 0:
             return None
@@ -95,12 +98,12 @@ class Everything:
             verdict = "inconclusive"
         elif fate.startswith("fail") and step.percent >= int(fate.partition("@")[2]):
             verdict = "fail"
-        return Finding(rollout.challenger, step.percent, verdict, f"{fate} at {step.percent} %")  # type: ignore[arg-type]
+        return StepAnalysis(rollout.challenger, step.percent, verdict, (f"{fate} at {step.percent} %",))  # type: ignore[arg-type]
 
-    def world(self) -> World:
+    def state(self) -> RolloutState:
         latest = self.revisions[-1] if self.revisions else None
         stable = self.rolled_out
-        serving = Serving(
+        serving = ServingState(
             version=self.spec[0],
             percent=self.spec[1],
             settled=self.observed == self.spec,
@@ -108,8 +111,8 @@ class Everything:
             rolled_out=stable is not None and stable is latest,
             stable_version=None if stable is None else stable.version,
         )
-        registry = Registry(self._version(CHAMPION), self._version(CHALLENGER), self.aliases.get(PREVIOUS_CHAMPION))
-        return World(registry, serving, self.rollout, self.finding(), self.wish, self.now)
+        desired = DesiredState(self._version(CHAMPION), self._version(CHALLENGER), self.aliases.get(PREVIOUS_CHAMPION))
+        return RolloutState(desired, serving, self.rollout, self.analysis(), self.override, self.now)
 
     def apply(self, action: Action) -> None:
         match action:
@@ -123,8 +126,8 @@ class Everything:
                     tag = self.tags.get(version, {}).get(ROLLOUT_TAG, "")
                     assert tag == f"passed over {self.aliases[CHAMPION]}"
                 self.spec = (version, percent)
-            case SetTag(version, value):
-                self.tags.setdefault(version, {})[ROLLOUT_TAG] = value
+            case SetTag(version, tag):
+                self.tags.setdefault(version, {})[ROLLOUT_TAG] = tag.encode()
             case SetAlias(alias, version):
                 if alias == CHAMPION:
                     assert self.aliases.get(PREVIOUS_CHAMPION) == self.aliases[CHAMPION]
@@ -137,12 +140,12 @@ class Everything:
             case Record(rollout):
                 self.rollout = rollout
                 if rollout is None:
-                    self.wish = None
+                    self.override = None
             case Wait() | Hold():
                 pass
 
     def tick(self, times: int = 1) -> Decision:
-        decision = decide(self.world(), CONFIG)
+        decision = decide(self.state(), CONFIG)
         for _ in range(times):
             self.apply(decision.action)
         return decision
@@ -154,7 +157,7 @@ class Everything:
         elif name == "twice":
             self.tick(2)
         elif name == "crash":
-            decide(self.world(), CONFIG)
+            decide(self.state(), CONFIG)
         elif name == "controller":
             self.controller()
         elif name == "minutes":
@@ -173,7 +176,7 @@ class Everything:
         elif name == "lose":
             self.rollout = None
         elif challenger := self.aliases.get(CHALLENGER):
-            self.wish = Wish(name, challenger)  # type: ignore[arg-type]
+            self.override = Override(name, challenger)  # type: ignore[arg-type]
             if name == "promote":
                 self.forced.add(challenger)
 
@@ -204,11 +207,16 @@ def everything(fates: dict[str, str]) -> Everything:
     return Everything({"1": "pass", "5": "pass", **fates})
 
 
+def outcome(all_: Everything, version: str) -> Outcome | None:
+    tag = RolloutTag.decode(all_.tags.get(version, {}).get(ROLLOUT_TAG))
+    return tag.outcome if tag is not None else None
+
+
 def assert_at_rest(all_: Everything, last: Decision) -> None:
     challenger = all_.aliases.get(CHALLENGER)
     if last.phase == "held":
         assert challenger is not None
-        wished = all_.wish is not None and all_.wish.action == "hold"
+        wished = all_.override is not None and all_.override.action == "hold"
         assert wished or all_.fates[challenger] == "inconclusive"
         return
     champion = all_.aliases[CHAMPION]
@@ -217,7 +225,7 @@ def assert_at_rest(all_: Everything, last: Decision) -> None:
     assert all_.traffic() == {champion: 100}
     assert all_.rollout is None
     if challenger is not None:
-        assert "rolled back" in all_.tags[challenger][ROLLOUT_TAG]
+        assert outcome(all_, challenger) is Outcome.ROLLED_BACK
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -233,10 +241,11 @@ def test_it_converges_and_only_a_passing_version_gets_the_alias(fates: dict[str,
     champion = all_.aliases[CHAMPION]
     assert fates.get(champion, "pass") == "pass"
     # A controller that was down for longer than max_start looks like a revision that cannot start.
-    slow = challenger is not None and "not ready" in all_.tags.get(challenger, {}).get(ROLLOUT_TAG, "")
+    tag = RolloutTag.decode(all_.tags.get(challenger or "", {}).get(ROLLOUT_TAG))
+    slow = tag is not None and tag.reason_code is ReasonCode.START_TIMEOUT
     if challenger is not None and fates[challenger] == "pass" and not slow:
         assert champion == challenger
-        assert all_.tags[challenger][ROLLOUT_TAG].startswith("promoted over")
+        assert outcome(all_, challenger) is Outcome.PROMOTED
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])

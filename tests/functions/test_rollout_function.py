@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from function_server import ROOT, FunctionServer, command, environment, free_port
 from rollout_loop import NAMESPACE, SECRET, Cluster, Model, SinkServer, cluster, traffic, until
@@ -28,9 +28,9 @@ from common.event_types import PING, ROLLOUT_REQUESTED
 from functions.database import engine, transaction
 from functions.migrate import migrate
 from functions.rollout import store
+from functions.rollout.state import StepRecord
 from functions.rollout.tables import WebhookDelivery
 from functions.rollout.webhook import signature
-from functions.rollout.world import StepRecord
 
 NUMBERS = itertools.count(1)
 
@@ -81,7 +81,7 @@ class Function:
             except subprocess.TimeoutExpired:
                 self.kill()
 
-    def tick(self) -> httpx.Response:
+    def tick(self) -> httpx2.Response:
         return self.server.post({}, id=str(next(NUMBERS)), source="/pingsources/rollout", type=PING)
 
 
@@ -105,15 +105,15 @@ class Loop:
 
     def phase(self) -> str:
         with transaction(self.engine) as connection:
-            look = store.read_look(connection, self.model.name)
+            look = store.read_status(connection, self.model.name)
         return look["phase"] if look else ""
 
     def deliveries(self) -> int:
         with transaction(self.engine) as connection:
             return connection.scalar(select(func.count()).select_from(WebhookDelivery)) or 0
 
-    def webhook(self, body: bytes, method: str = "POST", **headers: str) -> httpx.Response:
-        return httpx.request(method, f"{self.function.server.url}mlflow", content=body, headers=headers, timeout=30)
+    def webhook(self, body: bytes, method: str = "POST", **headers: str) -> httpx2.Response:
+        return httpx2.request(method, f"{self.function.server.url}mlflow", content=body, headers=headers, timeout=30)
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +174,7 @@ def broker(loop: Loop) -> Iterator[None]:
     def deliver(headers: dict[str, str], body: bytes) -> None:
         if headers["ce-type"] == ROLLOUT_REQUESTED:
             kept = {name: value for name, value in headers.items() if name.startswith("ce-") or name == "content-type"}
-            httpx.post(loop.function.server.url, content=body, headers=kept, timeout=30)
+            httpx2.post(loop.function.server.url, content=body, headers=kept, timeout=30)
 
     loop.sink.forward = deliver
     yield
@@ -189,7 +189,7 @@ def promote(loop: Loop, version: str) -> None:
     """Ticks and traffic until the version is champion and nothing is left to do."""
 
     def done() -> bool:
-        with suppress(httpx.TransportError):
+        with suppress(httpx2.TransportError):
             loop.function.tick()
         loop.feed()
         return loop.phase() == "idle" and loop.model.aliases.get("champion") == version
@@ -294,7 +294,7 @@ def test_a_refused_webhook_changes_nothing(loop: Loop, case: str) -> None:
 def test_a_webhook_comes_by_post(loop: Loop) -> None:
     found = loop.webhook(b"", "GET")
     assert (found.status_code, found.headers["allow"]) == (405, "POST")
-    assert httpx.get(loop.function.server.url, timeout=30).status_code == 405
+    assert httpx2.get(loop.function.server.url, timeout=30).status_code == 405
 
 
 def test_a_delivery_is_taken_once(loop: Loop) -> None:
@@ -357,14 +357,16 @@ def test_killed_anywhere_it_comes_to_the_same_end(loop: Loop, outcome: str, seed
         assert loop.model.tags(version)["rollout"] == f"promoted over {champion}"
         wanted = ["service.deployed", "service.upgraded"]
     else:
-        assert loop.model.tags(version)["rollout"].startswith(f"rolled back from {champion}: failed at 10 %: failures")
+        assert loop.model.tags(version)["rollout"].startswith(
+            f"rolled back from {champion} (analysis-failed by analysis): failed at 10 %: failures"
+        )
         wanted = ["service.deployed", "service.rolledback", "incident.detected"]
     told = [e["ce-type"].split(".", 2)[2] for e in loop.sink.of("service", "incident") if e in loop.sink.events[first:]]
     assert told == [f"{name}.0.3.0" for name in wanted]
 
 
 def suppressed(loop: Loop) -> None:
-    with suppress(httpx.TransportError):
+    with suppress(httpx2.TransportError):
         loop.function.tick()
 
 

@@ -15,16 +15,17 @@ from rollout_loop import NAMESPACE, Cluster, Model, SinkServer, broken, cluster,
 from sqlalchemy import Engine
 
 from common.errors import UnavailableError
+from common.mlflow.registry import ModelRegistry
 from functions.database import engine, transaction
 from functions.events import Event
 from functions.migrate import migrate
 from functions.notify.message import build
-from functions.registry import ModelRegistry
 from functions.rollout import store
-from functions.rollout.reconcile import Parts, reconcile
-from functions.rollout.serving import Cluster as Api
+from functions.rollout.actions import Decision, Hold, Wait
+from functions.rollout.inference_service import InferenceServiceClient
+from functions.rollout.reconcile import Dependencies, reconcile
 from functions.rollout.settings import read_settings
-from functions.rollout.world import Decision, Hold, StepRecord, Wait, Wish
+from functions.rollout.state import Override, StepRecord
 from functions.sink import Sink
 
 TRACE = "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"
@@ -45,15 +46,15 @@ class Loop:
     model: Model
     engine: Engine
     sink: SinkServer
-    parts: Parts
+    deps: Dependencies
     fed: StepRecord | None = None
 
     @property
     def name(self) -> str:
         return self.model.name
 
-    def look(self) -> Decision:
-        return reconcile(self.parts, None)
+    def reconcile(self) -> Decision:
+        return reconcile(self.deps, None)
 
     def feed(self, **kinds: tuple[str, ...]) -> None:
         """Traffic for the step that has just begun, once."""
@@ -70,14 +71,14 @@ class Loop:
     def run(self, done: Callable[[Decision], bool], looks: int = 60, **kinds: tuple[str, ...]) -> Decision:
         """Looks, with traffic, until `done(decision)`."""
         for _ in range(looks):
-            if done(decision := self.look()):
+            if done(decision := self.reconcile()):
                 return decision
             self.feed(**kinds)
         raise AssertionError(f"not done after {looks} looks: {decision}")
 
-    def wish(self, action: str, challenger: str) -> None:
+    def override(self, action: str, challenger: str) -> None:
         with transaction(self.engine) as connection:
-            store.write_wish(connection, self.name, Wish(action, challenger), 1.0)  # type: ignore[arg-type]
+            store.write_override(connection, self.name, Override(action, challenger), 1.0)  # type: ignore[arg-type]
 
     def log(self) -> list[dict]:
         with transaction(self.engine) as connection:
@@ -108,8 +109,10 @@ def loop(platform: Cluster, mlflow_url: str, tmp_path: Path, monkeypatch: pytest
         }
     )
     registry = ModelRegistry({"MLFLOW_TRACKING_URI": mlflow_url}, name)
-    parts = Parts(settings, database, registry, Api(NAMESPACE, name, name), Sink({"K_SINK": sink.url}))
-    yield Loop(platform, model, database, sink, parts)
+    deps = Dependencies(
+        settings, database, registry, InferenceServiceClient(NAMESPACE, name, name), Sink({"K_SINK": sink.url})
+    )
+    yield Loop(platform, model, database, sink, deps)
     sink.stop()
     database.dispose()
     platform.store.delete("InferenceService", name, NAMESPACE)
@@ -124,7 +127,7 @@ def held(decision: Decision) -> bool:
 
 
 def test_a_promotion(loop: Loop) -> None:
-    assert loop.look().phase == "idle"
+    assert loop.reconcile().phase == "idle"
     loop.model.alias("challenger", "2")
     loop.run(idle)
     assert loop.model.aliases == {"champion": "2", "previous_champion": "1"}
@@ -136,14 +139,14 @@ def test_a_promotion(loop: Loop) -> None:
     assert len(sent) == len(loop.sink.events), "nothing is sent twice"
     assert {event["ce-traceparent"] for event in sent} == {TRACE}
     assert sent[1]["data"]["subject"]["content"]["artifactId"] == f"pkg:mlflow/{loop.name}@2"
-    steps = [row["action"] for row in loop.log() if row["action"].startswith("set ")]
+    steps = [row["action"] for row in loop.log() if row["action_type"] == "set-percent"]
     assert steps == [f"set {share} of the traffic" for share in ("10 %", "25 %", "50 %")] + ["set all traffic"]
     evidence = next(row["evidence"] for row in loop.log() if row["action"].startswith("set 25"))
     assert evidence["verdict"] == "pass"
     assert {m["n_challenger"] for m in evidence["measures"] if m["name"] == "failures"} == {450}
     before = loop.log()
-    assert loop.look().phase == "idle"
-    assert loop.log() == before, "another look with nothing new is no new row"
+    assert loop.reconcile().phase == "idle"
+    assert loop.log() == before, "another reconciliation with nothing new is no new row"
 
 
 def test_a_version_that_fails_goes_back(loop: Loop) -> None:
@@ -151,7 +154,9 @@ def test_a_version_that_fails_goes_back(loop: Loop) -> None:
     loop.run(idle, failing=("2",))
     assert loop.model.aliases == {"champion": "1", "challenger": "2"}
     tag = loop.model.tags("2")["rollout"]
-    assert tag.startswith("rolled back from 1: failed at 10 %: failures 0.500 against 0.000")
+    assert tag.startswith(
+        "rolled back from 1 (analysis-failed by analysis): failed at 10 %: failures 0.500 against 0.000"
+    )
     assert loop.cluster.traffic(loop.name) == {"1": 100}
     sent = loop.sink.of("service", "incident")
     assert [event["ce-type"].split(".")[2] + " " + event["ce-type"].split(".")[3] for event in sent] == [
@@ -174,50 +179,50 @@ def test_a_version_that_fails_goes_back(loop: Loop) -> None:
 
 
 def test_too_little_evidence_holds_and_tells_once(loop: Loop) -> None:
-    config = replace(loop.parts.settings.decision, max_step=0.5)
-    loop.parts = replace(loop.parts, settings=replace(loop.parts.settings, decision=config))
+    config = replace(loop.deps.settings.decision, max_step=0.5)
+    loop.deps = replace(loop.deps, settings=replace(loop.deps.settings, decision=config))
     loop.model.alias("challenger", "2")
-    until(lambda: held(loop.look()))
+    until(lambda: held(loop.reconcile()))
     for _ in range(3):
-        decision = loop.look()
-    assert "promote or abort it: 0 of at least 100 requests" in decision.reason
+        decision = loop.reconcile()
+    assert "promote or abort it: 0 of at least 100 requests" in str(decision.reason)
     assert len(loop.sink.of("incident")) == 1
     assert len([event for event in loop.sink.events if "incident" in event["ce-type"]]) == 1
     assert loop.cluster.traffic(loop.name) == {"1": 90, "2": 10}
-    loop.wish("promote", "2")
+    loop.override("promote", "2")
     loop.run(idle)
     assert loop.model.aliases == {"champion": "2", "previous_champion": "1"}
-    assert any("without its canary" in row["reason"] for row in loop.log())
+    assert ("canary-skipped", "operator") in {(row["reason_code"], row["initiated_by"]) for row in loop.log()}
     with transaction(loop.engine) as connection:
-        assert store.read_wish(connection, loop.name) is None
+        assert store.read_override(connection, loop.name) is None
 
 
 def test_hold_and_abort(loop: Loop) -> None:
-    loop.wish("hold", "2")
+    loop.override("hold", "2")
     loop.model.alias("challenger", "2")
-    assert loop.run(held).reason == "challenger 2 is held by the operator"
-    loop.wish("abort", "3")
-    assert loop.look().phase != "held", "a wish about another version is void, and replaces the one before"
-    until(lambda: loop.cluster.predictor(loop.name).get("canaryTrafficPercent") == 10 or not loop.look())
-    loop.wish("hold", "2")
+    assert str(loop.run(held).reason) == "challenger 2 is held by the operator"
+    loop.override("abort", "3")
+    assert loop.reconcile().phase != "held", "an override for another version is void, and replaces the one before"
+    until(lambda: loop.cluster.predictor(loop.name).get("canaryTrafficPercent") == 10 or not loop.reconcile())
+    loop.override("hold", "2")
     decision = loop.run(held)
-    assert decision.reason == "held at 10 % by the operator"
+    assert str(decision.reason) == "held at 10 % by the operator"
     assert loop.sink.of("incident") == [], "the operator knows"
-    loop.wish("abort", "2")
+    loop.override("abort", "2")
     loop.run(idle)
-    assert loop.model.tags("2")["rollout"] == "rolled back from 1: aborted by the operator"
+    assert loop.model.tags("2")["rollout"] == "rolled back from 1 (aborted by operator): aborted by the operator"
     assert [event["ce-type"].split(".")[3] for event in loop.sink.of("service", "incident")] == [
         "deployed",
         "rolledback",
     ]
     loop.model.untag("2", "rollout")
-    assert loop.look().phase != "held"
-    assert "rollout" not in loop.model.tags("2"), "the old wish does not abort the next try"
+    assert loop.reconcile().phase != "held"
+    assert "rollout" not in loop.model.tags("2"), "the old override does not abort the next try"
 
 
 def test_a_new_challenger_starts_over(loop: Loop) -> None:
     loop.model.alias("challenger", "2")
-    until(lambda: loop.look().phase == "step")
+    until(lambda: loop.reconcile().phase == "step")
     loop.model.alias("challenger", "3")
     loop.run(idle)
     assert loop.model.aliases == {"champion": "3", "previous_champion": "1"}
@@ -226,13 +231,13 @@ def test_a_new_challenger_starts_over(loop: Loop) -> None:
 
 
 def test_a_revision_that_never_gets_ready_goes_back(loop: Loop) -> None:
-    config = replace(loop.parts.settings.decision, max_start=1.0)
-    loop.parts = replace(loop.parts, settings=replace(loop.parts.settings, decision=config))
+    config = replace(loop.deps.settings.decision, max_start=1.0)
+    loop.deps = replace(loop.deps, settings=replace(loop.deps.settings, decision=config))
     uri = f"mlflow://{loop.name}/2"
     broken.add(uri)
     try:
         loop.model.alias("challenger", "2")
-        until(lambda: idle(loop.look()))
+        until(lambda: idle(loop.reconcile()))
     finally:
         broken.discard(uri)
     assert "its revision was not ready after" in loop.model.tags("2")["rollout"]
@@ -243,7 +248,7 @@ def test_looks_at_the_same_time_are_one_after_the_other(loop: Loop) -> None:
     loop.model.alias("challenger", "2")
     with ThreadPoolExecutor(4) as pool:
         for _ in range(30):
-            found = [pool.submit(loop.look) for _ in range(4)]
+            found = [pool.submit(loop.reconcile) for _ in range(4)]
             if any(idle(one.result()) for one in found):
                 break
             loop.feed()
@@ -256,13 +261,13 @@ def test_looks_at_the_same_time_are_one_after_the_other(loop: Loop) -> None:
 
 def test_a_sink_that_is_away_stops_no_rollback_and_loses_no_event(loop: Loop) -> None:
     loop.model.alias("challenger", "2")
-    until(lambda: loop.look().phase == "step")
+    until(lambda: loop.reconcile().phase == "step")
     loop.sink.status = 503
     loop.feed(failing=("2",))
 
     def back() -> bool:
         with pytest.raises(UnavailableError, match="sink"):
-            loop.look()
+            loop.reconcile()
         return loop.cluster.traffic(loop.name) == {"1": 100}
 
     until(back)
@@ -286,23 +291,25 @@ def test_an_edit_by_hand_is_put_right(loop: Loop) -> None:
 def test_without_champion_or_service(loop: Loop) -> None:
     """Told only when it lasts: a loop that has just come up has neither."""
     now = [1000.0]
-    parts = replace(loop.parts, clock=lambda: now[0], cluster=Api(NAMESPACE, "nothing", loop.name))
+    deps = replace(
+        loop.deps, clock=lambda: now[0], inference_service=InferenceServiceClient(NAMESPACE, "nothing", loop.name)
+    )
     for _ in range(2):
-        assert "there is no InferenceService" in reconcile(parts, None).reason
+        assert "there is no InferenceService" in str(reconcile(deps, None).reason)
     assert loop.sink.events == []
     now[0] += 300
     for _ in range(2):
-        assert isinstance(reconcile(parts, None).action, Hold)
+        assert isinstance(reconcile(deps, None).action, Hold)
     assert len(loop.sink.events) == 1
     assert "there is no InferenceService" in loop.sink.events[0]["data"]["subject"]["content"]["description"]
 
 
 def test_what_is_away_is_said(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert isinstance(loop.look().action, Wait)
-    away = replace(loop.parts, registry=ModelRegistry({"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}, loop.name))
-    with pytest.raises(UnavailableError, match="registry"):
+    assert isinstance(loop.reconcile().action, Wait)
+    away = replace(loop.deps, registry=ModelRegistry({"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}, loop.name))
+    with pytest.raises(UnavailableError, match="MLflow server"):
         reconcile(away, None)
     monkeypatch.setenv("KUBECONFIG", "/nowhere")
     with pytest.raises(UnavailableError, match="Kubernetes API"):
-        reconcile(replace(loop.parts, cluster=Api(NAMESPACE, loop.name, loop.name)), None)
-    assert isinstance(loop.look().action, Wait), "a client made before goes on"
+        reconcile(replace(loop.deps, inference_service=InferenceServiceClient(NAMESPACE, loop.name, loop.name)), None)
+    assert isinstance(loop.reconcile().action, Wait), "a client made before goes on"

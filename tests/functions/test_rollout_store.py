@@ -11,9 +11,11 @@ from sqlalchemy import Engine
 
 from common.errors import UnavailableError
 from functions.database import transaction
+from functions.reasons import CODE_COLUMNS, InitiatedBy, Reason
 from functions.rollout import store
-from functions.rollout.lock import only_one
-from functions.rollout.world import Rollout, StepRecord, Wish
+from functions.rollout.lock import single_writer
+from functions.rollout.reasons import ReasonCode
+from functions.rollout.state import Override, Rollout, StepRecord
 
 
 def test_record_and_wish(database: Engine) -> None:
@@ -22,21 +24,22 @@ def test_record_and_wish(database: Engine) -> None:
         assert store.read_record(connection, "m") is None
         for steps in (rollout.steps[:1], rollout.steps):
             store.write_record(connection, "m", Rollout("7", "6", steps))
-        store.write_wish(connection, "m", Wish("hold", "7", "ann"), 1.0)
-        store.write_wish(connection, "m", Wish("abort", "7", "bob"), 2.0)
-        store.write_wish(connection, "other", Wish("hold", "1"), 2.0)
+        store.write_override(connection, "m", Override("hold", "7", "ann"), 1.0)
+        store.write_override(connection, "m", Override("abort", "7", "bob"), 2.0)
+        store.write_override(connection, "other", Override("hold", "1"), 2.0)
     with transaction(database) as connection:
         assert store.read_record(connection, "m") == rollout
-        assert store.read_wish(connection, "m") == Wish("abort", "7", "bob")
+        assert store.read_override(connection, "m") == Override("abort", "7", "bob")
         store.write_record(connection, "m", None)
         assert store.read_record(connection, "m") is None
-        assert store.read_wish(connection, "m") is None, "forgotten with its rollout"
-        assert store.read_wish(connection, "other") is not None
-        assert not store.clear_wish(connection, "m")
+        assert store.read_override(connection, "m") is None, "forgotten with its rollout"
+        assert store.read_override(connection, "other") is not None
+        assert not store.clear_override(connection, "m")
 
 
 def decision(**more: Any) -> dict[str, Any]:
-    row = {"at": 1.0, "phase": "step", "action": "wait", "reason": "why", "champion": "6", "challenger": "7"}
+    row = {"at": 1.0, "phase": "step", "action": "wait", "action_type": "wait", "champion": "6", "challenger": "7"}
+    row |= Reason(ReasonCode.HELD, {"percent": 10}, initiated_by=InitiatedBy.OPERATOR).to_columns()
     return {**row, "percent": 10, "generation": "u/1", "evidence": None, "trace": None, "announces": None, **more}
 
 
@@ -51,21 +54,35 @@ def test_the_log_and_what_is_still_to_be_told(database: Engine) -> None:
     with transaction(database) as connection:
         found = store.decisions(connection, "m", 2)
         assert [row["number"] for row in found] == [third["number"], second["number"]]
+        assert store.decisions_after(connection, "m", first["number"]) == [second, third]
         assert store.last_decision(connection, "m") == third
-        assert store.untold(connection, "m") == [first, third]
-        store.mark_told(connection, first["number"], 5.0)
-        assert store.untold(connection, "m") == [third]
+        assert store.unannounced(connection, "m") == [first, third]
+        store.mark_announced(connection, first["number"], 5.0)
+        assert store.unannounced(connection, "m") == [third]
 
 
 def test_the_look_is_overwritten(database: Engine) -> None:
-    names = ("phase", "action", "reason", "champion", "challenger", "percent", "evidence", "at")
+    names = (
+        "phase",
+        "action",
+        "action_type",
+        "reason",
+        *CODE_COLUMNS,
+        "champion",
+        "challenger",
+        "percent",
+        "evidence",
+        "at",
+    )
     for phase in ("step", "held"):
         with transaction(database) as connection:
             row = decision(phase=phase)
-            store.write_look(connection, "m", {"version": "7", **{name: row[name] for name in names}})
+            store.write_status(connection, "m", {"version": "7", **{name: row[name] for name in names}})
     with transaction(database) as connection:
-        assert (store.read_look(connection, "m") or {})["phase"] == "held"
-        assert store.read_look(connection, "other") is None
+        status = store.read_status(connection, "m") or {}
+        assert (status["phase"], status["reason_code"], status["initiated_by"]) == ("held", "held", "operator")
+        assert status["reason_params"] == {"percent": 10}
+        assert store.read_status(connection, "other") is None
 
 
 def test_deliveries_are_noted_once_and_forgotten_in_time(database: Engine) -> None:
@@ -84,7 +101,7 @@ def test_one_look_at_a_time(database: Engine) -> None:
     def look() -> None:
         try:
             for _ in range(5):
-                with only_one(database, "m"):
+                with single_writer(database, "m"):
                     inside[0] += 1
                     most[0] = max(most[0], inside[0])
                     inside[0] -= 1
@@ -97,9 +114,13 @@ def test_one_look_at_a_time(database: Engine) -> None:
     for thread in threads:
         thread.join(60)
     assert (most, wrong) == ([1], [])
-    with only_one(database, "m"), pytest.raises(UnavailableError, match="another look"), only_one(database, "m", 0.2):
+    with (
+        single_writer(database, "m"),
+        pytest.raises(UnavailableError, match="another look"),
+        single_writer(database, "m", 0.2),
+    ):
         pass
-    with pytest.raises(ZeroDivisionError), only_one(database, "m"):
+    with pytest.raises(ZeroDivisionError), single_writer(database, "m"):
         raise ZeroDivisionError
-    with only_one(database, "m", 0.2):
+    with single_writer(database, "m", 0.2):
         pass

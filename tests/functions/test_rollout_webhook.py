@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from functions.rollout.settings import read_settings
-from functions.rollout.webhook import judge, signature
+from functions.rollout.webhook import signature, verify
 
 NOW = 1_772_366_400.0
 CALL: dict[str, Any] = {"entity": "model_version_alias", "action": "created", "data": {"name": "m"}}
@@ -21,10 +21,10 @@ def verdict(body: bytes, secret: str = NEW, secrets: tuple[str, ...] = (NEW, OLD
         "X-MLflow-Timestamp": str(int(NOW)),
         "X-MLflow-Signature": signature(secret, "d", str(int(NOW)), body),
     }
-    found = judge(headers, body, secrets, "m", 600.0, NOW)
-    assert found.look == (found.status == 202)
-    assert len(found.reason.splitlines()) == 1
-    return found.status, found.reason
+    found = verify(headers, body, secrets, "m", 600.0, NOW)
+    assert found.reconcile == (found.status == 202)
+    assert len(found.message.splitlines()) == 1
+    return found.status, found.message
 
 
 @pytest.mark.parametrize(
@@ -72,8 +72,8 @@ def test_a_signed_body_of_any_shape_is_answered_in_words(what: str, value: Any) 
     status, reason = verdict(json.dumps(call).encode())
     if not isinstance(value, str):
         assert status == 400
-        assert reason.startswith("the body is no webhook of MLflow: ")
-        assert what in ("data", "name", "the body") or f"{what} must be a text, found " in reason
+        assert reason.startswith("the body is not an MLflow webhook: ")
+        assert what in ("data", "name", "the body") or f"{what} must be a string, found " in reason
     else:
         expected = {"entity": 200, "action": 202, "data": 400, "name": 404, "the body": 400}
         assert status == expected[what]

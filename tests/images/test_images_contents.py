@@ -24,7 +24,7 @@ FILES = [
     File("usr/bin/python3.11", 0o755, 0),
     File("usr/bin/python", 0o777, 0, "link"),
     File("etc/ssl/certs/ca-certificates.crt", 0o644, 0, text=b"-----BEGIN CERTIFICATE-----"),
-    File("opt/venv/lib/python3.11/site-packages/httpx/_client.py", 0o644, 0),
+    File("opt/venv/lib/python3.11/site-packages/httpx2/_client.py", 0o644, 0),
     File("app/aws.py", 0o644, 0, text=b"AKIAIOSFODNN7EXAMPLE of Amazon's documentation"),
 ]
 

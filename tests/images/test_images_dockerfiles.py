@@ -8,12 +8,13 @@ import os
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from images_text import IMAGES, ROOT, Image
 
-from pipelines.retraining.cluster import IMAGE
+from pipelines.retraining.pod_spec import IMAGE
 from predictor import __version__
 from tools.cluster.up import IMAGE_SOURCES
 from tools.images import build
@@ -108,7 +109,7 @@ def test_the_command_is_a_list_and_starts_python_or_its_server(image: Image) -> 
     assert not [arguments for name, arguments in final_stage(image) if name == "ENTRYPOINT"]
 
 
-def manifests() -> list[tuple[str, dict]]:  # type: ignore[type-arg]
+def manifests() -> list[tuple[str, dict[str, Any]]]:
     """(image's name, container) of every container in the manifests that runs one of ours."""
     found = []
 

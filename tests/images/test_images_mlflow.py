@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 from function_server import free_port, postgresql
 from images_run import NEEDED, mlflow, register, run
@@ -34,9 +34,9 @@ def s3() -> Iterator[str]:
     try:
         for _ in range(300):
             try:
-                assert httpx.put(f"{url}/coding-mcqa", timeout=10).status_code == 200
+                assert httpx2.put(f"{url}/coding-mcqa", timeout=10).status_code == 200
                 break
-            except httpx.TransportError:
+            except httpx2.TransportError:
                 assert server.poll() is None, "moto_server has ended"
                 time.sleep(0.1)
         yield url
@@ -85,10 +85,10 @@ def test_postgresql_s3_and_a_signed_webhook(built: None, tmp_path: Path) -> None
             }
             with mlflow(tmp_path, env) as url:
                 register(url, webhook=target, secret=SECRET)
-                kept = re.findall(r"<Key>(.*?)</Key>", httpx.get(f"{store}/coding-mcqa", timeout=10).text)
+                kept = re.findall(r"<Key>(.*?)</Key>", httpx2.get(f"{store}/coding-mcqa", timeout=10).text)
                 assert any(key.startswith("mlflow/") and key.endswith("/model.safetensors") for key in kept), kept
                 assert not list(tmp_path.iterdir()), "something is on the volume"
-                fetch = ("python", "-m", "predictor.source", "mlflow://coding-mcqa/1", "/tmp/model")
+                fetch = ("python", "-m", "predictor.storage", "mlflow://coding-mcqa/1", "/tmp/model")
                 run("predictor", *fetch, env={"MLFLOW_TRACKING_URI": url})
                 for _ in range(150):
                     if any(b"champion" in body for _, body in got):
@@ -103,9 +103,9 @@ def test_postgresql_s3_and_a_signed_webhook(built: None, tmp_path: Path) -> None
 
 
 def test_the_page_and_what_it_loads(registry: str) -> None:
-    page = httpx.get(f"{registry}/", timeout=30)
+    page = httpx2.get(f"{registry}/", timeout=30)
     assert page.status_code == 200
     scripts = re.findall(r'(?:src|href)="(static-files/[^"]+\.(?:js|css))"', page.text)
     assert scripts
     for script in scripts:
-        assert httpx.get(f"{registry}/{script}", timeout=30).status_code == 200, script
+        assert httpx2.get(f"{registry}/{script}", timeout=30).status_code == 200, script

@@ -9,7 +9,7 @@ from pathlib import Path
 from images_run import NEEDED, register, run
 from retraining_loop import event_sink, feedback_database
 
-from functions.registry import ModelRegistry
+from common.mlflow.registry import ModelRegistry
 from pipelines.bank import generate
 from tests.pipelines.test_retraining_pipeline import LEARNS
 

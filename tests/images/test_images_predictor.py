@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from threading import Thread
 
-import httpx
+import httpx2
 import pytest
 from function_server import free_port
 from images_run import NEEDED, container, inside, logs
@@ -16,7 +16,7 @@ from images_text import ROOT
 from servers import EXPLAIN, PREDICT, QUESTION
 
 from predictor.hardware import vnni_instructions
-from tests.predictor.test_source_hf import REPO, Hub
+from tests.predictor.storage.test_storage_huggingface import REPO, FakeHub
 
 pytestmark = NEEDED
 TINY = ROOT / "models/tiny"
@@ -24,7 +24,7 @@ NOTHING = "http://127.0.0.1:9"
 # In the container: the messages are kserve's own, and a client's imports are not the server's.
 GRPC = """
 import sys, grpc, json
-from predictor.serving.sdk import pb, pb_grpc
+from predictor.serving.kserve_sdk import pb, pb_grpc
 question = json.loads(sys.argv[2])
 with grpc.insecure_channel("127.0.0.1:" + sys.argv[1]) as channel:
     stub = pb_grpc.GRPCInferenceServiceStub(channel)
@@ -44,10 +44,10 @@ with grpc.insecure_channel("127.0.0.1:" + sys.argv[1]) as channel:
 
 
 @contextmanager
-def predictor(model: str, mounts: tuple[str, ...] = (), **env: str) -> Iterator[tuple[str, str, int]]:
+def predictor(model: str, env: Mapping[str, str], mounts: tuple[str, ...] = ()) -> Iterator[tuple[str, str, int]]:
     """The container, its URL and its gRPC port, once it answers."""
     port, grpc = free_port(), free_port()
-    told = {
+    settings = {
         "MCQA_MODEL": model,
         "MCQA_HOST": "127.0.0.1",
         "PORT": str(port),
@@ -56,12 +56,12 @@ def predictor(model: str, mounts: tuple[str, ...] = (), **env: str) -> Iterator[
         **env,
     }
     url = f"http://127.0.0.1:{port}"
-    with container("predictor", env=told, ready=f"{url}/v2/models/coding-mcqa/ready", mounts=mounts) as made:
+    with container("predictor", env=settings, ready=f"{url}/v2/models/coding-mcqa/ready", mounts=mounts) as made:
         yield made, url, grpc
 
 
 def letter(url: str) -> str:
-    answer = httpx.post(url + PREDICT, json={"instances": [QUESTION]}, timeout=60)
+    answer = httpx2.post(url + PREDICT, json={"instances": [QUESTION]}, timeout=60)
     assert answer.status_code == 200, answer.text
     found: str = answer.json()["predictions"][0]["letter"]
     return found
@@ -70,7 +70,7 @@ def letter(url: str) -> str:
 def test_grpc_a_registered_version_and_no_collector_for_its_traces(registry: str) -> None:
     traces = {"OTEL_EXPORTER_OTLP_ENDPOINT": NOTHING, "OTEL_BSP_SCHEDULE_DELAY": "200"}
     loaded = {"MLFLOW_TRACKING_URI": registry, "MCQA_CACHE": "/tmp/versions"}
-    with predictor("mlflow://coding-mcqa/1", **traces, **loaded) as (made, url, grpc):
+    with predictor("mlflow://coding-mcqa/1", {**traces, **loaded}) as (made, url, grpc):
         first = letter(url)
         assert inside(made, "python", "-c", GRPC, str(grpc), json.dumps(QUESTION)).strip() == first
         for _ in range(50):  # until a batch of spans has found no collector
@@ -79,27 +79,27 @@ def test_grpc_a_registered_version_and_no_collector_for_its_traces(registry: str
             time.sleep(0.2)
         assert "export" in logs(made)
         assert letter(url) == first
-        explained = httpx.post(url + EXPLAIN, json={"instances": [QUESTION]}, timeout=60)
+        explained = httpx2.post(url + EXPLAIN, json={"instances": [QUESTION]}, timeout=60)
         assert explained.status_code == 200, explained.text
         assert '"model_version": "1"' in logs(made)
 
 
 @pytest.mark.skipif(not vnni_instructions(), reason="int8 needs a CPU with AVX512-VNNI")
 def test_int8() -> None:
-    with predictor("/model", (f"{TINY}:/model:ro",), MCQA_DTYPE="int8") as (made, url, _):
+    with predictor("/model", {"MCQA_DTYPE": "int8"}, (f"{TINY}:/model:ro",)) as (made, url, _):
         assert letter(url) in "ABCD"
         assert '"dtype": "int8"' in logs(made)
 
 
 def test_a_model_of_the_hub() -> None:
-    with Hub() as hub:
+    with FakeHub() as hub:
         hub.files = {path.name: path.read_bytes() for path in TINY.iterdir()}
         hub.files["pytorch_model.bin"] = b"a pickle"
         serving = Thread(target=hub.serve_forever, args=(0.02,))
         serving.start()
         try:
             place = {"HF_ENDPOINT": hub.url, "HF_HOME": "/tmp/hub"}
-            with predictor(f"hf://{REPO}", **place) as (made, url, _):
+            with predictor(f"hf://{REPO}", place) as (made, url, _):
                 assert letter(url) in "ABCD"
                 assert "model.safetensors" in inside(made, "find", "/tmp/hub", "-name", "*.safetensors")
                 assert not hub.seen("pytorch_model.bin")

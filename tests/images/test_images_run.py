@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 import yaml
 from function_server import free_port
@@ -47,10 +47,10 @@ def test_the_initializer_fetches_and_the_predictor_answers(registry: str, tmp_pa
     models = tmp_path / "models"
     models.mkdir()
     models.chmod(0o777)
-    fetch = ("python", "-m", "predictor.source", "mlflow://coding-mcqa/1", "/mnt/models")
+    fetch = ("python", "-m", "predictor.storage", "mlflow://coding-mcqa/1", "/mnt/models")
     began = time.monotonic()
     run("predictor", *fetch, env={"MLFLOW_TRACKING_URI": registry}, mounts=(f"{models}:/mnt/models",))
-    print(f"\npredictor.source: {time.monotonic() - began:.2f} s in all")
+    print(f"\npredictor.storage: {time.monotonic() - began:.2f} s in all")
     assert (models / "model.safetensors").stat().st_size > 1_000_000
 
     port = free_port()
@@ -60,17 +60,17 @@ def test_the_initializer_fetches_and_the_predictor_answers(registry: str, tmp_pa
     url, mount = f"http://127.0.0.1:{port}", (f"{models}:/mnt/models:ro",)
     ready = f"{url}/v2/models/coding-mcqa/ready"
     with container("predictor", *command, env=env, ready=ready, mounts=mount) as made:
-        answer = httpx.post(url + PREDICT, json={"instances": [QUESTION]}, timeout=60).json()
+        answer = httpx2.post(url + PREDICT, json={"instances": [QUESTION]}, timeout=60).json()
         assert answer["predictions"][0]["choice"] in QUESTION["choices"]
         assert answer["model_version"] == "1"
         inputs = [
             {"name": "question", "shape": [1], "datatype": "BYTES", "data": [QUESTION["question"]]},
             {"name": "choices", "shape": [1, 4], "datatype": "BYTES", "data": QUESTION["choices"]},
         ]
-        second = httpx.post(url + INFER, json={"inputs": inputs}, timeout=60).json()
+        second = httpx2.post(url + INFER, json={"inputs": inputs}, timeout=60).json()
         letters = next(one for one in second["outputs"] if one["name"] == "letter")
         assert letters["data"] == [answer["predictions"][0]["letter"]]
-        assert httpx.post(url + EXPLAIN, json={"instances": [QUESTION]}, timeout=60).status_code == 200
+        assert httpx2.post(url + EXPLAIN, json={"instances": [QUESTION]}, timeout=60).status_code == 200
         subprocess.run(["podman", "kill", "--signal=TERM", made], check=True, capture_output=True)
         ended = subprocess.run(["podman", "wait", made], check=True, capture_output=True, text=True, timeout=60)
         assert ended.stdout.strip() == "0", logs(made)
@@ -131,7 +131,7 @@ def test_the_function_answers_an_event(registry: str, tmp_path: Path, function: 
             attributes, body = EVENTS[function]
             headers = {f"ce-{key}": value for key, value in attributes.items()}
             headers |= {"ce-id": "1", "ce-specversion": "1.0", "content-type": "application/json"}
-            answer = httpx.post(url, content=json.dumps(body), headers=headers, timeout=60)
+            answer = httpx2.post(url, content=json.dumps(body), headers=headers, timeout=60)
             assert answer.status_code in ANSWERS.get(function, {204}), (
                 f"{answer.status_code} {answer.text}{logs(running)}"
             )

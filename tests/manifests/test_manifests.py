@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from local.kube.store import ResourceStore, StatusError
-from predictor import __version__, source
+from predictor import __version__
 from predictor.serving.settings import ENV_PREFIX, Settings, read_settings
+from predictor.storage.uri import RegisteredVersion, parse
 
 ROOT = Path(__file__).resolve().parents[2]
 BROKER_URL = "http://broker-ingress.knative-eventing.svc.cluster.local/coding-mcqa/default"
@@ -36,13 +37,13 @@ def containers(document: dict[str, Any]) -> list[dict[str, Any]]:
     return [node for path, node in walk(document) if "image" in node]
 
 
-def test_what_is_written_is_valid(manifests, problems):
+def test_what_is_written_is_valid(manifests, problems) -> None:
     assert len(manifests) == 22
     for document in manifests:
         assert problems(document) == [], document["metadata"]["name"]
 
 
-def test_what_is_rendered_is_valid(manifests, rendered, problems):
+def test_what_is_rendered_is_valid(manifests, rendered, problems) -> None:
     assert len(rendered) == len(manifests)
     for document in rendered:
         assert problems(document) == [], document["metadata"]["name"]
@@ -50,7 +51,7 @@ def test_what_is_rendered_is_valid(manifests, rendered, problems):
         assert document["metadata"].get("namespace") in ("coding-mcqa", None)
 
 
-def test_any_misspelt_field_is_found(manifests, problems):
+def test_any_misspelt_field_is_found(manifests, problems) -> None:
     """Every object of every document, with one field more: only free-form ones may let it pass."""
     free = {"labels", "annotations", "data", "limits", "requests", "exact", "prefix", "suffix", "emptyDir"}
     tried = 0
@@ -69,13 +70,13 @@ def test_any_misspelt_field_is_found(manifests, problems):
     assert tried > 150
 
 
-def test_a_wrong_type_is_found(manifests, problems):
+def test_a_wrong_type_is_found(manifests, problems) -> None:
     broken = copy.deepcopy(of(manifests, "InferenceService")[0])
     broken["spec"]["predictor"]["minReplicas"] = "none"
     assert problems(broken) == ["$.spec.predictor.minReplicas: 'none' is not of type 'integer'"]
 
 
-def test_the_embedded_platform_takes_them_all(manifests, tmp_path):
+def test_the_embedded_platform_takes_them_all(manifests, tmp_path) -> None:
     store = ResourceStore(tmp_path / "kube.sqlite")
     for document in sorted(manifests, key=lambda d: d["kind"] != "Namespace"):
         made = store.create(document, "coding-mcqa")
@@ -88,7 +89,7 @@ def test_the_embedded_platform_takes_them_all(manifests, tmp_path):
     store.close()
 
 
-def test_files_are_small_and_named_once(manifests):
+def test_files_are_small_and_named_once(manifests) -> None:
     for path in FILES:
         assert path.suffix == ".yaml", f"{path}: Python under kserve/ would shadow the SDK"
         assert len(path.read_text().splitlines()) < 60, path
@@ -100,12 +101,12 @@ def test_files_are_small_and_named_once(manifests):
         assert used == {p.name for p in (ROOT / folder).glob("*.yaml")} - {"kustomization.yaml"}
 
 
-def test_images_carry_this_version(rendered):
+def test_images_carry_this_version(rendered) -> None:
     images = {container["image"] for document in rendered for container in containers(document)}
     assert images == {f"dev.local/coding-mcqa/{name}:{__version__}" for name in ("predictor", "functions")}
 
 
-def test_every_container_is_bounded_and_without_privilege(bounded):
+def test_every_container_is_bounded_and_without_privilege(bounded) -> None:
     checked = 0
     for document in bounded:
         for container in containers(document):
@@ -126,7 +127,7 @@ def runtime_container(documents: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 @pytest.fixture
-def bounded(rendered):
+def bounded(rendered) -> list[dict[str, Any]]:
     """With the runtime's container bounded as KServe bounds it: by the InferenceService's resources."""
     merged = copy.deepcopy(rendered)
     model = of(merged, "InferenceService")[0]["spec"]["predictor"]["model"]
@@ -134,7 +135,7 @@ def bounded(rendered):
     return merged
 
 
-def test_the_predictor_reads_what_it_is_told(manifests):
+def test_the_predictor_reads_what_it_is_told(manifests) -> None:
     container = runtime_container(manifests)
     environment = {variable["name"]: variable["value"] for variable in container["env"]}
     known = {f"{ENV_PREFIX}{name.upper()}" for name in Settings.__dataclass_fields__}
@@ -150,11 +151,11 @@ def test_the_predictor_reads_what_it_is_told(manifests):
     assert probe["path"].replace("{{.Name}}", name) == "/v2/models/coding-mcqa/ready"
 
 
-def test_the_inference_service_pins_one_version_and_tells_it(manifests):
+def test_the_inference_service_pins_one_version_and_tells_it(manifests) -> None:
     service = of(manifests, "InferenceService")[0]
     predictor = service["spec"]["predictor"]
-    registered = source.parse(predictor["model"]["storageUri"])
-    assert isinstance(registered, source.Registered)
+    registered = parse(predictor["model"]["storageUri"])
+    assert isinstance(registered, RegisteredVersion)
     (annotation,) = predictor["logger"]["metadataAnnotations"]
     assert predictor["annotations"] == {annotation: registered.version}
     assert predictor["logger"] == {"mode": "all", "url": BROKER_URL, "metadataAnnotations": [annotation]}
@@ -169,7 +170,7 @@ def test_the_inference_service_pins_one_version_and_tells_it(manifests):
     assert predictor["model"]["protocolVersion"] in runtime["spec"]["protocolVersions"]
 
 
-def test_the_storage_container_fetches_versions(manifests):
+def test_the_storage_container_fetches_versions(manifests) -> None:
     spec = of(manifests, "ClusterStorageContainer")[0]["spec"]
     uri = of(manifests, "InferenceService")[0]["spec"]["predictor"]["model"]["storageUri"]
     assert any(uri.startswith(form["prefix"]) for form in spec["supportedUriFormats"])
@@ -178,7 +179,7 @@ def test_the_storage_container_fetches_versions(manifests):
     assert (done.returncode, "MLFLOW_TRACKING_URI is not set" in done.stderr) == (1, True), done.stderr
 
 
-def test_the_loop_hangs_together(manifests):
+def test_the_loop_hangs_together(manifests) -> None:
     config = of(manifests, "ConfigMap", "loop")[0]
     assert config["data"]["K_SINK"] == BROKER_URL
     services = {service["metadata"]["name"]: service for service in of(manifests, "Service")}
@@ -208,7 +209,7 @@ def test_the_loop_hangs_together(manifests):
         }
 
 
-def test_no_secret_is_written(manifests):
+def test_no_secret_is_written(manifests) -> None:
     assert not of(manifests, "Secret")
     for path in FILES:
         assert "password:" not in path.read_text().lower()

@@ -41,7 +41,7 @@ def kubectl(tmp_path: Path) -> Iterator[Callable[..., str]]:
     assert server.wait(20) == 0
 
 
-def test_apply_twice_and_delete(kubectl):
+def test_apply_twice_and_delete(kubectl) -> None:
     for _ in range(2):
         applied = kubectl("apply", "-k", "knative") + kubectl("apply", "-k", "kserve")
     lines = applied.splitlines()

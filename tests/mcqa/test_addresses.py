@@ -21,9 +21,9 @@ from typer.testing import CliRunner, Result
 
 from local.platform import listeners
 from local.platform.settings import Folder, Ports, Settings
-from mcqa import addresses, defaults, loop
-from mcqa.addresses import DATABASE, EVENTS, GRPC, PIPELINES, QUESTIONS, Chosen, NotRunning, Role, resolve
-from mcqa.errors import CommandError
+from mcqa import addresses, defaults, targets
+from mcqa.addresses import DATABASE, EVENTS, GRPC, PIPELINES, QUESTIONS, AddressSource, Endpoint, resolve
+from mcqa.errors import CommandError, LoopNotRunningError
 from mcqa.verbs import app
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,50 +34,58 @@ UP = {HERE: "http://here", MINE: "http://mine", OTHER: "http://other"}
 
 @dataclass(frozen=True)
 class Case:
-    expected: tuple[str | None, Chosen]
+    expected: tuple[str | None, AddressSource]
     flag: str | None = None
     directory: Path | None = None
     environ: Mapping[str, str] = ()  # type: ignore[assignment]
     down: tuple[Path, ...] = ()
-    role: Role = QUESTIONS
+    endpoint: Endpoint = QUESTIONS
 
 
 CASES = {
-    "nothing said, the checkout's loop": Case(("http://here", Chosen.LOOP)),
-    "nothing said, no loop": Case((defaults.URL, Chosen.DEFAULT), down=(HERE,)),
-    "nothing said, no loop, gRPC": Case((defaults.GRPC_TARGET, Chosen.DEFAULT), down=(HERE,), role=GRPC),
-    "nothing said, no loop, events": Case((None, Chosen.DEFAULT), down=(HERE,), role=EVENTS),
-    "a flag": Case(("http://flag", Chosen.FLAG), flag="http://flag"),
+    "nothing said, the checkout's loop": Case(("http://here", AddressSource.LOOP)),
+    "nothing said, no loop": Case((defaults.URL, AddressSource.DEFAULT), down=(HERE,)),
+    "nothing said, no loop, gRPC": Case((defaults.GRPC_TARGET, AddressSource.DEFAULT), down=(HERE,), endpoint=GRPC),
+    "nothing said, no loop, events": Case((None, AddressSource.DEFAULT), down=(HERE,), endpoint=EVENTS),
+    "a flag": Case(("http://flag", AddressSource.FLAG), flag="http://flag"),
     "a flag before the environment": Case(
-        ("http://flag", Chosen.FLAG), flag="http://flag", environ={"MCQA_URL": "http://env", "MCQA_LOCAL_DIR": "/mine"}
+        ("http://flag", AddressSource.FLAG),
+        flag="http://flag",
+        environ={"MCQA_URL": "http://env", "MCQA_LOCAL_DIR": "/mine"},
     ),
-    "--dir": Case(("http://mine", Chosen.LOOP), directory=MINE),
+    "--dir": Case(("http://mine", AddressSource.LOOP), directory=MINE),
     "--dir before the environment": Case(
-        ("http://mine", Chosen.LOOP), directory=MINE, environ={"MCQA_URL": "http://env", "MCQA_LOCAL_DIR": "/other"}
+        ("http://mine", AddressSource.LOOP),
+        directory=MINE,
+        environ={"MCQA_URL": "http://env", "MCQA_LOCAL_DIR": "/other"},
     ),
-    "the environment's address": Case(("http://env", Chosen.ENVIRONMENT), environ={"MCQA_URL": "http://env"}),
+    "the environment's address": Case(("http://env", AddressSource.ENVIRONMENT), environ={"MCQA_URL": "http://env"}),
     "an address before a folder": Case(
-        ("http://env", Chosen.ENVIRONMENT), environ={"MCQA_URL": "http://env", "MCQA_LOCAL_DIR": "/mine"}
+        ("http://env", AddressSource.ENVIRONMENT), environ={"MCQA_URL": "http://env", "MCQA_LOCAL_DIR": "/mine"}
     ),
-    "the environment's folder": Case(("http://mine", Chosen.LOOP), environ={"MCQA_LOCAL_DIR": "/mine"}),
+    "the environment's folder": Case(("http://mine", AddressSource.LOOP), environ={"MCQA_LOCAL_DIR": "/mine"}),
     "the environment's folder, not up: nobody else is asked": Case(
-        (None, Chosen.LOOP), environ={"MCQA_LOCAL_DIR": "/mine"}, down=(MINE,)
+        (None, AddressSource.LOOP), environ={"MCQA_LOCAL_DIR": "/mine"}, down=(MINE,)
     ),
     "an empty variable says nothing": Case(
-        ("http://here", Chosen.LOOP), environ={"MCQA_URL": "", "MCQA_LOCAL_DIR": "", "K_SINK": ""}
+        ("http://here", AddressSource.LOOP), environ={"MCQA_URL": "", "MCQA_LOCAL_DIR": "", "K_SINK": ""}
     ),
-    "another loop's broker, its gateway unknown": Case((None, Chosen.ENVIRONMENT), environ={"K_SINK": "http://b"}),
+    "another loop's broker, its gateway unknown": Case(
+        (None, AddressSource.ENVIRONMENT), environ={"K_SINK": "http://b"}
+    ),
     "another loop's database, its gateway unknown": Case(
-        (None, Chosen.ENVIRONMENT), environ={"MCQA_DATABASE_URL": "postgresql://b"}
+        (None, AddressSource.ENVIRONMENT), environ={"MCQA_DATABASE_URL": "postgresql://b"}
     ),
     "another loop's gateway, its broker unknown": Case(
-        (None, Chosen.ENVIRONMENT), environ={"MCQA_URL": "http://env"}, role=EVENTS
+        (None, AddressSource.ENVIRONMENT), environ={"MCQA_URL": "http://env"}, endpoint=EVENTS
     ),
     "another loop's broker": Case(
-        ("http://b", Chosen.ENVIRONMENT), environ={"K_SINK": "http://b", "MCQA_URL": "http://env"}, role=EVENTS
+        ("http://b", AddressSource.ENVIRONMENT),
+        environ={"K_SINK": "http://b", "MCQA_URL": "http://env"},
+        endpoint=EVENTS,
     ),
     "gRPC of the environment": Case(
-        ("h:1", Chosen.ENVIRONMENT), environ={"MCQA_GRPC_TARGET": "h:1", "MCQA_URL": "http://env"}, role=GRPC
+        ("h:1", AddressSource.ENVIRONMENT), environ={"MCQA_GRPC_TARGET": "h:1", "MCQA_URL": "http://env"}, endpoint=GRPC
     ),
 }
 
@@ -85,26 +93,28 @@ CASES = {
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_what_is_chosen(case: Case) -> None:
     up = {folder: address for folder, address in UP.items() if folder not in case.down}
-    found = resolve(
-        case.role, up.get, flag=case.flag, directory=case.directory, environ=dict(case.environ), checkout=HERE
+    target = resolve(
+        case.endpoint, up.get, flag=case.flag, directory=case.directory, environ=dict(case.environ), checkout=HERE
     )
-    assert (found.address, found.chosen) == case.expected
-    assert found.address or found.why
+    assert (target.address, target.source) == case.expected
+    assert target.address or target.reason
 
 
 @pytest.mark.parametrize("variable", addresses.LOOP_VARIABLES)
-@pytest.mark.parametrize("role", [QUESTIONS, EVENTS, GRPC, PIPELINES, DATABASE], ids=lambda role: role.name)
-def test_one_question_and_its_feedback_never_go_to_two_loops(variable: str, role: Role) -> None:
+@pytest.mark.parametrize("endpoint", [QUESTIONS, EVENTS, GRPC, PIPELINES, DATABASE], ids=lambda item: item.name)
+def test_one_question_and_its_feedback_never_go_to_two_loops(variable: str, endpoint: Endpoint) -> None:
     """Whatever part of another loop the environment names, nothing goes to this checkout's."""
-    found = resolve(role, UP.get, environ={variable: "http://env"}, checkout=HERE)
-    assert found.chosen is Chosen.ENVIRONMENT
-    assert found.address in ("http://env", None)
+    target = resolve(endpoint, UP.get, environ={variable: "http://env"}, checkout=HERE)
+    assert target.source is AddressSource.ENVIRONMENT
+    assert target.address in ("http://env", None)
 
 
 def test_what_cannot_be_meant_is_refused() -> None:
     with pytest.raises(CommandError, match="give an address or --dir, not both"):
         resolve(QUESTIONS, UP.get, flag="http://flag", directory=MINE, environ={}, checkout=HERE)
-    with pytest.raises(NotRunning, match="the loop in /nowhere is not running: start it with `mcqa up --dir /nowhere`"):
+    with pytest.raises(
+        LoopNotRunningError, match="the loop in /nowhere is not running: start it with `mcqa up --dir /nowhere`"
+    ):
         resolve(QUESTIONS, UP.get, directory=Path("/nowhere"), environ={}, checkout=HERE)
 
 
@@ -190,7 +200,7 @@ def test_what_the_supervisor_started_is_the_loops_too(tmp_path: Path) -> None:
 
 
 def test_a_port_that_is_none_and_the_next_free_one() -> None:
-    assert listeners.bind_problem(70_000) == "is no port: 1 to 65535"
+    assert listeners.bind_problem(70_000) == "is not a port: 1 to 65535"
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         held.listen()
@@ -211,8 +221,8 @@ def test_no_port_is_offered_that_browsers_refuse(monkeypatch: pytest.MonkeyPatch
 def test_a_stranger_on_the_usual_port_is_never_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Another program, or another checkout's server: it is named, and the question is answered in process."""
     port = free_port()
-    monkeypatch.setattr(addresses, "QUESTIONS", Role("questions", "MCQA_URL", f"http://127.0.0.1:{port}"))
-    monkeypatch.setattr(loop, "FOLDER", tmp_path / "none")
+    monkeypatch.setattr(addresses, "QUESTIONS", Endpoint("questions", "MCQA_URL", f"http://127.0.0.1:{port}"))
+    monkeypatch.setattr(targets, "FOLDER", tmp_path / "none")
     for command, environ, named in (
         (ANSWERING, {}, "python"),
         ([*ANSWERING, "predictor"], {"MCQA_CHECKOUT": "/another"}, "a model server of /another"),
@@ -221,8 +231,8 @@ def test_a_stranger_on_the_usual_port_is_never_asked(monkeypatch: pytest.MonkeyP
             result = mcqa("ask", *QUESTION, "--json", MCQA_LOCAL_DIR="")
         assert result.exit_code == 0, result.stderr
         assert json.loads(result.stdout)["model_version"] == "tiny"
-        assert f"http://127.0.0.1:{port} is {named}" in result.stderr
-        assert "none of this checkout's: loading the shipped tiny model here" in result.stderr
+        assert f"http://127.0.0.1:{port} belongs to {named}" in result.stderr
+        assert "not to this checkout: loading the shipped tiny model here" in result.stderr
     with program([*ANSWERING, "predictor"], port, MCQA_CHECKOUT=str(ROOT)):
         ours = mcqa("ask", *QUESTION, "--json", MCQA_LOCAL_DIR="")
     assert json.loads(ours.stdout)["model_version"] == "impostor"
@@ -272,16 +282,16 @@ def test_the_loop_of_the_folder_answers_and_a_stranger_on_its_port_does_not(tmp_
                 with program(ANSWERING, port, **environ):
                     refused = mcqa("ask", *QUESTION, "--json", *where, **named)
                 assert refused.exit_code == 1
-                assert f"port {port} of the loop in {folder.path} is not its own now: {who}" in refused.stderr
+                assert f"port {port} of the loop in {folder.path} is no longer its own: {who}" in refused.stderr
         grpc = mcqa("ask", *QUESTION, "--protocol", "grpc", "--dir", str(folder.path))
         assert "speaks v1 and v2 over REST only" in grpc.stderr
         nobody = mcqa("ask", *QUESTION, "--dir", str(folder.path))
         assert nobody.exit_code == 1
         assert (
-            f"the loop in {folder.path} gave no answer at http://127.0.0.1:{port}: see `mcqa status`" in nobody.stderr
+            f"the loop in {folder.path} did not answer at http://127.0.0.1:{port}: see `mcqa status`" in nobody.stderr
         )
         named = mcqa("ask", *QUESTION, MCQA_URL=f"http://127.0.0.1:{port}")
-        assert "(MCQA_URL names that one)" in named.stderr
+        assert "(the address is from MCQA_URL)" in named.stderr
     ended = mcqa("ask", *QUESTION, "--dir", str(folder.path))
     assert ended.exit_code == 1
     assert f"the loop in {folder.path} is not running" in ended.stderr
@@ -309,7 +319,7 @@ def test_feedback_goes_where_the_question_went(tmp_path: Path) -> None:
     assert told == ["/ns/other"]
     assert "by K_SINK" in named.stdout
     assert half.exit_code == 1
-    assert "MCQA_URL names another loop, and K_SINK is not set" in half.stderr
+    assert "MCQA_URL names another loop, but K_SINK is not set" in half.stderr
 
 
 def test_another_loops_figures_are_not_mixed_with_this_ones(tmp_path: Path) -> None:
@@ -319,7 +329,7 @@ def test_another_loops_figures_are_not_mixed_with_this_ones(tmp_path: Path) -> N
     for words in (["drift", "status"], ["rollout", "status"], ["pipeline", "list"]):
         result = mcqa(*words, MCQA_URL="http://another.example", MCQA_LOCAL_DIR=str(folder.path))
         assert result.exit_code == 1
-        assert "MCQA_URL names another loop, and " in result.stderr
+        assert "MCQA_URL names another loop, but " in result.stderr
 
 
 MOVED = {"pid": 1, "folder": "/where/it/was/.local"}
@@ -331,7 +341,7 @@ def test_a_loop_that_was_moved_while_it_runs_says_what_to_do(tmp_path: Path) -> 
         for words in (["ask", *QUESTION], ["status"], ["events"], ["up"], ["feedback", "id", "A"]):
             result = mcqa(*words, "--dir", str(folder.path))
             assert result.exit_code == 1, words
-            assert "was moved here from /where/it/was/.local while it runs: `mcqa down --dir" in result.stderr
+            assert "was moved here from /where/it/was/.local while running: `mcqa down --dir" in result.stderr
 
 
 def test_a_loops_database_is_not_looked_for_where_the_folder_was(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from common.question import LETTERS
 from mcqa import defaults
 from mcqa.verbs import app
-from predictor.question import LETTERS
 
 QUESTION = ("What does len([1, 2, 3]) return?", "-c", "2", "-c", "[3]", "-c", "an error")
 
@@ -63,7 +63,7 @@ def test_people_are_told_what_a_demonstration_model_is(server: Any, here: bool) 
     assert lines[-1].startswith("the real model, 3.1 GB:")
     assert not any("outside" in line for line in lines)
     lines = ask("Who wrote Hamlet?", "-c", "Goethe", "-c", "Shakespeare", *where).stdout.splitlines()
-    assert lines[-2].startswith("this question is outside that: expect a guess (it learned aliasing, ")
+    assert lines[-2].startswith("this question is outside those: expect a guess (it learned aliasing, ")
     assert lines[-1].startswith("the real model, 3.1 GB:")
 
 
@@ -106,7 +106,7 @@ def test_many_questions_from_stdin(server: Any) -> None:
     shown = ask("--file", "-", "--url", server.url, stdin=text).stdout.splitlines()
     right = sum(json.loads(line)["index"] == 1 for line in result.stdout.splitlines())
     assert any(line.startswith(f"150 questions · {right} of 150 right · ") for line in shown)
-    assert "150 of 150 questions are outside that" in shown[-2]
+    assert "150 of 150 questions are outside those" in shown[-2]
 
 
 def test_code_comes_from_a_file_and_is_shown(server: Any, tmp_path: Path) -> None:

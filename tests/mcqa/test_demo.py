@@ -11,14 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from mcqa.demo.broken import Fault, break_version
-from mcqa.demo.pace import SLOWEST, Patience, next_pace
-from mcqa.demo.stage import share, shown, verdict
+from common.question import QuestionError
+from mcqa.demo.faults import Fault, inject_fault
+from mcqa.demo.rate_control import MIN_RATE, next_rate
+from mcqa.demo.scenario import accuracy, compare, format_share
 from mcqa.demo.traffic import Sample
-from mcqa.demo.watch import evidence
+from mcqa.demo.wait_policy import WaitPolicy
+from mcqa.demo.watcher import evidence
 from pipelines.bank import stream
 from pipelines.evaluation.metrics import wilson
-from predictor.question import QuestionError
 from predictor.scorer import Scorer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,10 +37,10 @@ def right(scorer, count=80):
     return correct, refused
 
 
-def test_every_broken_version_loads_and_is_broken(tmp_path):
+def test_every_broken_version_loads_and_is_broken(tmp_path) -> None:
     good, _ = right(Scorer.load(TINY))
     for fault in Fault:
-        break_version(TINY, tmp_path / fault, fault)
+        inject_fault(TINY, tmp_path / fault, fault)
     correct, refused = right(Scorer.load(tmp_path / Fault.accuracy))
     assert correct < good - 10
     assert refused == 0
@@ -49,12 +50,12 @@ def test_every_broken_version_loads_and_is_broken(tmp_path):
     assert slow.parameters > 5 * Scorer.load(TINY).parameters
 
 
-def test_shares_count_what_was_answered():
+def test_shares_count_what_was_answered() -> None:
     samples = [
         Sample(0.0, "usual", status, "1", correct, 0.1) for status, correct in ((200, True), (200, False), (503, False))
     ]
-    assert shown(share(samples)).endswith("of 2")
-    assert share(samples).value == 0.5
+    assert format_share(accuracy(samples)).endswith("of 2")
+    assert accuracy(samples).value == 0.5
 
 
 @pytest.mark.parametrize(
@@ -68,8 +69,8 @@ def test_shares_count_what_was_answered():
         ((350, 1000), (160, 300), 5200, False, "were not answered"),
     ],
 )
-def test_a_tick_needs_answers_and_an_interval_above_zero(old, new, failed, better, told):
-    found, words = verdict(wilson(*old), wilson(*new), failed, 1300 + failed)
+def test_a_tick_needs_answers_and_an_interval_above_zero(old, new, failed, better, told) -> None:
+    found, words = compare(wilson(*old), wilson(*new), failed, 1300 + failed)
     assert found is better
     assert re.search(told, words), words
 
@@ -85,27 +86,27 @@ def test_a_tick_needs_answers_and_an_interval_above_zero(old, new, failed, bette
         ([], 0, 21, 7.0),
     ],
 )
-def test_the_pace_follows_what_is_answered(latencies, unanswered, waiting, expected):
-    assert next_pace(10.0, 25.0, latencies, unanswered, waiting) == pytest.approx(expected)
+def test_the_pace_follows_what_is_answered(latencies, unanswered, waiting, expected) -> None:
+    assert next_rate(10.0, 25.0, latencies, unanswered, waiting) == pytest.approx(expected)
 
 
-def test_the_pace_stays_within_its_bounds():
+def test_the_pace_stays_within_its_bounds() -> None:
     fast = slow = 10.0
     for _ in range(50):
-        fast, slow = next_pace(fast, 25.0, [0.1], 0, 0), next_pace(slow, 25.0, [9.0], 1, 99)
-    assert (fast, slow) == (25.0, SLOWEST)
+        fast, slow = next_rate(fast, 25.0, [0.1], 0, 0), next_rate(slow, 25.0, [9.0], 1, 99)
+    assert (fast, slow) == (25.0, MIN_RATE)
 
 
-def test_patience_is_with_the_machine_not_the_clock():
-    patience = Patience(180, 120, 4000)
-    assert patience.verdict(3600, 5, 3000) is None  # slow, but getting there
-    assert patience.verdict(60, 5, 5000) is None  # fast
-    assert "within 5000 answers" in (patience.verdict(200, 5, 5000) or "")
-    assert "nothing moved for 181 s" in (patience.verdict(200, 181, 10) or "")
-    assert Patience(360).verdict(86400, 100, 10**6) is None
+def test_patience_is_with_the_machine_not_the_clock() -> None:
+    policy = WaitPolicy(180, 120, 4000)
+    assert policy.reason_to_give_up(3600, 5, 3000) is None  # slow, but getting there
+    assert policy.reason_to_give_up(60, 5, 5000) is None  # fast
+    assert "within 5000 answers" in (policy.reason_to_give_up(200, 5, 5000) or "")
+    assert "no progress for 181 s" in (policy.reason_to_give_up(200, 181, 10) or "")
+    assert WaitPolicy(360).reason_to_give_up(86400, 100, 10**6) is None
 
 
-def test_evidence_names_what_moved():
+def test_evidence_names_what_moved() -> None:
     moved = {
         "feature": "entropy", "test": "ks", "rejected": True, "effect": 0.42, "floor": 0.1, "p_adjusted": 4e-9,
         "n": 150, "n_reference": 2048,
@@ -126,7 +127,7 @@ def demo(folder, *arguments):
 
 
 @pytest.mark.timeout(900)
-def test_a_broken_version_is_rolled_back(tmp_path):
+def test_a_broken_version_is_rolled_back(tmp_path) -> None:
     told = demo(tmp_path / "loop", "rollback")
     assert told.returncode == 0, told.stdout[-3000:] + told.stderr[-1000:]
     assert "✗ rolled back to pkg:mlflow/coding-mcqa@1" in told.stdout
@@ -135,7 +136,7 @@ def test_a_broken_version_is_rolled_back(tmp_path):
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
-def test_the_loop_learns(tmp_path):
+def test_the_loop_learns(tmp_path) -> None:
     told = demo(tmp_path / "loop")
     assert told.returncode == 0, told.stdout[-3000:] + told.stderr[-1000:]
     assert "✓ promoted: pkg:mlflow/coding-mcqa@2 answers everything" in told.stdout

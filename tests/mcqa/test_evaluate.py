@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 
 from mcqa.verbs import app
 from pipelines import bank
-from pipelines.evaluation.records import read_records
+from pipelines.evaluation.answer_records import read_records
 
 
 def mcqa(*words: str) -> Result:

@@ -45,7 +45,7 @@ def env(tmp_path: Path) -> dict[str, str]:
 
 # Ctrl-C and SIGTERM
 
-MOMENTS = ["mcqa.streams", "typer", "rich.console", "mcqa.ask", "mcqa.terminal", "mcqa.verbs"]
+MOMENTS = ["mcqa.stdio", "typer", "rich.console", "mcqa.ask", "mcqa.terminal", "mcqa.verbs"]
 
 
 @pytest.mark.parametrize("module", MOMENTS)

@@ -6,8 +6,8 @@ import io
 
 import pytest
 
+from common.question import Answer, parse_question
 from mcqa import terminal
-from predictor.question import Answer, parse_question
 
 PROSE = "nobody has said anything of this kind before, and so it has to be long enough for two lines of a terminal"
 COMMAND = "mcqa serve --model hf://Qwen/Qwen2.5-Coder-1.5B-Instruct"

@@ -11,6 +11,7 @@ from collections import Counter
 
 import pytest
 
+from common.question import Question, parse_question
 from pipelines.bank import (
     HELD_OUT_SUBJECTS,
     TRAINING_SUBJECTS,
@@ -21,10 +22,9 @@ from pipelines.bank import (
     stream,
     subjects,
 )
-from pipelines.bank.draft import PRINTS, PRINTS_LINES, VALUE, Draft, finish
+from pipelines.bank.draft import PRINTS, PRINTS_LINES, VALUE, Draft, Family, finish
 from pipelines.bank.families import complexity, queries
 from pipelines.bank.generate import families
-from predictor.question import Question, parse_question
 
 FAMILIES = families()
 
@@ -41,7 +41,7 @@ def printed(code: str) -> str:
     with contextlib.redirect_stdout(out):
         try:
             exec(compile(code, "question", "exec"), {"__name__": "test"})
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - its name is the answer
             name = type(error).__name__
     return " ".join([*out.getvalue().splitlines(), *([name] if name else [])])
 
@@ -54,12 +54,12 @@ def expected(question: Question) -> str | None:
     if question.stem in (VALUE, "What is the value of this expression, after import re?"):
         try:
             return repr(eval(code, {"re": re}))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - its name is the answer
             return type(error).__name__
     if question.stem == "Which exception does this code raise?":
         try:
             exec(compile(code, "question", "exec"), {"__name__": "test", "print": lambda *_: None})
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - its name is the answer
             return type(error).__name__
         return "no exception"
     if question.stem == queries.STEM:
@@ -73,7 +73,7 @@ def expected(question: Question) -> str | None:
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.name)
-def test_right_answer_is_what_running_the_code_gives(family) -> None:
+def test_right_answer_is_what_running_the_code_gives(family: Family) -> None:
     rng = random.Random(f"test-{family.name}")
     asked = 0
     while asked < 25:

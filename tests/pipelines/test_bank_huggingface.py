@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from common.question import QuestionError
 from pipelines.bank import BankError
 from pipelines.bank.huggingface import codemmlu_question, mmlu_question, usable
-from predictor.question import QuestionError
 
 CODEMMLU_ROW = {
     "task_id": "k00001",
@@ -55,7 +55,7 @@ def test_few_unsound_rows_are_left_out() -> None:
 
 def test_many_unsound_rows_are_an_error_that_shows_the_first() -> None:
     rows = [{"prompt": "What is 2 + 2?", "options": ["3", "4"]}] * 3
-    with pytest.raises(BankError, match="cais/mmlu: 3 of 3 rows are no sound questions; the first: row 0: question: "):
+    with pytest.raises(BankError, match="cais/mmlu: 3 of 3 rows are not valid questions; the first: row 0: question: "):
         usable("cais/mmlu", rows, lambda row, n: mmlu_question(row, n, subject="s"))
 
 

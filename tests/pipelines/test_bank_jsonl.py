@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from common.question import Question
 from pipelines.bank import BankError, LabelledQuestion, dump_jsonl, generate, load_jsonl
-from predictor.question import Question
 from tests.servers import ROOT
 
 GOOD = {"id": "a", "question": "1 + 1?", "choices": ["2", "3"], "answer": 0, "subject": "sums"}
@@ -77,7 +77,7 @@ def test_unusable_files_are_one_line_errors(tmp_path: Path) -> None:
 
 
 def test_answer_outside_the_choices_cannot_be_built() -> None:
-    with pytest.raises(ValueError, match="answer 2 is no index of 2 choices"):
+    with pytest.raises(ValueError, match="answer 2 is not an index of 2 choices"):
         LabelledQuestion(Question("q", ("a", "b")), 2)
 
 
@@ -88,7 +88,7 @@ def test_byte_order_marks_and_line_ends_of_other_systems(tmp_path: Path, mark: s
     path = tmp_path / "b.jsonl"
     part = mark + end.join([*lines[:2], "", ""])
     path.write_bytes((part + mark + lines[2] + end).encode())  # as two files put together
-    assert [one.question.id for one in load_jsonl(path)] == ["0", "1", "2"]
+    assert [item.question.id for item in load_jsonl(path)] == ["0", "1", "2"]
     assert load_jsonl(path)[0].question.stem == "é?"
 
 
@@ -97,9 +97,9 @@ def test_shared_cases(name: str) -> None:
     path = ROOT.parent / "shared" / "cases" / "files" / name
     if not path.is_file():
         pytest.skip("the shared cases are not beside this checkout")
-    assert [one.right for one in load_jsonl(path)] == ["3", "tuple"]
+    assert [item.right for item in load_jsonl(path)] == ["3", "tuple"]
 
 
 def test_choices_that_differ_in_white_space_alone_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(BankError, match=r":1: choices: A and C are the same text, but for white space"):
+    with pytest.raises(BankError, match=r":1: choices: A and C are the same text, except for white space"):
         load_jsonl(write(tmp_path / "b.jsonl", {**GOOD, "choices": ["2", "3", "2\r\n"]}))

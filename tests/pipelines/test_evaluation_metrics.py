@@ -24,7 +24,7 @@ from pipelines.evaluation import metrics
 )
 def test_wilson_table(count: int, total: int, low: float, high: float) -> None:
     share = metrics.wilson(count, total)
-    assert (share.low, share.high) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
+    assert (share.low, share.high) == pytest.approx((low, high), abs=1e-4)
 
 
 @given(st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
@@ -43,14 +43,20 @@ def test_wilson_is_scipys(pair: tuple[int, int]) -> None:
 )
 def test_difference_is_newcombes(after: tuple[int, int], before: tuple[int, int], low: float, high: float) -> None:
     """The examples of Newcombe 1998, table II, method 10."""
-    found = metrics.difference(metrics.wilson(*after), metrics.wilson(*before))
-    assert found.value == after[0] / after[1] - before[0] / before[1]
-    assert (found.low, found.high) == pytest.approx((low, high), abs=5e-5)
+    result = metrics.difference(metrics.wilson(*after), metrics.wilson(*before))
+    assert result.value == after[0] / after[1] - before[0] / before[1]
+    assert (result.low, result.high) == pytest.approx((low, high), abs=5e-5)
 
 
 def test_a_difference_needs_two_samples() -> None:
     with pytest.raises(ValueError, match="two samples"):
         metrics.difference(metrics.wilson(1, 2), metrics.wilson(0, 0))
+
+
+def test_a_proportion_as_text() -> None:
+    textbook = metrics.wilson(60, 100)
+    assert (round(textbook.low, 3), round(textbook.high, 3)) == (0.502, 0.691)
+    assert str(textbook) == "60.0% [50.2%, 69.1%] of 100"
 
 
 @pytest.mark.parametrize("pair", [(-1, 3), (4, 3)])

@@ -4,30 +4,25 @@ import io
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from pipelines.evaluation import diagram, metrics, runner, table
-from pipelines.evaluation.records import Record, question_id, read_records, write_records
-from pipelines.evaluation.report import EvaluationError, Model, Questions, Report
-from predictor.question import LETTERS, Answer, Debias, Question, QuestionError
+from common.question import LETTERS, Answer, Debias, Question, QuestionError
+from pipelines.bank import LabelledQuestion
+from pipelines.evaluation import metrics, reliability_diagram, report_table, runner
+from pipelines.evaluation.answer_records import AnswerRecord, question_id, read_records, write_records
+from pipelines.evaluation.report import EvaluatedModel, EvaluationError, QuestionSource, Report
 
-BANK = Questions("table", "all", 5)
-
-
-@dataclass(frozen=True)
-class Labelled:
-    question: Question
-    answer: int
+BANK = QuestionSource("table", "all", 5)
 
 
 class ByRule:
     """An answerer whose choice is a plain rule, so that every figure of the report is known beforehand."""
 
-    model = Model("rule-1", "table")
+    model = EvaluatedModel("rule-1", "table")
     default_debias = "none"
 
     def __init__(self, rule: str = "longest", refuse: str = "\0", versions: Sequence[str] = ("rule-1",)) -> None:
@@ -50,7 +45,7 @@ class ByRule:
         )
 
 
-def bank(n: int) -> list[Labelled]:
+def bank(n: int) -> list[LabelledQuestion]:
     """Question i's longest choice stands at place i mod 4 and is the right one for all but every third question."""
     out = []
     for i in range(n):
@@ -58,7 +53,7 @@ def bank(n: int) -> list[Labelled]:
         choices[i % 4] = "longest"
         right = (i + 1) % 4 if i % 3 == 0 else i % 4
         stem = "q" * (1 + i % 7) + str(i)
-        out.append(Labelled(Question(stem, tuple(choices), id=f"q{i}", subject=f"s{i % 2}"), right))
+        out.append(LabelledQuestion(Question(stem, tuple(choices), id=f"q{i}", subject=f"s{i % 2}"), right))
     return out
 
 
@@ -78,7 +73,7 @@ def test_every_figure_follows_from_the_records() -> None:
     assert report.letters["A"] == {"right": 150, "chosen": 150, "recall": pytest.approx(2 / 3, abs=0.01)}
     assert report.rotations == metrics.wilson(0, 50)
     assert {name: s.total for name, s in report.subjects.items()} == {"s0": 300, "s1": 300}
-    assert report.tokens == sum(len(one.question.stem) for one in bank(600))
+    assert report.tokens == sum(len(item.question.stem) for item in bank(600))
     assert max(answerer.batches) == 64
     assert seen[0] == ("questions", 0, 600)
     assert ("questions", 600, 600) in seen
@@ -134,7 +129,10 @@ def test_the_json_form_is_json_and_complete() -> None:
 
 
 def test_questions_of_different_width_share_a_report() -> None:
-    labelled = [Labelled(Question("a", ("x", "long")), 1), Labelled(Question("b", ("x", "y", "long")), 2)]
+    labelled = [
+        LabelledQuestion(Question("a", ("x", "long")), 1),
+        LabelledQuestion(Question("b", ("x", "y", "long")), 2),
+    ]
     letters = runner.evaluate(ByRule(), labelled, BANK).to_dict()["letters"]["by_letter"]
     assert letters == {
         "A": {"right": 0, "chosen": 0, "recall": None},
@@ -166,7 +164,7 @@ def test_the_table_shows_every_figure() -> None:
     labelled = bank(300)
     labelled[0] = replace(labelled[0], question=replace(labelled[0].question, stem="[refuse]", id="[odd]"))
     console = Console(width=120, record=True, file=io.StringIO())
-    console.print(table.render(runner.evaluate(ByRule(refuse="[refuse]"), labelled, BANK, rotations=10)))
+    console.print(report_table.render(runner.evaluate(ByRule(refuse="[refuse]"), labelled, BANK, rotations=10)))
     text = console.export_text()
     for piece in ("rule-1", "66.9%", "chance 25.0%", "needs 300 answers, has 299", "rotation flips", "s1", "1 skipped"):
         assert piece in text
@@ -175,7 +173,7 @@ def test_the_table_shows_every_figure() -> None:
 
 @pytest.mark.parametrize("n", [1, 400])
 def test_the_diagram_is_a_png(tmp_path: Path, n: int) -> None:
-    diagram.draw(runner.evaluate(ByRule(), bank(n), BANK), tmp_path / "sub" / "d.png")
+    reliability_diagram.draw(runner.evaluate(ByRule(), bank(n), BANK), tmp_path / "sub" / "d.png")
     png = (tmp_path / "sub" / "d.png").read_bytes()
     assert png.startswith(b"\x89PNG\r\n\x1a\n")
     assert len(png) > 10_000
@@ -183,8 +181,8 @@ def test_the_diagram_is_a_png(tmp_path: Path, n: int) -> None:
 
 def test_an_empty_report_is_refused() -> None:
     with pytest.raises(EvaluationError, match="no question was answered"):
-        Report(Model("m", "s"), BANK, "none", (), 1.0, "now")
+        Report(EvaluatedModel("m", "s"), BANK, "none", (), 1.0, "now")
 
 
 def test_record_knows_its_own_confidence() -> None:
-    assert Record("i", "", 1, 0, (0.6, 0.4), 1.0, 5).confidence == 0.6
+    assert AnswerRecord("i", "", 1, 0, (0.6, 0.4), 1.0, 5).confidence == 0.6

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
 
+from common.mlflow.registry import ModelRegistry
 from functions.drift.reference import parse
-from functions.registry import ModelRegistry
 from pipelines.bootstrap import BOOTSTRAP_KEY, bootstrap, main
+from pipelines.gate_tag import GateTag
 from pipelines.registration import versions, webhooks
 from pipelines.registration.tracking import KIND, KIND_TAG, Tracking, step_run, tags_of
 from pipelines.retraining.steps.register import offer
 from pipelines.retraining.steps.report import outcome
-from predictor.source import resolve
+from pipelines.run_context import RunContext
+from predictor.storage.resolver import resolve
 
 _names = (f"registration-test-{n}" for n in itertools.count())
 
@@ -27,15 +31,15 @@ class Killed(BaseException):
 
 @pytest.fixture
 def environ(mlflow_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    found = {
+    values = {
         "MLFLOW_TRACKING_URI": mlflow_url,
         "MCQA_REGISTERED_MODEL": next(_names),
         "MCQA_WEBHOOK_SECRET": "a secret",
         "MCQA_CACHE": str(tmp_path / "cache"),
     }
-    for name, value in found.items():
+    for name, value in values.items():
         monkeypatch.setenv(name, value)
-    return found
+    return values
 
 
 @pytest.fixture
@@ -67,8 +71,8 @@ def test_a_registered_version_is_its_folder_again(environ: dict[str, str], track
     assert versions.content_digest(folder) == versions.content_digest(source)
     assert not (folder / "notes.py").exists()
     client = MlflowClient(environ["MLFLOW_TRACKING_URI"])
-    found = client.get_model_version(tracking.model_name, "1")
-    model = client.get_logged_model(str(found.source).removeprefix("models:/"))
+    registered = client.get_model_version(tracking.model_name, "1")
+    model = client.get_logged_model(str(registered.source).removeprefix("models:/"))
     assert model.status.value == "READY"
     assert model.model_type == "coding-mcqa"
 
@@ -156,7 +160,7 @@ def test_bootstrap_makes_what_is_missing_and_nothing_twice(
     again = bootstrap(environ, str(source), url)
     assert again[-1] == f"{tracking.model_name} version 1 is champion"
     assert [v.version for v in tracking.versions()] == ["1"]
-    assert [h["url"] for h in webhooks.webhooks(tracking) if h["name"] == "rollout"] == [url]
+    assert [h["url"] for h in webhooks.list_webhooks(tracking) if h["name"] == "rollout"] == [url]
 
 
 def test_bootstrap_goes_on_where_it_was_killed(environ: dict[str, str], tracking: Tracking, source: Path) -> None:
@@ -190,7 +194,7 @@ def test_bootstrap_does_not_choose_among_versions_of_others(
 def test_bootstrap_measures_a_reference_where_there_is_none(
     environ: dict[str, str], tracking: Tracking, version: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.reference.bank_questions.__defaults__", (20, ("complexity",), 1))
+    monkeypatch.setattr("pipelines.drift_reference.bank_questions.__defaults__", (20, ("complexity",), 1))
     bootstrap(environ, str(version))
     assert not (version / "reference.json").exists()
     assert parse(tracking.read("1", "reference.json") or b"").n == 20
@@ -215,24 +219,24 @@ def test_the_webhook_follows_its_address_and_has_no_double(environ: dict[str, st
 
 
 def test_a_step_writes_into_the_run_it_has(tracking: Tracking) -> None:
-    run = {"run_key": f"{tracking.model_name}-run", "pipeline_run": "1"}
-    parent = tracking.start_run(run["run_key"], "pipeline", "the pipeline", {})
+    run = RunContext(run_key=f"{tracking.model_name}-run", pipeline_run="1")
+    parent = tracking.start_run(run.run_key, "pipeline", "the pipeline", {})
     with pytest.raises(ZeroDivisionError), step_run(tracking, run, "evaluate") as first:
         raise ZeroDivisionError("no\nway")
-    found = tracking.find_run(run["run_key"], "evaluate")
-    assert found is not None
-    assert (found["info"]["status"], tags_of(found)["error"]) == ("FAILED", "ZeroDivisionError: no way")
-    with step_run(tracking, {**run, "pipeline_run": "2"}, "evaluate") as second:
+    record = tracking.find_run(run.run_key, "evaluate")
+    assert record is not None
+    assert (record["info"]["status"], tags_of(record)["error"]) == ("FAILED", "ZeroDivisionError: no way")
+    with step_run(tracking, replace(run, pipeline_run="2"), "evaluate") as second:
         tracking.log(second, {"accuracy": 0.5}, {"seed": 1})
         tracking.log(second, {"accuracy": 0.6}, {"seed": 2})
         tracking.upload(second, "verdict.md", "# pass")
     assert second == first
-    found = tracking.find_run(run["run_key"], "evaluate")
-    assert found is not None
-    assert (found["info"]["status"], tags_of(found)["error"]) == ("FINISHED", "")
-    assert tags_of(found)["mlflow.parentRunId"] == parent
-    assert [(m["key"], m["value"]) for m in found["data"]["metrics"]] == [("accuracy", 0.6)]
-    assert [(p["key"], p["value"]) for p in found["data"]["params"]] == [("seed", "1")]
+    record = tracking.find_run(run.run_key, "evaluate")
+    assert record is not None
+    assert (record["info"]["status"], tags_of(record)["error"]) == ("FINISHED", "")
+    assert tags_of(record)["mlflow.parentRunId"] == parent
+    assert [(m["key"], m["value"]) for m in record["data"]["metrics"]] == [("accuracy", 0.6)]
+    assert [(p["key"], p["value"]) for p in record["data"]["params"]] == [("seed", "1")]
 
 
 @pytest.mark.parametrize("maker", ["tracking", "versions"])
@@ -251,13 +255,27 @@ def test_the_experiment_opens_as_what_it_is(
         tracking.experiment()
     else:
         versions.register(tracking, tracking.uri, candidate(source))
-    found = client.get_experiment_by_name(name)
-    assert found is not None
-    assert found.tags[KIND_TAG] == kind
+    experiment = client.get_experiment_by_name(name)
+    assert experiment is not None
+    assert experiment.tags[KIND_TAG] == kind
+
+
+def test_an_experiment_that_another_process_makes_meanwhile_is_found(
+    tracking: Tracking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, call, asked = tracking.experiment(), tracking.call, []
+
+    def call_before_it_was_there(method: str, path: str, **fields: str) -> dict[str, Any] | None:
+        asked.append(path)
+        return None if len(asked) == 1 else call(method, path, **fields)
+
+    monkeypatch.setattr(tracking, "call", call_before_it_was_there)
+    assert tracking.experiment() == there
+    assert asked == ["experiments/get-by-name", "experiments/create", "experiments/get-by-name"]
 
 
 def test_a_step_says_where_its_run_is_seen(tracking: Tracking, capsys: pytest.CaptureFixture[str]) -> None:
-    run = {"run_key": f"{tracking.model_name}-seen", "pipeline_run": "1"}
+    run = RunContext(run_key=f"{tracking.model_name}-seen", pipeline_run="1")
     with step_run(tracking, run, "evaluate") as run_id:
         pass
     page = f"{tracking.uri.rstrip('/')}/#/experiments/{tracking.experiment()}/runs/{run_id}"
@@ -267,24 +285,27 @@ def test_a_step_says_where_its_run_is_seen(tracking: Tracking, capsys: pytest.Ca
 @pytest.mark.parametrize(
     ("gate", "version", "failed", "state", "expected"),
     [
-        ("pass: improvement", "2", {}, "SUCCEEDED", ("success", "")),
-        ("fail: improvement: 3 lost", "", {}, "SUCCEEDED", ("failure", "gate fail: improvement: 3 lost")),
-        ("inconclusive: too few", "", {}, "SUCCEEDED", ("failure", "gate inconclusive: too few")),
-        ("", "", {"fine-tune": "ValueError: no"}, "FAILED", ("error", "fine-tune: ValueError: no")),
-        ("pass: x", "", {"register": "was killed"}, "", ("error", "register: was killed")),
-        ("pass: x", "", {}, "SUCCEEDED", ("error", "passed, but no version was registered")),  # guarded steps skipped
-        ("", "", {}, "SUCCEEDED", ("error", "the run ended before the gate had decided")),
-        ("", "", {}, "FAILED", ("error", "a step ended without saying why; its log may")),
+        (GateTag("pass", "improvement"), "2", {}, "SUCCEEDED", ("success", "")),
+        (GateTag("fail", "improvement: 3 lost"), "", {}, "SUCCEEDED", ("failure", "gate fail: improvement: 3 lost")),
+        (GateTag("inconclusive", "too few"), "", {}, "SUCCEEDED", ("failure", "gate inconclusive: too few")),
+        (GateTag("fail", "passes like no other"), "", {}, "SUCCEEDED", ("failure", "gate fail: passes like no other")),
+        (None, "", {"fine-tune": "ValueError: no"}, "FAILED", ("error", "fine-tune: ValueError: no")),
+        (GateTag("pass", "x"), "", {"register": "was killed"}, "", ("error", "register: was killed")),
+        # The guarded steps were skipped.
+        (GateTag("pass", "fail: x"), "", {}, "SUCCEEDED", ("error", "the gate passed, but no version was registered")),
+        (None, "", {}, "SUCCEEDED", ("error", "the run ended before the gate had decided")),
+        (None, "", {}, "FAILED", ("error", "a step ended without saying why; see its log")),
     ],
 )
 def test_how_a_run_ended(
-    gate: str, version: str, failed: dict[str, str], state: str, expected: tuple[str, str]
+    gate: GateTag | None, version: str, failed: dict[str, str], state: str, expected: tuple[str, str]
 ) -> None:
+    """The verdict decides, never the words of its reason."""
     assert outcome(gate, version, failed, state) == expected
 
 
 def test_an_unreachable_registry_is_one_line(tmp_path: Path) -> None:
     registry = ModelRegistry({"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}, "m")
-    with pytest.raises(Exception, match="the model registry does not answer") as caught:
+    with pytest.raises(Exception, match=r"the MLflow server http://127\.0\.0\.1:9 does not answer") as caught:
         versions.find(registry, "k")
     assert "\n" not in str(caught.value)

@@ -17,14 +17,18 @@ import pytest
 from kfp import components, local
 from retraining_loop import EventSink, event_sink, feedback_database
 
+from common.mlflow.registry import ModelRegistry
 from functions.drift.reference import parse
-from functions.registry import ModelRegistry
 from pipelines.bank import generate
 from pipelines.bootstrap import bootstrap
+from pipelines.gate_tag import GateTag
 from pipelines.registration.tracking import Tracking, tags_of
 from pipelines.retraining.__main__ import main
 from predictor.calibration import Calibration
-from predictor.source import resolve
+from predictor.storage.resolver import resolve
+
+# The local runner says so of every step's limits, which are for a cluster.
+pytestmark = pytest.mark.filterwarnings("ignore:Task .* have no effect in the current local runner:UserWarning")
 
 ROOT = Path(__file__).parents[2]
 MODEL = "retraining-test"
@@ -145,7 +149,10 @@ def test_the_version_carries_its_lineage(loop: Loop, passed: str) -> None:
     assert version is not None
     tags = dict(version.tags)
     assert tags.pop("pipeline_run")
-    assert tags.pop("gate").startswith("pass: improvement: ")
+    gate = GateTag.decode(tags.pop("gate"))
+    assert gate is not None
+    assert gate.verdict == "pass"
+    assert gate.reason.startswith("improvement: ")
     assert len(tags.pop("data_digest")) == 64
     assert "regex" in tags.pop("subjects").split(",")
     assert tags == {
@@ -206,7 +213,13 @@ def test_a_fail_registers_nothing_and_says_so(loop: Loop, passed: str) -> None:
     assert all(attributes["traceparent"] == TRACE for attributes, _ in loop.sink.events)
     [(_, gated)] = loop.sink.of("dev.cdevents.testsuiterun.finished.0.3.0")
     assert gated["subject"]["content"]["outcome"] == "failure"
-    assert gated["customData"]["verdict"] in ("fail", "inconclusive")
+    decision = gated["customData"]
+    assert decision["verdict"] in ("fail", "inconclusive")
+    assert decision["reason_code"] == {"fail": "gate-failed", "inconclusive": "gate-inconclusive"}[decision["verdict"]]
+    assert decision["initiated_by"] == "quality-gate"
+    improvement, *_ = decision["checks"]
+    assert (improvement["name"], improvement["verdict"]) == ("improvement", decision["verdict"])
+    assert improvement["code"] in ("improvement-excluded", "improvement-not-proven")
     assert "improvement" in gated["subject"]["content"]["reason"]
     [(_, ended)] = loop.sink.of("dev.cdevents.pipelinerun.finished.0.3.0")
     assert ended["subject"]["content"]["outcome"] == "failure"

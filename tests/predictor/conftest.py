@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from predictor.card import Card
+from predictor.model_card import ModelCard
 from tests.servers import RunningServer, running
 from tests.versions import make_version
 
-CARD = Card("model of random weights", ("dice",), ("What do the dice show?",))
+CARD = ModelCard("model of random weights", ("dice",), ("What do the dice show?",))
 
 
 @pytest.fixture(scope="session")

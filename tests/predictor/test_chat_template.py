@@ -10,7 +10,7 @@ import pytest
 
 from predictor import chat_template
 from predictor.chat_template import ChatTemplate
-from predictor.version_files import VersionError
+from predictor.errors import VersionError
 
 ASK = [{"role": "system", "content": "Answer."}, {"role": "user", "content": "Hm?"}]
 SIMPLE = "{% for m in messages %}<{{ m['role'] }}>{{ m.content }}{% if not loop.last %}, {% endif %}{% endfor %}"
@@ -54,7 +54,7 @@ def test_only_what_its_own_length_bounds_is_rendered_here(monkeypatch: pytest.Mo
     def apart(*_: Any) -> list[str]:
         raise AssertionError("a process was started")
 
-    monkeypatch.setattr(chat_template, "_render_apart", apart)
+    monkeypatch.setattr(chat_template, "_render_in_process", apart)
     assert template(tmp_path, SIMPLE).render([ASK]) == ["<system>Answer., <user>Hm?"]
     shipped = json.loads((Path(__file__).parents[2] / "models/tiny/tokenizer_config.json").read_text())["chat_template"]
     assert template(tmp_path, shipped).render([ASK])[0].endswith("<|im_start|>assistant\n")
@@ -133,7 +133,7 @@ def test_templates_with_names(tmp_path: Path) -> None:
 def test_special_tokens_are_given_to_it(tmp_path: Path) -> None:
     made = template(tmp_path, "{{ bos_token }}{{ eos_token }}", bos_token={"content": "<s>"}, eos_token="</s>")
     assert made.render([ASK]) == ["<s></s>"]
-    with pytest.raises(VersionError, match="bos_token must be a text, found 5"):
+    with pytest.raises(VersionError, match="bos_token must be a string, found 5"):
         template(tmp_path, SIMPLE, bos_token={"content": 5})
 
 

@@ -12,8 +12,16 @@ from typing import Any
 
 import pytest
 
-from predictor.engine import DeadlineExceeded, Engine, Limits, QueueFull, ScoringFailed, Stopping, TooLarge
-from predictor.question import LETTERS, Answer, Explanation, Question, QuestionError
+from common.question import LETTERS, Answer, Explanation, Question, QuestionError
+from predictor.engine import (
+    DeadlineExceededError,
+    Engine,
+    EngineStoppedError,
+    Limits,
+    QueueFullError,
+    RequestTooLargeError,
+    ScoringError,
+)
 
 
 @dataclass(frozen=True)
@@ -82,13 +90,13 @@ class Seen:
     waits: list[float] = field(default_factory=list)
     lost: int = 0
 
-    def batch(self, questions: int, tokens: int, seconds: float) -> None:
+    def on_batch(self, questions: int, tokens: int, seconds: float) -> None:
         self.batches.append((questions, tokens))
 
-    def waited(self, seconds: float) -> None:
+    def on_wait(self, seconds: float) -> None:
         self.waits.append(seconds)
 
-    def dropped(self, questions: int) -> None:
+    def on_drop(self, questions: int) -> None:
         self.lost += questions
 
 
@@ -149,10 +157,10 @@ def test_a_full_queue_refuses_and_says_when_to_return(
     engine: Engine, scorer: ScriptedScorer, held: Future[Any]
 ) -> None:
     accepted = engine.submit([question("q")] * 8, None, soon()).future
-    with pytest.raises(QueueFull) as refused:
+    with pytest.raises(QueueFullError) as refused:
         engine.submit([question("q")], None, soon())
     assert refused.value.retry_after >= 1
-    with pytest.raises(QueueFull):
+    with pytest.raises(QueueFullError):
         engine.check_room(1)
     scorer.gate.set()
     accepted.result(10)
@@ -164,15 +172,15 @@ def test_the_queue_is_bounded_in_tokens_too_every_pass_counted(
 ) -> None:
     ninety = Prompt(Question("long", ("yes", "no")), 90)
     engine.submit([ninety], "cyclic", soon())
-    with pytest.raises(QueueFull):
+    with pytest.raises(QueueFullError):
         engine.submit([question("q")] * 3, None, soon())
     assert engine.queued_tokens == 180
 
 
 def test_what_would_never_fit_is_refused_for_good(engine: Engine) -> None:
-    with pytest.raises(TooLarge, match="9 questions"):
+    with pytest.raises(RequestTooLargeError, match="9 questions"):
         engine.submit([question("q")] * 9, None, soon())
-    with pytest.raises(TooLarge, match="300 prompt tokens"):
+    with pytest.raises(RequestTooLargeError, match="300 prompt tokens"):
         engine.submit([Prompt(Question("q", ("yes", "no")), 300)], None, soon())
 
 
@@ -186,7 +194,7 @@ def test_the_retry_time_follows_the_measured_rate(scorer: ScriptedScorer) -> Non
     engine.start()
     engine.submit([question("q")], None, soon()).future.result(10)
     waiting = engine.submit([question("q")] * 100, None, soon()).future
-    with pytest.raises(QueueFull) as refused:
+    with pytest.raises(QueueFullError) as refused:
         engine.submit([question("q")] * 8, None, soon())
     waiting.cancel()
     engine.close()
@@ -197,7 +205,7 @@ def test_late_work_costs_no_pass(engine: Engine, scorer: ScriptedScorer, held: F
     late = engine.submit([question("late"), question("late")], None, soon(0.05)).future
     time.sleep(0.1)
     scorer.gate.set()
-    with pytest.raises(DeadlineExceeded):
+    with pytest.raises(DeadlineExceededError):
         late.result(10)
     engine.close()
     assert scorer.batches == [["held"]]
@@ -225,7 +233,7 @@ def test_one_bad_question_does_not_fail_its_batch_mates(
     bad = engine.submit([question("fine"), question("poison")], None, soon()).future
     scorer.gate.set()
     assert [future.result(10)[0].choice for future in good] == ["good0", "good1", "good2"]
-    with pytest.raises(ScoringFailed) as failed:
+    with pytest.raises(ScoringError) as failed:
         bad.result(10)
     assert failed.value.index == 1
     assert isinstance(failed.value.__cause__, RuntimeError)
@@ -245,12 +253,12 @@ def test_a_dead_thread_fails_everything_and_is_told(
     waiting = engine.submit([Prompt(Question("w", ("yes", "no")), 150)], None, soon()).future
     scorer.gate.set()
     for future in (doomed, waiting):
-        with pytest.raises(Stopping):
+        with pytest.raises(EngineStoppedError):
             future.result(10)
     engine._thread.join(10)
     assert not engine.alive
     assert not engine.accepting
-    with pytest.raises(Stopping):
+    with pytest.raises(EngineStoppedError):
         engine.submit([question("q")], None, soon())
     assert "the inference thread died" in caplog.text
 
@@ -258,7 +266,7 @@ def test_a_dead_thread_fails_everything_and_is_told(
 def test_draining_finishes_what_was_accepted(engine: Engine, scorer: ScriptedScorer, held: Future[Any]) -> None:
     accepted = engine.submit([question("q")] * 5, None, soon()).future
     engine.drain()
-    with pytest.raises(Stopping):
+    with pytest.raises(EngineStoppedError):
         engine.submit([question("q")], None, soon())
     assert not engine.idle
     scorer.gate.set()
@@ -274,7 +282,7 @@ def test_closing_fails_what_waits(engine: Engine, scorer: ScriptedScorer, held: 
     threading.Timer(0.1, scorer.gate.set).start()
     engine.close()
     assert held.result(0)
-    with pytest.raises(Stopping):
+    with pytest.raises(EngineStoppedError):
         waiting.result(0)
 
 
@@ -307,13 +315,13 @@ def test_a_cancelled_explanation_stops_between_two_tokens(engine: Engine, scorer
 
 def test_an_explanation_ends_at_its_deadline(engine: Engine, scorer: ScriptedScorer) -> None:
     scorer.gate.set()
-    with pytest.raises(DeadlineExceeded):
+    with pytest.raises(DeadlineExceededError):
         explanation(engine, "why", 100_000, seconds=0.1).result(10)
 
 
 def test_a_failing_explanation_fails_alone(engine: Engine, scorer: ScriptedScorer) -> None:
     scorer.gate.set()
-    with pytest.raises(ScoringFailed):
+    with pytest.raises(ScoringError):
         explanation(engine, "poison").result(10)
     assert explanation(engine, "fine", 2).result(10).completion_tokens == 2
 

@@ -1,9 +1,11 @@
+from __future__ import annotations
+
 import pytest
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812 - as PyTorch documents it
 
+from common.question import Answer, Question
 from predictor.hardware import vnni_instructions
-from predictor.question import Question
 from predictor.scorer import Scorer
 
 pytestmark = pytest.mark.skipif(not vnni_instructions(), reason="int8 needs a CPU with AVX512-VNNI")
@@ -11,7 +13,7 @@ pytestmark = pytest.mark.skipif(not vnni_instructions(), reason="int8 needs a CP
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("bias", [False, True])
-def test_a_quantised_layer_is_close_to_the_dense_one(dtype, bias):
+def test_a_quantised_layer_is_close_to_the_dense_one(dtype, bias) -> None:
     from predictor.int8 import quantised
 
     torch.manual_seed(0)
@@ -24,10 +26,10 @@ def test_a_quantised_layer_is_close_to_the_dense_one(dtype, bias):
     assert (own.float() - exact.float()).norm(dim=1).div(exact.float().norm(dim=1)).max() < 0.02
 
 
-def test_int8_answers_agree_with_full_precision(version):
+def test_int8_answers_agree_with_full_precision(version) -> None:
     questions = [Question(f"Question {i}?", tuple(f"{i} {c}" for c in "wxyz")) for i in range(60)]
 
-    def answers(dtype):
+    def answers(dtype: str) -> tuple[str, list[Answer]]:
         scorer = Scorer.load(version, device="cpu", dtype=dtype)
         return scorer.dtype, scorer.score([scorer.encode(q) for q in questions])
 

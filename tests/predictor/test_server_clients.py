@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import httpx
+import httpx2
 import psutil
 import pytest
 from tritonclient.grpc import service_pb2 as pb
 
-from predictor.question import LETTERS
+from common.question import LETTERS
 from tests.servers import EXPLAIN, INFER, PREDICT, RunningServer, running, tensors
 
 CLIENTS = 32
@@ -45,7 +45,7 @@ class Client(threading.Thread):
 
     def run(self) -> None:
         address = self.server.grpc
-        with httpx.Client(base_url=self.server.url, timeout=120) as rest, grpc.insecure_channel(address) as channel:
+        with httpx2.Client(base_url=self.server.url, timeout=120) as rest, grpc.insecure_channel(address) as channel:
             self.rest = rest
             self.call = channel.unary_unary(
                 "/inference.GRPCInferenceService/ModelInfer",
@@ -59,7 +59,7 @@ class Client(threading.Thread):
                 began = time.perf_counter()
                 try:
                     getattr(self, kind)(name)
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001 - collected, whatever it is
                     self.wrong.append(f"{name} {kind}: {type(error).__name__}: {error}")
                 self.seconds.append(time.perf_counter() - began)
 

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 import grpc
-import httpx
+import httpx2
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
@@ -40,13 +40,14 @@ def the_server_still_answers(server: RunningServer, request: pytest.FixtureReque
     assert server.ask(QUESTION).json() == before
     assert server.metric("mcqa_requests_in_flight") == 0
     assert server.lines("internal error") == []
-    with request.config.pluginmanager.get_plugin("capturemanager").global_and_fixture_disabled():
+    capture: Any = request.config.pluginmanager.get_plugin("capturemanager")
+    with capture.global_and_fixture_disabled():
         print(f"\n{sum(sent.values())} hostile requests, by status: {dict(sent)}")
     assert sum(sent.values()) > 3000, sent
     assert sent[200] > 100, sent
 
 
-def check(response: httpx.Response) -> None:
+def check(response: httpx2.Response) -> None:
     """A good answer, or {"error": text} that tells nothing of our insides; 504 only where a header asked for it."""
     sent[response.status_code] += 1
     hurried = {"prefer", "x-envoy-expected-rq-timeout-ms"} & set(response.request.headers)
@@ -80,7 +81,7 @@ GOOD_V2: list[Any] = [
     {"inputs": tensors(QUESTION, QUESTION), "parameters": {"debias": "cyclic", "binary_data_output": True}},
     {"inputs": [*tensors(QUESTION), {"name": "code", "shape": [1], "datatype": "BYTES", "data": ["x"]}], "outputs": []},
 ]
-GOOD = {PREDICT: GOOD_V1, EXPLAIN: GOOD_EXPLAIN, INFER: GOOD_V2}
+GOOD: dict[str, list[Any]] = {PREDICT: GOOD_V1, EXPLAIN: GOOD_EXPLAIN, INFER: GOOD_V2}
 strange = st.one_of(
     anything,
     texts,
@@ -266,7 +267,8 @@ CHECKS = [not_a_server_error, content_type_conformance, response_schema_conforma
 def test_what_the_openapi_document_promises(server: RunningServer, mode: schemathesis.GenerationMode) -> None:
     """schemathesis, with data that fits the document and data that does not."""
     schema = schemathesis.openapi.from_url(f"{server.url}/openapi.json")
-    tried = [result.ok().label for result in schema.get_all_operations() if holds(result.ok(), mode)]
+    results: list[Any] = list(schema.get_all_operations())
+    tried = [result.ok().label for result in results if holds(result.ok(), mode)]
     assert {f"POST {path}" for path in ("/v1/models/{model_name}:predict", "/v2/models/{model_name}/infer")} <= {*tried}
 
 

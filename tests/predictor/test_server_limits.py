@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import httpx
+import httpx2
 import pytest
 from tritonclient.grpc import service_pb2 as pb
 
@@ -33,8 +33,8 @@ def asked(question: dict[str, Any], times: int) -> dict[str, Any]:
     return {"instances": [question] * times}
 
 
-def post(server: RunningServer, path: str, body: Any, **headers: str) -> httpx.Response:
-    return httpx.post(server.url + path, json=body, headers=headers, timeout=120)
+def post(server: RunningServer, path: str, body: Any, **headers: str) -> httpx2.Response:
+    return httpx2.post(server.url + path, json=body, headers=headers, timeout=120)
 
 
 def connect(server: RunningServer, body: Any) -> socket.socket:
@@ -175,8 +175,8 @@ def test_an_explanation_ends_when_its_client_leaves(slow: RunningServer) -> None
     idle(slow)
     written = slow.metric("mcqa_tokens_total", kind="completion")
     body = {"instances": [QUESTION] * 16, "parameters": {"max_new_tokens": 512}}
-    with pytest.raises(httpx.ReadTimeout):
-        httpx.post(slow.url + EXPLAIN, json=body, timeout=1)
+    with pytest.raises(httpx2.ReadTimeout):
+        httpx2.post(slow.url + EXPLAIN, json=body, timeout=1)
     idle(slow)
     assert post(slow, PREDICT, asked(QUESTION, 1)).status_code == 200
     assert slow.metric("mcqa_tokens_total", kind="completion") == written
@@ -191,14 +191,14 @@ def test_a_body_that_does_not_arrive_is_not_waited_for(slow: RunningServer) -> N
 
 
 def test_the_event_loop_answers_while_the_model_works(slow: RunningServer, busy: socket.socket) -> None:
-    answered = [httpx.get(slow.url + "/v2/health/ready", timeout=10).status_code for _ in range(10)]
+    answered = [httpx2.get(slow.url + "/v2/health/ready", timeout=10).status_code for _ in range(10)]
     assert answered == [200] * 10
     assert slow.metric("mcqa_requests_in_flight") == 1
 
 
 def test_sigterm_finishes_what_was_accepted_and_refuses_the_rest(slow_version: Path, pool: ThreadPoolExecutor) -> None:
     with running(slow_version, *SLOW, "--grace-period", "120") as server:
-        keeping = httpx.Client(base_url=server.url, timeout=60)
+        keeping = httpx2.Client(base_url=server.url, timeout=60)
         assert keeping.get("/v2/models/coding-mcqa/ready").status_code == 200
         accepted = [pool.submit(post, server, PREDICT, asked(long_question(), 4)) for _ in range(3)]
         over_grpc = pool.submit(infer, server, long_question())
@@ -255,8 +255,8 @@ def test_kill_and_start_again(random_version: Path) -> None:
 
             def answers() -> bool:
                 try:
-                    return httpx.get(f"{server.url}/v2/health/ready").status_code == 200
-                except httpx.TransportError:
+                    return httpx2.get(f"{server.url}/v2/health/ready").status_code == 200
+                except httpx2.TransportError:
                     return False
 
             server.wait_for(answers, 60)
@@ -313,7 +313,7 @@ def test_a_dead_inference_thread_is_not_ready(random_version: Path, tmp_path: Pa
         failed = server.ask(QUESTION, {**QUESTION, "question": "poison"})
         assert failed.status_code == 500
         error_id = failed.json()["error"].split()[2].rstrip(";")
-        assert failed.json() == {"error": f"internal error {error_id}; the server's log says more under this id"}
+        assert failed.json() == {"error": f"internal error {error_id}; see the server's log for this id"}
         [line] = server.lines("internal error")
         assert line["error_id"] == error_id
         assert "a secret" in line["traceback"]

@@ -7,12 +7,12 @@ import struct
 from typing import Any
 
 import grpc
-import httpx
+import httpx2
 import pytest
 from tritonclient.grpc import service_pb2 as pb
 
 from common.event_types import INFERENCE_REQUEST, INFERENCE_RESPONSE
-from functions.collect.decision import Asked, Responded, understand
+from functions.collect.parsing import RequestEvent, ResponseEvent, parse_event
 from functions.events import Event
 from tests.servers import EXPLAIN, INFER, PREDICT, QUESTION, RunningServer, tensors
 
@@ -32,7 +32,7 @@ def binary(**more: Any) -> dict[str, Any]:
     return {"content": head + raw, "headers": {"inference-header-content-length": str(len(head))}}
 
 
-def sent(server: RunningServer, kind: str, more: dict[str, Any]) -> httpx.Response:
+def sent(server: RunningServer, kind: str, more: dict[str, Any]) -> httpx2.Response:
     if kind == "v2 binary":
         return server.client.post(INFER, **binary(**more))
     path = {"v1": PREDICT, "explain": EXPLAIN, "v2": INFER}[kind]
@@ -40,10 +40,10 @@ def sent(server: RunningServer, kind: str, more: dict[str, Any]) -> httpx.Respon
     return server.post(path, {**body, **more})
 
 
-def logged(response: httpx.Response) -> list[Any]:
+def logged(response: httpx2.Response) -> list[Any]:
     """What collect makes of the two events that KServe's logger makes of an exchange."""
     bodies = ((INFERENCE_REQUEST, response.request.content), (INFERENCE_RESPONSE, response.content))
-    return [understand(Event("1", "/logger", type, data=body), 1.0) for type, body in bodies]
+    return [parse_event(Event("1", "/logger", type, data=body), 1.0) for type, body in bodies]
 
 
 @pytest.mark.parametrize("kind", ["v1", "explain", "v2", "v2 binary"])
@@ -54,8 +54,8 @@ def test_both_logged_bodies_of_a_test_are_marked(
     response = sent(server, kind, more)
     assert response.status_code == 200, response.text
     request, answer = logged(response)
-    assert isinstance(request, Asked)
-    assert isinstance(answer, Responded)
+    assert isinstance(request, RequestEvent)
+    assert isinstance(answer, ResponseEvent)
     assert (request.purpose, answer.purpose) == (purpose, purpose)
 
 

@@ -12,7 +12,7 @@ import grpc
 import pytest
 from tritonclient.grpc import service_pb2 as pb
 
-from predictor.serving.context import TraceParent
+from predictor.serving.request_context import TraceParent
 from predictor.serving.tracing import tracing_wanted
 from tests.servers import EXPLAIN, INFER, PREDICT, QUESTION, RunningServer, running, tensors
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
-from predictor.question import LETTERS
+from common.question import LETTERS
 from tests.servers import EXPLAIN, PREDICT, QUESTION, RunningServer
 
 ANSWER_FIELDS = {
@@ -87,7 +87,8 @@ def test_the_same_question_gets_the_same_answer(server: RunningServer) -> None:
 
 
 def test_cyclic_debiasing_is_blind_to_the_choices_order(server: RunningServer) -> None:
-    turned = {**QUESTION, "choices": QUESTION["choices"][1:] + QUESTION["choices"][:1]}
+    first, *rest = QUESTION["choices"]
+    turned = {**QUESTION, "choices": [*rest, first]}
     straight, rotated = (server.ask(q, debias="cyclic").json()["predictions"][0] for q in (QUESTION, turned))
     by_choice = dict(zip(QUESTION["choices"], straight["probabilities"].values(), strict=True))
     turned_by_choice = dict(zip(turned["choices"], rotated["probabilities"].values(), strict=True))
@@ -140,12 +141,12 @@ BAD_BODIES = [
     ({"instances": [QUESTION], "instance": []}, "'instance' is not a field"),
     ({"instances": [1]}, "question 0: question: must be an object"),
     (ask_with(question=""), "question 1: question: is empty"),
-    (ask_with(question=None), "question 1: question: must be a text"),
+    (ask_with(question=None), "question 1: question: must be a string"),
     (ask_with(choices=["a"]), "question 1: choices: needs 2 to 10 choices, found 1"),
     (ask_with(choices=list("abcdefghijk")), "question 1: choices: needs 2 to 10 choices, found 11"),
     (ask_with(choices=["a", " "]), "question 1: choices[1]: is empty"),
-    (ask_with(choices=["a", 7]), "question 1: choices[1]: must be a text, found a number"),
-    (ask_with(choices=["a", "b", "a"]), "question 1: choices: A and C are the same text"),
+    (ask_with(choices=["a", 7]), "question 1: choices[1]: must be a string, found a number"),
+    (ask_with(choices=["a", "b", "a"]), "question 1: choices: A and C are the same"),
     (ask_with(choices="ab"), "question 1: choices: must be a list"),
     (ask_with(coed="x"), "question 1: coed: is not a field"),
     (ask_with(question="x" * 20_000), "question 1: question: has "),
@@ -225,7 +226,7 @@ def test_a_body_of_unknown_size_is_cut_off_at_the_limit(server: RunningServer) -
     try:
         response = server.client.post(PREDICT, content=endless())
         assert response.status_code == 413
-    except httpx.TransportError:
+    except httpx2.TransportError:
         pass  # the server may close the connection while the body is still being sent
     assert sent < 2**28
 

@@ -236,17 +236,17 @@ def tensor(name: str, data: list[Any]) -> dict[str, Any]:
         ({"inputs": {}}, "inputs: must be a list"),
         ({"inputs": [7]}, "inputs[0]: must be an object"),
         ({"inputs": tensors(QUESTION)[:1]}, "inputs: choices is missing"),
-        ({"inputs": [*tensors(QUESTION), tensor("question", ["again"])]}, "question is given twice"),
+        ({"inputs": [*tensors(QUESTION), tensor("question", ["again"])]}, "question appears twice"),
         ({"inputs": [*tensors(QUESTION), tensor("hint", ["x"])]}, "'hint' is not an input"),
         ({"inputs": [*tensors(QUESTION), tensor("code", ["x", "y"])]}, "code: shape must be [1], found [2]"),
-        (edited(name="absent"), "inputs[0]: name: must be a text"),
+        (edited(name="absent"), "inputs[0]: name: must be a string"),
         (edited(shape="absent"), "inputs[0]: shape: must be a list"),
-        (edited(datatype=5), "inputs[0]: datatype: must be a text"),
+        (edited(datatype=5), "inputs[0]: datatype: must be a string"),
         (edited(data="absent"), "inputs[0]: has neither data nor"),
         (edited(data="text"), "inputs[0]: data: must be a list"),
-        (edited(data=[1]), "question: element 0 must be a text"),
-        (edited(data=[]), "question: shape [1] holds 1 elements, found 0"),
-        (edited(data=["a", "b"]), "question: shape [1] holds 1 elements, found 2"),
+        (edited(data=[1]), "question: element 0 must be a string"),
+        (edited(data=[]), "question: shape [1] has 1 elements, found 0"),
+        (edited(data=["a", "b"]), "question: shape [1] has 1 elements, found 2"),
         (edited(shape=[-1]), "inputs[0]: shape: must be a list of whole numbers"),
         (edited(shape=[1.0]), "inputs[0]: shape: must be a list of whole numbers"),
         (edited(shape=[0], data=[]), "question: is empty"),
@@ -274,14 +274,14 @@ def tensor(name: str, data: list[Any]) -> dict[str, Any]:
         (edited(data="absent", parameters={"binary_data_size": -1}), "inputs[0]: has neither data nor"),
         (edited(tensor=1, shape=[2, 4]), "choices: shape must be [1, 2 to 10]"),
         (edited(tensor=1, shape=[1, 11]), "choices: shape must be [1, 2 to 10]"),
-        (edited(tensor=1, shape=[1, 3]), "choices: shape [1, 3] holds 3 elements, found 4"),
+        (edited(tensor=1, shape=[1, 3]), "choices: shape [1, 3] has 3 elements, found 4"),
         (edited(tensor=1, data=["a", "", "b", ""]), "question 0: choices[1]: is empty"),
         (edited(tensor=1, data=["a", "", "", ""]), "question 0: choices: needs 2 to 10 choices, found 1"),
         (good(outputs={}), "outputs: must be a list"),
         (good(outputs=[{}]), "outputs[0]: must be an object with a name"),
         (good(outputs=[{"name": "logits"}]), "'logits' is not an output"),
         (good(outputs=[{"name": "letter", "parameters": {"binary_data": 1}}]), "binary_data must be true or false"),
-        (good(id=7), "id: must be a text"),
+        (good(id=7), "id: must be a string"),
         (good(parameters={"debias": "most"}), "debias: must be one of"),
         (good(parameters={"priority": 1}), "parameters: 'priority' is not known"),
         (good(parameters={"binary_data_output": "yes"}), "binary_data_output: must be true or false"),
@@ -312,11 +312,11 @@ def binary(*elements: bytes, raw: bytes | None = None) -> tuple[bytes, dict[str,
 @pytest.mark.parametrize(
     ("request_", "error"),
     [
-        (binary(b"\xff\xfe"), "question: element 0 is not UTF-8"),
-        (binary(b"one", b"two"), "question: shape [1] holds 1 elements, found 2"),
+        (binary(b"\xff\xfe"), "question: element 0 is not valid UTF-8"),
+        (binary(b"one", b"two"), "question: shape [1] has 1 elements, found 2"),
         (binary(raw=b"\x01\x00"), "question: the binary data ends within a length"),
         (binary(raw=b"\xff\xff\xff\xff"), "question: the binary data ends within element 0"),
-        (binary(raw=b"\x00" * 400_000), "question: shape [1] holds 1 elements"),
+        (binary(raw=b"\x00" * 400_000), "question: shape [1] has 1 elements"),
         ((binary(b"x")[0] + b"rest", binary(b"x")[1]), "4 bytes more than"),
         ((binary(b"x")[0][:-1], binary(b"x")[1]), "has neither data nor a binary_data_size that fits"),
         ((binary(b"x")[0], {"inference-header-content-length": "1e9"}), "Inference-Header-Content-Length"),
@@ -342,11 +342,11 @@ class TestTheProtocolsOwnSchemas:
             pytest.skip("the Open Inference Protocol's document is not beside this checkout")
         import yaml
         from jsonschema import Draft4Validator
-        from referencing import Registry, Resource
+        from referencing import Registry
         from referencing.jsonschema import DRAFT4
 
         document = yaml.safe_load(Path(PROTOCOL).read_text())
-        registry = Registry().with_resource("urn:oip", Resource(document, DRAFT4))
+        registry = Registry().with_resource("urn:oip", DRAFT4.create_resource(document))
 
         def check(name: str, value: Any) -> None:
             reference = {"$ref": f"urn:oip#/components/schemas/{name}"}

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from predictor.errors import VersionError
 from predictor.prompt import PromptEncoder
-from predictor.version_files import VersionError, has_file, read_json
+from predictor.version_files import has_file, read_json
 from predictor.weights import weight_files
 
 TINY = Path(__file__).resolve().parents[2] / "models" / "tiny"

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 import torch
 
+from common.question import Question
 from predictor.calibration import Calibration
-from predictor.question import Question
+from predictor.errors import VersionError
 from predictor.scorer import Scorer
-from predictor.version_files import VersionError
 
 QUESTION = Question("What does it print?", ("1", "2", "3"), code="print(1)")
 STRANGE: list[Any] = [
@@ -69,7 +69,7 @@ def one_thread() -> Iterator[None]:
     set_threads(1)
     torch.set_num_threads = lambda count: None  # type: ignore[assignment]
     yield
-    torch.set_num_threads = set_threads  # type: ignore[assignment]
+    torch.set_num_threads = set_threads
     set_threads(threads)
 
 

@@ -22,7 +22,7 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
             raise FileNotFoundError(command[0])
         return subprocess.CompletedProcess(command, statuses[command[0]], "out\n", "err\n")
 
-    monkeypatch.setattr(process.subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "run", run)
     return statuses
 
 

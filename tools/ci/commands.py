@@ -20,6 +20,9 @@ def register(app: typer.Typer) -> None:
     app.command("lint-jenkinsfile")(lint_jenkinsfile)
     app.command("lock")(lock)
     app.command("compose-env")(compose_env)
+    app.command("docs", context_settings=arguments)(docs)
+    app.command("prose", context_settings=arguments)(prose)
+    app.command("readme", context_settings=arguments)(readme)
 
 
 def run_tests(
@@ -104,3 +107,24 @@ def compose_env() -> None:
     from tools import compose
 
     compose.write_env()
+
+
+def docs(context: typer.Context) -> None:
+    """Build the documentation site in build/site; every link must resolve. --write: rewrite the generated pages."""
+    from tools import docs
+
+    raise typer.Exit(docs.main(context.args))
+
+
+def prose(context: typer.Context) -> None:
+    """Check the wording of pages, docstrings, comments and messages against docs/prose.toml, in files or folders."""
+    from tools import prose
+
+    raise typer.Exit(prose.main(context.args))
+
+
+def readme(context: typer.Context) -> None:
+    """Run the commands that README.md shows and compare their output. --write: replace it."""
+    from tools import readme
+
+    raise typer.Exit(readme.main(context.args))

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.evaluation import metrics
-from pipelines.evaluation.records import Record, read_records
-from pipelines.gate import paired_interval
+from pipelines.evaluation.answer_records import AnswerRecord, read_records
+from pipelines.quality_gate import paired_interval
 from tools import process
 from tools.ci.evaluation_report import html
 from tools.errors import ToolError
@@ -93,7 +93,7 @@ class Comparison:
 
 
 def compare(
-    baseline: Baseline, model: str, records: Sequence[Record], margin: float, alpha: float = ALPHA
+    baseline: Baseline, model: str, records: Sequence[AnswerRecord], margin: float, alpha: float = ALPHA
 ) -> Comparison:
     """Over the same questions; UnusableError when they are not the same."""
     answers = {record.id: summary(record) for record in records}
@@ -130,7 +130,7 @@ def compare(
     return Comparison(baseline.model, model, n, gained, lost, (accuracy, brier))
 
 
-def summary(record: Record) -> tuple[bool, float]:
+def summary(record: AnswerRecord) -> tuple[bool, float]:
     """Whether it was right, and its Brier score to four decimals."""
     return record.correct, round(metrics.brier([record.probabilities], [record.answer]), 4)
 
@@ -146,7 +146,7 @@ def read_baseline(path: Path) -> Baseline:
         raise UnusableError(f"{path} is not a baseline ({type(error).__name__}: {error}); --write makes one") from None
 
 
-def write_baseline(path: Path, report: Mapping[str, Any], records: Sequence[Record]) -> None:
+def write_baseline(path: Path, report: Mapping[str, Any], records: Sequence[AnswerRecord]) -> None:
     """One line per question, so that a change of the baseline can be read in a diff."""
     asked = {name: report["questions"][name] for name in ("bank", "split", "seed", "subjects", "limit")}
     head = json.dumps({"model": report["model"]["version"], "questions": asked})[:-1]
@@ -184,7 +184,7 @@ def evaluate(measurement: Measurement, baseline_file: Path, margin: float, *, wr
     return comparison.passed
 
 
-def measure(measurement: Measurement) -> tuple[dict[str, Any], list[Record]]:
+def measure(measurement: Measurement) -> tuple[dict[str, Any], list[AnswerRecord]]:
     """Through the verb that people use, so that both mean the same by a measurement."""
     out = measurement.out
     out.mkdir(parents=True, exist_ok=True)

@@ -12,11 +12,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from http import HTTPStatus
 from typing import Protocol
 
-from functions.http import UnavailableError
-from functions.registry import ModelRegistry, RegisteredModel, RegisteredVersion
-from functions.rollout.world import CHALLENGER, CHAMPION, ROLLOUT_TAG, Version
+from common.errors import UnavailableError
+from common.mlflow.registry import ModelRegistry, RegisteredModel, RegisteredVersion
+from common.names import CHALLENGER, CHAMPION
+from functions.rollout.version_tag import ROLLOUT_TAG, Outcome, RolloutTag
 from tools.errors import ToolError
 
 POLL_SECONDS = 15.0
@@ -129,7 +131,7 @@ def follow(version: str, model: str, minutes: float) -> bool:
     address = ""
     try:
         with ModelRegistry(_environ(), model) as registry:
-            address = registry.name
+            address = registry.address
             verdict = promote(registry, version, minutes * 60, _print)
     except UnavailableError as error:
         raise ToolError(f"{error}{_hint(error, address)}") from None
@@ -145,9 +147,9 @@ def follow(version: str, model: str, minutes: float) -> bool:
 
 def _hint(error: UnavailableError, address: str) -> str:
     """What to do where the error alone does not say it."""
-    if "refuses access (403" in str(error):
+    if error.status == HTTPStatus.FORBIDDEN:
         return " of a user who may change the model (docs/ci.md, Production)"
-    if "does not answer" in str(error):
+    if not error.status:
         return f": is {address} what MLFLOW_TRACKING_URI should be, and reached from here? (docs/ci.md, Production)"
     return ""
 
@@ -156,7 +158,7 @@ def _environ() -> dict[str, str]:
     if os.environ.get("MLFLOW_TRACKING_URI"):
         return dict(os.environ)
     from mcqa.errors import CommandError
-    from mcqa.loop import environ
+    from mcqa.targets import environ
 
     try:
         return environ()
@@ -164,8 +166,10 @@ def _environ() -> dict[str, str]:
         raise RefusedError("MLFLOW_TRACKING_URI is not set, and no loop runs here (mcqa up)") from None
 
 
-def _rolled_back(tag: str) -> str | None:
-    return Version("", {ROLLOUT_TAG: tag}).rolled_back
+def _rolled_back(value: str) -> str:
+    """The rollout tag where it says that the version was rolled back, else ""."""
+    tag = RolloutTag.decode(value)
+    return value if tag is not None and tag.outcome is Outcome.ROLLED_BACK else ""
 
 
 def _print(line: str) -> None:

@@ -19,14 +19,16 @@ from typing import Any
 
 import yaml
 
+from common.annotations import MODEL_VERSION_ANNOTATION
+from common.names import NAMESPACE
 from tools import process
 from tools.cluster import kubeflow
 from tools.cluster.kubectl import Kubectl
 from tools.cluster.leftovers import leftovers
-from tools.cluster.readiness import VERSION_ANNOTATION, NotReady, not_ready
+from tools.cluster.readiness import NotReady, not_ready
 from tools.console import Console
 from tools.errors import ToolError
-from tools.project import DEPLOY, IMAGES, LOCAL_REGISTRY, NAMESPACE
+from tools.project import DEPLOY, IMAGES, LOCAL_REGISTRY
 
 OVERLAYS = ("minikube", "production", "standard")
 COMPONENTS_ANNOTATION = "coding-mcqa/components"
@@ -106,8 +108,8 @@ def keep_serving(service: Document | None) -> list[Document]:
     if not uri:
         return []
     operations = [{"op": "replace", "path": "/spec/predictor/model/storageUri", "value": uri}]
-    if version := (predictor.get("annotations") or {}).get(VERSION_ANNOTATION):
-        path = f"/spec/predictor/annotations/{VERSION_ANNOTATION.replace('/', '~1')}"
+    if version := (predictor.get("annotations") or {}).get(MODEL_VERSION_ANNOTATION):
+        path = f"/spec/predictor/annotations/{MODEL_VERSION_ANNOTATION.replace('/', '~1')}"
         operations.append({"op": "replace", "path": path, "value": version})
     if (percent := predictor.get("canaryTrafficPercent")) is not None:
         operations.append({"op": "add", "path": "/spec/predictor/canaryTrafficPercent", "value": percent})

@@ -11,12 +11,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from common.names import NAMESPACE
 from tools import process
 from tools.cluster.kubectl import LOCAL_ADDRESS, Kubectl, port_forward, wait_for_deployments
 from tools.cluster.secrets import Secrets
 from tools.console import Console
 from tools.errors import ToolError
-from tools.project import NAMESPACE, ROOT, find_program, pinned_versions
+from tools.project import ROOT, find_program, pinned_versions
 
 KUBEFLOW = "kubeflow"
 """The namespace in which Kubeflow runs, and of its one user where it has no profiles."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 
+from common.names import NAMESPACE
 from tools.cluster.kubectl import Kubectl
 from tools.cluster.secrets import Secrets
 from tools.console import Console
 from tools.errors import ToolError
-from tools.project import NAMESPACE
 
 
 def set_up(kubectl: Kubectl, console: Console, kubeflow_namespace: str) -> None:

@@ -15,7 +15,7 @@ GITHUB = "https://github.com"
 KOURIER = "kourier.ingress.networking.knative.dev"
 KNATIVE = "knative-serving"
 POD_FEATURES = ("priorityclassname", "topologyspreadconstraints", "tolerations", "nodeselector")
-"""Of Knative's config-features: what deploy/production asks of pods beside the defaults."""
+"""Of Knative's config-features: what deploy/production asks of pods besides the defaults."""
 MONITORING_CRDS = ".cache/monitoring-crds.yaml"
 
 

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from common.annotations import MODEL_VERSION_ANNOTATION
+from common.names import NAMESPACE
 from tools.errors import ToolError
-from tools.project import NAMESPACE
 
 Object = dict[str, Any]
 
 PREDICTOR = "coding-mcqa-predictor"
-VERSION_ANNOTATION = "coding-mcqa/model-version"
 LABELS = {
     "external-secrets.io/ExternalSecret": "ExternalSecret",
     "apps/StatefulSet": "StatefulSet",
@@ -128,8 +128,10 @@ def model_reasons(item: Object, serving: list[Object], runtimes: dict[str, Objec
         template = backing["spec"]["template"]
         if runtime and server_image(template["spec"]) != server_image(runtime["spec"]):
             yield "KServe has not passed the new image on yet"
-        version = (template["metadata"].get("annotations") or {}).get(VERSION_ANNOTATION)
-        if backing["kind"] == "Service" and version != (predictor.get("annotations") or {}).get(VERSION_ANNOTATION):
+        version = (template["metadata"].get("annotations") or {}).get(MODEL_VERSION_ANNOTATION)
+        if backing["kind"] == "Service" and version != (predictor.get("annotations") or {}).get(
+            MODEL_VERSION_ANNOTATION
+        ):
             yield "KServe has not passed the version on yet"
     ready = condition(item, "Ready")
     if ready.get("status") != "True":

@@ -12,10 +12,10 @@ import os
 import secrets
 from collections.abc import Mapping
 
+from common.names import NAMESPACE
 from tools import process
 from tools.cluster.kubectl import Kubectl
 from tools.errors import ToolError
-from tools.project import NAMESPACE
 
 KEYS: Mapping[str, tuple[str, ...]] = {
     "postgres": ("POSTGRES_PASSWORD", "LOOP_PASSWORD", "MLFLOW_PASSWORD"),

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
+import httpx2
 
 from tools.errors import ToolError
 
@@ -54,7 +54,7 @@ class Reply:
 def smoke(url: str, host: str, wait: float) -> None:
     """`host`: the host name by which the ingress finds the service; `wait`: seconds for a start from zero."""
     headers = {"Host": host} if host else {}
-    with httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=wait) as http:
+    with httpx2.Client(base_url=url.rstrip("/"), headers=headers, timeout=wait) as http:
         first = _first_answer(http, wait)
         letter, version = _letter_and_version(first)
         print(f"✓ v1: {letter}, version {version}, {first.seconds:.6f} s", flush=True)
@@ -77,7 +77,7 @@ def smoke(url: str, host: str, wait: float) -> None:
         print("✓ ready", flush=True)
 
 
-def _first_answer(http: httpx.Client, wait: float) -> Reply:
+def _first_answer(http: httpx2.Client, wait: float) -> Reply:
     """The first question may wait for a start from zero, or for a gateway that is not up yet."""
     end = time.monotonic() + wait
     while (reply := _ask(http, PREDICT, QUESTION)).status != 200:
@@ -99,11 +99,11 @@ def _letter_and_version(reply: Reply) -> tuple[str, str]:
     return letter, reply.content.get("model_version") or "?"
 
 
-def _ask(http: httpx.Client, path: str, body: dict[str, Any] | None = None) -> Reply:
+def _ask(http: httpx2.Client, path: str, body: dict[str, Any] | None = None) -> Reply:
     began = time.monotonic()
     try:
         response = http.get(path) if body is None else http.post(path, json=body)
-    except httpx.HTTPError as error:
+    except httpx2.HTTPError as error:
         return Reply(0, time.monotonic() - began, f"{type(error).__name__}: {error}")
     try:
         content = response.json()

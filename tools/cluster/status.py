@@ -7,11 +7,11 @@ import urllib.parse
 from collections.abc import Iterable
 from typing import Any
 
-from functions.retrain.pipelines import PIPELINE
+from common.names import NAMESPACE, PIPELINE
 from tools.cluster.kubectl import INSTALL, Kubectl, unavailable_deployments
 from tools.cluster.kubeflow import KUBEFLOW
 from tools.errors import ToolError
-from tools.project import NAMESPACE, find_program
+from tools.project import find_program
 
 Object = dict[str, Any]
 REQUEST_TIMEOUT = ("--request-timeout", "10s")

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.names import NAMESPACE
 from tools import process
 from tools.cluster import kubeflow
 from tools.cluster.deploy import SERVING, Deployment, deploy
@@ -24,11 +25,11 @@ from tools.cluster.secrets import Secrets
 from tools.cluster.smoke import smoke
 from tools.console import Console
 from tools.errors import ToolError
-from tools.project import LOCAL_REGISTRY, NAMESPACE, ROOT, VERSION, find_program, pinned_versions
+from tools.project import LOCAL_REGISTRY, ROOT, VERSION, find_program, pinned_versions
 
 IMAGES = ("predictor", "functions", "pipelines", "mlflow")
 IMAGE_SOURCES = (
-    "predictor", "functions", "pipelines", "models/tiny", "deploy/mlflow",
+    "common", "predictor", "functions", "pipelines", "models/tiny", "deploy/mlflow",
     "scripts/images-base", "scripts/images-bytecode", "scripts/images-packages",
 )  # fmt: skip
 """Everything that gets into the images, or decides what does; tests/images holds it to the Dockerfiles."""

@@ -11,9 +11,10 @@ from typing import Any
 
 import yaml
 
+from common.names import NAMESPACE
 from tools import process
 from tools.errors import ToolError
-from tools.project import DEPLOY, NAMESPACE, ROOT
+from tools.project import DEPLOY, ROOT
 
 BASES = ("kserve", "knative")
 OVERLAYS = ("minikube", "production", "standard", "tracking")

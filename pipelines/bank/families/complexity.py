@@ -54,7 +54,7 @@ WORK = ("pass", "x = 1", "x = $k", "x = $k * $k", "x = $k + 1", "y = $k - 1", "y
 
 @functools.cache
 def _steps(code: str, n: int) -> int:
-    """How often a line of f runs, counted by a `count()` put before every line that is not a header."""
+    """How often a line of f runs, counted by a `count()` before every line that is not a header."""
     scope: dict[str, object] = {}
     counted = []
     for line in code.splitlines():
@@ -69,7 +69,7 @@ def _steps(code: str, n: int) -> int:
 
 
 def measured_class(code: str, sizes: tuple[int, ...]) -> str:
-    """The class whose growth from each size to the next is nearest to the counted growth."""
+    """The class whose growth from each size to the next is closest to the growth that was counted."""
     counts = [_steps(code, n) for n in sizes]
 
     def distance(grow: Callable[[int], float]) -> float:

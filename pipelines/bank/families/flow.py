@@ -9,7 +9,7 @@ from pipelines.bank.families.words import words
 
 
 def loop_count(rng: random.Random) -> Draft:
-    """How often does the body run? range's end is left out, and its step may overshoot."""
+    """How often does the body run? range excludes its end, and its step may overshoot."""
     i, c = rng.sample(NAMES, 2)
     a, n, step = rng.randint(0, 3), rng.randint(2, 6), rng.randint(2, 3)
     bounds = rng.choice((f"{n}", f"{a}, {a + n}", f"0, {2 * n}, {step}", f"{n}, 0, -1", f"1, {n + 1}"))
@@ -85,7 +85,7 @@ def nested_loops(rng: random.Random) -> Draft:
 
 
 def last_value(rng: random.Random) -> Draft:
-    """The loop variable outlives the loop, and so does what enumerate and zip gave it."""
+    """The loop variable outlives the loop, as do those of enumerate and zip."""
     i = rng.choice(NAMES)
     n, a = rng.randint(3, 9), rng.randint(1, 3)
     header, body = rng.choice(

@@ -11,7 +11,7 @@ THINGS: tuple[object, ...] = (0, 1, 2, 3, 5, 7, "", "a", "b", [], [0], None, Tru
 
 
 def short_circuit(rng: random.Random) -> Draft:
-    """`and` and `or` give back an operand, not a truth value."""
+    """`and` and `or` return an operand, not a truth value."""
     a, b, c = rng.sample(THINGS, 3)
     template = rng.choice(
         (

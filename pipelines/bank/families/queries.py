@@ -12,7 +12,7 @@ TABLE = "create table t(a, b);"
 
 
 def rows_of(script: str) -> str:
-    """What the last statement returns: its values by slashes, rows joined by a comma, NULL by that name."""
+    """What the last statement returns: values joined by slashes, rows by commas, NULL by that name."""
     *setup, query = [s.strip() for s in script.split(";") if s.strip()]
     with sqlite3.connect(":memory:") as db:
         try:
@@ -37,7 +37,7 @@ def _asked(
 
 
 def aggregate(rng: random.Random) -> Draft:
-    """count(*) counts rows, count(b) counts values that are not NULL; sum, max and min pass NULL over."""
+    """count(*) counts rows, count(b) counts values that are not NULL; sum, max and min ignore NULL."""
     values: list[tuple[object, object]] = [
         (rng.randint(1, 5), rng.choice((None, rng.randint(1, 9)))) for _ in range(rng.randint(2, 4))
     ]

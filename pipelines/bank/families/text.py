@@ -157,7 +157,7 @@ def number_format(rng: random.Random) -> Draft:
             if other != spec
         ]
         rng.shuffle(mistakes)
-    # A padded text differs from its neighbours in spaces alone, which a printed line does not show: pose it bare.
+    # A padded string differs from its neighbours only in spaces, which a printed line does not show: pose it bare.
     return posed(rng, template, {"n": n}, mistakes, bare=1.0 if spec in ("3d", "<4d") else 0.4)
 
 

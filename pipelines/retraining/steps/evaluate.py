@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.names import CHALLENGER, CHAMPION
-from pipelines.evaluation.records import Record, read_records, write_records
+from common.question import LETTERS, QuestionError
+from pipelines.evaluation.answer_records import AnswerRecord, read_records, write_records
 from pipelines.registration.tracking import Tracking, step_run
-from pipelines.retraining import html
-from pipelines.retraining.steps.collect import CURRENT, OLD_HOLDOUT, load
-from predictor.openmp import spin_briefly
-from predictor.question import LETTERS, QuestionError
-from predictor.source import resolve
+from pipelines.retraining import evaluation_page
+from pipelines.retraining.steps.collect_data import CURRENT, OLD_HOLDOUT, load
+from pipelines.run_context import RunContext
+from predictor.openmp import limit_spinning
+from predictor.storage.resolver import resolve
 
 if TYPE_CHECKING:
     from pipelines.bank import LabelledQuestion
@@ -30,16 +31,16 @@ WARM_UP = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluated:
-    """`numbers` by version and mix; the challenger's `confusion` on today's mix, rows right and columns chosen."""
+class Evaluation:
+    """`numbers` by version and mix; the challenger's `confusion` on the current mix: rows right, columns chosen."""
 
     numbers: dict[str, float]
     letters: list[str]
     confusion: list[list[int]]
 
 
-def evaluate_both(
-    run: Mapping[str, str],
+def evaluate(
+    run: RunContext,
     challenger: Path,
     holdout: Path,
     results: Path,
@@ -47,19 +48,19 @@ def evaluate_both(
     *,
     timed: int,
     environ: Mapping[str, str] = os.environ,
-) -> Evaluated:
+) -> Evaluation:
     """Writes `results` (a folder: the records of both on both mixes, and paired times) and the HTML `page`.
 
-    `timed` questions are asked one by one, of both in turn, for the latency guard.
+    `timed` questions are asked one by one, of both versions in turn, for the latency check.
     """
-    spin_briefly()
-    tracking = Tracking(environ, run["model"])
+    limit_spinning()
+    tracking = Tracking(environ, run.model)
     with step_run(tracking, run, "evaluate") as run_id:
         from predictor.scorer import Scorer
 
-        base = resolve(f"mlflow://{run['model']}/{run['champion']}")
+        base = resolve(f"mlflow://{run.model}/{run.champion}")
         scorers = {
-            CHAMPION: Scorer.load(base, model_version=run["champion"]),
+            CHAMPION: Scorer.load(base, model_version=run.champion),
             CHALLENGER: Scorer.load(challenger, model_version="challenger"),
         }
         results.mkdir(parents=True, exist_ok=True)
@@ -71,69 +72,70 @@ def evaluate_both(
             for name, scorer in scorers.items():
                 reports[name, mix] = _evaluate(scorer, name, questions, mix)
                 write_records(reports[name, mix].records, results / f"{name}-{mix}.jsonl")
-        pairs = times(scorers[CHAMPION], scorers[CHALLENGER], load(holdout / CURRENT)[:timed])
-        (results / SECONDS).write_text(json.dumps(pairs), encoding="utf-8")
-        numbers = summarise(reports, pairs)
-        text = html.page(f"Challenger against version {run['champion']}", reports, numbers)
+        seconds = paired_times(scorers[CHAMPION], scorers[CHALLENGER], load(holdout / CURRENT)[:timed])
+        (results / SECONDS).write_text(json.dumps(seconds), encoding="utf-8")
+        numbers = summarise(reports, seconds)
+        text = evaluation_page.render(f"Challenger against version {run.champion}", reports, numbers)
         page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text(text, encoding="utf-8")
         tracking.log(run_id, numbers)
         tracking.upload(run_id, "evaluation.html", text)
         for name, value in numbers.items():
             print(f"{name} {value:.4g}", flush=True)
-        letters, confusion = confused(reports[CHALLENGER, "current"].records)
-        return Evaluated(numbers, letters, confusion)
+        letters, confusion = confusion_matrix(reports[CHALLENGER, "current"].records)
+        return Evaluation(numbers, letters, confusion)
 
 
-def read_results(results: Path) -> tuple[dict[str, list[Record]], tuple[list[float], list[float]]]:
+def read_results(results: Path) -> tuple[dict[str, list[AnswerRecord]], tuple[list[float], list[float]]]:
     """The records by '<version>-<mix>' (no entry for a mix that was not asked), and the paired seconds."""
     names = [f"{name}-{mix}" for mix in MIXES for name in (CHAMPION, CHALLENGER)]
-    found = {n: read_records(results / f"{n}.jsonl") for n in names if (results / f"{n}.jsonl").is_file()}
+    files = {name: results / f"{name}.jsonl" for name in names}
+    records = {name: read_records(file) for name, file in files.items() if file.is_file()}
     before, after = json.loads((results / SECONDS).read_text(encoding="utf-8"))
-    return found, (before, after)
+    return records, (before, after)
 
 
-def times(
+def paired_times(
     champion: Scorer, challenger: Scorer, questions: Sequence[LabelledQuestion]
 ) -> tuple[list[float], list[float]]:
-    """Seconds of (champion, challenger) for each question by itself.
+    """Seconds of (champion, challenger), each question asked alone.
 
-    Taken in turn, the first of the two changing each time, so that whatever else the machine does falls on both alike.
+    The two take turns, and so does who is first, so that whatever else the machine does affects both alike.
     """
     pairs: tuple[list[float], list[float]] = ([], [])
     scorers = (champion, challenger)
-    for number, one in enumerate([*questions[:WARM_UP], *questions]):
+    for number, labelled in enumerate([*questions[:WARM_UP], *questions]):
         try:
-            prompts: list[Prompt] = [scorer.encode(one.question) for scorer in scorers]
+            prompts: list[Prompt] = [scorer.encode(labelled.question) for scorer in scorers]
         except QuestionError:
             continue
-        found = [0.0, 0.0]
+        seconds = [0.0, 0.0]
         for which in (0, 1) if number % 2 else (1, 0):
             began = time.perf_counter()
             scorers[which].score([prompts[which]])
-            found[which] = time.perf_counter() - began
+            seconds[which] = time.perf_counter() - began
         if number >= min(WARM_UP, len(questions)):
-            pairs[0].append(found[0])
-            pairs[1].append(found[1])
+            pairs[0].append(seconds[0])
+            pairs[1].append(seconds[1])
     return pairs
 
 
 def summarise(
-    reports: Mapping[tuple[str, str], Report], pairs: tuple[Sequence[float], Sequence[float]]
+    reports: Mapping[tuple[str, str], Report], times: tuple[Sequence[float], Sequence[float]]
 ) -> dict[str, float]:
-    """One number a name, for metrics."""
+    """The figures as MLflow metrics, by name."""
     numbers: dict[str, float] = {}
     for (name, mix), report in reports.items():
         values = {"accuracy": report.accuracy.value, "brier": report.brier, "nll": report.nll, "ece": report.ece}
         numbers |= {f"{name}_{mix}_{what}": value for what, value in values.items() if value is not None}
         numbers[f"{mix}_questions"] = float(len(report.records))
-    for name, seconds in zip((CHAMPION, CHALLENGER), pairs, strict=True):
+    for name, seconds in zip((CHAMPION, CHALLENGER), times, strict=True):
         if seconds:
             numbers[f"{name}_median_ms"] = 1000 * sorted(seconds)[len(seconds) // 2]
     return numbers
 
 
-def confused(records: Sequence[Record]) -> tuple[list[str], list[list[int]]]:
+def confusion_matrix(records: Sequence[AnswerRecord]) -> tuple[list[str], list[list[int]]]:
     """The letters, and a matrix of how often each was right (row) and chosen (column)."""
     size = max(len(r.probabilities) for r in records)
     matrix = [[0] * size for _ in range(size)]
@@ -143,16 +145,17 @@ def confused(records: Sequence[Record]) -> tuple[list[str], list[list[int]]]:
 
 
 def _evaluate(scorer: Scorer, name: str, questions: Sequence[LabelledQuestion], mix: str) -> Report:
-    from pipelines.evaluation.report import Questions
-    from pipelines.evaluation.runner import InProcess, evaluate
+    from pipelines.evaluation.report import QuestionSource
+    from pipelines.evaluation.runner import InProcessAnswerer
+    from pipelines.evaluation.runner import evaluate as evaluate_version
 
-    said = time.monotonic()
+    printed = time.monotonic()
 
     def progress(_: str, done: int, total: int) -> None:
-        nonlocal said
-        if time.monotonic() - said > 10:
-            said = time.monotonic()
+        nonlocal printed
+        if time.monotonic() - printed > 10:
+            printed = time.monotonic()
             print(f"{name}, {mix} mix: {done} of {total}", flush=True)
 
-    source = Questions("retraining holdout", mix, 0)
-    return evaluate(InProcess(scorer, name), questions, source, progress=progress)
+    source = QuestionSource("retraining holdout", mix, 0)
+    return evaluate_version(InProcessAnswerer(scorer, name), questions, source, progress=progress)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 import uvicorn
 from polling import until
@@ -79,9 +79,11 @@ class Running:
 
     service: BrokerService
     url: str
-    client: httpx.AsyncClient
+    client: httpx2.AsyncClient
 
-    async def send(self, id: str, body: bytes = b"", broker: str = "default/default", **headers: str) -> httpx.Response:
+    async def send(
+        self, id: str, body: bytes = b"", broker: str = "default/default", **headers: str
+    ) -> httpx2.Response:
         """One event in binary mode; keyword `ce_x` is the header ce-x."""
         own = {name.replace("_", "-"): value for name, value in headers.items()}
         return await self.client.post(f"{self.url}/{broker}", content=body, headers={**BINARY, "ce-id": id, **own})
@@ -127,7 +129,7 @@ async def serving(app: Any) -> AsyncIterator[str]:
 @contextlib.asynccontextmanager
 async def running(database: Path, **settings: Any) -> AsyncIterator[Running]:
     service = BrokerService(Settings(database, **{"grace": 0.2, **settings}))
-    async with service, serving(BrokerApp(service)) as url, httpx.AsyncClient(timeout=30) as client:
+    async with service, serving(BrokerApp(service)) as url, httpx2.AsyncClient(timeout=30) as client:
         broker = Running(service, url, client)
         if not service.has_broker("default", "default"):
             await broker.broker(delivery={"retry": 3, "backoffPolicy": "exponential", "backoffDelay": "PT0.01S"})

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from broker_process import Process, apply, process, settled
 from disks import Disk, disk, limited, locked, open_files
@@ -44,7 +44,7 @@ def trouble(kind: str, broker: Process, place: Disk) -> Iterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def running(place: Disk, subscribe: Any) -> AsyncIterator[tuple[Process, httpx.AsyncClient, Any]]:
+async def running(place: Disk, subscribe: Any) -> AsyncIterator[tuple[Process, httpx2.AsyncClient, Any]]:
     subscriber = await subscribe()
     async with process(place.path) as (broker, client):
         await apply(broker, client, "Broker", "default", {})
@@ -52,7 +52,7 @@ async def running(place: Disk, subscribe: Any) -> AsyncIterator[tuple[Process, h
         yield broker, client, subscriber
 
 
-async def send(broker: Process, client: httpx.AsyncClient, id: str, size: int = 2000) -> httpx.Response:
+async def send(broker: Process, client: httpx2.AsyncClient, id: str, size: int = 2000) -> httpx2.Response:
     url = f"{broker.url}/default/default"
     return await client.post(url, content=bytes(size), headers={**HEADERS, "ce-id": id})
 
@@ -133,11 +133,11 @@ async def test_no_more_files_may_be_open_for_a_while(tmp_path: Path, subscribe: 
         acknowledged = []
         with limited(broker.process.pid, resource.RLIMIT_NOFILE, open_files(broker.process.pid)):
             for number in range(20):
-                with contextlib.suppress(httpx.TransportError):
-                    async with httpx.AsyncClient(timeout=1.0) as other:
+                with contextlib.suppress(httpx2.TransportError):
+                    async with httpx2.AsyncClient(timeout=1.0) as other:
                         if (await send(broker, other, f"{number}")).status_code == 202:
                             acknowledged.append(f"{number}")
-        async with httpx.AsyncClient(timeout=30.0, headers=client.headers) as other:
+        async with httpx2.AsyncClient(timeout=30.0, headers=client.headers) as other:
             assert (await send(broker, other, "after")).status_code == 202
             await settled(broker, other)
         assert {*acknowledged, "after"} <= set(subscriber.ids)
@@ -187,7 +187,7 @@ async def test_the_clock_was_set_back_while_it_was_down(tmp_path: Path, subscrib
         assert subscriber.ids == ["one", "one"]
 
 
-async def ready(broker: Process, client: httpx.AsyncClient) -> None:
+async def ready(broker: Process, client: httpx2.AsyncClient) -> None:
     async def is_ready() -> bool:
         return (await client.get(f"{broker.url}/readyz")).status_code == 200
 

@@ -13,7 +13,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from broker_process import apply, process, settled
 from polling import until
@@ -70,7 +70,7 @@ async def test_no_acknowledged_event_is_lost(tmp_path: Path, subscribe: Any, see
                 while id not in acknowledged:
                     try:
                         response = await client.post(f"{broker.url}/default/default", content=id, headers=headers)
-                    except httpx.TransportError:
+                    except httpx2.TransportError:
                         await asyncio.sleep(0.05)
                         continue
                     assert response.status_code == 202, response.text
@@ -113,7 +113,7 @@ async def test_what_is_acknowledged_survives_a_kill_at_once(tmp_path: Path) -> N
         for round in range(4):
 
             async def send(id: str) -> None:
-                with contextlib.suppress(httpx.TransportError):
+                with contextlib.suppress(httpx2.TransportError):
                     headers = {**HEADERS, "ce-id": id, "ce-type": "t"}
                     if (await client.post(f"{broker.url}/default/default", headers=headers)).status_code == 202:
                         acknowledged.append(id)

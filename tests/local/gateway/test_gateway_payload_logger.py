@@ -10,8 +10,8 @@ import pytest
 from aiohttp import web
 
 from common.event_types import INFERENCE_REQUEST, INFERENCE_RESPONSE
-from functions.collect.bodies import NoInferenceError
-from functions.collect.decision import Asked, Responded, understand
+from functions.collect.parsing import RequestEvent, ResponseEvent, parse_event
+from functions.collect.payloads import NoInferenceError
 from functions.events import Event
 from local.gateway.payload_logger import (
     LoggerSpec,
@@ -100,7 +100,7 @@ BODIES = {
 }
 
 
-@pytest.mark.parametrize(("type", "facts"), [(INFERENCE_REQUEST, Asked), (INFERENCE_RESPONSE, Responded)])
+@pytest.mark.parametrize(("type", "facts"), [(INFERENCE_REQUEST, RequestEvent), (INFERENCE_RESPONSE, ResponseEvent)])
 @pytest.mark.parametrize(
     "time", ["2026-01-01T12:00:00.25Z", "2026-01-01T12:00:00.250000123Z", "2026-01-01T12:00:00.2500001Z"]
 )
@@ -109,9 +109,9 @@ def test_collect_takes_the_time_of_the_exchange_not_that_of_its_sending(type: An
     extensions = {"recordedtime": "2026-01-01T12:00:01.65Z", "annotations": '{"coding-mcqa/model-version":"7"}'}
     extensions |= {"endpoint": "", "metadata": "{}"}
     event = Event("i", "http://localhost:9081/", type, time, None, "application/json", extensions, BODIES[type])
-    found = understand(event, AT.timestamp() + 2)
+    found = parse_event(event, AT.timestamp() + 2)
     assert isinstance(found, facts)
-    assert (found.version, found.when.at) == ("7", pytest.approx(AT.timestamp(), abs=1e-5))
+    assert (found.version, found.times.at) == ("7", pytest.approx(AT.timestamp(), abs=1e-5))
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_collect_takes_the_time_of_the_exchange_not_that_of_its_sending(type: An
 def test_collect_leaves_out_what_a_get_logged(type: Any, body: Any) -> None:
     event = Event("i", "http://localhost:9081/", type, rfc3339_nano(AT), None, None, {"endpoint": ""}, body)
     with pytest.raises(NoInferenceError):
-        understand(event, AT.timestamp() + 2)
+        parse_event(event, AT.timestamp() + 2)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 import yaml
 
@@ -44,9 +44,9 @@ class Platform:
             assert self.process.poll() is None, (self.folder / "log").read_text()
             assert time.monotonic() < deadline, "the server did not start"
             try:
-                if kubeconfig.exists() and httpx.get(f"{self.url}/readyz", verify=False).status_code == 200:
+                if kubeconfig.exists() and httpx2.get(f"{self.url}/readyz", verify=False).status_code == 200:
                     return
-            except httpx.TransportError:
+            except httpx2.TransportError:
                 pass
             time.sleep(0.05)
 
@@ -71,9 +71,9 @@ class Platform:
         return self.config["clusters"][0]["cluster"]["server"]
 
     @property
-    def client(self) -> httpx.Client:
+    def client(self) -> httpx2.Client:
         headers = {"Authorization": f"Bearer {self.config['users'][0]['user']['token']}"}
-        return httpx.Client(base_url=self.url, headers=headers, verify=False, timeout=20)
+        return httpx2.Client(base_url=self.url, headers=headers, verify=False, timeout=20)
 
     def kubectl(self, *arguments: str, body: Any = None, fails: bool = False) -> str:
         """kubectl's output; `body` goes to its stdin as JSON. AssertionError unless it ends as expected."""

@@ -72,7 +72,7 @@ def ping(**spec: Any) -> dict[str, Any]:
         ("PingSource", {"sink": {"uri": "http://x"}}),
     ],
 )
-def test_admitted(kind, spec):
+def test_admitted(kind: str, spec: Any) -> None:
     assert denied(kind, spec) == ""
 
 
@@ -118,19 +118,19 @@ def test_admitted(kind, spec):
         ("PingSource", ping(schedule="TZ=UTC * * * * *", timezone="UTC"), "spec.schedule"),
         ("PingSource", ping(schedule="0 0 * * 7"), "'7' is not within 0-6: spec.schedule"),
         ("PingSource", ping(data="{", contentType="application/json"), "spec.data"),
-        ("PingSource", ping(data="[1]", contentType="application/json"), "no JSON object: spec.data"),
+        ("PingSource", ping(data="[1]", contentType="application/json"), "not a JSON object: spec.data"),
         ("PingSource", ping(dataBase64="?"), "spec.dataBase64"),
         ("PingSource", ping(data="a", dataBase64="YQ=="), "expected exactly one, got both"),
         ("PingSource", {"schedule": "* * * * *"}, "spec.sink"),
     ],
 )
-def test_denied(kind, spec, why):
-    found = denied(kind, spec)
-    assert why in found
-    assert found.startswith("400 BadRequest: admission webhook")
+def test_denied(kind: str, spec: Any, why: Any) -> None:
+    message = denied(kind, spec)
+    assert why in message
+    assert message.startswith("400 BadRequest: admission webhook")
 
 
-def test_what_may_not_change():
+def test_what_may_not_change() -> None:
     assert "spec.broker" in denied("Trigger", trigger(broker="b"), trigger())
     old = template("a-1", image="x")
     assert "without a name change" in denied("Service.serving.knative.dev", template("a-1", image="y"), old)
@@ -139,5 +139,5 @@ def test_what_may_not_change():
 
 
 @pytest.mark.parametrize("name", ["1st", "a" * 64, "a.b"])
-def test_names_of_inference_services(name):
+def test_names_of_inference_services(name: str) -> None:
     assert "is invalid" in denied("InferenceService", isvc(), name=name)

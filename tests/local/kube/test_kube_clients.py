@@ -44,13 +44,13 @@ def service(uri: str = "mlflow://coding-mcqa/1", **predictor: Any) -> Any:
     )
 
 
-def test_kserve_client(platform, custom, ready_status):
+def test_kserve_client(platform: Any, custom: Any, ready_status: Any) -> None:
     from kserve import KServeClient
 
     kserve = KServeClient(config_file=str(platform.kubeconfig))
-    made = kserve.create(service(min_replicas=0))
-    assert made["metadata"]["generation"] == 1
-    assert kserve.get("coding-mcqa", namespace="default")["spec"] == made["spec"]
+    created = kserve.create(service(min_replicas=0))
+    assert created["metadata"]["generation"] == 1
+    assert kserve.get("coding-mcqa", namespace="default")["spec"] == created["spec"]
     assert len(kserve.get(namespace="default")["items"]) == 1
 
     patched = kserve.patch("coding-mcqa", service("mlflow://coding-mcqa/2", canary_traffic_percent=10))
@@ -71,26 +71,26 @@ def test_kserve_client(platform, custom, ready_status):
         kserve.get("coding-mcqa", namespace="default")
 
 
-def test_a_stale_replace_is_a_conflict(custom, isvc):
+def test_a_stale_replace_is_a_conflict(custom: Any, isvc: Any) -> None:
     from kubernetes.client.rest import ApiException
 
-    made = custom.create_namespaced_custom_object(GROUP, VERSION, "default", PLURAL, isvc)
-    made["spec"]["predictor"]["maxReplicas"] = 2
-    custom.replace_namespaced_custom_object(GROUP, VERSION, "default", PLURAL, "coding-mcqa", made)
+    created = custom.create_namespaced_custom_object(GROUP, VERSION, "default", PLURAL, isvc)
+    created["spec"]["predictor"]["maxReplicas"] = 2
+    custom.replace_namespaced_custom_object(GROUP, VERSION, "default", PLURAL, "coding-mcqa", created)
     with pytest.raises(ApiException) as caught:
-        custom.replace_namespaced_custom_object(GROUP, VERSION, "default", PLURAL, "coding-mcqa", made)
+        custom.replace_namespaced_custom_object(GROUP, VERSION, "default", PLURAL, "coding-mcqa", created)
     assert (caught.value.status, "Conflict" in caught.value.body) == (409, True)
 
 
-def test_a_merge_patch_with_null_removes(custom, isvc):
+def test_a_merge_patch_with_null_removes(custom: Any, isvc: Any) -> None:
     isvc["spec"]["predictor"]["canaryTrafficPercent"] = 10
     custom.create_namespaced_custom_object(GROUP, VERSION, "default", PLURAL, isvc)
     patch = {"spec": {"predictor": {"canaryTrafficPercent": None}}}
-    found = custom.patch_namespaced_custom_object(GROUP, VERSION, "default", PLURAL, "coding-mcqa", patch)
-    assert "canaryTrafficPercent" not in found["spec"]["predictor"]
+    patched = custom.patch_namespaced_custom_object(GROUP, VERSION, "default", PLURAL, "coding-mcqa", patch)
+    assert "canaryTrafficPercent" not in patched["spec"]["predictor"]
 
 
-def test_watch_sees_every_change_once_and_in_order(custom, isvc):
+def test_watch_sees_every_change_once_and_in_order(custom: Any, isvc: Any) -> None:
     from kubernetes.watch import Watch
 
     seen: list[tuple[str, Any]] = []
@@ -125,7 +125,7 @@ def test_watch_sees_every_change_once_and_in_order(custom, isvc):
     assert seen == [("ADDED", None), *(("MODIFIED", n) for n in range(1, 6)), ("DELETED", 5)]
 
 
-def test_watch_without_a_version_begins_with_what_is_there(core):
+def test_watch_without_a_version_begins_with_what_is_there(core: Any) -> None:
     from kubernetes.watch import Watch
 
     core.create_namespaced_config_map("default", {"metadata": {"name": "there"}, "data": {"a": "b"}})
@@ -133,7 +133,7 @@ def test_watch_without_a_version_begins_with_what_is_there(core):
     assert [(event["type"], event["object"].metadata.name) for event in events] == [("ADDED", "there")]
 
 
-def test_typed_core_objects(core):
+def test_typed_core_objects(core: Any) -> None:
     core.create_namespaced_secret("default", {"metadata": {"name": "loop"}, "stringData": {"a": "b"}})
     assert core.read_namespaced_secret("loop", "default").data == {"a": "Yg=="}
     core.patch_namespaced_secret("loop", "default", {"stringData": {"c": "d"}})
@@ -142,12 +142,12 @@ def test_typed_core_objects(core):
     assert core.delete_namespaced_secret("loop", "default").status == "Success"
 
 
-def test_the_dynamic_client_discovers(platform, isvc):
+def test_the_dynamic_client_discovers(platform: Any, isvc: Any) -> None:
     from kubernetes import config, dynamic
 
     with config.new_client_from_config(str(platform.kubeconfig)) as api:
-        found = dynamic.DynamicClient(api).resources.get(
+        resource = dynamic.DynamicClient(api).resources.get(
             api_version="serving.kserve.io/v1beta1", kind="InferenceService"
         )
-        found.create(body=isvc, namespace="default")
-        assert [item.metadata.name for item in found.get(namespace="default").items] == ["coding-mcqa"]
+        resource.create(body=isvc, namespace="default")
+        assert [item.metadata.name for item in resource.get(namespace="default").items] == ["coding-mcqa"]

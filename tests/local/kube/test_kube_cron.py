@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -52,7 +54,7 @@ NOW = datetime(2026, 2, 27, 23, 59, 30, tzinfo=UTC)  # a Friday
         ("CRON_TZ=UTC @every 1h", "2026-02-28T00:59:30"),
     ],
 )
-def test_next(text, then):
+def test_next(text: str, then: Any) -> None:
     assert parse(text).next(NOW) == datetime.fromisoformat(then).replace(tzinfo=UTC)
 
 
@@ -60,16 +62,16 @@ def test_next(text, then):
     ("duration", "seconds"),
     [("1m30s", 90), ("1h", 3600), ("1.5h", 5400), (".5m", 30), ("1500ms", 1), ("10ms", 1), ("-5s", 1), ("0", 1)],
 )
-def test_every_counts_whole_seconds_from_the_last_time(duration, seconds):
+def test_every_counts_whole_seconds_from_the_last_time(duration: Any, seconds: float) -> None:
     after = NOW + timedelta(milliseconds=400)
     assert parse(f"@every {duration}").next(after) == NOW + timedelta(seconds=seconds)
 
 
-def test_kubeflow_may_leave_out_the_day_of_the_week():
+def test_kubeflow_may_leave_out_the_day_of_the_week() -> None:
     assert parse("0 30 6 * *", optional="day of week").next(NOW) == datetime(2026, 2, 28, 6, 30, tzinfo=UTC)
 
 
-def firings(text, zone, after, before):
+def firings(text: str, zone: str, after: str, before: str) -> Iterator[Any]:
     schedule = parse(text)
     at = datetime.fromisoformat(after)
     while (at := schedule.next(at, zone)) <= datetime.fromisoformat(before):
@@ -78,7 +80,7 @@ def firings(text, zone, after, before):
 
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "UTC", "Asia/Kolkata"])
 @pytest.mark.parametrize(("text", "seconds"), [("*/5 * * * *", 300), ("0,30 * * * *", 1800), ("*/20 * * * * *", 20)])
-def test_what_fires_within_the_hour_never_pauses(zone, text, seconds):
+def test_what_fires_within_the_hour_never_pauses(zone: str, text: str, seconds: float) -> None:
     """Over a year's changes of the clock: the same distance everywhere, in the hour that comes twice too."""
     for day in ("2026-03-08", "2026-03-29", "2026-04-05", "2026-10-04", "2026-10-25", "2026-11-01"):
         times = list(firings(text, zone, f"{day}T00:00Z", f"{day}T23:59Z"))
@@ -96,11 +98,11 @@ def test_what_fires_within_the_hour_never_pauses(zone, text, seconds):
         ("0 3 * * *", "2026-03-28T12:00+00:00", "2026-03-29T01:00+00:00"),
     ],
 )
-def test_time_zones(text, after, then):
+def test_time_zones(text: str, after: str, then: Any) -> None:
     assert parse(text).next(datetime.fromisoformat(after), "Europe/Berlin") == datetime.fromisoformat(then)
 
 
-def test_the_next_time_is_the_first_instant_whose_clock_shows_it():
+def test_the_next_time_is_the_first_instant_whose_clock_shows_it() -> None:
     """Against every second of a day on which the clock goes back."""
     zone = ZoneInfo("America/New_York")
     start = datetime(2026, 11, 1, 3, 0, tzinfo=UTC)
@@ -110,23 +112,23 @@ def test_the_next_time_is_the_first_instant_whose_clock_shows_it():
         for at in (start + timedelta(seconds=i) for i in range(1, 86_400))
         if (local := at.astimezone(zone)).second % 17 == 0 and local.minute in (7, 31) and local.hour in (1, 2, 13)
     ]
-    at, found = start, []
-    while len(found) < len(shown):
+    at, fired = start, list[datetime]()
+    while len(fired) < len(shown):
         at = schedule.next(at, "America/New_York")
-        found.append(at)
-    assert found == shown
+        fired.append(at)
+    assert fired == shown
 
 
 @pytest.mark.skipif(not CASES.is_dir(), reason="the shared cases are not beside this checkout")
-def test_the_shared_schedules():
+def test_the_shared_schedules() -> None:
     for line in (CASES / "schedules" / "next.tsv").read_text().splitlines()[1:]:
         text, zone, after, then = line.split("\t")[:4]
-        found = parse(text).next(datetime.fromisoformat(after), zone or "UTC")
-        assert found == datetime.fromisoformat(then), line
+        following = parse(text).next(datetime.fromisoformat(after), zone or "UTC")
+        assert following == datetime.fromisoformat(then), line
 
 
 @pytest.mark.skipif(not CASES.is_dir(), reason="the shared cases are not beside this checkout")
-def test_the_shared_manifests():
+def test_the_shared_manifests() -> None:
     manifests = sorted((CASES / "manifests").glob("ping-*.yaml"))
     assert manifests
     for path in manifests:
@@ -177,11 +179,11 @@ CRON_TZ=UTC TZ=UTC * * * * *
 
 
 @pytest.mark.parametrize("text", ["", *NONE.strip().splitlines()])
-def test_no_schedule(text):
+def test_no_schedule(text: str) -> None:
     with pytest.raises(ValueError, match=r"\S"):
         parse(text)
 
 
-def test_a_day_that_never_comes():
+def test_a_day_that_never_comes() -> None:
     with pytest.raises(ValueError, match="names no day"):
         parse("0 0 31 2 *").next(NOW)

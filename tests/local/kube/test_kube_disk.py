@@ -29,18 +29,18 @@ def config_map(name: str) -> dict[str, object]:
 def test_a_full_disk_is_503_for_writes_only(place: Disk) -> None:
     store = ResourceStore(place.path / "kube.sqlite")
     with TestClient(make_app(store, "t", {"/-/status": lambda: {"storage": bool(store.trouble)}})) as client:
-        made = []
+        created = []
         with place.full():
             for number in range(1000):
                 answer = client.post(PATH, json=config_map(f"m{number}"), headers=TOKEN)
                 if answer.status_code != 201:
                     break
-                made.append(f"m{number}")
+                created.append(f"m{number}")
             assert (answer.status_code, answer.json()["reason"]) == (503, "ServiceUnavailable")
             assert int(answer.headers["retry-after"]) >= 1
             assert "no space" in answer.json()["message"]
             listed = client.get(PATH, headers=TOKEN)
-            assert [item["metadata"]["name"] for item in listed.json()["items"]] == sorted(made)
+            assert [item["metadata"]["name"] for item in listed.json()["items"]] == sorted(created)
             assert client.get("/-/status", headers=TOKEN).json() == {"storage": True}
         store.check()
         assert client.get("/-/status", headers=TOKEN).json() == {"storage": False}

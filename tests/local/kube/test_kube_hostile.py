@@ -33,7 +33,7 @@ PATHS = {
     "Trigger": "/apis/eventing.knative.dev/v1/namespaces/default/triggers",
     "ConfigMap": "/api/v1/namespaces/default/configmaps",
 }
-JUNK = [
+JUNK: list[Any] = [
     None,
     True,
     0,
@@ -87,20 +87,22 @@ def spoilt(chance: random.Random, item: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_nothing_breaks_it(client: TestClient, isvc: dict[str, Any], seed: int):
+def test_nothing_breaks_it(client: TestClient, isvc: dict[str, Any], seed: int) -> None:
     chance = random.Random(seed)
     codes: set[int] = set()
     for _ in range(300):
         good = chance.choice([isvc, TRIGGER, CONFIG])
         path, body = PATHS[good["kind"]], spoilt(chance, good)
-        one = f"{path}/{good['metadata']['name']}"
+        object_path = f"{path}/{good['metadata']['name']}"
         verb = chance.choice(["POST", "POST", "PUT", "PATCH", "PATCH", "DELETE"])
         headers = {}
         if verb == "PATCH":
             headers["Content-Type"] = chance.choice(list(PATCH_TYPES))
         if verb == "PUT" and isinstance(body.get("metadata"), dict):
-            body["metadata"]["resourceVersion"] = client.get(one).json().get("metadata", {}).get("resourceVersion")
-        target = path if verb == "POST" else f"{one}?fieldManager=m{chance.randint(0, 2)}"
+            body["metadata"]["resourceVersion"] = (
+                client.get(object_path).json().get("metadata", {}).get("resourceVersion")
+            )
+        target = path if verb == "POST" else f"{object_path}?fieldManager=m{chance.randint(0, 2)}"
         answer = client.request(verb, target, content=json.dumps(body), headers=headers)
         assert answer.status_code < 500, (verb, target, body)
         codes.add(answer.status_code)
@@ -108,7 +110,7 @@ def test_nothing_breaks_it(client: TestClient, isvc: dict[str, Any], seed: int):
     assert {200, 201, 400, 404, 409, 422} <= codes
 
 
-def test_what_is_forgotten_is_gone(client: TestClient):
+def test_what_is_forgotten_is_gone(client: TestClient) -> None:
     for index in range(150):
         client.post(PATHS["ConfigMap"], json={"metadata": {"name": f"c{index}"}})
     answer = client.get(f"{PATHS['ConfigMap']}?watch=1&resourceVersion=5&timeoutSeconds=5")

@@ -8,7 +8,7 @@ import stat
 import threading
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 ISVCS = "/apis/serving.kserve.io/v1beta1/namespaces/default/inferenceservices"
@@ -23,17 +23,17 @@ def client(platform: Any) -> Any:
         yield client
 
 
-def refused(response: httpx.Response, code: int, reason: str) -> dict[str, Any]:
+def refused(response: httpx2.Response, code: int, reason: str) -> dict[str, Any]:
     status = response.json()
     assert (response.status_code, status["kind"], status["reason"], status["code"]) == (code, "Status", reason, code)
     return status
 
 
-def events(response: httpx.Response) -> list[dict[str, Any]]:
+def events(response: httpx2.Response) -> list[dict[str, Any]]:
     return [json.loads(line) for line in response.text.splitlines()]
 
 
-def test_details_name_the_object(client, isvc):
+def test_details_name_the_object(client: Any, isvc: Any) -> None:
     details = refused(client.get(ISVC), 404, "NotFound")["details"]
     assert details == {"name": "coding-mcqa", "group": "serving.kserve.io", "kind": "inferenceservices"}
     assert client.post(ISVCS, json=isvc).status_code == 201
@@ -62,19 +62,19 @@ def test_details_name_the_object(client, isvc):
         ("GET", f"{ISVCS}?watch=1&resourceVersion=x", {}, 400, "BadRequest"),
     ],
 )
-def test_refusals(client, method, path, options, code, reason):
+def test_refusals(client: Any, method: Any, path: str, options: Any, code: int, reason: Any) -> None:
     refused(client.request(method, path, **options), code, reason)
 
 
 @pytest.mark.parametrize("header", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic eDp5"}])
-def test_without_the_token_nothing_is_told(platform, header):
-    with httpx.Client(base_url=platform.url, verify=False, headers=header) as stranger:
+def test_without_the_token_nothing_is_told(platform: Any, header: Any) -> None:
+    with httpx2.Client(base_url=platform.url, verify=False, headers=header) as stranger:
         refused(stranger.get("/apis"), 401, "Unauthorized")
         refused(stranger.get("/api/v1/secrets"), 401, "Unauthorized")
         assert stranger.get("/readyz").text == "ok"
 
 
-def test_wrong_types_are_invalid_with_their_path(client, isvc):
+def test_wrong_types_are_invalid_with_their_path(client: Any, isvc: Any) -> None:
     isvc["spec"]["predictor"]["minReplicas"] = "none"
     status = refused(client.post(ISVCS, json=isvc), 422, "Invalid")
     assert status["details"]["causes"][0]["field"] == "spec.predictor.minReplicas"
@@ -85,7 +85,7 @@ def test_wrong_types_are_invalid_with_their_path(client, isvc):
     refused(client.post(ISVCS, json=isvc), 422, "Invalid")
 
 
-def test_unknown_fields_by_validation(client, isvc):
+def test_unknown_fields_by_validation(client: Any, isvc: Any) -> None:
     isvc["spec"]["predictor"]["minReplica"] = 1
     assert (
         "minReplica" in refused(client.post(f"{ISVCS}?fieldValidation=Strict", json=isvc), 400, "BadRequest")["message"]
@@ -95,32 +95,32 @@ def test_unknown_fields_by_validation(client, isvc):
     assert "minReplica" not in warned.json()["spec"]["predictor"]
 
 
-def test_generation_counts_changes_of_spec_only(client, isvc):
-    made = client.post(ISVCS, json={**isvc, "status": {"url": "http://x"}}).json()
-    assert "status" not in made
+def test_generation_counts_changes_of_spec_only(client: Any, isvc: Any) -> None:
+    created = client.post(ISVCS, json={**isvc, "status": {"url": "http://x"}}).json()
+    assert "status" not in created
     steps = [
         (ISVC, {"metadata": {"labels": {"a": "b"}}}, 1),
         (f"{ISVC}/status", {"status": {"url": "http://x"}, "spec": {"predictor": {"minReplicas": 9}}}, 1),
         (ISVC, {"spec": {"predictor": {"minReplicas": 1}}, "status": {"url": "http://y"}}, 2),
         (ISVC, {"spec": {"predictor": {"minReplicas": 1}}}, 2),
     ]
-    versions = [int(made["metadata"]["resourceVersion"])]
+    versions = [int(created["metadata"]["resourceVersion"])]
     for path, patch, generation in steps:
-        found = client.patch(path, json=patch, headers=MERGE).json()
-        assert found["metadata"]["generation"] == generation
-        versions.append(int(found["metadata"]["resourceVersion"]))
+        patched = client.patch(path, json=patch, headers=MERGE).json()
+        assert patched["metadata"]["generation"] == generation
+        versions.append(int(patched["metadata"]["resourceVersion"]))
     assert versions == sorted(versions)
     assert versions[-1] == versions[-2], "writing the same again is no change"
-    assert (found["status"], found["spec"]["predictor"]["minReplicas"]) == ({"url": "http://x"}, 1)
-    assert found["metadata"]["uid"] == made["metadata"]["uid"]
+    assert (patched["status"], patched["spec"]["predictor"]["minReplicas"]) == ({"url": "http://x"}, 1)
+    assert patched["metadata"]["uid"] == created["metadata"]["uid"]
 
 
-def test_updates_need_the_current_version(client, isvc):
-    made = client.post(ISVCS, json=isvc).json()
+def test_updates_need_the_current_version(client: Any, isvc: Any) -> None:
+    created = client.post(ISVCS, json=isvc).json()
     newer = client.patch(ISVC, json={"metadata": {"labels": {"a": "b"}}}, headers=MERGE).json()
     for path in (ISVC, f"{ISVC}/status"):
-        refused(client.put(path, json=made), 409, "Conflict")
-    stale = {"metadata": {"resourceVersion": made["metadata"]["resourceVersion"]}}
+        refused(client.put(path, json=created), 409, "Conflict")
+    stale = {"metadata": {"resourceVersion": created["metadata"]["resourceVersion"]}}
     refused(client.patch(ISVC, json=stale, headers=MERGE), 409, "Conflict")
     nameless = copy.deepcopy(newer)
     del nameless["metadata"]["resourceVersion"]
@@ -131,10 +131,10 @@ def test_updates_need_the_current_version(client, isvc):
     assert client.put(ISVC, json=newer).status_code == 200
     for wanted in ({"uid": "another"}, {"resourceVersion": "1"}):
         refused(client.request("DELETE", ISVC, json={"preconditions": wanted}), 409, "Conflict")
-    assert client.delete(ISVC).json()["details"]["uid"] == made["metadata"]["uid"]
+    assert client.delete(ISVC).json()["details"]["uid"] == created["metadata"]["uid"]
 
 
-def test_pages_hold_every_object_once(client):
+def test_pages_hold_every_object_once(client: Any) -> None:
     for index in range(7):
         assert client.post(CONFIG_MAPS, json={"metadata": {"name": f"c{index}"}}).status_code == 201
     names, token, remaining = [], "", []
@@ -149,29 +149,29 @@ def test_pages_hold_every_object_once(client):
     assert remaining == [4, 1, 0]
 
 
-def test_a_selector_turns_changes_into_coming_and_going(client):
+def test_a_selector_turns_changes_into_coming_and_going(client: Any) -> None:
     version = client.get(CONFIG_MAPS).json()["metadata"]["resourceVersion"]
     client.post(CONFIG_MAPS, json={"metadata": {"name": "c", "labels": {"a": "1"}}})
     for value in ("2", "2", "1"):
         client.patch(f"{CONFIG_MAPS}/c", json={"metadata": {"labels": {"a": value}}}, headers=MERGE)
     client.delete(f"{CONFIG_MAPS}/c")
     query = {"watch": "1", "timeoutSeconds": "1", "resourceVersion": version}
-    found = events(client.get(CONFIG_MAPS, params={**query, "labelSelector": "a=2"}))
-    assert [event["type"] for event in found] == ["ADDED", "DELETED"]
-    found = events(client.get(CONFIG_MAPS, params=query))
-    assert [event["type"] for event in found] == ["ADDED", "MODIFIED", "MODIFIED", "DELETED"]
+    changes = events(client.get(CONFIG_MAPS, params={**query, "labelSelector": "a=2"}))
+    assert [event["type"] for event in changes] == ["ADDED", "DELETED"]
+    changes = events(client.get(CONFIG_MAPS, params=query))
+    assert [event["type"] for event in changes] == ["ADDED", "MODIFIED", "MODIFIED", "DELETED"]
 
 
-def test_initial_events_end_with_a_bookmark(client):
+def test_initial_events_end_with_a_bookmark(client: Any) -> None:
     client.post(CONFIG_MAPS, json={"metadata": {"name": "c"}})
     query = "watch=1&timeoutSeconds=1&sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan"
-    found = events(client.get(f"{CONFIG_MAPS}?{query}"))
-    assert [event["type"] for event in found] == ["ADDED", "BOOKMARK", "BOOKMARK"]
-    assert found[1]["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
-    assert int(found[2]["object"]["metadata"]["resourceVersion"]) > 0
+    changes = events(client.get(f"{CONFIG_MAPS}?{query}"))
+    assert [event["type"] for event in changes] == ["ADDED", "BOOKMARK", "BOOKMARK"]
+    assert changes[1]["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
+    assert int(changes[2]["object"]["metadata"]["resourceVersion"]) > 0
 
 
-def test_finalizers_hold_a_deletion_back(client, isvc):
+def test_finalizers_hold_a_deletion_back(client: Any, isvc: Any) -> None:
     isvc["metadata"]["finalizers"] = ["coding-mcqa/wait"]
     client.post(ISVCS, json=isvc)
     held = client.delete(ISVC).json()
@@ -181,7 +181,7 @@ def test_finalizers_hold_a_deletion_back(client, isvc):
     refused(client.get(ISVC), 404, "NotFound")
 
 
-def test_a_namespace_terminates_before_it_goes(client):
+def test_a_namespace_terminates_before_it_goes(client: Any) -> None:
     client.post("/api/v1/namespaces", json={"metadata": {"name": "ending"}})
     there = "/api/v1/namespaces/ending/configmaps"
     assert client.post(there, json={"metadata": {"name": "c"}}).status_code == 201
@@ -195,7 +195,7 @@ def test_a_namespace_terminates_before_it_goes(client):
     refused(client.get(f"{there}/c"), 404, "NotFound")
 
 
-def test_what_is_owned_goes_along(client, isvc):
+def test_what_is_owned_goes_along(client: Any, isvc: Any) -> None:
     owner = client.post(ISVCS, json=isvc).json()
     reference = {"apiVersion": owner["apiVersion"], "kind": owner["kind"], "name": "coding-mcqa"}
     reference["uid"] = owner["metadata"]["uid"]
@@ -205,13 +205,13 @@ def test_what_is_owned_goes_along(client, isvc):
     assert [item["metadata"]["name"] for item in client.get(CONFIG_MAPS).json()["items"]] == ["free"]
 
 
-def test_the_files_are_their_owners_only(platform):
+def test_the_files_are_their_owners_only(platform: Any) -> None:
     for name in ("kubeconfig", "kube/token", "kube/key.pem", "kube/kube.sqlite", "kube/kube.sqlite-wal"):
         assert stat.S_IMODE((platform.folder / name).stat().st_mode) == 0o600, name
     assert platform.url.startswith("https://127.0.0.1:")
 
 
-def test_kill_keeps_every_acknowledged_write(own_platform):
+def test_kill_keeps_every_acknowledged_write(own_platform: Any) -> None:
     acknowledged: list[tuple[str, str]] = []
     stop = threading.Event()
 
@@ -220,11 +220,11 @@ def test_kill_keeps_every_acknowledged_write(own_platform):
             for index in range(10_000):
                 name = f"w{worker}-{index}"
                 try:
-                    made = client.post(CONFIG_MAPS, json={"metadata": {"name": name}, "data": {"i": str(index)}})
-                except httpx.TransportError:
+                    response = client.post(CONFIG_MAPS, json={"metadata": {"name": name}, "data": {"i": str(index)}})
+                except httpx2.TransportError:
                     return
-                assert made.status_code == 201
-                acknowledged.append((name, made.json()["metadata"]["resourceVersion"]))
+                assert response.status_code == 201
+                acknowledged.append((name, response.json()["metadata"]["resourceVersion"]))
                 if len(acknowledged) >= 60:
                     stop.set()
 
@@ -239,13 +239,13 @@ def test_kill_keeps_every_acknowledged_write(own_platform):
     own_platform.start()
     assert own_platform.config["users"][0]["user"]["token"] == token
     with own_platform.client as client:
-        found = client.get(CONFIG_MAPS).json()
-        versions = {item["metadata"]["name"]: item["metadata"]["resourceVersion"] for item in found["items"]}
+        listing = client.get(CONFIG_MAPS).json()
+        versions = {item["metadata"]["name"]: item["metadata"]["resourceVersion"] for item in listing["items"]}
         assert dict(acknowledged).items() <= versions.items()
         assert len(set(versions.values())) == len(versions), "no version is given twice"
         begun = min(int(version) for version in versions.values())
         query = {"watch": "1", "timeoutSeconds": "1", "resourceVersion": begun}
         later = events(client.get(CONFIG_MAPS, params=query))
         assert len(later) == len(versions) - 1, "a watch goes on where it was"
-        made = client.post(CONFIG_MAPS, json={"metadata": {"name": "after"}}).json()
-        assert int(made["metadata"]["resourceVersion"]) > max(map(int, versions.values()))
+        created = client.post(CONFIG_MAPS, json={"metadata": {"name": "after"}}).json()
+        assert int(created["metadata"]["resourceVersion"]) > max(map(int, versions.values()))

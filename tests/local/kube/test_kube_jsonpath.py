@@ -5,7 +5,7 @@ from __future__ import annotations
 from local.kube import jsonpath
 
 
-def test_jsonpath():
+def test_jsonpath() -> None:
     value = {"a": [{"t": "x", "v": 1}, {"t": "y", "v": True}], "m": {"k.d/e": "z"}}
     assert jsonpath.first(value, ".a[?(@.t=='y')].v") is True
     assert jsonpath.first(value, ".a[?(@.v==true)].t") == "y"

@@ -12,19 +12,19 @@ def apply(platform: Any, body: dict, *flags: str, fails: bool = False) -> str:
     return platform.kubectl("apply", *flags, "-f", "-", body=body, fails=fails)
 
 
-def test_apply_creates_leaves_and_changes(platform, isvc):
+def test_apply_creates_leaves_and_changes(platform: Any, isvc: Any) -> None:
     assert "coding-mcqa created" in apply(platform, isvc)
     assert "coding-mcqa unchanged" in apply(platform, isvc)
     isvc["spec"]["predictor"]["maxReplicas"] = 3
     assert "coding-mcqa configured" in apply(platform, isvc)
     del isvc["spec"]["predictor"]["maxReplicas"]
     apply(platform, isvc)
-    found = json.loads(platform.kubectl("get", "isvc", "coding-mcqa", "-o", "json"))
-    assert found["spec"] == isvc["spec"]
-    assert found["metadata"]["generation"] == 3
+    stored = json.loads(platform.kubectl("get", "isvc", "coding-mcqa", "-o", "json"))
+    assert stored["spec"] == isvc["spec"]
+    assert stored["metadata"]["generation"] == 3
 
 
-def test_the_table_has_the_crds_columns(platform, isvc, ready_status):
+def test_the_table_has_the_crds_columns(platform: Any, isvc: Any, ready_status: Any) -> None:
     apply(platform, isvc)
     patch = json.dumps({"status": ready_status})
     platform.kubectl("patch", "isvc", "coding-mcqa", "--subresource=status", "--type=merge", "-p", patch)
@@ -51,13 +51,13 @@ def test_the_table_has_the_crds_columns(platform, isvc, ready_status):
     assert row.split()[-1].endswith("s")
 
 
-def test_wide_tables_show_more(platform):
+def test_wide_tables_show_more(platform: Any) -> None:
     apply(platform, BROKER)
     assert platform.kubectl("get", "broker").split()[:5] == ["NAME", "URL", "AGE", "READY", "REASON"]
     assert "MTChannelBasedBroker" in platform.kubectl("get", "broker", "-o", "wide")
 
 
-def test_output_forms(platform, isvc):
+def test_output_forms(platform: Any, isvc: Any) -> None:
     apply(platform, isvc)
     uri = platform.kubectl("get", "isvc", "coding-mcqa", "-o", "jsonpath={.spec.predictor.model.storageUri}")
     assert uri == "mlflow://coding-mcqa/1"
@@ -68,7 +68,7 @@ def test_output_forms(platform, isvc):
     assert "Storage Uri:  mlflow://coding-mcqa/1" in platform.kubectl("describe", "isvc", "coding-mcqa")
 
 
-def test_describe_shows_events(platform, isvc):
+def test_describe_shows_events(platform: Any, isvc: Any) -> None:
     apply(platform, isvc)
     uid = platform.kubectl("get", "isvc", "coding-mcqa", "-o", "jsonpath={.metadata.uid}")
     event = {
@@ -86,31 +86,31 @@ def test_describe_shows_events(platform, isvc):
     assert "inferenceservice/coding-mcqa" in platform.kubectl("get", "events")
 
 
-def test_patches(platform, isvc):
+def test_patches(platform: Any, isvc: Any) -> None:
     apply(platform, isvc)
     canary = '{"spec":{"predictor":{"canaryTrafficPercent":10}}}'
     assert "patched" in platform.kubectl("patch", "isvc", "coding-mcqa", "--type=merge", "-p", canary)
     assert "no change" in platform.kubectl("patch", "isvc", "coding-mcqa", "--type=merge", "-p", canary)
     gone = '[{"op":"remove","path":"/spec/predictor/canaryTrafficPercent"}]'
     platform.kubectl("patch", "isvc", "coding-mcqa", "--type=json", "-p", gone)
-    found = json.loads(platform.kubectl("get", "isvc", "coding-mcqa", "-o", "json"))
-    assert "canaryTrafficPercent" not in found["spec"]["predictor"]
-    assert found["metadata"]["generation"] == 3
+    stored = json.loads(platform.kubectl("get", "isvc", "coding-mcqa", "-o", "json"))
+    assert "canaryTrafficPercent" not in stored["spec"]["predictor"]
+    assert stored["metadata"]["generation"] == 3
     assert "application/merge-patch+json" in platform.kubectl("patch", "isvc", "coding-mcqa", "-p", canary, fails=True)
     assert "BadRequest" in platform.kubectl(
         "patch", "isvc", "coding-mcqa", "--type=merge", "-p", canary.replace("10", "110"), fails=True
     )
 
 
-def test_a_misspelt_field_is_refused_by_default(platform, isvc):
+def test_a_misspelt_field_is_refused_by_default(platform: Any, isvc: Any) -> None:
     isvc["spec"]["predictor"]["minReplica"] = 1
     assert 'unknown field "spec.predictor.minReplica"' in apply(platform, isvc, fails=True)
     assert 'Warning: unknown field "spec.predictor.minReplica"' in apply(platform, isvc, "--validate=warn")
-    found = json.loads(platform.kubectl("get", "isvc", "coding-mcqa", "-o", "json"))
-    assert "minReplica" not in found["spec"]["predictor"]
+    stored = json.loads(platform.kubectl("get", "isvc", "coding-mcqa", "-o", "json"))
+    assert "minReplica" not in stored["spec"]["predictor"]
 
 
-def test_server_side_apply_and_its_conflicts(platform, isvc):
+def test_server_side_apply_and_its_conflicts(platform: Any, isvc: Any) -> None:
     apply(platform, isvc, "--server-side")
     isvc["spec"]["predictor"]["model"]["storageUri"] = "mlflow://coding-mcqa/2"
     text = apply(platform, isvc, "--server-side", "--field-manager=rollout", fails=True)
@@ -120,7 +120,7 @@ def test_server_side_apply_and_its_conflicts(platform, isvc):
     assert uri == "mlflow://coding-mcqa/2"
 
 
-def test_an_object_moves_from_client_side_to_server_side_apply(platform, isvc):
+def test_an_object_moves_from_client_side_to_server_side_apply(platform: Any, isvc: Any) -> None:
     apply(platform, isvc)
     isvc["spec"]["predictor"]["maxReplicas"] = 3
     apply(platform, isvc, "--server-side")
@@ -130,7 +130,7 @@ def test_an_object_moves_from_client_side_to_server_side_apply(platform, isvc):
     assert replicas == "4"
 
 
-def test_dry_run_and_diff_change_nothing(platform, isvc):
+def test_dry_run_and_diff_change_nothing(platform: Any, isvc: Any) -> None:
     apply(platform, isvc)
     before = platform.kubectl("get", "isvc", "-o", "yaml")
     isvc["spec"]["predictor"]["maxReplicas"] = 7
@@ -141,7 +141,7 @@ def test_dry_run_and_diff_change_nothing(platform, isvc):
     assert platform.kubectl("get", "isvc", "-o", "yaml") == before
 
 
-def test_core_kinds_merge_strategically(platform):
+def test_core_kinds_merge_strategically(platform: Any) -> None:
     config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"a": "1", "b": "2"}}
     apply(platform, config)
     config["data"] = {"a": "1", "c": "3"}
@@ -150,7 +150,7 @@ def test_core_kinds_merge_strategically(platform):
     assert json.loads(platform.kubectl("get", "cm", "c", "-o", "jsonpath={.data}")) == {"a": "1", "c": "3", "d": "4"}
 
 
-def test_create_by_command(platform):
+def test_create_by_command(platform: Any) -> None:
     platform.kubectl("create", "secret", "generic", "loop", "--from-literal=password=söcret")
     assert platform.kubectl("get", "secret", "loop", "-o", "jsonpath={.data}") == '{"password":"c8O2Y3JldA=="}'
     platform.kubectl("create", "configmap", "settings", "--from-literal=a=b")
@@ -161,7 +161,7 @@ def test_create_by_command(platform):
     assert "settings" in platform.kubectl("get", "cm", "--field-selector", "metadata.name=settings")
 
 
-def test_watch_and_wait(platform, isvc, ready_status):
+def test_watch_and_wait(platform: Any, isvc: Any, ready_status: Any) -> None:
     apply(platform, isvc)
     waiting = platform.background("wait", "--for=condition=Ready", "isvc/coding-mcqa", "--timeout=30s")
     watching = platform.background("get", "isvc", "--watch-only", "-o", "name")
@@ -176,14 +176,14 @@ def test_watch_and_wait(platform, isvc, ready_status):
     watching.stdout.close()
 
 
-def test_delete(platform, isvc):
+def test_delete(platform: Any, isvc: Any) -> None:
     apply(platform, isvc)
     assert "deleted" in platform.kubectl("delete", "isvc", "coding-mcqa")
     text = platform.kubectl("get", "isvc", "coding-mcqa", fails=True)
     assert text.strip() == ('Error from server (NotFound): inferenceservices.serving.kserve.io "coding-mcqa" not found')
 
 
-def test_a_namespace_goes_with_what_is_in_it(platform):
+def test_a_namespace_goes_with_what_is_in_it(platform: Any) -> None:
     platform.kubectl("create", "namespace", "other")
     apply(platform, BROKER, "-n", "other")
     platform.kubectl("delete", "namespace", "other")
@@ -192,7 +192,7 @@ def test_a_namespace_goes_with_what_is_in_it(platform):
     assert "may not be deleted" in platform.kubectl("delete", "namespace", "default", fails=True)
 
 
-def test_discovery(platform):
+def test_discovery(platform: Any) -> None:
     lines = {line.split()[0]: line for line in platform.kubectl("api-resources").splitlines()}
     assert lines["inferenceservices"].split()[1:] == ["isvc", "serving.kserve.io/v1beta1", "true", "InferenceService"]
     assert lines["namespaces"].split()[-2] == "false"
@@ -201,7 +201,7 @@ def test_discovery(platform):
     assert "canaryTrafficPercent\t<integer>" in platform.kubectl("explain", "isvc.spec.predictor")
 
 
-def test_one_name_in_two_groups(platform):
+def test_one_name_in_two_groups(platform: Any) -> None:
     service = {"apiVersion": "serving.knative.dev/v1", "kind": "Service", "metadata": {"name": "collect"}}
     service["spec"] = {"template": {"spec": {"containers": [{"image": "x"}]}}}
     apply(platform, service)
@@ -209,6 +209,6 @@ def test_one_name_in_two_groups(platform):
     assert "No resources" in platform.kubectl("get", "services")
 
 
-def test_an_unknown_token_is_refused(platform):
+def test_an_unknown_token_is_refused(platform: Any) -> None:
     text = platform.kubectl("get", "isvc", "--token=guess", fails=True)
     assert "You must be logged in" in text

@@ -19,13 +19,13 @@ def applied(live: Any, config: Any, who: str, force: bool = False) -> dict[str, 
     return managed_fields.apply(live, config, managed_fields.FieldManager(who, "Apply"), "now", force=force)
 
 
-def test_apply_removes_what_its_manager_leaves_out():
+def test_apply_removes_what_its_manager_leaves_out() -> None:
     live = applied(None, item(a=1, b={"c": 1}), "one")
     live = applied(live, item(a=1), "one")
     assert live["spec"] == {"a": 1}
 
 
-def test_apply_keeps_what_others_own_too():
+def test_apply_keeps_what_others_own_too() -> None:
     live = applied(None, item(a=1, b=2), "one")
     live = applied(live, item(b=2), "two")
     live = applied(live, item(a=1), "one")
@@ -33,7 +33,7 @@ def test_apply_keeps_what_others_own_too():
     assert applied(live, item(), "two")["spec"] == {"a": 1}
 
 
-def test_apply_conflicts_and_forces():
+def test_apply_conflicts_and_forces() -> None:
     live = applied(None, item(a=1), "one")
     with pytest.raises(StatusError) as caught:
         applied(live, item(a=2), "two")
@@ -43,13 +43,13 @@ def test_apply_conflicts_and_forces():
     assert [who.name for who in managed_fields.owned_fields(live)] == ["two"]
 
 
-def test_apply_conflicts_with_a_list_that_an_object_replaces():
+def test_apply_conflicts_with_a_list_that_an_object_replaces() -> None:
     live = applied(None, item(a=[1]), "one")
     with pytest.raises(StatusError, match="conflict"):
         applied(live, item(a={"b": 1}), "two")
 
 
-def test_an_update_takes_over_what_it_changes():
+def test_an_update_takes_over_what_it_changes() -> None:
     live = applied(None, item(a=1, b=1), "one")
     new = {**copy.deepcopy(live), "spec": {"a": 2, "b": 1}}
     new = managed_fields.update(live, new, managed_fields.FieldManager("two"), "now")
@@ -58,6 +58,6 @@ def test_an_update_takes_over_what_it_changes():
     assert managed_fields.update(new, new, managed_fields.FieldManager("three"), "later") == new
 
 
-def test_field_sets_survive_encoding():
+def test_field_sets_survive_encoding() -> None:
     paths = {("metadata", "labels", "a.b/c"), ("spec", "x"), ("spec", "y", "z")}
     assert managed_fields.decode_fields_v1(managed_fields.encode_fields_v1(paths)) == paths

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,7 @@ from local.kube.errors import StatusError
         ({}, {"a": {"bb": {"ccc": None}}}, {"a": {"bb": {}}}),
     ],
 )
-def test_merge_patch(target, patch, result):
+def test_merge_patch(target: Any, patch: Any, result: Any) -> None:
     before = copy.deepcopy(target)
     assert patches.merge_patch(target, patch) == result
     assert target == before
@@ -47,11 +48,11 @@ def test_merge_patch(target, patch, result):
         ),
     ],
 )
-def test_strategic_merge_of_keyed_lists(patch, ports):
+def test_strategic_merge_of_keyed_lists(patch: Any, ports: Any) -> None:
     assert patches.strategic_merge({"ports": [{"port": 80}, {"port": 81}]}, patch)["ports"] == ports
 
 
-def test_strategic_merge_directives():
+def test_strategic_merge_directives() -> None:
     target = {"metadata": {"finalizers": ["a", "b"]}, "data": {"x": "1", "y": "2"}}
     gone = patches.strategic_merge(target, {"metadata": {"$deleteFromPrimitiveList/finalizers": ["a"]}})
     assert gone["metadata"]["finalizers"] == ["b"]
@@ -72,7 +73,7 @@ def test_strategic_merge_directives():
         ([{"op": "replace", "path": "/b/c/d", "value": 2}], 422),
     ],
 )
-def test_json_patches_that_do_not_apply(patch, code):
+def test_json_patches_that_do_not_apply(patch: Any, code: int) -> None:
     with pytest.raises(StatusError) as caught:
         patches.json_patch({"a": 1}, patch)
     assert caught.value.code == code

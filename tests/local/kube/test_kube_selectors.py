@@ -26,7 +26,7 @@ LABELLED = {"metadata": {"name": "n", "namespace": "d", "labels": {"a": "1", "b"
         ("!c", True),
     ],
 )
-def test_label_selectors(selector, accepted):
+def test_label_selectors(selector: str, accepted: bool) -> None:
     assert selectors.label_selector(selector)(LABELLED) is accepted
 
 
@@ -34,11 +34,11 @@ def test_label_selectors(selector, accepted):
     ("selector", "accepted"),
     [("metadata.name=n", True), ("metadata.name!=n", False), ("metadata.name=n,metadata.namespace=x", False)],
 )
-def test_field_selectors(selector, accepted):
+def test_field_selectors(selector: str, accepted: bool) -> None:
     assert selectors.field_selector(selector, "ConfigMap")(LABELLED) is accepted
 
 
 @pytest.mark.parametrize("selector", ["a in 1", "a=(", "=x", "a in (1", "a b"])
-def test_no_label_selector(selector):
+def test_no_label_selector(selector: str) -> None:
     with pytest.raises(StatusError, match="unable to parse"):
         selectors.label_selector(selector)

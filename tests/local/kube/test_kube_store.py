@@ -26,17 +26,17 @@ def config(name: str, **data: str) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
 
 
-def test_status_is_written_apart(store, isvc):
-    made = store.create(isvc)
-    written = store.update_status({**made, "status": {"url": "http://x"}, "spec": {}})
+def test_status_is_written_apart(store: ResourceStore, isvc: Any) -> None:
+    created = store.create(isvc)
+    written = store.update_status({**created, "status": {"url": "http://x"}, "spec": {}})
     assert written["spec"] == isvc["spec"]
     assert (written["status"], written["metadata"]["generation"]) == ({"url": "http://x"}, 1)
     with pytest.raises(StatusError) as stale:
-        store.update_status({**made, "status": {"url": "http://y"}})
+        store.update_status({**created, "status": {"url": "http://y"}})
     assert (stale.value.code, stale.value.reason) == (409, "Conflict")
 
 
-def test_core_and_knative_services_are_two_kinds(store):
+def test_core_and_knative_services_are_two_kinds(store: ResourceStore) -> None:
     knative = {"apiVersion": "serving.knative.dev/v1", "kind": "Service", "metadata": {"name": "a"}}
     store.create({**knative, "spec": {"template": {"spec": {"containers": [{"image": "x"}]}}}})
     assert store.list("Service").items == []
@@ -45,7 +45,7 @@ def test_core_and_knative_services_are_two_kinds(store):
         store.list("Deployment")
 
 
-def test_a_watch_begins_with_what_is_there_and_goes_on(store):
+def test_a_watch_begins_with_what_is_there_and_goes_on(store: ResourceStore) -> None:
     store.create(config("a"))
     seen = []
 
@@ -66,7 +66,7 @@ def test_a_watch_begins_with_what_is_there_and_goes_on(store):
     )
 
 
-def test_another_process_is_seen(store, tmp_path):
+def test_another_process_is_seen(store: ResourceStore, tmp_path: Path) -> None:
     since = store.version
     code = (
         "import sys; from pathlib import Path; from local.kube.store import ResourceStore\n"
@@ -78,7 +78,7 @@ def test_another_process_is_seen(store, tmp_path):
     assert (change.type, change.object["metadata"]["name"]) == ("ADDED", "theirs")
 
 
-def test_two_processes_never_share_a_version(tmp_path):
+def test_two_processes_never_share_a_version(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from local.kube.store import ResourceStore\n"
         "s = ResourceStore(Path(sys.argv[1]))\n"
@@ -96,11 +96,11 @@ def test_two_processes_never_share_a_version(tmp_path):
     assert len(set(versions)) == len(versions) == 80
 
 
-def test_old_versions_expire(tmp_path):
+def test_old_versions_expire(tmp_path: Path) -> None:
     store = ResourceStore(tmp_path / "kube.sqlite", keep=20)
-    made = store.create(config("a"))
+    item = store.create(config("a"))
     for index in range(150):
-        made = store.update({**made, "data": {"i": str(index)}})
+        item = store.update({**item, "data": {"i": str(index)}})
     with pytest.raises(StatusError) as gone:
         next(store.watch("ConfigMap", since=5, timeout=1))
     assert (gone.value.code, gone.value.reason) == (410, "Expired")
@@ -111,23 +111,23 @@ def test_old_versions_expire(tmp_path):
     store.close()
 
 
-def test_a_refused_write_leaves_nothing(store, isvc):
-    made, before = store.create(isvc), store.version
+def test_a_refused_write_leaves_nothing(store: ResourceStore, isvc: Any) -> None:
+    created, before = store.create(isvc), store.version
     isvc["spec"]["predictor"]["canaryTrafficPercent"] = 101
     with pytest.raises(StatusError, match="between 0 and 100"):
-        store.update({**made, "spec": isvc["spec"]})
+        store.update({**created, "spec": isvc["spec"]})
     assert store.version == before
-    assert store.get("InferenceService", "coding-mcqa") == made
+    assert store.get("InferenceService", "coding-mcqa") == created
 
 
-def test_a_dry_run_is_only_shown(store):
+def test_a_dry_run_is_only_shown(store: ResourceStore) -> None:
     before = store.version
     store.create(config("a"), options=WriteOptions(dry_run=True))
     assert store.version == before
     assert store.list("ConfigMap").items == []
 
 
-def test_names_are_generated(store):
+def test_names_are_generated(store: ResourceStore) -> None:
     body = config("")
     body["metadata"] = {"generateName": "run-"}
     names = {store.create(body)["metadata"]["name"] for _ in range(5)}
@@ -135,7 +135,7 @@ def test_names_are_generated(store):
     assert all(name.startswith("run-") and len(name) == 9 for name in names)
 
 
-def test_writing_a_status_does_not_ask_admission_again(store):
+def test_writing_a_status_does_not_ask_admission_again(store: ResourceStore) -> None:
     """A stored object that a stricter platform would refuse today must still be able to tell its state."""
     trigger = {
         "apiVersion": "eventing.knative.dev/v1",
@@ -143,5 +143,5 @@ def test_writing_a_status_does_not_ask_admission_again(store):
         "metadata": {"name": "t"},
         "spec": {"broker": "default", "subscriber": {"uri": "http://x"}},
     }
-    made = store.create(trigger)
-    assert store.update_status({**made, "status": {"subscriberUri": "http://x"}})["status"]
+    created = store.create(trigger)
+    assert store.update_status({**created, "status": {"subscriberUri": "http://x"}})["status"]

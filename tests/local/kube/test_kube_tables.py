@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -25,12 +26,12 @@ from local.kube.resources import RESOURCES
         (800_000, "9d"),
     ],
 )
-def test_ages_as_kubectl_writes_them(seconds, text):
+def test_ages_as_kubectl_writes_them(seconds: float, text: str) -> None:
     now = datetime.now(UTC)
     assert tables.age((now - timedelta(seconds=seconds)).isoformat(), now) == text
 
 
 @pytest.mark.parametrize("resource", RESOURCES, ids=lambda r: r.qualified)
-def test_every_kind_prints_without_a_status(resource):
-    found = tables.table(resource, [{"metadata": {"name": "x"}}], {}, whole=False)
-    assert len(found["rows"][0]["cells"]) == len(found["columnDefinitions"]) >= 2
+def test_every_kind_prints_without_a_status(resource: Any) -> None:
+    table = tables.table(resource, [{"metadata": {"name": "x"}}], {}, whole=False)
+    assert len(table["rows"][0]["cells"]) == len(table["columnDefinitions"]) >= 2

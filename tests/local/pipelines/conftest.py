@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from kfp_server import TOKEN, KfpServer, kfp_server
+from kfp_server import KfpServer, kfp_server, make_client
 
 
 @pytest.fixture(scope="session")
@@ -30,11 +29,3 @@ def kfp_client(server: KfpServer) -> Any:
 def marks(tmp_path: Path) -> Path:
     """Where the steps of a test say that they ran."""
     return tmp_path / "marks"
-
-
-def make_client(url: str) -> Any:
-    import kfp
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return kfp.Client(host=url, existing_token=TOKEN)

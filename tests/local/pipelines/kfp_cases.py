@@ -1,5 +1,7 @@
 """Pipelines of a few small steps. Where a step says that it ran, it appends a line to the file `marks`."""
 
+# ruff: noqa: PTH103, PTH110, PTH118, PTH123 - a component's body is copied out of this file and imports for itself
+
 # kfp reads the annotations themselves: no postponed evaluation here.
 from typing import List, NamedTuple, Optional  # noqa: UP035
 
@@ -56,7 +58,7 @@ def write_reports(
     page: dsl.Output[dsl.HTML],
     text: dsl.Output[dsl.Markdown],
     data: dsl.Output[dsl.Dataset],
-):
+) -> None:
     metrics.log_metric("accuracy", 0.75)
     with open(page.path, "w") as file:
         file.write("<h1>Report</h1>")
@@ -68,13 +70,13 @@ def write_reports(
 
 
 @dsl.component(base_image="python:3.11", install_kfp_package=False)
-def read_data(data: dsl.Input[dsl.Dataset], marks: str):
+def read_data(data: dsl.Input[dsl.Dataset], marks: str) -> None:
     with open(data.path) as file, open(marks, "a") as out:
         out.write(f"{file.read()} {data.metadata['rows']}\n")
 
 
 @dsl.component(base_image="python:3.11", install_kfp_package=False)
-def say_goodbye(marks: str, status: dsl.PipelineTaskFinalStatus):
+def say_goodbye(marks: str, status: dsl.PipelineTaskFinalStatus) -> None:
     with open(marks, "a") as file:
         file.write(f"goodbye {status.state}\n")
 
@@ -87,12 +89,12 @@ def tell(run: str, optional: Optional[str] = None) -> str:  # noqa: UP045
 
 
 @dsl.container_component
-def shell():
+def shell() -> dsl.ContainerSpec:
     return dsl.ContainerSpec(image="alpine", command=["sh", "-c", "echo hello"])
 
 
 @dsl.pipeline(name="gated", description="A gate, and what it lets through.")
-def gated(x: float, marks: str):
+def gated(x: float, marks: str) -> None:
     gate = decide(x=x)
     with dsl.If(gate.output == True, name="passed"):  # noqa: E712
         note(text="passed", marks=marks)
@@ -101,7 +103,7 @@ def gated(x: float, marks: str):
 
 
 @dsl.pipeline(name="named")
-def named(x: float, marks: str):
+def named(x: float, marks: str) -> None:
     found = verdict(x=x)
     with dsl.If(found.outputs["passed"] == True, name="passed"):  # noqa: E712
         note(text="passed", marks=marks)
@@ -110,7 +112,7 @@ def named(x: float, marks: str):
 
 
 @dsl.pipeline(name="handled")
-def handled(marks: str, tries: str, times: int = 99):
+def handled(marks: str, tries: str, times: int = 99) -> None:
     with dsl.ExitHandler(say_goodbye(marks=marks), name="guarded"):
         tried = fail_until(marks=tries, times=times)
         note(text="after", marks=marks).after(tried)
@@ -118,25 +120,25 @@ def handled(marks: str, tries: str, times: int = 99):
 
 
 @dsl.pipeline(name="flaky")
-def flaky(marks: str, times: int):
+def flaky(marks: str, times: int) -> None:
     fail_until(marks=marks, times=times).set_retry(num_retries=2, backoff_duration="0s")
 
 
 @dsl.pipeline(name="chain")
-def chain(marks: str, seconds: float = 0.0):
+def chain(marks: str, seconds: float = 0.0) -> None:
     first = note(text="first", marks=marks)
     nap = note(text="nap", marks=marks, seconds=seconds).after(first)
     note(text="last", marks=marks).after(nap)
 
 
 @dsl.pipeline(name="reports")
-def reports(marks: str):
+def reports(marks: str) -> None:
     made = write_reports()
     read_data(data=made.outputs["data"], marks=marks)
 
 
 @dsl.pipeline(name="loop")
-def loop(marks: str, items: List[str] = ["a", "b", "c"]):  # noqa: UP006, B006
+def loop(marks: str, items: List[str] = ["a", "b", "c"]) -> None:  # noqa: UP006, B006
     with dsl.ParallelFor(items) as item:
         note(text=item, marks=marks)
 
@@ -147,34 +149,34 @@ def facts(optional: Optional[str] = None) -> str:  # noqa: UP045
 
 
 @dsl.pipeline(name="typed")
-def typed(text: str, whole: int, number: float, flag: bool, many: List[int], thing: dict = {}):  # noqa: UP006, B006
+def typed(text: str, whole: int, number: float, flag: bool, many: List[int], thing: dict = {}) -> None:  # noqa: UP006, B006
     note(text=text, marks="/dev/null")
 
 
 @dsl.pipeline(name="contained")
-def contained():
+def contained() -> None:
     shell()
 
 
 @dsl.component(base_image="python:3.11", install_kfp_package=False)
-def leave_behind(marks: str):
+def leave_behind(marks: str) -> None:
     import subprocess
 
     subprocess.Popen(["sleep", "300"], start_new_session=True)
 
 
 @dsl.component(base_image="python:3.11", packages_to_install=["there-is-no-such-package==1.0"])
-def ask_for_package():
+def ask_for_package() -> None:
     print("not reached")
 
 
 @dsl.pipeline(name="leaving")
-def leaving(marks: str):
+def leaving(marks: str) -> None:
     leave_behind(marks=marks)
 
 
 @dsl.pipeline(name="asking")
-def asking():
+def asking() -> None:
     ask_for_package()
 
 
@@ -196,7 +198,7 @@ def inner(x: float, marks: str) -> str:
 
 
 @dsl.pipeline(name="nested")
-def nested(marks: str):
+def nested(marks: str) -> None:
     first = inner(x=0.9, marks=marks)
     second = inner(x=0.1, marks=marks)
     with dsl.ParallelFor(["1", "2", "3"]) as item:
@@ -218,7 +220,7 @@ def make_all(
     anything: dsl.Output[dsl.Artifact],
     described: dsl.Output[dsl.Artifact],
     elsewhere: dsl.Output[dsl.Model],
-):
+) -> None:
     import os
 
     with open(marks, "a") as file:
@@ -253,7 +255,7 @@ def make_values(
 
 
 @dsl.component(base_image="python:3.11", install_kfp_package=False)
-def make_data(marks: str, name: str, data: dsl.Output[dsl.Dataset]):
+def make_data(marks: str, name: str, data: dsl.Output[dsl.Dataset]) -> None:
     with open(marks, "a") as file:
         file.write(f"made data {name}\n")
     with open(data.path, "w") as file:
@@ -281,7 +283,7 @@ def use_all(
     flag: bool,
     many: list,
     thing: dict,
-):
+) -> None:
     import json
     import os
     import time
@@ -304,7 +306,7 @@ def use_all(
 
 
 @dsl.component(base_image="python:3.11", install_kfp_package=False)
-def use_list(marks: str, data: dsl.Input[List[dsl.Dataset]]):  # noqa: UP006
+def use_list(marks: str, data: dsl.Input[List[dsl.Dataset]]) -> None:  # noqa: UP006
     with open(marks, "a") as file:
         file.write("+".join(sorted(open(one.path).read() for one in data)) + "\n")  # noqa: SIM115
 
@@ -315,13 +317,13 @@ def inside(marks: str, name: str) -> dsl.Dataset:
 
 
 @dsl.component(base_image="python:3.11", install_kfp_package=False)
-def use_two(marks: str, one: dsl.Input[dsl.Dataset], two: dsl.Input[dsl.Dataset]):
+def use_two(marks: str, one: dsl.Input[dsl.Dataset], two: dsl.Input[dsl.Dataset]) -> None:
     with open(marks, "a") as file, open(one.path) as first, open(two.path) as second:
         file.write(f"{first.read()} {second.read()}\n")
 
 
 @dsl.pipeline(name="everything")
-def everything(marks: str, wait_for: str):
+def everything(marks: str, wait_for: str) -> None:
     with dsl.ExitHandler(say_goodbye(marks=marks), name="guarded"):
         made = make_all(marks=marks, name="x")
         values = make_values(marks=marks)

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import kfp_cases as cases
 import pytest
 from kfp import compiler
@@ -45,24 +45,24 @@ def predicate(key: str, value: str, operation: str = "EQUALS") -> str:
 
 
 def test_experiments(kfp_client: Any) -> None:
-    made = kfp_client.create_experiment("drift-study", description="why")
-    assert kfp_client.create_experiment("drift-study").experiment_id == made.experiment_id
+    experiment = kfp_client.create_experiment("drift-study", description="why")
+    assert kfp_client.create_experiment("drift-study").experiment_id == experiment.experiment_id
     assert kfp_client.get_experiment(experiment_name="drift-study").description == "why"
-    assert kfp_client.get_experiment(experiment_id=made.experiment_id).storage_state == "AVAILABLE"
-    names = [one.display_name for one in kfp_client.list_experiments(page_size=100).experiments]
+    assert kfp_client.get_experiment(experiment_id=experiment.experiment_id).storage_state == "AVAILABLE"
+    names = [entry.display_name for entry in kfp_client.list_experiments(page_size=100).experiments]
     assert {"Default", "drift-study"} <= set(names)
-    kfp_client.archive_experiment(made.experiment_id)
-    assert kfp_client.get_experiment(made.experiment_id).storage_state == "ARCHIVED"
-    kfp_client.delete_experiment(made.experiment_id)
+    kfp_client.archive_experiment(experiment.experiment_id)
+    assert kfp_client.get_experiment(experiment.experiment_id).storage_state == "ARCHIVED"
+    kfp_client.delete_experiment(experiment.experiment_id)
     with pytest.raises(ApiException) as refused:
-        kfp_client.get_experiment(made.experiment_id)
+        kfp_client.get_experiment(experiment.experiment_id)
     assert refused.value.status == 404
 
 
 def test_pipelines_and_versions(kfp_client: Any, package: str) -> None:
-    made = kfp_client.upload_pipeline(package, pipeline_name="uploaded", description="first")
-    assert kfp_client.get_pipeline_id("uploaded") == made.pipeline_id
-    assert kfp_client.get_pipeline(made.pipeline_id).description == "first"
+    pipeline = kfp_client.upload_pipeline(package, pipeline_name="uploaded", description="first")
+    assert kfp_client.get_pipeline_id("uploaded") == pipeline.pipeline_id
+    assert kfp_client.get_pipeline(pipeline.pipeline_id).description == "first"
     with pytest.raises(ApiException) as refused:
         kfp_client.upload_pipeline(package, pipeline_name="uploaded")
     assert refused.value.status == 409
@@ -70,18 +70,18 @@ def test_pipelines_and_versions(kfp_client: Any, package: str) -> None:
 
     second = kfp_client.upload_pipeline_version(package, "second", pipeline_name="uploaded")
     with pytest.raises(ApiException) as refused:
-        kfp_client.upload_pipeline_version(package, "second", pipeline_id=made.pipeline_id)
+        kfp_client.upload_pipeline_version(package, "second", pipeline_id=pipeline.pipeline_id)
     assert refused.value.status == 409
-    versions = kfp_client.list_pipeline_versions(made.pipeline_id, sort_by="created_at desc")
-    assert [one.display_name for one in versions.pipeline_versions] == ["second", "uploaded"]
-    got = kfp_client.get_pipeline_version(made.pipeline_id, second.pipeline_version_id)
+    versions = kfp_client.list_pipeline_versions(pipeline.pipeline_id, sort_by="created_at desc")
+    assert [version.display_name for version in versions.pipeline_versions] == ["second", "uploaded"]
+    got = kfp_client.get_pipeline_version(pipeline.pipeline_id, second.pipeline_version_id)
     assert got.pipeline_spec["pipelineInfo"]["name"] == "gated"
 
-    kfp_client.delete_pipeline_version(made.pipeline_id, second.pipeline_version_id)
-    versions = kfp_client.list_pipeline_versions(made.pipeline_id).pipeline_versions
-    assert [one.display_name for one in versions] == ["uploaded"]
-    kfp_client.delete_pipeline_version(made.pipeline_id, versions[0].pipeline_version_id)
-    kfp_client.delete_pipeline(made.pipeline_id)
+    kfp_client.delete_pipeline_version(pipeline.pipeline_id, second.pipeline_version_id)
+    versions = kfp_client.list_pipeline_versions(pipeline.pipeline_id).pipeline_versions
+    assert [version.display_name for version in versions] == ["uploaded"]
+    kfp_client.delete_pipeline_version(pipeline.pipeline_id, versions[0].pipeline_version_id)
+    kfp_client.delete_pipeline(pipeline.pipeline_id)
     assert kfp_client.get_pipeline_id("uploaded") is None
 
 
@@ -106,14 +106,14 @@ def test_run_of_a_version(kfp_client: Any, server: KfpServer, package: str, mark
         "pipeline_version_reference": {"pipeline_id": pipeline.pipeline_id},
         "runtime_config": {"parameters": {"x": 0.1, "marks": str(marks)}},
     }  # fmt: skip
-    answer = httpx.post(f"{server.url}/apis/v2beta1/runs", headers=HEADERS, json=body)
+    answer = httpx2.post(f"{server.url}/apis/v2beta1/runs", headers=HEADERS, json=body)
     assert answer.status_code == 200, answer.text
     newest = kfp_client.wait_for_run_completion(answer.json()["run_id"], 60, 0.05)
     assert newest.pipeline_version_reference.pipeline_version_id == version.pipeline_version_id
     assert (newest.state, newest.description, lines(marks)) == ("SUCCEEDED", "key", ["passed", "refused"])
 
-    found = kfp_client.list_runs(filter=predicate("display_name", "by version")).runs
-    assert [one.run_id for one in found] == [started.run_id]
+    listed = kfp_client.list_runs(filter=predicate("display_name", "by version")).runs
+    assert [run.run_id for run in listed] == [started.run_id]
     assert kfp_client.list_runs(experiment_id=experiment.experiment_id).total_size == 1
     kfp_client.archive_run(started.run_id)
     assert kfp_client.get_run(started.run_id).storage_state == "ARCHIVED"
@@ -128,8 +128,8 @@ def test_a_gate_runs_one_branch_and_marks_the_other_skipped(kfp_client: Any, mar
     done = run(kfp_client, cases.gated, x=0.9, marks=str(marks))
     assert done.state == "SUCCEEDED"
     assert lines(marks) == ["passed"]
-    found = states(done)
-    assert (found["passed"], found["note"], found["refused"], found["note-2"]) == (
+    by_task = states(done)
+    assert (by_task["passed"], by_task["note"], by_task["refused"], by_task["note-2"]) == (
         "SUCCEEDED", "SUCCEEDED", "SKIPPED", "SKIPPED",
     )  # fmt: skip
     by_name = {task.display_name: task for task in done.run_details.task_details}
@@ -153,8 +153,8 @@ def test_a_failure_is_not_hidden_by_an_exit_handler(kfp_client: Any, marks: Path
     assert "ValueError: not yet: 1 of 99" in done.error.message
     assert lines(marks)[-1] == "goodbye FAILED"
     assert "after" not in lines(marks)
-    found = states(done)
-    assert (found["fail-until"], found["note"], found["guarded"], found["say-goodbye"]) == (
+    by_task = states(done)
+    assert (by_task["fail-until"], by_task["note"], by_task["guarded"], by_task["say-goodbye"]) == (
         "FAILED", "SKIPPED", "FAILED", "SUCCEEDED",
     )  # fmt: skip
 
@@ -172,7 +172,7 @@ def test_a_failed_run_is_retried_where_it_failed(kfp_client: Any, server: KfpSer
     done = run(kfp_client, cases.handled, marks=str(marks), tries=f"{marks}.tries", times=2)
     assert done.state == "FAILED"
     before = lines(marks)
-    assert httpx.post(f"{server.url}/apis/v2beta1/runs/{done.run_id}:retry", headers=HEADERS).status_code == 200
+    assert httpx2.post(f"{server.url}/apis/v2beta1/runs/{done.run_id}:retry", headers=HEADERS).status_code == 200
     done = kfp_client.wait_for_run_completion(done.run_id, 60, 0.05)
     assert (done.state, done.error) == ("SUCCEEDED", None)
     assert before.count("beside") == lines(marks).count("beside") == 1
@@ -192,33 +192,37 @@ def test_pipelines_in_pipelines(kfp_client: Any, marks: Path) -> None:
     """Tasks of one name in two places, dsl.OneOf, and what a loop collects."""
     done = run(kfp_client, cases.nested, marks=str(marks))
     assert done.state == "SUCCEEDED", done.error
-    told = [f"high-low-{item}" for item in (1, 2, 3)]
-    assert sorted(lines(marks)) == sorted(["high", "low", *told, "+".join(told)])
-    found = [(task.display_name, task.state) for task in done.run_details.task_details]
-    assert found.count(("decide", "SUCCEEDED")) == 2
-    assert [state for _, state in found].count("SKIPPED") == 4
+    expected = [f"high-low-{item}" for item in (1, 2, 3)]
+    assert sorted(lines(marks)) == sorted(["high", "low", *expected, "+".join(expected)])
+    tasks = [(task.display_name, task.state) for task in done.run_details.task_details]
+    assert tasks.count(("decide", "SUCCEEDED")) == 2
+    assert [state for _, state in tasks].count("SKIPPED") == 4
 
 
 def test_artifacts_and_logs(kfp_client: Any, server: KfpServer, marks: Path) -> None:
     done = run(kfp_client, cases.reports, marks=str(marks))
     assert (done.state, lines(marks)) == ("SUCCEEDED", ["1,2,3 1.0"])
     base = f"{server.url}/apis/v2beta1/runs/{done.run_id}"
-    made = {one["name"]: one for one in httpx.get(f"{base}/artifacts", headers=HEADERS).json()["artifacts"]}
-    assert made["metrics"]["metadata"] == {"accuracy": 0.75}
-    page = httpx.get(server.url + made["page"]["url"], headers=HEADERS)
+    artifacts = {
+        artifact["name"]: artifact for artifact in httpx2.get(f"{base}/artifacts", headers=HEADERS).json()["artifacts"]
+    }
+    assert artifacts["metrics"]["metadata"] == {"accuracy": 0.75}
+    page = httpx2.get(server.url + artifacts["page"]["url"], headers=HEADERS)
     assert (page.text, page.headers["content-type"]) == ("<h1>Report</h1>", "text/html; charset=utf-8")
     assert page.headers["content-security-policy"].startswith("sandbox;")
     assert (
-        httpx.get(server.url + made["text"]["url"], headers=HEADERS).headers["content-type"].startswith("text/markdown")
+        httpx2.get(server.url + artifacts["text"]["url"], headers=HEADERS)
+        .headers["content-type"]
+        .startswith("text/markdown")
     )
-    shown = httpx.get(f"{server.url}/runs/{done.run_id}", headers=HEADERS).text
+    shown = httpx2.get(f"{server.url}/runs/{done.run_id}", headers=HEADERS).text
     assert "write-reports" in shown
-    assert made["page"]["url"] in shown
-    assert done.display_name in httpx.get(server.url, headers=HEADERS).text
+    assert artifacts["page"]["url"] in shown
+    assert done.display_name in httpx2.get(server.url, headers=HEADERS).text
 
     noted = run(kfp_client, cases.chain, marks=str(marks))
     task = next(task for task in noted.run_details.task_details if task.display_name == "note")
-    log = httpx.get(f"{server.url}/apis/v2beta1/runs/{noted.run_id}/nodes/{task.task_id}/log", headers=HEADERS)
+    log = httpx2.get(f"{server.url}/apis/v2beta1/runs/{noted.run_id}/nodes/{task.task_id}/log", headers=HEADERS)
     assert "noted first" in log.text
 
 
@@ -257,7 +261,7 @@ def test_pages_of_a_list(kfp_client: Any, package: str) -> None:
         names, token, pages = [], "", 0
         while pages == 0 or token:
             page = kfp_client.list_pipelines(page_token=token, sort_by=order, **asked)
-            names += [one.display_name for one in page.pipelines]
+            names += [entry.display_name for entry in page.pipelines]
             token, pages = page.next_page_token, pages + 1
             assert page.total_size == 5
         assert (names, pages) == ([f"paged-{index}" for index in wanted], 3)

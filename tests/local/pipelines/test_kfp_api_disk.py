@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import kfp_cases as cases
 import pytest
 import yaml
@@ -40,20 +40,20 @@ def onto(place: Disk) -> Iterator[KfpServer]:
     server.stop()
 
 
-def submit(server: KfpServer, spec: dict[str, Any], marks: Path, seconds: float) -> httpx.Response:
+def submit(server: KfpServer, spec: dict[str, Any], marks: Path, seconds: float) -> httpx2.Response:
     config = {"parameters": {"marks": str(marks), "seconds": seconds}}
     body = {"display_name": "chain", "pipeline_spec": spec, "runtime_config": config}
-    return httpx.post(f"{server.url}/apis/v2beta1/runs", headers=HEADERS, json=body, timeout=60)
+    return httpx2.post(f"{server.url}/apis/v2beta1/runs", headers=HEADERS, json=body, timeout=60)
 
 
 def get(server: KfpServer, path: str) -> dict[str, Any]:
-    return dict(httpx.get(f"{server.url}/apis/v2beta1/{path}", headers=HEADERS, timeout=60).json())
+    return dict(httpx2.get(f"{server.url}/apis/v2beta1/{path}", headers=HEADERS, timeout=60).json())
 
 
 def finished(server: KfpServer, key: str) -> dict[str, Any]:
-    while (found := get(server, f"runs/{key}"))["state"] not in ("SUCCEEDED", "FAILED", "CANCELED"):
+    while (run := get(server, f"runs/{key}"))["state"] not in ("SUCCEEDED", "FAILED", "CANCELED"):
         time.sleep(0.1)
-    return found
+    return run
 
 
 def lines(marks: Path) -> list[str]:
@@ -68,12 +68,12 @@ def test_a_run_whose_disk_is_full_while_a_step_ends_goes_on(
         time.sleep(0.05)
     with place.full():
         time.sleep(6.0)
-        told = get(onto, f"runs/{key}")
-        assert told["state"] == "RUNNING"
+        run = get(onto, f"runs/{key}")
+        assert run["state"] == "RUNNING"
     done = finished(onto, key)
     assert done["state"] == "SUCCEEDED", done["error"]
     assert [item["state"] for item in done["state_history"]] == ["PENDING", "RUNNING", "SUCCEEDED"]
-    assert [one for one in lines(marks) if one != "nap"] == ["first", "last"]
+    assert [line for line in lines(marks) if line != "nap"] == ["first", "last"]
     assert "twice at once" not in lines(marks)
     for task in done["run_details"]["task_details"]:
         assert "FAILED" not in [item["state"] for item in task["state_history"]]
@@ -90,8 +90,8 @@ def test_refused_while_it_is_full_and_taken_afterwards(
             accepted.append(answer.json()["run_id"])
         assert (answer.status_code, answer.json()["code"]) == (503, 14)
         assert int(answer.headers["retry-after"]) >= 1
-        (told,) = get(onto, "healthz")["storage"]
-        assert (told["part"], told["code"], told["path"]) == (
+        (trouble,) = get(onto, "healthz")["storage"]
+        assert (trouble["part"], trouble["code"], trouble["path"]) == (
             "pipelines",
             "full",
             str(onto.folder / "pipelines.sqlite"),

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import kfp_cases as cases
 import pytest
 import yaml
@@ -42,19 +42,19 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def submit(server: KfpServer, spec: dict[str, Any], marks: Path, wait_for: str) -> str:
     config = {"parameters": {"marks": str(marks), "wait_for": wait_for}}
     body = {"display_name": "everything", "pipeline_spec": spec, "runtime_config": config}
-    answer = httpx.post(f"{server.url}/apis/v2beta1/runs", headers=HEADERS, json=body)
+    answer = httpx2.post(f"{server.url}/apis/v2beta1/runs", headers=HEADERS, json=body)
     assert answer.status_code == 200, answer.text
     return str(answer.json()["run_id"])
 
 
 def run_of(server: KfpServer, key: str) -> dict[str, Any]:
-    return dict(httpx.get(f"{server.url}/apis/v2beta1/runs/{key}", headers=HEADERS, timeout=30).json())
+    return dict(httpx2.get(f"{server.url}/apis/v2beta1/runs/{key}", headers=HEADERS, timeout=30).json())
 
 
 def finished(server: KfpServer, key: str) -> dict[str, Any]:
-    while (found := run_of(server, key))["state"] not in ("SUCCEEDED", "FAILED", "CANCELED"):
+    while (run := run_of(server, key))["state"] not in ("SUCCEEDED", "FAILED", "CANCELED"):
         time.sleep(0.1)
-    return found
+    return run
 
 
 def lines(marks: Path) -> list[str]:
@@ -66,8 +66,8 @@ def made(marks: Path) -> Counter[str]:
 
 
 def used(marks: Path) -> list[Any]:
-    (told,) = [json.loads(line) for line in lines(marks) if line.startswith("[")]
-    return list(told)
+    (summary,) = [json.loads(line) for line in lines(marks) if line.startswith("[")]
+    return list(summary)
 
 
 def test_after_a_kill_nothing_that_had_finished_runs_again(
@@ -98,7 +98,7 @@ def test_a_retry_runs_only_what_failed_and_times_stay_the_steps_own(
     assert lines(marks)[-1] == "goodbye FAILED"
     time.sleep(2.0)
     go.touch()
-    assert httpx.post(f"{server.url}/apis/v2beta1/runs/{key}:retry", headers=HEADERS).status_code == 200
+    assert httpx2.post(f"{server.url}/apis/v2beta1/runs/{key}:retry", headers=HEADERS).status_code == 200
     done = finished(server, key)
     assert done["state"] == "SUCCEEDED", done["error"]
     assert made(marks) == MADE
@@ -123,11 +123,11 @@ def test_a_file_that_is_gone_is_made_again(
     go = tmp_path / "go"
     key = submit(server, everything, marks, str(go))
     assert finished(server, key)["state"] == "FAILED"
-    found = httpx.get(f"{server.url}/apis/v2beta1/runs/{key}/artifacts", headers=HEADERS).json()["artifacts"]
-    (model,) = [one for one in found if one["name"] == "model"]
+    artifacts = httpx2.get(f"{server.url}/apis/v2beta1/runs/{key}/artifacts", headers=HEADERS).json()["artifacts"]
+    (model,) = [artifact for artifact in artifacts if artifact["name"] == "model"]
     shutil.rmtree(server.folder / "runs" / key / model["path"])
     go.touch()
-    httpx.post(f"{server.url}/apis/v2beta1/runs/{key}:retry", headers=HEADERS)
+    httpx2.post(f"{server.url}/apis/v2beta1/runs/{key}:retry", headers=HEADERS)
     assert finished(server, key)["state"] == "SUCCEEDED"
     assert made(marks) == MADE + Counter({"made x": 1})
 
@@ -140,7 +140,7 @@ def times(run: dict[str, Any]) -> dict[str, tuple[str, str]]:
         parent = tasks.get(task.get("parent_task_id", ""))
         return f"{path(parent)}/{task['display_name']}" if parent else str(task["display_name"])
 
-    return {path(one): (one["start_time"], one["end_time"]) for one in tasks.values() if one.get("end_time")}
+    return {path(task): (task["start_time"], task["end_time"]) for task in tasks.values() if task.get("end_time")}
 
 
 @pytest.mark.parametrize(
@@ -157,4 +157,4 @@ def times(run: dict[str, Any]) -> dict[str, tuple[str, str]]:
 )
 def test_a_group_is_busy_while_one_of_its_steps_is(spans: list[tuple[str, str]], seconds: float) -> None:
     day = datetime(2026, 1, 1).date().isoformat()
-    assert busy_seconds([tuple(f"{day}T{one}+00:00" if one else "" for one in span) for span in spans]) == seconds  # type: ignore[misc]
+    assert busy_seconds([tuple(f"{day}T{time}+00:00" if time else "" for time in span) for span in spans]) == seconds  # type: ignore[misc]

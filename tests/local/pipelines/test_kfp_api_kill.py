@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import kfp_cases as cases
 import pytest
 import yaml
@@ -45,13 +45,13 @@ def mark(server: KfpServer, run: str) -> str:
 def submit(server: KfpServer, spec: dict[str, Any], marks: Path, seconds: float) -> str:
     config = {"parameters": {"marks": str(marks), "seconds": seconds}}
     body = {"display_name": "chain", "pipeline_spec": spec, "runtime_config": config}
-    answer = httpx.post(f"{server.url}/apis/v2beta1/runs", headers=HEADERS, json=body)
+    answer = httpx2.post(f"{server.url}/apis/v2beta1/runs", headers=HEADERS, json=body)
     assert answer.status_code == 200, answer.text
     return str(answer.json()["run_id"])
 
 
 def get(server: KfpServer, run: str) -> dict[str, Any]:
-    return dict(httpx.get(f"{server.url}/apis/v2beta1/runs/{run}", headers=HEADERS).json())
+    return dict(httpx2.get(f"{server.url}/apis/v2beta1/runs/{run}", headers=HEADERS).json())
 
 
 def until(condition: Callable[[], bool], seconds: float = 40.0) -> None:
@@ -139,12 +139,12 @@ def test_termination(killed: KfpServer, chain: dict[str, Any], marks: Path) -> N
     until(lambda: "nap" in lines(marks))
     assert get(killed, waiting)["state"] == "PENDING"
     for key in (waiting, run):
-        assert httpx.post(f"{killed.url}/apis/v2beta1/runs/{key}:terminate", headers=HEADERS).status_code == 200
+        assert httpx2.post(f"{killed.url}/apis/v2beta1/runs/{key}:terminate", headers=HEADERS).status_code == 200
         assert finished(killed, key)["state"] == "CANCELED"
     assert processes.find_all(mark(killed, run)) == []
     states = {task["display_name"]: task["state"] for task in get(killed, run)["run_details"]["task_details"]}
     assert states == {"note": "SUCCEEDED", "note-2": "CANCELED", "note-3": "SKIPPED"}
-    again = httpx.post(f"{killed.url}/apis/v2beta1/runs/{run}:terminate", headers=HEADERS)
+    again = httpx2.post(f"{killed.url}/apis/v2beta1/runs/{run}:terminate", headers=HEADERS)
     assert (again.status_code, again.json()["code"]) == (400, 9)
     assert lines(marks) == ["first", "nap"]
 
@@ -152,18 +152,18 @@ def test_termination(killed: KfpServer, chain: dict[str, Any], marks: Path) -> N
 def test_a_running_run_that_is_deleted(killed: KfpServer, chain: dict[str, Any], marks: Path) -> None:
     run = submit(killed, chain, marks, 60)
     until(lambda: "nap" in lines(marks))
-    assert httpx.delete(f"{killed.url}/apis/v2beta1/runs/{run}", headers=HEADERS).status_code == 200
-    assert httpx.get(f"{killed.url}/apis/v2beta1/runs/{run}", headers=HEADERS).status_code == 404
+    assert httpx2.delete(f"{killed.url}/apis/v2beta1/runs/{run}", headers=HEADERS).status_code == 200
+    assert httpx2.get(f"{killed.url}/apis/v2beta1/runs/{run}", headers=HEADERS).status_code == 404
     until(lambda: not processes.find_all(mark(killed, run)) and not (killed.folder / "runs" / run).exists())
 
 
 def test_runs_go_one_at_a_time_in_order(killed: KfpServer, chain: dict[str, Any], tmp_path: Path) -> None:
     runs = [submit(killed, chain, tmp_path / f"marks-{index}", 0) for index in range(3)]
     done = [finished(killed, run) for run in runs]
-    assert [one["state"] for one in done] == ["SUCCEEDED"] * 3
-    began = [one["state_history"][1]["update_time"] for one in done]
+    assert [run["state"] for run in done] == ["SUCCEEDED"] * 3
+    began = [run["state_history"][1]["update_time"] for run in done]
     assert began == sorted(began)
-    assert all(one["finished_at"] <= start for one, start in zip(done, began[1:], strict=False))
+    assert all(run["finished_at"] <= start for run, start in zip(done, began[1:], strict=False))
 
 
 def test_a_stopped_server_continues_its_runs_when_it_starts(
@@ -205,8 +205,8 @@ def test_kills_at_random_moments(seed: int, tmp_path: Path, chain: dict[str, Any
                 server.kill()
             if whom in ("run", "both"):
                 kill(run_process(server, draw.choice(runs)))
-            if whom == "step" and (found := processes.find_all(mark(server, draw.choice(runs)))):
-                kill(draw.choice(found))
+            if whom == "step" and (pids := processes.find_all(mark(server, draw.choice(runs)))):
+                kill(draw.choice(pids))
             if whom in ("server", "both"):
                 time.sleep(draw.uniform(0, 0.3))
                 server.start()

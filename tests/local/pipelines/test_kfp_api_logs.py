@@ -17,10 +17,10 @@ def test_only_the_end_of_a_long_log_is_kept(tmp_path: Path) -> None:
     with path.open("ab") as writer:
         logs.trim(path, most=1000, kept=100)
         writer.write(b"the writer goes on\n")
-    found = path.read_text().splitlines()
-    assert found[0] == "[the first 8,791 bytes of this log were dropped]"
-    assert found[-2:] == ["line 999", "the writer goes on"]
-    assert found[1].startswith("line 98")
+    lines = path.read_text().splitlines()
+    assert lines[0] == "[the first 8,791 bytes of this log were dropped]"
+    assert lines[-2:] == ["line 999", "the writer goes on"]
+    assert lines[1].startswith("line 98")
 
 
 def test_a_step_that_writes_without_end_does_not_fill_the_disk(tmp_path: Path) -> None:

@@ -10,12 +10,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import kfp_cases as cases
 import pytest
-from conftest import make_client
 from kfp import compiler
-from kfp_server import HEADERS, KfpServer
+from kfp_server import HEADERS, KfpServer, make_client
 from kfp_server_api.exceptions import ApiException
 
 from local.pipelines.database import FILE, PipelineDatabase
@@ -41,27 +40,32 @@ def experiment(kfp_client: Any, request: pytest.FixtureRequest) -> str:
 def runs(url: str, recurring: str) -> list[dict[str, Any]]:
     predicate = f'{{"predicates":[{{"operation":"EQUALS","key":"recurring_run_id","string_value":"{recurring}"}}]}}'
     query = {"filter": predicate, "sort_by": "scheduled_at asc", "page_size": "100"}
-    return list(httpx.get(f"{url}/apis/v2beta1/runs", headers=HEADERS, params=query).json().get("runs", []))
+    return list(httpx2.get(f"{url}/apis/v2beta1/runs", headers=HEADERS, params=query).json().get("runs", []))
 
 
 def until(condition: Any, seconds: float = 60.0) -> Any:
     deadline = time.monotonic() + seconds
-    while not (found := condition()):
+    while not (value := condition()):
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    return found
+    return value
 
 
 def test_it_starts_runs_until_it_is_disabled(
     kfp_client: Any, server: KfpServer, package: str, experiment: str, marks: Path
 ) -> None:
-    made = kfp_client.create_recurring_run(
+    recurring = kfp_client.create_recurring_run(
         experiment, "each second", interval_second=1, pipeline_package_path=package, params={"marks": str(marks)},
         no_catchup=True, max_concurrency=1, service_account="pipeline-runner",
     )  # fmt: skip
-    key = made.recurring_run_id
-    assert (made.status, made.mode, made.max_concurrency, made.no_catchup) == ("ENABLED", "ENABLE", "1", True)
-    assert made.trigger.periodic_schedule.interval_second == "1"
+    key = recurring.recurring_run_id
+    assert (recurring.status, recurring.mode, recurring.max_concurrency, recurring.no_catchup) == (
+        "ENABLED",
+        "ENABLE",
+        "1",
+        True,
+    )
+    assert recurring.trigger.periodic_schedule.interval_second == "1"
     until(lambda: [run for run in runs(server.url, key) if run["state"] == "SUCCEEDED"])
     kfp_client.disable_recurring_run(key)
     assert kfp_client.get_recurring_run(key).status == "DISABLED"
@@ -88,13 +92,13 @@ def test_they_are_listed_by_name_and_experiment(kfp_client: Any, package: str, e
     for name in ("a", "b"):
         kfp_client.create_recurring_run(experiment, name, enabled=False, **weekly)
     listed = kfp_client.list_recurring_runs(experiment_id=experiment, sort_by="display_name desc").recurring_runs
-    assert [(one.display_name, one.status) for one in listed] == [("b", "DISABLED"), ("a", "DISABLED")]
+    assert [(entry.display_name, entry.status) for entry in listed] == [("b", "DISABLED"), ("a", "DISABLED")]
     assert listed[0].trigger.cron_schedule.cron == "0 0 3 ? * MON"
     named = '{"predicates":[{"operation":"EQUALS","key":"display_name","stringValue":"a"}]}'
-    found = kfp_client.list_recurring_runs(experiment_id=experiment, filter=named).recurring_runs
-    assert [one.display_name for one in found] == ["a"]
-    for one in listed:
-        kfp_client.delete_recurring_run(one.recurring_run_id)
+    filtered = kfp_client.list_recurring_runs(experiment_id=experiment, filter=named).recurring_runs
+    assert [entry.display_name for entry in filtered] == ["a"]
+    for entry in listed:
+        kfp_client.delete_recurring_run(entry.recurring_run_id)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +120,7 @@ def test_what_is_refused(server: KfpServer, package: str, change: dict[str, Any]
         "runtime_config": {"parameters": {"marks": "/dev/null"}},
         "trigger": {"periodic_schedule": {"interval_second": "3600"}},
     }  # fmt: skip
-    answer = httpx.post(f"{server.url}/apis/v2beta1/recurringruns", headers=HEADERS, json={**body, **change})
+    answer = httpx2.post(f"{server.url}/apis/v2beta1/recurringruns", headers=HEADERS, json={**body, **change})
     assert answer.status_code in (400, 404, 501), answer.text
     assert message in answer.json()["message"]
 
@@ -170,16 +174,16 @@ def test_a_server_that_is_killed_starts_no_time_twice(tmp_path: Path, package: s
         client = make_client(server.url)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            made = client.create_recurring_run(
+            recurring = client.create_recurring_run(
                 client.create_experiment("kills").experiment_id, "each second", interval_second=1, max_concurrency=10,
                 pipeline_package_path=package, params={"marks": str(tmp_path / "marks"), "seconds": 3600.0},
             )  # fmt: skip
-        key = made.recurring_run_id
+        key = recurring.recurring_run_id
         for number in (1, 2, 3):
             until(lambda wanted=number: len(runs(server.url, key)) >= wanted)
             server.kill()
             server.start()
-        httpx.post(f"{server.url}/apis/v2beta1/recurringruns/{key}:disable", headers=HEADERS)
+        httpx2.post(f"{server.url}/apis/v2beta1/recurringruns/{key}:disable", headers=HEADERS)
         times = [datetime.fromisoformat(run["scheduled_at"]) for run in runs(server.url, key)]
         gaps = {round((after - before).total_seconds(), 3) for before, after in itertools.pairwise(times)}
         assert gaps == {1.0}, "none twice, none left out"

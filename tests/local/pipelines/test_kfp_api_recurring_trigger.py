@@ -41,22 +41,22 @@ def every(seconds: Any, **more: Any) -> dict[str, Any]:
     ],
 )
 def test_the_first_times(trigger: dict[str, Any], first: str | None, second: str | None) -> None:
-    found = parse(trigger)
-    at = found.first(NOON)
+    parsed = parse(trigger)
+    at = parsed.first(NOON)
     assert (at and at.isoformat()[:19]) == first
     if at is not None:
-        after = found.after(at)
+        after = parsed.after(at)
         assert (after and after.isoformat()[:19]) == second
 
 
 @pytest.mark.parametrize("trigger", [cron("*/20 * * * * *"), every(20)])
 def test_what_was_missed(trigger: dict[str, Any]) -> None:
-    found = parse(trigger)
+    parsed = parse(trigger)
     planned = NOON + timedelta(seconds=20)
     late = NOON + timedelta(seconds=115)
-    assert found.due(planned, late, True) == (planned, NOON + timedelta(seconds=40))
-    assert found.due(planned, late, False) == (NOON + timedelta(seconds=100), NOON + timedelta(seconds=120))
-    assert found.due(planned, planned, False) == (planned, NOON + timedelta(seconds=40))
+    assert parsed.due(planned, late, True) == (planned, NOON + timedelta(seconds=40))
+    assert parsed.due(planned, late, False) == (NOON + timedelta(seconds=100), NOON + timedelta(seconds=120))
+    assert parsed.due(planned, planned, False) == (planned, NOON + timedelta(seconds=40))
 
 
 @pytest.mark.parametrize(

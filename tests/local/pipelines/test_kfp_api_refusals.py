@@ -12,7 +12,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import kfp_cases as cases
 import pytest
 import yaml
@@ -34,11 +34,11 @@ def typed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.fixture
-def http(server: KfpServer) -> httpx.Client:
-    return httpx.Client(base_url=f"{server.url}/apis/v2beta1", headers=HEADERS, timeout=20)
+def http(server: KfpServer) -> httpx2.Client:
+    return httpx2.Client(base_url=f"{server.url}/apis/v2beta1", headers=HEADERS, timeout=20)
 
 
-def submit(http: httpx.Client, spec: Any, parameters: Any = None, **more: Any) -> httpx.Response:
+def submit(http: httpx2.Client, spec: Any, parameters: Any = None, **more: Any) -> httpx2.Response:
     body = {
         "display_name": "refused",
         "pipeline_spec": spec,
@@ -48,7 +48,7 @@ def submit(http: httpx.Client, spec: Any, parameters: Any = None, **more: Any) -
     return http.post("/runs", json=body)
 
 
-def refused(answer: httpx.Response, *words: str, status: int = 400, code: int = 3) -> None:
+def refused(answer: httpx2.Response, *words: str, status: int = 400, code: int = 3) -> None:
     assert answer.status_code == status, answer.text
     body = answer.json()
     assert set(body) == {"error", "code", "message", "details"}
@@ -71,19 +71,19 @@ def refused(answer: httpx.Response, *words: str, status: int = 400, code: int = 
         ({"other": 1}, ["'other' is not an input", "text"]),
     ],
 )
-def test_parameters(http: httpx.Client, typed: dict[str, Any], change: dict[str, Any], words: list[str]) -> None:
+def test_parameters(http: httpx2.Client, typed: dict[str, Any], change: dict[str, Any], words: list[str]) -> None:
     refused(submit(http, typed, {**GOOD, **change}), *words)
 
 
-def test_a_missing_parameter(http: httpx.Client, typed: dict[str, Any]) -> None:
+def test_a_missing_parameter(http: httpx2.Client, typed: dict[str, Any]) -> None:
     refused(submit(http, typed, {key: value for key, value in GOOD.items() if key != "flag"}), "'flag' is missing")
 
 
-def test_container_components(http: httpx.Client, tmp_path: Path) -> None:
+def test_container_components(http: httpx2.Client, tmp_path: Path) -> None:
     refused(submit(http, spec_of(cases.contained, tmp_path)), "container component", "alpine", "cluster")
 
 
-def test_pipelines_that_could_not_run(http: httpx.Client, tmp_path: Path) -> None:
+def test_pipelines_that_could_not_run(http: httpx2.Client, tmp_path: Path) -> None:
     good = spec_of(cases.gated, tmp_path)
     task = ["root", "dag", "tasks", "decide"]
     condition = ["components", "comp-condition-branches-1", "dag", "tasks", "condition-2", "triggerPolicy", "condition"]
@@ -117,7 +117,7 @@ def test_pipelines_that_could_not_run(http: httpx.Client, tmp_path: Path) -> Non
     refused(submit(http, doubled, {"x": 1, "marks": "m"}), "more than 2000 tasks")
 
 
-def test_references_and_bodies(http: httpx.Client, typed: dict[str, Any]) -> None:
+def test_references_and_bodies(http: httpx2.Client, typed: dict[str, Any]) -> None:
     refused(submit(http, typed, GOOD, experiment_id="none"), "experiment", status=404, code=5)
     refused(submit(http, None, GOOD), "either a pipeline_spec or a pipeline_version_reference")
     reference = {"pipeline_id": "p", "pipeline_version_id": "v"}
@@ -153,15 +153,15 @@ def test_references_and_bodies(http: httpx.Client, typed: dict[str, Any]) -> Non
         ({"filter": '{"predicates": 1}'}, "predicates"),
     ],
 )
-def test_list_options(http: httpx.Client, query: dict[str, str], word: str) -> None:
+def test_list_options(http: httpx2.Client, query: dict[str, str], word: str) -> None:
     refused(http.get("/runs", params=query), word)
 
 
-def test_uploads(http: httpx.Client, tmp_path: Path) -> None:
+def test_uploads(http: httpx2.Client, tmp_path: Path) -> None:
     compiler.Compiler().compile(cases.gated, str(tmp_path / "gated.yaml"))
     content = (tmp_path / "gated.yaml").read_bytes()
 
-    def upload(file: str, body: bytes, **query: str) -> httpx.Response:
+    def upload(file: str, body: bytes, **query: str) -> httpx2.Response:
         return http.post("/pipelines/upload", params=query, files={"uploadfile": (file, body)})
 
     packed = io.BytesIO()
@@ -199,9 +199,9 @@ def test_uploads(http: httpx.Client, tmp_path: Path) -> None:
 
 def test_pages_of_other_origins_are_refused(server: KfpServer) -> None:
     for headers in ({"Origin": "https://example.org"}, {"Host": "example.org"}, {"Host": "example.org:80"}):
-        refused(httpx.get(f"{server.url}/apis/v2beta1/runs", headers=HEADERS | headers), status=403, code=7)
+        refused(httpx2.get(f"{server.url}/apis/v2beta1/runs", headers=HEADERS | headers), status=403, code=7)
     origin = {**HEADERS, "Origin": server.url}
-    assert httpx.get(f"{server.url}/apis/v2beta1/runs", headers=origin).status_code == 200
+    assert httpx2.get(f"{server.url}/apis/v2beta1/runs", headers=origin).status_code == 200
 
 
 def test_random_requests_are_never_an_error_of_the_server(server: KfpServer, typed: dict[str, Any]) -> None:
@@ -224,7 +224,7 @@ def test_random_requests_are_never_an_error_of_the_server(server: KfpServer, typ
             return {**node, key: mutate(node[key])}
         return value()
 
-    with httpx.Client(base_url=server.url, headers=HEADERS, timeout=20) as client:
+    with httpx2.Client(base_url=server.url, headers=HEADERS, timeout=20) as client:
         for _ in range(400):
             # Mostly without parameters, for what is accepted would run.
             given = GOOD if draw.random() < 0.05 else {}
@@ -244,7 +244,7 @@ def test_random_requests_are_never_an_error_of_the_server(server: KfpServer, typ
                 start = draw.choice(["/apis/v2beta1/runs/", "/runs/x/files/", "/apis/v2beta1/pipelines/", "/"])
                 try:
                     request = client.build_request(draw.choice(["GET", "POST", "DELETE"]), start + tail)
-                except httpx.InvalidURL:
+                except httpx2.InvalidURL:
                     continue
                 answer = client.send(request)
             assert answer.status_code < 500, (answer.request.method, answer.request.url, answer.text)
@@ -258,4 +258,4 @@ def test_files_outside_the_run_are_not_served(server: KfpServer, kfp_client: Any
     kfp_client.wait_for_run_completion(started.run_id, 60, 0.05)
     base = f"{server.url}/runs/{started.run_id}/files"
     for path in ("../../pipelines.sqlite", "..%2f..%2fpipelines.sqlite", "%2fetc%2fpasswd", "run.log", "lock", ""):
-        assert httpx.get(f"{base}/{path}", headers=HEADERS).status_code == 404
+        assert httpx2.get(f"{base}/{path}", headers=HEADERS).status_code == 404

@@ -9,7 +9,9 @@ import os
 import shutil
 import sys
 from collections import Counter
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -26,9 +28,9 @@ NAME = "m"
 
 
 @pytest.fixture
-async def platform(tmp_path):
+async def platform(tmp_path: Path) -> AsyncIterator[Any]:
     api = ApiServer(tmp_path, 0)
-    api.capture_signals = contextlib.nullcontext
+    api.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
     served = asyncio.create_task(api.serve())
     async with (
         ServingController(api.store, settings(tmp_path), lambda uri: Path(uri)) as serving,
@@ -41,13 +43,13 @@ async def platform(tmp_path):
 
 
 @pytest.fixture
-def kubectl(platform):
+def kubectl(platform: Any) -> Any:
     program = shutil.which("kubectl")
     if program is None:
         pytest.skip("kubectl is not installed")
     environment = {"KUBECONFIG": str(platform.folder / "kubeconfig"), "HOME": str(platform.folder)}
 
-    async def run(*arguments, stdin=None):
+    async def run(*arguments: Any, stdin: Any = None) -> Any:
         process = await asyncio.create_subprocess_exec(
             program,
             *arguments,
@@ -63,26 +65,26 @@ def kubectl(platform):
     return run
 
 
-async def answers(platform, count):
+async def answers(platform: Any, count: int) -> Counter[str]:
     """How many of `count` requests each version answered; every one must be answered."""
-    gate, found = asyncio.Semaphore(48), Counter()
+    semaphore, by_version = asyncio.Semaphore(48), Counter[str]()
 
-    async def one():
-        async with gate:
-            status, told = await platform.get(NAME)
+    async def ask() -> None:
+        async with semaphore:
+            status, body = await platform.get(NAME)
             assert status == 200
-            found[told["version"]] += 1
+            by_version[body["version"]] += 1
 
-    await asyncio.gather(*(one() for _ in range(count)))
-    return found
+    await asyncio.gather(*(ask() for _ in range(count)))
+    return by_version
 
 
-def traffic(platform):
+def traffic(platform: Any) -> Any:
     part = platform.store.get("InferenceService", NAME)["status"]["components"]["predictor"]
-    return {one["revisionName"][-1]: one["percent"] for one in part["traffic"]}
+    return {target["revisionName"][-1]: target["percent"] for target in part["traffic"]}
 
 
-async def test_kubectl_patch_moves_live_traffic(platform, kubectl):
+async def test_kubectl_patch_moves_live_traffic(platform: Any, kubectl: Any) -> None:
     await kubectl("apply", "-f", "-", stdin=inference_service(NAME))
     await kubectl("wait", "--for=condition=Ready", "isvc", NAME, "--timeout=60s")
     assert await answers(platform, 50) == {"1": 50}
@@ -93,9 +95,9 @@ async def test_kubectl_patch_moves_live_traffic(platform, kubectl):
         patch = json.dumps({"spec": {"predictor": {"canaryTrafficPercent": percent}}})
         await kubectl("patch", "isvc", NAME, "--type=merge", "-p", patch)
         await platform.until(lambda wanted=percent: traffic(platform).get("2") == wanted)
-        found = await answers(platform, 10_000 if percent == 10 else 2_000)
-        low, high = binom.interval(0.999, found.total(), percent / 100)
-        assert low <= found["2"] <= high, found
+        by_version = await answers(platform, 10_000 if percent == 10 else 2_000)
+        low, high = binom.interval(0.999, by_version.total(), percent / 100)
+        assert low <= by_version["2"] <= high, by_version
     shown = await kubectl("get", "isvc", NAME)
     assert "True" in shown
     assert f"{NAME}-predictor-00002" in shown
@@ -111,7 +113,7 @@ async def test_kubectl_patch_moves_live_traffic(platform, kubectl):
     assert status == 404
 
 
-def typed(item):
+def typed(item: Any) -> Any:
     """The object as KServe's client wants it."""
     from kserve import V1beta1InferenceService, V1beta1InferenceServiceSpec, V1beta1PredictorSpec
     from kubernetes.client import V1Container, V1EnvVar, V1ObjectMeta
@@ -120,7 +122,7 @@ def typed(item):
     predictor = V1beta1PredictorSpec(
         min_replicas=1,
         canary_traffic_percent=item["spec"]["predictor"].get("canaryTrafficPercent"),
-        containers=[V1Container(**{**container, "env": [V1EnvVar(**one) for one in container["env"]]})],
+        containers=[V1Container(**{**container, "env": [V1EnvVar(**variable) for variable in container["env"]]})],
     )
     return V1beta1InferenceService(
         api_version=item["apiVersion"],
@@ -130,7 +132,7 @@ def typed(item):
     )
 
 
-async def test_kserve_client_rolls_out(platform):
+async def test_kserve_client_rolls_out(platform: Any) -> None:
     pytest.importorskip("kserve", reason="the KServe SDK is not installed")
     from kserve import KServeClient
 
@@ -143,6 +145,6 @@ async def test_kserve_client_rolls_out(platform):
     await asyncio.to_thread(client.patch, NAME, second, namespace="default")
     await platform.until(lambda: traffic(platform) == {"2": 50, "1": 50})
     assert set(await answers(platform, 200)) == {"1", "2"}
-    found = await asyncio.to_thread(client.get, NAME, namespace="default")
-    assert found["status"]["components"]["predictor"]["latestReadyRevision"] == f"{NAME}-predictor-00002"
+    stored = await asyncio.to_thread(client.get, NAME, namespace="default")
+    assert stored["status"]["components"]["predictor"]["latestReadyRevision"] == f"{NAME}-predictor-00002"
     await asyncio.to_thread(client.delete, NAME, namespace="default")

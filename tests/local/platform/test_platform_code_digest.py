@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import shutil
-import subprocess
+import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")
-def checkout(tmp_path_factory):
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Any:
     root = tmp_path_factory.mktemp("checkout")
     for source in (*SOURCES, "tests/local/platform", "docs"):
         (root / source).parent.mkdir(parents=True, exist_ok=True)
@@ -27,7 +30,7 @@ def checkout(tmp_path_factory):
     return root
 
 
-def test_a_copy_elsewhere_is_the_same_code(checkout):
+def test_a_copy_elsewhere_is_the_same_code(checkout: Any) -> None:
     assert code_digest(checkout) == code_digest(ROOT)
 
 
@@ -39,7 +42,7 @@ def test_a_copy_elsewhere_is_the_same_code(checkout):
         ("knative/config.yaml", True),
         ("kserve/serving-runtime.yaml", True),
         ("local/broker/app.py", True),
-        ("pipelines/gate.py", True),
+        ("pipelines/quality_gate.py", True),
         ("requirements.lock", True),
         ("local/platform/new.py", True),
         ("docs/loop.md", False),
@@ -48,7 +51,7 @@ def test_a_copy_elsewhere_is_the_same_code(checkout):
         ("local/platform/__pycache__/code.cpython-311.pyc", False),
     ],
 )
-def test_what_counts(checkout, path, counts):
+def test_what_counts(checkout: Any, path: str, counts: bool) -> None:
     before, file = code_digest(checkout), checkout / path
     content = file.read_bytes() if file.exists() else None
     file.parent.mkdir(exist_ok=True)
@@ -61,7 +64,7 @@ def test_what_counts(checkout, path, counts):
     assert code_digest(checkout) == before
 
 
-def test_a_file_that_was_only_touched_or_renamed_content(checkout):
+def test_a_file_that_was_only_touched_or_renamed_content(checkout: Any) -> None:
     before, file = code_digest(checkout), checkout / "predictor" / "scorer.py"
     file.touch()
     assert code_digest(checkout) == before
@@ -70,7 +73,7 @@ def test_a_file_that_was_only_touched_or_renamed_content(checkout):
     file.with_name("scorer_2.py").rename(file)
 
 
-def test_an_editors_mark_is_no_code(checkout):
+def test_an_editors_mark_is_no_code(checkout: Any) -> None:
     """Emacs links `.#file.py` to nowhere while a file is edited."""
     before, mark = code_digest(checkout), checkout / "local" / ".#scorer.py"
     mark.symlink_to("user@host.1")
@@ -78,7 +81,7 @@ def test_an_editors_mark_is_no_code(checkout):
     mark.unlink()
 
 
-async def test_what_older_code_left_running_is_ended_and_not_taken_over(tmp_path):
+async def test_what_older_code_left_running_is_ended_and_not_taken_over(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     spec = ProcessSpec((sys.executable, "-c", "import time; time.sleep(600)"), {}, Probe(""), 0)
     process = await WorkloadProcess.start(folder.processes, "platform", "broker", "1", spec, ROOT)
@@ -86,7 +89,7 @@ async def test_what_older_code_left_running_is_ended_and_not_taken_over(tmp_path
         deadline = time.monotonic() + 60
         while not any(path.read_text() for path in folder.processes.glob("pods/*.pid")):
             assert time.monotonic() < deadline
-            time.sleep(0.02)
+            await asyncio.sleep(0.02)
         assert len(list(find_left_behind(folder.processes))) == 1
         await end_outdated_processes(folder, "new")  # nobody knows of what code it is: it stays, as before
         await end_outdated_processes(folder, "new")
@@ -96,4 +99,4 @@ async def test_what_older_code_left_running_is_ended_and_not_taken_over(tmp_path
         assert (folder.path / "code").read_text() == "newer"
     finally:
         if process.alive():
-            subprocess.run(["kill", "-9", str(process.pid)], check=False)
+            os.kill(process.pid, signal.SIGKILL)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from disks import Disk, disk
 
@@ -42,9 +42,9 @@ def until(true: Callable[[], Any]) -> Any:
     """Bounded by the test's own time only: how long healing takes is the machine's business."""
     while True:
         try:
-            if found := true():
-                return found
-        except (httpx.TransportError, sqlite3.OperationalError):
+            if value := true():
+                return value
+        except (httpx2.TransportError, sqlite3.OperationalError):
             pass
         time.sleep(0.2)
 
@@ -59,8 +59,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disk]:
 def folder(place: Disk) -> Iterator[Folder]:
     folder = Folder(place.path)
     ticks = [option for name in ("drift", "rollout", "retrain") for option in ("--schedule", f"{name}=@every 2s")]
-    said = mcqa(folder, "up", *(part for flag in PORTS for part in (flag, "0")), *ticks)
-    assert said.returncode == 0, said.stderr
+    output = mcqa(folder, "up", *(part for flag in PORTS for part in (flag, "0")), *ticks)
+    assert output.returncode == 0, output.stderr
     yield folder
     place.empty()
     mcqa(folder, "down")
@@ -74,7 +74,7 @@ def status(folder: Folder) -> dict[str, Any]:
 def ask(folder: Folder, name: str) -> int:
     body = {"instances": [{"question": "What is 2 + 3?", "choices": ["4", "5", "6"]}]}
     url = f"http://{HOST}:{folder.settings().ports.gateway}/v1/models/coding-mcqa:predict"
-    return httpx.post(url, json=body, headers={"ce-id": name}, timeout=60).status_code
+    return httpx2.post(url, json=body, headers={"ce-id": name}, timeout=60).status_code
 
 
 def say(folder: Folder, name: str) -> bool:
@@ -84,7 +84,7 @@ def say(folder: Folder, name: str) -> bool:
         "ce-type": "dev.cdeventsx.mcqa-answer.feedback",
     }  # fmt: skip
     url = f"http://{HOST}:{folder.settings().ports.broker}/coding-mcqa/default"
-    answer = httpx.post(url, json={"answer_id": name, "answer": 1}, headers=headers, timeout=30)
+    answer = httpx2.post(url, json={"answer_id": name, "answer": 1}, headers=headers, timeout=30)
     assert answer.status_code in (202, 503)
     assert answer.status_code == 202 or "retry-after" in answer.headers
     return answer.status_code == 202
@@ -121,21 +121,23 @@ def test_starting_on_a_full_or_a_read_only_disk_is_one_line(tmp_path: Path) -> N
 def test_a_disk_that_is_full_for_some_seconds(folder: Folder, place: Disk) -> None:
     until(lambda: well(folder))
     before = status(folder)
-    answered, acknowledged = [], []
+    answered, acknowledged = list[str](), list[str]()
+    shown: dict[str, Any] = {}
+    troubles: dict[str, Any] = {}
     with place.full():
-        end, told, parts = time.monotonic() + FULL_SECONDS, {}, {}
-        while time.monotonic() < end or not parts.keys() >= PARTS:  # each is tried once a second
+        end = time.monotonic() + FULL_SECONDS
+        while time.monotonic() < end or not troubles.keys() >= PARTS:  # each is tried once a second
             name = str(uuid.uuid4())
             assert ask(folder, name) == 200  # who asks has nothing to do with the disk
             answered.append(name)
             if say(folder, name):
                 acknowledged.append(name)
-            if not parts.keys() >= PARTS:
-                told = status(folder)
-                parts = {one["part"]: one for one in told["storage"]}
+            if not troubles.keys() >= PARTS:
+                shown = status(folder)
+                troubles = {trouble["part"]: trouble for trouble in shown["storage"]}
             time.sleep(0.1)
-    assert all(one["code"] == "full" and one["since"] <= time.time() for one in parts.values())
-    lines = [line for line in told["problems"] if "cannot write" in line]
+    assert all(trouble["code"] == "full" and trouble["since"] <= time.time() for trouble in troubles.values())
+    lines = [line for line in shown["problems"] if "cannot write" in line]
     assert any(line.startswith("broker: cannot write") and str(folder.path) in line for line in lines)
 
     late = str(uuid.uuid4())
@@ -145,7 +147,7 @@ def test_a_disk_that_is_full_for_some_seconds(folder: Folder, place: Disk) -> No
     until(lambda: well(folder))
     after = status(folder)
     assert after["pid"] == before["pid"]
-    assert [one["pid"] for one in after["parts"]] == [one["pid"] for one in before["parts"]]
+    assert [process["pid"] for process in after["parts"]] == [process["pid"] for process in before["parts"]]
     assert not ids(folder, "SELECT id FROM dead_letters")
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import sys
 import time
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -34,7 +35,7 @@ SERVICE = {
 }
 
 
-def trigger(name="t", service="f", broker="default", **filters):
+def trigger(name: str = "t", service: str = "f", broker: str = "default", **filters: Any) -> Any:
     reference = {"apiVersion": "serving.knative.dev/v1", "kind": "Service", "name": service}
     return {
         "apiVersion": "eventing.knative.dev/v1",
@@ -44,7 +45,7 @@ def trigger(name="t", service="f", broker="default", **filters):
     }
 
 
-def ping(**spec):
+def ping(**spec: Any) -> Any:
     reference = {"apiVersion": "eventing.knative.dev/v1", "kind": "Broker", "name": "default"}
     return {
         "apiVersion": "sources.knative.dev/v1",
@@ -55,24 +56,24 @@ def ping(**spec):
 
 
 @pytest.fixture
-def store(tmp_path):
+def store(tmp_path: Path) -> Iterator[Any]:
     store = ResourceStore(tmp_path / "kube.sqlite")
     yield store
     store.close()
 
 
 @pytest.fixture
-async def session():
+async def session() -> AsyncIterator[Any]:
     async with aiohttp.ClientSession() as session:
         yield session
 
 
 @pytest.fixture
-async def received():
+async def received() -> AsyncIterator[Any]:
     """A subscriber: the headers and bodies of what it got, and its port."""
     got = []
 
-    async def take(request):
+    async def take(request: Any) -> Any:
         got.append((dict(request.headers), await request.read()))
         return web.Response(status=204)
 
@@ -87,12 +88,12 @@ async def received():
 
 
 @pytest.fixture
-async def broker(tmp_path, session, received):
+async def broker(tmp_path: Path, session: Any, received: Any) -> AsyncIterator[Any]:
     """A broker process that reaches every cluster service at the subscriber."""
     (port,) = free_ports(1)
     command = [sys.executable, "-m", "local.broker", "--database", str(tmp_path / "b.db"), "--port", str(port)]
     command += ["--connect-to", f"svc.cluster.local=127.0.0.1:{received[1]}"]
-    process = subprocess.Popen(command, cwd=ROOT)
+    process = await asyncio.create_subprocess_exec(*command, cwd=ROOT)
     url = f"http://127.0.0.1:{port}"
     deadline = time.monotonic() + 30
     while True:
@@ -106,32 +107,36 @@ async def broker(tmp_path, session, received):
         await asyncio.sleep(0.05)
     yield url
     process.terminate()
-    assert process.wait(20) == 0
+    assert await asyncio.wait_for(process.wait(), 20) == 0
 
 
 @pytest.fixture
-def token(broker, tmp_path):
+def token(broker: Any, tmp_path: Path) -> Any:
     return read_token(tmp_path / "token")
 
 
-async def until(true, seconds=20.0):
+async def until(true: Any, seconds: float = 20.0) -> None:
     async with asyncio.timeout(seconds):
-        while not true():
+        while True:
+            if true():
+                return
             await asyncio.sleep(0.05)
 
 
-def ready(item):
+def ready(item: Any) -> Any:
     return {c["type"]: (c["status"], c.get("message", "")) for c in item["status"]["conditions"]}
 
 
-async def test_triggers_reach_the_broker_and_say_so(store, session, broker, token, received):
+async def test_triggers_reach_the_broker_and_say_so(
+    store: ResourceStore, session: Any, broker: Any, token: Any, received: Any
+) -> None:
     for item in (BROKER, SERVICE, trigger()):
         store.create(item)
     eventing = EventingController(store, session, broker, token)
     await eventing.reconcile()
-    found = store.get("Trigger", "t")
-    assert ready(found)["Ready"] == ("True", "")
-    assert found["status"]["subscriberUri"] == "http://f.default.svc.cluster.local"
+    stored = store.get("Trigger", "t")
+    assert ready(stored)["Ready"] == ("True", "")
+    assert stored["status"]["subscriberUri"] == "http://f.default.svc.cluster.local"
     address = store.get("Broker", "default")["status"]["address"]["url"]
     assert address == "http://broker-ingress.knative-eventing.svc.cluster.local/default/default"
     headers = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/s", "ce-type": "t"}
@@ -144,7 +149,7 @@ async def test_triggers_reach_the_broker_and_say_so(store, session, broker, toke
     assert store.version == version, "a pass that changes nothing writes nothing"
 
 
-async def test_what_is_deleted_leaves_the_broker(store, session, broker, token):
+async def test_what_is_deleted_leaves_the_broker(store: ResourceStore, session: Any, broker: Any, token: Any) -> None:
     for item in (BROKER, SERVICE, trigger("a"), trigger("b")):
         store.create(item)
     eventing = EventingController(store, session, broker, token)
@@ -156,7 +161,9 @@ async def test_what_is_deleted_leaves_the_broker(store, session, broker, token):
     assert names == {"default", "b"}
 
 
-async def test_a_trigger_that_leads_nowhere_says_why(store, session, broker, token):
+async def test_a_trigger_that_leads_nowhere_says_why(
+    store: ResourceStore, session: Any, broker: Any, token: Any
+) -> None:
     store.create(BROKER)
     store.create(trigger("lost"))
     store.create(SERVICE)
@@ -168,7 +175,9 @@ async def test_a_trigger_that_leads_nowhere_says_why(store, session, broker, tok
     assert ready(store.get("Trigger", "orphan"))["BrokerReady"] == ("False", 'Broker "other" does not exist')
 
 
-async def test_a_broker_process_that_is_gone_is_a_status(store, session, broker, token):
+async def test_a_broker_process_that_is_gone_is_a_status(
+    store: ResourceStore, session: Any, broker: Any, token: Any
+) -> None:
     for item in (BROKER, SERVICE, trigger()):
         store.create(item)
     eventing = EventingController(store, session, broker, token)
@@ -178,20 +187,20 @@ async def test_a_broker_process_that_is_gone_is_a_status(store, session, broker,
     gone = asyncio.create_task(EventingController(store, session, f"http://127.0.0.1:{free}", token).run())
     await until(lambda: ready(store.get("Trigger", "t"))["BrokerReady"][0] == "False")
     gone.cancel()
-    found = ready(store.get("Broker", "default"))
+    conditions = ready(store.get("Broker", "default"))
     down = ("False", "The broker process does not answer.")
-    assert [found[name] for name in ("Ready", "IngressReady", "FilterReady")] == [down] * 3
+    assert [conditions[name] for name in ("Ready", "IngressReady", "FilterReady")] == [down] * 3
     assert ready(store.get("Trigger", "t"))["SubscriberResolved"] == ("True", ""), "it was resolved, and is still"
     await eventing.reconcile()
     assert ready(store.get("Broker", "default"))["Ready"] == ready(store.get("Trigger", "t"))["Ready"] == ("True", "")
 
 
-def test_only_services_and_brokers_have_addresses(store):
+def test_only_services_and_brokers_have_addresses(store: ResourceStore) -> None:
     with pytest.raises(UnresolvedReferenceError, match="ConfigMap x: only Knative Services and Brokers"):
         resolve_address(store, {"apiVersion": "v1", "kind": "ConfigMap", "name": "x"})
 
 
-async def test_ticks_arrive_on_schedule(store, session, received):
+async def test_ticks_arrive_on_schedule(store: ResourceStore, session: Any, received: Any) -> None:
     store.create(BROKER)
     store.create(ping(data='{"a": 1}', ceOverrides={"extensions": {"team": "red"}}))
     sources = PingSourceAdapter(store, session, lambda url: (f"http://127.0.0.1:{received[1]}/", "somewhere"))
@@ -208,7 +217,7 @@ async def test_ticks_arrive_on_schedule(store, session, received):
     assert item["status"]["sinkUri"].endswith("/default/default")
 
 
-def test_a_tick_carries_its_time_and_an_id_of_its_own():
+def test_a_tick_carries_its_time_and_an_id_of_its_own() -> None:
     """After the clock was set back the same time comes again: another tick, not a copy of the first."""
     item = ping()
     at = datetime(2026, 1, 1, tzinfo=UTC)
@@ -217,28 +226,32 @@ def test_a_tick_carries_its_time_and_an_id_of_its_own():
     assert first["ce-id"] != second["ce-id"]
 
 
-async def test_ticks_go_on_when_the_clock_is_set_back_and_without_a_schedule_of_their_own(store, session, received):
+async def test_ticks_go_on_when_the_clock_is_set_back_and_without_a_schedule_of_their_own(
+    store: ResourceStore, session: Any, received: Any
+) -> None:
     store.create(BROKER)
     item = ping()
     del item["spec"]["schedule"]
     store.create(item)
-    now, looks = [datetime(2026, 11, 1, 12, 0, 30, tzinfo=UTC), 1000.0], [0]
+    wall, monotonic_seconds, passes_seen = datetime(2026, 11, 1, 12, 0, 30, tzinfo=UTC), 1000.0, 0
 
-    def monotonic():
-        looks[0] += 1
-        return now[1]
+    def monotonic() -> float:
+        nonlocal passes_seen
+        passes_seen += 1
+        return monotonic_seconds
 
-    async def passes(wall, seconds):
-        now[0] += timedelta(seconds=wall)
-        now[1] += seconds
-        seen = looks[0]
-        await until(lambda: looks[0] >= seen + 2)
+    async def passes(wall_seconds: float, seconds: float) -> None:
+        nonlocal wall, monotonic_seconds
+        wall += timedelta(seconds=wall_seconds)
+        monotonic_seconds += seconds
+        before = passes_seen
+        await until(lambda: passes_seen >= before + 2)
 
     sources = PingSourceAdapter(
         store,
         session,
         lambda url: (f"http://127.0.0.1:{received[1]}/", ""),
-        clock=lambda: now[0],
+        clock=lambda: wall,
         monotonic=monotonic,
     )
     task = asyncio.create_task(sources.run())
@@ -252,7 +265,7 @@ async def test_ticks_go_on_when_the_clock_is_set_back_and_without_a_schedule_of_
     assert [headers["ce-time"] for headers, _ in received[0]] == ["2026-11-01T12:01:00Z", "2026-11-01T11:02:00Z"]
 
 
-async def test_a_sink_that_is_not_there_is_a_status(store, session):
+async def test_a_sink_that_is_not_there_is_a_status(store: ResourceStore, session: Any) -> None:
     store.create(ping())
     task = asyncio.create_task(PingSourceAdapter(store, session, lambda url: (url, "")).run())
     await until(lambda: store.get("PingSource", "tick").get("status"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from local.platform.eventing_status import ResolvedReferences, broker_status, ping_source_status, trigger_status
@@ -19,16 +21,16 @@ NO_DEAD = ("False", "Unable to get the dead letter sink's URI", "Service ns/dead
 NO_SUBSCRIBER = ("False", "Unable to get the Subscriber's URI", "Service ns/f is not there")
 
 
-def item(name="default", status=None, annotations=None, **spec):
+def item(name: str = "default", status: Any = None, annotations: Any = None, **spec: Any) -> Any:
     metadata = {"name": name, "namespace": "ns", "generation": 3, "annotations": annotations or {}}
     return {"metadata": metadata, "spec": spec, "status": stored(status) if status else {}}
 
 
-def stored(status):
+def stored(status: Any) -> Any:
     return {**status, "conditions": merge_conditions((), status["conditions"], "2026-01-01T00:00:00Z")}
 
 
-def said(status):
+def said(status: Any) -> Any:
     return {c.type: (c.status, c.reason, c.message, *filter(None, [c.severity])) for c in status["conditions"]}
 
 
@@ -37,7 +39,7 @@ LOST = ResolvedReferences(problems={"deadLetterSinkUri": "Service ns/dead is not
 WELL = broker_status(item(), RESOLVED)
 
 
-def broker(**changed):
+def broker(**changed: Any) -> Any:
     return {
         "Ready": TRUE,
         "Addressable": TRUE,
@@ -51,7 +53,7 @@ def broker(**changed):
 
 
 @pytest.mark.parametrize(
-    ("before", "found", "refused", "answers", "expected"),
+    ("before", "references", "refused", "answers", "expected"),
     [
         (None, RESOLVED, "", True, broker()),
         (None, ResolvedReferences(), "", True, broker(DeadLetterSinkResolved=(*NO_SINK, "Info"))),
@@ -89,15 +91,15 @@ def broker(**changed):
         (WELL, LOST, "", True, broker(DeadLetterSinkResolved=(*NO_DEAD, "Info"))),
     ],
 )
-def test_a_broker(before, found, refused, answers, expected):
-    status = broker_status(item(status=before), found, refused, answers=answers)
+def test_a_broker(before: Any, references: Any, refused: Any, answers: Any, expected: Any) -> None:
+    status = broker_status(item(status=before), references, refused, answers=answers)
     assert said(status) == expected
     assert status["address"] == {"name": "http", "url": INGRESS}
     assert status["observedGeneration"] == 3
-    assert status.get("deadLetterSinkUri") == found.addresses.get("deadLetterSinkUri")
+    assert status.get("deadLetterSinkUri") == references.addresses.get("deadLetterSinkUri")
 
 
-def trigger(**changed):
+def trigger(**changed: Any) -> Any:
     return {
         "Ready": TRUE,
         "BrokerReady": TRUE,
@@ -124,7 +126,7 @@ BOTH = {"subscriberUri": SUBSCRIBER, "deadLetterSinkUri": DEAD}
 
 
 @pytest.mark.parametrize(
-    ("before", "of", "found", "refused", "expected", "addresses"),
+    ("before", "of", "references", "refused", "expected", "addresses"),
     [
         (None, BROKER, FOUND, "", trigger(), BOTH),
         (None, BARE, FOUND, "", trigger(DeadLetterSinkResolved=NO_SINK), {"subscriberUri": SUBSCRIBER}),
@@ -163,18 +165,18 @@ BOTH = {"subscriberUri": SUBSCRIBER, "deadLetterSinkUri": DEAD}
         ),
     ],
 )
-def test_a_trigger(before, of, found, refused, expected, addresses):
-    status = trigger_status(item("t", before, broker="default"), of, found, refused)
+def test_a_trigger(before: Any, of: Any, references: Any, refused: Any, expected: Any, addresses: Any) -> None:
+    status = trigger_status(item("t", before, broker="default"), of, references, refused)
     assert said(status) == expected
     assert {name: status[name] for name in status if name.endswith("Uri")} == addresses
 
 
-def test_a_dependency_is_not_claimed():
+def test_a_dependency_is_not_claimed() -> None:
     status = trigger_status(item("t", annotations={"knative.dev/dependency": "{}"}), BROKER, FOUND)
     assert said(status)["DependencyReady"][:2] == said(status)["Ready"][:2] == ("Unknown", "DependencyUnknown")
 
 
-def test_a_ping_source():
+def test_a_ping_source() -> None:
     status = ping_source_status(item("p"), INGRESS, "")
     assert said(status) == {"Ready": TRUE, "Deployed": TRUE, "OIDCIdentityCreated": NO_OIDC, "SinkProvided": TRUE}
     source = "/apis/v1/namespaces/ns/pingsources/p"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -17,12 +19,12 @@ from local.platform.settings import PlatformError
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def by_name(items):
+def by_name(items: Any) -> Any:
     return {(item["kind"], item["metadata"]["name"]): item for item in items}
 
 
 @pytest.mark.parametrize("folder", ["knative", "kserve"])
-def test_reads_what_kubectl_reads(folder):
+def test_reads_what_kubectl_reads(folder: Any) -> None:
     program = shutil.which("kubectl")
     if program is None:
         pytest.skip("kubectl is not installed")
@@ -30,20 +32,20 @@ def test_reads_what_kubectl_reads(folder):
     assert by_name(manifests.load(ROOT / folder)) == by_name(yaml.safe_load_all(rendered.stdout))
 
 
-def test_refuses_what_it_does_not_know(tmp_path):
+def test_refuses_what_it_does_not_know(tmp_path: Path) -> None:
     (tmp_path / "kustomization.yaml").write_text("resources: []\nnamePrefix: a-\n")
     with pytest.raises(PlatformError, match="namePrefix is not supported here"):
         manifests.load(tmp_path)
 
 
-def test_an_unreadable_file_is_named(tmp_path):
+def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "kustomization.yaml").write_text("resources: [a.yaml]\n")
     (tmp_path / "a.yaml").write_text("a: [")
     with pytest.raises(PlatformError, match=r"a\.yaml cannot be read"):
         manifests.load(tmp_path)
 
 
-def test_overlays_the_named_values_only():
+def test_overlays_the_named_values_only() -> None:
     items = manifests.load(ROOT / "knative")
     after = by_name(manifests.with_overrides(items, {"EXTRA": "1"}, {"drift": "@every 5s"}))
     before = by_name(items)
@@ -54,13 +56,13 @@ def test_overlays_the_named_values_only():
 
 
 @pytest.fixture
-def store(tmp_path):
+def store(tmp_path: Path) -> Iterator[Any]:
     store = ResourceStore(tmp_path / "kube.sqlite")
     yield store
     store.close()
 
 
-def test_applying_again_changes_nothing_and_keeps_the_served_version(store):
+def test_applying_again_changes_nothing_and_keeps_the_served_version(store: ResourceStore) -> None:
     items = [*manifests.load(ROOT / "knative"), *manifests.load(ROOT / "kserve")]
     assert manifests.apply(store, items) == len(items)
     assert manifests.apply(store, items) == 0
@@ -84,7 +86,7 @@ def test_applying_again_changes_nothing_and_keeps_the_served_version(store):
     assert predictor["canaryTrafficPercent"] == 25
 
 
-def test_the_reason_of_a_refusal_is_the_apis(store):
+def test_the_reason_of_a_refusal_is_the_apis(store: ResourceStore) -> None:
     bad = {
         "apiVersion": "eventing.knative.dev/v1",
         "kind": "Broker",

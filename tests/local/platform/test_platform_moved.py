@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ FREE = [word for flag in ("", "api-", "broker-", "mlflow-", "pipelines-") for wo
 pytestmark = pytest.mark.timeout(900)
 
 
-def mcqa(folder, *arguments, code=0):
+def mcqa(folder: Folder, *arguments: Any, code: int = 0) -> Any:
     done = subprocess.run(
         [sys.executable, "-m", "mcqa", *arguments, "--dir", str(folder.path)],
         cwd=ROOT, env={**os.environ, "COLUMNS": "200"}, capture_output=True, text=True, timeout=400, check=False,
@@ -27,29 +28,29 @@ def mcqa(folder, *arguments, code=0):
     return done.stdout + done.stderr
 
 
-def processes(place):
+def processes(place: Any) -> Any:
     """Ids of the live processes that have a folder in their command line."""
-    found = []
+    pids = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             if f"{place}/" in path.read_text(errors="replace") or path.read_text().endswith(f"{place}\0"):
-                found.append(int(path.parent.name))
+                pids.append(int(path.parent.name))
         except OSError:
             continue
-    return [pid for pid in found if pid != os.getpid()]
+    return [pid for pid in pids if pid != os.getpid()]
 
 
-def feedback_rows(folder):
+def feedback_rows(folder: Folder) -> Any:
     import sqlite3
 
     with sqlite3.connect(folder.database, timeout=10) as connection:
         return connection.execute("SELECT count(*) FROM feedback").fetchone()[0]
 
 
-def say_what_was_right(folder, expected):
-    said = mcqa(folder, "ask", "--random", "--seed", "3")
-    assert f"the loop in {folder.path}" in said
-    name = said.split("feedback ")[1].split()[0]
+def say_what_was_right(folder: Folder, expected: Any) -> None:
+    output = mcqa(folder, "ask", "--random", "--seed", "3")
+    assert f"the loop in {folder.path}" in output
+    name = output.split("feedback ")[1].split()[0]
     mcqa(folder, "feedback", name, "A")
     deadline = time.monotonic() + 120
     while feedback_rows(folder) != expected:
@@ -57,7 +58,7 @@ def say_what_was_right(folder, expected):
         time.sleep(0.2)
 
 
-def test_a_moved_loop_goes_on(tmp_path):
+def test_a_moved_loop_goes_on(tmp_path: Path) -> None:
     before, after = Folder(tmp_path / "before"), Folder(tmp_path / "after")
     try:
         mcqa(before, "up", *FREE)
@@ -67,8 +68,8 @@ def test_a_moved_loop_goes_on(tmp_path):
         for verb in (["drift", "status"], ["rollout", "status"], ["pipeline", "list"], ["feedback", "id", "A"]):
             assert "mcqa up" in mcqa(after, *verb, code=1)
         mcqa(after, "up")
-        found = json.loads(mcqa(after, "status", "--json"))
-        assert (found["aliases"], found["problems"]) == ({"champion": "1"}, [])
+        status = json.loads(mcqa(after, "status", "--json"))
+        assert (status["aliases"], status["problems"]) == ({"champion": "1"}, [])
         say_what_was_right(after, 2)
         for verb in (["drift", "status"], ["rollout", "status"], ["pipeline", "list"]):
             mcqa(after, *verb)
@@ -80,13 +81,13 @@ def test_a_moved_loop_goes_on(tmp_path):
                 mcqa(folder, "down")
 
 
-def test_a_loop_that_was_moved_while_it_runs_is_ended_by_down_and_comes_back(tmp_path):
+def test_a_loop_that_was_moved_while_it_runs_is_ended_by_down_and_comes_back(tmp_path: Path) -> None:
     before, after = Folder(tmp_path / "before"), Folder(tmp_path / "after")
     try:
         mcqa(before, "up", *FREE)
         before.path.rename(after.path)
-        said = mcqa(after, "down")
-        assert "is down" in said or "no loop was running" in said
+        output = mcqa(after, "down")
+        assert "is down" in output or "no loop was running" in output
         assert not processes(before.path)
         mcqa(after, "up")
         say_what_was_right(after, 1)

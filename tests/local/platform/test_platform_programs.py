@@ -15,13 +15,13 @@ from local.tokens import read_token
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Folder:
-    made = Folder(tmp_path / "loop")
-    made.make()
-    return made
+    folder = Folder(tmp_path / "loop")
+    folder.make()
+    return folder
 
 
 def digests(folder: Folder) -> dict[str, str]:
-    return {one.name: one.digest for one in programs(folder, Settings())}
+    return {program.name: program.digest for program in programs(folder, Settings())}
 
 
 def test_a_process_with_another_token_is_not_taken_over(folder: Folder) -> None:
@@ -36,25 +36,27 @@ def test_a_process_with_another_token_is_not_taken_over(folder: Folder) -> None:
 
 def test_no_token_is_where_other_users_can_see_it(folder: Folder) -> None:
     """Command lines and, on some machines, environments are everybody's to read."""
-    for one in programs(folder, Settings()):
-        shown = " ".join([*one.argv, *one.env.values()])
-        assert read_token(folder.broker_token) not in shown
-        assert read_token(folder.pipelines_token) not in shown
+    for program in programs(folder, Settings()):
+        visible = " ".join([*program.argv, *program.env.values()])
+        assert read_token(folder.broker_token) not in visible
+        assert read_token(folder.pipelines_token) not in visible
 
 
 def test_the_loop_is_told_where_the_token_is(folder: Folder) -> None:
-    told = loop_environment(folder, Settings())
-    assert told["MCQA_KFP_TOKEN_PATH"] == told["KF_PIPELINES_SA_TOKEN_PATH"] == str(folder.pipelines_token)
+    environment = loop_environment(folder, Settings())
+    assert (
+        environment["MCQA_KFP_TOKEN_PATH"] == environment["KF_PIPELINES_SA_TOKEN_PATH"] == str(folder.pipelines_token)
+    )
     other = loop_environment(folder, Settings(config={"MCQA_KFP_TOKEN_PATH": "/x"}))
     assert other["MCQA_KFP_TOKEN_PATH"] == "/x", "what the user sets with --set counts"
 
 
 def test_names_of_this_machine_reach_every_server(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MCQA_ALLOWED_HOSTS", raising=False)
-    plain = {one.name: one for one in programs(folder, Settings())}
-    assert not [one.name for one in plain.values() if "MCQA_ALLOWED_HOSTS" in one.env]
+    plain = {program.name: program for program in programs(folder, Settings())}
+    assert not [program.name for program in plain.values() if "MCQA_ALLOWED_HOSTS" in program.env]
     monkeypatch.setenv("MCQA_ALLOWED_HOSTS", "box.lan,loop")
-    named = {one.name: one for one in programs(folder, Settings())}
+    named = {program.name: program for program in programs(folder, Settings())}
     assert named["broker"].env["MCQA_ALLOWED_HOSTS"] == named["pipelines"].env["MCQA_ALLOWED_HOSTS"] == "box.lan,loop"
     hosts = named["mlflow"].argv[named["mlflow"].argv.index("--allowed-hosts") + 1].split(",")
     assert {"box.lan", "box.lan:*", "loop:*", "127.0.0.1:*", "[::1]"} <= set(hosts)

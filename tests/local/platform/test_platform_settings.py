@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,23 +20,23 @@ from local.platform.settings import Folder, PlatformError, Ports, Settings
         '{"ports": {}, "source": 1}', '{"ports": {}, "replica_cap": "1"}', '{"ports": {}, "replica_cap": -1}',
     ],
 )  # fmt: skip
-def test_settings_that_are_not_usable_say_so_on_one_line(tmp_path, content):
+def test_settings_that_are_not_usable_say_so_on_one_line(tmp_path: Path, content: Any) -> None:
     (tmp_path / "settings.json").write_text(content)
     with pytest.raises(PlatformError, match=r"^[^\n]*settings\.json is not usable: [^\n]*; remove it$"):
         Folder(tmp_path).settings()
 
 
-def test_what_was_saved_is_read(tmp_path):
+def test_what_was_saved_is_read(tmp_path: Path) -> None:
     wanted = Settings(Ports(1, 2, 3, 4, 5, 6), {"A": "1"}, {"drift": "@every 1m"}, "models/tiny", 0)
     assert Folder(tmp_path).save(wanted) == wanted == Folder(tmp_path).settings()
     (tmp_path / "settings.json").write_text(json.dumps({"ports": {}}))
     assert Folder(tmp_path).settings() == Settings()
 
 
-def test_a_folder_that_is_a_link(tmp_path):
+def test_a_folder_that_is_a_link(tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to("there")
-    with pytest.raises(PlatformError, match="a link that leads nowhere"):
+    with pytest.raises(PlatformError, match="a dangling link"):
         Folder(link).make()
     (tmp_path / "there").mkdir(mode=0o755)
     Folder(link).make()

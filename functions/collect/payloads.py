@@ -1,0 +1,237 @@
+"""Questions and answers in the bodies that the payload logger copied: v1 and v2 JSON (Open Inference Protocol).
+
+The logger copies a packed body as it came, and its event does not say that it is: its first bytes do.
+
+A v2 body with binary tensors is JSON followed by bytes, and the event does not say where the JSON ends. It is counted
+as a request or response, but what its tensors hold is left out.
+
+A request's body is what a client sent, and the logger copies it before the model server has looked at it: gzip'd or
+deflated as it came, and whether it will be refused or not. What the model server refuses is no business of the loop.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from common import content_codings
+from common.question import DEBIAS_MODES, LETTERS, PURPOSES, QuestionError, parse_question
+from common.tensor_shapes import choice_count
+from functions.events import BadEventError, parse_json
+
+MAX_UNPACKED = 16 * 1024 * 1024
+"""Bytes: four times what the model server takes by default, and what fits a function's memory when parsed."""
+
+QUESTION_FIELDS = ("question", "choices", "code", "id", "subject")
+_FIELDS = {
+    "instances": frozenset({"instances", "parameters"}),
+    "inputs": frozenset({"inputs", "parameters", "outputs", "id", "model_name"}),
+}
+_PARAMETERS = {
+    "instances": frozenset({"debias", "purpose", "max_new_tokens"}),
+    "inputs": frozenset({"debias", "purpose", "binary_data_output", "timeout", "content_type"}),
+}
+"""What the model server knows of a request in v1 and v2. A request with more is refused by every version alike, and
+must not count as a failure of the one that had to say so."""
+
+
+class NoInferenceError(Exception):
+    """There is nothing to record: another endpoint's exchange (readiness, metadata; the logger copies those too), or a
+    request that the model server refuses. The message says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerFeatures:
+    """What a response says of one question; None is what the client did not ask for."""
+
+    letter: str | None = None
+    confidence: float | None = None
+    entropy: float | None = None
+    margin: float | None = None
+    letter_mass: float | None = None
+    prompt_tokens: int | None = None
+
+
+FEATURES = tuple(f.name for f in fields(AnswerFeatures))
+
+
+def read_questions(body: bytes) -> tuple[tuple[dict[str, Any], ...], str | None]:
+    """A request's questions in their JSON form, without the labels they may carry, and its purpose.
+
+    NoInferenceError for a GET's, and for what the model server answers with 400.
+    """
+    if not body.strip():
+        raise NoInferenceError("no inference")
+    try:
+        payload = _payload(_unpacked(body))
+        _require_known(payload)
+        if isinstance(instances := payload.get("instances"), list):
+            rows = instances
+        elif isinstance(inputs := payload.get("inputs"), list):
+            if (columns := _columns(inputs, "inputs")) is None:
+                return (), _purpose(payload.get("parameters"))
+            rows = _rows({name: columns[name] for name in QUESTION_FIELDS if name in columns})
+            for row in rows:
+                while isinstance(row.get("choices"), list) and row["choices"] and not row["choices"][-1]:
+                    row["choices"].pop()
+        else:
+            raise BadEventError("the request has neither instances (v1) nor inputs (v2)")
+        if not rows:
+            raise BadEventError("the request has no questions")
+        questions = tuple(_question(row, place) for place, row in enumerate(rows))
+        return questions, _purpose(payload.get("parameters"))
+    except BadEventError as error:
+        raise NoInferenceError(f"refused by the model server, too: {error}") from None
+
+
+def read_answers(body: bytes) -> tuple[tuple[AnswerFeatures, ...], str | None, str | None]:
+    """A response's answers, the version it names, and its purpose. NoInferenceError where it is another endpoint's."""
+    body = _unpacked(body)
+    if not body.lstrip().startswith(b"{"):  # metrics, a page: every answer is an object
+        raise NoInferenceError("no inference")
+    payload = _payload(body)
+    version = payload.get("model_version")
+    for name in ("predictions", "explanations"):
+        if isinstance(rows := payload.get(name), list):
+            return tuple(_answer(row, place) for place, row in enumerate(rows)), version, _purpose(payload)
+    if not isinstance(outputs := payload.get("outputs"), list) or "platform" in payload:
+        raise NoInferenceError("no inference")  # v2's model metadata lists its outputs, too
+    purpose = _purpose(payload.get("parameters"))
+    if (columns := _columns(outputs, "outputs")) is None:
+        return (), version, purpose
+    rows = _rows({name: columns[name] for name in FEATURES if name in columns})
+    return tuple(_answer(row, place) for place, row in enumerate(rows)), version, purpose
+
+
+def _require_known(request: dict[str, Any]) -> None:
+    """BadEventError for a field or parameter that the model server does not know, and for tensors that it never takes
+    as a question's."""
+    kind = "instances" if isinstance(request.get("instances"), list) else "inputs"
+    parameters = {} if (found := request.get("parameters")) is None else found
+    if not isinstance(parameters, dict):
+        raise BadEventError("parameters: must be an object")
+    for names, known in ((request, _FIELDS[kind]), (parameters, _PARAMETERS[kind])):
+        if unknown := sorted(names.keys() - known):
+            raise BadEventError(f"{unknown[0][:80]!a} is not known to the model server")
+    if parameters.get("debias") is not None and parameters["debias"] not in DEBIAS_MODES:
+        raise BadEventError(f"debias: must be one of {', '.join(DEBIAS_MODES)}"[:200])
+    if kind == "inputs" and isinstance(inputs := request.get("inputs"), list):
+        tensors = [(one.get("name"), one.get("datatype")) for one in inputs if isinstance(one, dict)]
+        if any(name not in QUESTION_FIELDS or datatype != "BYTES" for name, datatype in tensors):
+            raise BadEventError(f"inputs: must be BYTES tensors called {', '.join(QUESTION_FIELDS)}")
+        if len(dict(tensors)) < len(tensors):
+            raise BadEventError("inputs: a tensor is given twice")
+
+
+def _purpose(parameters: Any) -> str | None:
+    """What the exchange was for: None for a real question."""
+    purpose = parameters.get("purpose") if isinstance(parameters, dict) else None
+    if purpose is not None and purpose not in PURPOSES:
+        raise BadEventError(f"purpose: must be one of {', '.join(PURPOSES)}, found {purpose!a}"[:200])
+    return purpose
+
+
+def _unpacked(body: bytes) -> bytes:
+    for _ in range(content_codings.MOST_CODINGS):
+        if not (found := content_codings.sniff(body)):
+            break
+        try:
+            body = content_codings.decode(body, found, MAX_UNPACKED)
+        except content_codings.CodingError as error:
+            raise BadEventError(str(error)) from None
+    return body.removeprefix(b"\xef\xbb\xbf")  # a byte order mark, which the model server ignores too
+
+
+def _payload(body: bytes) -> dict[str, Any]:
+    try:
+        # Undecodable bytes can only be those of binary tensors; inside the JSON they would be half a surrogate pair.
+        text = body.decode("utf-8", "surrogateescape")
+        found, end = json.JSONDecoder().raw_decode(text.lstrip())
+    except (ValueError, RecursionError) as error:
+        raise BadEventError(f"the body is not JSON: {str(error)[:120]}") from None
+    if not isinstance(found, dict):
+        raise BadEventError("the body must be a JSON object")
+    if text.lstrip()[end:].strip() and not _is_binary(found.get("inputs")) and not _is_binary(found.get("outputs")):
+        raise BadEventError("the body has more than its JSON, and no binary tensors")
+    if not any(_is_binary(found.get(name)) for name in ("inputs", "outputs")):
+        return dict(parse_json(body, "the body"))
+    return found
+
+
+def _is_binary(tensors: Any) -> bool:
+    return isinstance(tensors, list) and any(
+        isinstance(tensor, dict)
+        and isinstance(tensor.get("parameters"), dict)
+        and "binary_data_size" in tensor["parameters"]
+        for tensor in tensors
+    )
+
+
+def _columns(tensors: Sequence[Any], what: str) -> dict[str, list[Any]] | None:
+    """Each tensor's values, one an item; None where any of them is binary."""
+    if _is_binary(tensors):
+        return None
+    columns: dict[str, list[Any]] = {}
+    choices: list[int] = []
+    for place, tensor in enumerate(tensors):
+        if not isinstance(tensor, dict) or not isinstance(tensor.get("data"), list):
+            raise BadEventError(f"{what}[{place}]: must be an object with name, shape and data")
+        shape = tensor.get("shape")
+        if not isinstance(shape, list) or not shape or not all(type(size) is int and size > 0 for size in shape):
+            raise BadEventError(f"{what}[{place}]: shape: must be a list of whole numbers above 0")
+        name, data = str(tensor.get("name")), tensor["data"]
+        for _ in shape[1:]:
+            if data and isinstance(data[0], list):
+                data = [value for row in data for value in (row if isinstance(row, list) else [row])]
+        if len(data) != math.prod(shape):
+            raise BadEventError(f"{what}[{place}]: shape {shape} does not fit {len(data)} values"[:200])
+        if name == "choices":
+            choices = shape
+        elif len(data) != shape[0]:
+            continue  # probabilities: the features say what is needed of them
+        columns[name] = data
+    if choices:
+        if (width := choice_count(choices, len(columns.get("question", ())))) is None:
+            raise BadEventError(f"{what}: choices: shape {choices} does not fit the questions"[:200])
+        data = columns["choices"]
+        columns["choices"] = [data[i : i + width] for i in range(0, len(data), width)]
+    return columns
+
+
+def _rows(columns: dict[str, list[Any]]) -> list[dict[str, Any]]:
+    if len(lengths := {len(values) for values in columns.values()}) > 1:
+        raise BadEventError("the tensors have different numbers of rows")
+    count = lengths.pop() if lengths else 0
+    return [{name: values[i] for name, values in columns.items()} for i in range(count)]
+
+
+def _question(row: Any, place: int) -> dict[str, Any]:
+    """The sender's own words; only what the model server takes for a question."""
+    try:
+        parse_question(row)
+    except QuestionError as error:
+        raise BadEventError(str(error.at(place))) from None
+    return {name: row[name] for name in QUESTION_FIELDS if row.get(name) not in (None, "")}
+
+
+def _answer(row: Any, place: int) -> AnswerFeatures:
+    if not isinstance(row, dict):
+        raise BadEventError(f"answer {place}: must be an object")
+    letter = row.get("letter")
+    if letter is not None and not (isinstance(letter, str) and len(letter) == 1 and letter in LETTERS):
+        raise BadEventError(f"answer {place}: letter: must be {LETTERS[0]} to {LETTERS[-1]}, found {letter!a}"[:200])
+    numbers = {name: _number(row.get(name), name, place) for name in FEATURES if name != "letter"}
+    tokens = numbers.pop("prompt_tokens")
+    return AnswerFeatures(letter=letter, prompt_tokens=None if tokens is None else int(tokens), **numbers)
+
+
+def _number(value: Any, name: str, place: int) -> float | None:
+    if value is None:
+        return None
+    # 1e15: no feature is as large, and a whole number of any size would not fit its column.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= 1e15:
+        raise BadEventError(f"answer {place}: {name}: must be a number, found {value!a}"[:200])
+    return float(value)

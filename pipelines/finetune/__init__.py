@@ -1,1 +1,0 @@
-"""Fine-tuning a version: every weight of a tiny one, LoRA for a real one. See methods.py."""

@@ -1,0 +1,22 @@
+"""Which decisions are one row of the log. The reconciler itself: test_rollout_loop.py."""
+
+from __future__ import annotations
+
+import pytest
+
+from functions.rollout.reconcile import identity
+
+ROW = {"phase": "step", "action": "wait", "champion": "6", "challenger": "7", "generation": "u/1"}
+ROW |= {"reason_code": "step-analysing", "reason": "3 min at 10 %: 5 of 100"}
+
+
+def test_reasons_that_differ_in_numbers_are_one() -> None:
+    assert identity(ROW) == identity({**ROW, "reason": "4 min at 10 %: other words"})
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"generation": "u/2"}, {"reason_code": "held"}, {"challenger": "8"}, {"action": "hold"}, {"phase": "starting"}],
+)
+def test_decisions_that_differ_are_two(other: dict[str, str]) -> None:
+    assert identity(ROW) != identity({**ROW, **other})
