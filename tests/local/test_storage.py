@@ -30,7 +30,7 @@ TABLES = "CREATE TABLE IF NOT EXISTS things (name TEXT PRIMARY KEY, content BLOB
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Disk]:
+def place(tmp_path: Path, processes: None) -> Iterator[Disk]:
     with disk(tmp_path / "disk", "4m") as made:
         yield made
 

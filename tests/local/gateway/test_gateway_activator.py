@@ -115,7 +115,7 @@ async def test_the_controller_hears_of_the_first_who_waits_and_of_the_last_who_i
     assert [(await one).status for one in asking] == [200, 200]
 
 
-async def test_a_new_gateway_refuses_nothing_before_it_knows_the_services(tmp_path: Path) -> None:
+async def test_a_new_gateway_refuses_nothing_before_it_knows_the_services(tmp_path: Path, processes: None) -> None:
     async with rig(tmp_path) as made:
         made.gateway._context.state_known.clear()
         asking = asyncio.create_task(made.exchange(request()))

@@ -11,6 +11,8 @@ from gateway_cases import TEXT, Rig, read_message, request
 from polling import until
 from test_gateway_proxy import SMUGGLED
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 BASES = [request(TEXT, "length"), request(TEXT, "chunked"), request(method=b"GET"), *SMUGGLED.values()]
 PIECES = [
     b"\r\n", b"\n", b"\r", b"\x00", b" ", b"\t", b":", b"0\r\n\r\n", b"\xff", b"chunked", b"-1",

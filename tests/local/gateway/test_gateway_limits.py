@@ -19,6 +19,8 @@ from polling import until
 from local.gateway.http_message import FREE_CHUNKS, is_mostly_framing
 from local.gateway.payload_logger import LoggerSpec
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 SMALL = 64 * 1024
 
 

@@ -126,7 +126,7 @@ def test_collect_leaves_out_what_a_get_logged(type: Any, body: Any) -> None:
 @pytest.mark.parametrize(
     ("statuses", "lost"), [((503, 507, 202), 0), ((503, 0, 202), 0), ((400,), 1), ((404, 202), 1), ((202,), 0)]
 )
-async def test_an_event_waits_for_a_sink_that_cannot_take_it(statuses: Any, lost: Any) -> None:
+async def test_an_event_waits_for_a_sink_that_cannot_take_it(statuses: Any, lost: Any, processes: None) -> None:
     """0 is a connection that is closed without an answer. What is refused for good is lost at once."""
     seen: list[str] = []
 

@@ -14,6 +14,8 @@ from gateway_cases import CODINGS, OK, TEXT, Rig, read_message, request, rig
 
 from local.gateway.control_protocol import RevisionState
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 
 @pytest.mark.parametrize("closed", [False, True], ids=["kept", "closed"])
 @pytest.mark.parametrize("coding", CODINGS)

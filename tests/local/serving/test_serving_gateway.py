@@ -14,6 +14,7 @@ from typing import Any
 
 import aiohttp
 import psutil
+import pytest
 from serving_cases import KNATIVE, ROOT, Platform, StoreView, knative_service, settings
 from test_serving_live import SUPERVISOR
 
@@ -21,6 +22,8 @@ from local.kube.store import ResourceStore
 from local.serving.controller import ServingController
 from local.serving.settings import GATEWAY, gateway_ports
 from local.serving.workload import find_left_behind
+
+pytestmark = pytest.mark.usefixtures("processes")
 
 KEY = ("default", "k-00001")
 

@@ -24,6 +24,8 @@ from local.broker.http_binding import read_events
 from local.kube.store import ResourceStore
 from local.serving.controller import ServingController
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 ISVC = "InferenceService"
 
 
