@@ -145,7 +145,7 @@ class SqliteFile:
             if (code := failure_code(error, self._path.parent)) is None:
                 raise
             if self.storage_failure is None:
-                log.error("%s cannot be written: %s", self._path, DESCRIPTIONS[code])
+                log.error("%s cannot be written: %s", self._path, DESCRIPTIONS[code])  # noqa: TRY400 - no bug
                 self.storage_failure = StorageFailure(self.part, str(self._path), code, time.time())
             raise StorageError(code, self._path) from error
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -30,7 +30,7 @@ TABLES = "CREATE TABLE IF NOT EXISTS things (name TEXT PRIMARY KEY, content BLOB
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Disk]:
+def place(tmp_path: Path, processes: None) -> Iterator[Disk]:
     with disk(tmp_path / "disk", "4m") as made:
         yield made
 
@@ -190,7 +190,8 @@ def test_what_a_full_disk_left_half_written_is_taken_away(place: Disk) -> None:
 def test_a_database_that_is_removed_while_it_is_open_is_put_back(tmp_path: Path) -> None:
     folder = tmp_path / "inside"
     file, other = (SqliteFile(folder / "things.sqlite", TABLES) for _ in range(2))
-    for number, remove in enumerate((shutil.rmtree, lambda path: (path / "things.sqlite").unlink())):
+    removals: list[Callable[[Path], None]] = [shutil.rmtree, lambda path: (path / "things.sqlite").unlink()]
+    for number, remove in enumerate(removals):
         file.execute("INSERT INTO things VALUES (?, 'x')", f"before {number}")
         remove(folder)
         for one in (file, other):
