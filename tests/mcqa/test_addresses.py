@@ -212,7 +212,7 @@ def test_a_port_that_is_none_and_the_next_free_one() -> None:
 
 
 def test_no_port_is_offered_that_browsers_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listeners, "problem", lambda port, host="": "is in use" if port == 5000 else None)
+    monkeypatch.setattr(listeners, "bind_problem", lambda port, host="": "is in use" if port == 5000 else None)
     assert listeners.next_free_port(5000) == 7000
     assert listeners.next_free_port(8080, {8080}) == 9080
     assert listeners.next_free_port(9080, {9080}) == 11080
