@@ -18,6 +18,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from common import content_codings
+from common.inference_protocol import INPUTS as QUESTION_FIELDS
+from common.inference_protocol import V1_EXPLAIN_PARAMETERS, V1_FIELDS, V2_FIELDS, V2_PARAMETERS
 from common.question import DEBIAS_MODES, LETTERS, PURPOSES, QuestionError, parse_question
 from common.tensor_shapes import choice_count
 from functions.events import BadEventError, parse_json
@@ -25,15 +27,8 @@ from functions.events import BadEventError, parse_json
 MAX_UNPACKED = 16 * 1024 * 1024
 """Bytes: four times what the model server takes by default, and what fits a function's memory when parsed."""
 
-QUESTION_FIELDS = ("question", "choices", "code", "id", "subject")
-_FIELDS = {
-    "instances": frozenset({"instances", "parameters"}),
-    "inputs": frozenset({"inputs", "parameters", "outputs", "id", "model_name"}),
-}
-_PARAMETERS = {
-    "instances": frozenset({"debias", "purpose", "max_new_tokens"}),
-    "inputs": frozenset({"debias", "purpose", "binary_data_output", "timeout", "content_type"}),
-}
+_FIELDS = {"instances": frozenset(V1_FIELDS), "inputs": frozenset({*V2_FIELDS, "model_name"})}
+_PARAMETERS = {"instances": frozenset(V1_EXPLAIN_PARAMETERS), "inputs": frozenset(V2_PARAMETERS)}
 """What the model server knows of a request in v1 and v2. A request with more is refused by every version alike, and
 must not count as a failure of the one that had to say so."""
 
