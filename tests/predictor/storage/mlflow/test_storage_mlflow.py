@@ -92,7 +92,7 @@ def test_a_store_out_of_reach_is_explained(registry: Registry) -> None:
     registry.client.create_registered_model("elsewhere")
     registry.client.create_model_version("elsewhere", "s3://bucket/model")
     message = refusal("mlflow://elsewhere/1")
-    assert "its files lie in s3:// (s3://bucket/model)" in message
+    assert "its files are in s3:// (s3://bucket/model)" in message
     assert "run `mlflow server` with --serve-artifacts" in message
 
 
