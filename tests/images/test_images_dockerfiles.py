@@ -212,6 +212,7 @@ def test_minikubes_images_are_named_by_all_that_is_in_them() -> None:
         assert any(path == source or path.is_relative_to(source) for source in sources), path
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_the_scripts_parse(script: str) -> None:
     path = ROOT / "scripts" / script

@@ -18,7 +18,7 @@ TORCH = re.search(r'"torch==([0-9.]+)"', (ROOT / "pyproject.toml").read_text())
 # Of these the project has no use outside of an image.
 OWN = {"mlflow": {"boto3", "botocore", "jmespath", "s3transfer", "flask-wtf", "wtforms"}}
 NOT_IN = {
-    "functions": {"torch", "kserve", "mlflow", "kfp", "transformers", "pandas", "scipy", "kubernetes", "setuptools"},
+    "functions": {"torch", "kserve", "mlflow", "kfp", "transformers", "pandas", "kubernetes", "setuptools"},
     "predictor": {"mlflow", "kfp", "transformers", "peft", "matplotlib", "pandas", "kubernetes", "setuptools", "scipy"},
     "pipelines": {"kserve", "functions-framework"},
     "mlflow": {"torch", "kserve", "kfp", "transformers", "matplotlib", "scikit-learn"},
