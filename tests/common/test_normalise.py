@@ -148,7 +148,7 @@ def test_choices_that_are_the_same_are_refused_by_their_letters(data: st.DataObj
         ({"choices": ["O", "c"]}, {"choices": ["o", "c"]}),
     ],
 )
-def test_what_has_a_meaning_is_kept(one: dict[str, Any], other: dict) -> None:
+def test_what_has_a_meaning_is_kept(one: dict[str, Any], other: dict[str, Any]) -> None:
     base = {"question": "What does it print?", "choices": ["1", "2"]}
     first, second = parse_question({**base, **one}), parse_question({**base, **other})
     assert all(form.text(first) != form.text(second) for form in FORMATS)
