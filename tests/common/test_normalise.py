@@ -156,7 +156,7 @@ def test_what_has_a_meaning_is_kept(one: dict[str, Any], other: dict[str, Any]) 
 
 def test_the_shipped_banks_questions_are_in_normal_form_already() -> None:
     """So the figures of the shipped model and of CI's baseline, which were measured on them, stay true."""
-    asked = [one.question for one in (*generate(0, 1000, split="holdout"), *conceptual())]
+    asked = [item.question for item in (*generate(0, 1000, split="holdout"), *conceptual())]
     kept = json.loads(BASELINE.read_text())
     assert kept["answers"].keys() == {question.id for question in asked[:1000]}
     for question in asked:
