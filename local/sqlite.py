@@ -149,17 +149,17 @@ class SqliteFile:
                 self.storage_failure = StorageFailure(self.part, str(self._path), code, time.time())
             raise StorageError(code, self._path) from error
 
-    def one(self, sql: str, *values: Any) -> sqlite3.Row | None:
+    def fetch_one(self, sql: str, *values: Any) -> sqlite3.Row | None:
         """The first row, or None."""
         with self._lock, self._storage_errors():
             row: sqlite3.Row | None = self._sql.execute(sql, values).fetchone()
             return row
 
-    def all(self, sql: str, *values: Any) -> Sequence[sqlite3.Row]:
+    def fetch_all(self, sql: str, *values: Any) -> Sequence[sqlite3.Row]:
         with self._lock, self._storage_errors():
             return self._sql.execute(sql, values).fetchall()
 
-    def change(self, sql: str, *values: Any) -> int:
+    def execute(self, sql: str, *values: Any) -> int:
         """The number of rows changed."""
         with self._lock, self._storage_errors():
             return self._sql.execute(sql, values).rowcount

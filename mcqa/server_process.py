@@ -82,7 +82,7 @@ def _wait(process: subprocess.Popen[bytes], url: str, log: Path, on_wait: Callab
     start = time.monotonic()
     while not probe.ready():
         if process.poll() is not None:
-            raise CommandError(f"the server ended with code {process.returncode}: {_last_line(log)} (log: {log})")
+            raise CommandError(f"the server exited with code {process.returncode}: {_last_line(log)} (log: {log})")
         waited = time.monotonic() - start
         if waited > START_TIMEOUT:
             raise CommandError(f"the server was not ready after {START_TIMEOUT:.0f} s (log: {log})")

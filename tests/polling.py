@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
-async def until(condition: Callable[[], Any], seconds: float = 60.0, interval: float = 0.01) -> Any:
-    """The first true value of the condition, which may be asynchronous; TimeoutError after `seconds`."""
+async def until(condition: Callable[[], T | Awaitable[T]], seconds: float = 60.0, interval: float = 0.01) -> T:
+    """The condition's first true value; TimeoutError after `seconds`."""
     async with asyncio.timeout(seconds):
         while True:
             value = condition()
-            if inspect.isawaitable(value):
-                value = await value
-            if value:
-                return value
+            result: T = await value if inspect.isawaitable(value) else value
+            if result:
+                return result
             await asyncio.sleep(interval)

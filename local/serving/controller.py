@@ -22,7 +22,7 @@ import aiohttp
 from local.gateway.control_protocol import GatewayState, NamespacedName, Route
 from local.gateway.routing import locate
 from local.kube.resources import Object
-from local.kube.store import ResourceStore, StatusError
+from local.kube.store import ResourceStore
 from local.platform.supervised_process import SupervisedProcess
 from local.serving.autoscaler import parse_scaling
 from local.serving.conditions import get_condition
@@ -241,10 +241,7 @@ class ServingController:
         host = HostEnvironment(settings.env, settings.addresses, settings.interpreters)
 
         def lookup(kind: str, name: str) -> Object | None:
-            try:
-                return self._store.get(kind, name, metadata["namespace"])
-            except StatusError:
-                return None
+            return self._store.find(kind, name, metadata["namespace"])
 
         process = await asyncio.to_thread(process_spec, revision, lookup, host, port=port, model=folder)
         for note in process.notes:

@@ -99,9 +99,8 @@ class Reconciler:
                 self._set_status(isvc, new_status, str(error))
                 self._event(isvc, "InternalError", f"fails to reconcile predictor: {error}", type="Warning")
             return None
-        try:
-            current = self._store.get(KNATIVE, name + PREDICTOR, namespace)
-        except StatusError:
+        current = self._store.find(KNATIVE, name + PREDICTOR, namespace)
+        if current is None:
             self._write("create", lambda: self._store.create(desired, namespace))
             return rendered
         same = current["spec"] == desired["spec"] and all(

@@ -105,7 +105,7 @@ def test_a_database_rolls_back_tells_and_goes_on(kind: str, place: Disk, monkeyp
 
     def write(name: str) -> None:
         with file.writing():
-            file.change("INSERT INTO things VALUES (?, ?)", name, bytes(20_000))
+            file.execute("INSERT INTO things VALUES (?, ?)", name, bytes(20_000))
         written.append(name)
 
     def write_many() -> None:
@@ -123,18 +123,18 @@ def test_a_database_rolls_back_tells_and_goes_on(kind: str, place: Disk, monkeyp
             write("again")
         file.check()
         assert file.storage_failure is not None
-        assert {row[0] for row in file.all("SELECT name FROM things")} == set(written)  # reading goes on
+        assert {row[0] for row in file.fetch_all("SELECT name FROM things")} == set(written)  # reading goes on
     file.check()
     assert file.storage_failure is None
     write("after")
-    assert {row[0] for row in file.all("SELECT name FROM things")} == set(written)
+    assert {row[0] for row in file.fetch_all("SELECT name FROM things")} == set(written)
     file.close()
 
 
 def test_a_mistake_in_a_transaction_stays_one(tmp_path: Path) -> None:
     file = SqliteFile(tmp_path / "things.sqlite", TABLES)
     with pytest.raises(sqlite3.OperationalError, match="no such table"), file.writing():
-        file.change("INSERT INTO absent VALUES (1)")
+        file.execute("INSERT INTO absent VALUES (1)")
     assert file.storage_failure is None
     file.close()
 
@@ -192,14 +192,14 @@ def test_a_database_that_is_removed_while_it_is_open_is_put_back(tmp_path: Path)
     file, other = (SqliteFile(folder / "things.sqlite", TABLES) for _ in range(2))
     removals: list[Callable[[Path], None]] = [shutil.rmtree, lambda path: (path / "things.sqlite").unlink()]
     for number, remove in enumerate(removals):
-        file.change("INSERT INTO things VALUES (?, 'x')", f"before {number}")
+        file.execute("INSERT INTO things VALUES (?, 'x')", f"before {number}")
         remove(folder)
         for one in (file, other):
             with one.writing():
-                one.change("INSERT OR IGNORE INTO things VALUES (?, 'x')", f"after {number}")
+                one.execute("INSERT OR IGNORE INTO things VALUES (?, 'x')", f"after {number}")
     names = {"before 0", "after 0", "before 1", "after 1"}
     for one in (file, other):
-        assert {row[0] for row in one.all("SELECT name FROM things")} == names
+        assert {row[0] for row in one.fetch_all("SELECT name FROM things")} == names
         one.close()
     with sqlite3.connect(folder / "things.sqlite") as third:
         assert {row[0] for row in third.execute("SELECT name FROM things")} == names
