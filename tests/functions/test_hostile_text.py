@@ -406,7 +406,7 @@ def test_no_text_changes_an_exit_code(
     app = typer.Typer(cls=Group)
     app.add_typer(rollout_app, name="rollout")
     registry, sink = FakeRegistry(HARMLESS, {CHAMPION: "1", CHALLENGER: "2", PREVIOUS_CHAMPION: "0"}), Sent()
-    monkeypatch.setattr("functions.registry.ModelRegistry", lambda *_: registry)
+    monkeypatch.setattr("common.mlflow.registry.ModelRegistry", lambda *_: registry)
     monkeypatch.setattr("functions.sink.Sink", lambda _: sink)
     monkeypatch.setattr("mcqa.rollout.getpass", SimpleNamespace(getuser=lambda: registry.text))
     made = database()
