@@ -70,7 +70,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[Any]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_teardown(nextitem: pytest.Item | None) -> Iterator[Any]:
+def pytest_runtest_teardown() -> Iterator[Any]:
     """After the last test of a module or session the fixtures of others end here: a unit test must let them."""
     _running.unit = False
     return (yield)
