@@ -28,7 +28,7 @@ def test_every_command_explains_itself(command: str) -> None:
     assert result.exit_code == 0
     text = plain(result.stdout)
     assert f"Usage: scripts/tools {command}" in text
-    (registered,) = (one for one in cli.app.registered_commands if one.name == command)
+    (registered,) = (item for item in cli.app.registered_commands if item.name == command)
     assert registered.callback
     first = (registered.callback.__doc__ or "").partition("\n")[0]
     assert re.fullmatch(r"[A-Z].{20,}\.", first), first
