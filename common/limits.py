@@ -3,5 +3,5 @@
 from __future__ import annotations
 
 MIN_LABELLED_QUESTIONS = 200
-"""A retraining needs at least so many questions with a right answer: the retrain function waits for them, and the pipeline
-refuses fewer."""
+"""A retraining needs at least this many questions with a right answer: the retrain function waits for them, and the
+pipeline refuses fewer."""

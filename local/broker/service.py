@@ -269,7 +269,7 @@ def _log_invalid() -> Iterator[None]:
     try:
         yield
     except ResourceError as error:
-        log.error("%s: apply it again", error)
+        log.error("%s: apply it again", error)  # noqa: TRY400 - the message says it all
 
 
 def _stored_fields(item: Object) -> dict[str, Any]:

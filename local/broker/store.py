@@ -122,7 +122,7 @@ class Store:
                 start = time.perf_counter()
                 try:
                     await self._commit(batch or [_Pending(_write_probe, None, None)])
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001 - classified there
                     self._commit_failed(batch, error)
                 else:
                     self._recovered()

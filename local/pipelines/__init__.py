@@ -18,5 +18,5 @@
 | set_cpu_limit, accelerators, node choice  | accepted, without effect                                               |
 | secrets, volumes (kfp-kubernetes)         | dropped: steps read the server's environment                           |
 | pipeline_root in S3 or GCS                | files of the run's folder                                              |
-| users, authorisation                      | one token for all (../loopback.py); pages of other sites are refused    |
+| users, authorisation                      | one token for all (local/access_middleware.py); no pages of other sites  |
 """
