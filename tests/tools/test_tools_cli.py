@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import typer
 from tool import ROOT, TOOL, invoke
+from typer.testing import CliRunner
 
 from tools import cli
 from tools.errors import CommandFailedError, ToolError
@@ -74,9 +75,15 @@ def test_a_wrong_call_is_one_line_and_status_2(
 
 
 @pytest.mark.parametrize(
-    "error", [ToolError("it is broken"), ToolError("it is unusable", 2), CommandFailedError("x", 7)]
+    ("error", "status", "line"),
+    [
+        (ToolError("it is broken"), 1, "act: it is broken\n"),
+        (ToolError("it is unusable", 2), 2, "act: it is unusable\n"),
+        (CommandFailedError("x", 7), 7, "act: x\n"),
+        (KeyboardInterrupt(), 130, ""),
+    ],
 )
-def test_a_failure_is_one_line_with_its_exit_status(error: ToolError) -> None:
+def test_a_failure_is_one_line_with_its_exit_status(error: BaseException, status: int, line: str) -> None:
     app = typer.Typer(cls=cli.Group)
 
     @app.command("act")
@@ -86,10 +93,8 @@ def test_a_failure_is_one_line_with_its_exit_status(error: ToolError) -> None:
     @app.command("other")
     def other() -> None: ...
 
-    from typer.testing import CliRunner
-
     result = CliRunner().invoke(app, ["act"])
-    assert (result.exit_code, result.stderr) == (error.exit_code, f"act: {error}\n")
+    assert (result.exit_code, result.stderr) == (status, line)
 
 
 def test_it_can_be_called_from_anywhere_in_the_checkout() -> None:
