@@ -35,7 +35,7 @@ def inode(path: Path) -> int:
 
 
 def restore_file(path: Path, *connections: sqlite3.Connection) -> None:
-    """After the file or its folder was removed: writes it anew from open connections, which still have all of it.
+    """After the file or its folder was removed: writes it again from open connections, which still have all of it.
 
     The connections must not be used any more. If another process has restored it already, its file counts.
     """

@@ -119,7 +119,7 @@ def parse_dead_letter_name(name: str) -> tuple[int, int] | None:
 
 
 def figures(db: sqlite3.Connection) -> dict[str, Any]:
-    """The store's counts: per Trigger the queue's depth and how many were delivered, retried and given up (failed)."""
+    """The store's counts: per Trigger the queue's depth and how many were delivered, retried and abandoned (failed)."""
     counts = {
         (trigger, state): count
         for index, condition in (("queues", "state IN (0, 2)"), ("dead_letters", "state IN (2, 3, 4)"))

@@ -114,7 +114,7 @@ class ControlServer:
 
 @contextmanager
 def short_socket_path(path: Path) -> Iterator[str]:
-    """A path of a socket that fits into an address (some 100 bytes), however deep its folder is."""
+    """A path of a socket that fits into an address (about 100 bytes), however deep its folder is."""
     if len(os.fsencode(path)) < 100:
         yield str(path)
         return

@@ -1,6 +1,6 @@
 """How many replicas a revision needs: Knative's concurrency autoscaler (KPA) as a function of samples and time. Pure.
 
-The defaults are those of Knative's `config-autoscaler`: a window of 60 s, 100 requests × 70 % per replica, and a panic
+The defaults are those of Knative's `config-autoscaler`: a window of 60 s, 100 requests × 70% per replica, and a panic
 window of a tenth, in which twice the capacity is answered at once. All traffic passes the gateway, which buffers while
 nothing runs, so the grace period in which a cluster re-routes to its activator is not needed: only
 `scale-to-zero-pod-retention-period` keeps the last replica beyond the window.
