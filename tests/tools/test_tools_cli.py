@@ -97,6 +97,7 @@ def test_a_failure_is_one_line_with_its_exit_status(error: BaseException, status
     assert (result.exit_code, result.stderr) == (status, line)
 
 
+@pytest.mark.usefixtures("processes")
 def test_it_can_be_called_from_anywhere_in_the_checkout() -> None:
     done = subprocess.run(
         [*TOOL, "manifests-check", "--help"], cwd=ROOT / "docs", env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)},
@@ -105,6 +106,7 @@ def test_it_can_be_called_from_anywhere_in_the_checkout() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_launcher_sets_up_and_passes_its_arguments_on(tmp_path: Path) -> None:
     (tmp_path / "scripts").mkdir()
     (tmp_path / ".venv/bin").mkdir(parents=True)
