@@ -41,11 +41,15 @@ test-integration: ## The tests with real servers, with JUnit and coverage report
 evaluate: ## Compare the shipped model with its stored baseline; fails when it got worse
 	$(TOOLS) evaluate $(ARGS)
 
-lint: ## ruff, its formatter's check, and mypy
+lint: ## Style, types, dependencies, which package imports which, spelling and prose
 	@scripts/setup dev
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	.venv/bin/deptry .
+	.venv/bin/lint-imports --no-logo
+	.venv/bin/codespell
+	.venv/bin/python -m tools.prose
 
 docs: ## Build the documentation site in build/site; every link and anchor must resolve (ARGS=--write: generated pages)
 	@scripts/setup dev

@@ -17,6 +17,7 @@ from urllib.parse import quote
 import httpx2
 
 from common import links
+from common.backoff import describe_error
 from common.environment import text
 from common.errors import RefusedError, UnavailableError
 from common.names import EXPERIMENT, PIPELINE
@@ -203,8 +204,7 @@ class KubeflowClient:
         try:
             return self._http.request(method, f"{API}{path}", headers=headers, **options)
         except httpx2.TransportError as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise UnavailableError(f"the pipeline server does not answer: {reason}") from None
+            raise UnavailableError(f"the pipeline server does not answer: {describe_error(error)}") from None
 
     def _json(self, response: httpx2.Response) -> dict[str, Any]:
         status = response.status_code

@@ -57,7 +57,7 @@ def _table(labelled: Sequence[LabelledQuestion]) -> Table:
     by_subject: dict[str, Counter[str]] = defaultdict(Counter)
     for item in labelled:
         by_subject[item.question.subject or ""][bank_source.split_of(item.question)] += 1
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_footer=True)
+    table = terminal.plain_table(show_footer=True)
     splits = ("train", "validation", "holdout")
     table.add_column("subject", style="cyan", footer="all")
     for split in splits:

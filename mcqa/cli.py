@@ -45,7 +45,7 @@ def _run() -> int:
         limit_spinning()
         from mcqa.verbs import app
 
-        # From here on an interrupted verb may have something to clean up: an exception tells it.
+        # From here on an interrupted verb may have something to clean up: it gets an exception.
         _set_interrupt_handler(signal.default_int_handler)
         sys.unraisablehook = _repeat_interrupt
         for number in (signal.SIGTERM, signal.SIGHUP):
@@ -57,7 +57,7 @@ def _run() -> int:
         return NO_READER
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the last handler: whatever it is becomes one line and a file
         from mcqa.error_reporting import report_unexpected
 
         report_unexpected(error)

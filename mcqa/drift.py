@@ -69,7 +69,7 @@ def _print(facts: DriftFacts) -> None:
 
 
 def _checks(checks: Sequence[Check]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = terminal.plain_table()
     table.add_column("check", justify="right")
     table.add_column("when")
     table.add_column("version")
@@ -85,7 +85,7 @@ def _checks(checks: Sequence[Check]) -> Table:
 
 
 def _evidence(evidence: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = terminal.plain_table()
     table.add_column("feature", style="cyan", no_wrap=True)
     table.add_column("test", no_wrap=True)
     for title in ("n", "reference", "effect", "floor", "adjusted p"):

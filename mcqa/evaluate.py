@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pipelines.bank import LabelledQuestion
 
 BATCH_REMOTE = 16
-"""Small enough that a real-size model on two cores answers a request well within the server's deadline."""
+"""Small enough for a real-size model on two cores to answer well within the server's deadline."""
 BUSY_TRIES = 20
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import socket
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -68,9 +69,18 @@ class GrpcClient:
 
     def _failure(self, error: Any) -> CommandError:
         code, details = error.code().name, error.details()
-        if code == "UNAVAILABLE" and "connect" in details.lower():
+        if code == "UNAVAILABLE" and not self._listening():
             return ServerUnreachableError.at(self.address)
         return ServerError(f"the server answered {code}: {details}", HTTP_STATUS.get(code, 500))
+
+    def _listening(self) -> bool:
+        """Whether anything accepts connections: gRPC's code is the same for that and for a server that is not ready."""
+        host, _, port = self.address.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=2).close()
+        except (OSError, ValueError):
+            return False
+        return True
 
 
 def outputs(reply: Any) -> dict[str, list[Any]]:

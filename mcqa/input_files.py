@@ -103,7 +103,7 @@ def _read_stream(handle: int, path: Path, limit: int, mode: int) -> bytes:
             size += len(part)
         elif parts or not stat.S_ISFIFO(mode):
             break
-        elif time.monotonic() > deadline:  # without a writer, such a pipe is at its end at once
+        elif time.monotonic() > deadline:  # without a writer, such a pipe is immediately at its end
             raise CommandError(f"cannot read {path}: nobody wrote to this pipe within {PIPE_SECONDS:.0f} s")
         else:
             time.sleep(0.02)

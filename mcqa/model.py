@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from common.question import LETTERS
 from mcqa import defaults, local_model, terminal
@@ -43,7 +42,7 @@ def make_tiny(
     make = partial(tiny.make_tiny, out, steps=steps, minutes=minutes, quick=quick)
     trained = make() if seed is None else make(seed=seed)
     terminal.out.print(f"{trained.steps:,} steps, {trained.questions:,} questions, {trained.seconds:,.0f} s\n")
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    table = terminal.plain_table(gap=3)
     table.add_column("subject", style="cyan")
     table.add_column("accuracy on unseen questions")
     for name, score in sorted(trained.scores.items(), key=lambda item: -item[1].value):
@@ -91,7 +90,7 @@ def show(
 
 
 def _print(facts: ModelFacts, folder: Path | None) -> None:
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 3, 0, 0))
+    table = terminal.plain_table(gap=3, show_header=False)
     table.add_column(style="cyan", no_wrap=True)
     table.add_column(overflow="fold")
     table.add_row("model", facts.source)

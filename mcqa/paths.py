@@ -10,11 +10,11 @@ from pathlib import Path
 
 def absolute(path: Path) -> Path:
     """The absolute path without `..`; symbolic links stay, unlike with `Path.resolve`: .venv/bin/python is one."""
-    return Path(os.path.abspath(path))
+    return Path(os.path.normpath(path.absolute()))
 
 
 def displayed(path: Path) -> str:
-    """The path relative to the working directory where it lies below it, else absolute."""
+    """The path relative to the working directory where it is below it, else absolute."""
     path = absolute(path)
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 

@@ -143,7 +143,7 @@ def _print(facts: PipelineFacts) -> None:
 
 
 def _table(name: str, others: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = terminal.plain_table()
     table.add_column(name, style="cyan", overflow="fold")
     for other in others:
         table.add_column(other, overflow="fold", no_wrap=other != "error")

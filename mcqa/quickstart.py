@@ -8,7 +8,6 @@ import time
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from common.question import LETTERS, Answer, Question
 from mcqa import client, defaults, local_model, loop, questions, server_process, terminal
@@ -62,7 +61,7 @@ def quickstart(
 def _ask_over_each_protocol(asked: questions.AskedQuestion, url: str, target: str) -> None:
     question = asked.question
     answers: dict[str, Answer] = {}
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    table = terminal.plain_table(gap=3)
     for title in ("protocol", "answer", *question.letters, "time"):
         table.add_column(title, justify="left" if title in ("protocol", "answer") else "right")
     for protocol, name in PROTOCOLS:
@@ -84,7 +83,7 @@ def _ask_over_each_protocol(asked: questions.AskedQuestion, url: str, target: st
 
 
 def find_disagreement(answers: dict[str, Answer]) -> str | None:
-    """Which protocol's answer differs from the first one's, in words; None where all agree."""
+    """Says which protocol's answer differs from the first one's; None where all agree."""
     (first_name, first), *others = answers.items()
     for name, answer in others:
         if answer.letter != first.letter:
@@ -128,4 +127,4 @@ def _serve_on(process: subprocess.Popen[bytes]) -> None:
     except KeyboardInterrupt:
         terminal.note("stopping: accepted work is finished first")
         return
-    raise CommandError(f"the server ended by itself with code {code}")
+    raise CommandError(f"the server exited with code {code}")

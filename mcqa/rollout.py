@@ -77,7 +77,7 @@ def abort(version: VersionOption = None, directory: FolderOption = None) -> None
 
 @rollout_app.command()
 def resume(version: VersionOption = None, directory: FolderOption = None) -> None:
-    """Withdraw the override: the canary goes on by its evidence."""
+    """Withdraw the override: the canary follows its evidence again."""
     _override("resume", version, directory)
 
 
@@ -130,7 +130,7 @@ def _challenger(environ: Mapping[str, str], model: str, version: str | None) -> 
 
 
 def _request_reconcile(environ: Mapping[str, str], model: str, action: Action, challenger: str, now: float) -> str:
-    """Asks the rollout function to reconcile; in words, when it will."""
+    """Asks the rollout function to reconcile, and says when it will."""
     from common.errors import UnavailableError
     from common.event_types import ROLLOUT_REQUESTED, SOURCE_CLI
     from functions.sink import Sink, digest, loop_event, traceparent
@@ -174,16 +174,16 @@ def _summary(look: Mapping[str, Any], facts: RolloutFacts) -> Table:
     from functions.reasons import reason_lines
     from functions.rollout.reasons import ReasonCode
 
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table = terminal.plain_table(show_header=False)
     table.add_column(style="cyan", no_wrap=True)
     table.add_column(overflow="fold")
     percent = 100 if look["percent"] is None else look["percent"]
     rolling = look["challenger"] is not None and look["version"] == look["challenger"]
     for alias, share in (("champion", 100 - percent), ("challenger", percent)):
-        traffic = f", {share} % of the traffic" if rolling else ""
+        traffic = f", {share}% of the traffic" if rolling else ""
         table.add_row(alias, Text(f"version {look[alias]}{traffic}" if look[alias] else "none"))
     if rolling:
-        steps = (f"[{step} %]" if step == percent else f"{step} %" for step in facts["planned"])
+        steps = (f"[{step}%]" if step == percent else f"{step}%" for step in facts["planned"])
         table.add_row("steps", Text(" → ".join(steps)))
     table.add_row("phase", Text(f"{look['phase']} ({time.time() - look['at']:.0f} s ago)"))
     table.add_row("why", Text("\n".join(reason_lines(ReasonCode, look))))
@@ -194,7 +194,7 @@ def _summary(look: Mapping[str, Any], facts: RolloutFacts) -> Table:
 
 def _measurements(evidence: Mapping[str, Any]) -> Table:
     """Of the two versions that were compared, which are not always those that have the aliases now."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = terminal.plain_table()
     table.add_column("measure", style="cyan")
     arms = (f"version {evidence[alias]}" if evidence.get(alias) else alias for alias in ("champion", "challenger"))
     for title in (*arms, "worse by", "bounds", "margin", "n"):
@@ -219,7 +219,7 @@ def _decisions(decisions: Sequence[Mapping[str, Any]]) -> Table:
     from functions.reasons import reason_lines
     from functions.rollout.reasons import ReasonCode
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = terminal.plain_table()
     for title in ("time", "phase", "decision"):
         table.add_column(title, no_wrap=True, style="dim" if title == "time" else "")
     table.add_column("why", overflow="fold")

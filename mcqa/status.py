@@ -54,7 +54,7 @@ def _print(facts: LoopStatus, folder: Folder) -> None:
 
 
 def _processes(facts: LoopStatus) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    table = terminal.plain_table(gap=3)
     for title in ("", "state", "processes", "traffic"):
         table.add_column(title, overflow="fold")
     for part in facts["parts"]:
@@ -70,7 +70,7 @@ def _processes(facts: LoopStatus) -> Table:
 def _traffic(service: Service) -> str:
     if service["kind"] != "model":
         return ""
-    return " · ".join(f"{entry['percent']} % {entry['revision']}" for entry in service["traffic"] if entry["percent"])
+    return " · ".join(f"{entry['percent']}% {entry['revision']}" for entry in service["traffic"] if entry["percent"])
 
 
 def _state(good: bool, text: str) -> str:

@@ -172,7 +172,7 @@ def _require_own_port(folder: Folder, port: int) -> None:
 
 
 def _other_owner(port: int) -> str | None:
-    """Who has a port, in words, where it is not this checkout's model server; None where it is, or is unknown."""
+    """Names who has a port where that is not this checkout's model server; None where it is, or is unknown."""
     listener = listeners.find_listeners([port]).get(port)
     if listener is None or (listener.checkout and listener.checkout.resolve() == ROOT):
         return None

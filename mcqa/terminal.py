@@ -66,7 +66,7 @@ err = _Console(stderr=True, highlight=False)
 
 
 def line(text: str, end: str = "\n") -> None:
-    """Text for programs, or from somebody else: on stdout as it is, at once."""
+    """Text for programs, or from somebody else: on stdout as it is, immediately."""
     if sys.stdout is not None:
         sys.stdout.write(text + end)
         sys.stdout.flush()
@@ -139,6 +139,11 @@ def hanging(head: str, text: str) -> None:
     out.print(table)
 
 
+def plain_table(gap: int = 2, **options: Any) -> Table:
+    """A table without lines, its columns `gap` spaces apart."""
+    return Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), **options)
+
+
 def question_view(question: Question) -> RenderableType:
     """The stem, and the code highlighted."""
     parts: list[RenderableType] = [Text(question.stem, style="bold")]
@@ -156,7 +161,7 @@ def answer_view(
     question: Question, answer: Answer, *, correct_index: int | None = None, note: str = ""
 ) -> RenderableType:
     """Choices with probability bars, the chosen one marked, one line of figures; right or wrong where known."""
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table = plain_table(show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(justify="right", no_wrap=True)

@@ -1,3 +1,3 @@
 """The model server: question -> prompt -> one scoring pass -> answer, behind the KServe SDK."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

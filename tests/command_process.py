@@ -126,5 +126,5 @@ def silent() -> Iterator[Silent]:
             yield made
         finally:
             server.shutdown(socket.SHUT_RDWR)
-            for one in kept:
-                one.close()
+            for connection in kept:
+                connection.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import resource
 import shutil
 import sqlite3
@@ -83,4 +82,4 @@ def limited(pid: int, limit: int, soft: int) -> Iterator[None]:
 
 
 def open_files(pid: int) -> int:
-    return max(int(name) for name in os.listdir(f"/proc/{pid}/fd")) + 1
+    return max(int(descriptor.name) for descriptor in Path(f"/proc/{pid}/fd").iterdir()) + 1

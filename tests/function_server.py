@@ -102,7 +102,7 @@ def postgresql() -> Iterator[str]:
 
         def run(program: str, *arguments: str) -> None:
             # Not captured: pg_ctl's child would hold the pipe open.
-            with open(os.devnull, "wb") as nothing:
+            with Path(os.devnull).open("wb") as nothing:
                 whole = [*become, str(programs / program), "-D", f"{folder}/data", *arguments]
                 subprocess.run(whole, check=True, stdout=nothing, stderr=nothing, cwd=folder, timeout=120)
 

@@ -15,7 +15,7 @@ async def until(condition: Callable[[], T | Awaitable[T]], seconds: float = 60.0
     async with asyncio.timeout(seconds):
         while True:
             value = condition()
-            result: T = await value if inspect.isawaitable(value) else value  # type: ignore[assignment]
+            result: T = await value if inspect.isawaitable(value) else value
             if result:
                 return result
             await asyncio.sleep(interval)

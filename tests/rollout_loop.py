@@ -125,7 +125,7 @@ def cluster(folder: Path) -> Iterator[Cluster]:
     def run() -> None:
         try:
             asyncio.run(serve())
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
             failed.append(error)
             started.set()
 

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -72,7 +73,7 @@ def test_a_path_that_a_page_names_exists(page: Path) -> None:
 
 @pytest.mark.parametrize("page", current(WRITTEN), ids=relative)
 def test_a_command_of_the_tools_that_a_page_names_exists(page: Path) -> None:
-    app = typer.main.get_command(tools)
+    app: Any = typer.main.get_command(tools)
     named = set(re.findall(r"scripts/tools ([a-z][a-z-]*)", page.read_text()))
     assert named <= set(app.commands)
 
@@ -87,7 +88,7 @@ def test_a_make_verb_that_a_page_names_exists(page: Path) -> None:
 
 @pytest.mark.parametrize("page", current(WRITTEN), ids=relative)
 def test_a_verb_of_mcqa_that_a_page_names_exists(page: Path) -> None:
-    root = typer.main.get_command(verbs)
+    root: Any = typer.main.get_command(verbs)
     for words in re.findall(r"(?:`|^|&& )mcqa ([a-z][a-z-]*(?: [a-z][a-z-]*)?)", page.read_text(), re.MULTILINE):
         first, _, second = words.partition(" ")
         assert first in root.commands, words

@@ -9,9 +9,8 @@ from typing import Any
 
 from common.environment import number, text, whole
 from common.errors import SettingError
+from common.limits import MIN_LABELLED_QUESTIONS
 
-MIN_LABELS = 200
-"""The pipeline's own (pipelines/retraining/mix.py), which this image does not hold."""
 RESERVED = ("run_key", "model_name", "champion", "since", "until", "reason", "traceparent", "drift_event")
 """Parameters that retrain itself sets."""
 
@@ -29,7 +28,7 @@ class Settings:
     def minimum(self) -> int:
         """The labelled questions that the pipeline needs at least."""
         data = self.parameters.get("data")
-        return int(data.get("minimum", MIN_LABELS)) if isinstance(data, dict) else MIN_LABELS
+        return int(data.get("minimum", MIN_LABELLED_QUESTIONS)) if isinstance(data, dict) else MIN_LABELLED_QUESTIONS
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:

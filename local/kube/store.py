@@ -79,11 +79,15 @@ class ResourceStore:
 
     def get(self, kind: str | Resource, name: str, namespace: str = "default") -> Object:
         """The object; StatusError 404 when there is none."""
-        resource = _resource(kind)
-        item = self._db.get(resource, stored_namespace(resource, namespace), name)
+        item = self.find(kind, name, namespace)
         if item is None:
-            raise errors.not_found(resource, name)
+            raise errors.not_found(_resource(kind), name)
         return item
+
+    def find(self, kind: str | Resource, name: str, namespace: str = "default") -> Object | None:
+        """The object, or None."""
+        resource = _resource(kind)
+        return self._db.get(resource, stored_namespace(resource, namespace), name)
 
     def list(
         self,
@@ -147,7 +151,7 @@ class ResourceStore:
         """The object after the patch, and whether server-side apply created it."""
         options, resource = options or WriteOptions(), _resource(kind)
         with self._writing(options):
-            old = self._db.get(resource, stored_namespace(resource, namespace), name)
+            old = self.find(resource, name, namespace)
             if type == "apply":
                 return self._writer.apply(resource, name, namespace, old, patch, options, subresource)
             if old is None:
@@ -171,7 +175,7 @@ class ResourceStore:
     ) -> Object:
         """Deletes an object, and what it owns unless `orphan`; returns its last state.
 
-        One with finalizers is only marked with deletionTimestamp and goes when the last of them is removed. `uid` and
+        One with finalizers is only marked with deletionTimestamp and disappears with the last of them. `uid` and
         `version` are preconditions (409). A Namespace goes NAMESPACE_SECONDS later (`finalize_namespaces`), so that
         what is in it can be deleted by name in the same command.
         """

@@ -41,64 +41,26 @@ _CODES = {400: INVALID_ARGUMENT, 401: UNAUTHENTICATED, 403: PERMISSION_DENIED, 4
 
 Handler = Callable[[Request], Awaitable[Any]]
 """Gives a JSON message, or a Response of its own."""
+Endpoint = tuple[str, str, Handler]
+"""Method, path below API_PREFIX, handler."""
 
 
 def make_app(experiments: Experiments, pipelines: Pipelines, runs: Runs, recurring_runs: RecurringRuns) -> Starlette:
     """The ASGI app."""
     run_pages = ui.RunPages(runs)
-    uploads = _Uploads(pipelines)
 
     async def health(_: Request) -> Any:
         trouble = runs.database.storage_failure
         return {"multi_user": False, "pipeline_store": "database", "storage": [trouble.to_json()] if trouble else []}
 
-    experiment, pipeline, run, recurring = "/experiments/{id}", "/pipelines/{id}", "/runs/{id}", "/recurringruns/{id}"
-    archived, available = "ARCHIVED", "AVAILABLE"
-    table: list[tuple[str, str, Handler]] = [
+    table: list[Endpoint] = [
         ("GET", "/healthz", health),
-        ("POST", "/experiments", _with_body(lambda _, body: experiments.create(body))),
-        ("GET", "/experiments", _plain(lambda request: experiments.list(query(request)))),
-        ("POST", experiment + ":archive", _by_id(lambda key: experiments.set_storage_state(key, archived))),
-        ("POST", experiment + ":unarchive", _by_id(lambda key: experiments.set_storage_state(key, available))),
-        ("GET", experiment, _by_id(experiments.get)),
-        ("DELETE", experiment, _by_id(experiments.delete)),
-        ("POST", "/pipelines/upload", _with_package(uploads.pipeline)),
-        ("POST", "/pipelines/upload_version", _with_package(uploads.version)),
-        ("POST", "/pipelines/create", _with_body(uploads.pipeline_and_version)),
-        ("POST", "/pipelines", _with_body(lambda _, body: pipelines.create(body))),
-        ("GET", "/pipelines", _plain(lambda request: pipelines.list(query(request)))),
-        ("GET", "/pipelines/names/{name}", _plain(lambda request: pipelines.get_by_name(request.path_params["name"]))),
-        ("GET", pipeline, _by_id(pipelines.get)),
-        ("PATCH", pipeline, _with_body(lambda request, body: pipelines.update(_path_id(request), body))),
-        ("DELETE", pipeline, _plain(lambda request: pipelines.delete(_path_id(request), cascade=_cascade(request)))),
-        ("POST", pipeline + "/versions", _with_body(uploads.version_of_spec)),
-        (
-            "GET",
-            pipeline + "/versions",
-            _plain(lambda request: pipelines.list_versions(_path_id(request), query(request))),
-        ),
-        ("GET", pipeline + "/versions/{version}", _plain(lambda request: pipelines.get_version(*_version(request)))),
-        (
-            "DELETE",
-            pipeline + "/versions/{version}",
-            _plain(lambda request: pipelines.delete_version(*_version(request))),
-        ),
-        ("POST", "/runs", _with_body(lambda request, body: runs.create(_with_experiment(request, body)))),
-        ("GET", "/runs", _plain(lambda request: runs.list(query(request)))),
-        ("POST", run + ":terminate", _by_id(runs.terminate)),
-        ("POST", run + ":retry", _by_id(runs.retry)),
-        ("POST", run + ":archive", _by_id(lambda key: runs.set_storage_state(key, archived))),
-        ("POST", run + ":unarchive", _by_id(lambda key: runs.set_storage_state(key, available))),
-        ("GET", run, _by_id(runs.get)),
-        ("DELETE", run, _by_id(runs.delete)),
-        ("GET", run + "/artifacts", run_pages.artifacts),
-        ("GET", run + "/nodes/{task}/log", run_pages.log),
-        ("POST", "/recurringruns", _with_body(lambda _, body: recurring_runs.create(body))),
-        ("GET", "/recurringruns", _plain(lambda request: recurring_runs.list(query(request)))),
-        ("POST", recurring + ":enable", _by_id(lambda key: recurring_runs.set_status(key, "ENABLED"))),
-        ("POST", recurring + ":disable", _by_id(lambda key: recurring_runs.set_status(key, "DISABLED"))),
-        ("GET", recurring, _by_id(recurring_runs.get)),
-        ("DELETE", recurring, _by_id(recurring_runs.delete)),
+        *_experiment_routes(experiments),
+        *_pipeline_routes(pipelines),
+        *_run_routes(runs),
+        ("GET", "/runs/{id}/artifacts", run_pages.artifacts),
+        ("GET", "/runs/{id}/nodes/{task}/log", run_pages.log),
+        *_recurring_run_routes(recurring_runs),
     ]
     routes = [_route(method, API_PREFIX + path, handler) for method, path, handler in table]
     routes += [
@@ -108,6 +70,64 @@ def make_app(experiments: Experiments, pipelines: Pipelines, runs: Runs, recurri
         _route("GET", "/runs/{id}/files/{path:path}", run_pages.file),
     ]
     return Starlette(routes=routes, exception_handlers={HTTPException: _http_exception})
+
+
+def _experiment_routes(experiments: Experiments) -> list[Endpoint]:
+    item = "/experiments/{id}"
+    return [
+        ("POST", "/experiments", _with_body(lambda _, body: experiments.create(body))),
+        ("GET", "/experiments", _plain(lambda request: experiments.list(query(request)))),
+        ("POST", item + ":archive", _by_id(lambda key: experiments.set_storage_state(key, "ARCHIVED"))),
+        ("POST", item + ":unarchive", _by_id(lambda key: experiments.set_storage_state(key, "AVAILABLE"))),
+        ("GET", item, _by_id(experiments.get)),
+        ("DELETE", item, _by_id(experiments.delete)),
+    ]
+
+
+def _pipeline_routes(pipelines: Pipelines) -> list[Endpoint]:
+    uploads = _Uploads(pipelines)
+    item, versions, version = "/pipelines/{id}", "/pipelines/{id}/versions", "/pipelines/{id}/versions/{version}"
+    return [
+        ("POST", "/pipelines/upload", _with_package(uploads.pipeline)),
+        ("POST", "/pipelines/upload_version", _with_package(uploads.version)),
+        ("POST", "/pipelines/create", _with_body(uploads.pipeline_and_version)),
+        ("POST", "/pipelines", _with_body(lambda _, body: pipelines.create(body))),
+        ("GET", "/pipelines", _plain(lambda request: pipelines.list(query(request)))),
+        ("GET", "/pipelines/names/{name}", _plain(lambda request: pipelines.get_by_name(request.path_params["name"]))),
+        ("GET", item, _by_id(pipelines.get)),
+        ("PATCH", item, _with_body(lambda request, body: pipelines.update(_path_id(request), body))),
+        ("DELETE", item, _plain(lambda request: pipelines.delete(_path_id(request), cascade=_cascade(request)))),
+        ("POST", versions, _with_body(uploads.version_of_spec)),
+        ("GET", versions, _plain(lambda request: pipelines.list_versions(_path_id(request), query(request)))),
+        ("GET", version, _plain(lambda request: pipelines.get_version(*_version(request)))),
+        ("DELETE", version, _plain(lambda request: pipelines.delete_version(*_version(request)))),
+    ]
+
+
+def _run_routes(runs: Runs) -> list[Endpoint]:
+    item = "/runs/{id}"
+    return [
+        ("POST", "/runs", _with_body(lambda request, body: runs.create(_with_experiment(request, body)))),
+        ("GET", "/runs", _plain(lambda request: runs.list(query(request)))),
+        ("POST", item + ":terminate", _by_id(runs.terminate)),
+        ("POST", item + ":retry", _by_id(runs.retry)),
+        ("POST", item + ":archive", _by_id(lambda key: runs.set_storage_state(key, "ARCHIVED"))),
+        ("POST", item + ":unarchive", _by_id(lambda key: runs.set_storage_state(key, "AVAILABLE"))),
+        ("GET", item, _by_id(runs.get)),
+        ("DELETE", item, _by_id(runs.delete)),
+    ]
+
+
+def _recurring_run_routes(recurring_runs: RecurringRuns) -> list[Endpoint]:
+    item = "/recurringruns/{id}"
+    return [
+        ("POST", "/recurringruns", _with_body(lambda _, body: recurring_runs.create(body))),
+        ("GET", "/recurringruns", _plain(lambda request: recurring_runs.list(query(request)))),
+        ("POST", item + ":enable", _by_id(lambda key: recurring_runs.set_status(key, "ENABLED"))),
+        ("POST", item + ":disable", _by_id(lambda key: recurring_runs.set_status(key, "DISABLED"))),
+        ("GET", item, _by_id(recurring_runs.get)),
+        ("DELETE", item, _by_id(recurring_runs.delete)),
+    ]
 
 
 def with_guard(app: Starlette, token: str, hosts: Iterable[str] = ()) -> AccessMiddleware:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from local.pipelines.errors import not_found
 from local.sqlite import SqliteFile
 
 FILE = "pipelines.sqlite"
@@ -60,6 +61,13 @@ class PipelineDatabase(SqliteFile):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, _TABLES)
+
+    def require(self, table: str, noun: str, key: str) -> Row:
+        """The row of this id; KfpApiError NOT_FOUND, which calls it a `noun`, when there is none."""
+        row = self.fetch_one(f"SELECT * FROM {table} WHERE id = ?", key)
+        if row is None:
+            raise not_found(noun, key)
+        return row
 
     def insert(self, table: str, **values: Any) -> None:
         """sqlite3.IntegrityError when a name or id is taken."""

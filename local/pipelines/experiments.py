@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from local.pipelines import serializers
-from local.pipelines.database import PipelineDatabase, Row, now
-from local.pipelines.errors import already_exists, invalid_argument, not_found
+from local.pipelines.database import PipelineDatabase, now
+from local.pipelines.errors import already_exists, invalid_argument
 from local.pipelines.pagination import list_response, paginate
 from local.pipelines.request_fields import MAX_DESCRIPTION, MAX_NAME, name_field, text_field
 
@@ -26,7 +26,7 @@ class Experiments:
     def __init__(self, database: PipelineDatabase) -> None:
         self._database = database
         with database.writing():
-            database.change(
+            database.execute(
                 """INSERT OR IGNORE INTO experiments (id, name, description, namespace, created_at)
                     VALUES (?, ?, ?, '', ?)""",
                 str(uuid.uuid4()), DEFAULT_EXPERIMENT, _DEFAULT_DESCRIPTION, now(),
@@ -46,12 +46,12 @@ class Experiments:
                 )
             except sqlite3.IntegrityError:
                 raise already_exists("experiment", name) from None
-            row = self._database.one("SELECT * FROM experiments WHERE name = ?", name)
+            row = self._database.fetch_one("SELECT * FROM experiments WHERE name = ?", name)
         assert row is not None
         return serializers.experiment(row)
 
     def get(self, key: str) -> dict[str, Any]:
-        return serializers.experiment(self._row(key))
+        return serializers.experiment(self._database.require("experiments", "experiment", key))
 
     def list(self, query: Mapping[str, str]) -> dict[str, Any]:
         page = paginate(self._database, "experiments", COLUMNS, query, {})
@@ -59,20 +59,14 @@ class Experiments:
 
     def set_storage_state(self, key: str, state: str) -> None:
         """ARCHIVED archives the experiment's runs too; AVAILABLE restores the experiment only, as in Kubeflow."""
-        self._row(key)
+        self._database.require("experiments", "experiment", key)
         with self._database.writing():
-            self._database.change("UPDATE experiments SET storage_state = ? WHERE id = ?", state, key)
+            self._database.execute("UPDATE experiments SET storage_state = ? WHERE id = ?", state, key)
             if state == "ARCHIVED":
-                self._database.change("UPDATE runs SET storage_state = ? WHERE experiment_id = ?", state, key)
+                self._database.execute("UPDATE runs SET storage_state = ? WHERE experiment_id = ?", state, key)
 
     def delete(self, key: str) -> None:
         """Deletes an experiment and keeps its runs, as Kubeflow does."""
-        if self._row(key)["name"] == DEFAULT_EXPERIMENT:
+        if self._database.require("experiments", "experiment", key)["name"] == DEFAULT_EXPERIMENT:
             raise invalid_argument("the experiment Default cannot be deleted")
-        self._database.change("DELETE FROM experiments WHERE id = ?", key)
-
-    def _row(self, key: str) -> Row:
-        row = self._database.one("SELECT * FROM experiments WHERE id = ?", key)
-        if row is None:
-            raise not_found("experiment", key)
-        return row
+        self._database.execute("DELETE FROM experiments WHERE id = ?", key)

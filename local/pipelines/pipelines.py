@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from local.pipelines import serializers
-from local.pipelines.database import PipelineDatabase, Row, now
+from local.pipelines.database import PipelineDatabase, now
 from local.pipelines.errors import already_exists, invalid_argument, not_found
 from local.pipelines.pagination import list_response, paginate
 from local.pipelines.pipeline_spec import Spec
@@ -51,10 +51,10 @@ class Pipelines:
         return self.get(key)
 
     def get(self, key: str) -> dict[str, Any]:
-        return serializers.pipeline(self._row("pipelines", "pipeline", key))
+        return serializers.pipeline(self._database.require("pipelines", "pipeline", key))
 
     def get_by_name(self, name: str) -> dict[str, Any]:
-        row = self._database.one("SELECT * FROM pipelines WHERE name = ?", name)
+        row = self._database.fetch_one("SELECT * FROM pipelines WHERE name = ?", name)
         if row is None:
             raise not_found("pipeline", name)
         return serializers.pipeline(row)
@@ -64,26 +64,26 @@ class Pipelines:
         return list_response("pipelines", page, serializers.pipeline)
 
     def update(self, key: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        self._row("pipelines", "pipeline", key)
+        self._database.require("pipelines", "pipeline", key)
         with self._database.writing():
             if "display_name" in body:
                 display_name = name_field(body, "display_name")
-                self._database.change("UPDATE pipelines SET display_name = ? WHERE id = ?", display_name, key)
+                self._database.execute("UPDATE pipelines SET display_name = ? WHERE id = ?", display_name, key)
             if "description" in body:
                 description = text_field(body, "description", MAX_DESCRIPTION)
-                self._database.change("UPDATE pipelines SET description = ? WHERE id = ?", description, key)
+                self._database.execute("UPDATE pipelines SET description = ? WHERE id = ?", description, key)
         return self.get(key)
 
     def delete(self, key: str, *, cascade: bool) -> None:
-        self._row("pipelines", "pipeline", key)
+        self._database.require("pipelines", "pipeline", key)
         with self._database.writing():
-            if not cascade and self._database.one("SELECT 1 FROM versions WHERE pipeline_id = ?", key):
+            if not cascade and self._database.fetch_one("SELECT 1 FROM versions WHERE pipeline_id = ?", key):
                 raise invalid_argument("the pipeline still has versions; delete them first, or say cascade=true")
-            self._database.change("DELETE FROM versions WHERE pipeline_id = ?", key)
-            self._database.change("DELETE FROM pipelines WHERE id = ?", key)
+            self._database.execute("DELETE FROM versions WHERE pipeline_id = ?", key)
+            self._database.execute("DELETE FROM pipelines WHERE id = ?", key)
 
     def create_version(self, pipeline: str, body: Mapping[str, Any], pipeline_spec: Spec) -> dict[str, Any]:
-        self._row("pipelines", "pipeline", pipeline)
+        self._database.require("pipelines", "pipeline", pipeline)
         name, display_name = _names(body)
         key = str(uuid.uuid4())
         with self._database.writing():
@@ -103,25 +103,19 @@ class Pipelines:
         return self.get_version(pipeline, key)
 
     def get_version(self, pipeline: str, key: str) -> dict[str, Any]:
-        row = self._row("versions", "pipeline version", key)
+        row = self._database.require("versions", "pipeline version", key)
         if row["pipeline_id"] != pipeline:
             raise not_found("pipeline version", key)
         return serializers.version(row)
 
     def list_versions(self, pipeline: str, query: Mapping[str, str]) -> dict[str, Any]:
-        self._row("pipelines", "pipeline", pipeline)
+        self._database.require("pipelines", "pipeline", pipeline)
         page = paginate(self._database, "versions", VERSION_COLUMNS, query, {"pipeline_id": pipeline})
         return list_response("pipeline_versions", page, serializers.version)
 
     def delete_version(self, pipeline: str, key: str) -> None:
         self.get_version(pipeline, key)
-        self._database.change("DELETE FROM versions WHERE id = ?", key)
-
-    def _row(self, table: str, kind: str, key: str) -> Row:
-        row = self._database.one(f"SELECT * FROM {table} WHERE id = ?", key)
-        if row is None:
-            raise not_found(kind, key)
-        return row
+        self._database.execute("DELETE FROM versions WHERE id = ?", key)
 
 
 def _names(body: Mapping[str, Any]) -> tuple[str, str]:

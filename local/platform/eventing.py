@@ -27,7 +27,7 @@ from local.storage import StorageError
 log = logging.getLogger("eventing")
 
 RESYNC_SECONDS = 10.0
-_LOOK_SECONDS = 0.25
+_POLL_SECONDS = 0.25
 
 
 class UnresolvedReferenceError(Exception):
@@ -42,12 +42,8 @@ def resolve_address(store: ResourceStore, reference: Mapping[str, Any]) -> str:
     known = {("Service", "serving.knative.dev"), ("Broker", "eventing.knative.dev")}
     if (kind, group) not in known:
         raise UnresolvedReferenceError(f"{kind} {name}: only Knative Services and Brokers have addresses here")
-    try:
-        store.get(f"{kind}.{group}", name, namespace)
-    except StatusError as error:
-        if error.code == 404:
-            raise UnresolvedReferenceError(f"{kind} {namespace}/{name} is not there") from None
-        raise
+    if store.find(f"{kind}.{group}", name, namespace) is None:
+        raise UnresolvedReferenceError(f"{kind} {namespace}/{name} is not there")
     return broker_address(namespace, name) if kind == "Broker" else internal_url(namespace, name)
 
 
@@ -84,7 +80,7 @@ class EventingController:
                 self.resend_all()
                 await asyncio.to_thread(self._report_down)
                 await asyncio.sleep(0.5)
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_POLL_SECONDS)
 
     async def reconcile(self) -> None:
         """One pass: Brokers before the Triggers that need them, deletions last."""
@@ -135,12 +131,8 @@ class EventingController:
             write_status(self._store, item, broker_status(item, references, refused, answers=answers))
             return
         namespace, spec = item["metadata"]["namespace"], item.get("spec") or {}
-        try:
-            broker = self._store.get(
-                "Broker", str(spec.get("broker") or (spec.get("brokerRef") or {}).get("name")), namespace
-            )
-        except StatusError:
-            broker = None
+        name = str(spec.get("broker") or (spec.get("brokerRef") or {}).get("name"))
+        broker = self._store.find("Broker", name, namespace)
         write_status(self._store, item, trigger_status(item, broker, references, refused))
 
     def _report_down(self) -> None:

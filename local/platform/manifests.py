@@ -14,7 +14,7 @@ import yaml
 from common.annotations import MODEL_VERSION_ANNOTATION
 from local.kube.resources import Object
 from local.kube.store import ResourceStore, StatusError
-from local.kube.writer import WriteOptions
+from local.kube.writer import WriteOptions, resource_of
 from local.platform.settings import PlatformError
 
 log = logging.getLogger("platform")
@@ -59,13 +59,15 @@ def apply(store: ResourceStore, documents: Iterable[Object]) -> int:
     """Server-side apply of all of them; how many changed. PlatformError with the API's own reason."""
     changed = 0
     for item in documents:
-        kind, metadata = _kind(item), item["metadata"]
+        resource, metadata = resource_of(item), item["metadata"]
         name, namespace = metadata["name"], metadata.get("namespace", "default")
         try:
-            before = _get_or_none(store, kind, name, namespace)
+            before = store.find(resource, name, namespace)
             if before is not None and item["kind"] == "InferenceService":
                 item = keep_served_version(item, before)
-            after, _ = store.patch(kind, name, item, namespace, type="apply", options=WriteOptions(MANAGER, force=True))
+            after, _ = store.patch(
+                resource, name, item, namespace, type="apply", options=WriteOptions(MANAGER, force=True)
+            )
         except StatusError as error:
             raise PlatformError(f"{item['kind']} {name}: {error}") from None
         changed += before is None or before["metadata"]["resourceVersion"] != after["metadata"]["resourceVersion"]
@@ -81,20 +83,6 @@ def keep_served_version(item: Object, live: Object) -> Object:
     if version := (serves.get("annotations") or {}).get(MODEL_VERSION_ANNOTATION):
         predictor["annotations"][MODEL_VERSION_ANNOTATION] = version
     return item
-
-
-def _kind(item: Object) -> str:
-    group = item["apiVersion"].rpartition("/")[0]
-    return f"{item['kind']}.{group}" if group else str(item["kind"])
-
-
-def _get_or_none(store: ResourceStore, kind: str, name: str, namespace: str) -> Object | None:
-    try:
-        return store.get(kind, name, namespace)
-    except StatusError as error:
-        if error.code == 404:
-            return None
-        raise
 
 
 def _is_target(item: Object, target: Mapping[str, Any]) -> bool:

@@ -20,6 +20,7 @@ from local.platform.eventing import EventingController
 from local.platform.settings import HOST, ROOT, Folder, Settings
 from local.platform.supervised_process import SupervisedProcess
 from local.serving.hosts import PREDICTOR
+from local.storage import backoff_delays
 
 log = logging.getLogger("platform")
 
@@ -129,7 +130,7 @@ class Startup:
         self.steps.append(step)
 
         async def run() -> None:
-            started, pause = time.monotonic(), _FIRST_PAUSE
+            started, delays = time.monotonic(), backoff_delays(_FIRST_PAUSE, _LONGEST_PAUSE)
             while True:
                 step.state = "running"
                 try:
@@ -137,9 +138,9 @@ class Startup:
                 except Exception as error:  # whatever it is, it is shown and retried
                     log.debug("%s", name, exc_info=True)
                     step.state, step.detail = "failed", str(error) or type(error).__name__
+                    pause = delays()
                     log.warning("%s: %s; again in %.1f s", name, step.detail, pause)
                     await asyncio.sleep(pause)
-                    pause = min(pause * 2, _LONGEST_PAUSE)
                     continue
                 step.state, step.seconds = "done", time.monotonic() - started
                 log.info("%s: %s (%.1f s)", name, step.detail, step.seconds)

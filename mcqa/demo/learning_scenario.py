@@ -6,25 +6,31 @@ import time
 from pathlib import Path
 
 from common import event_types
-from mcqa.demo.scenario import Scenario, accuracy, answered, compare, format_share, running_scenario
+from mcqa.demo.scenario import (
+    RATE,
+    STALLED_SECONDS,
+    Scenario,
+    accuracy,
+    answered,
+    compare,
+    format_share,
+    running_scenario,
+)
 from mcqa.demo.traffic import SHIFTED, USUAL, Sample
 from mcqa.demo.wait_policy import WaitPolicy
 from mcqa.errors import CommandError
 
-RATE = 25.0
 QUIET_RATE = 6.0
 """While the pipeline trains on the same two cores."""
 MEASURED = 300
 """Questions that accuracy is measured on, before and after."""
-STALLED_SECONDS = 180.0
-"""Without a single answer for this long, something is wrong on any machine."""
 SILENT_SECONDS = 900.0
 """A pipeline step may compute this long in silence: evaluating took 390 s on two cores at load 13."""
 
 
 def learn(directory: Path | None) -> None:
     """The whole scenario. CommandError when a part of it does not happen."""
-    with running_scenario(directory, fresh=True, rate=RATE) as scenario:
+    with running_scenario(directory, fresh=True) as scenario:
         before = _usual_traffic(scenario)
         shifted_at = _shift(scenario)
         version = _retrain(scenario)
@@ -34,23 +40,15 @@ def learn(directory: Path | None) -> None:
 
 def _usual_traffic(scenario: Scenario) -> str:
     """The version that answers."""
-    narrator, watcher = scenario.narrator, scenario.watcher
+    narrator = scenario.narrator
     narrator.chapter("1. A usual day")
     narrator.line(f"users ask up to {scenario.traffic.rate:g} questions per second and report what was right")
-    checks = watcher.seen.setdefault(event_types.DRIFT_CHECKED, [])
+    checks = scenario.watcher.seen.setdefault(event_types.DRIFT_CHECKED, [])
     policy = WaitPolicy(STALLED_SECONDS, 90, 3000)
-    watcher.wait_until(
-        lambda: any(check["verdict"] == "no-drift" for check in checks),
-        "the first drift check",
-        policy,
-        scenario.answer_count,
+    scenario.wait_until(
+        lambda: any(check["verdict"] == "no-drift" for check in checks), "the first drift check", policy
     )
-    watcher.wait_until(
-        lambda: len(_answers(scenario, 0.0, USUAL.name)) >= MEASURED,
-        "the usual traffic",
-        policy,
-        scenario.answer_count,
-    )
+    scenario.wait_until(lambda: len(_answers(scenario, 0.0, USUAL.name)) >= MEASURED, "the usual traffic", policy)
     narrator.line(f"right: {format_share(accuracy(_answers(scenario, 0.0, USUAL.name)))}")
     return str(scenario.traffic.samples[-1].version)
 
@@ -59,12 +57,11 @@ def _shift(scenario: Scenario) -> float:
     """When the shift began, in Unix seconds."""
     scenario.narrator.chapter("2. Users begin to ask about something new")
     scenario.traffic.mix, at = SHIFTED, time.time()
-    scenario.narrator.line("80 % of the questions are now on regular expressions, SQL and bit operations")
-    scenario.watcher.wait_until(
+    scenario.narrator.line("80% of the questions are now on regular expressions, SQL and bit operations")
+    scenario.wait_until(
         lambda: scenario.watcher.seen.get(event_types.DRIFT_DETECTED),
         "drift to be detected",
         WaitPolicy(STALLED_SECONDS, 120, 4000),
-        scenario.answer_count,
     )
     return at
 
@@ -89,14 +86,7 @@ def _roll_out(scenario: Scenario, version: str) -> float:
     """When the version was promoted, in Unix seconds."""
     scenario.narrator.chapter("4. The new version gets a canary")
     scenario.traffic.rate = RATE
-    seen = scenario.watcher.seen
-    scenario.watcher.wait_until(
-        lambda: seen.get(event_types.SERVICE_UPGRADED) or seen.get(event_types.SERVICE_ROLLEDBACK),
-        "the canary to be decided",
-        WaitPolicy(STALLED_SECONDS, 400, 12_000),
-        scenario.answer_count,
-    )
-    if not seen.get(event_types.SERVICE_UPGRADED):
+    if not scenario.wait_for_canary():
         raise CommandError(f"version {version} was rolled back, as shown above")
     return time.time()
 
@@ -104,11 +94,10 @@ def _roll_out(scenario: Scenario, version: str) -> float:
 def _compare(scenario: Scenario, before: str, shifted_at: float, promoted_at: float, version: str) -> None:
     narrator, traffic = scenario.narrator, scenario.traffic
     narrator.chapter("5. Better than before")
-    scenario.watcher.wait_until(
+    scenario.wait_until(
         lambda: len(_answers(scenario, promoted_at, SHIFTED.name)) >= MEASURED,
         "the traffic after the promotion",
         WaitPolicy(STALLED_SECONDS),
-        scenario.answer_count,
     )
     shifted, promoted = (_answers(scenario, start, SHIFTED.name) for start in (shifted_at, promoted_at))
     old = accuracy([sample for sample in shifted if sample.version == before])

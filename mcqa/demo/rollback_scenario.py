@@ -8,13 +8,11 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from common import event_types
 from common.mlflow.registry import ModelRegistry
 from common.names import CHALLENGER, CHAMPION
 from mcqa import targets
 from mcqa.demo.faults import DESCRIPTIONS, Fault, inject_fault
-from mcqa.demo.learning_scenario import RATE, STALLED_SECONDS
-from mcqa.demo.scenario import Scenario, accuracy, format_share, running_scenario
+from mcqa.demo.scenario import STALLED_SECONDS, Scenario, accuracy, format_share, running_scenario
 from mcqa.demo.traffic import SHIFTED
 from mcqa.demo.wait_policy import WaitPolicy
 from mcqa.errors import CommandError
@@ -30,16 +28,17 @@ SETTLE_SECONDS = 2.0
 
 def roll_back(directory: Path | None, fault: Fault) -> None:
     """The whole scenario, on the demo's loop where it is running. CommandError when the broken version gets through."""
-    with running_scenario(directory, fresh=False, rate=RATE) as scenario:
-        watcher, traffic = scenario.watcher, scenario.traffic
+    with running_scenario(directory, fresh=False) as scenario:
         scenario.narrator.chapter("1. A usual day")
+        traffic = scenario.traffic
         if _champion(scenario) != "1":
             traffic.mix = SHIFTED  # what the loop has learned since is usual now
-        policy = WaitPolicy(STALLED_SECONDS)
-        watcher.wait_until(lambda: scenario.answer_count() >= 200, "the usual traffic", policy, scenario.answer_count)
+        scenario.wait_until(lambda: scenario.answer_count() >= 200, "the usual traffic", WaitPolicy(STALLED_SECONDS))
         scenario.narrator.line(f"right: {format_share(accuracy(traffic.samples))}")
         champion, broken = _register(scenario, fault)
-        _wait_for_rollback(scenario, broken)
+        scenario.narrator.chapter("3. Its canary")
+        if scenario.wait_for_canary():
+            raise CommandError(f"version {broken} was promoted although it is broken")
         _report(scenario, champion, broken)
 
 
@@ -72,28 +71,14 @@ def _register(scenario: Scenario, fault: Fault) -> tuple[str, str]:
     return champion, registered.version
 
 
-def _wait_for_rollback(scenario: Scenario, broken: str) -> None:
-    scenario.narrator.chapter("3. Its canary")
-    seen = scenario.watcher.seen
-    scenario.watcher.wait_until(
-        lambda: seen.get(event_types.SERVICE_UPGRADED) or seen.get(event_types.SERVICE_ROLLEDBACK),
-        "the canary to be decided",
-        WaitPolicy(STALLED_SECONDS, 400, 12_000),
-        scenario.answer_count,
-    )
-    if seen.get(event_types.SERVICE_UPGRADED):
-        raise CommandError(f"version {broken} was promoted although it is broken")
-
-
 def _report(scenario: Scenario, champion: str, broken: str) -> None:
     narrator, traffic = scenario.narrator, scenario.traffic
     narrator.chapter("4. What users noticed")
     settled, began = time.time() + SETTLE_SECONDS, time.monotonic()
-    scenario.watcher.wait_until(
+    scenario.wait_until(
         lambda: time.monotonic() - began > AFTER_SECONDS and len(traffic.since(settled)) >= AFTER_ANSWERS,
         "the answers after the rollback",
         WaitPolicy(STALLED_SECONDS),
-        scenario.answer_count,
     )
     samples, after = traffic.samples, traffic.since(settled)
     answers_of = Counter(sample.version for sample in samples if sample.status == 200)

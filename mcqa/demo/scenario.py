@@ -6,15 +6,18 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+from common import event_types
 from local.platform.settings import HOST, Folder, Ports
 from mcqa import loop, loop_process, targets
 from mcqa.demo.narrator import Narrator
 from mcqa.demo.traffic import Sample, Traffic
+from mcqa.demo.wait_policy import WaitPolicy
 from mcqa.demo.watcher import LoopWatcher
 from mcqa.errors import CommandError
 from mcqa.loop import DEMO_FOLDER
@@ -36,6 +39,10 @@ CONFIG = {
 }
 SCHEDULES = {"drift": "@every 8s", "rollout": "@every 3s", "retrain": "@every 4s"}
 
+RATE = 25.0
+"""Questions per second that users ask."""
+STALLED_SECONDS = 180.0
+"""Without a single answer for this long, something is wrong on any machine."""
 MIN_ANSWERS = 100
 """Answers of each version below which two versions are not compared."""
 MAX_UNANSWERED_SHARE = 0.05
@@ -52,6 +59,20 @@ class Scenario:
         """How many questions have been answered so far."""
         return len(answered(self.traffic.samples))
 
+    def wait_until(self, condition: Callable[[], Any], what: str, policy: WaitPolicy) -> None:
+        """As the watcher's; every answer is progress."""
+        self.watcher.wait_until(condition, what, policy, self.answer_count)
+
+    def wait_for_canary(self) -> bool:
+        """Whether the challenger was promoted; False where it was rolled back."""
+        seen = self.watcher.seen
+        self.wait_until(
+            lambda: seen.get(event_types.SERVICE_UPGRADED) or seen.get(event_types.SERVICE_ROLLEDBACK),
+            "the canary to be decided",
+            WaitPolicy(STALLED_SECONDS, 400, 12_000),
+        )
+        return bool(seen.get(event_types.SERVICE_UPGRADED))
+
     def print_where_to_look(self) -> None:
         self.narrator.chapter("Where to look")
         for line in _where_to_look(self.folder):
@@ -59,7 +80,7 @@ class Scenario:
 
 
 @contextmanager
-def running_scenario(directory: Path | None, *, fresh: bool, rate: float) -> Iterator[Scenario]:
+def running_scenario(directory: Path | None, *, fresh: bool) -> Iterator[Scenario]:
     """The loop, up, and users who ask until the block is left. `fresh`: an earlier demo is ended and deleted first."""
     folder, narrator = Folder((directory or DEMO_FOLDER).resolve()), Narrator()
     if fresh or not folder.running():
@@ -70,7 +91,7 @@ def running_scenario(directory: Path | None, *, fresh: bool, rate: float) -> Ite
     environ = targets.environ(folder.path)
     os.environ |= {name: environ[name] for name in ("MLFLOW_TRACKING_URI", "MCQA_CACHE")}  # where versions come from
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-    traffic = Traffic(f"http://{HOST}:{ports.gateway}", environ["K_SINK"], rate=rate)
+    traffic = Traffic(f"http://{HOST}:{ports.gateway}", environ["K_SINK"], rate=RATE)
     watcher = LoopWatcher(folder, narrator)
     traffic.start()
     try:
@@ -85,7 +106,7 @@ def answered(samples: list[Sample]) -> list[Sample]:
 
 
 def accuracy(samples: list[Sample]) -> Proportion:
-    """The share of correct answers among all answers, with its 95 % interval."""
+    """The share of correct answers among all answers, with its 95% interval."""
     answers = answered(samples)
     return wilson(sum(sample.correct for sample in answers), len(answers))
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import ssl
 import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
@@ -68,7 +66,7 @@ class _Inquiry:
     def ask(self, part: str, question: Callable[[], T]) -> T | None:
         try:
             return question()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one part, the others are shown
             self.problems.append(f"{part}: {' '.join(str(error).split()) or type(error).__name__}"[:300])
             return None
 
@@ -109,6 +107,9 @@ def read(folder: Folder) -> LoopStatus:
 
 def _supervisor(folder: Folder) -> Json:
     """The supervisor's status over its API where that answers: the file is out of date while the disk is full."""
+    import base64
+    import ssl
+
     import httpx2
     import yaml
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipelines.bank.jsonl import load_jsonl
-from pipelines.bank.labelled import LabelledQuestion
+from pipelines.bank.labelled_question import LabelledQuestion
 
 DATA = Path(__file__).parent / "data" / "conceptual.jsonl"
 

@@ -13,7 +13,7 @@ from string import Template
 from typing import Any
 
 from common.question import MAX_CHOICES, Question
-from pipelines.bank.labelled import LabelledQuestion
+from pipelines.bank.labelled_question import LabelledQuestion
 
 PRINTS = "What does this code print?"
 PRINTS_LINES = "What does this code print, lines joined by spaces?"

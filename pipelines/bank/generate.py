@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterator, Sequence
 
 from common.question import Question
 from pipelines.bank.draft import Family, finish
-from pipelines.bank.labelled import LabelledQuestion, Split, content_key, split_of
+from pipelines.bank.labelled_question import LabelledQuestion
+from pipelines.bank.splits import Split, content_key, split_of
 
 # Kept out of the tiny model's training: a later shift towards these is a drift that it is not prepared for.
 HELD_OUT_SUBJECTS = ("bit-operations", "regex", "sql")

@@ -14,7 +14,7 @@ from typing import Any
 
 from common.question import LETTERS, QuestionError
 from pipelines.bank.jsonl import BankError, label
-from pipelines.bank.labelled import LabelledQuestion
+from pipelines.bank.labelled_question import LabelledQuestion
 
 CODEMMLU = "Fsoft-AIC/CodeMMLU"
 CODEMMLU_SUBJECTS = (

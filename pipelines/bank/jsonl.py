@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from common.question import QuestionError, parse_question
-from pipelines.bank.labelled import LabelledQuestion
+from pipelines.bank.labelled_question import LabelledQuestion
 
 
 class BankError(ValueError):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.bank.labelled import LabelledQuestion, shuffled_epochs
+from pipelines.bank.labelled_question import LabelledQuestion, shuffled_epochs
 from pipelines.tiny.model import load_version, save_version
 from pipelines.tiny.progress import progress_display
 from pipelines.tiny.training_data import Encoder, batches

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipelines.bank.labelled import LabelledQuestion, shuffled_epochs
+from pipelines.bank.labelled_question import LabelledQuestion, shuffled_epochs
 from predictor.hardware import bfloat16_instructions
 from predictor.lora_adapter import ADAPTER_CONFIG, ADAPTER_FILE, EMBEDDING, HEAD
 from predictor.prompt import PromptEncoder

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pipelines.bank.labelled import LabelledQuestion
+from pipelines.bank.labelled_question import LabelledQuestion
 from predictor.model_card import ModelCard
 from predictor.prompt import PromptFormat
 from predictor.weights import SINGLE_FILE, weight_files

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from common import links
+from common.backoff import describe_error
 from common.errors import UnavailableError
 from common.mlflow.registry import ModelRegistry
 from common.names import EXPERIMENT
@@ -132,9 +133,8 @@ def step_run(tracking: Tracking, run: RunContext, step: str) -> Iterator[str]:
     try:
         yield run_id
     except BaseException as error:
-        text = " ".join(f"{type(error).__name__}: {error}".split())
         try:
-            tracking.tag_run(run_id, "error", text)
+            tracking.tag_run(run_id, "error", describe_error(error))
             tracking.end_run(run_id, "FAILED")
         except UnavailableError:
             pass  # the step's own error matters more

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from common.limits import MIN_LABELLED_QUESTIONS
 from common.question import Question
 from pipelines.bank import LabelledQuestion, Split, content_key, generate, subjects
 from pipelines.retraining.feedback import Feedback, data_digest, held_out
@@ -29,7 +30,7 @@ class DatasetSizes:
     the old mix, the drift reference `recent` ones. `bank` questions of the new subjects are added to the training data.
     """
 
-    minimum: int = 200
+    minimum: int = MIN_LABELLED_QUESTIONS
     holdout_share: float = 0.25
     replay: int = 2000
     replay_share: float = 0.4

@@ -12,6 +12,7 @@ from common import event_types
 from common.event_types import SOURCE_PIPELINE
 from common.names import PIPELINE
 from functions.events import Event
+from functions.reasons import InitiatedBy
 from functions.sink import Sink, cdevent, digest
 from pipelines.gate_tag import GateTag
 from pipelines.quality_gate import GATE_CODES, Check
@@ -36,7 +37,7 @@ def gate_decided(run_key: str, trace: str, tag: GateTag, checks: Sequence[Check]
     decision = {
         "verdict": tag.verdict,
         "reason_code": GATE_CODES[tag.verdict],
-        "initiated_by": "quality-gate",
+        "initiated_by": InitiatedBy.QUALITY_GATE,
         "checks": [{"name": c.name, "verdict": c.verdict, "code": c.code, "reason": c.reason} for c in checks],
     }
     return _event(event_types.TESTSUITERUN_FINISHED, run_key, content, trace, **decision, **custom)

@@ -11,7 +11,8 @@ from typing import Any
 from common.question import Question, QuestionError, parse_question
 from functions.collect.queries import Labelled
 from pipelines.bank.jsonl import label
-from pipelines.bank.labelled import LabelledQuestion, content_key
+from pipelines.bank.labelled_question import LabelledQuestion
+from pipelines.bank.splits import content_key
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from kfp import dsl, kubernetes
 USER = 65532
 CACHE = "/tmp/.cache/coding-mcqa"
 """Where predictor.storage keeps downloaded versions in an image whose HOME is /tmp."""
-IMAGE = "dev.local/coding-mcqa/pipelines:0.1.0"
+IMAGE = "dev.local/coding-mcqa/pipelines:0.2.0"
 REGISTRY_SECRET = "registry"
 REGISTRY_KEYS = ("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 """For an MLflow that asks for them; every step reads the registry."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from common.question import LETTERS, Question
 from pipelines.bank.families.words import WORDS
-from pipelines.bank.labelled import LabelledQuestion
+from pipelines.bank.labelled_question import LabelledQuestion
 from predictor.prompt import PromptFormat
 
 FORMAT = PromptFormat(system="", layout="letter-last")

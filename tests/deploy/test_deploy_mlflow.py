@@ -112,6 +112,7 @@ def program() -> Any:
     return module
 
 
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")  # of mlflow's own migrations
 def test_a_database_of_an_older_mlflow_is_upgraded(tmp_path) -> None:
     from alembic import command
     from alembic.script import ScriptDirectory

@@ -13,6 +13,7 @@ import yaml
 from function_server import ROOT, environment
 
 from common.kubeflow import TOKEN_PATH
+from common.limits import MIN_LABELLED_QUESTIONS
 from functions.drift.settings import read_settings as drift_settings
 from functions.retrain.settings import read_settings as retrain_settings
 
@@ -35,11 +36,10 @@ def test_the_config_map_holds_the_defaults(config: dict[str, str]) -> None:
 
 
 def test_the_minimum_of_feedback_is_the_pipelines() -> None:
-    from functions.retrain.settings import MIN_LABELS
     from pipelines.retraining.dataset import DatasetSizes
 
-    assert DatasetSizes().minimum == MIN_LABELS
-    assert retrain_settings({}).minimum == MIN_LABELS
+    assert DatasetSizes().minimum == MIN_LABELLED_QUESTIONS
+    assert retrain_settings({}).minimum == MIN_LABELLED_QUESTIONS
     assert retrain_settings({"MCQA_RETRAIN_PARAMETERS": '{"data": {"minimum": 30}}'}).minimum == 30
 
 

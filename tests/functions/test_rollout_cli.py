@@ -109,7 +109,7 @@ def test_status(case: Case) -> None:
         store.write_override(connection, case.model.name, Override("hold", "2", "ann"), 1.0)
     found = case.run("status")
     assert found.exit_code == 0, found.output
-    for text in ("version 1, 90 % of the traffic", "[10 %] → 25 %", "failures", "0.200", "900 / 100", "hold version 2"):
+    for text in ("version 1, 90% of the traffic", "[10%] → 25%", "failures", "0.200", "900 / 100", "hold version 2"):
         assert text in found.output, found.output
     assert "What to do: nothing; mcqa rollout promote, hold or abort" in found.output
     whole = json.loads(case.run("status", "--json").output)

@@ -177,11 +177,12 @@ def test_who_listens_is_told() -> None:
         program(ANSWERING, ports[1], **loop_like) as part,
         program(server_like, ports[2], MCQA_CHECKOUT="/some/checkout") as model,
     ):
-        found = listeners.find_listeners(ports)
-        assert found.keys() == set(ports[:3])
-        assert (found[ports[0]].pid, found[ports[0]].folder, found[ports[0]].checkout) == (plain.pid, None, None)
-        assert str(found[ports[1]]) == f"the loop in /some/where/.local (process {part.pid})"
-        assert str(found[ports[2]]) == f"a model server of /some/checkout (process {model.pid})"
+        listening = listeners.find_listeners(ports)
+        assert listening.keys() == set(ports[:3])
+        unknown = listening[ports[0]]
+        assert (unknown.pid, unknown.folder, unknown.checkout) == (plain.pid, None, None)
+        assert str(listening[ports[1]]) == f"the loop in /some/where/.local (process {part.pid})"
+        assert str(listening[ports[2]]) == f"a model server of /some/checkout (process {model.pid})"
         assert listeners.find_listeners(ports, [plain.pid])[ports[0]].pid == plain.pid
         assert [listeners.bind_problem(port) for port in ports] == ["is in use"] * 3 + [None]
     assert listeners.find_listeners(ports) == {}
@@ -193,10 +194,10 @@ def test_what_the_supervisor_started_is_the_loops_too(tmp_path: Path) -> None:
     starts = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1], sys.argv[-1]])"
     supervisor = [sys.executable, "-c", starts, ANSWERS, "local.platform", "--dir", str(tmp_path)]
     with program(supervisor, port) as process:
-        found = listeners.find_listeners([port])[port]
-        assert found.pid != process.pid
-        assert found.folder == tmp_path
-        os.kill(found.pid, signal.SIGKILL)
+        listening = listeners.find_listeners([port])[port]
+        assert listening.pid != process.pid
+        assert listening.folder == tmp_path
+        os.kill(listening.pid, signal.SIGKILL)
 
 
 def test_a_port_that_is_none_and_the_next_free_one() -> None:
@@ -211,7 +212,7 @@ def test_a_port_that_is_none_and_the_next_free_one() -> None:
 
 
 def test_no_port_is_offered_that_browsers_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listeners, "problem", lambda port, host="": "is in use" if port == 5000 else None)
+    monkeypatch.setattr(listeners, "bind_problem", lambda port, host="": "is in use" if port == 5000 else None)
     assert listeners.next_free_port(5000) == 7000
     assert listeners.next_free_port(8080, {8080}) == 9080
     assert listeners.next_free_port(9080, {9080}) == 11080
@@ -290,19 +291,19 @@ def test_the_loop_of_the_folder_answers_and_a_stranger_on_its_port_does_not(tmp_
         assert (
             f"the loop in {folder.path} did not answer at http://127.0.0.1:{port}: see `mcqa status`" in nobody.stderr
         )
-        named = mcqa("ask", *QUESTION, MCQA_URL=f"http://127.0.0.1:{port}")
-        assert "(the address is from MCQA_URL)" in named.stderr
+        by_variable = mcqa("ask", *QUESTION, MCQA_URL=f"http://127.0.0.1:{port}")
+        assert "(the address is from MCQA_URL)" in by_variable.stderr
     ended = mcqa("ask", *QUESTION, "--dir", str(folder.path))
     assert ended.exit_code == 1
     assert f"the loop in {folder.path} is not running" in ended.stderr
 
 
 def test_feedback_goes_where_the_question_went(tmp_path: Path) -> None:
-    told: list[str] = []
+    paths: list[str] = []
 
     class Broker(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            told.append(self.path)
+            paths.append(self.path)
             self.send_response(202)
             self.send_header("content-length", "0")
             self.end_headers()
@@ -316,7 +317,7 @@ def test_feedback_goes_where_the_question_went(tmp_path: Path) -> None:
         named = mcqa("feedback", "id", "A", K_SINK=sink)
         half = mcqa("feedback", "id", "A", MCQA_URL="http://another.example")
         server.shutdown()
-    assert told == ["/ns/other"]
+    assert paths == ["/ns/other"]
     assert "by K_SINK" in named.stdout
     assert half.exit_code == 1
     assert "MCQA_URL names another loop, but K_SINK is not set" in half.stderr

@@ -67,13 +67,13 @@ def test_every_protocol_gives_the_same_answers(server: Any) -> None:
     v1, v2, grpc = (connect(protocol, server).ask(QUESTIONS, "none") for protocol in ("v1", "v2", "grpc"))
     assert [len(a.probabilities) for a in v1] == [4, 2, 10]
     assert [a.id for a in v1] == [None, "q-2", None]
-    for one, *others in zip(v1, v2, grpc, strict=True):
-        assert sum(one.probabilities) == pytest.approx(1)
+    for item, *others in zip(v1, v2, grpc, strict=True):
+        assert sum(item.probabilities) == pytest.approx(1)
         for other in others:
             for name in ("letter", "index", "choice", "prompt_tokens", "model_version", "revision", "id"):
-                assert getattr(other, name) == getattr(one, name)
+                assert getattr(other, name) == getattr(item, name)
             for name in ("probabilities", "confidence", "margin", "entropy", "letter_mass"):
-                assert getattr(other, name) == pytest.approx(getattr(one, name), abs=1e-5)
+                assert getattr(other, name) == pytest.approx(getattr(item, name), abs=1e-5)
 
 
 @pytest.mark.parametrize("protocol", ["v1", "v2", "grpc"])

@@ -1,4 +1,4 @@
-"""The demo's parts, and its shorter story as it is told."""
+"""The demo's parts, and its shorter scenario as it is narrated."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "models" / "tiny"
 
 
-def right(scorer, count=80):
+def right(scorer: Scorer, count: int = 80) -> tuple[int, int]:
     """How many of `count` questions it answers right, and how many it refuses."""
     correct = refused = 0
-    for one in itertools.islice(stream(3, split="holdout"), count):
+    for labelled in itertools.islice(stream(3, split="holdout"), count):
         try:
-            correct += scorer.score([scorer.encode(one.question)])[0].index == one.answer
+            correct += scorer.score([scorer.encode(labelled.question)])[0].index == labelled.answer
         except QuestionError:
             refused += 1
     return correct, refused
 
 
-def test_every_broken_version_loads_and_is_broken(tmp_path) -> None:
+def test_every_broken_version_loads_and_is_broken(tmp_path: Path) -> None:
     good, _ = right(Scorer.load(TINY))
     for fault in Fault:
         inject_fault(TINY, tmp_path / fault, fault)
@@ -59,7 +59,7 @@ def test_shares_count_what_was_answered() -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "failed", "better", "told"),
+    ("old", "new", "failed", "better", "says"),
     [
         ((350, 1000), (160, 300), 0, True, r"\+18\.3 points \(\+11\.9 to \+24\.6\)"),
         ((350, 1000), (110, 300), 0, False, "not shown to be better"),
@@ -69,14 +69,16 @@ def test_shares_count_what_was_answered() -> None:
         ((350, 1000), (160, 300), 5200, False, "were not answered"),
     ],
 )
-def test_a_tick_needs_answers_and_an_interval_above_zero(old, new, failed, better, told) -> None:
-    found, words = compare(wilson(*old), wilson(*new), failed, 1300 + failed)
-    assert found is better
-    assert re.search(told, words), words
+def test_a_tick_needs_answers_and_an_interval_above_zero(
+    old: tuple[int, int], new: tuple[int, int], failed: int, better: bool, says: str
+) -> None:
+    is_better, sentence = compare(wilson(*old), wilson(*new), failed, 1300 + failed)
+    assert is_better is better
+    assert re.search(says, sentence), sentence
 
 
 @pytest.mark.parametrize(
-    ("latencies", "unanswered", "waiting", "expected"),
+    ("latencies", "unanswered", "in_flight", "expected"),
     [
         ([0.05] * 10, 0, 1, 11.0),
         ([], 0, 0, 11.0),
@@ -86,18 +88,20 @@ def test_a_tick_needs_answers_and_an_interval_above_zero(old, new, failed, bette
         ([], 0, 21, 7.0),
     ],
 )
-def test_the_pace_follows_what_is_answered(latencies, unanswered, waiting, expected) -> None:
-    assert next_rate(10.0, 25.0, latencies, unanswered, waiting) == pytest.approx(expected)
+def test_the_rate_follows_what_is_answered(
+    latencies: list[float], unanswered: int, in_flight: int, expected: float
+) -> None:
+    assert next_rate(10.0, 25.0, latencies, unanswered, in_flight) == pytest.approx(expected)
 
 
-def test_the_pace_stays_within_its_bounds() -> None:
+def test_the_rate_stays_within_its_bounds() -> None:
     fast = slow = 10.0
     for _ in range(50):
         fast, slow = next_rate(fast, 25.0, [0.1], 0, 0), next_rate(slow, 25.0, [9.0], 1, 99)
     assert (fast, slow) == (25.0, MIN_RATE)
 
 
-def test_patience_is_with_the_machine_not_the_clock() -> None:
+def test_waiting_follows_the_machine_not_the_clock() -> None:
     policy = WaitPolicy(180, 120, 4000)
     assert policy.reason_to_give_up(3600, 5, 3000) is None  # slow, but getting there
     assert policy.reason_to_give_up(60, 5, 5000) is None  # fast
@@ -117,7 +121,7 @@ def test_evidence_names_what_moved() -> None:
     assert "0.42 sd" in line
 
 
-def demo(folder, *arguments):
+def demo(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "mcqa", "demo", *arguments, "--dir", str(folder)]
     try:
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1500, check=False)
@@ -127,17 +131,17 @@ def demo(folder, *arguments):
 
 
 @pytest.mark.timeout(900)
-def test_a_broken_version_is_rolled_back(tmp_path) -> None:
-    told = demo(tmp_path / "loop", "rollback")
-    assert told.returncode == 0, told.stdout[-3000:] + told.stderr[-1000:]
-    assert "✗ rolled back to pkg:mlflow/coding-mcqa@1" in told.stdout
-    assert "questions were answered by version 1" in told.stdout
+def test_a_broken_version_is_rolled_back(tmp_path: Path) -> None:
+    done = demo(tmp_path / "loop", "rollback")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+    assert "✗ rolled back to pkg:mlflow/coding-mcqa@1" in done.stdout
+    assert "questions were answered by version 1" in done.stdout
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
-def test_the_loop_learns(tmp_path) -> None:
-    told = demo(tmp_path / "loop")
-    assert told.returncode == 0, told.stdout[-3000:] + told.stderr[-1000:]
-    assert "✓ promoted: pkg:mlflow/coding-mcqa@2 answers everything" in told.stdout
-    assert "one trace from the drift check to the promotion" in told.stdout
+def test_the_loop_learns(tmp_path: Path) -> None:
+    done = demo(tmp_path / "loop")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+    assert "✓ promoted: pkg:mlflow/coding-mcqa@2 answers everything" in done.stdout
+    assert "one trace from the drift check to the promotion" in done.stdout

@@ -61,7 +61,8 @@ def test_the_table_names_the_subjects(questions: Path) -> None:
     assert "accuracy" in shown.stdout
     assert "needs 300 answers, has 39" in shown.stdout
     assert "1 skipped, the first: long: question: has" in shown.stdout
-    for subject in {one.question.subject for one in bank.load_jsonl(questions)} - {"long"}:
+    subjects = {str(item.question.subject) for item in bank.load_jsonl(questions)} - {"long"}
+    for subject in subjects:
         assert subject in shown.stdout
 
 
@@ -79,7 +80,7 @@ def test_the_bank_shows_its_subjects_and_splits() -> None:
     shown = mcqa("bank", "conceptual")
     assert shown.exit_code == 0, shown.stderr
     whole = bank.conceptual()
-    subjects = Counter(one.question.subject for one in whole)
+    subjects = Counter(item.question.subject for item in whole)
     for line in shown.stdout.splitlines()[1:-1]:
         name, *numbers = line.rsplit(maxsplit=4)
         train, validation, holdout, total = map(int, numbers)
@@ -92,7 +93,7 @@ def test_what_the_bank_writes_can_be_loaded(tmp_path: Path) -> None:
     out = tmp_path / "new" / "q.jsonl"
     subject = bank.conceptual()[0].subject
     assert mcqa("bank", "conceptual", "--subject", subject, "--out", str(out)).exit_code == 0
-    assert bank.load_jsonl(out) == [one for one in bank.conceptual() if one.subject == subject]
+    assert bank.load_jsonl(out) == [item for item in bank.conceptual() if item.subject == subject]
 
 
 def test_a_sample_shows_the_right_choice() -> None:

@@ -106,17 +106,17 @@ def test_feedback_says_what_came_of_it(words: list[str], code: int, says: str, l
     loop.logged("known")
     loop.logged("tested", purpose="test")
     loop.sink.on_event = delivered(loop)
-    found = loop.run("feedback", *words, "--wait", "0")
-    assert (found.exit_code, says in found.output) == (code, True), found.output
+    result = loop.run("feedback", *words, "--wait", "0")
+    assert (result.exit_code, says in result.output) == (code, True), result.output
     # What would be refused for good is not even sent: it would become a dead letter.
     assert len(loop.sink.events) == (0 if code == 2 or "letters" in says else 1)
 
 
 def test_feedback_that_nobody_takes_is_told_as_waiting(loop: Loop) -> None:
     loop.logged("known")
-    found = loop.run("feedback", "known", "B", "--wait", "0.3")
-    assert found.exit_code == 1
-    assert "error: the function collect has not received it yet: it waits at the broker" in found.stderr
+    result = loop.run("feedback", "known", "B", "--wait", "0.3")
+    assert result.exit_code == 1
+    assert "error: the function collect has not received it yet: it waits at the broker" in result.stderr
 
 
 def test_feedback_waits_for_an_answer_that_is_logged_late(loop: Loop) -> None:
@@ -125,20 +125,20 @@ def test_feedback_waits_for_an_answer_that_is_logged_late(loop: Loop) -> None:
         loop.logged("late")
 
     loop.sink.on_event = late
-    found = loop.run("feedback", "late", "C", "--wait", "60")
-    assert (found.exit_code, found.stdout.startswith("✓ counted: C was right")) == (0, True), found.output
+    result = loop.run("feedback", "late", "C", "--wait", "60")
+    assert (result.exit_code, result.stdout.startswith("✓ counted: C was right")) == (0, True), result.output
 
 
 def test_feedback_without_a_database_says_that_nothing_is_known(loop: Loop) -> None:
-    found = loop.run("feedback", "x", "A", MCQA_DATABASE_URL=None)
-    assert found.exit_code == 0
-    assert "the result cannot be seen from here: set MCQA_DATABASE_URL" in found.stderr
+    result = loop.run("feedback", "x", "A", MCQA_DATABASE_URL=None)
+    assert result.exit_code == 0
+    assert "the result cannot be seen from here: set MCQA_DATABASE_URL" in result.stderr
 
 
 def test_feedback_that_the_broker_refuses_is_an_error(loop: Loop) -> None:
     loop.sink.status = 503
-    found = loop.run("feedback", "x", "A")
-    assert (found.exit_code, "the broker answered 503" in found.stderr) == (1, True)
+    result = loop.run("feedback", "x", "A")
+    assert (result.exit_code, "the broker answered 503" in result.stderr) == (1, True)
 
 
 # pipeline run
@@ -177,13 +177,13 @@ def test_a_run_that_is_asked_for_says_what_becomes_of_it(
 ) -> None:
     monkeypatch.setattr(pipeline_run, "SETTLED_SECONDS", 0.1)
     loop.sink.on_event = retrained(loop, **values)
-    found = loop.run("pipeline", "run", "--reason", "new subject", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
-    assert (found.exit_code, says in found.output) == (code, True), found.output
+    result = loop.run("pipeline", "run", "--reason", "new subject", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    assert (result.exit_code, says in result.output) == (code, True), result.output
 
 
 def test_a_run_that_nobody_answers_is_told_as_waiting(loop: Loop) -> None:
-    found = loop.run("pipeline", "run", "--reason", "new subject", "--wait", "0.3")
-    assert (found.exit_code, "the retrain function has not answered yet" in found.stderr) == (1, True), found.output
+    result = loop.run("pipeline", "run", "--reason", "new subject", "--wait", "0.3")
+    assert (result.exit_code, "the retrain function has not answered yet" in result.stderr) == (1, True), result.output
 
 
 def test_the_same_period_asked_for_again_is_said_to_be_known(loop: Loop) -> None:
@@ -203,10 +203,10 @@ def keep(loop: Loop, id: str, type: str = FEEDBACK, data: bytes = b"{", reason: 
         "knativeerrorcode": "400",
         "knativeerrordata": base64.b64encode(reason.encode()).decode(),
     }
-    found = dead_letter(Event(id, "/test", type, extensions={**errors, "traceparent": "00-x"}, data=data))
+    result = dead_letter(Event(id, "/test", type, extensions={**errors, "traceparent": "00-x"}, data=data))
     with transaction(loop.database) as connection:
-        letters.record(connection, found, time.time())
-    return found.key[:12]
+        letters.record(connection, result, time.time())
+    return result.key[:12]
 
 
 def states(loop: Loop) -> dict[str, str]:
@@ -252,16 +252,16 @@ def test_what_is_refused_again_is_open_again_and_an_error(loop: Loop) -> None:
     data = b'{"answer_id": "", "answer": "B"}'
     name = keep(loop, "two", data=data)
     loop.sink.on_event = delivered(loop)
-    found = loop.run("dead-letters", "replay", name, "--wait", "60")
-    assert (found.exit_code, "1 of 1 came back" in found.stderr) == (1, True), found.output
+    result = loop.run("dead-letters", "replay", name, "--wait", "60")
+    assert (result.exit_code, "1 of 1 came back" in result.stderr) == (1, True), result.output
     assert states(loop) == {"one": "open", "two": "open"}
 
 
 def test_a_replay_that_cannot_be_sent_changes_nothing(loop: Loop) -> None:
     name = keep(loop, "one", data=b"{}")
     loop.sink.status = 503
-    found = loop.run("dead-letters", "replay", name)
-    assert (found.exit_code, f"{name} was not replayed" in found.stderr) == (1, True)
+    result = loop.run("dead-letters", "replay", name)
+    assert (result.exit_code, f"{name} was not replayed" in result.stderr) == (1, True)
     assert states(loop) == {"one": "open"}
 
 
@@ -280,5 +280,5 @@ def test_discarding_is_noted_and_done_once(loop: Loop) -> None:
 @pytest.mark.parametrize("verb", ["replay", "discard"])
 @pytest.mark.parametrize("words", [[], ["x", "--all"]])
 def test_what_to_do_it_with_must_be_said(verb: str, words: list[str], loop: Loop) -> None:
-    found = loop.run("dead-letters", verb, *words)
-    assert (found.exit_code, "give names, or --all" in found.stderr) == (2, True)
+    result = loop.run("dead-letters", verb, *words)
+    assert (result.exit_code, "give names, or --all" in result.stderr) == (2, True)

@@ -107,9 +107,9 @@ def test_a_pipe_that_nobody_writes_to_is_not_waited_for_for_ever(
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_questions_are_read_in_every_encoding(encoding: str, end: str, tmp_path: Path) -> None:
     (tmp_path / "q.jsonl").write_bytes((LINE * 2).replace("\n", end).encode(encoding))
-    assert [one.question.choices for one in questions.from_file(str(tmp_path / "q.jsonl"))] == [("é", "y")] * 2
+    assert [item.question.choices for item in questions.from_file(str(tmp_path / "q.jsonl"))] == [("é", "y")] * 2
     if encoding != "utf-16":
-        assert [one.question.choices for one in bank.load_jsonl(tmp_path / "q.jsonl")] == [("é", "y")] * 2
+        assert [item.question.choices for item in bank.load_jsonl(tmp_path / "q.jsonl")] == [("é", "y")] * 2
 
 
 def test_a_mark_in_the_middle_of_joined_files_is_none_of_the_text(tmp_path: Path) -> None:
@@ -136,20 +136,20 @@ def test_the_first_ten_mistakes_are_listed_with_their_lines(words: list[str], co
         lines += [BAD[i % len(BAD)][0] + "\n", "\n", LINE]
     path = tmp_path / "bad.jsonl"
     path.write_text("".join(lines), encoding="utf-8")
-    found = CliRunner().invoke(app, [*words, str(path)])
-    said = found.stderr.splitlines()
-    assert found.exit_code == 1
-    assert said[0].startswith(f"error: {path}")
+    result = CliRunner().invoke(app, [*words, str(path)])
+    lines_shown = result.stderr.splitlines()
+    assert result.exit_code == 1
+    assert lines_shown[0].startswith(f"error: {path}")
     if count == 1:
-        assert len(said) == 1
-        assert BAD[0][1] in said[0]
-        assert "2" in said[0].removeprefix(f"error: {path}")[:9]
+        assert len(lines_shown) == 1
+        assert BAD[0][1] in lines_shown[0]
+        assert "2" in lines_shown[0].removeprefix(f"error: {path}")[:9]
         return
-    assert said[0] == f"error: {path} has {count} mistakes"
-    for i, line in enumerate(said[1 : 1 + min(count, 10)]):
+    assert lines_shown[0] == f"error: {path} has {count} mistakes"
+    for i, line in enumerate(lines_shown[1 : 1 + min(count, 10)]):
         assert line.startswith(f"  line {2 + 3 * i}: ")
         assert BAD[i % len(BAD)][1] in line
-    assert said[11:] == ([f"  and {count - 10} more"] if count > 10 else [])
+    assert lines_shown[11:] == ([f"  and {count - 10} more"] if count > 10 else [])
 
 
 def test_mistakes_in_a_list_are_counted_by_question_and_a_broken_list_is_one(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_mistakes_in_a_list_are_counted_by_question_and_a_broken_list_is_one(tmp
 def test_an_error_quotes_nothing_that_steers_a_terminal(tmp_path: Path) -> None:
     path = tmp_path / "q.json"
     path.write_text('{"question": "Q?", "choices": ["x", "y"], "\\u001b[31mred\\u0007": 1}')
-    found = CliRunner().invoke(app, ["ask", "--file", str(path)])
-    assert found.exit_code == 1
-    assert "\x1b" not in found.stderr
-    assert "\x07" not in found.stderr
+    result = CliRunner().invoke(app, ["ask", "--file", str(path)])
+    assert result.exit_code == 1
+    assert "\x1b" not in result.stderr
+    assert "\x07" not in result.stderr

@@ -52,17 +52,17 @@ MOMENTS = ["mcqa.stdio", "typer", "rich.console", "mcqa.ask", "mcqa.terminal", "
 def test_ctrl_c_while_a_module_is_imported_is_no_traceback(module: str, env: dict[str, str], server: Silent) -> None:
     process = start(*QUESTION, "--url", server.url, env=env, python=("-X", "importtime"))
     assert process.stderr is not None
-    said = []
+    output = []
     for line in process.stderr:
-        said.append(line)
+        output.append(line)
         if line.split(b"|")[-1].strip().decode() == module:
             process.send_signal(signal.SIGINT)
             break
     else:
         pytest.fail(f"{module} was not imported")
-    found = ended(process)
-    assert b"Traceback" not in found.err
-    assert found.code == 130, found.err[-2000:]
+    result = ended(process)
+    assert b"Traceback" not in result.err
+    assert result.code == 130, result.err[-2000:]
 
 
 WAITING = {
@@ -84,10 +84,10 @@ def test_a_signal_while_it_waits(what: str, number: int, env: dict[str, str], se
     process = start(*words, env=env)
     assert server.asked.wait(SECONDS), ended(process).err
     process.send_signal(number)
-    found = ended(process)
-    assert (found.code, found.out) == (128 + number, b"")
-    assert found.lines[-1:] == (["interrupted"] if number == signal.SIGINT else found.lines[-1:])
-    assert b"Traceback" not in found.err
+    result = ended(process)
+    assert (result.code, result.out) == (128 + number, b"")
+    assert result.lines[-1:] == (["interrupted"] if number == signal.SIGINT else result.lines[-1:])
+    assert b"Traceback" not in result.err
 
 
 DROPPED = """
@@ -112,8 +112,8 @@ def test_ctrl_c_in_a_destructor_is_not_dropped(env: dict[str, str]) -> None:
     assert process.stdout is not None
     assert process.stdout.readline() == b"in a destructor\n"
     process.send_signal(signal.SIGINT)
-    found = ended(process)
-    assert (found.code, found.lines) == (130, ["interrupted"])
+    result = ended(process)
+    assert (result.code, result.lines) == (130, ["interrupted"])
 
 
 def test_ctrl_c_while_a_log_is_followed(env: dict[str, str], tmp_path: Path) -> None:
@@ -123,8 +123,8 @@ def test_ctrl_c_while_a_log_is_followed(env: dict[str, str], tmp_path: Path) -> 
     assert process.stdout is not None
     assert process.stdout.readline() == b"a line\n"
     process.send_signal(signal.SIGINT)
-    found = ended(process)
-    assert (found.code, found.lines[-1]) == (130, "interrupted")
+    result = ended(process)
+    assert (result.code, result.lines[-1]) == (130, "interrupted")
 
 
 def test_ctrl_c_while_a_pipe_has_no_writer_yet(env: dict[str, str], tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_ctrl_c_while_a_pipe_has_no_writer_yet(env: dict[str, str], tmp_path: Pa
     os.mkfifo(pipe)
     process = start(*QUESTION, "--code-file", str(pipe), env=env)
     deadline = time.monotonic() + SECONDS
-    while str(pipe) not in [os.path.realpath(one) for one in Path(f"/proc/{process.pid}/fd").glob("*")]:
+    while str(pipe) not in [os.path.realpath(link) for link in Path(f"/proc/{process.pid}/fd").glob("*")]:
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.01)
@@ -147,9 +147,9 @@ def test_ctrl_c_while_questions_are_made_and_scored(env: dict[str, str], tmp_pat
         if line.rstrip().endswith(b"predictor.scorer"):  # the model is being loaded
             process.send_signal(signal.SIGINT)
             break
-    found = ended(process)
-    assert found.code == 130
-    assert b"Traceback" not in found.err
+    result = ended(process)
+    assert result.code == 130
+    assert b"Traceback" not in result.err
     assert not (tmp_path / "records").exists()
 
 
@@ -163,18 +163,18 @@ def test_a_closed_pipe_ends_it_without_a_word(words: list[str], env: dict[str, s
     # By a shell, as people do it: its pipe is closed after the first line.
     stdin = b'{"question": "Q?", "choices": ["x", "y"]}\n' * 400
     command = f"{sys.executable} -m mcqa {' '.join(words)} | head -n 1; echo ${{PIPESTATUS[0]}}"
-    found = subprocess.run(["bash", "-c", command], input=stdin, capture_output=True, env=env, check=False)
-    lines = found.stdout.splitlines()
-    assert (len(lines), lines[-1]) == (2, b"141"), found.stderr
-    assert [line for line in found.stderr.splitlines() if b"loading the shipped" not in line] == []
+    result = subprocess.run(["bash", "-c", command], input=stdin, capture_output=True, env=env, check=False)
+    lines = result.stdout.splitlines()
+    assert (len(lines), lines[-1]) == (2, b"141"), result.stderr
+    assert [line for line in result.stderr.splitlines() if b"loading the shipped" not in line] == []
 
 
 @pytest.mark.parametrize("words", [["bank"], LONG, ["model", "show"], ["--help"], ["bank", "--help"]])
 @pytest.mark.parametrize("buffered", ["", "1"])
 def test_a_full_disk_behind_stdout_is_one_line(words: list[str], buffered: str, env: dict[str, str]) -> None:
-    with open("/dev/full", "wb") as full:
-        found = run(*words, env={**env, "PYTHONUNBUFFERED": buffered}, stdout=full)
-    assert (found.code, found.lines) == (1, ["error: cannot write the output: No space left on device"])
+    with Path("/dev/full").open("wb") as full:
+        result = run(*words, env={**env, "PYTHONUNBUFFERED": buffered}, stdout=full)
+    assert (result.code, result.lines) == (1, ["error: cannot write the output: No space left on device"])
 
 
 @pytest.mark.parametrize(
@@ -191,9 +191,9 @@ def test_a_full_disk_under_a_file_is_one_line_that_names_it(
 ) -> None:
     full = tmp_path / "full.png"
     full.symlink_to("/dev/full")
-    found = run(*(word.format(full=full) for word in words), env=env)
-    assert found.code == 1
-    assert found.lines[-1] == f"error: cannot write {full}: No space left on device"
+    result = run(*(word.format(full=full) for word in words), env=env)
+    assert result.code == 1
+    assert result.lines[-1] == f"error: cannot write {full}: No space left on device"
 
 
 @pytest.mark.parametrize("closed", [0, 1, 2])
@@ -202,9 +202,9 @@ def test_a_closed_stream_is_no_traceback(closed: int, env: dict[str, str]) -> No
         prepare()
         os.close(closed)
 
-    found = run(*LONG, env=env, preexec_fn=close)
-    assert found.code == 0
-    assert found.err == b""
+    result = run(*LONG, env=env, preexec_fn=close)
+    assert result.code == 0
+    assert result.err == b""
 
 
 # Characters
@@ -232,12 +232,12 @@ def test_without_utf_8_every_character_has_a_stand_in(
 ) -> None:
     file = tmp_path / "q.jsonl"
     file.write_text(QUESTION_FILE, encoding="utf-8")
-    found = run(*(word.format(file=file) for word in words), env={**env, **locale})
+    result = run(*(word.format(file=file) for word in words), env={**env, **locale})
     encoding = "latin-1" if "latin-1" in locale.values() else "ascii"
-    text = found.out.decode(encoding) + found.err.decode(encoding)
+    text = result.out.decode(encoding) + result.err.decode(encoding)
     assert "Traceback" not in text
     assert "Error" not in text
-    assert found.code == (1 if "missing" in words[-1] else 0)
+    assert result.code == (1 if "missing" in words[-1] else 0)
     assert text
 
 
@@ -281,8 +281,8 @@ def test_nothing_is_wider_than_the_terminal_and_no_bar_is_left(
 
 @pytest.mark.parametrize("words", [*PRINTED, ["nonsense"], ["ask", "--nope"], SIZED[-2]])
 def test_what_is_no_terminal_gets_no_control_characters(words: list[str], env: dict[str, str]) -> None:
-    found = run(*words, env=env)
-    assert CONTROL.search(found.out + found.err) is None
+    result = run(*words, env=env)
+    assert CONTROL.search(result.out + result.err) is None
 
 
 def screen(written: bytes) -> list[str]:
@@ -323,9 +323,9 @@ def screen(written: bytes) -> list[str]:
     ],
 )
 def test_wrong_usage_is_one_line_that_says_where_to_look(words: list[str], says: str, env: dict[str, str]) -> None:
-    found = run(*words, env=env)
-    assert (found.code, found.out, len(found.lines)) == (2, b"", 1), found.err
-    assert says in found.lines[0]
+    result = run(*words, env=env)
+    assert (result.code, result.out, len(result.lines)) == (2, b"", 1), result.err
+    assert says in result.lines[0]
 
 
 FAULTY = """
@@ -357,12 +357,12 @@ def test_a_fault_of_ours_is_one_line_and_a_file(error: str, says: str, env: dict
             env={**env, "TMPDIR": str(tmp_path), **more}, capture_output=True, text=True, check=False, timeout=SECONDS,
         )  # fmt: skip
 
-    found = fault()
-    assert (found.returncode, found.stdout, found.stderr.count("\n")) == (1, "", 1), found.stderr
-    assert found.stderr.startswith(says)
+    result = fault()
+    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (1, "", 1), result.stderr
+    assert result.stderr.startswith(says)
     if "trace is in" not in says:
         return
-    trace = Path(found.stderr.split("trace is in ")[1].strip())
+    trace = Path(result.stderr.split("trace is in ")[1].strip())
     assert stat.S_IMODE(trace.stat().st_mode) == 0o600
     assert "Traceback (most recent call last)" in trace.read_text()
     for shown in (fault("--debug"), fault(MCQA_DEBUG="1")):
@@ -392,12 +392,12 @@ def test_a_loop_of_another_user_is_one_line(verb: str, inside: bool, env: dict[s
     if os.geteuid() == 0:
         for path in (*folder.iterdir(), folder) if inside else (folder,):
             os.chown(path, 65534, 65534)
-    found = run(*verb.split(), env={**env, "MCQA_LOCAL_DIR": str(folder)}, preexec_fn=without_privileges)
-    assert found.code == 1
-    assert found.out == b""
-    assert len(found.lines) == 1, found.err
-    assert found.lines[0].startswith(f"error: {folder}")
-    assert "Permission denied" in found.lines[0]
+    result = run(*verb.split(), env={**env, "MCQA_LOCAL_DIR": str(folder)}, preexec_fn=without_privileges)
+    assert result.code == 1
+    assert result.out == b""
+    assert len(result.lines) == 1, result.err
+    assert result.lines[0].startswith(f"error: {folder}")
+    assert "Permission denied" in result.lines[0]
 
 
 def without_privileges() -> None:

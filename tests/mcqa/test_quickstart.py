@@ -43,9 +43,9 @@ def test_a_port_in_use_is_named_with_its_flag(capsys: pytest.CaptureFixture[str]
             server_process.claim_port(port, "--grpc-port")
         other = server_process.claim_port(None, "--grpc-port", port)
         assert other != port
-        told = capsys.readouterr().err
-        assert f"port {port} is in use" in told
-        assert f"using {other} (--grpc-port chooses another)" in told
+        stderr = capsys.readouterr().err
+        assert f"port {port} is in use" in stderr
+        assert f"using {other} (--grpc-port chooses another)" in stderr
     assert server_process.claim_port(port, "--port") == port
     assert server_process.claim_port(0, "--port") > 0
     assert server_process.claim_port(None, "--port", port) == port
@@ -56,13 +56,13 @@ def test_a_port_in_use_is_named_with_its_flag(capsys: pytest.CaptureFixture[str]
 def test_a_server_that_cannot_start_says_why() -> None:
     ports = server_process.free_port(), server_process.free_port()
     with (
-        pytest.raises(CommandError, match=r"the server ended with code .*no-such-model"),
+        pytest.raises(CommandError, match=r"the server exited with code .*no-such-model"),
         server_process.running("/no-such-model", *ports),
     ):
         pass
 
 
-def _hello(*words: str) -> subprocess.Popen[str]:
+def _quickstart(*words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "mcqa", "quickstart", *words],
         stdout=subprocess.PIPE,
@@ -73,7 +73,7 @@ def _hello(*words: str) -> subprocess.Popen[str]:
 
 
 def test_once_tells_the_whole_story_and_ends() -> None:
-    with _hello("--once", "--seed", "1", "--port", "0", "--grpc-port", "0") as process:
+    with _quickstart("--once", "--seed", "1", "--port", "0", "--grpc-port", "0") as process:
         shown, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     for piece in ("coding-mcqa is ready", "v1 REST", "v2 REST", "v2 gRPC", "the three protocols agree", "hf://Qwen/"):
@@ -84,7 +84,7 @@ def test_once_tells_the_whole_story_and_ends() -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_serves_on_until_it_is_told_to_end(number: signal.Signals) -> None:
     port = server_process.free_port()
-    with _hello("--port", str(port), "--grpc-port", "0") as process:
+    with _quickstart("--port", str(port), "--grpc-port", "0") as process:
         assert process.stdout
         curl = ""
         for line in process.stdout:
@@ -92,8 +92,8 @@ def test_it_serves_on_until_it_is_told_to_end(number: signal.Signals) -> None:
             if line.startswith("serving"):
                 break
         if shutil.which("curl"):
-            told = subprocess.run(curl, shell=True, capture_output=True, check=True).stdout
-            assert json.loads(told)["predictions"][0]["letter"] in "ABCD"
+            answer = subprocess.run(curl, shell=True, capture_output=True, check=True).stdout
+            assert json.loads(answer)["predictions"][0]["letter"] in "ABCD"
         assert httpx2.get(f"http://127.0.0.1:{port}/v2/models/coding-mcqa/ready").status_code == 200
         process.send_signal(number)
         assert process.wait(60) == (0 if number == signal.SIGINT else 128 + number)

@@ -28,7 +28,7 @@ def test_it_compiles_to_the_same_bytes_each_time_and_keeps_its_contract(tmp_path
     assert parameters.keys() >= CONTRACT
     assert all("defaultValue" in parameter for parameter in parameters.values())
     containers = [e["container"] for e in ir["deploymentSpec"]["executors"].values()]
-    assert {c["image"] for c in containers} == {"dev.local/coding-mcqa/pipelines:0.1.0"}
+    assert {c["image"] for c in containers} == {"dev.local/coding-mcqa/pipelines:0.2.0"}
     assert not any("pip install" in " ".join(map(str, c["command"])) for c in containers)
     tasks = [
         task

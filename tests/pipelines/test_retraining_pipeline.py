@@ -27,6 +27,9 @@ from pipelines.retraining.__main__ import main
 from predictor.calibration import Calibration
 from predictor.storage.resolver import resolve
 
+# The local runner says so of every step's limits, which are for a cluster.
+pytestmark = pytest.mark.filterwarnings("ignore:Task .* have no effect in the current local runner:UserWarning")
+
 ROOT = Path(__file__).parents[2]
 MODEL = "retraining-test"
 TRACE = f"00-{'a' * 32}-{'b' * 16}-01"

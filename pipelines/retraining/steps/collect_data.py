@@ -16,7 +16,7 @@ from common.question import Question, parse_question
 from functions.collect import queries
 from functions.database import connect, transaction
 from pipelines.bank import TRAINING_SUBJECTS, dump_jsonl, load_jsonl
-from pipelines.bank.labelled import LabelledQuestion
+from pipelines.bank.labelled_question import LabelledQuestion
 from pipelines.gate_tag import GATE_TAG
 from pipelines.registration import versions
 from pipelines.registration.tracking import PIPELINE_STEP, Tracking, step_run

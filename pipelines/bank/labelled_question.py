@@ -1,17 +1,13 @@
-"""A question with its right answer, its split, and its JSON form: what every bank consists of."""
+"""A question with its right answer, and its JSON form: what every bank consists of."""
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from common.question import LETTERS, Question
-
-Split = Literal["train", "validation", "holdout"]
-SPLITS: tuple[Split, ...] = ("train", "validation", "holdout")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,24 +61,3 @@ def shuffled_epochs(questions: Sequence[LabelledQuestion], rng: random.Random) -
     while True:
         for question in rng.sample(list(questions), len(questions)):
             yield question.shuffled(rng)
-
-
-def content_key(question: Question) -> str:
-    """64 hexadecimal digits that depend on stem and code alone.
-
-    Choices, their order, id and subject are left out on purpose: the same problem with other distractors is the same
-    problem, and must not be trained on in one split and examined in another. Both are normalised (common.normalise);
-    in the stem, case and runs of white space make no difference either.
-    """
-    question = question.normalised()
-    stem = " ".join(question.stem.split()).casefold()
-    code = question.code or ""
-    return hashlib.sha256(f"{stem}\0{code}".encode()).hexdigest()
-
-
-def split_of(question: Question | LabelledQuestion) -> Split:
-    """train (80%), validation (10%) or holdout (10%), by a hash of the content: for ever, whatever the order."""
-    if isinstance(question, LabelledQuestion):
-        question = question.question
-    bucket = int(content_key(question)[:8], 16) % 10
-    return "train" if bucket < 8 else "validation" if bucket == 8 else "holdout"
