@@ -71,7 +71,7 @@ def test_without_a_rollout_it_says_so(case: Case) -> None:
     assert "has not run yet" in case.run("status").output
 
 
-def test_wishes(case: Case) -> None:
+def test_overrides(case: Case) -> None:
     case.model.alias("challenger", "2")
     other = case.run("abort", "--version", "1")
     assert (other.exit_code, case.override()) == (1, None)

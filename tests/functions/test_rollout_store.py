@@ -18,7 +18,7 @@ from functions.rollout.reasons import ReasonCode
 from functions.rollout.state import Override, Rollout, StepRecord
 
 
-def test_record_and_wish(database: Engine) -> None:
+def test_record_and_override(database: Engine) -> None:
     rollout = Rollout("7", "6", (StepRecord(0, 1.25), StepRecord(10, 2.5)))
     with transaction(database) as connection:
         assert store.read_record(connection, "m") is None
