@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from typing import Any
 import aiohttp
 
 from benchmarks.results import Row, median, report
+from local.ports import free_ports
 from local.tokens import read_token
 
 EVENTS, ROUNDS, SENDERS, TRIGGERS = 2000, 5, 64, 5
@@ -155,14 +155,6 @@ def cpu_seconds(process: subprocess.Popen[bytes]) -> float:
     """Processor time of a process so far: unlike the rate, it does not depend on what else the machine does."""
     fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in sockets:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in sockets]
 
 
 def subscriber(port: int) -> None:

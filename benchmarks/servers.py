@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from typing import Any
 import httpx2
 
 from benchmarks.real_size import CACHE
+from local.ports import free_ports
 
 ROOT = Path(__file__).resolve().parent.parent
 START_TIMEOUT = 180.0
@@ -44,9 +44,7 @@ class Server:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_ports(1)[0]
 
 
 @contextmanager

@@ -15,27 +15,34 @@ def free_ports(count: int) -> list[int]:
         return [int(sock.getsockname()[1]) for sock in sockets]
 
 
-def check_free(host: str, port: int) -> None:
-    """OSError with a one-line message if the port cannot be listened on."""
+def try_listen(host: str, port: int) -> None:
+    """OSError, or OverflowError for an impossible number, if the port cannot be listened on now."""
     with socket.socket() as sock:
+        # As servers do: a port in TIME_WAIT after the last server's end is free.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            sock.bind((host, port))
-        except OSError as error:
-            raise cannot_listen(host, port, error) from None
+        sock.bind((host, port))
+        sock.listen(1)
+
+
+def check_free(host: str, port: int) -> None:
+    """OSError with one line for people if the port cannot be listened on."""
+    try:
+        try_listen(host, port)
+    except OSError as error:
+        raise cannot_listen(host, port, error) from None
+
+
+def cannot_listen(host: str, port: int, error: OSError) -> OSError:
+    """The error of a failed attempt to listen, as one line for people."""
+    return OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}; choose another port")
 
 
 def is_free(host: str, port: int) -> bool:
     try:
-        check_free(host, port)
+        try_listen(host, port)
     except OSError:
         return False
     return True
-
-
-def cannot_listen(host: str, port: int, error: OSError) -> OSError:
-    """The error of a failed bind, as one line for people."""
-    return OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}; choose another port")
 
 
 def listen(host: str, port: int) -> socket.socket:

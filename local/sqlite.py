@@ -35,7 +35,7 @@ def inode(path: Path) -> int:
 
 
 def restore_file(path: Path, *connections: sqlite3.Connection) -> None:
-    """After the file or its folder was removed: writes it anew from open connections, which still have all of it.
+    """After the file or its folder was removed: writes it again from open connections, which still have all of it.
 
     The connections must not be used any more. If another process has restored it already, its file counts.
     """
@@ -145,21 +145,21 @@ class SqliteFile:
             if (code := failure_code(error, self._path.parent)) is None:
                 raise
             if self.storage_failure is None:
-                log.error("%s cannot be written: %s", self._path, DESCRIPTIONS[code])
+                log.error("%s cannot be written: %s", self._path, DESCRIPTIONS[code])  # noqa: TRY400 - no bug
                 self.storage_failure = StorageFailure(self.part, str(self._path), code, time.time())
             raise StorageError(code, self._path) from error
 
-    def one(self, sql: str, *values: Any) -> sqlite3.Row | None:
+    def fetch_one(self, sql: str, *values: Any) -> sqlite3.Row | None:
         """The first row, or None."""
         with self._lock, self._storage_errors():
             row: sqlite3.Row | None = self._sql.execute(sql, values).fetchone()
             return row
 
-    def all(self, sql: str, *values: Any) -> Sequence[sqlite3.Row]:
+    def fetch_all(self, sql: str, *values: Any) -> Sequence[sqlite3.Row]:
         with self._lock, self._storage_errors():
             return self._sql.execute(sql, values).fetchall()
 
-    def change(self, sql: str, *values: Any) -> int:
+    def execute(self, sql: str, *values: Any) -> int:
         """The number of rows changed."""
         with self._lock, self._storage_errors():
             return self._sql.execute(sql, values).rowcount

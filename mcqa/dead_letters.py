@@ -35,7 +35,7 @@ dead_letters_app = typer.Typer(
 )
 
 WAIT = 5.0
-"""Seconds: a function that still refuses an event does so at once; one that is unavailable is retried for minutes."""
+"""Seconds: a function that still refuses an event does so immediately; an unavailable one is retried for minutes."""
 
 NamesArgument = Annotated[list[str] | None, typer.Argument(help="Which ones.", metavar="[NAME]...")]
 
@@ -183,7 +183,7 @@ def _require_not_returned(engine: Engine, sent: Sequence[Row[Any]], wait: float)
         rows = [_transact(engine, partial(store.find, key=key)) for key in times_before]
         return [row for row in rows if row is not None and row.times > times_before[row.key]]
 
-    polling.wait_for(lambda: len(returned()) == len(sent) or None, wait, "those that come back")
+    polling.wait_for(lambda: len(returned()) == len(sent) or None, wait, "events to come back")
     if rows := returned():
         raise CommandError(
             f"{len(rows)} of {len(sent)} came back",

@@ -79,7 +79,7 @@ def stop(folder: Folder) -> bool:
         deadline = time.monotonic() + STOP_SECONDS
         with (
             terminal.err.status("stopping: accepted work is finished first"),
-            _interruptible(f"{loop.name(folder)} goes on stopping in the background: `mcqa status` shows it"),
+            _interruptible(f"{loop.name(folder)} continues to stop in the background: `mcqa status` shows it"),
         ):
             while folder.running() == pid:
                 if time.monotonic() > deadline:
@@ -167,7 +167,7 @@ def _unfinished(step: Step) -> str:
 
 @contextmanager
 def _interruptible(message: str) -> Iterator[None]:
-    """Ctrl-C ends the verb with what goes on in the background."""
+    """Ctrl-C ends the verb, with a message about what continues in the background."""
     try:
         yield
     except KeyboardInterrupt:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 WAIT = 30.0
 """Seconds: the function may be scaled to zero, and asks the pipeline server before it decides."""
 SETTLED_SECONDS = 3.0
-"""A request still `waiting` this long after it was stored is not about to start: the function decides at once."""
+"""A request still `waiting` this long after it was stored is not about to start: the function decides immediately."""
 
 
 def run(

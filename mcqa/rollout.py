@@ -77,7 +77,7 @@ def abort(version: VersionOption = None, directory: FolderOption = None) -> None
 
 @rollout_app.command()
 def resume(version: VersionOption = None, directory: FolderOption = None) -> None:
-    """Withdraw the override: the canary goes on by its evidence."""
+    """Withdraw the override: the canary follows its evidence again."""
     _override("resume", version, directory)
 
 

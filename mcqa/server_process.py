@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -16,6 +15,7 @@ from types import FrameType
 
 from local.platform import listeners
 from local.platform.settings import ROOT
+from local.ports import free_ports
 from mcqa import defaults, terminal
 from mcqa.client import RestClient
 from mcqa.errors import CommandError
@@ -29,9 +29,7 @@ STOP_TIMEOUT = 40.0
 
 def free_port() -> int:
     """A port that nothing is listening on at the moment."""
-    with socket.socket() as probe:
-        probe.bind((defaults.HOST, 0))
-        return int(probe.getsockname()[1])
+    return free_ports(1)[0]
 
 
 def claim_port(port: int | None, flag: str, default: int = 0) -> int:

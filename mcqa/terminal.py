@@ -66,7 +66,7 @@ err = _Console(stderr=True, highlight=False)
 
 
 def line(text: str, end: str = "\n") -> None:
-    """Text for programs, or from somebody else: on stdout as it is, at once."""
+    """Text for programs, or from somebody else: on stdout as it is, immediately."""
     if sys.stdout is not None:
         sys.stdout.write(text + end)
         sys.stdout.flush()

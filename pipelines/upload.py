@@ -1,7 +1,7 @@
 """Puts a compiled pipeline on a Kubeflow Pipelines server, once: `python -m pipelines.upload URL NAME FILE.yaml`.
 
-Any server with the v2beta1 API takes it. Uploading the same file again, or twice at once, gives the version that is
-there. A server that asks for a token gets the one in the file MCQA_KFP_TOKEN_PATH.
+Any server with the v2beta1 API accepts it. Uploading the same file again, or twice simultaneously, returns the existing
+version. A server that asks for a token gets the one in the file MCQA_KFP_TOKEN_PATH.
 """
 
 from __future__ import annotations
@@ -20,9 +20,7 @@ class UploadError(RuntimeError):
 
 
 def upload(environ: Mapping[str, str], name: str, path: Path) -> str:
-    """The id of the pipeline's newest version, which is this file. `environ` names the server, and where the token for
-    it is, as retrain's does (common/kubeflow.py).
-    """
+    """The id of the pipeline's newest version, which is this file. `environ` names the server (common/kubeflow.py)."""
     try:
         return KubeflowClient(environ).upload(path, name)[0]
     except UnavailableError as error:

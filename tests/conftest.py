@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -27,6 +28,10 @@ from versions import make_version
 for name in ("MCQA_URL", "MCQA_GRPC_TARGET", "MCQA_DATABASE_URL", "K_SINK", "KFP_ENDPOINT", "MLFLOW_TRACKING_URI"):
     os.environ.pop(name, None)
 os.environ["MCQA_LOCAL_DIR"] = str(Path(tempfile.gettempdir()) / f"mcqa-tests-no-loop-{os.getpid()}")
+
+# The same examples on every machine and in every run.
+hypothesis.settings.register_profile("suite", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("suite")
 
 # A shell that runs the tests in the background has them ignore Ctrl-C, and the processes they start inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -1,7 +1,7 @@
 """A CloudEvent (specification 1.0.2) as a plain immutable value, and what makes one valid.
 
 Pure data: nothing here knows about HTTP, SQL or Knative. Hand-written although there is the `cloudevents` package: its
-1.x accepts any attribute name and value, and its bindings parse and re-serialise payloads that must pass byte for byte.
+1.x accepts any attribute, does not percent-decode, and re-serialises payloads that must pass byte for byte.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ Value = str | int | bool
 
 SPECVERSION = "1.0"
 REQUIRED = ("specversion", "id", "source", "type")
-OPTIONAL = ("datacontenttype", "dataschema", "subject", "time")
 
 MIN_INTEGER, MAX_INTEGER = -(2**31), 2**31 - 1
 
@@ -68,10 +67,6 @@ class CloudEvent:
     def datacontenttype(self) -> str | None:
         value = self.attributes.get("datacontenttype")
         return None if value is None else str(value)
-
-    @property
-    def extensions(self) -> dict[str, Value]:
-        return {name: value for name, value in self.attributes.items() if name not in REQUIRED + OPTIONAL}
 
     def text(self, name: str) -> str | None:
         """An attribute's canonical string representation; None when the event has no such attribute."""

@@ -9,6 +9,7 @@ import sqlite3
 from typing import Any
 
 from local.broker.cloudevent import CloudEvent
+from local.broker.extensions import ERROR_DATA, ERROR_DESTINATION
 from local.broker.json_format import write_event
 from local.broker.schema import DeliveryState
 
@@ -118,7 +119,7 @@ def parse_dead_letter_name(name: str) -> tuple[int, int] | None:
 
 
 def figures(db: sqlite3.Connection) -> dict[str, Any]:
-    """The store's counts: per Trigger the queue's depth and how many were delivered, retried and given up (failed)."""
+    """The store's counts: per Trigger the queue's depth and how many were delivered, retried and abandoned (failed)."""
     counts = {
         (trigger, state): count
         for index, condition in (("queues", "state IN (0, 2)"), ("dead_letters", "state IN (2, 3, 4)"))
@@ -159,7 +160,7 @@ def _finite(text: str) -> float | str:
 def _dead_letter(row: tuple[Any, ...]) -> dict[str, Any]:
     seq, number, key, state, attempts, status, error, errors, finished, removed, id, source, type, broker = row
     extensions = json.loads(errors) if errors else {}
-    response = base64.b64decode(extensions.get("knativeerrordata", "")).decode("utf-8", "replace")
+    response = base64.b64decode(extensions.get(ERROR_DATA, "")).decode("utf-8", "replace")
     return {
         "name": f"{seq}-{number}",
         "trigger": key,
@@ -168,7 +169,7 @@ def _dead_letter(row: tuple[Any, ...]) -> dict[str, Any]:
         "attempts": attempts,
         "status": status,
         "error": error,
-        "destination": extensions.get("knativeerrordest"),
+        "destination": extensions.get(ERROR_DESTINATION),
         "response": response,
         "failed_at": finished,
         "broker": broker,

@@ -52,7 +52,7 @@ class Metrics:
         )
         self.dead_letters = Counter(
             "broker_dead_letters",
-            "Deliveries given up, by what became of them: sent to the sink, or kept",
+            "Abandoned deliveries, by what became of them: sent to the sink, or kept",
             ("namespace_name", "trigger_name", "outcome"),
             registry=self.registry,
         )

@@ -98,7 +98,7 @@ def mark_failed(
     errors: dict[str, str | int],
     now: float,
 ) -> None:
-    """Delivery to the subscriber is given up: DEAD_LETTERING if there is a sink, DEAD if there is none."""
+    """Delivery to the subscriber is abandoned: DEAD_LETTERING if there is a sink, DEAD if there is none."""
     db.execute(
         "UPDATE deliveries SET state = ?, attempts = ?, sink_attempts = 0, due = 0, status = ?, error = ?, errors = ?,"
         " finished = ? WHERE event = ? AND trigger = ?",

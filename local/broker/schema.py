@@ -20,9 +20,9 @@ class DeliveryState(IntEnum):
 
     PENDING = 0
     DELIVERED = 1
-    DEAD_LETTERING = 2  # given up; on its way to the dead letter sink
+    DEAD_LETTERING = 2  # abandoned; on its way to the dead letter sink
     DEAD_LETTERED = 3  # the dead letter sink accepted it
-    DEAD = 4  # given up, and no sink accepted it: kept here
+    DEAD = 4  # abandoned, and no sink accepted it: kept here
 
 
 _TABLES = """

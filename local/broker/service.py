@@ -33,7 +33,7 @@ class UnknownBrokerError(LookupError):
 
 
 class ReplayError(LookupError):
-    """A dead letter cannot be replayed; the message says why in one line."""
+    """Replaying is not possible; the message says why in one line."""
 
 
 class BrokerService:
@@ -269,7 +269,7 @@ def _log_invalid() -> Iterator[None]:
     try:
         yield
     except ResourceError as error:
-        log.error("%s: apply it again", error)
+        log.error("%s: apply it again", error)  # noqa: TRY400 - the message says it all
 
 
 def _stored_fields(item: Object) -> dict[str, Any]:

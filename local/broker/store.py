@@ -48,7 +48,7 @@ class _Pending:
 class Store:
     """One writer, and one reader that sees what is committed. `on_commit` gets every commit's size and seconds.
 
-    While the disk cannot be written, `write` fails at once, and what was submitted waits in order.
+    While the disk cannot be written, `write` fails immediately, and what was submitted waits in order.
     """
 
     def __init__(self, path: Path, on_commit: Callable[[int, float], None] | None = None) -> None:
@@ -122,7 +122,7 @@ class Store:
                 start = time.perf_counter()
                 try:
                     await self._commit(batch or [_Pending(_write_probe, None, None)])
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001 - classified there
                     self._commit_failed(batch, error)
                 else:
                     self._recovered()

@@ -1,4 +1,4 @@
-"""A client's connection: requests one after the other, each read completely within its limits and answered before the
+"""A client's connection: requests in sequence, each read completely within its limits and answered before the
 next. A malformed request ends the connection, so that no part of it can be read as the next request.
 """
 

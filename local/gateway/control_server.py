@@ -36,7 +36,7 @@ class ControlServer:
     async def start(self, path: Path) -> None:
         """OSError if the socket cannot be created."""
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)  # noqa: ASYNC240 - nothing is served yet
         previous_umask = os.umask(0o177)
         try:
             with short_socket_path(path) as name:
@@ -71,7 +71,7 @@ class ControlServer:
                 self._version = version
                 self._wake.set()
         except (ValueError, KeyError, TypeError) as error:
-            log.error("a state cannot be decoded: %s: %s", type(error).__name__, error)
+            log.error("a state cannot be decoded: %s: %s", type(error).__name__, error)  # noqa: TRY400 - no bug
         except OSError:
             pass
         finally:
@@ -114,7 +114,7 @@ class ControlServer:
 
 @contextmanager
 def short_socket_path(path: Path) -> Iterator[str]:
-    """A path of a socket that fits into an address (some 100 bytes), however deep its folder is."""
+    """A path of a socket that fits into an address (about 100 bytes), however deep its folder is."""
     if len(os.fsencode(path)) < 100:
         yield str(path)
         return

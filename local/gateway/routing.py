@@ -18,7 +18,7 @@ from local.gateway.control_protocol import GatewayState, NamespacedName, Route
 from local.gateway.errors import GatewayError
 from local.gateway.http_message import RequestHead
 from local.origins import cross_site
-from local.serving.hosts import CLUSTER, PREDICTOR, names_this_machine, parse_host, parse_path
+from local.serving.hosts import CLUSTER, PREDICTOR, names_this_machine, parse_host, parse_path, to_local_url
 from local.serving.traffic import revision_for_tag
 
 Listener = Literal["external", "internal"]
@@ -79,8 +79,13 @@ def find_service(
     return None
 
 
-def resolve_internal(url: str, listener_address: str) -> tuple[str, str]:
-    """A Knative Service's cluster URL as (URL at the internal listener, Host header); any other URL unchanged."""
+def locate(url: str, addresses: Mapping[str, str], listener_address: str) -> tuple[str, str]:
+    """A cluster URL as (local URL, Host header or ""): by `addresses`, or through the internal listener for Knative
+    Services; any other URL unchanged.
+    """
+    local_url = to_local_url(url, addresses)
+    if local_url != url:
+        return local_url, ""
     scheme, _, rest = url.partition("://")
     authority, slash, path = rest.partition("/")
     if parse_host(authority, CLUSTER, inside=True) and authority.partition(":")[0].endswith(f".{CLUSTER}"):

@@ -14,11 +14,10 @@ from local.gateway.client_connection import ClientConnection
 from local.gateway.context import GatewayContext
 from local.gateway.control_server import ControlServer
 from local.gateway.payload_logger import PayloadLogger
-from local.gateway.routing import Listener, resolve_internal
+from local.gateway.routing import Listener, locate
 from local.gateway.settings import Settings
 from local.gateway.stream import Stream
 from local.ports import cannot_listen
-from local.serving.hosts import to_local_url
 
 log = logging.getLogger("gateway")
 
@@ -105,18 +104,14 @@ class Gateway:
         self._tasks.discard(task)
 
     def _locate(self, url: str) -> tuple[str, str]:
-        """A cluster URL as (local URL, Host header): by `addresses`, or through the internal listener."""
-        local_url = to_local_url(url, dict(self._context.current.addresses))
-        if local_url != url:
-            return local_url, ""
-        return resolve_internal(url, f"127.0.0.1:{self._settings.internal_port}")
+        return locate(url, self._context.current.addresses, f"127.0.0.1:{self._settings.internal_port}")
 
 
-def _raise_file_limit(wanted: int) -> int:
+def _raise_file_limit(connections: int) -> int:
     """How many connections per listener the process may have, each with one to a replica; raises the soft limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = 4 * wanted + 128
+    needed = 4 * connections + 128
     if soft != resource.RLIM_INFINITY and soft < needed:
         soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return wanted if soft == resource.RLIM_INFINITY else max(8, min(wanted, (soft - 128) // 4))
+    return connections if soft == resource.RLIM_INFINITY else max(8, min(connections, (soft - 128) // 4))

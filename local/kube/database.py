@@ -59,7 +59,7 @@ class ObjectDatabase(SqliteFile):
         return self._number("UPDATE counter SET version = version + 1 RETURNING version")
 
     def get(self, resource: Resource, namespace: str, name: str) -> Object | None:
-        row = self.one(
+        row = self.fetch_one(
             "SELECT object FROM objects WHERE kind = ? AND namespace = ? AND name = ?",
             _kind_key(resource),
             namespace,
@@ -73,30 +73,32 @@ class ObjectDatabase(SqliteFile):
         values: list[str] = [_kind_key(resource), *after]
         if namespace is not None:
             sql, values = sql + " AND namespace = ?", [*values, namespace]
-        for row in self.all(sql + " ORDER BY namespace, name", *values):
+        for row in self.fetch_all(sql + " ORDER BY namespace, name", *values):
             yield json.loads(row[0])
 
     def dependents(self, uid: str) -> Sequence[Object]:
         """Objects that name this uid among their owners."""
         sql = """SELECT object FROM objects WHERE EXISTS (
             SELECT 1 FROM json_each(object, '$.metadata.ownerReferences') WHERE json_extract(value, '$.uid') = ?)"""
-        return [json.loads(row[0]) for row in self.all(sql, uid)]
+        return [json.loads(row[0]) for row in self.fetch_all(sql, uid)]
 
     def in_namespace(self, namespace: str) -> Sequence[Object]:
-        return [json.loads(row[0]) for row in self.all("SELECT object FROM objects WHERE namespace = ?", namespace)]
+        return [
+            json.loads(row[0]) for row in self.fetch_all("SELECT object FROM objects WHERE namespace = ?", namespace)
+        ]
 
     def put(self, resource: Resource, item: Object, before: Object | None) -> None:
         """Stores an object under its metadata's resourceVersion, as the change of that version."""
         metadata, text = item["metadata"], json.dumps(item, separators=(",", ":"))
         key = (_kind_key(resource), metadata.get("namespace", ""), metadata["name"])
-        self.change("INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?)", *key, text)
+        self.execute("INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?)", *key, text)
         self._record(key, int(metadata["resourceVersion"]), "MODIFIED" if before else "ADDED", before, text)
 
     def remove(self, resource: Resource, item: Object, before: Object) -> None:
         """Deletes an object; `item` is what watchers see, with the deletion's resourceVersion."""
         metadata = item["metadata"]
         key = (_kind_key(resource), metadata.get("namespace", ""), metadata["name"])
-        self.change("DELETE FROM objects WHERE kind = ? AND namespace = ? AND name = ?", *key)
+        self.execute("DELETE FROM objects WHERE kind = ? AND namespace = ? AND name = ?", *key)
         text = json.dumps(item, separators=(",", ":"))
         self._record(key, int(metadata["resourceVersion"]), "DELETED", before, text)
 
@@ -109,11 +111,11 @@ class ObjectDatabase(SqliteFile):
         values: list[str | int] = [_kind_key(resource), since]
         if namespace is not None:
             sql, values = sql + " AND namespace = ?", [*values, namespace]
-        rows = self.all(sql + " ORDER BY version LIMIT ?", *values, limit)
+        rows = self.fetch_all(sql + " ORDER BY version LIMIT ?", *values, limit)
         return [Change(v, t, json.loads(after), json.loads(before) if before else None) for v, t, after, before in rows]
 
     def _number(self, sql: str) -> int:
-        row = self.one(sql)
+        row = self.fetch_one(sql)
         assert row is not None
         return int(row[0])
 
@@ -121,10 +123,10 @@ class ObjectDatabase(SqliteFile):
         self, key: tuple[str, str, str], version: int, type: ChangeType, before: Object | None, after: str
     ) -> None:
         old = json.dumps(before, separators=(",", ":")) if before else None
-        self.change("INSERT INTO changes VALUES (?, ?, ?, ?, ?, ?)", version, *key[:2], type, old, after)
+        self.execute("INSERT INTO changes VALUES (?, ?, ?, ?, ?, ?)", version, *key[:2], type, old, after)
         if version % 64 == 0:
-            self.change("DELETE FROM changes WHERE version <= ?", version - self._keep)
-            self.change("UPDATE counter SET compacted = max(compacted, ?)", version - self._keep)
+            self.execute("DELETE FROM changes WHERE version <= ?", version - self._keep)
+            self.execute("UPDATE counter SET compacted = max(compacted, ?)", version - self._keep)
 
 
 def _kind_key(resource: Resource) -> str:

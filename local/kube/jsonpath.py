@@ -49,6 +49,6 @@ def _take(value: Any, step: tuple[str, Any]) -> list[Any]:
         return []
     if kind == "index":
         return value if argument is None else value[argument : argument + 1]
-    name, wanted = argument
-    matching = (item for item in value if isinstance(item, dict) and item.get(name) == wanted)
-    return [item for item in matching if type(item[name]) is type(wanted)]  # 1 is not true
+    name, expected = argument
+    matching = (item for item in value if isinstance(item, dict) and item.get(name) == expected)
+    return [item for item in matching if type(item[name]) is type(expected)]  # 1 is not true

@@ -64,7 +64,7 @@ class PipelineDatabase(SqliteFile):
 
     def require(self, table: str, noun: str, key: str) -> Row:
         """The row of this id; KfpApiError NOT_FOUND, which calls it a `noun`, when there is none."""
-        row = self.one(f"SELECT * FROM {table} WHERE id = ?", key)
+        row = self.fetch_one(f"SELECT * FROM {table} WHERE id = ?", key)
         if row is None:
             raise not_found(noun, key)
         return row

@@ -26,7 +26,7 @@ class Experiments:
     def __init__(self, database: PipelineDatabase) -> None:
         self._database = database
         with database.writing():
-            database.change(
+            database.execute(
                 """INSERT OR IGNORE INTO experiments (id, name, description, namespace, created_at)
                     VALUES (?, ?, ?, '', ?)""",
                 str(uuid.uuid4()), DEFAULT_EXPERIMENT, _DEFAULT_DESCRIPTION, now(),
@@ -46,7 +46,7 @@ class Experiments:
                 )
             except sqlite3.IntegrityError:
                 raise already_exists("experiment", name) from None
-            row = self._database.one("SELECT * FROM experiments WHERE name = ?", name)
+            row = self._database.fetch_one("SELECT * FROM experiments WHERE name = ?", name)
         assert row is not None
         return serializers.experiment(row)
 
@@ -61,12 +61,12 @@ class Experiments:
         """ARCHIVED archives the experiment's runs too; AVAILABLE restores the experiment only, as in Kubeflow."""
         self._database.require("experiments", "experiment", key)
         with self._database.writing():
-            self._database.change("UPDATE experiments SET storage_state = ? WHERE id = ?", state, key)
+            self._database.execute("UPDATE experiments SET storage_state = ? WHERE id = ?", state, key)
             if state == "ARCHIVED":
-                self._database.change("UPDATE runs SET storage_state = ? WHERE experiment_id = ?", state, key)
+                self._database.execute("UPDATE runs SET storage_state = ? WHERE experiment_id = ?", state, key)
 
     def delete(self, key: str) -> None:
         """Deletes an experiment and keeps its runs, as Kubeflow does."""
         if self._database.require("experiments", "experiment", key)["name"] == DEFAULT_EXPERIMENT:
             raise invalid_argument("the experiment Default cannot be deleted")
-        self._database.change("DELETE FROM experiments WHERE id = ?", key)
+        self._database.execute("DELETE FROM experiments WHERE id = ?", key)

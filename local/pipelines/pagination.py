@@ -56,14 +56,14 @@ def paginate(
     fingerprint = json.dumps([table, column, descending, conditions, values])
     query_digest = hashlib.sha256(fingerprint.encode()).hexdigest()[:16]
     clause = " AND ".join(conditions) or "1"
-    count_row = database.one(f"SELECT count(*) FROM {table} WHERE {clause}", *values)
+    count_row = database.fetch_one(f"SELECT count(*) FROM {table} WHERE {clause}", *values)
     if token := query.get("page_token", ""):
         sign = "<" if descending else ">"
         clause += f" AND ({column}, seq) {sign} (?, ?)"
         values += _decode_token(token, query_digest)
     direction = "DESC" if descending else "ASC"
     order = f"ORDER BY {column} {direction}, seq {direction}"
-    rows = list(database.all(f"SELECT * FROM {table} WHERE {clause} {order} LIMIT ?", *values, size + 1))
+    rows = list(database.fetch_all(f"SELECT * FROM {table} WHERE {clause} {order} LIMIT ?", *values, size + 1))
     next_token = ""
     if len(rows) > size:
         rows = rows[:size]

@@ -54,7 +54,7 @@ class Pipelines:
         return serializers.pipeline(self._database.require("pipelines", "pipeline", key))
 
     def get_by_name(self, name: str) -> dict[str, Any]:
-        row = self._database.one("SELECT * FROM pipelines WHERE name = ?", name)
+        row = self._database.fetch_one("SELECT * FROM pipelines WHERE name = ?", name)
         if row is None:
             raise not_found("pipeline", name)
         return serializers.pipeline(row)
@@ -68,19 +68,19 @@ class Pipelines:
         with self._database.writing():
             if "display_name" in body:
                 display_name = name_field(body, "display_name")
-                self._database.change("UPDATE pipelines SET display_name = ? WHERE id = ?", display_name, key)
+                self._database.execute("UPDATE pipelines SET display_name = ? WHERE id = ?", display_name, key)
             if "description" in body:
                 description = text_field(body, "description", MAX_DESCRIPTION)
-                self._database.change("UPDATE pipelines SET description = ? WHERE id = ?", description, key)
+                self._database.execute("UPDATE pipelines SET description = ? WHERE id = ?", description, key)
         return self.get(key)
 
     def delete(self, key: str, *, cascade: bool) -> None:
         self._database.require("pipelines", "pipeline", key)
         with self._database.writing():
-            if not cascade and self._database.one("SELECT 1 FROM versions WHERE pipeline_id = ?", key):
+            if not cascade and self._database.fetch_one("SELECT 1 FROM versions WHERE pipeline_id = ?", key):
                 raise invalid_argument("the pipeline still has versions; delete them first, or say cascade=true")
-            self._database.change("DELETE FROM versions WHERE pipeline_id = ?", key)
-            self._database.change("DELETE FROM pipelines WHERE id = ?", key)
+            self._database.execute("DELETE FROM versions WHERE pipeline_id = ?", key)
+            self._database.execute("DELETE FROM pipelines WHERE id = ?", key)
 
     def create_version(self, pipeline: str, body: Mapping[str, Any], pipeline_spec: Spec) -> dict[str, Any]:
         self._database.require("pipelines", "pipeline", pipeline)
@@ -115,7 +115,7 @@ class Pipelines:
 
     def delete_version(self, pipeline: str, key: str) -> None:
         self.get_version(pipeline, key)
-        self._database.change("DELETE FROM versions WHERE id = ?", key)
+        self._database.execute("DELETE FROM versions WHERE id = ?", key)
 
 
 def _names(body: Mapping[str, Any]) -> tuple[str, str]:

@@ -82,26 +82,26 @@ class RecurringRuns:
         """`status`: ENABLED or DISABLED. Once enabled again, it catches up unless `no_catchup`."""
         self.database.require("recurring_runs", "recurring run", key)
         change = "UPDATE recurring_runs SET status = ?, updated_at = ? WHERE id = ?"
-        self.database.change(change, status, now(), key)
+        self.database.execute(change, status, now(), key)
 
     def delete(self, key: str) -> None:
         """Its runs stay."""
         self.database.require("recurring_runs", "recurring run", key)
-        self.database.change("DELETE FROM recurring_runs WHERE id = ?", key)
+        self.database.execute("DELETE FROM recurring_runs WHERE id = ?", key)
 
     def start_due(self, moment: datetime | None = None) -> int:
         """Starts what is due at `moment`, or now; the number of runs. One of each recurring run at a time."""
         at = moment or datetime.now(UTC)
         due = "SELECT id FROM recurring_runs WHERE status = 'ENABLED' AND next_at <> '' AND next_at <= ? ORDER BY seq"
-        return sum(self._start_if_due(row["id"], at) for row in self.database.all(due, timestamp(at)))
+        return sum(self._start_if_due(row["id"], at) for row in self.database.fetch_all(due, timestamp(at)))
 
     def _start_if_due(self, key: str, at: datetime) -> bool:
         with self.database.writing():
-            row = self.database.one("SELECT * FROM recurring_runs WHERE id = ? AND status = 'ENABLED'", key)
+            row = self.database.fetch_one("SELECT * FROM recurring_runs WHERE id = ? AND status = 'ENABLED'", key)
             if row is None or not row["next_at"]:
                 return False
             body = json.loads(row["body"])
-            active = self.database.one(
+            active = self.database.fetch_one(
                 """SELECT count(*) FROM runs WHERE recurring_run_id = ? AND deleted = 0
                     AND state IN ('PENDING', 'RUNNING', 'CANCELING')""",
                 key,
@@ -113,7 +113,7 @@ class RecurringRuns:
             error = self._start(row, body, scheduled_for)
             change = "UPDATE recurring_runs SET next_at = ?, body = ? WHERE id = ?"
             stored = json.dumps({**body, "error": error})
-            self.database.change(change, timestamp(next_at) if next_at else "", stored, key)
+            self.database.execute(change, timestamp(next_at) if next_at else "", stored, key)
         return not error
 
     def _start(self, row: Row, body: Mapping[str, Any], scheduled_for: datetime) -> str:

@@ -43,7 +43,7 @@ class RunRecorder:
     def begin(self) -> Row:
         """The run, now ours: from here on a killed server finds this process."""
         with self._owned_run() as row:
-            self._database.change("UPDATE runs SET pid = ? WHERE id = ?", os.getpid(), self.run)
+            self._database.execute("UPDATE runs SET pid = ? WHERE id = ?", os.getpid(), self.run)
         return row
 
     @_retried
@@ -55,7 +55,7 @@ class RunRecorder:
             change = """UPDATE tasks SET state = 'RUNNING', executions = executions + 1, finished_at = '', error = '',
                 started_at = CASE started_at WHEN '' THEN ? ELSE started_at END, history = ? WHERE id = ?"""
             began = self._step_times(joined)[0] or now()
-            self._database.change(change, began, append_history(task["history"], history_entry("RUNNING")), task["id"])
+            self._database.execute(change, began, append_history(task["history"], history_entry("RUNNING")), task["id"])
         self._started[joined] = time.monotonic()
 
     @_retried
@@ -71,7 +71,7 @@ class RunRecorder:
             # A group lasts from its first step's start to its last step's end, whichever attempt they ran in.
             first, last = self._step_times(joined)
             began, ended = first or task["started_at"], last or self._end_time(joined, task["started_at"])
-            self._database.change(change, state, error, json.dumps(outputs or {}), began, ended, history, task["id"])
+            self._database.execute(change, state, error, json.dumps(outputs or {}), began, ended, history, task["id"])
 
     @_retried
     def task_retried(self, path: tuple[str, ...], error: str) -> None:
@@ -80,7 +80,7 @@ class RunRecorder:
             task = self._task("/".join(path))
             history = append_history(task["history"], history_entry("FAILED", error), history_entry("RUNNING"))
             change = "UPDATE tasks SET history = ?, executions = executions + 1 WHERE id = ?"
-            self._database.change(change, history, task["id"])
+            self._database.execute(change, history, task["id"])
 
     @_retried
     def task_skipped(self, path: tuple[str, ...]) -> None:
@@ -88,13 +88,13 @@ class RunRecorder:
             task = self._task("/".join(path))
             if task["state"] == "PENDING":
                 change = "UPDATE tasks SET state = 'SKIPPED', history = ? WHERE id = ?"
-                self._database.change(change, append_history(task["history"], history_entry("SKIPPED")), task["id"])
+                self._database.execute(change, append_history(task["history"], history_entry("SKIPPED")), task["id"])
 
     @_retried
     def succeeded(self, path: tuple[str, ...]) -> dict[str, Any] | None:
         """The outputs of a task that succeeded in an earlier attempt at this run."""
         sql = "SELECT outputs FROM tasks WHERE id = ? AND state = 'SUCCEEDED'"
-        row = self._database.one(sql, task_id(self.run, "/".join(path)))
+        row = self._database.fetch_one(sql, task_id(self.run, "/".join(path)))
         return json.loads(row[0]) if row else None
 
     def step_failed(self, path: tuple[str, ...], error: str) -> None:
@@ -106,7 +106,7 @@ class RunRecorder:
     def cause_of_failure(self) -> Row | None:
         """The task that explains why the run failed: the first step that did, or else the first task; None if none."""
         sql = "SELECT * FROM tasks WHERE run_id = ? AND state = 'FAILED' ORDER BY finished_at, seq"
-        failed = self._database.all(sql, self.run)
+        failed = self._database.fetch_all(sql, self.run)
         steps = [task for task in failed if task["path"] in self._failed_steps]
         return next(iter([*steps, *failed]), None)
 
@@ -120,14 +120,14 @@ class RunRecorder:
     def _owned_run(self) -> Iterator[Row]:
         with self._database.writing():
             sql = "SELECT * FROM runs WHERE id = ? AND attempt = ? AND state = 'RUNNING' AND deleted = 0"
-            row = self._database.one(sql, self.run, self._attempt)
+            row = self._database.fetch_one(sql, self.run, self._attempt)
             if row is None:
                 exit_superseded()
             yield row
 
     def _step_times(self, group: str) -> tuple[str, str]:
         """When the first of the tasks inside started and the last one ended, "" where there is none."""
-        row = self._database.one(
+        row = self._database.fetch_one(
             """SELECT min(nullif(started_at, '')), max(finished_at) FROM tasks
             WHERE run_id = ? AND substr(path, 1, ?) = ? AND started_at <> ''""",
             self.run, len(group) + 1, group + "/",
@@ -142,7 +142,7 @@ class RunRecorder:
         return timestamp(datetime.fromisoformat(started) + timedelta(seconds=time.monotonic() - began))
 
     def _task(self, path: str) -> Row:
-        row = self._database.one("SELECT * FROM tasks WHERE id = ?", task_id(self.run, path))
+        row = self._database.fetch_one("SELECT * FROM tasks WHERE id = ?", task_id(self.run, path))
         if row is None:
             raise LookupError(f"task {path} was never added")
         return row

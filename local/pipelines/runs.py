@@ -47,7 +47,7 @@ class Runs:
         prepared = self.prepare(body)
         created = now()
         with self.database.writing():
-            if key and self.database.one("SELECT 1 FROM runs WHERE id = ?", key):
+            if key and self.database.fetch_one("SELECT 1 FROM runs WHERE id = ?", key):
                 return self.get(key)
             self.database.insert(
                 "runs",
@@ -69,7 +69,7 @@ class Runs:
             for path, task in specs.iter_tasks(json.loads(prepared["spec"])):
                 add_task(self.database, key, path, task.get("taskInfo", {}).get("name") or path[-1])
             experiment = "UPDATE experiments SET last_run_at = ?, storage_state = 'AVAILABLE' WHERE id = ?"
-            self.database.change(experiment, created, prepared["experiment_id"])
+            self.database.execute(experiment, created, prepared["experiment_id"])
         return self.get(key)
 
     def prepare(self, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,7 +79,7 @@ class Runs:
             raise invalid_argument("runtime_config must be an object")
         text_field(config, "pipeline_root", 1000)
         experiment = text_field(body, "experiment_id", MAX_NAME)
-        experiment_row = self.database.one("SELECT id FROM experiments WHERE id = ? OR (? = '' AND name = ?)",
+        experiment_row = self.database.fetch_one("SELECT id FROM experiments WHERE id = ? OR (? = '' AND name = ?)",
                                   experiment, experiment, DEFAULT_EXPERIMENT)  # fmt: skip
         if experiment_row is None:
             raise not_found("experiment", experiment)
@@ -106,9 +106,9 @@ class Runs:
         if not pipeline and not version:
             return "", "", None
         if version:
-            row = self.database.one("SELECT * FROM versions WHERE id = ?", version)
+            row = self.database.fetch_one("SELECT * FROM versions WHERE id = ?", version)
         else:
-            row = self.database.one("SELECT * FROM versions WHERE pipeline_id = ? ORDER BY seq DESC", pipeline)
+            row = self.database.fetch_one("SELECT * FROM versions WHERE pipeline_id = ? ORDER BY seq DESC", pipeline)
         if row is None or (pipeline and row["pipeline_id"] != pipeline):
             raise not_found("pipeline version", version or f"of the pipeline {pipeline}")
         return row["pipeline_id"], row["id"], row["spec"]
@@ -124,17 +124,17 @@ class Runs:
         return list_response("runs", page, serializers.run)
 
     def tasks(self, key: str) -> Sequence[Row]:
-        return tuple(self.database.all("SELECT * FROM tasks WHERE run_id = ? ORDER BY seq", key))
+        return tuple(self.database.fetch_all("SELECT * FROM tasks WHERE run_id = ? ORDER BY seq", key))
 
     def terminate(self, key: str) -> None:
-        """A waiting run is cancelled at once; a running one by the scheduler; a finished one stays what it is."""
+        """A waiting run is cancelled immediately; a running one by the scheduler; a finished one stays what it is."""
         with self.database.writing():
             row = self.row(key)
             if row["state"] == "PENDING":
                 finish(self.database, row, "CANCELED", "terminated before it began")
             elif row["state"] == "RUNNING":
                 history = append_history(row["history"], history_entry("CANCELING"))
-                self.database.change("UPDATE runs SET state = 'CANCELING', history = ? WHERE id = ?", history, key)
+                self.database.execute("UPDATE runs SET state = 'CANCELING', history = ? WHERE id = ?", history, key)
             elif row["state"] != "CANCELING":
                 raise failed_precondition(f"the run has finished: {row['state']}")
 
@@ -159,16 +159,16 @@ class Runs:
     def set_storage_state(self, key: str, state: str) -> None:
         """Archives a run or brings it back."""
         self.row(key)
-        self.database.change("UPDATE runs SET storage_state = ? WHERE id = ?", state, key)
+        self.database.execute("UPDATE runs SET storage_state = ? WHERE id = ?", state, key)
 
     def delete(self, key: str) -> None:
         """Gone for clients at once; the scheduler ends it and removes its files."""
         with self.database.writing():
             self.row(key)
-            self.database.change("UPDATE runs SET deleted = 1 WHERE id = ?", key)
+            self.database.execute("UPDATE runs SET deleted = 1 WHERE id = ?", key)
 
     def row(self, key: str) -> Row:
-        row = self.database.one("SELECT * FROM runs WHERE id = ? AND deleted = 0", key)
+        row = self.database.fetch_one("SELECT * FROM runs WHERE id = ? AND deleted = 0", key)
         if row is None:
             raise not_found("run", key)
         return row
@@ -181,7 +181,7 @@ def task_id(run: str, path: str) -> str:
 def add_task(database: PipelineDatabase, run: str, path: tuple[str, ...], name: str) -> None:
     """A task that waits, unless it is there."""
     joined = "/".join(path)
-    database.change(
+    database.execute(
         "INSERT OR IGNORE INTO tasks (run_id, path, id, name, state, created_at, history) VALUES (?, ?, ?, ?, ?, ?, ?)",
         run, joined, task_id(run, joined), name, "PENDING", now(), json.dumps([history_entry("PENDING")]),
     )  # fmt: skip
@@ -192,13 +192,15 @@ def finish(database: PipelineDatabase, row: Row, state: str, error: str = "") ->
     code = 1 if state == "CANCELED" else 13
     history = append_history(row["history"], history_entry(state, error, code))
     change = "UPDATE runs SET state = ?, error = ?, finished_at = ?, history = ?, pid = 0 WHERE id = ?"
-    database.change(change, state, error, now(), history, row["id"])
-    for task in database.all("SELECT * FROM tasks WHERE run_id = ? AND state IN ('PENDING', 'RUNNING')", row["id"]):
+    database.execute(change, state, error, now(), history, row["id"])
+    for task in database.fetch_all(
+        "SELECT * FROM tasks WHERE run_id = ? AND state IN ('PENDING', 'RUNNING')", row["id"]
+    ):
         final_state = "SKIPPED" if task["state"] == "PENDING" else "CANCELED" if state == "CANCELED" else "FAILED"
         message = "" if final_state == "SKIPPED" else error
         change = "UPDATE tasks SET state = ?, error = ?, finished_at = ?, history = ? WHERE id = ?"
         at = now() if task["started_at"] else ""
-        database.change(
+        database.execute(
             change,
             final_state,
             message,
@@ -209,17 +211,17 @@ def finish(database: PipelineDatabase, row: Row, state: str, error: str = "") ->
 
 
 def requeue(database: PipelineDatabase, row: Row, reason: str, *, refund: bool, rerun: Sequence[str] = ()) -> None:
-    """Back to PENDING. Tasks that succeeded stay, but for those with an id in `rerun`.
+    """Back to PENDING. Tasks that succeeded stay, except those with an id in `rerun`.
 
     `refund`: this start does not count. Inside a transaction.
     """
     history = append_history(row["history"], history_entry("PENDING", reason, 14))
     change = """UPDATE runs SET state = 'PENDING', error = '', finished_at = '', history = ?, pid = 0,
         first_attempt = CASE WHEN ? THEN attempt ELSE first_attempt END WHERE id = ?"""
-    database.change(change, history, refund, row["id"])
-    for task in database.all("SELECT * FROM tasks WHERE run_id = ? AND state <> 'PENDING'", row["id"]):
+    database.execute(change, history, refund, row["id"])
+    for task in database.fetch_all("SELECT * FROM tasks WHERE run_id = ? AND state <> 'PENDING'", row["id"]):
         if task["state"] == "SUCCEEDED" and task["id"] not in rerun:
             continue
         change = """UPDATE tasks SET state = 'PENDING', error = '', started_at = '', finished_at = '', history = ?
             WHERE id = ?"""
-        database.change(change, append_history(task["history"], history_entry("PENDING", reason, 14)), task["id"])
+        database.execute(change, append_history(task["history"], history_entry("PENDING", reason, 14)), task["id"])

@@ -27,7 +27,7 @@ END_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`parallel` runs at a time; `attempts` starts of one run before it is given up."""
+    """`parallel` runs at a time; `attempts` starts of one run before it counts as failed."""
 
     parallel: int = 1
     attempts: int = 3
@@ -47,7 +47,7 @@ class Scheduler:
 
     def reconcile(self) -> None:
         """One pass over every run that is not finished or is deleted."""
-        for row in self._database.all(
+        for row in self._database.fetch_all(
             "SELECT * FROM runs WHERE state IN ('RUNNING', 'CANCELING') OR deleted = 1 ORDER BY seq"
         ):
             try:
@@ -61,7 +61,7 @@ class Scheduler:
 
     def stop(self) -> None:
         """Ends the runs' processes; the next start of the server continues their runs."""
-        rows = self._database.all("SELECT * FROM runs WHERE state IN ('RUNNING', 'CANCELING')")
+        rows = self._database.fetch_all("SELECT * FROM runs WHERE state IN ('RUNNING', 'CANCELING')")
         for row in rows:
             processes.signal_all(self._mark(row), signal.SIGTERM)
         for row in rows:
@@ -69,7 +69,7 @@ class Scheduler:
             self._reap(row["id"])
             # What cannot be written now, the next start finds by itself.
             with suppress(StorageError), self._database.writing():
-                current = self._database.one("SELECT * FROM runs WHERE id = ? AND state = 'RUNNING'", row["id"])
+                current = self._database.fetch_one("SELECT * FROM runs WHERE id = ? AND state = 'RUNNING'", row["id"])
                 if current:
                     requeue(self._database, current, "the platform was stopped", refund=True)
 
@@ -94,7 +94,7 @@ class Scheduler:
         child = self._children.pop(row["id"], None)
         processes.kill_all(self._mark(row), END_SECONDS)
         with self._database.writing():
-            current = self._database.one("SELECT * FROM runs WHERE id = ? AND state = 'RUNNING'", row["id"])
+            current = self._database.fetch_one("SELECT * FROM runs WHERE id = ? AND state = 'RUNNING'", row["id"])
             if current is None or current["attempt"] != row["attempt"]:
                 return
             starts = current["attempt"] - current["first_attempt"]
@@ -126,21 +126,23 @@ class Scheduler:
         self._reap(row["id"])
         shutil.rmtree(self._runs.folder(row["id"]), ignore_errors=True)
         with self._database.writing():
-            self._database.change("DELETE FROM tasks WHERE run_id = ?", row["id"])
-            self._database.change("DELETE FROM runs WHERE id = ?", row["id"])
+            self._database.execute("DELETE FROM tasks WHERE run_id = ?", row["id"])
+            self._database.execute("DELETE FROM runs WHERE id = ?", row["id"])
 
     def _start_waiting(self) -> None:
-        busy = self._database.one("SELECT count(*) FROM runs WHERE state IN ('RUNNING', 'CANCELING') AND deleted = 0")
+        busy = self._database.fetch_one(
+            "SELECT count(*) FROM runs WHERE state IN ('RUNNING', 'CANCELING') AND deleted = 0"
+        )
         free = self._limits.parallel - (busy[0] if busy else 0)
         sql = "SELECT * FROM runs WHERE state = 'PENDING' AND deleted = 0 ORDER BY seq LIMIT ?"
-        waiting = self._database.all(sql, max(free, 0))
+        waiting = self._database.fetch_all(sql, max(free, 0))
         if waiting and self._watch.failures():
             return  # it could not even write its log
         for row in waiting:
             with self._database.writing():
                 change = """UPDATE runs SET state = 'RUNNING', attempt = attempt + 1, pid = 0, history = ?
                     WHERE id = ? AND state = 'PENDING'"""
-                if not self._database.change(
+                if not self._database.execute(
                     change, append_history(row["history"], history_entry("RUNNING")), row["id"]
                 ):
                     continue
@@ -155,7 +157,7 @@ class Scheduler:
 
     def _settle(self, key: str, before: str, state: str, reason: str) -> None:
         with self._database.writing():
-            current = self._database.one("SELECT * FROM runs WHERE id = ? AND state = ?", key, before)
+            current = self._database.fetch_one("SELECT * FROM runs WHERE id = ? AND state = ?", key, before)
             if current:
                 finish(self._database, current, state, reason)
 
@@ -174,7 +176,7 @@ class Scheduler:
         for key, child in list(self._children.items()):
             if child.poll() is None:
                 continue
-            row = self._database.one("SELECT state FROM runs WHERE id = ?", key)
+            row = self._database.fetch_one("SELECT state FROM runs WHERE id = ?", key)
             if row is None or row["state"] in FINISHED:
                 del self._children[key]
                 self._started.pop(key, None)

@@ -101,15 +101,19 @@ class RunPages:
 
     async def file(self, request: Request) -> Response:
         """An artifact's file. Only what a task declared is served, and only from the run's own folder."""
-        key, wanted = request.path_params["id"], request.path_params["path"]
+        key, artifact_path = request.path_params["id"], request.path_params["path"]
         self._runs.row(key)
         artifacts = await run_in_threadpool(
             lambda: {artifact["path"]: artifact for artifact in self._artifacts(key) if artifact["path"]}
         )
-        if wanted not in artifacts:
-            raise not_found("artifact", wanted)
-        kind = _TYPES.get(artifacts[wanted]["type"]) or mimetypes.guess_type(wanted)[0] or "application/octet-stream"
-        path = self._runs.folder(key) / wanted
+        if artifact_path not in artifacts:
+            raise not_found("artifact", artifact_path)
+        kind = (
+            _TYPES.get(artifacts[artifact_path]["type"])
+            or mimetypes.guess_type(artifact_path)[0]
+            or "application/octet-stream"
+        )
+        path = self._runs.folder(key) / artifact_path
         if not path.is_file():
             return PlainTextResponse("".join(f"{entry.name}\n" for entry in sorted(path.iterdir())))
         return FileResponse(path, media_type=kind, headers=_HEADERS)

@@ -27,7 +27,7 @@ from local.storage import StorageError
 log = logging.getLogger("eventing")
 
 RESYNC_SECONDS = 10.0
-_LOOK_SECONDS = 0.25
+_POLL_SECONDS = 0.25
 
 
 class UnresolvedReferenceError(Exception):
@@ -80,7 +80,7 @@ class EventingController:
                 self.resend_all()
                 await asyncio.to_thread(self._report_down)
                 await asyncio.sleep(0.5)
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_POLL_SECONDS)
 
     async def reconcile(self) -> None:
         """One pass: Brokers before the Triggers that need them, deletions last."""

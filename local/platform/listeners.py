@@ -6,13 +6,12 @@ The standard library only, because it runs before set-up too; psutil, which coul
 from __future__ import annotations
 
 import errno
-import socket
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from local.ports import free_ports
+from local.ports import free_ports, try_listen
 
 CHECKOUT_VARIABLE = "MCQA_CHECKOUT"
 """In the environment of every model server that `mcqa` starts: whose it is."""
@@ -72,18 +71,14 @@ def describe(pid: int) -> Listener:
 
 def bind_problem(port: int, host: str = "127.0.0.1") -> str | None:
     """Why nobody can listen on this port now, in a few words; None where it is free."""
-    with socket.socket() as probe:
-        # As servers do: a port in TIME_WAIT after the last server's end is free.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-            probe.listen(1)
-        except OverflowError:
-            return "is not a port: 1 to 65535"
-        except PermissionError:
-            return "needs privileges"
-        except OSError as error:
-            return "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used: {error.strerror}"
+    try:
+        try_listen(host, port)
+    except OverflowError:
+        return "is not a port: 1 to 65535"
+    except PermissionError:
+        return "needs privileges"
+    except OSError as error:
+        return "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used: {error.strerror}"
     return None
 
 

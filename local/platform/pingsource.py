@@ -24,7 +24,7 @@ from local.storage import StorageError
 log = logging.getLogger("pingsource")
 
 MAX_ATTEMPTS = 5
-_LOOK_SECONDS = 0.25
+_POLL_SECONDS = 0.25
 
 Locator = Callable[[str], tuple[str, str]]
 """A cluster URL as (URL on this machine, Host header or "")."""
@@ -84,7 +84,7 @@ class PingSourceAdapter:
             except Exception:
                 log.exception("a pass over the PingSources failed and is retried")
                 await asyncio.sleep(1.0)
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_POLL_SECONDS)
 
     def _send_due(self, items: list[Object]) -> None:
         due = self._ticks.due({_uid(item): _schedule_of(item) for item in items}, self._clock(), self._monotonic())

@@ -1,6 +1,6 @@
 """How many replicas a revision needs: Knative's concurrency autoscaler (KPA) as a function of samples and time. Pure.
 
-The defaults are those of Knative's `config-autoscaler`: a window of 60 s, 100 requests × 70 % per replica, and a panic
+The defaults are those of Knative's `config-autoscaler`: a window of 60 s, 100 requests × 70% per replica, and a panic
 window of a tenth, in which twice the capacity is answered at once. All traffic passes the gateway, which buffers while
 nothing runs, so the grace period in which a cluster re-routes to its activator is not needed: only
 `scale-to-zero-pod-retention-period` keeps the last replica beyond the window.
@@ -117,15 +117,15 @@ def scale(
     panic = _replicas_for(scaling, samples, now - scaling.window * PANIC_SHARE)
     if panic >= PANIC_THRESHOLD * max(running, 1):
         panic_until = now + scaling.window
-    wanted = max(stable, panic, running) if now < panic_until else stable
+    desired = max(stable, panic, running) if now < panic_until else stable
     if waiting:
-        wanted = max(wanted, 1)
+        desired = max(desired, 1)
     idle_for = scaling.window + scaling.retention_period
     busy = any(sample.concurrency > 0 for sample in samples if sample.at > now - idle_for)
-    if running and wanted == 0 and (busy or now - active_since < idle_for):
-        wanted = 1
-    wanted = max(wanted, low)
-    return ScaleResult(min(wanted, scaling.max_scale) if scaling.max_scale else wanted, panic_until)
+    if running and desired == 0 and (busy or now - active_since < idle_for):
+        desired = 1
+    desired = max(desired, low)
+    return ScaleResult(min(desired, scaling.max_scale) if scaling.max_scale else desired, panic_until)
 
 
 def _replicas_for(scaling: ScalingSpec, samples: Sequence[Sample], since: float) -> int:

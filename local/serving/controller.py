@@ -20,14 +20,13 @@ from typing import Self
 import aiohttp
 
 from local.gateway.control_protocol import GatewayState, NamespacedName, Route
-from local.gateway.routing import resolve_internal
+from local.gateway.routing import locate
 from local.kube.resources import Object
 from local.kube.store import ResourceStore
 from local.platform.supervised_process import SupervisedProcess
 from local.serving.autoscaler import parse_scaling
 from local.serving.conditions import get_condition
 from local.serving.gateway_client import GatewayClient
-from local.serving.hosts import to_local_url
 from local.serving.predictor_service import SOURCE_URI
 from local.serving.process_spec import HostEnvironment, ProcessSpec, process_spec
 from local.serving.reconciler import DesiredState, Reconciler
@@ -250,9 +249,8 @@ class ServingController:
         return process
 
     def locate(self, url: str) -> tuple[str, str]:
-        """A cluster URL as (local URL, Host header): by `addresses`, or through the gateway for Knative Services."""
-        local_url = to_local_url(url, dict(self._settings.addresses))
-        return (local_url, "") if local_url != url else resolve_internal(url, f"127.0.0.1:{self.internal_port}")
+        """A cluster URL as (local URL, Host header)."""
+        return locate(url, self._settings.addresses, f"127.0.0.1:{self.internal_port}")
 
 
 async def _stop_process(process: WorkloadProcess, grace: float) -> None:

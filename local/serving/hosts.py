@@ -6,6 +6,7 @@ the service in its path instead, which a cluster's ingress does not support.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from urllib.parse import urlsplit, urlunsplit
 
 CLUSTER = "svc.cluster.local"
@@ -56,7 +57,7 @@ def parse_path(path: str) -> tuple[tuple[str, str], str] | None:
     return (name, parts[3]), "/" + (parts[5] if len(parts) > 5 else mark + query)
 
 
-def to_local_url(value: str, addresses: dict[str, str]) -> str:
+def to_local_url(value: str, addresses: Mapping[str, str]) -> str:
     """A URL with its cluster host replaced by that host's address on this machine; any other string unchanged."""
     if "://" not in value:
         return value

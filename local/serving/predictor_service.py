@@ -113,13 +113,13 @@ def _named(containers: list[dict[str, Any]], name: str) -> dict[str, Any]:
 
 
 def _runtime(model: Mapping[str, Any], runtimes: Sequence[Object]) -> Object:
-    wanted, known = model.get("runtime"), [item for item in runtimes if not (item["spec"].get("disabled"))]
-    if wanted:
+    requested, known = model.get("runtime"), [item for item in runtimes if not (item["spec"].get("disabled"))]
+    if requested:
         for item in known:
-            if item["metadata"]["name"] == wanted:
+            if item["metadata"]["name"] == requested:
                 return item
         names = ", ".join(sorted(item["metadata"]["name"] for item in known)) or "none"
-        raise RenderError("RuntimeNotRecognized", f"there is no ServingRuntime {wanted}; found {names}")
+        raise RenderError("RuntimeNotRecognized", f"there is no ServingRuntime {requested}; found {names}")
     fmt = model["modelFormat"]
     for item in known:
         for supported in item["spec"].get("supportedModelFormats") or ():

@@ -79,7 +79,7 @@ def process_spec(revision: Object, lookup: Lookup, host: HostEnvironment, *, por
 
     def localize(text: str) -> str:
         text = text.replace(MODEL_DIR, model) if model else text
-        return to_local_url(_loopback(text), dict(host.addresses))
+        return to_local_url(_loopback(text), host.addresses)
 
     declared = {name: localize(value) for name, value in declared.items()}
     command = [*(container.get("command") or ()), *(container.get("args") or ())]

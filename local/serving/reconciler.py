@@ -7,12 +7,13 @@ write that loses a race is left to the next pass.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from local.gateway.control_protocol import NamespacedName, Route
 from local.kube.resources import Object
@@ -28,6 +29,8 @@ from local.serving.traffic import TrafficTarget, knative_targets, track_rollout
 from local.serving.workload import log_file
 
 log = logging.getLogger("serving")
+
+T = TypeVar("T")
 
 KNATIVE = "Service.serving.knative.dev"
 
@@ -89,7 +92,7 @@ class Reconciler:
         runtimes += self._store.list("ClusterServingRuntime").items
         try:
             rendered = RenderedInferenceService(isvc, runtime_of(isvc, runtimes))
-            wanted = render(isvc, rendered.runtime, inference_status.component_revisions(isvc).latest_rolled_out)
+            desired = render(isvc, rendered.runtime, inference_status.component_revisions(isvc).latest_rolled_out)
         except RenderError as error:
             new_status = inference_status.invalid_status(isvc, error.reason, str(error), _now())
             if isvc.get("status") != new_status:
@@ -98,14 +101,14 @@ class Reconciler:
             return None
         current = self._store.find(KNATIVE, name + PREDICTOR, namespace)
         if current is None:
-            self._write("create", lambda: self._store.create(wanted, namespace))
+            self._write("create", lambda: self._store.create(desired, namespace))
             return rendered
-        same = current["spec"] == wanted["spec"] and all(
-            current["metadata"].get(part) == wanted["metadata"][part] for part in ("labels", "ownerReferences")
+        same = current["spec"] == desired["spec"] and all(
+            current["metadata"].get(part) == desired["metadata"][part] for part in ("labels", "ownerReferences")
         )
         if not same:
-            changed = {**current, "spec": wanted["spec"], "metadata": {**current["metadata"], **{
-                part: wanted["metadata"][part] for part in ("labels", "ownerReferences")}}}  # fmt: skip
+            changed = {**current, "spec": desired["spec"], "metadata": {**current["metadata"], **{
+                part: desired["metadata"][part] for part in ("labels", "ownerReferences")}}}  # fmt: skip
             self._write("update", lambda: self._store.update(changed))
         return rendered
 
@@ -115,7 +118,8 @@ class Reconciler:
             owners = {owner["uid"] for owner in service["metadata"].get("ownerReferences", ())}
             if owners and not owners & uids:
                 metadata = service["metadata"]
-                self._write("delete", lambda m=metadata: self._store.delete(KNATIVE, m["name"], m["namespace"]))
+                delete = partial(self._store.delete, KNATIVE, metadata["name"], metadata["namespace"])
+                self._write("delete", delete)
 
     def _reconcile_service(
         self,
@@ -152,9 +156,9 @@ class Reconciler:
 
     def _targets(self, service: Object, revisions: list[Object]) -> list[TrafficTarget]:
         ready = frozenset(item["metadata"]["name"] for item in revisions if get_condition(item).status == "True")
-        wanted = knative_targets(service["spec"].get("traffic") or (), service_status.latest_ready(revisions), ready)
-        if wanted:
-            return wanted
+        targets = knative_targets(service["spec"].get("traffic") or (), service_status.latest_ready(revisions), ready)
+        if targets:
+            return targets
         kept = [
             TrafficTarget(
                 item["revisionName"], item.get("percent") or 0, item.get("tag", ""), bool(item.get("latestRevision"))
@@ -205,7 +209,7 @@ class Reconciler:
                 self._event(item, reason, message or after.message, type="Warning")
         return written
 
-    def _write(self, what: str, action: Any) -> Any:
+    def _write(self, what: str, action: Callable[[], T]) -> T | None:
         try:
             result = action()
         except StatusError as error:

@@ -14,7 +14,7 @@ import aiohttp
 
 from local.gateway.control_protocol import NamespacedName, RevisionLoad, RevisionState
 from local.ports import free_ports
-from local.serving.autoscaler import PANIC_SHARE, Sample, ScaleResult, ScalingSpec, scale
+from local.serving.autoscaler import PANIC_SHARE, Sample, ScalingSpec, scale
 from local.serving.process_spec import ProcessSpec
 from local.serving.settings import ServingSettings
 from local.serving.workload import WorkloadProcess, last_lines, log_file, probe
@@ -204,19 +204,19 @@ class ReplicaPool:
     def _scale(self) -> None:
         now = time.monotonic()
         current = [replica for replica in self._replicas if not replica.draining]
-        wanted = self._desired_replicas(now, len(current))
-        if wanted != self._desired:
+        desired = self._desired_replicas(now, len(current))
+        if desired != self._desired:
             if not self._desired:
                 self._active_since = now
-            self._desired = wanted
+            self._desired = desired
             self._changed()
-        if len(current) < wanted and now >= self._next_start:
-            for _ in range(wanted - len(current)):
+        if len(current) < desired and now >= self._next_start:
+            for _ in range(desired - len(current)):
                 replica = Replica()
                 self._replicas.append(replica)
                 replica.task = asyncio.create_task(self._run_replica(replica))
-        elif len(current) > wanted:
-            for replica in sorted(current, key=lambda replica: replica.ready_at > 0)[: len(current) - wanted]:
+        elif len(current) > desired:
+            for replica in sorted(current, key=lambda replica: replica.ready_at > 0)[: len(current) - desired]:
                 self._drain(replica)
 
     def _desired_replicas(self, now: float, running: int) -> int:
@@ -224,7 +224,7 @@ class ReplicaPool:
             return 0
         if not self._proven:
             return max(1, self.scaling.initial_scale, self.scaling.min_scale)
-        decision: ScaleResult = scale(
+        result = scale(
             self.scaling,
             tuple(self._samples),
             now,
@@ -234,8 +234,8 @@ class ReplicaPool:
             reachable=self.reachable,
             panic_until=self._panic_until,
         )
-        self._panic_until = decision.panic_until
-        return decision.replicas
+        self._panic_until = result.panic_until
+        return result.replicas
 
     async def _run_replica(self, replica: Replica) -> None:
         """Runs a replica from its start to its end."""
@@ -313,29 +313,33 @@ class ReplicaPool:
 
     def _replica_ended(self, replica: Replica, reason: str, code: int | None) -> None:
         self._replicas.remove(replica)
-        now = time.monotonic()
         if replica.process:
             replica.process.forget()
         if not replica.draining:
-            if replica.ready_at and now - replica.ready_at > HEALTHY_SECONDS:
-                self._failures = 0
-            excused = self._settings.excused(replica.created_at)
-            self._failures = min(self._failures + 1, GIVE_UP_STARTS - 1) if excused else self._failures + 1
-            # The first failure may be an accident: restart at once.
-            wait = self._settings.first_backoff * 2 ** (self._failures - 2) if self._failures > 1 else 0.0
-            self._next_start = now + min(wait, MAX_BACKOFF)
-            last_output = last_lines(log_file(self._settings.folder, self.identity.namespace, self.identity.revision))
-            self._message = reason if not replica.process or not last_output else f"{reason}: {last_output}"
-            # As for a container: killed by a signal is 128 plus its number.
-            self._exit_code = 128 - code if code is not None and code < 0 else code
-            self._last_output = last_output if replica.process else reason
-            log.warning("a replica of %s %s; next start in %.1f s", self.identity.revision, self._message, wait)
-            # A missing model store or ConfigMap may still appear; a process that exits is the revision's fault.
-            overdue = now - self._created_at > self._settings.progress_deadline
-            if not excused and not self._proven and (overdue or (replica.process and self._failures >= GIVE_UP_STARTS)):
-                self._failed = self._message
-            if self._failures >= GIVE_UP_STARTS and not any(replica.accepts_requests for replica in self._replicas):
-                self._refusals += 1  # requests have waited long enough
+            self._record_failure(replica, reason, code)
         self._publish()
         self._wake.set()
         self._changed()
+
+    def _record_failure(self, replica: Replica, reason: str, code: int | None) -> None:
+        """Decides when the next replica starts, and whether the revision has failed."""
+        now = time.monotonic()
+        if replica.ready_at and now - replica.ready_at > HEALTHY_SECONDS:
+            self._failures = 0
+        excused = self._settings.excused(replica.created_at)
+        self._failures = min(self._failures + 1, GIVE_UP_STARTS - 1) if excused else self._failures + 1
+        # The first failure may be an accident: restart at once.
+        delay = self._settings.first_backoff * 2 ** (self._failures - 2) if self._failures > 1 else 0.0
+        self._next_start = now + min(delay, MAX_BACKOFF)
+        output = last_lines(log_file(self._settings.folder, self.identity.namespace, self.identity.revision))
+        self._message = reason if not replica.process or not output else f"{reason}: {output}"
+        # As for a container: killed by a signal is 128 plus its number.
+        self._exit_code = 128 - code if code is not None and code < 0 else code
+        self._last_output = output if replica.process else reason
+        log.warning("a replica of %s %s; next start in %.1f s", self.identity.revision, self._message, delay)
+        # A missing model store or ConfigMap may still appear; a process that exits is the revision's fault.
+        overdue = now - self._created_at > self._settings.progress_deadline
+        if not excused and not self._proven and (overdue or (replica.process and self._failures >= GIVE_UP_STARTS)):
+            self._failed = self._message
+        if self._failures >= GIVE_UP_STARTS and not any(other.accepts_requests for other in self._replicas):
+            self._refusals += 1  # requests have waited long enough

@@ -1,4 +1,4 @@
-"""The settings of serving. Standard library only: `local/platform/ports.py` reads them before set-up."""
+"""The settings of serving. Standard library only: `local/platform/port_allocation.py` reads them before set-up."""
 
 from __future__ import annotations
 

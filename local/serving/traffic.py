@@ -38,7 +38,7 @@ def knative_targets(
 ) -> list[TrafficTarget]:
     """The targets of a Knative Service's `spec.traffic`; none while any of them is not ready.
 
-    An empty `traffic` means 100 % to the latest ready revision. As on a cluster, a route is programmed as a whole: one
+    An empty `traffic` means 100% to the latest ready revision. As on a cluster, a route is programmed as a whole: one
     that could only be applied partly is not applied.
     """
     targets = []

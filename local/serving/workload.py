@@ -75,7 +75,7 @@ class WorkloadProcess:
         """Its exit status once it has ended; None for an adopted one, whose status is unknown."""
         if self._child:
             return await self._child.wait()
-        while self.alive():
+        while self.alive():  # noqa: ASYNC110 - an adopted process is not our child
             await asyncio.sleep(_POLL_SECONDS)
         return None
 

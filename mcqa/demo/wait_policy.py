@@ -17,7 +17,7 @@ class WaitPolicy:
     max_answers: int = 0
 
     def reason_to_give_up(self, elapsed: float, since_progress: float, answers: int) -> str | None:
-        """None to go on waiting. Seconds and answers since the waiting began."""
+        """None to keep waiting. Seconds and answers since the waiting began."""
         if since_progress > self.stalled_seconds:
             return f"no progress for {since_progress:.0f} s"
         if self.max_answers and elapsed > self.max_seconds and answers > self.max_answers:

@@ -100,6 +100,7 @@ def test_every_date_time_is_pythons(moment: datetime, offset: int) -> None:
     assert unix_seconds(aware.isoformat()) == pytest.approx((aware - epoch).total_seconds(), abs=1e-4)
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_module_brings_nothing_along() -> None:
     """The broker imports it at every start."""
     code = "import sys, common.rfc3339; print({m.partition('.')[0] for m in sys.modules} & {'flask', 'cloudevents'})"

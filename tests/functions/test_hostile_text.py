@@ -18,6 +18,7 @@ from sqlalchemy import Engine, event
 from typer.testing import CliRunner
 
 from common.event_types import DRIFT_DETECTED, PING, RETRAINING_REQUESTED
+from common.mlflow.registry import RegisteredModel, RegisteredVersion
 from common.names import CHALLENGER, CHAMPION, PREVIOUS_CHAMPION
 from functions.database import engine, transaction
 from functions.drift.announce import events_of as drift_events
@@ -31,7 +32,6 @@ from functions.events import Event, parse_json
 from functions.migrate import migrate
 from functions.notify.message import build
 from functions.reasons import InitiatedBy, Reason, read_reason
-from common.mlflow.registry import RegisteredModel, RegisteredVersion
 from functions.retrain import reconcile as retraining
 from functions.retrain import store as retrain_store
 from functions.retrain.decision import read_drift, read_request
@@ -406,7 +406,7 @@ def test_no_text_changes_an_exit_code(
     app = typer.Typer(cls=Group)
     app.add_typer(rollout_app, name="rollout")
     registry, sink = FakeRegistry(HARMLESS, {CHAMPION: "1", CHALLENGER: "2", PREVIOUS_CHAMPION: "0"}), Sent()
-    monkeypatch.setattr("functions.registry.ModelRegistry", lambda *_: registry)
+    monkeypatch.setattr("common.mlflow.registry.ModelRegistry", lambda *_: registry)
     monkeypatch.setattr("functions.sink.Sink", lambda _: sink)
     monkeypatch.setattr("mcqa.rollout.getpass", SimpleNamespace(getuser=lambda: registry.text))
     made = database()

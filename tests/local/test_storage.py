@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -30,7 +30,7 @@ TABLES = "CREATE TABLE IF NOT EXISTS things (name TEXT PRIMARY KEY, content BLOB
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Disk]:
+def place(tmp_path: Path, processes: None) -> Iterator[Disk]:
     with disk(tmp_path / "disk", "4m") as made:
         yield made
 
@@ -105,7 +105,7 @@ def test_a_database_rolls_back_tells_and_goes_on(kind: str, place: Disk, monkeyp
 
     def write(name: str) -> None:
         with file.writing():
-            file.change("INSERT INTO things VALUES (?, ?)", name, bytes(20_000))
+            file.execute("INSERT INTO things VALUES (?, ?)", name, bytes(20_000))
         written.append(name)
 
     def write_many() -> None:
@@ -123,18 +123,18 @@ def test_a_database_rolls_back_tells_and_goes_on(kind: str, place: Disk, monkeyp
             write("again")
         file.check()
         assert file.storage_failure is not None
-        assert {row[0] for row in file.all("SELECT name FROM things")} == set(written)  # reading goes on
+        assert {row[0] for row in file.fetch_all("SELECT name FROM things")} == set(written)  # reading goes on
     file.check()
     assert file.storage_failure is None
     write("after")
-    assert {row[0] for row in file.all("SELECT name FROM things")} == set(written)
+    assert {row[0] for row in file.fetch_all("SELECT name FROM things")} == set(written)
     file.close()
 
 
 def test_a_mistake_in_a_transaction_stays_one(tmp_path: Path) -> None:
     file = SqliteFile(tmp_path / "things.sqlite", TABLES)
     with pytest.raises(sqlite3.OperationalError, match="no such table"), file.writing():
-        file.change("INSERT INTO absent VALUES (1)")
+        file.execute("INSERT INTO absent VALUES (1)")
     assert file.storage_failure is None
     file.close()
 
@@ -190,15 +190,16 @@ def test_what_a_full_disk_left_half_written_is_taken_away(place: Disk) -> None:
 def test_a_database_that_is_removed_while_it_is_open_is_put_back(tmp_path: Path) -> None:
     folder = tmp_path / "inside"
     file, other = (SqliteFile(folder / "things.sqlite", TABLES) for _ in range(2))
-    for number, remove in enumerate((shutil.rmtree, lambda path: (path / "things.sqlite").unlink())):
-        file.change("INSERT INTO things VALUES (?, 'x')", f"before {number}")
+    removals: list[Callable[[Path], None]] = [shutil.rmtree, lambda path: (path / "things.sqlite").unlink()]
+    for number, remove in enumerate(removals):
+        file.execute("INSERT INTO things VALUES (?, 'x')", f"before {number}")
         remove(folder)
         for one in (file, other):
             with one.writing():
-                one.change("INSERT OR IGNORE INTO things VALUES (?, 'x')", f"after {number}")
+                one.execute("INSERT OR IGNORE INTO things VALUES (?, 'x')", f"after {number}")
     names = {"before 0", "after 0", "before 1", "after 1"}
     for one in (file, other):
-        assert {row[0] for row in one.all("SELECT name FROM things")} == names
+        assert {row[0] for row in one.fetch_all("SELECT name FROM things")} == names
         one.close()
     with sqlite3.connect(folder / "things.sqlite") as third:
         assert {row[0] for row in third.execute("SELECT name FROM things")} == names

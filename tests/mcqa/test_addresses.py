@@ -179,11 +179,8 @@ def test_who_listens_is_told() -> None:
     ):
         listening = listeners.find_listeners(ports)
         assert listening.keys() == set(ports[:3])
-        assert (listening[ports[0]].pid, listening[ports[0]].folder, listening[ports[0]].checkout) == (
-            plain.pid,
-            None,
-            None,
-        )
+        unknown = listening[ports[0]]
+        assert (unknown.pid, unknown.folder, unknown.checkout) == (plain.pid, None, None)
         assert str(listening[ports[1]]) == f"the loop in /some/where/.local (process {part.pid})"
         assert str(listening[ports[2]]) == f"a model server of /some/checkout (process {model.pid})"
         assert listeners.find_listeners(ports, [plain.pid])[ports[0]].pid == plain.pid
@@ -215,7 +212,7 @@ def test_a_port_that_is_none_and_the_next_free_one() -> None:
 
 
 def test_no_port_is_offered_that_browsers_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listeners, "problem", lambda port, host="": "is in use" if port == 5000 else None)
+    monkeypatch.setattr(listeners, "bind_problem", lambda port, host="": "is in use" if port == 5000 else None)
     assert listeners.next_free_port(5000) == 7000
     assert listeners.next_free_port(8080, {8080}) == 9080
     assert listeners.next_free_port(9080, {9080}) == 11080
@@ -294,8 +291,8 @@ def test_the_loop_of_the_folder_answers_and_a_stranger_on_its_port_does_not(tmp_
         assert (
             f"the loop in {folder.path} did not answer at http://127.0.0.1:{port}: see `mcqa status`" in nobody.stderr
         )
-        named = mcqa("ask", *QUESTION, MCQA_URL=f"http://127.0.0.1:{port}")
-        assert "(the address is from MCQA_URL)" in named.stderr
+        by_variable = mcqa("ask", *QUESTION, MCQA_URL=f"http://127.0.0.1:{port}")
+        assert "(the address is from MCQA_URL)" in by_variable.stderr
     ended = mcqa("ask", *QUESTION, "--dir", str(folder.path))
     assert ended.exit_code == 1
     assert f"the loop in {folder.path} is not running" in ended.stderr

@@ -147,7 +147,7 @@ def test_questions_come_as_json_or_json_lines(tmp_path: Path, text: str, rights:
         ("[]", "has no question"),
         ("not json", "line 1 is not JSON"),
         (json.dumps(QUESTION) + "\n{", "line 2 is not JSON"),
-        ('"text"', "must be an object with question and choices, found a text"),
+        ('"text"', "must be an object with question and choices, found a string"),
         (json.dumps([QUESTION, {"question": "Q?"}]), "question 1: choices: must be a list"),
         (json.dumps({**QUESTION, "answer": 2}), "answer: must be an index from 0 to 1, found 2"),
         (json.dumps({**QUESTION, "answer": "B"}), "answer: must be an index from 0 to 1, found 'B'"),

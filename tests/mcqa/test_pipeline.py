@@ -73,14 +73,17 @@ def test_upload_makes_a_version_once(package: Path, tmp_path: Path) -> None:
         mcqa("upload", str(tmp_path / "none.yaml"))
 
 
-def test_a_schedule_that_was_made_at_the_server_is_listed(package: Path) -> None:
+def test_a_schedule_that_was_made_at_the_server_is_listed(package: Path, tmp_path: Path) -> None:
     mcqa("upload", str(package))
+    texts = ("run_key", "model_name", "champion", "reason", "traceparent", "drift_event")
+    parameters = {**dict.fromkeys(texts, ""), "since": 0, "until": 0, "marks": str(tmp_path / "marks")}
     client = KubeflowClient({"KFP_ENDPOINT": _url(), **ENVIRON})
     pipeline = client.find_pipeline()
     assert pipeline is not None
     body = {
         "display_name": "nightly",
         "pipeline_version_reference": {"pipeline_id": pipeline["pipeline_id"]},
+        "runtime_config": {"parameters": parameters},
         "trigger": {"cron_schedule": {"cron": "0 0 3 * * *"}},
         "max_concurrency": "1",
         "mode": "ENABLE",

@@ -28,7 +28,7 @@ def slow_version(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def server(random_version: Path) -> Iterator[RunningServer]:
+def server(random_version: Path, processes: None) -> Iterator[RunningServer]:
     """One server for all tests that leave it as they found it."""
     with running(random_version, "--revision", "coding-mcqa-00001") as server:
         yield server

@@ -38,6 +38,7 @@ def refusal(folder: Path, source: str) -> str:
     return said
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("source", [SIMPLE, ELABORATE])
 def test_it_shows_what_transformers_shows(version: Path, source: str, tmp_path: Path) -> None:
     from transformers import AutoTokenizer
@@ -106,6 +107,7 @@ def test_only_what_its_own_length_bounds_is_rendered_here(monkeypatch: pytest.Mo
     ],
     ids=lambda source: source[:40],
 )
+@pytest.mark.usefixtures("processes")
 def test_what_it_may_not_do_ends_in_one_line(source: str, tmp_path: Path) -> None:
     assert len(refusal(tmp_path, source)) < 600
 
@@ -118,6 +120,7 @@ def test_what_it_may_not_do_ends_in_one_line(source: str, tmp_path: Path) -> Non
     ],
     ids=["loops", "a power"],
 )
+@pytest.mark.usefixtures("processes")
 def test_processor_time_is_what_ends_it(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chat_template, "CPU_SECONDS", 1)
     assert "takes more than 1 s of processor time" in refusal(tmp_path, source)

@@ -18,6 +18,8 @@ from tritonclient.grpc import service_pb2 as pb
 
 from tests.servers import ROOT, RunningServer
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", (ROOT / "docs" / "protocols.md").read_text(), re.DOTALL)
 PAIRS = [(code, shown) for (kind, code), (_, shown) in itertools.pairwise(BLOCKS) if kind in ("bash", "python")]
 CURL = [pair for pair in PAIRS if pair[0].startswith(("curl", "printf"))]

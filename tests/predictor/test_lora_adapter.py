@@ -20,6 +20,8 @@ from predictor.errors import VersionError
 from predictor.qwen2 import Qwen2, Qwen2Config
 from predictor.weights import Weights, prefetch
 
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # peft remarks on the settings that are tested
+
 IDS = [3, 5, 7, *range(20, 50)]
 Q = ["q_proj"]
 LAYER = "base_model.model.model.layers.0.self_attn.q_proj"

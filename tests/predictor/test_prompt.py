@@ -115,6 +115,7 @@ def test_no_chat_template(broken) -> None:
         ("{{ messages[0].content.__class__.__mro__ }}", "chat template failed"),
     ],
 )
+@pytest.mark.usefixtures("processes")
 def test_unusable_chat_templates(broken, template, message) -> None:
     _template(broken, template)
     with pytest.raises(VersionError, match=message):

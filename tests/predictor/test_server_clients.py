@@ -19,6 +19,8 @@ from tritonclient.grpc import service_pb2 as pb
 from common.question import LETTERS
 from tests.servers import EXPLAIN, INFER, PREDICT, RunningServer, running, tensors
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 CLIENTS = 32
 REQUESTS = 2000
 

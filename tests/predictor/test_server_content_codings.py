@@ -19,6 +19,8 @@ from tritonclient.grpc import service_pb2 as pb
 
 from tests.servers import EXPLAIN, INFER, PREDICT, QUESTION, RunningServer, tensors
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 LIMIT = 4 * 1024 * 1024
 V1 = json.dumps({"instances": [QUESTION]}).encode()
 CODERS: dict[str, Callable[[bytes], bytes]] = {

@@ -14,6 +14,8 @@ from tritonclient.utils import InferenceServerException
 
 from tests.servers import INFER, QUESTION, RunningServer, tensors
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 SERVICE = "/inference.GRPCInferenceService/"
 SECOND = {"question": "Which is a tuple?", "choices": ["()", "[]"]}
 

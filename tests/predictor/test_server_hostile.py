@@ -26,6 +26,8 @@ from schemathesis.specs.openapi.checks import (
 
 from tests.servers import EXPLAIN, INFER, PREDICT, QUESTION, RunningServer, tensors
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 EXAMPLES = settings(
     max_examples=600, deadline=None, database=None, suppress_health_check=list(HealthCheck), derandomize=True
 )

@@ -7,7 +7,11 @@ import subprocess
 import sys
 from typing import Any
 
+import pytest
+
 from tests.servers import ROOT
+
+pytestmark = pytest.mark.usefixtures("processes")
 
 HEAVY = ("pandas", "pyarrow", "kubernetes", "google.auth", "transformers", "scipy", "mlflow", "opentelemetry.sdk")
 

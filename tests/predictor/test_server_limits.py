@@ -21,6 +21,8 @@ from tritonclient.grpc import service_pb2 as pb
 
 from tests.servers import EXPLAIN, INFER, PREDICT, QUESTION, ROOT, RunningServer, running, tensors
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 SLOW = ("--dtype", "float32", "--batch-tokens", "64")
 
 

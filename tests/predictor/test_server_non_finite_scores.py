@@ -34,7 +34,7 @@ def change(folder: Path, spoil: Callable[[dict[str, torch.Tensor]], Any]) -> Pat
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+def server(tmp_path_factory: pytest.TempPathFactory, processes: None) -> Iterator[RunningServer]:
     """Of its embeddings, `~`'s is no number."""
     folder = make_version(tmp_path_factory.mktemp("broken") / "broken-1", tied=False)
     ids = {i for i in range(600) if "~" in (Tokenizer.from_file(str(folder / "tokenizer.json")).id_to_token(i) or "")}
@@ -158,6 +158,7 @@ def test_broken_weights_have_no_answer(random_version: Path, tmp_path: Path, nam
     assert "probabilities are" in refusal(tmp_path)
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_version_that_cannot_answer_is_not_served(random_version: Path, tmp_path: Path) -> None:
     for file in random_version.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())

@@ -15,6 +15,8 @@ from tritonclient.grpc import service_pb2 as pb
 from tests.servers import INFER, PREDICT, QUESTION, ROOT, RunningServer, tensors
 from tests.variants import QUESTIONS, variants
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 EXAMPLES = settings(
     max_examples=40,
     deadline=None,

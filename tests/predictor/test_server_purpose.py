@@ -16,6 +16,8 @@ from functions.collect.parsing import RequestEvent, ResponseEvent, parse_event
 from functions.events import Event
 from tests.servers import EXPLAIN, INFER, PREDICT, QUESTION, RunningServer, tensors
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 TEST = {"parameters": {"purpose": "test"}}
 V1: dict[str, Any] = {"instances": [QUESTION]}
 

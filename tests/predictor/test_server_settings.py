@@ -80,6 +80,7 @@ def test_the_model_is_found_or_asked_for(tmp_path: Path, monkeypatch: pytest.Mon
     assert Settings(model="hf://a/b", model_dir="/m").source == "/m"
 
 
+@pytest.mark.usefixtures("processes")
 def test_help_is_quick_and_names_default_and_variable() -> None:
     code = (
         "import runpy, sys; sys.argv = ['x', '--help']\n"

@@ -16,6 +16,8 @@ from predictor.serving.request_context import TraceParent
 from predictor.serving.tracing import tracing_wanted
 from tests.servers import EXPLAIN, INFER, PREDICT, QUESTION, RunningServer, running, tensors
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
 

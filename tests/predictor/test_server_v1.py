@@ -11,6 +11,8 @@ import pytest
 from common.question import LETTERS
 from tests.servers import EXPLAIN, PREDICT, QUESTION, RunningServer
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 ANSWER_FIELDS = {
     "letter",
     "index",

@@ -13,6 +13,8 @@ import tritonclient.http as triton
 
 from tests.servers import INFER, QUESTION, ROOT, RunningServer, tensors
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 PROTOCOL = ROOT.parent / "shared" / "reference" / "open-inference-protocol" / "open_inference_rest.yaml"
 SECOND = {"question": "Which is a tuple?", "choices": ["()", "[]"]}
 TYPES = {

@@ -112,6 +112,7 @@ def root(path: Path) -> Path:
     return path.parent.parent if path.parent.name == "base" else path.parent
 
 
+@pytest.mark.usefixtures("processes")
 def test_spoiled_bytes(spoiled: Path) -> None:
     data = spoiled.read_bytes()
     assert outcome(root(spoiled)) == ""

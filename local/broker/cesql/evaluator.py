@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from local.broker.cesql.functions import lookup
 from local.broker.cesql.syntax import Attribute, Binary, Call, Exists, Expression, In, Like, Literal, Unary
-from local.broker.cesql.values import CesqlError, ErrorKind, Value, cast_implicitly, in_range, zero
+from local.broker.cesql.values import CesqlError, ErrorKind, cast_implicitly, in_range, zero
+from local.broker.cloudevent import Value
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from local.broker.cesql.values import MAX_INTEGER, MIN_INTEGER, CesqlError, ErrorKind, Value, cast
+from local.broker.cesql.values import CesqlError, ErrorKind, cast
+from local.broker.cloudevent import MAX_INTEGER, MIN_INTEGER, Value
 
 Outcome = tuple[Value, CesqlError | None]
 

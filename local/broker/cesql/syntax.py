@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from local.broker.cesql.values import Value
+from local.broker.cloudevent import Value
 
 
 @dataclass(frozen=True, slots=True)

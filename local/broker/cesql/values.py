@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-Value = str | int | bool
-
-MIN_INTEGER, MAX_INTEGER = -(2**31), 2**31 - 1
+from local.broker.cloudevent import MAX_INTEGER, MIN_INTEGER, Value, canonical
 
 
 class ErrorKind(Enum):
@@ -45,7 +43,7 @@ def cast(value: Value, target: type) -> Cast:
     if type(value) is target:
         return value, None
     if target is str:
-        return ("true" if value else "false") if isinstance(value, bool) else str(value), None
+        return canonical(value), None
     if target is int:
         return (int(value), None) if isinstance(value, bool) else _integer(str(value))
     return (value != 0, None) if isinstance(value, int) else _boolean(value)

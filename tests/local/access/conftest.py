@@ -14,7 +14,7 @@ from local.tokens import read_token
 
 
 @pytest.fixture(scope="session")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def broker(tmp_path_factory: pytest.TempPathFactory, processes: None) -> Iterator[Served]:
     folder, (port,) = tmp_path_factory.mktemp("broker"), free_ports(1)
     log = folder / "log"
     with process(log, "local.broker", "--database", str(folder / "broker.db"), "--port", str(port)) as running:
@@ -34,14 +34,14 @@ def events(broker: Served) -> Served:
 
 
 @pytest.fixture(scope="session")
-def pipelines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def pipelines(tmp_path_factory: pytest.TempPathFactory, processes: None) -> Iterator[Served]:
     with kfp_server(tmp_path_factory.mktemp("kfp"), {"MCQA_ALLOWED_HOSTS": NAMED}) as server:
         write = ("POST", "/apis/v2beta1/experiments", [("Content-Type", "application/json")], b"{}")  # 400: no name
         yield Served("pipelines", server.url, TOKEN, "/apis/v2beta1/runs", write, log=server.log)
 
 
 @pytest.fixture(scope="session")
-def kube(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def kube(tmp_path_factory: pytest.TempPathFactory, processes: None) -> Iterator[Served]:
     folder, (port,) = tmp_path_factory.mktemp("kube"), free_ports(1)
     log = folder / "log"
     with process(log, "local.kube", "--dir", str(folder), "--port", str(port)) as running:
@@ -52,7 +52,7 @@ def kube(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 @pytest.fixture(scope="session")
-def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def mlflow(tmp_path_factory: pytest.TempPathFactory, processes: None) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("mlflow")
     with mlflow_server(folder, [NAMED]) as url:
         search = "/api/2.0/mlflow/experiments/search?max_results=1"

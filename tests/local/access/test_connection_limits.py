@@ -50,7 +50,7 @@ class Running:
 
 
 @pytest.fixture
-def start() -> Iterator[Callable[..., Running]]:
+def start(processes: None) -> Iterator[Callable[..., Running]]:
     """`start(max_connections=…)` gives a server with limits; it answers the body's size, or at once if `early`."""
     stops: list[Callable[[], None]] = []
 

@@ -46,7 +46,7 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"short", b"two words " * 10, b"\xff" * 40, "é".encode() * 40])
 def test_what_is_no_token(tmp_path: Path, content: bytes) -> None:
     tokens.write_private_file(tmp_path / "token", content)
-    with pytest.raises(TokenError, match="holds no token"):
+    with pytest.raises(TokenError, match="does not contain a token"):
         read_token(tmp_path / "token")
 
 
@@ -54,7 +54,7 @@ def test_what_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir(mode=0o700)
     os.mkfifo(tmp_path / "pipe", 0o600)
     for name in ("folder", "pipe"):
-        with pytest.raises(TokenError, match="no file"):
+        with pytest.raises(TokenError, match="not a regular file"):
             read_token(tmp_path / name)
     with pytest.raises(TokenError, match="there is no token"):
         read_token(tmp_path / "missing")
@@ -70,7 +70,7 @@ def test_a_file_of_somebody_else_is_not_used(tmp_path: Path) -> None:
 
 def test_where_none_can_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(TokenError, match=r"cannot be made: (File exists|Not a directory)"):
+    with pytest.raises(TokenError, match=r"cannot be created: (File exists|Not a directory)"):
         read_or_create_token(tmp_path / "file" / "token")
     with pytest.raises(TokenError, match="not used: Not a directory"):
         read_token(tmp_path / "file" / "token")

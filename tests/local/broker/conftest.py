@@ -112,7 +112,7 @@ async def serving(app: Any) -> AsyncIterator[str]:
     config = uvicorn.Config(app, lifespan="off", log_level="error")
     config.load()
     state, loop = ServerState(), asyncio.get_running_loop()
-    protocol = config.http_protocol_class
+    protocol: Any = config.http_protocol_class
     server = await loop.create_server(
         lambda: protocol(config=config, server_state=state, app_state={}, _loop=loop), "127.0.0.1", 0
     )
@@ -137,19 +137,19 @@ async def running(database: Path, **settings: Any) -> AsyncIterator[Running]:
 
 
 @pytest.fixture
-async def broker(tmp_path: Path) -> AsyncIterator[Running]:
+async def broker(tmp_path: Path, processes: None) -> AsyncIterator[Running]:
     async with running(tmp_path / "broker.db") as found:
         yield found
 
 
 @pytest.fixture
-def start_broker(tmp_path: Path) -> Callable[..., contextlib.AbstractAsyncContextManager[Running]]:
+def start_broker(tmp_path: Path, processes: None) -> Callable[..., contextlib.AbstractAsyncContextManager[Running]]:
     """A broker on the test's one database: `async with start_broker(window=5) as broker`."""
     return lambda **settings: running(tmp_path / "broker.db", **settings)
 
 
 @pytest.fixture
-async def subscribe() -> AsyncIterator[Callable[..., Awaitable[Subscriber]]]:
+async def subscribe(processes: None) -> AsyncIterator[Callable[..., Awaitable[Subscriber]]]:
     """`await subscribe(respond)` gives a subscriber; all of a test share a server, each under a path of its own."""
     subscribers: dict[str, Subscriber] = {}
 

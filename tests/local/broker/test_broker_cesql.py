@@ -9,7 +9,7 @@ import pytest
 from local.broker import cesql
 from local.broker.cesql.evaluator import matches
 
-ATTRIBUTES = {"specversion": "1.0", "id": "1", "source": "/s", "type": "t", "count": 7}
+ATTRIBUTES: dict[str, str | int | bool] = {"specversion": "1.0", "id": "1", "source": "/s", "type": "t", "count": 7}
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ KINDS = ("full", "locked", "quota")
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Disk]:
+def place(tmp_path: Path, processes: None) -> Iterator[Disk]:
     with disk(tmp_path / "disk", "16m") as made:
         yield made
 

@@ -147,7 +147,7 @@ async def test_time_to_live_is_set_or_counted_down(broker: Any) -> None:
     assert ttls == {"none": 255, "seven": 6, "broken": 255, "huge": 255}
 
 
-async def test_many_senders_share_commits(broker: Any, subscribe: Any) -> None:
+async def test_many_senders_at_once(broker: Any, subscribe: Any) -> None:
     subscriber = await subscribe()
     await broker.trigger("all", subscriber.url)
     answers = await asyncio.gather(*(broker.send(str(n)) for n in range(100)))

@@ -102,7 +102,7 @@ async def test_no_acknowledged_event_is_lost(tmp_path: Path, subscribe: Any, see
     assert figures["default/refusing"]["dead_lettered"] >= len(refused)
 
 
-async def test_what_is_acknowledged_survives_a_kill_at_once(tmp_path: Path) -> None:
+async def test_what_is_acknowledged_survives_a_kill_at_once(tmp_path: Path, processes: None) -> None:
     """No subscriber is up: the 202 alone must be enough."""
     acknowledged = []
     async with process(tmp_path) as (broker, client):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -230,13 +231,24 @@ async def test_bad_write_harms_no_other(tmp_path: Path) -> None:
     store = Store(tmp_path / "x.db")
     done: list[str] = []
     good = [
-        store.write(lambda db, k=k: queries.save_broker(db, k, {"k": k}), lambda _, k=k: done.append(k)) for k in "ab"
+        store.write(partial(queries.save_broker, key=key, item={"k": key}), lambda _, key=key: done.append(key))  # type: ignore[misc]
+        for key in "ab"
     ]
     bad = store.write(lambda db: db.execute("INSERT INTO nothing VALUES (1)"))
     results = await asyncio.gather(good[0], bad, good[1], return_exceptions=True)
     assert [type(result).__name__ for result in results] == ["NoneType", "OperationalError", "NoneType"]
     assert done == ["a", "b"]
     assert [item["k"] for item in queries.load_resources(store.reader)[0]] == ["a", "b"]
+    await store.close()
+
+
+async def test_operations_that_wait_share_a_commit(tmp_path: Path) -> None:
+    commits: list[int] = []
+    store = Store(tmp_path / "x.db", lambda size, seconds: commits.append(size))
+    names = [str(number) for number in range(100)]
+    await asyncio.gather(*(store.write(partial(queries.save_broker, key=key, item={})) for key in names))
+    assert commits == [100]
+    assert len(queries.load_resources(store.reader)[0]) == 100
     await store.close()
 
 

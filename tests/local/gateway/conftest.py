@@ -14,6 +14,6 @@ from gateway_cases import Rig, rig
 
 
 @pytest.fixture
-async def gateway(tmp_path: Path) -> AsyncIterator[Rig]:
+async def gateway(tmp_path: Path, processes: None) -> AsyncIterator[Rig]:
     async with rig(tmp_path) as made:
         yield made

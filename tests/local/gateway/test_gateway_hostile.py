@@ -7,9 +7,11 @@ import logging
 import random
 
 import pytest
-from gateway_cases import TEXT, read_message, request
+from gateway_cases import TEXT, Rig, read_message, request
 from polling import until
 from test_gateway_proxy import SMUGGLED
+
+pytestmark = pytest.mark.usefixtures("processes")
 
 BASES = [request(TEXT, "length"), request(TEXT, "chunked"), request(method=b"GET"), *SMUGGLED.values()]
 PIECES = [
@@ -36,7 +38,7 @@ def mutated(chance: random.Random) -> bytes:
 
 
 @pytest.mark.parametrize("seed", range(8))
-async def test_the_next_client_is_never_hurt(gateway, seed, caplog) -> None:
+async def test_the_next_client_is_never_hurt(gateway: Rig, seed: int, caplog: pytest.LogCaptureFixture) -> None:
     chance = random.Random(seed)
     gateway.upstream.answer = lambda message: (
         b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(message.body), message.body)

@@ -19,6 +19,8 @@ from polling import until
 from local.gateway.http_message import FREE_CHUNKS, is_mostly_framing
 from local.gateway.payload_logger import LoggerSpec
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 SMALL = 64 * 1024
 
 
@@ -30,7 +32,7 @@ SMALL = 64 * 1024
         request(b"x" * (40 * SMALL), "length"),
     ],
 )
-async def test_a_body_beyond_the_limit_is_refused(tmp_path, raw) -> None:
+async def test_a_body_beyond_the_limit_is_refused(tmp_path: Path, raw: bytes) -> None:
     async with rig(tmp_path, max_body=SMALL) as made:
         answer = await made.exchange(raw)
         assert answer.status == 413
@@ -40,7 +42,7 @@ async def test_a_body_beyond_the_limit_is_refused(tmp_path, raw) -> None:
         assert [len(message.body) for message in made.upstream.seen] == [SMALL, SMALL]
 
 
-async def test_bodies_are_bounded_together_and_given_back(tmp_path) -> None:
+async def test_bodies_are_bounded_together_and_given_back(tmp_path: Path) -> None:
     async with rig(tmp_path, max_buffered=SMALL) as made:
         async with made.connect() as (_, writer):
             writer.write(request(b"x" * SMALL, "length")[:-1])
@@ -52,7 +54,7 @@ async def test_bodies_are_bounded_together_and_given_back(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("half", [b"POST /v1 HTTP/1.1\r\nHost: 127", request(b"abc", "length")[:-1], b"G"])
-async def test_half_a_request_is_not_waited_for(tmp_path, half) -> None:
+async def test_half_a_request_is_not_waited_for(tmp_path: Path, half: bytes) -> None:
     async with rig(tmp_path, head_timeout=0.1, body_timeout=0.1) as made, made.connect() as (reader, writer):
         writer.write(half)
         answer = await read_message(reader)
@@ -61,7 +63,7 @@ async def test_half_a_request_is_not_waited_for(tmp_path, half) -> None:
         assert made.upstream.seen == []
 
 
-async def test_an_idle_connection_ends_without_a_word(tmp_path) -> None:
+async def test_an_idle_connection_ends_without_a_word(tmp_path: Path) -> None:
     async with rig(tmp_path, idle_timeout=0.1) as made, made.connect() as (reader, writer):
         writer.write(request())
         assert (await read_message(reader)).status == 200
@@ -69,13 +71,13 @@ async def test_an_idle_connection_ends_without_a_word(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(("line", "status"), [(b"GET /" + b"x" * 70_000, 431), (b"X-" + b"y" * 70_000 + b": 1", 431)])
-async def test_a_head_beyond_the_limit_is_refused(gateway, line, status) -> None:
+async def test_a_head_beyond_the_limit_is_refused(gateway: Rig, line: bytes, status: int) -> None:
     first = line + b" HTTP/1.1" if line.startswith(b"GET") else b"GET / HTTP/1.1\r\n" + line
     answer = await gateway.exchange(first + b"\r\nHost: 127.0.0.1\r\n\r\n")
     assert (answer.status, answer.get("connection")) == (status, b"close")
 
 
-async def test_too_many_connections(tmp_path) -> None:
+async def test_too_many_connections(tmp_path: Path) -> None:
     """One that waits for nothing makes room; where all are at work, a further one is refused."""
     async with rig(tmp_path, max_connections=8) as made:
         made.upstream.hold = asyncio.Event()
@@ -93,7 +95,7 @@ async def test_too_many_connections(tmp_path) -> None:
         assert {(await one).status for one in busy} == {200}
 
 
-async def test_at_the_end_what_is_under_way_is_answered(gateway) -> None:
+async def test_at_the_end_what_is_under_way_is_answered(gateway: Rig) -> None:
     gateway.upstream.hold = asyncio.Event()
     async with gateway.connect() as (idle, idle_writer), gateway.connect() as (reader, writer):
         idle_writer.write(request(method=b"GET", host=b"nobody.d.localhost"))
@@ -116,7 +118,7 @@ async def test_at_the_end_what_is_under_way_is_answered(gateway) -> None:
     ("chunks", "size", "refused"),
     [(FREE_CHUNKS, FREE_CHUNKS, False), (FREE_CHUNKS * 2, FREE_CHUNKS * 2, True), (100_000, 4 * 2**20, False)],
 )
-def test_a_body_of_nothing_but_framing_is_refused(chunks, size, refused) -> None:
+def test_a_body_of_nothing_but_framing_is_refused(chunks: int, size: int, refused: bool) -> None:
     assert is_mostly_framing(chunks, size) is refused
 
 
@@ -156,7 +158,9 @@ BROKEN = {
 
 @pytest.mark.parametrize("case", BROKEN)
 @pytest.mark.parametrize("leaves", [False, True], ids=["stays", "leaves"])
-async def test_a_broken_request_is_no_failure_of_the_version(logged, case, leaves) -> None:
+async def test_a_broken_request_is_no_failure_of_the_version(
+    logged: tuple[Rig, list[Any]], case: str, leaves: bool
+) -> None:
     made, events = logged
     async with made.connect() as (reader, writer):
         writer.write(BROKEN[case])
@@ -165,7 +169,7 @@ async def test_a_broken_request_is_no_failure_of_the_version(logged, case, leave
     await _settled(made, events, 0)
 
 
-async def test_a_client_that_leaves_is_no_failure_of_the_version(logged) -> None:
+async def test_a_client_that_leaves_is_no_failure_of_the_version(logged: tuple[Rig, list[Any]]) -> None:
     made, events = logged
     made.upstream.hold = asyncio.Event()
     async with made.connect() as (_, writer):
@@ -186,7 +190,7 @@ async def test_a_client_that_leaves_is_no_failure_of_the_version(logged) -> None
         (None, ["request"]),
     ],
 )
-async def test_what_a_replica_does_wrong_is(logged, answer, types) -> None:
+async def test_what_a_replica_does_wrong_is(logged: tuple[Rig, list[Any]], answer: Any, types: Any) -> None:
     made, events = logged
     made.upstream.answer, made.upstream.closes = (lambda message: answer), True
     await made.exchange(request(TEXT, "length"))
@@ -194,7 +198,7 @@ async def test_what_a_replica_does_wrong_is(logged, answer, types) -> None:
     assert sorted(headers["ce-type"].rpartition(".")[2] for headers, _ in events) == types
 
 
-async def test_a_probe_is_not_logged(logged) -> None:
+async def test_a_probe_is_not_logged(logged: tuple[Rig, list[Any]]) -> None:
     made, events = logged
     assert (await made.exchange(request(b"", "none", b"User-Agent: kube-probe/1.32", method=b"GET"))).status == 200
     await _settled(made, events, 0)
@@ -211,7 +215,7 @@ async def _settled(made: Rig, events: list[Any], count: int) -> None:
 
 
 @pytest.mark.parametrize("content_type", [b"application/json", b"application/cloudevents+json"])
-async def test_a_compressed_body_is_logged_as_it_was_sent(logged, content_type) -> None:
+async def test_a_compressed_body_is_logged_as_it_was_sent(logged: tuple[Rig, list[Any]], content_type: Any) -> None:
     """As KServe's agent: the bytes as they came, and no Content-Encoding; collect tells by the first bytes.
 
     Of the type only this differs: a body that is an event itself must not become the event that is sent.

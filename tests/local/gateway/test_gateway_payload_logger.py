@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import aiohttp
 import pytest
@@ -38,7 +39,7 @@ TARGET = LoggerSpec(
         (AT.astimezone(timezone(timedelta(hours=2))), "2026-01-01T12:00:00.25Z"),
     ],
 )
-def test_times_are_written_as_go_writes_them(at, text) -> None:
+def test_times_are_written_as_go_writes_them(at: Any, text: Any) -> None:
     assert rfc3339_nano(at) == text
     assert datetime.fromisoformat(text) == at
 
@@ -72,7 +73,7 @@ def test_the_headers_of_an_event() -> None:
         ((), [("X-Request-Id", "1")], {}),
     ],
 )
-def test_logged_headers(wanted, sent, found) -> None:
+def test_logged_headers(wanted: Any, sent: Any, found: Any) -> None:
     target = LoggerSpec("http://b", "all", "m", "default", "predictor", "", wanted, {})
     assert logged_headers(target, sent) == found
 
@@ -85,10 +86,11 @@ def test_logged_headers(wanted, sent, found) -> None:
         ("response", {INFERENCE_RESPONSE}),
     ],
 )
-def test_the_mode_of_the_logger(mode, types) -> None:
+def test_the_mode_of_the_logger(mode: Any, types: Any) -> None:
     logger = "internal.serving.kserve.io/logger"
     annotations = {logger: "true", logger + "-mode": mode, logger + "-sink-url": "http://b"}
     target = logger_spec({"metadata": {"namespace": "default", "annotations": annotations}})
+    assert target is not None
     assert {type for type in (INFERENCE_REQUEST, INFERENCE_RESPONSE) if target.wants(type)} == types
 
 
@@ -102,7 +104,7 @@ BODIES = {
 @pytest.mark.parametrize(
     "time", ["2026-01-01T12:00:00.25Z", "2026-01-01T12:00:00.250000123Z", "2026-01-01T12:00:00.2500001Z"]
 )
-def test_collect_takes_the_time_of_the_exchange_not_that_of_its_sending(type, facts, time) -> None:
+def test_collect_takes_the_time_of_the_exchange_not_that_of_its_sending(type: Any, facts: Any, time: Any) -> None:
     """Under load the agent's queue sends a request and its response together, a second late."""
     extensions = {"recordedtime": "2026-01-01T12:00:01.65Z", "annotations": '{"coding-mcqa/model-version":"7"}'}
     extensions |= {"endpoint": "", "metadata": "{}"}
@@ -115,7 +117,7 @@ def test_collect_takes_the_time_of_the_exchange_not_that_of_its_sending(type, fa
 @pytest.mark.parametrize(
     ("type", "body"), [(INFERENCE_REQUEST, b""), (INFERENCE_RESPONSE, b'{"name": "m", "ready": true}')]
 )
-def test_collect_leaves_out_what_a_get_logged(type, body) -> None:
+def test_collect_leaves_out_what_a_get_logged(type: Any, body: Any) -> None:
     event = Event("i", "http://localhost:9081/", type, rfc3339_nano(AT), None, None, {"endpoint": ""}, body)
     with pytest.raises(NoInferenceError):
         parse_event(event, AT.timestamp() + 2)
@@ -124,7 +126,7 @@ def test_collect_leaves_out_what_a_get_logged(type, body) -> None:
 @pytest.mark.parametrize(
     ("statuses", "lost"), [((503, 507, 202), 0), ((503, 0, 202), 0), ((400,), 1), ((404, 202), 1), ((202,), 0)]
 )
-async def test_an_event_waits_for_a_sink_that_cannot_take_it(statuses, lost) -> None:
+async def test_an_event_waits_for_a_sink_that_cannot_take_it(statuses: Any, lost: Any, processes: None) -> None:
     """0 is a connection that is closed without an answer. What is refused for good is lost at once."""
     seen: list[str] = []
 
@@ -132,6 +134,7 @@ async def test_an_event_waits_for_a_sink_that_cannot_take_it(statuses, lost) -> 
         seen.append(request.headers["ce-id"])
         status = statuses[min(len(seen), len(statuses)) - 1]
         if not status:
+            assert request.transport is not None
             request.transport.close()
         return web.Response(status=status or 200)
 

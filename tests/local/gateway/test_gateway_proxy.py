@@ -6,17 +6,21 @@ import asyncio
 import contextlib
 import json
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
-from gateway_cases import CODINGS, OK, TEXT, read_message, request, rig
+from gateway_cases import CODINGS, OK, TEXT, Rig, read_message, request, rig
 
 from local.gateway.control_protocol import RevisionState
+
+pytestmark = pytest.mark.usefixtures("processes")
 
 
 @pytest.mark.parametrize("closed", [False, True], ids=["kept", "closed"])
 @pytest.mark.parametrize("coding", CODINGS)
 @pytest.mark.parametrize("framing", ["chunked", "length", "none"])
-async def test_a_request_arrives_as_it_was_sent(gateway, framing, coding, closed) -> None:
+async def test_a_request_arrives_as_it_was_sent(gateway: Rig, framing: str, coding: str, closed: bool) -> None:
     name, body = CODINGS[coding]
     body = b"" if framing == "none" else body
     headers = [b"Content-Type: application/json", *([b"Content-Encoding: " + name] if name else [])]
@@ -71,7 +75,7 @@ ANSWERS = {
 
 @pytest.mark.parametrize("version", [b"1.1", b"1.0"])
 @pytest.mark.parametrize("case", ANSWERS)
-async def test_an_answer_arrives_as_it_was_sent(gateway, case, version) -> None:
+async def test_an_answer_arrives_as_it_was_sent(gateway: Rig, case: str, version: bytes) -> None:
     raw, body, framing = ANSWERS[case]
     gateway.upstream.answer = lambda message: b"HTTP/1.1 " + raw
     gateway.upstream.closes = case == "to the end"
@@ -100,7 +104,7 @@ async def test_an_answer_arrives_as_it_was_sent(gateway, case, version) -> None:
 
 
 @pytest.mark.parametrize("raw", [b"Content-Length: 7\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n"])
-async def test_the_answer_to_head_has_no_body(gateway, raw) -> None:
+async def test_the_answer_to_head_has_no_body(gateway: Rig, raw: bytes) -> None:
     gateway.upstream.answer = lambda message: OK if message.start.startswith(b"GET") else b"HTTP/1.1 200 OK\r\n" + raw
     async with gateway.connect() as (reader, writer):
         writer.write(request(method=b"HEAD"))
@@ -115,7 +119,7 @@ async def test_the_answer_to_head_has_no_body(gateway, raw) -> None:
         assert (await read_message(reader)).body == b"ok"
 
 
-async def test_trailers_arrive_in_both_directions(gateway) -> None:
+async def test_trailers_arrive_in_both_directions(gateway: Rig) -> None:
     body = b"3\r\nabc\r\n0\r\nX-Sum: 1\r\nX-More: 2\r\n\r\n"
     gateway.upstream.answer = lambda message: (
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Back\r\n\r\n1\r\nz\r\n0\r\nX-Back: 3\r\n\r\n"
@@ -143,7 +147,7 @@ async def test_trailers_arrive_in_both_directions(gateway) -> None:
         b"Sec-Fetch-Site: none",
     ],
 )
-async def test_a_trailer_that_would_change_the_request_is_refused(gateway, trailer) -> None:
+async def test_a_trailer_that_would_change_the_request_is_refused(gateway: Rig, trailer: bytes) -> None:
     """uvicorn reads trailers as headers: what was checked here would not be what is acted upon there."""
     async with gateway.connect() as (reader, writer):
         chunked = request(b"", "none", b"Transfer-Encoding: chunked")
@@ -155,7 +159,7 @@ async def test_a_trailer_that_would_change_the_request_is_refused(gateway, trail
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked"])
-async def test_a_client_that_waits_for_100_continue_gets_it(gateway, framing) -> None:
+async def test_a_client_that_waits_for_100_continue_gets_it(gateway: Rig, framing: str) -> None:
     head, _, body = request(b"abc", framing, b"Expect: 100-continue").partition(b"\r\n\r\n")
     async with gateway.connect() as (reader, writer):
         writer.write(head + b"\r\n\r\n")
@@ -170,12 +174,14 @@ async def test_a_client_that_waits_for_100_continue_gets_it(gateway, framing) ->
     ("headers", "host", "status"),
     [([b"Content-Length: 5000000"], b"127.0.0.1", 413), ([b"Content-Length: 5"], b"nobody.d.localhost", 404)],
 )
-async def test_who_waits_for_100_continue_is_refused_before_sending(gateway, headers, host, status) -> None:
+async def test_who_waits_for_100_continue_is_refused_before_sending(
+    gateway: Rig, headers: Any, host: Any, status: int
+) -> None:
     answer = await gateway.exchange(request(b"", "none", b"Expect: 100-continue", *headers, host=host))
     assert (answer.status, answer.get("connection")) == (status, b"close")
 
 
-async def test_pipelined_requests_are_answered_in_order(gateway) -> None:
+async def test_pipelined_requests_are_answered_in_order(gateway: Rig) -> None:
     gateway.upstream.answer = lambda message: b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n" + message.body[:1]
     bodies = [bytes([letter]) * 50_000 for letter in b"abcdef"]
     raw = b"".join(request(body, "chunked" if i % 2 else "length") for i, body in enumerate(bodies))
@@ -196,14 +202,14 @@ async def test_pipelined_requests_are_answered_in_order(gateway) -> None:
         (b"*", b"localhost", b"*", b"localhost"),
     ],
 )
-async def test_targets(gateway, target, host, seen, named) -> None:
+async def test_targets(gateway: Rig, target: Any, host: Any, seen: Any, named: Any) -> None:
     method = b"OPTIONS" if target == b"*" else b"GET"
     assert (await gateway.exchange(request(method=method, target=target, host=host))).status == 200
     (message,) = gateway.upstream.seen
     assert (message.start, message.get("host")) == (method + b" " + seen + b" HTTP/1.1", named)
 
 
-async def test_hop_by_hop_headers_end_here_and_no_others(gateway) -> None:
+async def test_hop_by_hop_headers_end_here_and_no_others(gateway: Rig) -> None:
     hop = [
         b"Connection: x-private, content-length",
         b"X-Private: 1",
@@ -264,7 +270,7 @@ SMUGGLED = {
 
 
 @pytest.mark.parametrize("case", SMUGGLED)
-async def test_what_can_be_read_in_two_ways_is_refused(gateway, case) -> None:
+async def test_what_can_be_read_in_two_ways_is_refused(gateway: Rig, case: str) -> None:
     """And with it what follows on the connection: nobody can say where it begins."""
     async with gateway.connect() as (reader, writer):
         writer.write(SMUGGLED[case] + request(b"", "none", target=b"/smuggled"))
@@ -277,7 +283,7 @@ async def test_what_can_be_read_in_two_ways_is_refused(gateway, case) -> None:
     assert (await gateway.exchange(request())).status == 200
 
 
-async def test_a_client_that_ends_its_half_is_answered(tmp_path) -> None:
+async def test_a_client_that_ends_its_half_is_answered(tmp_path: Path) -> None:
     async with rig(tmp_path, half_closed=60.0) as made, made.connect() as (reader, writer):
         writer.write(request(TEXT, "length") + request(TEXT, "chunked"))
         writer.write_eof()
@@ -285,7 +291,7 @@ async def test_a_client_that_ends_its_half_is_answered(tmp_path) -> None:
         assert await reader.read() == b""
 
 
-async def test_an_empty_line_before_a_request_is_nothing(gateway) -> None:
+async def test_an_empty_line_before_a_request_is_nothing(gateway: Rig) -> None:
     async with gateway.connect() as (reader, writer):
         for _ in range(2):
             writer.write(b"\r\n" + request(b"abc", "length"))
@@ -303,7 +309,9 @@ async def test_an_empty_line_before_a_request_is_nothing(gateway) -> None:
         (b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n" + b"x" * 200_000, False),
     ],
 )
-async def test_a_replica_that_breaks_off_is_a_502_or_an_aborted_connection(gateway, answer, whole) -> None:
+async def test_a_replica_that_breaks_off_is_a_502_or_an_aborted_connection(
+    gateway: Rig, answer: Any, whole: Any
+) -> None:
     """Never an answer that looks whole."""
     gateway.upstream.answer, gateway.upstream.closes = (lambda message: answer), True
     if whole:
@@ -313,7 +321,7 @@ async def test_a_replica_that_breaks_off_is_a_502_or_an_aborted_connection(gatew
             assert (await gateway.exchange(request(b"abc", "length"))).status == 502
 
 
-async def test_a_connection_that_its_replica_closed_is_not_used_again(gateway) -> None:
+async def test_a_connection_that_its_replica_closed_is_not_used_again(gateway: Rig) -> None:
     gateway.upstream.closes = True
     async with gateway.connect() as (reader, writer):
         for _ in range(5):
@@ -321,7 +329,7 @@ async def test_a_connection_that_its_replica_closed_is_not_used_again(gateway) -
             assert (await read_message(reader)).status == 200
 
 
-async def test_answers_stream(tmp_path) -> None:
+async def test_answers_stream(tmp_path: Path) -> None:
     async with rig(tmp_path) as made:
         more = asyncio.Event()
 

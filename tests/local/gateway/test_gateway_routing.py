@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-from gateway_cases import read_message, request
+from gateway_cases import Rig, read_message, request
 
 from local.gateway.control_protocol import GatewayState, Route, decode_state, encode_state
 from local.gateway.errors import GatewayError
@@ -67,7 +69,7 @@ M, F = ("m-predictor", "/"), ("f", "/")
         ("[::1", "/", 404, 404),
     ],
 )
-def test_where_a_request_goes(host, target, external, internal) -> None:
+def test_where_a_request_goes(host: Any, target: Any, external: Any, internal: Any) -> None:
     assert (reached("external", host, target), reached("internal", host, target)) == (external, internal)
 
 
@@ -92,7 +94,7 @@ BROWSER = {"Sec_Fetch_Mode": "no-cors", "Sec_Fetch_Dest": "empty"}
         ("POST", {"Origin": "https://mcqa.example.org", "Sec_Fetch_Site": "same-origin"}, M, 403),
     ],
 )
-def test_pages_of_other_sites(method, headers, external, internal) -> None:
+def test_pages_of_other_sites(method: Any, headers: Any, external: Any, internal: Any) -> None:
     found = reached("external", "m.d.localhost", "/", method, **headers)
     assert (found, reached("internal", "f.d.svc.cluster.local", "/", method, **headers)) == (external, internal)
 
@@ -101,7 +103,7 @@ def test_a_state_survives_the_wire() -> None:
     assert decode_state(encode_state(STATE, 7)) == (STATE, 7)
 
 
-async def test_a_cluster_local_service_is_reached_by_the_inner_listener_only(gateway) -> None:
+async def test_a_cluster_local_service_is_reached_by_the_inner_listener_only(gateway: Rig) -> None:
     for host in (b"f.d.localhost", b"f.d.svc.cluster.local"):
         assert (await gateway.exchange(request(host=host))).status == 404
         assert (await gateway.exchange(request(host=host), gateway.internal)).status == 200

@@ -104,7 +104,7 @@ class Platform:
 
 
 @pytest.fixture(scope="session")
-def shared_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+def shared_platform(tmp_path_factory: pytest.TempPathFactory, processes: None) -> Iterator[Platform]:
     platform = Platform(tmp_path_factory.mktemp("kube"))
     platform.start()
     yield platform
@@ -128,7 +128,7 @@ def platform(shared_platform: Platform) -> Iterator[Platform]:
 
 
 @pytest.fixture
-def own_platform(tmp_path: Path) -> Iterator[Platform]:
+def own_platform(tmp_path: Path, processes: None) -> Iterator[Platform]:
     """A server that the test may kill."""
     platform = Platform(tmp_path)
     platform.start()

@@ -106,7 +106,7 @@ def test_admitted(kind: str, spec: Any) -> None:
         ("Trigger", trigger(filters=[{"exact": {"Type": "a"}}]), "spec.filters[0].exact.Type: must start with"),
         ("Trigger", trigger(filters=[{"all": [{"not": {"prefix": {"ty-pe": "a"}}}]}]), "prefix.ty-pe: must start with"),
         ("Trigger", trigger(filters=[{"exact": {"type": "a"}, "prefix": {"type": "a"}}]), "exactly one dialect"),
-        ("Trigger", trigger(filters=[{"regex": {"type": "a"}}]), "spec.filters[0].regex: is no filter dialect"),
+        ("Trigger", trigger(filters=[{"regex": {"type": "a"}}]), "spec.filters[0].regex: is not a filter dialect"),
         ("Trigger", trigger(filters=[{"cesql": "type = "}]), "spec.filters[0].cesql"),
         ("Trigger", trigger(filters=[{}]), "exactly one dialect"),
         ("Trigger", trigger(filters=[{"exact": {"type": "a"}}], filter={"attributes": {"T": "a"}}), "attributes.T"),

@@ -17,7 +17,7 @@ TOKEN = {"authorization": "Bearer t"}
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Disk]:
+def place(tmp_path: Path, processes: None) -> Iterator[Disk]:
     with disk(tmp_path / "disk", "4m") as made:
         yield made
 

@@ -66,6 +66,7 @@ def test_a_watch_begins_with_what_is_there_and_goes_on(store: ResourceStore) -> 
     )
 
 
+@pytest.mark.usefixtures("processes")
 def test_another_process_is_seen(store: ResourceStore, tmp_path: Path) -> None:
     since = store.version
     code = (
@@ -78,6 +79,7 @@ def test_another_process_is_seen(store: ResourceStore, tmp_path: Path) -> None:
     assert (change.type, change.object["metadata"]["name"]) == ("ADDED", "theirs")
 
 
+@pytest.mark.usefixtures("processes")
 def test_two_processes_never_share_a_version(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from local.kube.store import ResourceStore\n"

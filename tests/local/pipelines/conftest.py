@@ -15,7 +15,7 @@ from kfp_server import KfpServer, kfp_server, make_client
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KfpServer]:
+def server(tmp_path_factory: pytest.TempPathFactory, processes: None) -> Iterator[KfpServer]:
     with kfp_server(tmp_path_factory.mktemp("pipelines"), {"GREETING": "hello"}, "--parallel", "2") as running:
         yield running
 

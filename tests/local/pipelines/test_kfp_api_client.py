@@ -267,6 +267,7 @@ def test_pages_of_a_list(kfp_client: Any, package: str) -> None:
         assert (names, pages) == ([f"paged-{index}" for index in wanted], 3)
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_server_does_without_the_sdk() -> None:
     code = (
         "import sys, local.pipelines.__main__, local.pipelines.pipeline_spec as s; s._messages(); "

@@ -24,13 +24,13 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Disk]:
+def place(tmp_path: Path, processes: None) -> Iterator[Disk]:
     with disk(tmp_path / "disk", "24m") as made:
         yield made
 
 
 @pytest.fixture
-def onto(place: Disk) -> Iterator[KfpServer]:
+def onto(place: Disk, processes: None) -> Iterator[KfpServer]:
     """A server with all its files on the disk that is filled, its log but for that."""
     server = KfpServer(place.path / "pipelines")
     server.log = place.path.parent / "server.log"

@@ -28,7 +28,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.fixture
-def killed(tmp_path: Path) -> Iterator[KfpServer]:
+def killed(tmp_path: Path, processes: None) -> Iterator[KfpServer]:
     """A server to be killed."""
     server = KfpServer(tmp_path / "pipelines")
     server.start()
@@ -190,6 +190,7 @@ def test_a_second_server_on_the_same_folder_is_refused(killed: KfpServer) -> Non
     assert "another server uses" in again.stderr
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("seed", range(3))
 def test_kills_at_random_moments(seed: int, tmp_path: Path, chain: dict[str, Any]) -> None:
     draw = random.Random(seed)

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from local.pipelines import logs
 
 
@@ -23,6 +25,7 @@ def test_only_the_end_of_a_long_log_is_kept(tmp_path: Path) -> None:
     assert lines[1].startswith("line 98")
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_step_that_writes_without_end_does_not_fill_the_disk(tmp_path: Path) -> None:
     path = tmp_path / "step.log"
     program = (

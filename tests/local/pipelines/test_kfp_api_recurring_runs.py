@@ -167,6 +167,7 @@ def test_each_time_starts_one_run_and_the_newest_version(
     assert "no pipeline version" in recurring_runs.get(key)["error"]["message"]
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_server_that_is_killed_starts_no_time_twice(tmp_path: Path, package: str) -> None:
     server = KfpServer(tmp_path / "pipelines")
     server.start()

@@ -28,7 +28,7 @@ NAME = "m"
 
 
 @pytest.fixture
-async def platform(tmp_path: Path) -> AsyncIterator[Any]:
+async def platform(tmp_path: Path, processes: None) -> AsyncIterator[Any]:
     api = ApiServer(tmp_path, 0)
     api.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
     served = asyncio.create_task(api.serve())
@@ -43,7 +43,7 @@ async def platform(tmp_path: Path) -> AsyncIterator[Any]:
 
 
 @pytest.fixture
-def kubectl(platform: Any) -> Any:
+def kubectl(platform: Any, processes: None) -> Any:
     program = shutil.which("kubectl")
     if program is None:
         pytest.skip("kubectl is not installed")

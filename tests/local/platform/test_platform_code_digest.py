@@ -81,6 +81,7 @@ def test_an_editors_mark_is_no_code(checkout: Any) -> None:
     mark.unlink()
 
 
+@pytest.mark.usefixtures("processes")
 async def test_what_older_code_left_running_is_ended_and_not_taken_over(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     spec = ProcessSpec((sys.executable, "-c", "import time; time.sleep(600)"), {}, Probe(""), 0)

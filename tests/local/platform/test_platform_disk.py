@@ -50,13 +50,13 @@ def until(true: Callable[[], Any]) -> Any:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disk]:
+def place(tmp_path_factory: pytest.TempPathFactory, processes: None) -> Iterator[Disk]:
     with disk(tmp_path_factory.mktemp("platform") / "loop", "900m") as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def folder(place: Disk) -> Iterator[Folder]:
+def folder(place: Disk, processes: None) -> Iterator[Folder]:
     folder = Folder(place.path)
     ticks = [option for name in ("drift", "rollout", "retrain") for option in ("--schedule", f"{name}=@every 2s")]
     output = mcqa(folder, "up", *(part for flag in PORTS for part in (flag, "0")), *ticks)
@@ -99,6 +99,7 @@ def well(folder: Folder) -> bool:
     return not status(folder)["problems"]
 
 
+@pytest.mark.usefixtures("processes")
 def test_starting_on_a_full_or_a_read_only_disk_is_one_line(tmp_path: Path) -> None:
     start = ("up", *(part for flag in PORTS for part in (flag, "0")))
     with disk(tmp_path / "small", "64k") as small:

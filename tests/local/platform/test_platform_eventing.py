@@ -69,7 +69,7 @@ async def session() -> AsyncIterator[Any]:
 
 
 @pytest.fixture
-async def received() -> AsyncIterator[Any]:
+async def received(processes: None) -> AsyncIterator[Any]:
     """A subscriber: the headers and bodies of what it got, and its port."""
     got = []
 
@@ -88,7 +88,7 @@ async def received() -> AsyncIterator[Any]:
 
 
 @pytest.fixture
-async def broker(tmp_path: Path, session: Any, received: Any) -> AsyncIterator[Any]:
+async def broker(tmp_path: Path, session: Any, received: Any, processes: None) -> AsyncIterator[Any]:
     """A broker process that reaches every cluster service at the subscriber."""
     (port,) = free_ports(1)
     command = [sys.executable, "-m", "local.broker", "--database", str(tmp_path / "b.db"), "--port", str(port)]

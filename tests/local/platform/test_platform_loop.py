@@ -57,7 +57,7 @@ def until(true: Any, seconds: float = 60.0) -> Any:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def folder(tmp_path_factory: pytest.TempPathFactory, processes: None) -> Iterator[Any]:
     """The platform, up, with a tick each 2 s."""
     folder = Folder(tmp_path_factory.mktemp("platform"))
     ticks = [option for name in ("drift", "rollout", "retrain") for option in ("--schedule", f"{name}=@every 2s")]

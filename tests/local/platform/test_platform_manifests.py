@@ -23,6 +23,7 @@ def by_name(items: Any) -> Any:
     return {(item["kind"], item["metadata"]["name"]): item for item in items}
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("folder", ["knative", "kserve"])
 def test_reads_what_kubectl_reads(folder: Any) -> None:
     program = shutil.which("kubectl")

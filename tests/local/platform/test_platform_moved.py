@@ -58,6 +58,7 @@ def say_what_was_right(folder: Folder, expected: Any) -> None:
         time.sleep(0.2)
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_moved_loop_goes_on(tmp_path: Path) -> None:
     before, after = Folder(tmp_path / "before"), Folder(tmp_path / "after")
     try:
@@ -81,6 +82,7 @@ def test_a_moved_loop_goes_on(tmp_path: Path) -> None:
                 mcqa(folder, "down")
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_loop_that_was_moved_while_it_runs_is_ended_by_down_and_comes_back(tmp_path: Path) -> None:
     before, after = Folder(tmp_path / "before"), Folder(tmp_path / "after")
     try:

@@ -18,7 +18,7 @@ from local.serving.controller import ServingController
 
 
 @pytest.fixture
-async def platform(tmp_path: Path) -> AsyncIterator[Platform]:
+async def platform(tmp_path: Path, processes: None) -> AsyncIterator[Platform]:
     store = ResourceStore(tmp_path / "kube.sqlite")
     async with (
         ServingController(store, settings(tmp_path), lambda uri: Path(uri.removeprefix("file://"))) as serving,

@@ -60,18 +60,10 @@ def inference_service(name: str, version: str = "1", **predictor: Any) -> dict[s
 
 
 @dataclass
-class Platform:
-    store: ResourceStore
-    serving: ServingController
-    session: aiohttp.ClientSession
-    folder: Path
+class StoreView:
+    """What a controller elsewhere has written to the store."""
 
-    async def get(self, name: str, path: str = "/", method: str = "GET", **options: Any) -> tuple[int, Any]:
-        """Status and JSON of a request to `name.default.localhost`."""
-        headers = {"host": f"{name}.default.localhost", **options.pop("headers", {})}
-        url = f"http://127.0.0.1:{self.serving.port}{path}"
-        async with self.session.request(method, url, headers=headers, **options) as answer:
-            return answer.status, await answer.json()
+    store: ResourceStore
 
     def ready(self, kind: str, name: str, status: str = "True") -> bool:
         item = self.store.get(kind, name)
@@ -96,6 +88,20 @@ class Platform:
 
     async def up(self, kind: str, name: str) -> None:
         await self.until(lambda: self.ready(kind, name))
+
+
+@dataclass
+class Platform(StoreView):
+    serving: ServingController
+    session: aiohttp.ClientSession
+    folder: Path
+
+    async def get(self, name: str, path: str = "/", method: str = "GET", **options: Any) -> tuple[int, Any]:
+        """Status and JSON of a request to `name.default.localhost`."""
+        headers = {"host": f"{name}.default.localhost", **options.pop("headers", {})}
+        url = f"http://127.0.0.1:{self.serving.port}{path}"
+        async with self.session.request(method, url, headers=headers, **options) as answer:
+            return answer.status, await answer.json()
 
 
 def settings(folder: Path, **more: Any) -> ServingSettings:

@@ -27,14 +27,15 @@ class Handler(BaseHTTPRequestHandler):
         if self.path.startswith("/slow"):
             time.sleep(float(self.path.partition("=")[2]))
         status = int(self.path.removeprefix("/status/")) if self.path.startswith("/status/") else 200
-        if self.path == "/stream":
+        if self.path.startswith("/stream"):
             self.send_response(200)
             self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
-            for part in (b"one", b"two"):
-                self.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
-                time.sleep(0.3)
-            self.wfile.write(b"0\r\n\r\n")
+            self.wfile.write(b"3\r\none\r\n")
+            seen = Path(self.path.partition("=")[2])
+            while not seen.exists():  # made once "one" has arrived
+                time.sleep(0.01)
+            self.wfile.write(b"3\r\ntwo\r\n0\r\n\r\n")
             return
         told = {"pid": os.getpid(), "revision": os.environ["K_REVISION"], "version": os.environ.get("VERSION", "")}
         told |= {"path": self.path, "headers": dict(self.headers.items()), "body": body.decode(), "argv": sys.argv[1:]}
@@ -45,9 +46,9 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(text)
 
-    do_POST = do_GET
+    do_POST = do_GET  # noqa: N815 - http.server's name
 
-    def log_message(self, *args) -> None:
+    def log_message(self, *args: object) -> None:
         pass
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from local.serving.autoscaler import Sample, ScalingSpec, parse_duration, parse_scaling, scale
@@ -22,7 +24,7 @@ from local.serving.autoscaler import Sample, ScalingSpec, parse_duration, parse_
         ),
     ],
 )
-def test_read_scaling(annotations, concurrency, expected) -> None:
+def test_read_scaling(annotations: Any, concurrency: Any, expected: Any) -> None:
     found = {f"autoscaling.knative.dev/{key}": value for key, value in annotations.items()}
     assert parse_scaling(found, concurrency) == expected
 
@@ -57,6 +59,6 @@ def load(now: float, seconds: int, concurrency: float) -> list[Sample]:
         (ScalingSpec(target=7), load(1000, 60, 1), {"running": 5, "panic_until": 1010}, 5),
     ],
 )
-def test_decide(scaling, samples, facts, replicas) -> None:
+def test_decide(scaling: Any, samples: Any, facts: Any, replicas: Any) -> None:
     facts = {"waiting": 0, "active_since": 0.0, **facts}
     assert scale(scaling, samples, 1000.0, **facts).replicas == replicas

@@ -14,13 +14,16 @@ from typing import Any
 
 import aiohttp
 import psutil
-from serving_cases import KNATIVE, ROOT, Platform, knative_service, settings
+import pytest
+from serving_cases import KNATIVE, ROOT, Platform, StoreView, knative_service, settings
 from test_serving_live import SUPERVISOR
 
 from local.kube.store import ResourceStore
 from local.serving.controller import ServingController
 from local.serving.settings import GATEWAY, gateway_ports
 from local.serving.workload import find_left_behind
+
+pytestmark = pytest.mark.usefixtures("processes")
 
 KEY = ("default", "k-00001")
 
@@ -33,13 +36,14 @@ async def asked(platform: Platform, name: str = "k") -> tuple[int, Any]:
         await asyncio.sleep(0.02)
 
 
-async def test_a_killed_gateway_is_started_again_and_goes_on_with_the_replicas(platform) -> None:
+async def test_a_killed_gateway_is_started_again_and_goes_on_with_the_replicas(platform: Platform) -> None:
     platform.store.create(knative_service("k", {"min-scale": "1"}))
     await platform.up(KNATIVE, "k")
     replica, gateway = platform.serving.pids(*KEY), platform.serving.gateway.pid
     assert (await platform.get("k"))[1]["pid"] == replica[0]
     slow = asyncio.create_task(platform.get("k", "/slow=30"))
-    await platform.until(lambda: platform.serving._gateway_client._report.in_flight)
+    client = platform.serving._gateway_client
+    await platform.until(lambda: client._report and client._report.in_flight)
     os.kill(gateway, signal.SIGKILL)
     with contextlib.suppress(aiohttp.ClientError):
         await slow
@@ -54,19 +58,21 @@ async def test_a_killed_gateway_is_started_again_and_goes_on_with_the_replicas(p
     os.kill(replica[0], signal.SIGKILL)  # it is at work on what nobody waits for
 
 
-async def test_the_gateway_goes_on_without_its_controller_and_is_taken_over(tmp_path) -> None:
+async def test_the_gateway_goes_on_without_its_controller_and_is_taken_over(tmp_path: Path) -> None:
     store = ResourceStore(tmp_path / "kube.sqlite")
     store.create(knative_service("k", {"min-scale": "1"}))
     here = str(Path(__file__).parent)
     command = [sys.executable, "-c", SUPERVISOR, str(tmp_path), here]
     supervisor = subprocess.Popen(command, cwd=ROOT)
     try:
-        await Platform(store, None, None, tmp_path).up(KNATIVE, "k")
+        await StoreView(store).up(KNATIVE, "k")
     finally:
         supervisor.send_signal(signal.SIGKILL)
         supervisor.wait(10)
     (gateway,) = find_left_behind(tmp_path / GATEWAY)
-    port, _ = gateway_ports(tmp_path)
+    ports = gateway_ports(tmp_path)
+    assert ports is not None
+    port = ports[0]
     async with aiohttp.ClientSession() as session:
         headers = {"host": "k.default.localhost"}
         async with session.get(f"http://127.0.0.1:{port}/", headers=headers) as answer:
@@ -82,7 +88,7 @@ async def test_the_gateway_goes_on_without_its_controller_and_is_taken_over(tmp_
     store.close()
 
 
-async def test_no_client_makes_the_gateway_hold_much(platform) -> None:
+async def test_no_client_makes_the_gateway_hold_much(platform: Platform) -> None:
     """And none of it is the controller's."""
     platform.store.create(knative_service("k", {"min-scale": "1"}))
     await platform.up(KNATIVE, "k")
@@ -106,14 +112,14 @@ async def test_no_client_makes_the_gateway_hold_much(platform) -> None:
     assert (await platform.get("k"))[0] == 200
 
 
-async def test_the_control_socket_is_its_owners(platform) -> None:
+async def test_the_control_socket_is_its_owners(platform: Platform) -> None:
     await platform.until(lambda: platform.serving._gateway_client._report)
     path = platform.folder / GATEWAY / "control.sock"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) & 0o077 == 0
 
 
-async def test_cluster_local_services_are_for_the_inner_listener(platform) -> None:
+async def test_cluster_local_services_are_for_the_inner_listener(platform: Platform) -> None:
     labels = {"networking.knative.dev/visibility": "cluster-local"}
     service = knative_service("f", {"min-scale": "1"})
     service["metadata"]["labels"] = labels
@@ -130,7 +136,7 @@ async def test_cluster_local_services_are_for_the_inner_listener(platform) -> No
     assert (await platform.get("f"))[0] == 200
 
 
-async def test_a_folder_of_any_depth_will_do(tmp_path) -> None:
+async def test_a_folder_of_any_depth_will_do(tmp_path: Path) -> None:
     deep = tmp_path / ("d" * 60) / ("e" * 60)
     deep.mkdir(parents=True)
     store = ResourceStore(deep / "kube.sqlite")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from local.gateway.control_protocol import Route
@@ -26,7 +28,7 @@ from local.serving.traffic import (
         ("", None),
     ],
 )
-def test_hosts(host, expected) -> None:
+def test_hosts(host: Any, expected: Any) -> None:
     assert parse_host(host, "localhost:8080") == expected
 
 
@@ -41,7 +43,7 @@ def test_hosts(host, expected) -> None:
         ("f", (("d", "f"), "")),
     ],
 )
-def test_routes_are_found_by_name_and_tag(label, expected) -> None:
+def test_routes_are_found_by_name_and_tag(label: Any, expected: Any) -> None:
     routes = {("d", "m-predictor"): Route((TrafficTarget("m-1", 100, "prev"),)), ("d", "f"): Route()}
     assert find_service(routes, label, "d") == expected
 
@@ -57,7 +59,7 @@ def test_routes_are_found_by_name_and_tag(label, expected) -> None:
         ("http://[broken", "http://[broken"),
     ],
 )
-def test_cluster_addresses(value, expected) -> None:
+def test_cluster_addresses(value: Any, expected: Any) -> None:
     assert to_local_url(value, {"a.b.svc": "127.0.0.1:9", "db.b.svc:5432": "127.0.0.1:8"}) == expected
 
 
@@ -71,7 +73,7 @@ def test_cluster_addresses(value, expected) -> None:
         ("evil.test", False),
     ],
 )
-def test_a_host_without_a_name(host, expected) -> None:
+def test_a_host_without_a_name(host: Any, expected: Any) -> None:
     assert names_this_machine(host) is expected
 
 
@@ -87,5 +89,5 @@ def test_a_host_without_a_name(host, expected) -> None:
         ("/v1/models", None),
     ],
 )
-def test_a_service_in_the_path(path, expected) -> None:
+def test_a_service_in_the_path(path: Any, expected: Any) -> None:
     assert parse_path(path) == expected

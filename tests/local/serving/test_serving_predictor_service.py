@@ -9,7 +9,7 @@ from serving_cases import inference_service
 
 from local.serving.predictor_service import RenderError, render, runtime_of
 
-RUNTIME = {
+RUNTIME: dict[str, Any] = {
     "metadata": {"name": "rt", "namespace": "default"},
     "spec": {
         "supportedModelFormats": [{"name": "fmt", "autoSelect": True}],
@@ -88,7 +88,7 @@ def test_labels_and_annotations_of_the_nearest_win() -> None:
     ("model", "reason"),
     [({"runtime": "other"}, "RuntimeNotRecognized"), ({"modelFormat": {"name": "x"}}, "NoSupportingRuntime")],
 )
-def test_runtimes_that_do_not_fit(model, reason) -> None:
+def test_runtimes_that_do_not_fit(model: Any, reason: Any) -> None:
     with pytest.raises(RenderError) as failed:
         runtime_of(with_model(**model), [RUNTIME])
     assert failed.value.reason == reason

@@ -77,7 +77,7 @@ def test_the_process_of_a_revision() -> None:
         ),
     ],
 )
-def test_processes_that_cannot_start(container, message) -> None:
+def test_processes_that_cannot_start(container: Any, message: Any) -> None:
     with pytest.raises(ProcessSpecError, match=message):
         process_spec(revision(**container), lookup, HostEnvironment(), port=1)
 

@@ -6,13 +6,17 @@ from typing import Any
 
 from serving_cases import knative_service
 
-from local.serving.revisions import next_revision
+from local.serving import revisions
 
 LATEST = {"latestRevision": True, "percent": 100}
 
 
 def stored(item: dict[str, Any], **metadata: Any) -> dict[str, Any]:
     return {**item, "metadata": {**item["metadata"], "uid": "u1", **metadata}}
+
+
+def next_revision(service: dict[str, Any], existing: list[dict[str, Any]]) -> Any:
+    return revisions.next_revision(service, existing)
 
 
 def test_only_the_template_makes_a_revision() -> None:

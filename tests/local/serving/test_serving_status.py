@@ -68,7 +68,7 @@ def revision(number: int, pool: PoolStatus | None = None, service: str = "m-pred
         ),
     ],
 )
-def test_a_revision(pool, ready, healthy, available, active, replicas) -> None:
+def test_a_revision(pool: Any, ready: Any, healthy: Any, available: Any, active: Any, replicas: Any) -> None:
     found = revision_status(revision(1), pool, NOW, "log")
     told = reported(found)
     assert (told["Ready"], told["ContainerHealthy"], told["ResourcesAvailable"]) == (ready, healthy, available)
@@ -101,7 +101,7 @@ def test_a_condition_moves_with_anything_it_says() -> None:
         ([("Unknown", "a"), ("Unknown", "b")], ("Unknown", "b")),
     ],
 )
-def test_ready_of_parts(parts, expected) -> None:
+def test_ready_of_parts(parts: Any, expected: Any) -> None:
     found = ready_condition(*(Condition(f"P{place}", *part) for place, part in enumerate(parts)))
     assert (found.type, found.status, found.reason) == ("Ready", *expected)
 
@@ -165,7 +165,7 @@ FAILED = 'Revision "m-predictor-00002" failed with message: Container failed wit
         ),
     ],
 )
-def test_a_knative_service(revisions, traffic, ready, configurations, routes) -> None:
+def test_a_knative_service(revisions: Any, traffic: Any, ready: Any, configurations: Any, routes: Any) -> None:
     told = reported(service(revisions, traffic)["status"])
     found = [(told[type][0], told[type][2]) for type in ("Ready", "ConfigurationsReady", "RoutesReady")]
     assert found == [ready, configurations, routes]
@@ -295,7 +295,7 @@ def test_an_inference_service_with_a_canary() -> None:
         (NO_MODEL, {"exitCode": 1, "message": "404 not found", "reason": "ModelLoadFailed"}),
     ],
 )
-def test_a_new_version_that_fails_and_what_stays_of_it(pool, info) -> None:
+def test_a_new_version_that_fails_and_what_stays_of_it(pool: Any, info: Any) -> None:
     before = seen(None, [revision(1, READY)], READY, FIRST)
     failed = seen(before, [revision(1, READY), revision(2, pool)], pool, STUCK, CANARY, LATER)
     assert model(failed) == ("BlockedByFailedLoad", "Loaded", "FailedToLoad", None, info)

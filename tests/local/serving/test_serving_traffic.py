@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from local.serving.traffic import (
@@ -31,7 +33,7 @@ LATEST = {"latestRevision": True, "percent": 100}
         ([LATEST, {"revisionName": "a-9", "tag": "t"}], "a-1", {"a-1"}, []),
     ],
 )
-def test_knative_traffic(traffic, latest, ready, expected) -> None:
+def test_knative_traffic(traffic: Any, latest: Any, ready: Any, expected: Any) -> None:
     assert knative_targets(traffic, latest, frozenset(ready)) == expected
 
 
@@ -46,7 +48,7 @@ def test_knative_traffic(traffic, latest, ready, expected) -> None:
         (0, "m-1", False, [(0, None, None), (100, "m-1", "prev")]),
     ],
 )
-def test_canary_traffic(percent, rolled, tags, expected) -> None:
+def test_canary_traffic(percent: Any, rolled: Any, tags: Any, expected: Any) -> None:
     found = canary_traffic(percent, rolled, tag_routing=tags)
     assert [(item["percent"], item.get("revisionName"), item.get("tag")) for item in found] == expected
 
@@ -94,14 +96,14 @@ def test_canary_traffic(percent, rolled, tags, expected) -> None:
         ),
     ],
 )
-def test_track_rollout(before, created, ready, targets, latest, previous) -> None:
+def test_track_rollout(before: Any, created: Any, ready: Any, targets: Any, latest: Any, previous: Any) -> None:
     after = track_rollout(before, created, ready, targets)
     assert (after.latest_rolled_out, after.previous_rolled_out) == (latest, previous)
     assert (after.latest_created, after.latest_ready) == (created, ready)
 
 
 @pytest.mark.parametrize(("point", "revision"), [(0.0, "b"), (0.0999, "b"), (0.1, "a"), (0.999, "a")])
-def test_choose(point, revision) -> None:
+def test_choose(point: Any, revision: Any) -> None:
     assert (
         pick_revision([TrafficTarget("b", 10), TrafficTarget("a", 90), TrafficTarget("c", 0, "c")], point) == revision
     )

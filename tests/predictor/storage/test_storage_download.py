@@ -16,6 +16,8 @@ from predictor.storage.download import download
 from predictor.storage.errors import StorageError, TransientError
 from predictor.storage.version_folder import Provenance, require_space
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 BODY = os.urandom(3_000_000)
 
 

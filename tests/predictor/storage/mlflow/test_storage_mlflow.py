@@ -20,6 +20,8 @@ from tests.predictor.storage.mlflow.registry import (
     refusal,
 )
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 
 def test_a_registered_version_comes_whole(registry: Registry, tmp_path: Path) -> None:
     seen: list[tuple[str, int, int]] = []

@@ -23,6 +23,8 @@ from tests.predictor.storage.mlflow.registry import (
     wait_until,
 )
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 
 def test_a_logged_model_s_own_address_is_followed(registry: Registry, proxy: Proxy) -> None:
     """Servers that store `models:/m-…` as it was given answer with that."""
