@@ -1,6 +1,6 @@
 """The model card of a demonstration version: what it was trained on, and how accurate it is there.
 
-`card.json` in a version's folder tells people not to expect more; a version without one claims nothing.
+`card.json` in a version's folder says that no more is to be expected; a version without one claims nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """Share of right answers on unseen questions of the card's subjects, with its 95 % interval, all 0 to 1."""
+    """Share of right answers on unseen questions of the card's subjects, with its 95% interval, all 0 to 1."""
 
     value: float
     low: float

@@ -45,5 +45,5 @@ def protected_app(broker: BrokerService, token: str, hosts: Iterable[str] = ()) 
         token=token,
         is_public=lambda method, path: path in PROBES or not is_admin(path),
         max_body=broker.settings.max_body,
-        hint="send `Authorization: Bearer …` with what is in the file `token` next to the broker's database",
+        hint="send `Authorization: Bearer …` with the content of the file `token` next to the broker's database",
     )

@@ -3,8 +3,8 @@
 PENDING ──2xx──▶ DELIVERED            (a reply is stored in the same commit)
    │ ▲
    │ └─retry─┐
-   └abandoned┴▶ DEAD_LETTERING ──2xx──▶ DEAD_LETTERED
-        │            └──abandoned──▶ DEAD
+   └─give up─┴▶ DEAD_LETTERING ──2xx──▶ DEAD_LETTERED
+        │            └──give up───▶ DEAD
         └─no sink──▶ DEAD
 """
 

@@ -163,7 +163,7 @@ def _trigger(item: Object, old: Object | None) -> Iterator[str]:
         yield "validation failed: Immutable fields changed (-old +new): spec.broker"
     try:
         parse_filters(spec)
-        if spec.get("filters"):  # they win, but an invalid `filter` beside them is refused all the same
+        if spec.get("filters"):  # they win, but an invalid `filter` is refused all the same
             parse_filters({"filter": spec.get("filter")})
     except FieldError as error:
         yield f"validation failed: invalid value: spec.{error}"

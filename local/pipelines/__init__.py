@@ -8,7 +8,7 @@
 | container components                      | refused at submission                                                  |
 | dsl.If, Elif, Else, OneOf, ExitHandler    | yes; a condition that cannot be evaluated fails the run       |
 | dsl.ParallelFor                           | at most two iterations at a time                                       |
-| tasks that do not wait for each other     | one after another                                                      |
+| tasks that do not wait for each other     | one at a time                                                          |
 | set_retry                                 | yes                                                                   |
 | caching                                   | the flags are accepted; nothing is cached between runs                 |
 | a pod that vanishes is started again      | the run's process is, up to --attempts; finished tasks are kept        |

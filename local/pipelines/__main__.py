@@ -132,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--port", type=int, default=8888, help=f"port to listen on, on {HOST}")
     add("--parallel", type=int, default=1, help="runs that are executed at a time")
-    add("--attempts", type=int, default=3, help="starts of a run whose process dies before it is given up")
+    add("--attempts", type=int, default=3, help="starts of a run whose process dies before it counts as failed")
     return parser
 
 

@@ -1,7 +1,7 @@
 """kfp.local as this platform runs it: its task dispatcher and orchestrator, patched to record what happens in them.
 
 kfp.local has no extension points for this, so functions of its modules are replaced by ones that call them. `install`
-says which; a kfp without one of them is refused at once. Corrected on the way: conditions on named outputs and loops
+says which; a kfp without one of them is refused. Corrected on the way: conditions on named outputs and loops
 over items that cannot be found (both would be skipped, and the run would succeed), other tasks' outputs inside a loop
 (which the loop's item would replace), optional parameters without a value, and what a failed attempt left behind.
 """

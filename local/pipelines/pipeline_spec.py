@@ -62,7 +62,7 @@ def parse_yaml(content: bytes | str) -> Spec:
 
 
 def normalize(document: Any) -> Spec:
-    """The pipeline_spec of a request or file, in camelCase, checked. A platform spec beside it says how a cluster runs
+    """The pipeline_spec of a request or file, in camelCase, checked. A platform spec next to it says how a cluster runs
     it, and is dropped. KfpApiError 400 says in one line why it cannot run here.
     """
     if isinstance(document, dict) and ("pipeline_spec" in document or "pipelineSpec" in document):

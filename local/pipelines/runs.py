@@ -127,7 +127,7 @@ class Runs:
         return tuple(self.database.fetch_all("SELECT * FROM tasks WHERE run_id = ? ORDER BY seq", key))
 
     def terminate(self, key: str) -> None:
-        """A waiting run is cancelled at once; a running one by the scheduler; a finished one stays what it is."""
+        """A waiting run is cancelled immediately; a running one by the scheduler; a finished one stays what it is."""
         with self.database.writing():
             row = self.row(key)
             if row["state"] == "PENDING":
@@ -211,7 +211,7 @@ def finish(database: PipelineDatabase, row: Row, state: str, error: str = "") ->
 
 
 def requeue(database: PipelineDatabase, row: Row, reason: str, *, refund: bool, rerun: Sequence[str] = ()) -> None:
-    """Back to PENDING. Tasks that succeeded stay, but for those with an id in `rerun`.
+    """Back to PENDING. Tasks that succeeded stay, except those with an id in `rerun`.
 
     `refund`: this start does not count. Inside a transaction.
     """

@@ -27,7 +27,7 @@ END_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`parallel` runs at a time; `attempts` starts of one run before it is given up."""
+    """`parallel` runs at a time; `attempts` starts of one run before it counts as failed."""
 
     parallel: int = 1
     attempts: int = 3

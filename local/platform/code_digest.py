@@ -15,7 +15,7 @@ _SUFFIXES = frozenset({".json", ".jsonl", ".lock", ".py", ".yaml"})
 
 
 def code_digest(root: Path = ROOT) -> str:
-    """Of the contents, so that neither git nor a file's time matters. 32 hexadecimal digits; takes some 20 ms."""
+    """Of the contents, so that neither git nor a file's time matters. 32 hexadecimal digits; takes about 20 ms."""
     digest = hashlib.sha256()
     for path in _files(root):
         content = path.read_bytes()

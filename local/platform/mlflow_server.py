@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def command(folder: Path, port: int, hosts: Iterable[str] = ()) -> tuple[str, ...]:
-    """The server's command line; its database and artifacts lie in `folder`. `hosts` are further names of this machine.
+    """The server's command line; its database and artifacts are in `folder`. `hosts` are further names of this machine.
 
     Its own list of hosts has names like 10.*, which a page on the web may have as well (10.example.org).
     """

@@ -1,4 +1,4 @@
-"""The long-lived processes beside the supervisor: the broker, the MLflow server and the pipelines' API."""
+"""The long-lived processes that the supervisor runs: the broker, the MLflow server and the pipelines' API."""
 
 from __future__ import annotations
 

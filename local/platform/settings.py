@@ -1,4 +1,4 @@
-"""The platform's settings, and where it keeps its state: everything lies under one folder."""
+"""The platform's settings, and where it keeps its state: everything is under one folder."""
 
 from __future__ import annotations
 

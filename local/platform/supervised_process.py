@@ -81,8 +81,8 @@ class SupervisedProcess:
                 if self._stopping:
                     break
                 pause = 0.5 if time.monotonic() - started > HEALTHY_SECONDS else min(pause * 2, LONGEST_PAUSE)
-                self._set("failed", f"ended by itself: {last_lines(self.log, 1)}")
-                log.warning("%s ended by itself and is started again in %.1f s", self.program.name, pause)
+                self._set("failed", f"exited: {last_lines(self.log, 1)}")
+                log.warning("%s exited and is started again in %.1f s", self.program.name, pause)
                 self.restarts += 1
             await asyncio.sleep(pause)
         self._set("stopped")

@@ -136,8 +136,8 @@ class Supervisor:
     async def _restore_database(self) -> None:
         """A database that somebody removed is made again: functions refuse events without it, and the broker waits.
 
-        The functions' processes are killed, for they would go on with the file that is gone. Killed, not ended: closing
-        that file would remove the write-ahead log of the new one, which has the same name.
+        The functions' processes are killed because they would keep using the file that is gone. Killed, not ended:
+        closing that file would remove the write-ahead log of the new one, which has the same name.
         """
         while True:
             await asyncio.sleep(_DATABASE_SECONDS)
