@@ -63,7 +63,7 @@ async def test_the_gateway_goes_on_without_its_controller_and_is_taken_over(tmp_
     store.create(knative_service("k", {"min-scale": "1"}))
     here = str(Path(__file__).parent)
     command = [sys.executable, "-c", SUPERVISOR, str(tmp_path), here]
-    supervisor = subprocess.Popen(command, cwd=ROOT)  # noqa: ASYNC220 - starting it blocks nobody
+    supervisor = subprocess.Popen(command, cwd=ROOT)
     try:
         await StoreView(store).up(KNATIVE, "k")
     finally:

@@ -339,7 +339,7 @@ async def test_a_killed_supervisor_is_succeeded(tmp_path: Path) -> None:
         store.create(knative_service(name, {"min-scale": "1"}))
     here = str(Path(__file__).parent)
     command = [sys.executable, "-c", SUPERVISOR, str(tmp_path), here]
-    supervisor = subprocess.Popen(command, cwd=ROOT)  # noqa: ASYNC220 - starting it blocks nobody
+    supervisor = subprocess.Popen(command, cwd=ROOT)
     try:
         platform = StoreView(store)
         await platform.up(KNATIVE, "stays")
