@@ -19,14 +19,14 @@ def number(
     environ: Mapping[str, str], name: str, default: float, low: float = 0.0, high: float = float("inf")
 ) -> float:
     """A number within [low, high]."""
-    found = environ.get(name, "").strip()
+    given = environ.get(name, "").strip()
     try:
-        value = float(found) if found else default
+        value = float(given) if given else default
     except ValueError:
         value = float("nan")
     if not low <= value <= high:
         allowed = f"at least {low:g}" if high == float("inf") else f"within {low:g}..{high:g}"
-        raise SettingError(f"{name} must be a number {allowed}, found {found!r}")
+        raise SettingError(f"{name} must be a number {allowed}, found {given!r}")
     return value
 
 

@@ -248,7 +248,7 @@ class LoraAdapter:
                 )
 
     def _share_base(self, known: set[str]) -> None:
-        """peft saves the base's embedding along with a change of it; for tied matrices it is the base of both."""
+        """peft saves the base's embedding next to a change of it; for tied matrices it is the base of both."""
         if HEAD in known:
             return
         bases = [self._changes[name]["base"] for name in (EMBEDDING, HEAD) if "base" in self._changes.get(name, ())]

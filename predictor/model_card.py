@@ -1,6 +1,6 @@
 """The model card of a demonstration version: what it was trained on, and how accurate it is there.
 
-`card.json` in a version's folder says that no more is to be expected; a version without one claims nothing.
+`card.json` in a version's folder limits what people expect; a version without one claims nothing.
 """
 
 from __future__ import annotations

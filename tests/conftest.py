@@ -21,6 +21,7 @@ from suites import (  # noqa: F401
     pytest_configure,
     pytest_fixture_setup,
     pytest_runtest_protocol,
+    pytest_runtest_teardown,
 )
 from versions import make_version
 

@@ -104,7 +104,7 @@ class MlflowClient:
             raise
 
     def artifact_path(self, name: str, version: str, *, attempts: int | None = None) -> str:
-        """Where the artifact proxy has a registered version's files, as a path without a leading slash."""
+        """Where a registered version's files are in the artifact proxy, as a path without a leading slash."""
         attempts = attempts or self.attempts
         query = {"name": name, "version": version}
         answer = self._json("GET", f"{API}/model-versions/get-download-uri", query, attempts)
@@ -232,7 +232,7 @@ class MlflowClient:
         elif parts.scheme != "mlflow-artifacts":
             store = f"{parts.scheme}://" if parts.scheme else "a folder of the server's"
             advice = "run `mlflow server` with --serve-artifacts and register the version again"
-            raise MlflowError(f"its files are in {store} ({location}), which cannot be reached from here: {advice}")
+            raise MlflowError(f"its files are in {store} ({location}), out of reach from here: {advice}")
         if parts.netloc and parts.netloc.rpartition("@")[2] != self.host:
             advice = "set MLFLOW_TRACKING_URI to that one"
             raise MlflowError(f"its files are on another server, {parts.hostname}: {advice}")

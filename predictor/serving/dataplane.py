@@ -36,7 +36,7 @@ class McqaDataPlane(DataPlane):  # type: ignore[misc]  # untyped
         return self._model.answering
 
     async def model_ready(self, model_name: str, disable_predictor_health_check: bool = False) -> bool:
-        """KServe sets the flag before it answers: while draining, accepted requests are still answered."""
+        """KServe sets the flag for a request that it has accepted: those are answered while draining, too."""
         if disable_predictor_health_check and self.get_model_from_registry(model_name):
             return self._model.working
         ready: bool = await super().model_ready(model_name)

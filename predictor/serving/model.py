@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from common.inference_protocol import INPUT_TYPES, OUTPUT_TYPES
 from common.question import Answer, Debias, Explanation, Question, QuestionError
 from predictor.engine import Engine
 from predictor.request_queue import Job
@@ -16,7 +17,7 @@ from predictor.serving.kserve_sdk import InferRequest, InferResponse, Model
 from predictor.serving.request_context import current_request
 from predictor.serving.settings import Settings
 from predictor.serving.v1_protocol import explanations, parse_v1, predictions
-from predictor.serving.v2_protocol import INPUT_TYPES, OUTPUT_TYPES, encode_v2, parse_v2
+from predictor.serving.v2_protocol import encode_v2, parse_v2
 
 if TYPE_CHECKING:
     from predictor.scorer import Prompt, Scorer

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from common.inference_protocol import INPUT_TYPES, OUTPUTS, V2_CONTENT_TYPES
 from common.question import DEBIAS_MODES, LETTERS, MAX_CHOICES, MIN_CHOICES, PURPOSES
 from predictor import __version__
 from predictor.serving.settings import Settings
-from predictor.serving.v2_protocol import CONTENT_TYPES, INPUT_TYPES, OUTPUTS
 
 Schema = dict[str, Any]
 
@@ -100,7 +100,7 @@ def _v2_request(settings: Settings) -> Schema:
             "purpose": _PURPOSE,
             "binary_data_output": {"type": "boolean"},
             "timeout": {"type": "integer", "minimum": 1, "description": "microseconds"},
-            "content_type": {"enum": list(CONTENT_TYPES), "description": "as MLServer's codecs say it"},
+            "content_type": {"enum": list(V2_CONTENT_TYPES), "description": "as MLServer's codecs say it"},
         }
     )
     return _object(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from common.inference_protocol import V1_EXPLAIN_PARAMETERS, V1_FIELDS, V1_PARAMETERS
 from common.question import (
     Answer,
     Debias,
@@ -22,9 +23,6 @@ from predictor.serving.request_body import (
     purpose_field,
     purpose_parameter,
 )
-
-V1_FIELDS = ("instances", "parameters")
-V1_PARAMETERS = ("debias", "purpose")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +46,7 @@ def parse_v1(payload: Any, max_questions: int, max_new_tokens: int, *, explain: 
     if not isinstance(instances, list):
         raise BadRequestError("instances: must be a list of questions")
     check_question_count(len(instances), max_questions, "instances")
-    known = (*V1_PARAMETERS, "max_new_tokens") if explain else V1_PARAMETERS
+    known = V1_EXPLAIN_PARAMETERS if explain else V1_PARAMETERS
     parameters = parse_parameters(payload.get("parameters"), known)
     tokens = parameters.get("max_new_tokens", min(256, max_new_tokens))
     if type(tokens) is not int or not 1 <= tokens <= max_new_tokens:

@@ -8,10 +8,19 @@ extension.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from common.inference_protocol import (
+    INPUTS,
+    OPTIONAL_INPUTS,
+    OUTPUTS,
+    REQUIRED_INPUTS,
+    V2_CONTENT_TYPES,
+    V2_FIELDS,
+    V2_PARAMETERS,
+)
 from common.question import MAX_CHOICES, Answer, Debias, Purpose, Question, QuestionError, parse_question
 from common.tensor_shapes import choice_count, question_count
 from predictor.serving.errors import BadRequestError
@@ -31,33 +40,6 @@ from predictor.serving.request_body import (
     purpose_field,
     purpose_parameter,
 )
-
-REQUIRED_INPUTS = ("question", "choices")
-OPTIONAL_INPUTS = ("code", "id", "subject")
-INPUT_TYPES: list[dict[str, Any]] = [
-    {"name": name, "datatype": "BYTES", "shape": [-1, -1] if name == "choices" else [-1]}
-    for name in REQUIRED_INPUTS + OPTIONAL_INPUTS
-]
-
-# name → datatype, and what an answer puts there
-OUTPUTS: dict[str, tuple[str, Callable[[Answer], Any]]] = {
-    "letter": ("BYTES", lambda answer: answer.letter),
-    "index": ("INT32", lambda answer: answer.index),
-    "choice": ("BYTES", lambda answer: answer.choice),
-    "probabilities": ("FP32", lambda answer: answer.probabilities),
-    "confidence": ("FP32", lambda answer: answer.confidence),
-    "margin": ("FP32", lambda answer: answer.margin),
-    "entropy": ("FP32", lambda answer: answer.entropy),
-    "letter_mass": ("FP32", lambda answer: answer.letter_mass),
-    "prompt_tokens": ("INT32", lambda answer: answer.prompt_tokens),
-}
-OUTPUT_TYPES = [
-    {"name": name, "datatype": datatype, "shape": [-1, -1] if name == "probabilities" else [-1]}
-    for name, (datatype, _) in OUTPUTS.items()
-]
-PARAMETERS = ("debias", "purpose", "binary_data_output", "timeout", "content_type")
-CONTENT_TYPES = ("str", "np", "pd")
-"""MLServer's codecs (named on a request, an input or an output) that leave a string in a BYTES element unchanged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +66,9 @@ def decode_rest(body: bytes, header_length: str | None, model_name: str) -> Infe
     payload = parse_json(memoryview(body)[:size])
     if not isinstance(payload, dict):
         raise BadRequestError('the body must be a JSON object like {"inputs": […]}')
-    unknown = [key for key in payload if key not in ("id", "parameters", "inputs", "outputs", "model_name")]
+    unknown = [key for key in payload if key not in (*V2_FIELDS, "model_name")]
     if unknown:
-        raise BadRequestError(
-            f"{str(unknown[0])[:80]!r} is not a field; the fields are id, parameters, inputs, outputs"
-        )
+        raise BadRequestError(f"{str(unknown[0])[:80]!r} is not a field; the fields are {', '.join(V2_FIELDS)}")
     request_id = payload.get("id")
     if request_id is not None and not isinstance(request_id, str):
         raise BadRequestError("id: must be a string")
@@ -112,7 +92,7 @@ def decode_rest(body: bytes, header_length: str | None, model_name: str) -> Infe
 
 def parse_v2(request: InferRequest, max_questions: int) -> V2Request:
     """The questions of a v2 request, from REST or gRPC; raises BadRequestError or QuestionError."""
-    parameters = parse_parameters(_plain(request.parameters or {}), PARAMETERS)
+    parameters = parse_parameters(_plain(request.parameters or {}), V2_PARAMETERS)
     _check_content_type("parameters", parameters)
     timeout = parameters.get("timeout")
     if timeout is not None and (type(timeout) is not int or timeout <= 0):
@@ -130,12 +110,11 @@ def encode_v2(
     width = max(len(question.choices) for question in parsed.questions)
     outputs = []
     for name in (output.name for output in parsed.outputs):
-        datatype, value = OUTPUTS[name]
-        shape, data = [len(answers)], [value(answer) for answer in answers]
+        shape, data = [len(answers)], [getattr(answer, name) for answer in answers]
         if name == "probabilities":
             shape.append(width)
             data = [row[i] if i < len(row) else 0.0 for row in data for i in range(width)]
-        outputs.append(InferOutput(name, shape, datatype, data))
+        outputs.append(InferOutput(name, shape, OUTPUTS[name], data))
     return InferResponse(
         response_id=request.id or request_id,
         model_name=request.model_name,
@@ -208,8 +187,8 @@ def _requested_outputs(request: InferRequest, parameters: dict[str, Any]) -> lis
 def _questions(inputs: Sequence[InferInput], max_questions: int) -> list[Question]:
     tensors: dict[str, InferInput] = {}
     for tensor in inputs:
-        if tensor.name not in REQUIRED_INPUTS + OPTIONAL_INPUTS:
-            names = ", ".join(REQUIRED_INPUTS + OPTIONAL_INPUTS)
+        if tensor.name not in INPUTS:
+            names = ", ".join(INPUTS)
             raise BadRequestError(f"inputs: {tensor.name[:80]!r} is not an input; the inputs are {names}")
         if tensor.name in tensors:
             raise BadRequestError(f"inputs: {tensor.name} appears twice")
@@ -299,8 +278,10 @@ def _check_content_type(place: str, parameters: Mapping[str, Any] | None) -> Non
     """Refuses any other content type (base64, datetime …), whose elements would have to be decoded first."""
     given = _plain({"content_type": parameters["content_type"]} if parameters and "content_type" in parameters else {})
     value = given.get("content_type")
-    if value is not None and value not in CONTENT_TYPES:
-        raise BadRequestError(f"{place}: content_type must be one of {', '.join(CONTENT_TYPES)}, found {value!r}"[:200])
+    if value is not None and value not in V2_CONTENT_TYPES:
+        raise BadRequestError(
+            f"{place}: content_type must be one of {', '.join(V2_CONTENT_TYPES)}, found {value!r}"[:200]
+        )
 
 
 def _plain(parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def fetch(uri: str, dest: Path, *, progress: Progress | None = None) -> Path:
     """Puts the version's files into the folder `dest`, which is created, empty, or an earlier fetch of the same URI.
 
     A complete earlier fetch is left as it is. What a cache of this machine holds is copied; otherwise the download
-    goes into `dest` itself, so that the disk never holds it twice. The root's `config.json` comes last except for the
+    goes into `dest` itself, so that the disk never holds it twice. The root's `config.json` comes last, except for the
     provenance: a folder without it is not a version. Raises StorageError.
     """
     source = parse(uri)
@@ -143,7 +143,7 @@ def _cached(source: LocalFolder | RegisteredVersion | HubModel) -> Path | None:
 
 
 def _place(folder: Path, dest: Path, progress: Progress) -> None:
-    """Links what is below `dest` itself into its place, copies everything else; each file appears complete."""
+    """Links what is below `dest` itself into its place, copies the rest; each file appears complete."""
     files = data_files(folder)
     inside = {name: path.is_relative_to(dest.resolve()) for name, path in files.items()}
     require_space(dest, sum(p.stat().st_size for name, p in files.items() if not inside[name]), "the copy")

@@ -92,14 +92,14 @@ def list_names(folder: Path, most: int = 12) -> str:
 
 
 def data_files(folder: Path) -> dict[str, Path]:
-    """The version's own files by relative name, links followed: data only, the provenance and hidden files left out."""
-    found = {}
+    """The version's own files by relative name, links followed: data only, provenance and hidden files left out."""
+    files = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
         hidden = any(part.startswith(".") for part in name.parts)
         if not hidden and path.is_file() and path.suffix in DATA_SUFFIXES and str(name) != PROVENANCE_FILE:
-            found[name.as_posix()] = path.resolve()
-    return found
+            files[name.as_posix()] = path.resolve()
+    return files
 
 
 @contextmanager

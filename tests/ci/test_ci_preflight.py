@@ -25,10 +25,10 @@ specification.loader.exec_module(preflight)  # type: ignore[union-attr]
 
 @pytest.fixture
 def busy_port() -> Any:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        one.listen()
-        yield one.getsockname()[1]
+    with socket.socket() as item:
+        item.bind(("127.0.0.1", 0))
+        item.listen()
+        yield item.getsockname()[1]
 
 
 def test_all_busy_ports_are_told_at_once_with_a_line_to_type(tmp_path: Path, busy_port: int) -> None:
@@ -97,4 +97,4 @@ def test_memory_is_known_here() -> None:
 @pytest.mark.parametrize("arguments", [["--port", "x"], ["--nonsense"], ["--port"]])
 def test_wrong_arguments_are_left_to_the_command_that_knows_them(tmp_path: Path, arguments: list[str]) -> None:
     problems, _ = preflight.check_loop([*arguments])
-    assert not [one for one in problems if "usage" in one.text]
+    assert not [item for item in problems if "usage" in item.text]

@@ -71,9 +71,9 @@ def registry(mlflow_url: str) -> Iterator[ModelRegistry]:
         for _ in range(2):
             body = {"name": name, "source": f"{run['artifact_uri']}/model", "run_id": run["run_id"]}
             client.post("/model-versions/create", json=body).raise_for_status()
-    with ModelRegistry({"MLFLOW_TRACKING_URI": mlflow_url}, name) as found:
-        found.set_alias("champion", "1")
-        yield found
+    with ModelRegistry({"MLFLOW_TRACKING_URI": mlflow_url}, name) as result:
+        result.set_alias("champion", "1")
+        yield result
 
 
 def later(act: object) -> threading.Thread:

@@ -21,8 +21,8 @@ FILES = sorted((ROOT / ".github/workflows").glob("*.yaml"))
 def schema(name: str) -> dict[str, Any]:
     """One of those that check-jsonschema carries, so that nothing is fetched."""
     place = importlib.resources.files("check_jsonschema") / "builtin_schemas" / "vendor" / f"{name}.json"
-    found: dict[str, Any] = json.loads(place.read_text())
-    return found
+    result: dict[str, Any] = json.loads(place.read_text())
+    return result
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -73,11 +73,13 @@ class TestWorkflow:
 
 def runs(job: dict[str, Any]) -> list[str]:
     """Its commands, with each value of the matrix in its place."""
-    found = [step["run"] for step in job["steps"] if "run" in step]
+    result = [step["run"] for step in job["steps"] if "run" in step]
     for name, values in job.get("strategy", {}).get("matrix", {}).items():
         expression = f"${{{{ matrix.{name} }}}}"
-        found = [one.replace(expression, value) for one in found for value in (values if expression in one else [""])]
-    return found
+        result = [
+            item.replace(expression, value) for item in result for value in (values if expression in item else [""])
+        ]
+    return result
 
 
 def test_pull_requests_get_no_secret_and_no_more_than_reading() -> None:
@@ -146,10 +148,10 @@ PLAIN = [
 
 @pytest.mark.parametrize("name", PLAIN)
 def test_no_credential_is_written_out(name: str) -> None:
-    found = [match[0] for match in SECRETS.finditer((ROOT / name).read_text())]
+    result = [match[0] for match in SECRETS.finditer((ROOT / name).read_text())]
     # Names of variables and of entries in the credential store are none.
     allowed = re.compile(r"(?i).*[:=]\s*[\"']?(?:REGISTRY_|MLFLOW_TRACKING_|POSTGRES_|GRAFANA_|coding-mcqa-|password$)")
-    assert [one for one in found if not allowed.match(one)] == []
+    assert [item for item in result if not allowed.match(item)] == []
 
 
 @pytest.mark.parametrize("line", ["password: hunter2hunter2", "TOKEN='abcdefgh123'", "ghp_" + "a" * 30])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import string
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -101,7 +102,7 @@ def test_once_is_enough(text: str) -> None:
 @pytest.mark.parametrize("question", QUESTIONS)
 @EXAMPLES
 @given(data=st.data())
-def test_meaningless_edits_change_neither_prompt_nor_keys(question: dict, data: st.DataObject) -> None:
+def test_meaningless_edits_change_neither_prompt_nor_keys(question: dict[str, Any], data: st.DataObject) -> None:
     plain, edited = parse_question(question), parse_question(sent := data.draw(variants(question)))
     assert list(edited.choices) == sent["choices"], "the sender's own text"
     assert edited.normalised() == plain.normalised()
@@ -147,7 +148,7 @@ def test_choices_that_are_the_same_are_refused_by_their_letters(data: st.DataObj
         ({"choices": ["O", "c"]}, {"choices": ["o", "c"]}),
     ],
 )
-def test_what_has_a_meaning_is_kept(one: dict, other: dict) -> None:
+def test_what_has_a_meaning_is_kept(one: dict[str, Any], other: dict[str, Any]) -> None:
     base = {"question": "What does it print?", "choices": ["1", "2"]}
     first, second = parse_question({**base, **one}), parse_question({**base, **other})
     assert all(form.text(first) != form.text(second) for form in FORMATS)
@@ -155,7 +156,7 @@ def test_what_has_a_meaning_is_kept(one: dict, other: dict) -> None:
 
 def test_the_shipped_banks_questions_are_in_normal_form_already() -> None:
     """So the figures of the shipped model and of CI's baseline, which were measured on them, stay true."""
-    asked = [one.question for one in (*generate(0, 1000, split="holdout"), *conceptual())]
+    asked = [item.question for item in (*generate(0, 1000, split="holdout"), *conceptual())]
     kept = json.loads(BASELINE.read_text())
     assert kept["answers"].keys() == {question.id for question in asked[:1000]}
     for question in asked:

@@ -104,5 +104,5 @@ def test_every_date_time_is_pythons(moment: datetime, offset: int) -> None:
 def test_the_module_brings_nothing_along() -> None:
     """The broker imports it at every start."""
     code = "import sys, common.rfc3339; print({m.partition('.')[0] for m in sys.modules} & {'flask', 'cloudevents'})"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
-    assert found.stdout.strip() == "set()"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert process.stdout.strip() == "set()"

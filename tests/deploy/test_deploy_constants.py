@@ -57,12 +57,12 @@ def reads(image: str) -> set[str]:
 @lru_cache
 def read_in(folder: str) -> set[str]:
     """The variables that a package's code names."""
-    found = set()
+    result = set()
     for path in (ROOT / folder).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and VARIABLE.fullmatch(node.value):
-                found.add(node.value)
-    return found
+                result.add(node.value)
+    return result
 
 
 SECRETS = tuple(secrets.KEYS)
@@ -187,8 +187,8 @@ def test_what_mlflow_is_told_it_reads(overlays) -> None:
 
 def filters(trigger: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """(dialect, event type) of each filter on the type."""
-    for one in trigger["spec"]["filters"]:
-        for item in one.get("any", [one]):
+    for entry in trigger["spec"]["filters"]:
+        for item in entry.get("any", [entry]):
             for dialect, attributes in item.items():
                 if "type" in attributes:
                     yield dialect, attributes["type"]
@@ -201,7 +201,7 @@ def test_event_types_are_the_codes(minikube) -> None:
         if name.isupper() and str(value).startswith(("dev.", "org."))
     }
     assert len(types) >= 16
-    wanted = [one for d in minikube if d["kind"] == "Trigger" for one in filters(d)]
+    wanted = [item for d in minikube if d["kind"] == "Trigger" for item in filters(d)]
     heard = set()
     for dialect, wish in wanted:
         matching = {

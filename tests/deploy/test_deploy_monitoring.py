@@ -35,8 +35,8 @@ def monitored(request: pytest.FixtureRequest) -> list[Document]:
 
 
 def only(documents: list[Document], kind: str, name: str) -> Document:
-    (found,) = (d for d in documents if d["kind"] == kind and d["metadata"]["name"] == name)
-    return found
+    (result,) = (d for d in documents if d["kind"] == kind and d["metadata"]["name"] == name)
+    return result
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def monitor_path() -> str:
 
 def rules() -> list[Document]:
     rule = yaml.safe_load((DEPLOY / "components/monitoring/rules.yaml").read_text())
-    return [one for group in rule["spec"]["groups"] for one in group["rules"]]
+    return [item for group in rule["spec"]["groups"] for item in group["rules"]]
 
 
 def test_prometheus_finds_the_servers_own_port(monitored: list[Document]) -> None:
@@ -120,7 +120,7 @@ def test_an_upgrade_brings_the_charts_crds_along(tmp_path: Path) -> None:
         "helm upgrade --install ",
         "kubectl wait .*Available prometheus,alertmanager --all ",
     ]
-    (places,) = zip(*([i for i, line in enumerate(asked) if re.match(one, line)] for one in wanted), strict=True)
+    (places,) = zip(*([i for i, line in enumerate(asked) if re.match(item, line)] for item in wanted), strict=True)
     assert list(places) == sorted(places)
     chart = r"kube-prometheus-stack --repo \S+ --version \S+"
     assert len({match[0] for line in asked if (match := re.search(chart, line))}) == 1

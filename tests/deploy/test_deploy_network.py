@@ -65,8 +65,8 @@ def meant(peer: dict[str, Any], who: Peer) -> bool:
         block = peer["ipBlock"]
         if not who.address or ipaddress.ip_address(who.address) not in ipaddress.ip_network(block["cidr"]):
             return False
-        out = [ipaddress.ip_network(one) for one in block.get("except") or ()]
-        return not any(ipaddress.ip_address(who.address) in one for one in out)
+        out = [ipaddress.ip_network(item) for item in block.get("except") or ()]
+        return not any(ipaddress.ip_address(who.address) in item for item in out)
     if who.address:
         return False
     if "namespaceSelector" in peer:
@@ -89,7 +89,7 @@ def passes(policies: list[dict[str, Any]], direction: str, pod: Peer, other: Pee
     side, peers = ("ingress", "from") if direction == "Ingress" else ("egress", "to")
     rules = [rule for spec in mine for rule in spec.get(side) or ()]
     return not mine or any(
-        ("ports" not in rule or port in [one["port"] for one in rule["ports"]])
+        ("ports" not in rule or port in [item["port"] for item in rule["ports"]])
         and (peers not in rule or any(meant(peer, other) for peer in rule[peers]))
         for rule in rules
     )
@@ -220,8 +220,8 @@ def test_only_prometheus_reads_the_model_servers_metrics(overlay) -> None:
 
 
 def config(documents: list[dict[str, Any]], name: str = "loop") -> dict[str, str]:
-    (found,) = (d for d in documents if d["kind"] == "ConfigMap" and d["metadata"]["name"] == name)
-    return found["data"]
+    (result,) = (d for d in documents if d["kind"] == "ConfigMap" and d["metadata"]["name"] == name)
+    return result["data"]
 
 
 def test_cluster_names_are_services(overlays) -> None:
@@ -238,7 +238,7 @@ def test_cluster_names_are_services(overlays) -> None:
             name = f"{document['metadata']['name']}.{HERE}"
             if document["kind"] == "Service":
                 ports = document["spec"].get("ports")
-                known.setdefault(name, set()).update({one["port"] for one in ports} if ports else {80})
+                known.setdefault(name, set()).update({item["port"] for item in ports} if ports else {80})
         text = "\n".join(str(document) for document in documents if document["kind"] != "NetworkPolicy")
         for host, port in re.findall(r"([a-z0-9.-]+)\.svc\.cluster\.local(?::(\d+|\*))?", text):
             if port != "*":

@@ -246,17 +246,6 @@ def test_what_the_model_server_refuses_is_no_dead_letter(data: Any, message: str
         parse_event(event(INFERENCE_REQUEST, data, SEVEN), 5.0)
 
 
-def test_it_knows_what_the_model_server_knows() -> None:
-    """The names live in two places, for a function carries no model server."""
-    from functions.collect.payloads import _FIELDS, _PARAMETERS, QUESTION_FIELDS
-    from predictor.serving import v1_protocol, v2_protocol
-
-    assert _FIELDS["instances"] == set(v1_protocol.V1_FIELDS)
-    assert _PARAMETERS["instances"] == {*v1_protocol.V1_PARAMETERS, "max_new_tokens"}
-    assert _PARAMETERS["inputs"] == set(v2_protocol.PARAMETERS)
-    assert set(QUESTION_FIELDS) == {*v2_protocol.REQUIRED_INPUTS, *v2_protocol.OPTIONAL_INPUTS}
-
-
 @pytest.mark.parametrize("pack", [gzip.compress, zlib.compress, lambda body: body])
 def test_a_packed_body_is_read_as_the_model_server_reads_it(pack: Callable[[bytes], bytes]) -> None:
     """KServe's logger copies the body as it came; what it was packed with is in none of the event's attributes."""

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from benchmarks.decisions import QUICK, Row, simulate
+from benchmarks.decisions import QUICK, simulate
+from benchmarks.results import Row
 
 LOOSE = {
     "drift: false alarms, coding-mcqa": (0, 2),

@@ -293,7 +293,7 @@ def proxy(kfp_url: str) -> Iterator[Proxy]:
             except OSError:
                 pass  # it was killed
 
-        do_GET = do_POST = _pass
+        do_GET = do_POST = _pass  # noqa: N815 - names that http.server looks up
 
         def log_message(self, *_: Any) -> None:
             pass

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 import typer
-from click.testing import Result
 from rollout_loop import Model, SinkServer
 from sqlalchemy import Engine
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from common.event_types import ROLLOUT_REQUESTED
 from functions.database import engine, transaction
@@ -72,7 +71,7 @@ def test_without_a_rollout_it_says_so(case: Case) -> None:
     assert "has not run yet" in case.run("status").output
 
 
-def test_wishes(case: Case) -> None:
+def test_overrides(case: Case) -> None:
     case.model.alias("challenger", "2")
     other = case.run("abort", "--version", "1")
     assert (other.exit_code, case.override()) == (1, None)
@@ -101,7 +100,7 @@ def test_wishes(case: Case) -> None:
 def test_status(case: Case) -> None:
     arms = Arm(900, 3, {17: 897}, {"A": 897}, 500, 400, 50.0, 10.0), Arm(100, 20, {17: 80}, {"A": 80})
     analysis = analyse([StepEvidence(10, 0.0, *arms)], 1000.0)
-    row = {"at": 1000.0, "phase": "step", "action": "set 0 % of the traffic", "reason": analysis.reason}
+    row = {"at": 1000.0, "phase": "step", "action": "set 0% of the traffic", "reason": analysis.reason}
     row |= {"champion": "1", "challenger": "2", "percent": 10, "evidence": store.plain_json(analysis.to_dict())}
     with transaction(case.engine) as connection:
         store.write_status(connection, case.model.name, {**row, "version": "2"})

@@ -241,6 +241,9 @@ def signed(content: bytes, delivery: str, age: float = 0.0, secret: str = SECRET
     }
 
 
+ODD: tuple[Any, ...] = ([], ["model_version"], {}, {"a": {"b": []}}, 7, 1.5, True, None)
+
+
 def refusals(name: str) -> dict[str, tuple[int, bytes, dict[str, str]]]:
     good = body(name)
     moved = signed(good, "moved")
@@ -274,7 +277,7 @@ def refusals(name: str) -> dict[str, tuple[int, bytes, dict[str, str]]]:
                 signed(body(name, **{what: value}), f"odd-{what}-{number}"),
             )
             for what in ("entity", "action")
-            for number, value in enumerate(([], ["model_version"], {}, {"a": {"b": []}}, 7, 1.5, True, None))
+            for number, value in enumerate(ODD)
         },
         "too large": (413, b" " * 70_000, signed(b" " * 70_000, "r13")),
     }
@@ -358,7 +361,7 @@ def test_killed_anywhere_it_comes_to_the_same_end(loop: Loop, outcome: str, seed
         wanted = ["service.deployed", "service.upgraded"]
     else:
         assert loop.model.tags(version)["rollout"].startswith(
-            f"rolled back from {champion} (analysis-failed by analysis): failed at 10 %: failures"
+            f"rolled back from {champion} (analysis-failed by analysis): failed at 10%: failures"
         )
         wanted = ["service.deployed", "service.rolledback", "incident.detected"]
     told = [e["ce-type"].split(".", 2)[2] for e in loop.sink.of("service", "incident") if e in loop.sink.events[first:]]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rollout_loop import NAMESPACE, Cluster, Model, SinkServer, broken, cluster, traffic, until
@@ -80,7 +81,7 @@ class Loop:
         with transaction(self.engine) as connection:
             store.write_override(connection, self.name, Override(action, challenger), 1.0)  # type: ignore[arg-type]
 
-    def log(self) -> list[dict]:
+    def log(self) -> list[Mapping[str, Any]]:
         with transaction(self.engine) as connection:
             return list(reversed(store.decisions(connection, self.name, 200)))
 
@@ -140,7 +141,7 @@ def test_a_promotion(loop: Loop) -> None:
     assert {event["ce-traceparent"] for event in sent} == {TRACE}
     assert sent[1]["data"]["subject"]["content"]["artifactId"] == f"pkg:mlflow/{loop.name}@2"
     steps = [row["action"] for row in loop.log() if row["action_type"] == "set-percent"]
-    assert steps == [f"set {share} of the traffic" for share in ("10 %", "25 %", "50 %")] + ["set all traffic"]
+    assert steps == [f"set {share} of the traffic" for share in ("10%", "25%", "50%")] + ["set all traffic"]
     evidence = next(row["evidence"] for row in loop.log() if row["action"].startswith("set 25"))
     assert evidence["verdict"] == "pass"
     assert {m["n_challenger"] for m in evidence["measures"] if m["name"] == "failures"} == {450}
@@ -155,7 +156,7 @@ def test_a_version_that_fails_goes_back(loop: Loop) -> None:
     assert loop.model.aliases == {"champion": "1", "challenger": "2"}
     tag = loop.model.tags("2")["rollout"]
     assert tag.startswith(
-        "rolled back from 1 (analysis-failed by analysis): failed at 10 %: failures 0.500 against 0.000"
+        "rolled back from 1 (analysis-failed by analysis): failed at 10%: failures 0.500 against 0.000"
     )
     assert loop.cluster.traffic(loop.name) == {"1": 100}
     sent = loop.sink.of("service", "incident")
@@ -206,7 +207,7 @@ def test_hold_and_abort(loop: Loop) -> None:
     until(lambda: loop.cluster.predictor(loop.name).get("canaryTrafficPercent") == 10 or not loop.reconcile())
     loop.override("hold", "2")
     decision = loop.run(held)
-    assert str(decision.reason) == "held at 10 % by the operator"
+    assert str(decision.reason) == "held at 10% by the operator"
     assert loop.sink.of("incident") == [], "the operator knows"
     loop.override("abort", "2")
     loop.run(idle)

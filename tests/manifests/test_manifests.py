@@ -64,8 +64,8 @@ def test_any_misspelt_field_is_found(manifests, problems) -> None:
             for key in path:
                 node = node[key]
             node["mispelt"] = "x"
-            found = problems(broken)
-            assert any("mispelt" in problem for problem in found), (document["metadata"]["name"], path)
+            result = problems(broken)
+            assert any("mispelt" in problem for problem in result), (document["metadata"]["name"], path)
             tried += 1
     assert tried > 150
 
@@ -200,7 +200,7 @@ def test_the_loop_hangs_together(manifests) -> None:
     for ping in of(manifests, "PingSource"):
         name = ping["metadata"]["name"]
         filters = [item for trigger in triggers for item in trigger["spec"]["filters"]]
-        either = [one for item in filters for one in item.get("any", [item])]
+        either = [entry for item in filters for entry in item.get("any", [item])]
         assert either.count({"suffix": {"source": f"/pingsources/{name}"}}) == 1
         assert ping["spec"]["sink"]["ref"] == {
             "apiVersion": broker["apiVersion"],

@@ -45,8 +45,8 @@ def test_it_shows_what_transformers_shows(version: Path, source: str, tmp_path: 
 
     reference = AutoTokenizer.from_pretrained(version)
     expected = [
-        reference.apply_chat_template(one, chat_template=source, add_generation_prompt=True, tokenize=False)
-        for one in (ASK, ASK[1:])
+        reference.apply_chat_template(messages, chat_template=source, add_generation_prompt=True, tokenize=False)
+        for messages in (ASK, ASK[1:])
     ]
     assert template(tmp_path, source).render([ASK, ASK[1:]]) == expected
 

@@ -86,8 +86,8 @@ class Client(threading.Thread):
         questions = self.questions(name)
         body = self.rest.post(INFER, json={"id": name, "inputs": tensors(*questions)}).json()
         assert body["id"] == name
-        found = {output["name"]: output["data"] for output in body["outputs"]}
-        assert found["choice"] == [q["choices"][i] for q, i in zip(questions, found["index"], strict=True)]
+        outputs = {output["name"]: output["data"] for output in body["outputs"]}
+        assert outputs["choice"] == [q["choices"][i] for q, i in zip(questions, outputs["index"], strict=True)]
 
     def grpc(self, name: str) -> None:
         questions = self.questions(name)
@@ -97,9 +97,9 @@ class Client(threading.Thread):
             item.contents.bytes_contents.extend(text.encode() for text in tensor["data"])
         response = self.call(message, timeout=120)
         assert response.id == name
-        found = {output.name: output.contents for output in response.outputs}
-        choices = [choice.decode() for choice in found["choice"].bytes_contents]
-        assert choices == [q["choices"][i] for q, i in zip(questions, found["index"].int_contents, strict=True)]
+        outputs = {output.name: output.contents for output in response.outputs}
+        choices = [choice.decode() for choice in outputs["choice"].bytes_contents]
+        assert choices == [q["choices"][i] for q, i in zip(questions, outputs["index"].int_contents, strict=True)]
 
     def bad(self, name: str) -> None:
         questions = [*self.questions(name), {"question": name, "choices": [name]}]

@@ -83,11 +83,11 @@ def test_tritonclient_gets_the_answers_of_rest(server: RunningServer, client: tr
 
 def test_contents_in_contents_out(channel: grpc.Channel) -> None:
     response, trailer = call(channel, request(QUESTION, SECOND))
-    found = {output.name: output for output in response.outputs}
+    outputs = {output.name: output for output in response.outputs}
     assert not response.raw_output_contents
-    assert len(found["letter"].contents.bytes_contents) == 2
-    assert len(found["index"].contents.int_contents) == 2
-    assert len(found["probabilities"].contents.fp32_contents) == 8
+    assert len(outputs["letter"].contents.bytes_contents) == 2
+    assert len(outputs["index"].contents.int_contents) == 2
+    assert len(outputs["probabilities"].contents.fp32_contents) == 8
     metadata = dict(trailer.trailing_metadata())
     assert metadata["x-model-version"] == "random-1"
     assert metadata["x-revision"] == "coding-mcqa-00001"

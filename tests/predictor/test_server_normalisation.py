@@ -38,8 +38,11 @@ def v1(server: RunningServer, question: Question) -> Told:
 
 
 def inputs(question: Question) -> list[tuple[str, list[int], list[str]]]:
-    found = [("question", [1], [question["question"]]), ("choices", [1, len(question["choices"])], question["choices"])]
-    return [*found, ("code", [1], [question["code"]])] if "code" in question else found
+    tensors = [
+        ("question", [1], [question["question"]]),
+        ("choices", [1, len(question["choices"])], question["choices"]),
+    ]
+    return [*tensors, ("code", [1], [question["code"]])] if "code" in question else tensors
 
 
 def _tokenizer_error(response: Any) -> Told:
@@ -92,9 +95,9 @@ WAYS = {"v1": v1, "v2": v2, "binary": binary, "grpc": over_grpc}
 def test_edits_that_nobody_sees(server: RunningServer, way: str, question: Question, data: st.DataObject) -> None:
     choice, probabilities = WAYS[way](server, question)
     edited = data.draw(variants(question))
-    told, found = WAYS[way](server, edited)
-    assert found == probabilities
-    assert told == edited["choices"][question["choices"].index(choice)], "the sender's own text"
+    repeated, scored = WAYS[way](server, edited)
+    assert scored == probabilities
+    assert repeated == edited["choices"][question["choices"].index(choice)], "the sender's own text"
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -120,7 +123,7 @@ def test_a_byte_order_mark_before_the_body(server: RunningServer, path: str) -> 
 def test_every_mode_of_debiasing(server: RunningServer) -> None:
     edited = {**QUESTION, "choices": [f"\ufeff {choice}\r\n" for choice in QUESTION["choices"]]}
     for mode in ("none", "prior", "cyclic"):
-        first, second = (server.ask(one, debias=mode).json()["predictions"][0] for one in (QUESTION, edited))
+        first, second = (server.ask(question, debias=mode).json()["predictions"][0] for question in (QUESTION, edited))
         assert first["probabilities"] == second["probabilities"]
         assert second["choice"] == f"\ufeff {first['choice']}\r\n"
 

@@ -39,8 +39,13 @@ def test_the_flag_wins_over_the_variable() -> None:
 
 def test_what_a_kserve_runtime_passes() -> None:
     argv = ["--model_name=mcqa", "--model_dir=/mnt/models", "--http_port=8080", "--grpc_port=9000"]
-    found = read_settings(argv, {})
-    assert (found.model_name, found.source, found.http_port, found.grpc_port) == ("mcqa", "/mnt/models", 8080, 9000)
+    settings = read_settings(argv, {})
+    assert (settings.model_name, settings.source, settings.http_port, settings.grpc_port) == (
+        "mcqa",
+        "/mnt/models",
+        8080,
+        9000,
+    )
 
 
 @pytest.mark.parametrize(

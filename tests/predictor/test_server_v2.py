@@ -45,16 +45,16 @@ def test_answers_are_those_of_v1(server: RunningServer) -> None:
     assert set(body) == {"id", "model_name", "model_version", "outputs", "parameters"}
     assert (body["id"], body["model_name"], body["model_version"]) == ("request-7", "coding-mcqa", "random-1")
     assert body["parameters"] == {"revision": "coding-mcqa-00001"}
-    found = outputs(body)
-    assert {name: output["datatype"] for name, output in found.items()} == {name: t for name, (t, _) in TYPES.items()}
-    assert found["probabilities"]["shape"] == [2, 4]
+    answers = outputs(body)
+    assert {name: output["datatype"] for name, output in answers.items()} == {name: t for name, (t, _) in TYPES.items()}
+    assert answers["probabilities"]["shape"] == [2, 4]
     v1 = [server.ask(question).json()["predictions"][0] for question in (QUESTION, SECOND)]
     for name in ("letter", "index", "choice", "prompt_tokens"):
-        assert found[name]["shape"] == [2]
-        assert found[name]["data"] == [answer[name] for answer in v1]
+        assert answers[name]["shape"] == [2]
+        assert answers[name]["data"] == [answer[name] for answer in v1]
     for name in ("confidence", "margin", "entropy", "letter_mass"):
-        assert found[name]["data"] == pytest.approx([answer[name] for answer in v1], abs=1e-2)
-    rows = np.array(found["probabilities"]["data"]).reshape(2, 4)
+        assert answers[name]["data"] == pytest.approx([answer[name] for answer in v1], abs=1e-2)
+    rows = np.array(answers["probabilities"]["data"]).reshape(2, 4)
     assert rows.sum(axis=1) == pytest.approx([1, 1])
     assert list(rows[1][2:]) == [0, 0]
 

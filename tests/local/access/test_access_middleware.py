@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 from access_servers import EVENT, NAMED, Headers, Served
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 SERVERS = ("broker", "events", "pipelines", "kube", "mlflow")
 GUARDED = ("broker", "events", "pipelines", "kube")  # MLflow's own middleware knows less
 TOKENS = ("broker", "pipelines", "kube")

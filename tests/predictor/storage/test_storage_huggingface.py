@@ -194,14 +194,20 @@ def run(env: dict[str, str], uri: str = URI) -> dict:
 
 
 def test_a_model_comes_without_pickles_code_and_other_formats(env: dict[str, str], hub: FakeHub, cdn: FakeHub) -> None:
-    found = run(env)
-    assert found["files"] == ["chat_template.jinja", "config.json", "merges.txt", "model.safetensors", "tokenizer.json"]
-    assert (Path(found["folder"]) / "model.safetensors").read_bytes() == WEIGHTS
+    result = run(env)
+    assert result["files"] == [
+        "chat_template.jinja",
+        "config.json",
+        "merges.txt",
+        "model.safetensors",
+        "tokenizer.json",
+    ]
+    assert (Path(result["folder"]) / "model.safetensors").read_bytes() == WEIGHTS
     for name in ("pytorch_model.bin", "training_args.pt", "modeling_tiny.py", "onnx/config.json"):
         assert not hub.seen(name)
-    assert ["model.safetensors", len(WEIGHTS), len(WEIGHTS)] in found["seen"]
-    small = sum(len(FILES[n]) for n in found["files"] if n != "model.safetensors")
-    assert ["other files", small, small] in found["seen"]
+    assert ["model.safetensors", len(WEIGHTS), len(WEIGHTS)] in result["seen"]
+    small = sum(len(FILES[n]) for n in result["files"] if n != "model.safetensors")
+    assert ["other files", small, small] in result["seen"]
     assert hub.seen("config.json")[-1]["authorization"] == "Bearer hf_secret"
     assert [h.get("authorization") for h in cdn.seen("model.safetensors")] == [None]
 
@@ -218,8 +224,8 @@ def test_a_complete_cache_asks_nothing_of_the_network(env: dict[str, str], hub: 
 
 def test_a_broken_connection_resumes(env: dict[str, str], cdn: FakeHub) -> None:
     cdn.cut = 1_234_567
-    found = run(env)
-    assert (Path(found["folder"]) / "model.safetensors").read_bytes() == WEIGHTS
+    result = run(env)
+    assert (Path(result["folder"]) / "model.safetensors").read_bytes() == WEIGHTS
     assert [h.get("range") for h in cdn.seen("model.safetensors")] == [None, "bytes=1234567-"]
 
 
@@ -257,8 +263,8 @@ def test_two_processes_fetch_the_weights_once(env: dict[str, str], hub: FakeHub,
         assert time.monotonic() < deadline
         time.sleep(0.02)
     cdn.release.set()
-    found = [json.loads(process.communicate(timeout=60)[0]) for process in both]
-    assert found[0]["folder"] == found[1]["folder"]
+    results = [json.loads(process.communicate(timeout=60)[0]) for process in both]
+    assert results[0]["folder"] == results[1]["folder"]
     assert len(cdn.seen("model.safetensors")) == 1
 
 

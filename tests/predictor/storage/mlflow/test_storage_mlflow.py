@@ -27,11 +27,11 @@ def test_a_registered_version_comes_whole(registry: Registry, tmp_path: Path) ->
     seen: list[tuple[str, int, int]] = []
     folder = resolve(f"mlflow://{NAME}/1", progress=lambda *a: seen.append(a))
     assert folder.is_relative_to(tmp_path / "cache" / "mlflow")
-    found = contents(folder)
-    record = json.loads(found.pop("source.json"))
+    files = contents(folder)
+    record = json.loads(files.pop("source.json"))
     expected = contents(registry.whole)
     del expected["MLmodel"]
-    assert found == expected
+    assert files == expected
     assert (record["source"], record["version"]) == (f"mlflow://{NAME}/1", "1")
     assert ("model.safetensors", WEIGHTS, WEIGHTS) in seen
     assert version_name(str(folder)) == "1"
@@ -39,9 +39,9 @@ def test_a_registered_version_comes_whole(registry: Registry, tmp_path: Path) ->
 
 
 def test_a_lora_version_keeps_its_base(registry: Registry) -> None:
-    found = contents(resolve(f"mlflow://{NAME}/2"))
-    assert found["base/model.safetensors"] == (registry.lora / "base" / "model.safetensors").read_bytes()
-    assert "adapter_model.safetensors" in found
+    files = contents(resolve(f"mlflow://{NAME}/2"))
+    assert files["base/model.safetensors"] == (registry.lora / "base" / "model.safetensors").read_bytes()
+    assert "adapter_model.safetensors" in files
 
 
 def test_every_way_to_register_leads_to_the_files(registry: Registry, tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_a_store_out_of_reach_is_explained(registry: Registry) -> None:
     registry.client.create_registered_model("elsewhere")
     registry.client.create_model_version("elsewhere", "s3://bucket/model")
     message = refusal("mlflow://elsewhere/1")
-    assert "its files lie in s3:// (s3://bucket/model)" in message
+    assert "its files are in s3:// (s3://bucket/model)" in message
     assert "run `mlflow server` with --serve-artifacts" in message
 
 

@@ -82,7 +82,7 @@ def test_names_that_lead_out_of_the_folder_are_refused(proxy: Proxy, tmp_path: P
 def test_a_location_that_leads_out_or_elsewhere_is_refused(proxy: Proxy) -> None:
     for location, says in {
         "mlflow-artifacts:/1/../../secret": "'..' is refused",
-        "mlflow-artifacts://other.example:5000/1/models": "lie on another server, other.example",
+        "mlflow-artifacts://other.example:5000/1/models": "are on another server, other.example",
         "file:///srv/mlruns/1": "out of reach",
         "/srv/mlruns/1": "a folder of the server's",
         "dbfs:/mlruns/1": "in dbfs:// (dbfs:/mlruns/1), out of reach",
