@@ -19,6 +19,8 @@ import yaml
 from kfp import compiler
 from kfp_server import HEADERS, KfpServer
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 GOOD = {"text": "t", "whole": 1, "number": 0.5, "flag": True, "many": [1]}
 
 
