@@ -46,6 +46,7 @@ lint: ## Style, types, dependencies, which package imports which, spelling and p
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	MYPYPATH=scripts .venv/bin/mypy scripts/environment.py scripts/preflight.py scripts/progress.py
 	.venv/bin/deptry .
 	.venv/bin/lint-imports --no-logo
 	.venv/bin/codespell

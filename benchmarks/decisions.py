@@ -219,7 +219,7 @@ def canary(rng: Generator, champion: Truth, challenger: Truth) -> tuple[str, flo
     now = 0.0
     for percent in STEPS:
         since, arms = now, (Arm(), Arm())
-        found: AnalysisResult | None = None
+        result: AnalysisResult | None = None
         for _ in range(ANALYSES_PER_STEP):
             now += 60.0
             share = int(rng.binomial(REQUESTS_PER_ANALYSIS, percent / 100))
@@ -227,11 +227,11 @@ def canary(rng: Generator, champion: Truth, challenger: Truth) -> tuple[str, flo
                 arrivals(rng, arms[0], REQUESTS_PER_ANALYSIS - share, champion),
                 arrivals(rng, arms[1], share, challenger),
             )
-            found = analyse([*done, StepEvidence(percent, since, *arms)], now)
-            if found.verdict != "inconclusive":
+            result = analyse([*done, StepEvidence(percent, since, *arms)], now)
+            if result.verdict != "inconclusive":
                 break
-        if found is None or found.verdict != "pass":
-            return ("rolled back" if found is not None and found.verdict == "fail" else "held"), now / 60
+        if result is None or result.verdict != "pass":
+            return ("rolled back" if result is not None and result.verdict == "fail" else "held"), now / 60
         done.append(StepEvidence(percent, since, *arms))
     return "promoted", now / 60
 

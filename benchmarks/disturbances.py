@@ -2,7 +2,7 @@
 
 The product knows of neither. The disk is a tmpfs at the loop's folder, which requires the right to mount. The clock is
 a small library (`stepped_clock.c`, built by the C compiler), preloaded into every process of the loop by
-`benchmarks.stepped`: it moves CLOCK_REALTIME by the seconds in a file and leaves CLOCK_MONOTONIC alone, as setting a
+`benchmarks.stepped`: it moves CLOCK_REALTIME by the value in a file and leaves CLOCK_MONOTONIC alone, as setting a
 machine's clock does. Written by hand because under libfaketime 0.9.10 time.sleep fails in Python 3.11.
 """
 

@@ -1,7 +1,7 @@
 """The loop's one SQL database: SQLite on one machine, PostgreSQL on a cluster, through the same statements.
 
-Every fact is a row of its own, inserted once under the key of the event that told it. Nothing is read before it is
-written, so events may come twice, in any order and at the same time, and SQLite's lock is never upgraded.
+Every fact is a row of its own, inserted once under the key of its event. Nothing is read before it is written, so
+events may come twice, in any order and at the same time, and SQLite's lock is never upgraded.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ from functions.events import BadEventError
 
 URL_VARIABLE = "MCQA_DATABASE_URL"
 LOCK_SECONDS = 5.0
-"""How long a writer waits for SQLite's lock, or a connection for PostgreSQL, before the Broker is told to retry."""
+"""How long a writer waits for SQLite's lock, or a connection for PostgreSQL, before the Broker has to retry."""
+
+UNDEFINED_TABLE = "42P01"
+"""PostgreSQL's SQLSTATE."""
 
 CHUNK = 2_000
 """Rows at a time. Ten times as many take 1.5 times as long a row: they leave the processor's cache."""
@@ -47,7 +50,7 @@ class Base(DeclarativeBase):
 class ReasonColumns:
     """Why and by whom a row was decided: `functions.reasons.Reason.to_columns`, with the sentence as rendered then.
 
-    The codes are "unknown" where an older release wrote the row and its sentence did not tell.
+    The codes are "unknown" where an older release wrote the row and its sentence does not identify them.
     """
 
     reason: Mapped[str] = mapped_column(Text)
@@ -57,7 +60,7 @@ class ReasonColumns:
 
 
 def connect(environ: Mapping[str, str]) -> Engine:
-    """The engine for MCQA_DATABASE_URL. Opens no connection. ValueError when the URL is absent or not usable."""
+    """The engine for MCQA_DATABASE_URL. Opens no connection. ValueError when the URL is missing or unusable."""
     url = environ.get(URL_VARIABLE, "")
     if not url:
         raise ValueError(
@@ -67,7 +70,7 @@ def connect(environ: Mapping[str, str]) -> Engine:
         return engine(url)
     except (ArgumentError, NoSuchModuleError):
         raise ValueError(
-            f"{URL_VARIABLE} is no database URL; set sqlite:////path or postgresql://user@host/name"
+            f"{URL_VARIABLE} is not a database URL; set sqlite:////path or postgresql://user@host/name"
         ) from None
 
 
@@ -88,7 +91,7 @@ def engine(url: str) -> Engine:
 
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Connection]:
-    """One transaction. Raises UnavailableError when the database is away, locked or has no tables yet.
+    """One transaction. Raises UnavailableError when the database is unavailable, locked or has no tables yet.
 
     A value that the database cannot hold is the event's fault: BadEventError.
     """
@@ -98,10 +101,8 @@ def transaction(engine: Engine) -> Iterator[Connection]:
     except DataError as error:
         raise BadEventError(f"the database cannot hold it: {_first_line(error)}") from None
     except (SQLAlchemyError, sqlite3.Error) as error:  # the latter from the preparation of a new connection
-        reason = _first_line(error)
-        if "no such table" in reason or ("relation" in reason and "does not exist" in reason):
-            reason += "; run `python -m functions.migrate`"
-        raise UnavailableError(f"the database is not available: {reason}") from None
+        hint = "; run `python -m functions.migrate`" if _lacks_a_table(error) else ""
+        raise UnavailableError(f"the database is not available: {_first_line(error)}{hint}") from None
 
 
 def insert_once(connection: Connection, table: Any, rows: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> bool:
@@ -127,6 +128,14 @@ def stream(connection: Connection, statement: Executable, chunk: int = CHUNK) ->
 def _prepare_sqlite(connection: Any, _: Any) -> None:
     # Safe against a power cut, because the Broker forgets what was acknowledged.
     write_ahead(connection.execute, LOCK_SECONDS)
+
+
+def _lacks_a_table(error: Exception) -> bool:
+    original = getattr(error, "orig", None)
+    if sqlstate := getattr(original, "sqlstate", None):
+        return bool(sqlstate == UNDEFINED_TABLE)
+    # SQLite has one code for every error in a statement. Only the hint depends on its text.
+    return isinstance(original, sqlite3.OperationalError) and str(original).startswith("no such table")
 
 
 def _first_line(error: BaseException) -> str:

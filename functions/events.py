@@ -17,7 +17,7 @@ from cloudevents.exceptions import GenericException
 from cloudevents.http import from_http
 
 MAX_BYTES = 800
-"""Of a source, id or type. Together they are a database key, which PostgreSQL limits to 2.7 kB an entry."""
+"""Of a source, id or type. Together they are a database key, which PostgreSQL limits to 2.7 kB per entry."""
 
 _QUOTED = re.compile(rb'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _ESCAPE = re.compile(rb"\\(.)", re.DOTALL)
@@ -25,12 +25,12 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class BadEventError(ValueError):
-    """The event can never be used, however often it is sent; the message says in one line what was found."""
+    """The event can never be used, however often it is sent; the message is one line and says what was found."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One CloudEvent 1.0. `extensions` are its other attributes, as texts; `data` its payload's bytes."""
+    """One CloudEvent 1.0. `extensions` are its other attributes, as strings; `data` its payload's bytes."""
 
     id: str
     source: str
@@ -43,7 +43,7 @@ class Event:
 
     @property
     def attributes(self) -> dict[str, str]:
-        """Every context attribute that the event has, as text."""
+        """Every context attribute that the event has, as a string."""
         named = {
             "id": self.id,
             "source": self.source,
@@ -66,7 +66,7 @@ def read_event(headers: Iterable[tuple[str, str]], body: bytes) -> Event:
     }
     structured = plain.get("content-type", "").lower().startswith("application/cloudevents")
     if structured and "batch" in plain["content-type"].lower():
-        raise BadEventError("batched CloudEvents are not supported; send one event a request")
+        raise BadEventError("batched CloudEvents are not supported; send one event per request")
     if "ce-specversion" not in plain and not structured:
         raise BadEventError(
             "not a CloudEvent: there is neither ce-specversion nor Content-Type application/cloudevents"
@@ -75,11 +75,11 @@ def read_event(headers: Iterable[tuple[str, str]], body: bytes) -> Event:
     if missing and not structured:
         raise BadEventError(f"not a CloudEvent: the header {', '.join(missing)} is missing or empty")
     try:
-        found = from_http(plain, body, data_unmarshaller=lambda data: data)
+        cloud_event = from_http(plain, body, data_unmarshaller=lambda data: data)
     except (GenericException, ValueError, TypeError, AttributeError, KeyError) as error:
         raise BadEventError(f"not a CloudEvent: {str(error)[:200]}") from None
-    data = found.get_data()
-    attributes = {str(name): _text(str(name), value) for name, value in found.get_attributes().items()}
+    data = cloud_event.get_data()
+    attributes = {str(name): _text(str(name), value) for name, value in cloud_event.get_attributes().items()}
     if (version := attributes.pop("specversion", None)) != "1.0":
         raise BadEventError(f"specversion: must be 1.0, found {version!r}"[:200])
     for name in ("id", "source", "type"):
@@ -117,7 +117,7 @@ def decode_value(name: str, value: str) -> str:
 
 
 def parse_json(data: bytes | str, what: str = "the data") -> Any:
-    """Strict JSON: no NaN or Infinity, which no database column holds alike. Raises BadEventError."""
+    """Strict JSON: no NaN or Infinity, which databases store differently. Raises BadEventError."""
     try:
         return json.loads(data, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
@@ -128,11 +128,11 @@ def _text(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if not isinstance(value, str | int):
-        raise BadEventError(f"{name}: must be a text, a whole number or true or false")
+        raise BadEventError(f"{name}: must be a string, a whole number or true or false")
     if _CONTROL.search(text := str(value)):
         raise BadEventError(f"{name}: holds a control character")
     return text
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON number")
+    raise ValueError(f"{constant} is not a JSON number")

@@ -1,9 +1,9 @@
-"""From an HTTP request to a function's action and back to the status by which the Broker knows what to do next.
+"""From an HTTP request to a function's action, and back to the status that determines what the Broker does next.
 
-no error            204, empty: a body that is no CloudEvent would be taken for a broken reply and retried
-Pending             202, empty: kept, though nothing can be made of it yet
-BadEventError       400, to the dead letters at once: no retry helps
-UnavailableError    503, retried with backoff: a database or a receiver of messages is away
+no error            204, empty: a body that is not a CloudEvent would count as a malformed reply and be retried
+Pending             202, empty: kept, though it cannot be used yet
+BadEventError       400, to the dead letters immediately: no retry helps
+UnavailableError    503, retried with backoff: a database or a receiver of messages is unavailable
 anything else       500, retried, then to the dead letters: our mistake, with its traceback in the log
 """
 
@@ -25,13 +25,13 @@ from functions.events import BadEventError, Event, read_event
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """What came of an event that is kept until others come; in a word or a line, for the log."""
+    """The outcome of an event that is kept until others arrive; a word or a line for the log."""
 
     outcome: str
 
 
 def respond(request: Request, function: str, act: Callable[[Event], str | Pending]) -> Response:
-    """The response to one event. `act` does the work and says in a word or a line what came of it, for the log."""
+    """The response to one event. `act` does the work and returns the outcome, a word or a line for the log."""
     if request.method != "POST":
         return Response("this function takes a CloudEvent by POST\n", 405, {"Allow": "POST"}, mimetype="text/plain")
     event: Event | None = None
@@ -43,7 +43,7 @@ def respond(request: Request, function: str, act: Callable[[Event], str | Pendin
         outcome, status = str(error), 400
     except UnavailableError as error:
         outcome, status = str(error), 503
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - any mistake of ours is a 500, with its traceback in the log
         with suppress(OSError):
             traceback.print_exc()
         outcome, status = f"unexpected {type(error).__name__}; the function's log has the traceback", 500
@@ -52,7 +52,7 @@ def respond(request: Request, function: str, act: Callable[[Event], str | Pendin
 
 
 def log(function: str, outcome: str, status: int = 0, event: Event | None = None) -> None:
-    """One JSON line on stderr; none where that is a file on a full disk: what was done stays done."""
+    """One JSON line on stderr; none where that is a file on a full disk: the work is done all the same."""
     line: dict[str, object] = {"time": round(time.time(), 3), "function": function, "message": outcome}
     if status:
         line["status"] = status

@@ -1,7 +1,7 @@
 """`python -m functions.migrate`: brings the database of MCQA_DATABASE_URL to the newest schema. Safe to run again.
 
-Once before the functions start, by whoever starts them (a Job on a cluster): in a function it would cost every cold
-start the import of Alembic.
+Run once before the functions start, by whoever starts them (a Job on a cluster): in a function, every cold start would
+import Alembic.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def migrate(engine: Engine, revision: str = "head") -> None:
     config = configuration()
     with engine.connect() as connection:
         if connection.dialect.name == "sqlite":
-            # The driver starts no transaction for DDL by itself, and others may be migrating: a minute, not a moment.
+            # The driver starts no transaction for DDL, and others may be migrating: wait for a minute, not a moment.
             connection.exec_driver_sql("PRAGMA busy_timeout = 60000")
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         else:

@@ -1,7 +1,7 @@
 """Why a decision was taken and who initiated it: a closed code with parameters, from which the sentence is rendered.
 
-Nothing reads a sentence. Codes, parameters and `initiated_by` are stored beside it and travel in events; free text (a
-condition's message, an operator's note) is only ever a detail, put behind a headline and never into one.
+Nothing reads a sentence. Codes, parameters and `initiated_by` are stored with it and are part of events; free text (a
+condition's message, an operator's note) is only ever a detail after a headline, never part of one.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from enum import StrEnum
 from typing import Any, Self
 
 CODE_COLUMNS = ("reason_code", "initiated_by", "reason_params")
-"""What a stored decision and its event have beside the rendered `reason`."""
+"""What a stored decision and its event have in addition to the rendered `reason`."""
 
 
 class Closed(StrEnum):
-    """A closed vocabulary. What another release wrote and this one does not know reads as its member UNKNOWN."""
+    """A closed vocabulary. A value of another release that this one does not know reads as the member UNKNOWN."""
 
     @classmethod
     def _missing_(cls, value: object) -> Self:
@@ -95,7 +95,7 @@ def read_reason(codes: type[Code], stored: Mapping[str, Any]) -> Reason | None:
 
 
 def reason_lines(codes: type[Code], stored: Mapping[str, Any]) -> list[str]:
-    """The stored reason, one detail per line; in one line what another release wrote."""
+    """The stored reason, one detail per line; a single line where another release wrote it."""
     reason = read_reason(codes, stored)
     return [str(stored.get("reason") or "")] if reason is None else reason.lines
 

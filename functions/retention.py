@@ -1,7 +1,7 @@
-"""What people sent is deleted after MCQA_RETENTION_DAYS: questions, answers, feedback, dead letters, notices.
+"""Deletes what people sent after MCQA_RETENTION_DAYS: questions, answers, feedback, dead letters, notifications.
 
-Oldest first and a batch a transaction, so that whoever inserts waits for a moment only. What does not fit into one call
-waits for the next. Drift checks, rollouts and runs stay: they are figures, and few.
+Oldest first and one batch per transaction, so that inserts wait only briefly. What does not fit into one call waits for
+the next. Drift checks, rollouts and runs stay: they are figures, and few.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ def forget(engine: Engine, before: float, seconds: float = SECONDS, batch: int =
     for delete_some in _STEPS:
         while True:
             with transaction(engine) as connection:
-                found, deleted = delete_some(connection, before, batch)
+                scanned, deleted = delete_some(connection, before, batch)
             total += deleted
-            if found < batch:
+            if scanned < batch:
                 break
             if time.monotonic() > end:
                 return total, False
@@ -67,21 +67,21 @@ def _logged(
 ) -> tuple[int, int]:
     """Deletes the oldest exchanges of some version, by the index on (version, at), from all `tables`."""
     owner = version.class_
-    for one in _versions(connection, version):
-        oldest = select(owner.source, owner.id).where(version == one, at < before).order_by(at).limit(batch)
+    for value in _versions(connection, version):
+        oldest = select(owner.source, owner.id).where(version == value, at < before).order_by(at).limit(batch)
         ids = defaultdict(set)
         for row in connection.execute(oldest):
             ids[row.source].add(row.id)
         if ids:
-            # By source, of which there are few: PostgreSQL looks up a list of ids in the index, but not one of pairs.
+            # By source, of which there are few: PostgreSQL uses the index for a list of ids, but not for one of pairs.
             these = [(t, source, some) for t in tables for source, some in ids.items()]
             deleted = (connection.execute(delete(t).where(t.source == s, t.id.in_(some))) for t, s, some in these)
-            return batch, sum(one.rowcount for one in deleted)
+            return batch, sum(result.rowcount for result in deleted)
     return 0, 0
 
 
 def _versions(connection: Connection, column: InstrumentedAttribute[str | None]) -> Iterator[str | None]:
-    """Each value of an indexed column, with as many looks at the index as there are values."""
+    """Each value of an indexed column, with as many look-ups in the index as there are values."""
     yield None
     newest = connection.scalar(select(func.min(column)))
     while newest is not None:
@@ -92,7 +92,7 @@ def _versions(connection: Connection, column: InstrumentedAttribute[str | None])
 def _dated(
     table: Any, dates: Sequence[InstrumentedAttribute[float]], connection: Connection, before: float, batch: int
 ) -> tuple[int, int]:
-    """Deletes rows of a table that stands by itself, those of which every date is older."""
+    """Deletes rows of an independent table, those of which every date is older."""
     columns = table.__table__.primary_key.columns
     oldest = select(*columns).where(*(at < before for at in dates)).limit(batch)
     deleted = connection.execute(delete(table).where(tuple_(*columns).in_(oldest))).rowcount
@@ -106,9 +106,9 @@ _STEPS: tuple[Callable[[Connection, float, int], tuple[int, int]], ...] = (
         LoggedRequest.requested_at,
         (AskedQuestion, GivenAnswer, LoggedResponse, LoggedRequest),
     ),
-    # Of those whose request was never logged.
+    # Exchanges whose request was never logged.
     partial(_logged, GivenAnswer.version, GivenAnswer.answered_at, (LoggedResponse, GivenAnswer)),
-    # By its arrival, too: what a sender's clock says must not delete a word that was just taken.
+    # By its arrival, too: a sender's clock must not delete feedback that has just arrived.
     partial(_dated, GivenFeedback, (GivenFeedback.given_at, GivenFeedback.arrived_at)),
     partial(_dated, DeadLetterRecord, (DeadLetterRecord.last_at,)),
     partial(_dated, SentNotice, (SentNotice.sent_at,)),

@@ -1,4 +1,4 @@
-"""Every table of the loop in one metadata: what the migrations must arrive at."""
+"""Every table of the loop in one metadata: what the migrations must lead to."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Events on their way out: to the address in K_SINK, which Knative's SinkBinding also uses. On a cluster the Broker.
 
-An event's id is made from what it says (`digest`), so that a repeated call sends the same event again and receivers,
-which dedupe on (source, id, type), act once.
+An event's id is a digest of its content, so that a repeated call sends the same event again and receivers, which dedupe
+on (source, id, type), act once.
 """
 
 from __future__ import annotations
@@ -30,9 +30,8 @@ def digest(*parts: Any) -> str:
 
 
 def trace_of(event: Event, *key: Any) -> str:
-    """The W3C traceparent that goes on: the event's own, or one made from the key, so that a retry has it again."""
-    found = event.extensions.get("traceparent")
-    return found if found else traceparent(*key)
+    """The W3C traceparent to continue: the event's own, or one made from the key, so that a retry has the same."""
+    return event.extensions.get("traceparent") or traceparent(*key)
 
 
 def traceparent(*key: Any) -> str:
@@ -42,7 +41,7 @@ def traceparent(*key: Any) -> str:
 
 
 def loop_event(type: str, source: str, key: str, data: Mapping[str, Any], time: float, trace: str | None) -> Event:
-    """One of the loop's own events. `key` tells it from others of its type, `time` in Unix seconds."""
+    """One of the loop's own events. `key` identifies it among others of its type, `time` in Unix seconds."""
     extensions = {"traceparent": trace} if trace else {}
     return Event(
         id=key,
@@ -77,14 +76,14 @@ def cdevent(
 
 
 class Sink:
-    """Where events go. ValueError when `environ` has no usable K_SINK."""
+    """The receiver of events. ValueError when `environ` has no usable K_SINK."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._url = text(environ, "K_SINK")
         self._http = httpx2.Client(timeout=TIMEOUT)
 
     def send(self, event: Event) -> None:
-        """Returns once the event is accepted; UnavailableError when it was not (then nothing is known of it)."""
+        """Returns once the event is accepted; UnavailableError when that is not known."""
         headers = {f"ce-{name}": quote(value, safe=_PLAIN) for name, value in event.attributes.items()}
         headers["content-type"] = headers.pop("ce-datacontenttype", "application/json")
         headers["ce-specversion"] = "1.0"

@@ -15,14 +15,14 @@ ASSIGNMENT = re.compile(r"[A-Z_]+=")
 
 def verbs(makefile: str) -> set[str]:
     """The targets that have a recipe or prerequisites: what `make NAME` would do something for."""
-    found = set()
+    result = set()
     lines = makefile.splitlines()
     for number, line in enumerate(lines):
         if match := re.match(r"([a-z][a-z0-9 -]*):(?!=)([^#]*)(#.*)?$", line):
             body = number + 1 < len(lines) and lines[number + 1].startswith("\t")
             if body or (match[2].strip() and "=" not in match[2]):
-                found |= set(match[1].split())
-    return found
+                result |= set(match[1].split())
+    return result
 
 
 def problem(command: str) -> str | None:

@@ -94,7 +94,7 @@ def mlflow(folder: Path, env: Mapping[str, str] | None = None) -> Iterator[str]:
     port = free_port()
     pod = next(yaml.safe_load_all((ROOT / "deploy/mlflow/deployment.yaml").read_text()))["spec"]["template"]["spec"]
     args = [*pod["containers"][0]["command"], *pod["containers"][0]["args"]]
-    args = [{"--host=0.0.0.0": "--host=127.0.0.1", "--port=5000": f"--port={port}"}.get(one, one) for one in args]
+    args = [{"--host=0.0.0.0": "--host=127.0.0.1", "--port=5000": f"--port={port}"}.get(item, item) for item in args]
     said = {
         **settings.environment(settings.new_encryption_key(os.urandom(32))),
         "MLFLOW_ARTIFACTS_DESTINATION": "/mlflow/artifacts",

@@ -70,6 +70,13 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[Any]:
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown() -> Iterator[Any]:
+    """After the last test of a module or session the fixtures of others end here: a unit test must let them."""
+    _running.unit = False
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any]) -> Iterator[Any]:
     _running.fixtures.append(f"{fixturedef.func.__module__}.{fixturedef.argname}")
     try:

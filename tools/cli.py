@@ -55,6 +55,8 @@ class Group(TyperGroup):
         except ToolError as error:
             print(f"{ctx.invoked_subcommand}: {error}", file=sys.stderr)
             raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(INTERRUPTED) from None
 
 
 def _usage_line(error: ClickException) -> str:
@@ -85,10 +87,7 @@ def main() -> None:
     os.chdir(ROOT)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _exit_on_signal)
-    try:
-        app(prog_name=PROGRAM)
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+    app(prog_name=PROGRAM)
 
 
 def _exit_on_signal(number: int, _: FrameType | None) -> NoReturn:

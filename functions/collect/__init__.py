@@ -1,1 +1,1 @@
-"""collect: the payload log and the feedback, as rows that the other functions ask."""
+"""collect: the payload log and the feedback, as rows that the other functions query."""

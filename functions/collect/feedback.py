@@ -1,6 +1,6 @@
-"""What became of feedback: what collect answers to it, and what the command line shows of it.
+"""The outcome of feedback: how collect responds to it, and what the command line shows of it.
 
-The decision is a function of plain data; what it rests on is read from the database, here and on a cluster alike.
+The decision is a function of plain data; its input is read from the database, on one machine and on a cluster alike.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ Reason = Literal["pending", "no-such-letter", "unknown-answer", "counted", "supe
 
 @dataclass(frozen=True, slots=True)
 class KnownAnswer:
-    """What was logged of an answer. `letters` are its question's ("" where it came as binary tensors), `chosen` the
-    model's (None: no response yet, or none that says), `label` the right one by all the feedback so far."""
+    """An answer as logged. `letters` are its question's ("" where it came as binary tensors), `chosen` is the model's
+    (None: no response yet, or one without it), `label` the right one by all the feedback so far."""
 
     letters: str
     chosen: str | None
@@ -34,14 +34,14 @@ class KnownAnswer:
 
 @dataclass(frozen=True, slots=True)
 class FeedbackOutcome:
-    """`reason` is what became of one event of feedback:
+    """`reason` is the outcome of one feedback event:
 
     pending         it is not in the database (yet)
     no-such-letter  refused: the question does not have the letter
     unknown-answer  kept; counts as soon as an answer with this id is logged
-    counted         it says which letter was right
-    superseded      kept; a later one says it
-    test-traffic    kept; the answer was a test's, and counts for nothing
+    counted         it is the answer's label
+    superseded      kept; a later one is the label
+    test-traffic    kept; the answer was a test's, which counts for nothing
     """
 
     reason: Reason
@@ -52,7 +52,7 @@ class FeedbackOutcome:
 
 
 def judge(letter: str, recorded: bool, counts: bool, answer: KnownAnswer | None) -> FeedbackOutcome:
-    """The outcome. `recorded`: the event is in the database; `counts`: it is the last word on its answer."""
+    """The outcome. `recorded`: the event is in the database; `counts`: it is the latest for its answer."""
     if answer is None:
         return FeedbackOutcome("unknown-answer" if recorded else "pending")
     reason: Reason = "counted" if counts else "superseded"
@@ -66,7 +66,7 @@ def judge(letter: str, recorded: bool, counts: bool, answer: KnownAnswer | None)
 
 
 def outcome(connection: Connection, source: str, id: str, answer_id: str, letter: str) -> FeedbackOutcome:
-    """What became of the event (source, id), which said that `letter` is right for `answer_id`."""
+    """The outcome of the event (source, id), by which `letter` is right for `answer_id`."""
     event = (GivenFeedback.source == source) & (GivenFeedback.id == id)
     recorded = connection.execute(select(GivenFeedback.id).where(event)).first() is not None
     answer, last = _known(connection, *answer_key(answer_id))
@@ -74,18 +74,18 @@ def outcome(connection: Connection, source: str, id: str, answer_id: str, letter
 
 
 def known(connection: Connection, answer_id: str) -> KnownAnswer | None:
-    """The answer with this id; None where nothing of the kind was logged."""
+    """The answer with this id; None where none was logged."""
     return _known(connection, *answer_key(answer_id))[0]
 
 
 def check(connection: Connection, facts: FeedbackEvent) -> Reason:
-    """What collect makes of feedback that it just recorded; BadEventError where the question has no such letter."""
+    """The outcome of feedback that was just recorded; BadEventError where the question has no such letter."""
     answer, last = _known(connection, facts.answer_id, facts.place)
-    found = judge(facts.letter, True, last == (facts.source, facts.id), answer)
-    if found.reason == "no-such-letter":
-        has = f"{found.letters[0]} to {found.letters[-1]}"
-        raise BadEventError(f"answer: the question has the letters {has}, found {facts.letter!r}")
-    return found.reason
+    result = judge(facts.letter, True, last == (facts.source, facts.id), answer)
+    if result.reason == "no-such-letter":
+        letters = f"{result.letters[0]} to {result.letters[-1]}"
+        raise BadEventError(f"answer: the question has the letters {letters}, found {facts.letter!r}")
+    return result.reason
 
 
 def _known(connection: Connection, exchange: str, place: int) -> tuple[KnownAnswer | None, tuple[str, str] | None]:
@@ -115,8 +115,8 @@ def _known(connection: Connection, exchange: str, place: int) -> tuple[KnownAnsw
     for row in connection.execute(statement):
         if row.choices is None and row.letter is None and row.readable:
             continue  # the request has no question in this place
-        found = KnownAnswer(LETTERS[: row.choices or 0], row.letter, row.version, row.purpose, row.label)
-        return found, None if row.label is None else (row.feedback_source, row.feedback_id)
+        known_answer = KnownAnswer(LETTERS[: row.choices or 0], row.letter, row.version, row.purpose, row.label)
+        return known_answer, None if row.label is None else (row.feedback_source, row.feedback_id)
     return None, None
 
 

@@ -1,4 +1,4 @@
-"""collect's HTTP side: an event, the facts in it, one transaction. A ping means: delete what is too old."""
+"""collect's HTTP side: an event, the facts in it, one transaction. A ping means "delete what is too old"."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def _collect(event: Event) -> str | Pending:
     with transaction(_engine) as connection:
         if not record(connection, facts):
             return "known already"
-        # A refusal takes the row back.
-        said = check(connection, facts) if isinstance(facts, FeedbackEvent) else None
-    if said == "unknown-answer":
+        # A refusal rolls the row back.
+        feedback = check(connection, facts) if isinstance(facts, FeedbackEvent) else None
+    if feedback == "unknown-answer":
         return Pending("recorded: no answer with this id is known yet")
-    return "recorded" if said in (None, "counted") else f"recorded: {said}"
+    return "recorded" if feedback in (None, "counted") else f"recorded: {feedback}"
 
 
 def _forget() -> str:

@@ -1,8 +1,8 @@
-"""What an event tells: a request was asked, it was answered, or somebody gave the right answer. Pure.
+"""The facts in an event: a request was made, it was answered, or somebody gave the right answer. Pure.
 
-Requests and responses are told apart by type and joined by (source, id) in the database, so their order is no matter.
-When they happened is their `time`, as far as it can be believed (functions/clocks.py): `recordedtime` is when the
-logger's queue came to send them.
+Requests and responses are distinguished by type and joined by (source, id) in the database, so their order does not
+matter. They happened at their `time`, as far as it can be trusted (functions/clocks.py): `recordedtime` is when the
+logger's queue sent them.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def version_of(event: Event) -> str | None:
 
 def checked_version(version: Any) -> str:
     if not isinstance(version, str) or not 0 < len(version) <= 200 or not version.isprintable():
-        raise BadEventError(f"model version: must be a text of 1 to 200 characters, found {version!a}"[:200])
+        raise BadEventError(f"model version: must be a string of 1 to 200 characters, found {version!a}"[:200])
     return version
 
 
@@ -102,10 +102,10 @@ def _asked(event: Event, times: EventTimes) -> RequestEvent:
 
 
 def _responded(event: Event, times: EventTimes) -> ResponseEvent:
-    answers, said, purpose = read_answers(event.data)
+    answers, named, purpose = read_answers(event.data)
     version = version_of(event)
-    if version is None and said is not None:
-        version = checked_version(said)
+    if version is None and named is not None:
+        version = checked_version(named)
     return ResponseEvent(event.source, event.id, version, times, answers, purpose)
 
 
@@ -119,7 +119,7 @@ def _judged(event: Event, times: EventTimes) -> FeedbackEvent:
         or not 0 < len(answer_id.encode("utf-8", "replace")) <= MAX_BYTES
         or not answer_id.isprintable()
     ):
-        raise BadEventError(f"answer_id: must be a text of 1 to {MAX_BYTES} bytes")
+        raise BadEventError(f"answer_id: must be a string of 1 to {MAX_BYTES} bytes")
     exchange, place = answer_key(answer_id)
     return FeedbackEvent(event.source, event.id, exchange, place, _letter(data.get("answer")), times)
 

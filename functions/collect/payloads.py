@@ -1,12 +1,12 @@
 """Questions and answers in the bodies that the payload logger copied: v1 and v2 JSON (Open Inference Protocol).
 
-The logger copies a packed body as it came, and its event does not say that it is: its first bytes do.
+The logger copies a compressed body as it is, and its event does not mention the coding: the first bytes do.
 
-A v2 body with binary tensors is JSON followed by bytes, and the event does not say where the JSON ends. It is counted
-as a request or response, but what its tensors hold is left out.
+A v2 body with binary tensors is JSON followed by bytes, and the event does not say where the JSON ends. It counts as a
+request or response, but the content of its tensors is left out.
 
-A request's body is what a client sent, and the logger copies it before the model server has looked at it: gzip'd or
-deflated as it came, and whether it will be refused or not. What the model server refuses is no business of the loop.
+A request's body is what a client sent, copied by the logger before the model server has read it: gzip'd or deflated,
+and whether the server will refuse it or not. Requests that the model server refuses do not concern the loop.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ MAX_UNPACKED = 16 * 1024 * 1024
 
 _FIELDS = {"instances": frozenset(V1_FIELDS), "inputs": frozenset({*V2_FIELDS, "model_name"})}
 _PARAMETERS = {"instances": frozenset(V1_EXPLAIN_PARAMETERS), "inputs": frozenset(V2_PARAMETERS)}
-"""What the model server knows of a request in v1 and v2. A request with more is refused by every version alike, and
-must not count as a failure of the one that had to say so."""
+"""The parameters that the model server knows in v1 and v2. A request with others is refused by every version alike, and
+must not count as a failure of the version that refused it."""
 
 
 class NoInferenceError(Exception):
-    """There is nothing to record: another endpoint's exchange (readiness, metadata; the logger copies those too), or a
-    request that the model server refuses. The message says which."""
+    """Nothing to record: another endpoint's exchange (readiness, metadata; the logger copies those too), or a request
+    that the model server refuses. The message says which."""
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerFeatures:
-    """What a response says of one question; None is what the client did not ask for."""
+    """A response's answer to one question; None where the client did not request the value."""
 
     letter: str | None = None
     confidence: float | None = None
@@ -63,23 +63,28 @@ def read_questions(body: bytes) -> tuple[tuple[dict[str, Any], ...], str | None]
     try:
         payload = _payload(_unpacked(body))
         _require_known(payload)
-        if isinstance(instances := payload.get("instances"), list):
-            rows = instances
-        elif isinstance(inputs := payload.get("inputs"), list):
-            if (columns := _columns(inputs, "inputs")) is None:
-                return (), _purpose(payload.get("parameters"))
-            rows = _rows({name: columns[name] for name in QUESTION_FIELDS if name in columns})
-            for row in rows:
-                while isinstance(row.get("choices"), list) and row["choices"] and not row["choices"][-1]:
-                    row["choices"].pop()
-        else:
-            raise BadEventError("the request has neither instances (v1) nor inputs (v2)")
-        if not rows:
-            raise BadEventError("the request has no questions")
-        questions = tuple(_question(row, place) for place, row in enumerate(rows))
+        questions = tuple(_question(row, place) for place, row in enumerate(_question_rows(payload)))
         return questions, _purpose(payload.get("parameters"))
     except BadEventError as error:
         raise NoInferenceError(f"refused by the model server, too: {error}") from None
+
+
+def _question_rows(payload: dict[str, Any]) -> list[Any]:
+    """A request's questions as rows, not checked yet; none where they are binary tensors."""
+    if isinstance(instances := payload.get("instances"), list):
+        rows = instances
+    elif isinstance(inputs := payload.get("inputs"), list):
+        if (columns := _columns(inputs, "inputs")) is None:
+            return []
+        rows = _rows({name: columns[name] for name in QUESTION_FIELDS if name in columns})
+        for row in rows:
+            while isinstance(row.get("choices"), list) and row["choices"] and not row["choices"][-1]:
+                row["choices"].pop()
+    else:
+        raise BadEventError("the request has neither instances (v1) nor inputs (v2)")
+    if not rows:
+        raise BadEventError("the request has no questions")
+    return rows
 
 
 def read_answers(body: bytes) -> tuple[tuple[AnswerFeatures, ...], str | None, str | None]:
@@ -105,7 +110,7 @@ def _require_known(request: dict[str, Any]) -> None:
     """BadEventError for a field or parameter that the model server does not know, and for tensors that it never takes
     as a question's."""
     kind = "instances" if isinstance(request.get("instances"), list) else "inputs"
-    parameters = {} if (found := request.get("parameters")) is None else found
+    parameters = {} if (given := request.get("parameters")) is None else given
     if not isinstance(parameters, dict):
         raise BadEventError("parameters: must be an object")
     for names, known in ((request, _FIELDS[kind]), (parameters, _PARAMETERS[kind])):
@@ -114,7 +119,7 @@ def _require_known(request: dict[str, Any]) -> None:
     if parameters.get("debias") is not None and parameters["debias"] not in DEBIAS_MODES:
         raise BadEventError(f"debias: must be one of {', '.join(DEBIAS_MODES)}"[:200])
     if kind == "inputs" and isinstance(inputs := request.get("inputs"), list):
-        tensors = [(one.get("name"), one.get("datatype")) for one in inputs if isinstance(one, dict)]
+        tensors = [(tensor.get("name"), tensor.get("datatype")) for tensor in inputs if isinstance(tensor, dict)]
         if any(name not in QUESTION_FIELDS or datatype != "BYTES" for name, datatype in tensors):
             raise BadEventError(f"inputs: must be BYTES tensors called {', '.join(QUESTION_FIELDS)}")
         if len(dict(tensors)) < len(tensors):
@@ -131,10 +136,10 @@ def _purpose(parameters: Any) -> str | None:
 
 def _unpacked(body: bytes) -> bytes:
     for _ in range(content_codings.MOST_CODINGS):
-        if not (found := content_codings.sniff(body)):
+        if not (codings := content_codings.sniff(body)):
             break
         try:
-            body = content_codings.decode(body, found, MAX_UNPACKED)
+            body = content_codings.decode(body, codings, MAX_UNPACKED)
         except content_codings.CodingError as error:
             raise BadEventError(str(error)) from None
     return body.removeprefix(b"\xef\xbb\xbf")  # a byte order mark, which the model server ignores too
@@ -144,16 +149,16 @@ def _payload(body: bytes) -> dict[str, Any]:
     try:
         # Undecodable bytes can only be those of binary tensors; inside the JSON they would be half a surrogate pair.
         text = body.decode("utf-8", "surrogateescape")
-        found, end = json.JSONDecoder().raw_decode(text.lstrip())
+        payload, end = json.JSONDecoder().raw_decode(text.lstrip())
     except (ValueError, RecursionError) as error:
         raise BadEventError(f"the body is not JSON: {str(error)[:120]}") from None
-    if not isinstance(found, dict):
+    if not isinstance(payload, dict):
         raise BadEventError("the body must be a JSON object")
-    if text.lstrip()[end:].strip() and not _is_binary(found.get("inputs")) and not _is_binary(found.get("outputs")):
+    if text.lstrip()[end:].strip() and not _is_binary(payload.get("inputs")) and not _is_binary(payload.get("outputs")):
         raise BadEventError("the body has more than its JSON, and no binary tensors")
-    if not any(_is_binary(found.get(name)) for name in ("inputs", "outputs")):
+    if not any(_is_binary(payload.get(name)) for name in ("inputs", "outputs")):
         return dict(parse_json(body, "the body"))
-    return found
+    return payload
 
 
 def _is_binary(tensors: Any) -> bool:
@@ -166,7 +171,7 @@ def _is_binary(tensors: Any) -> bool:
 
 
 def _columns(tensors: Sequence[Any], what: str) -> dict[str, list[Any]] | None:
-    """Each tensor's values, one an item; None where any of them is binary."""
+    """Each tensor's values, one per item; None where any tensor is binary."""
     if _is_binary(tensors):
         return None
     columns: dict[str, list[Any]] = {}
@@ -186,7 +191,7 @@ def _columns(tensors: Sequence[Any], what: str) -> dict[str, list[Any]] | None:
         if name == "choices":
             choices = shape
         elif len(data) != shape[0]:
-            continue  # probabilities: the features say what is needed of them
+            continue  # probabilities: the features hold what is needed of them
         columns[name] = data
     if choices:
         if (width := choice_count(choices, len(columns.get("question", ())))) is None:
@@ -204,7 +209,7 @@ def _rows(columns: dict[str, list[Any]]) -> list[dict[str, Any]]:
 
 
 def _question(row: Any, place: int) -> dict[str, Any]:
-    """The sender's own words; only what the model server takes for a question."""
+    """The question as sent, without the fields that the model server does not read."""
     try:
         parse_question(row)
     except QuestionError as error:

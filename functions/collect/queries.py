@@ -22,7 +22,7 @@ from functions.database import stream
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """A question with its right answer's index, and what `version` chose (None: not known). `at`: when it was asked."""
+    """A question with its right answer's index, and what `version` chose (None: unknown). `at`: when it was asked."""
 
     answer_id: str
     question: dict[str, Any]
@@ -77,7 +77,7 @@ def recent(connection: Connection, since: float, until: float, most: int) -> Ite
 
 
 def label_count(connection: Connection, since: float, until: float) -> int:
-    """How many answers got feedback within [since, until), however often each; those of tests left out."""
+    """How many answers got feedback within [since, until), each counted once; answers of tests are left out."""
     test = select(LoggedRequest.id).where(
         LoggedRequest.id == GivenFeedback.answer_id, LoggedRequest.purpose.is_not(None)
     )
@@ -89,8 +89,8 @@ def label_count(connection: Connection, since: float, until: float) -> int:
 def label_of(place: Any, column: Any = GivenFeedback.letter) -> ScalarSelect[Any]:
     """`column` of the feedback that counts for an answer: the last that names one of the question's letters.
 
-    A time before the question was asked is nobody's: then the arrival counts. For a statement that reads requests and
-    questions; `place` is the answer's in its exchange.
+    A time before the question was asked cannot be right: then the arrival counts. For a statement that reads requests
+    and questions; `place` is the answer's in its exchange.
     """
     # Once more under another name: SQLite orders a subquery only by what is in it.
     asked = aliased(LoggedRequest)

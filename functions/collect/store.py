@@ -14,7 +14,7 @@ from functions.database import LOCK_SECONDS, insert_once
 
 
 def record(connection: Connection, facts: CollectedEvent) -> bool:
-    """Inserts what an event says; False when the event was recorded before."""
+    """Inserts an event's facts; False when the event was recorded before."""
     key: dict[str, Any] = {"source": facts.source, "id": facts.id}
     if isinstance(facts, FeedbackEvent):
         return insert_once(connection, GivenFeedback, {**key, **_feedback(facts)})
@@ -39,11 +39,11 @@ def record(connection: Connection, facts: CollectedEvent) -> bool:
 
 
 def _feedback(facts: FeedbackEvent) -> dict[str, Any]:
-    """The row, with its place behind the answer's feedback so far.
+    """The row, with its place after the answer's feedback so far.
 
-    If our own clock was set back since the last of it, times say nothing about which came later: the new one then
-    counts as given no earlier than that. All of it in the insert itself, so that nothing is read before it is written.
-    Of events at the same time one may have waited for the database while the other was recorded: that is no set back.
+    If our own clock was set back since the latest of it, times do not show which came later: the new one then counts
+    as given no earlier than that. All of this is in the insert itself, so that nothing is read before it is written. Of
+    two events at the same time one may wait for the database while the other is recorded: the clock was not set back.
     """
     times = facts.times
     earlier = aliased(GivenFeedback)

@@ -1,11 +1,11 @@
-"""What collect knows: one table a kind of fact, each row inserted once and never changed.
+"""What collect records: one table per kind of fact, each row inserted once and never changed.
 
 An exchange is one HTTP request and its response, both logged under the same (source, id). An answer id is
 `<event id>/<place>` with places from 0, or `<event id>` alone for place 0: what feedback refers to.
 
-Times are Unix seconds. `…_at` is when it happened, as far as it can be believed (functions/clocks.py), `sent_at` what
-the sender's clock said, None where nothing readable. `purpose` is None for a real question; what has one is a test, and
-counts neither for drift nor for a canary nor as something to learn from.
+Times are Unix seconds. `…_at` is when it happened, as far as that can be trusted (functions/clocks.py), `sent_at` the
+sender's time, None if unreadable. `purpose` is None for a real question; an exchange with a purpose is a test, and
+counts neither for drift nor for a canary nor as training data.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from functions.database import Base
 
 
 class LoggedRequest(Base):
-    """A request reached this version. `version` is None where the log has none."""
+    """A request that reached this version. `version` is None where the log names none."""
 
     __tablename__ = "requests"
     __table_args__ = (Index("ix_requests_version", "version", "requested_at"), Index("ix_requests_id", "id"))
@@ -33,7 +33,7 @@ class LoggedRequest(Base):
 
 
 class LoggedResponse(Base):
-    """It was answered with 200."""
+    """Its answer, with status 200."""
 
     __tablename__ = "responses"
 
@@ -57,7 +57,7 @@ class AskedQuestion(Base):
 
 
 class GivenAnswer(Base):
-    """One answer of a response. `entropy` in nats; what the client did not ask for is None.
+    """One answer of a response. `entropy` in nats; values that the client did not request are None.
 
     `version` and `answered_at` repeat the response's, so that a drift window is one range of one index; so does
     `purpose`, which the response repeats from its request.
@@ -81,10 +81,10 @@ class GivenAnswer(Base):
 
 
 class GivenFeedback(Base):
-    """Somebody said which letter was right. Of several about one answer the last counts (`queries.label_of`).
+    """Somebody's label for an answer: the right letter. Of several the latest counts (`queries.label_of`).
 
-    `arrived_at` is when the loop received it; `sequence` counts an answer's feedback as it was recorded, from 1, which
-    no clock can turn round.
+    `arrived_at` is when the loop received it; `sequence` numbers an answer's feedback as it was recorded, from 1, which
+    no clock can reorder.
     """
 
     __tablename__ = "feedback"

@@ -1,1 +1,1 @@
-"""dead_letters: keeps what no function could use, until somebody replays or discards it."""
+"""dead_letters: keeps events that no function could use, until somebody replays or discards them."""

@@ -21,9 +21,8 @@ def handle(request: Request) -> Response:
 
 
 def _keep(event: Event) -> str:
-    found = dead_letter(event)
+    letter = dead_letter(event)
     with transaction(_engine) as connection:
-        record(connection, found, time.time())
-    return f"kept {found.key[:12]}: {found.destination or 'unknown destination'} answered {found.code}: {found.reason}"[
-        :300
-    ]
+        record(connection, letter, time.time())
+    destination = letter.destination or "unknown destination"
+    return f"kept {letter.key[:12]}: {destination} answered {letter.code}: {letter.reason}"[:300]

@@ -1,4 +1,4 @@
-"""A dead letter from the event that arrived: the event as it was sent, and why it was refused. Pure."""
+"""A dead letter from the event that arrived: the event as sent, and why it was refused. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from functions.events import Event
 
-# What the Broker adds on the way; a replayed event must not carry it.
+# The Broker adds these on the way; a replayed event must not carry them.
 _ADDED = ("knativeerrordest", "knativeerrorcode", "knativeerrordata", "knativearrivaltime", "knativebrokerttl")
 
 

@@ -1,4 +1,4 @@
-"""The dead letters."""
+"""The table of dead letters."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from functions.database import Base
 class DeadLetterRecord(Base):
     """One event that one destination refused. The event itself is `attributes` (without knativeerror*) and `data`.
 
-    `key` is what makes it one: the digest of (source, id, type, destination). `times` counts its arrivals.
+    `key` identifies it: the digest of (source, id, type, destination). `times` counts its arrivals.
     """
 
     __tablename__ = "dead_letters"

@@ -1,1 +1,1 @@
-"""Has the traffic moved away from what the champion version was measured on? See decision.py."""
+"""drift: has the traffic moved away from the champion's reference? See decision.py."""

@@ -1,4 +1,4 @@
-"""A stored check as events, and the events to the sink."""
+"""The events of a stored check, and sending them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from functions.sink import digest, loop_event
 def events_of(row: Row[Any]) -> list[Event]:
     """The check, and the alarm where it raised one. The same row gives the same ids.
 
-    No incident besides: notify tells people of the drift itself, and would tell them twice.
+    No incident in addition: notify reports the drift itself, and would notify people twice.
     """
     types = [DRIFT_CHECKED, *([DRIFT_DETECTED] if row.alarm else [])]
     return [
@@ -32,9 +32,9 @@ def event_id(type: str, row: Row[Any]) -> str:
 
 
 def announce(engine: Engine, model: str, send: Callable[[Event], None], now: float) -> int:
-    """Sends what is not out yet, oldest first; how many checks. UnavailableError leaves the rest for the next look.
+    """Sends what is not sent yet, oldest first; how many checks. UnavailableError leaves the rest for the next check.
 
-    A crash between sending and noting it sends the same events once more, which receivers know by their ids.
+    After a crash between sending and storing that, the same events are sent again; receivers recognise their ids.
     """
     with transaction(engine) as connection:
         waiting = unsent(connection, model)

@@ -1,7 +1,7 @@
 """One check: the champion's open window against its own reference, stored before it is announced.
 
 1. Which version is champion, and what is its reference (registry)?
-2. What did the checks so far leave, and what does the open window hold (database)?
+2. What state did the checks so far leave, and what does the open window hold (database)?
 3. The verdict (decision.evaluate), stored with its evidence in one insert that also is the new state.
 
 A crash before 3 leaves everything as it was, one after it leaves a stored check whose events `announce` sends at the
@@ -41,7 +41,7 @@ class DriftChecker:
         self._references: dict[str, Reference] = {}
 
     def check(self, event: Event, now: float) -> str:
-        """Checks and stores; the outcome in a line. UnavailableError when a part of the loop is away."""
+        """Checks and stores; the outcome in a line. UnavailableError when a part of the loop is unavailable."""
         model, config = self._settings.model, self._settings.config
         registered = self._registry.model()
         version = None if registered is None else registered.aliases.get(CHAMPION)
@@ -62,7 +62,7 @@ class DriftChecker:
                 return f"the window of version {version} is younger than {self._settings.settle:g} s"
             with transaction(self._engine) as connection:
                 summary = measure(connection, reference, state, until)
-            # A window that begins anew after a clock was set back is stored at once.
+            # A window that begins again after a clock was set back is stored immediately.
             if state is previous.state and not due(previous.reason_code is not None, previous.n, summary.n, config):
                 return f"nothing new: {summary.n} answers in the window, {previous.n} at the last check"
             result = evaluate(reference, summary, state, until, config)
@@ -89,7 +89,7 @@ class DriftChecker:
 
 
 def in_time(state: State, now: float, until: float) -> State:
-    """The state, or one whose window opens at `until` where its own lies ahead: our clock was set back, and drift must
+    """The state, or one whose window opens at `until` where its own is ahead: our clock was set back, and drift must
     not be blind until it has caught up. Answers of the time in between that were checked before may count once more.
     """
     if state.since is None or state.since <= now + SKEW:

@@ -1,23 +1,23 @@
-"""Is it drift? One window of answers against the champion version's own reference.
+"""Is it drift? Compares one window of answers with the champion version's own reference.
 
 A feature is rejected when its difference is both *significant* (adjusted p) and *large* (effect floor): with 20,000
-answers a shift of 0.03 standard deviations is significant, and nobody should retrain for it. The floor alone would
-not do either: with 100 answers noise alone is that large.
+answers a shift of 0.03 standard deviations is significant, and nobody should retrain for it. The floor alone would not
+do either: with 100 answers, noise alone is that large.
 
-Large is relative to the reference's spread, and absolute besides: where a feature hardly varies (a model that is always
+Large is relative to the reference's spread, and also absolute: where a feature hardly varies (a model that is always
 certain), rounding alone is many standard deviations, and 1 - 1e-7 instead of 1 differs from every reference value.
 
-Windows close when they have said something. A window that rejects closes at once; one that does not stays open and
-grows until it holds `enough` answers, so a low-traffic hour is not thrown away and a small shift has the sample it
-takes. An alarm needs `consecutive` closed windows in a row that rejected a common feature; a growing window does not
-break the row.
+Windows close when they are conclusive. A window that rejects closes immediately; one that does not stays open and grows
+until it holds `enough` answers, so a low-traffic hour is not thrown away and a small shift gets the sample it takes. An
+alarm needs `consecutive` closed windows in a row that rejected a common feature; a growing window does not break the
+row.
 
-After an alarm the state stays alarmed: further checks say `drift` but raise no second alarm until the champion
-changes, or `recover_after` closed windows in a row find nothing (then the next drift is a new one). One that is still
-there after `remind_after` seconds is raised once more: what was done about it did not help, or could not be done with
-the feedback there was then.
+After an alarm the state stays alarmed: further checks report `drift` but raise no second alarm until the champion
+changes, or `recover_after` closed windows in a row find nothing (then the next drift is a new one). A drift that
+persists after `remind_after` seconds raises another alarm: the retraining did not help, or there was not enough
+feedback for one.
 
-prompt_tokens is whole numbers, and ties make Kolmogorov-Smirnov conservative. It is kept all the same: prompts
+prompt_tokens takes integer values, and ties make Kolmogorov-Smirnov conservative. The test is used anyway: prompts
 spread over a hundred lengths, where the loss is small, while breaking the ties at random would give two different
 verdicts on the same window, and chi-square over bins loses more power against the shift that matters (longer prompts).
 """
@@ -46,16 +46,16 @@ LEAST: Mapping[str, float] = {
     "letter_mass": 1e-4,
     "prompt_tokens": 1,
 }
-"""The smallest Wasserstein distance, in each feature's own unit, that is a difference at all.
+"""The smallest Wasserstein distance, in each feature's own unit, that counts as a difference.
 
 A reference may be measured on another machine than serves: answers in bfloat16 (8 bits) and float32 differ by up to a
 point of confidence each, which leaves their distributions within a thousandth. The margin is a difference of two such
 probabilities; a thousandth of confidence is up to 5e-3 nats of entropy where one letter has nearly all (ln(p / (1 - p))
-each). The letter mass crowds below 1 and only 1 - mass is rounded, so it resolves more. A prompt is whole tokens long,
-and one more or less is a line end.
+each). The letter mass is just below 1 and only 1 - mass is rounded, so it resolves more. One token of a
+prompt is a line end.
 """
 LEAST_OTHER = 1e-6
-"""Of a feature that is not in LEAST, as a share of its mean."""
+"""The same for a feature that is not in LEAST, as a share of its mean."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class Config:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What one check leaves for the next; the function itself has no memory.
+    """What one check leaves for the next; the function itself keeps no state.
 
     `since` is where the open window starts (Unix seconds; None: at the version's first answer). `streaks` counts, by
     feature, the closed windows in a row that rejected it; `calm` those that found nothing since an alarm.
@@ -107,8 +107,8 @@ class State:
 class Evidence:
     """One feature's comparison. `effect` is Wasserstein/sd for `ks`, Cramér's V for `chi-square`.
 
-    `distance` is the Wasserstein distance in the feature's own unit, and `least` what counts as one (LEAST). Of less
-    `p_adjusted` is 1: it is no difference, and must not make those of other features look likelier.
+    `distance` is the Wasserstein distance in the feature's own unit, and `least` what counts as one (LEAST). Below it
+    `p_adjusted` is 1: there is no difference, and it must not make those of other features look more likely.
     """
 
     feature: str
@@ -128,7 +128,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """A check and all it rests on. `alarm` is true once, when the drift is found; `state` is for the next check."""
+    """A check and its evidence. `alarm` is true once, when the drift is detected; `state` is for the next check."""
 
     verdict: Verdict
     alarm: bool
@@ -192,11 +192,11 @@ def evaluate(reference: Reference, window: Summary, state: State, now: float, co
 
 def compare(reference: Reference, window: Summary, config: Config) -> tuple[Evidence, ...]:
     """Every feature that the reference and the window share, and the chosen letter; p adjusted within this family."""
-    found = [
+    tests = [
         _ks(name, reference, window.features[name], config) for name in reference.features if name in window.features
     ]
-    found.append(_letters(reference.letters, window.letters, config))
-    adjusted = benjamini_hochberg([e.p if e.distance >= e.least else 1.0 for e in found])
+    tests.append(_letters(reference.letters, window.letters, config))
+    adjusted = benjamini_hochberg([e.p if e.distance >= e.least else 1.0 for e in tests])
     return tuple(
         Evidence(
             **{
@@ -205,7 +205,7 @@ def compare(reference: Reference, window: Summary, config: Config) -> tuple[Evid
                 "rejected": p <= config.alpha and e.effect >= e.floor and e.distance >= e.least,
             }
         )
-        for e, p in zip(found, adjusted, strict=True)
+        for e, p in zip(tests, adjusted, strict=True)
     )
 
 

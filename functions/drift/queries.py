@@ -17,13 +17,15 @@ from functions.drift.reference import FEATURES
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Some answers of a window: by feature one value an answer (None: the client did not ask for it), and letters."""
+    """Some answers of a window: by feature one value per answer (None: the client did not request it), and letters."""
 
     features: dict[str, Sequence[float | None]]
     letters: Sequence[str]
 
 
-def window(connection: Connection, version: str, since: float, until: float, chunk: int = CHUNK) -> Iterator[Chunk]:
+def window_chunks(
+    connection: Connection, version: str, since: float, until: float, chunk: int = CHUNK
+) -> Iterator[Chunk]:
     """The answers that `version` gave within [since, until), in chunks for drift's Window.add."""
     columns = [getattr(GivenAnswer, name) for name in FEATURES]
     statement = select(GivenAnswer.letter, *columns).where(

@@ -1,4 +1,4 @@
-"""What a version's answers looked like when it was measured: the drift check's reference, stored with the version.
+"""The distribution of a version's answers when it was evaluated: the drift check's reference, stored with the version.
 
 `reference.json` (schema 1):
 
@@ -25,7 +25,7 @@ distribution function is within 1 / (2 * MAX_VALUES) = 0.00024 of theirs: below 
 
 
 class BadReferenceError(ValueError):
-    """The reference is not usable: which part, what was found."""
+    """The reference is unusable; the message names the part and what was found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Reference:
 
 
 def summarise(features: Mapping[str, Sequence[float]], letters: Sequence[str]) -> Reference:
-    """The reference of measured answers: per feature one number an answer (never rounded), and the chosen letters."""
+    """The reference of evaluated answers: per feature one number per answer (never rounded), and the chosen letters."""
     out = {}
     for name, values in features.items():
         ordered = sorted(float(v) for v in values)
@@ -73,14 +73,14 @@ def summarise(features: Mapping[str, Sequence[float]], letters: Sequence[str]) -
 
 
 def parse(text: str | bytes) -> Reference:
-    """The reference of a reference.json; BadReferenceError names the part that is not usable."""
+    """The reference of a reference.json; BadReferenceError names the part that is unusable."""
     try:
         data: Any = json.loads(text)
     except ValueError as error:
         raise BadReferenceError(f"reference.json is not JSON: {error}") from None
-    found = data.get("schema") if isinstance(data, dict) else type(data).__name__
-    if found != SCHEMA:
-        raise BadReferenceError(f"reference.json has schema {found!r}, this release reads {SCHEMA}: register again")
+    schema = data.get("schema") if isinstance(data, dict) else type(data).__name__
+    if schema != SCHEMA:
+        raise BadReferenceError(f"reference.json has schema {schema!r}, this release reads {SCHEMA}: register again")
     try:
         features = {
             str(name): FeatureReference(int(f["n"]), float(f["mean"]), float(f["sd"]), tuple(map(float, f["values"])))
@@ -100,6 +100,6 @@ def _check(name: str, f: FeatureReference) -> None:
     if not 1 <= len(f.values) <= MAX_VALUES or f.n < len(f.values):
         raise BadReferenceError(f"{name} needs 1 to {MAX_VALUES} values of n answers, found {len(f.values)} of {f.n}")
     if not all(map(math.isfinite, (f.mean, f.sd, *f.values))) or f.sd < 0:
-        raise BadReferenceError(f"{name} holds a value that is no finite number")
+        raise BadReferenceError(f"{name} holds a value that is not a finite number")
     if any(a > b for a, b in zip(f.values, f.values[1:], strict=False)):
         raise BadReferenceError(f"{name}: values must be sorted")

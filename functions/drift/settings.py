@@ -14,7 +14,7 @@ from functions.drift.decision import Config
 class Settings:
     """`settle` in seconds: how old an answer must be to belong to a window.
 
-    Answers are dated by the logger and reach the database later. One that comes after its window was closed would be
+    Answers are dated by the logger and reach the database later. One that arrives after its window was closed would be
     in no window, so the default is longer than the Broker tries to deliver (8 retries, 127.5 s of backoff).
     """
 

@@ -1,4 +1,4 @@
-"""Drift checks in the database: the state before, the check after, and what is still to be sent."""
+"""Drift checks in the database: the state before, the check after, and the events still to be sent."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, select, update
 
 from functions.database import insert_once
 from functions.drift.decision import CheckResult, State
-from functions.drift.queries import first_answer, window
+from functions.drift.queries import first_answer, window_chunks
 from functions.drift.reasons import ReasonCode
 from functions.drift.reference import Reference
 from functions.drift.tables import DriftCheck
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 MOST_EVENTS = 100
-"""Checks announced in one look: a sink that was away for days is caught up with in steps."""
+"""Checks announced in one pass: a sink that was unavailable for days catches up in steps."""
 
 
 @dataclass(frozen=True, slots=True)
 class PreviousState:
-    """What the checks so far leave. `sequence` is the last one's number, `n` what the open window held then.
+    """What the checks so far left. `sequence` is the last one's number, `n` what the open window held then.
 
     `reason_code` is that of the last check of this version; None without one.
     """
@@ -40,8 +40,8 @@ class PreviousState:
 def previous_state(connection: Connection, model: str, version: str) -> PreviousState:
     """The state for the next check of `version`; a fresh one where another version was checked last.
 
-    A version that is champion again goes on behind what it was judged by before, without the old alarm. A version that
-    was never judged begins at its first answer.
+    A version that is champion again continues after what it was checked on before, without the old alarm. A version
+    that was never checked begins at its first answer.
     """
     newest = select(DriftCheck.__table__).where(DriftCheck.model == model).order_by(DriftCheck.sequence.desc()).limit(1)
     last = connection.execute(newest).first()
@@ -60,12 +60,12 @@ def previous_state(connection: Connection, model: str, version: str) -> Previous
 
 def measure(connection: Connection, reference: Reference, state: State, until: float) -> Summary:
     """The open window against the reference; streamed, so that its memory does not depend on the window."""
-    found = Window(reference)
+    accumulated = Window(reference)
     if state.since is not None:
-        for chunk in window(connection, state.version, state.since, until):
-            # None where the client did not ask for it: NumPy reads it as NaN, which Window counts as invalid.
-            found.add(cast("Mapping[str, ArrayLike]", chunk.features), chunk.letters)
-    return found.summary()
+        for chunk in window_chunks(connection, state.version, state.since, until):
+            # None where the client did not request it: NumPy reads it as NaN, which Window counts as invalid.
+            accumulated.add(cast("Mapping[str, ArrayLike]", chunk.features), chunk.letters)
+    return accumulated.summary()
 
 
 def append(
@@ -96,9 +96,9 @@ def append(
 
 
 def document(model: str, check: CheckResult, since: float | None) -> dict[str, Any]:
-    """What a check's events say. `drift_since`: from where on the answers had moved; `data_digest`: of what they are.
+    """The data of a check's events. `drift_since`: when the answers began to differ; `data_digest`: of the window.
 
-    The digest is of the numbers that the check computed from the window, which no other window gives.
+    The digest is of the figures that the check computed from the window, which no other window gives.
     """
     evidence = check.to_dict()
     measured = (check.version, check.window_start, check.window_end, check.n, evidence["evidence"])
@@ -112,7 +112,7 @@ def document(model: str, check: CheckResult, since: float | None) -> dict[str, A
 
 
 def drifted_since(connection: Connection, model: str, check: CheckResult) -> float | None:
-    """Where the first of the windows in a row began that rejected what this check rejects too."""
+    """When the first of the windows in a row began that rejected a feature that this check rejects too."""
     moved = {e.feature for e in check.evidence if e.rejected}
     left = max((count for name, count in check.state.streaks.items() if name in moved), default=0) - 1
     begin = check.window_start
@@ -122,7 +122,7 @@ def drifted_since(connection: Connection, model: str, check: CheckResult) -> flo
             statement.order_by(DriftCheck.sequence.desc()), execution_options={"stream_results": True, "yield_per": 50}
         )
         for row in newest:
-            if closed(row) and row.n:  # not where a clock that was set back began a window anew
+            if closed(row) and row.n:  # not where a clock that was set back began a window again
                 begin, left = row.window_start, left - 1
             if left == 0:
                 break
@@ -131,7 +131,7 @@ def drifted_since(connection: Connection, model: str, check: CheckResult) -> flo
 
 
 def unsent(connection: Connection, model: str) -> Sequence[Row[Any]]:
-    """The oldest checks whose events are not out."""
+    """The oldest checks whose events are not sent."""
     statement = select(DriftCheck.__table__).where(DriftCheck.model == model, DriftCheck.sent_at.is_(None))
     return connection.execute(statement.order_by(DriftCheck.sequence).limit(MOST_EVENTS)).all()
 

@@ -1,8 +1,9 @@
-"""Compares any number of answers with a reference in memory that depends on the reference alone.
+"""Compares any number of answers with a reference, in memory that depends on the reference alone.
 
-Both distances need, of the window, only how many answers lie below, at and between the reference's values and how far
-in they lie: the Kolmogorov-Smirnov statistic is exact, because between two reference values the reference's
-distribution function is flat and the window's only rises. Chunks may come in any order.
+scipy.stats.ks_2samp and wasserstein_distance need both samples in memory. Both distances need only how many of the
+window's answers are below, at and between the reference's values, and how far in: the Kolmogorov-Smirnov statistic is
+exact, because between two reference values the reference's distribution function is flat and the window's only rises.
+Chunks may come in any order.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from functions.drift.reference import FeatureReference, Reference
 
 @dataclass(frozen=True, slots=True)
 class Distance:
-    """How far one feature of the window lies from its reference.
+    """How far one feature of the window is from its reference.
 
     `ks` is the largest difference of the distribution functions (0..1), `wasserstein` their area between, in the
     feature's own unit; `mean` is the window's.
@@ -42,7 +43,7 @@ class Summary:
 
 
 class Window:
-    """Accumulates a window's answers against one reference: about 80 kB a feature, however many answers."""
+    """Accumulates a window's answers against one reference: about 80 kB per feature, for any number of answers."""
 
     def __init__(self, reference: Reference) -> None:
         self._features = {name: _Counts(f) for name, f in reference.features.items()}
@@ -50,9 +51,9 @@ class Window:
         self._n = 0
 
     def add(self, features: Mapping[str, ArrayLike], letters: Iterable[str]) -> None:
-        """A chunk of answers: each reference feature's values, one an answer, and the chosen letters.
+        """A chunk of answers: each reference feature's values, one per answer, and the chosen letters.
 
-        Values that are no finite number are counted and left out.
+        Values that are not finite are counted and left out.
         """
         for name, counts in self._features.items():
             counts.add(np.asarray(features[name], dtype=np.float64))

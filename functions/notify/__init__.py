@@ -1,1 +1,1 @@
-"""notify: tells people what happened, why, and what to do."""
+"""notify: notifies people what happened, why, and what to do."""

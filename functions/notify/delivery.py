@@ -16,7 +16,7 @@ from functions.notify.tables import SentNotice
 
 URLS_VARIABLE = "MCQA_NOTIFY_URLS"
 QUIET_SECONDS = 6 * 3600.0
-"""How long another event with the same content is not told again."""
+"""For how long another event with the same content is not sent again."""
 
 
 def targets(environ: Mapping[str, str]) -> list[str]:
@@ -32,15 +32,15 @@ def targets(environ: Mapping[str, str]) -> list[str]:
         for place, url in enumerate(urls):
             if Apprise.instantiate(url, suppress_exceptions=True) is None:
                 scheme = url.partition(":")[0][:20]  # the rest may hold a password
-                raise ValueError(f"{URLS_VARIABLE}: entry {place} ({scheme}://…) is no URL that apprise knows")
+                raise ValueError(f"{URLS_VARIABLE}: entry {place} ({scheme}://…) is not a URL that apprise knows")
     return urls
 
 
 def deliver(engine: Engine, event: Event, message: Message, urls: list[str], now: float) -> int:
-    """Sends to each target that has neither this event nor lately this content; how many were sent.
+    """Sends to each target that got neither this event nor recently this content; how many were sent.
 
-    Raises UnavailableError when a target did not take it: the retry sends to that one only. A crash between sending and
-    noting it sends once more, because no message may be lost.
+    Raises UnavailableError when a target did not take it: the retry sends to that one only. After a crash between
+    sending and storing that, it is sent again, because no message may be lost.
     """
     sent, failed = 0, []
     for url in urls:
@@ -52,8 +52,8 @@ def deliver(engine: Engine, event: Event, message: Message, urls: list[str], now
             continue
         with transaction(engine) as connection:
             key = {"source": event.source, "id": event.id, "type": event.type, "target": target}
-            told = {"key": message.key, "title": message.title, "body": message.body, "sent_at": now}
-            insert_once(connection, SentNotice, {**key, **told})
+            notice = {"key": message.key, "title": message.title, "body": message.body, "sent_at": now}
+            insert_once(connection, SentNotice, {**key, **notice})
         sent += 1
     if failed:
         raise UnavailableError(f"{len(failed)} of {len(urls)} targets did not take the message: {', '.join(failed)}")

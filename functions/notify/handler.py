@@ -23,8 +23,8 @@ def handle(request: Request) -> Response:
 
 def _notify(event: Event) -> str:
     if (message := build(event)) is None:
-        return "nobody needs to be told"
+        return "no notification for this event"
     if not _urls:
         return f"MCQA_NOTIFY_URLS is empty, so only here: {message.title}. {' '.join(message.body.split())}"
     sent = deliver(_engine, event, message, _urls, time.time())
-    return f"told {sent} of {len(_urls)} targets: {message.title}" if sent else f"told before: {message.title}"
+    return f"sent to {sent} of {len(_urls)} targets: {message.title}" if sent else f"sent before: {message.title}"

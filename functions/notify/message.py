@@ -1,4 +1,4 @@
-"""An event as a message to people: what happened, why, what to do. Pure.
+"""The notification of an event: what happened, why, what to do. Pure.
 
 The loop's own events carry their evidence as JSON; CDEvents (specification 0.5) have `subject` and `content`, and the
 reason, where there is one, in `customData.reason`.
@@ -21,7 +21,7 @@ MAX_WHY = 1500
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """`key` is the digest of what the message is about: two events with one key need telling once."""
+    """`key` is the digest of what the message is about: of two events with one key, one is sent."""
 
     key: str
     level: Level
@@ -38,7 +38,7 @@ class Message:
 
 
 def build(event: Event) -> Message | None:
-    """The message of an event; None for one that nobody needs to be told. BadEventError when it is not readable."""
+    """The message of an event; None for one without notification. BadEventError when it is not readable."""
     if (write := _WRITERS.get(event.type)) is None:
         return None
     check_key(event)
@@ -74,7 +74,7 @@ def _run_started(event: Event, data: Mapping[str, Any]) -> Message:
         "info",
         f"Retraining started: {_plain(content.get('pipelineName')) or 'pipeline'} run {run}",
         reason,
-        "nothing; the gate will say whether the new version is better.",
+        "nothing; the quality gate decides whether the new version is better.",
         _plain(content.get("uri")) or None,
     )
 
@@ -84,7 +84,9 @@ def _run_finished(event: Event, data: Mapping[str, Any]) -> Message:
     outcome = _plain(content.get("outcome")) or "unknown"
     good = outcome == "success"
     action = (
-        "nothing; if the gate passed, a canary starts." if good else "read the run's log, repair, and start it again."
+        "nothing; if the gate passed, a canary starts."
+        if good
+        else "read the run's log, fix the cause, and start it again."
     )
     return Message(
         _key(event.type, run, outcome),
@@ -198,7 +200,7 @@ def _key(*parts: Any) -> str:
 
 
 def _plain(value: Any) -> str:
-    """A value on one line. Texts come from outside: line breaks in them could pose as lines of ours."""
+    """A value on one line. Strings come from outside: line breaks in them could pose as lines of ours."""
     return " ".join(str(value).replace("\x00", "").split()) if isinstance(value, str | int | float) else ""
 
 

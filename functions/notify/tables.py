@@ -1,4 +1,4 @@
-"""What was told to whom."""
+"""Sent notifications."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functions.database import Base
 
 class SentNotice(Base):
     """One message that one target took. `target` is a digest of its URL, which may hold a password; `key` one of
-    what the message says."""
+    the message's content."""
 
     __tablename__ = "notices"
     __table_args__ = (Index("ix_notices_key", "key", "target", "sent_at"),)

@@ -1,1 +1,1 @@
-"""retrain: one pipeline run for one drift, and what becomes of it."""
+"""retrain: one pipeline run per drift or request, followed to its end."""

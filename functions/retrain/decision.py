@@ -1,9 +1,9 @@
-"""May a retraining start, and what became of the one that did? Pure.
+"""Whether a retraining may start, and the state of the one that did. Pure.
 
 A drift or a request is answered by at most one run that succeeds, and at no time by two that are active:
 
-waiting    it is known; a run is not allowed yet (cool-down, another run is active)
-starting   a run is intended; it may or may not exist: only the pipeline server knows
+waiting    it is stored; a run is not allowed yet (cool-down, another run is active)
+starting   a run was requested; only the pipeline server knows whether it exists
 queued     the server has it
 running
 succeeded  the run ended well: it registered a version, or the gate refused its challenger
@@ -32,14 +32,14 @@ from functions.events import BadEventError
 from functions.reasons import Reason
 from functions.retrain.reasons import ReasonCode
 
-# What Kubeflow lists of a run beside its steps: the workflow, groups, and a step's own driver and executor.
+# Kubeflow lists more than the steps of a run: the workflow, groups, and a step's own driver and executor.
 _AROUND = re.compile(
     r"root|executor|(exit-handler|condition|for-loop)-.*|.*-driver|.*\.onExit|.*-retraining-[a-z0-9]{5}"
 )
 
 State = Literal["waiting", "starting", "queued", "running", "succeeded", "failed", "canceled", "void"]
-ACTIVE = frozenset({"starting", "queued", "running"})
-FINISHED = frozenset({"succeeded", "failed", "canceled"})
+ACTIVE: frozenset[State] = frozenset({"starting", "queued", "running"})
+FINISHED: frozenset[State] = frozenset({"succeeded", "failed", "canceled"})
 PERIODS = {"daily": "%G-W%V-%u", "weekly": "%G-W%V", "monthly": "%Y-%m"}
 """Reasons that are a schedule's: it requests once per period, however often and by whomever its tick is sent."""
 
@@ -83,7 +83,7 @@ class RetrainRequest:
 
 @dataclass(frozen=True, slots=True)
 class Retraining:
-    """A retraining as the database knows it. `ran`: a run was started for it. A request that waits has no champion."""
+    """A retraining as stored. `ran`: a run was started for it. A waiting request has no champion."""
 
     key: str
     state: State
@@ -176,7 +176,7 @@ def decide(known: Sequence[Retraining], champion: str | None, now: float, cooldo
             return Action("void", superseded, retraining.key)
     if (active := next((k for k in known if k.state in ACTIVE), None)) is not None:
         return Action("wait", Reason(ReasonCode.RUN_ACTIVE, {"key": active.key[:16], "state": active.state}))
-    # An end that lies ahead was noted before our clock was set back: it must not stop every retraining until then.
+    # An end in the future was stored before our clock was set back: it must not stop every retraining until then.
     ends = (k.finished for k in known if k.ran and k.finished is not None and k.finished <= now + SKEW)
     ended = max(ends, default=None)
     if ended is not None and now < ended + cooldown:
@@ -189,7 +189,7 @@ def champion_changed(champion: str, version: str) -> Reason:
 
 
 def observe(run: Mapping[str, Any] | None) -> ObservedRun:
-    """A run of the v2beta1 API as one of our states; None: the server does not know it any more.
+    """A run of the v2beta1 API as one of our states; None: the server no longer knows it.
 
     An exit handler that ends well makes the whole run SUCCEEDED though a step in it failed: the steps decide too.
     """
@@ -212,20 +212,20 @@ def observe(run: Mapping[str, Any] | None) -> ObservedRun:
 
 
 def next_state(observed: ObservedRun, attempt: int, attempts: int) -> State:
-    """The next state of a retraining whose run number `attempt` looks like this; `starting`: try once more."""
+    """The next state of a retraining with this as run number `attempt`; `starting`: try again."""
     return "starting" if observed.state == "failed" and attempt < attempts else observed.state
 
 
 def may_post(posted: float | None, now: float, grace: float) -> bool:
-    """Whether a run that the server does not list may be asked for: not while an earlier request may still arrive."""
+    """Whether a run that the server does not list may be requested: not while an earlier request may still arrive."""
     return posted is None or now >= posted + grace
 
 
 def failed_steps(run: Mapping[str, Any]) -> list[str]:
     """The steps of a run that failed for good, a line each; none where the server's answer names none.
 
-    A retried step is `name(0)`, `name(1)`, … and counts by its best attempt. Kubeflow lists the groups around a step
-    beside it, all FAILED with it, and gives no error of any: the step's log has it.
+    A retried step is `name(0)`, `name(1)`, … and counts by its best attempt. Kubeflow also lists the groups around a
+    step, all FAILED with it, and gives no error of any: the step's log has it.
     """
     best: dict[str, tuple[bool, str]] = {}
     for task in (run.get("run_details") or {}).get("task_details") or ():

@@ -66,7 +66,7 @@ class RetrainReconciler:
         self._registry, self._pipelines, self._send = registry, pipelines, send
 
     def reconcile(self) -> str:
-        """At most one step of each kind; the outcome in a line. UnavailableError when a part is away."""
+        """At most one step of each kind; the outcome in a line. UnavailableError when a part is unavailable."""
         model = self._settings.model
         with transaction(self._engine) as connection:
             row = store.active(connection, model)
@@ -106,7 +106,7 @@ class RetrainReconciler:
                 **scope,
                 "run_key": row.key,
                 "model_name": row.model,
-                # Of the drift's answers many get their feedback only after the alarm.
+                # Many of the drift's answers get their feedback only after the alarm.
                 "until": now,
                 "reason": row.reason,
                 "traceparent": row.traceparent,
@@ -183,7 +183,7 @@ class RetrainReconciler:
         return f"{_name(row)} ends: {reason}"
 
     def _announce(self) -> None:
-        """Sends what is not out yet. A crash between sending and noting it sends it again with the same id."""
+        """Sends what is not sent yet. After a crash before that is stored, it is sent again with the same id."""
         with transaction(self._engine) as connection:
             rows = store.unannounced(connection, self._settings.model)
         for row in rows:

@@ -48,7 +48,7 @@ def insert_waiting(
 
 
 def known(connection: Connection, model: str) -> list[Retraining]:
-    """What decide() must see: all that wait or are active, and the newest that ended."""
+    """The input of decide(): all that wait or are active, and the newest that ended."""
     columns = (RetrainRun.key, RetrainRun.state, RetrainRun.champion, RetrainRun.created_at, RetrainRun.finished_at)
     statement = select(*columns, RetrainRun.run_id).where(RetrainRun.model == model)
     going = connection.execute(statement.where(RetrainRun.state.in_(("waiting", *ACTIVE)))).all()
@@ -68,7 +68,7 @@ def active(connection: Connection, model: str) -> Row[Any] | None:
 
 
 def unannounced(connection: Connection, model: str) -> Sequence[Row[Any]]:
-    """Retrainings of which an event may not be out, the oldest first."""
+    """Retrainings of which an event may not be sent yet, the oldest first."""
     ended = RetrainRun.state.in_(FINISHED) & (RetrainRun.announced < 4)
     statement = select(RetrainRun.__table__).where(RetrainRun.model == model, or_(RetrainRun.state.in_(ACTIVE), ended))
     return connection.execute(statement.order_by(RetrainRun.created_at)).all()

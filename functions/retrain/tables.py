@@ -20,7 +20,7 @@ class RetrainRun(Base):
 
     `state` is a `decision.State`, `reason_code` why it is in that state, `initiated_by` who requested the retraining.
     `attempt` counts the runs that may have been started, `posted_at` is when the last of them was requested; `version`
-    is what the run registered. `announced` counts the events that are out. Times in Unix seconds.
+    is what the run registered. `announced` counts the events that were sent. Times in Unix seconds.
     """
 
     __tablename__ = "retrain_runs"

@@ -1,1 +1,1 @@
-"""Takes a challenger version through its canary steps to champion, or back out. See decision.py and analysis.py."""
+"""rollout: takes a challenger through its canary steps to champion, or back. See decision.py and analysis.py."""

@@ -86,7 +86,7 @@ class Record:
     rollout: Rollout | None
 
     def __str__(self) -> str:
-        return "forget the rollout" if self.rollout is None else f"record {self.rollout.steps[-1].percent} %"
+        return "forget the rollout" if self.rollout is None else f"record {self.rollout.steps[-1].percent}%"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Nothing will change by itself: tell people."""
+    """Nothing will change by itself: people are notified."""
 
     type: ClassVar = ActionType.HOLD
 
@@ -126,9 +126,9 @@ class Decision:
 
     @property
     def by_operator(self) -> bool:
-        """Whether an operator asked for it, and so needs no telling."""
+        """Whether an operator asked for it, and so needs no notification."""
         return self.reason.initiated_by is InitiatedBy.OPERATOR
 
 
 def _share(percent: int | None) -> str:
-    return "all traffic" if percent is None else f"{percent} % of the traffic"
+    return "all traffic" if percent is None else f"{percent}% of the traffic"

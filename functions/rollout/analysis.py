@@ -1,12 +1,12 @@
-"""The canary's verdict: challenger against champion on the same traffic, valid however often it is asked.
+"""The canary's verdict: challenger against champion on the same traffic, valid at any number of looks.
 
 Each measure has a *margin*, the harm that may not remain possible when the step is left, and a *harm* that ends the
 rollout when it is proven. pass: every measure is proven within its margin. fail: one is proven beyond its harm.
-Otherwise inconclusive: wait for more evidence, and hold when a step's time is over. A version worse by a margin is
+Otherwise inconclusive: wait for more evidence, and hold when the step's time is over. A version worse by a margin is
 therefore promoted with probability <= `alpha_pass`, whatever the traffic, and an equal one rolled back with
 probability <= the sum of `alpha_fail` over six measures.
 
-Margins follow the exposure: at 10 % of the traffic a harm five times as large costs the users the same as at 50 %,
+Margins follow the exposure: at 10% of the traffic a harm five times as large costs the users the same as at 50%,
 so early steps need little evidence and the last one the full margin (early margins are at most three times it).
 
 Failures and slow answers are judged on the current step. Accuracy, calibration and letters need feedback, which is
@@ -89,7 +89,7 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class AnalysisResult:
-    """The verdict, the measures or counts it rests on in words (`details`), and all measures."""
+    """The verdict, the measures or counts behind it as sentences (`details`), and all measures."""
 
     verdict: Verdict
     details: tuple[str, ...]
@@ -117,7 +117,7 @@ def analyse(steps: Sequence[StepEvidence], now: float, config: Config = Config()
     if step.challenger.requests < config.min_requests or elapsed < config.min_seconds:
         detail = (
             f"{step.challenger.requests} of at least {config.min_requests} requests, "
-            f"{elapsed:.0f} of at least {config.min_seconds:.0f} s at {step.percent} %"
+            f"{elapsed:.0f} of at least {config.min_seconds:.0f} s at {step.percent}%"
         )
         return AnalysisResult("inconclusive", (detail,), tuple(measures))
     return _result("inconclusive" if any(m.verdict == "inconclusive" for m in measures) else "pass", measures)
@@ -193,7 +193,7 @@ class _Mean:
 
 
 def _share(count: int, n: int) -> _Mean:
-    # One success and one failure added to the variance only: an arm that is all right so far is not known exactly.
+    # One success and one failure added to the variance only: an arm without errors so far is not known exactly.
     p = (count + 1) / (n + 2)
     return _Mean(n, count, p * (1 - p))
 
@@ -252,7 +252,7 @@ def _difference(
 
 
 def _letters(steps: Sequence[StepEvidence], accuracy: Measure, config: Config) -> Measure:
-    """The letter whose share moved most. A shift is excused by accuracy proven better: it may be a bias that went."""
+    """The letter whose share moved most. A shift is excused by accuracy proven better: it may be the loss of a bias."""
     letters = sorted({letter for s in steps for arm in (s.champion, s.challenger) for letter in arm.letters})
     limit, target = config.letters, _target(config.letters.margin)
     worst = _measure("letters", "inconclusive", [math.nan] * 2, 0.0, -math.inf, math.inf, limit, 1.0, (0, 0))

@@ -1,8 +1,8 @@
-"""What a decision is to others: the CDEvents that follow from it. Pure.
+"""The CDEvents that follow from a decision. Pure.
 
 A decision is announced from its row in the log, so that a crash loses no announcement and a repeated one is the same
-event again. Apart from the first deployment, what is announced is true already when it is decided: a rollback is
-noted when the traffic is back, a promotion when the alias has moved.
+event again. Except for the first deployment, what is announced is already true when it is decided: a rollback is
+logged when the traffic is back, a promotion when the alias has moved.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from functions.sink import cdevent, digest
 Kind = Literal["deployed", "upgraded", "rolled-back", "aborted", "held", "stuck"]
 
 BLOCKED_SECONDS = 120.0
-"""How long a hold without any rollout may last unannounced: when a loop starts, nothing is deployed at first."""
+"""How long a hold without any rollout may last without an announcement: a loop starts with nothing deployed."""
 
 
 def kind_of(decision: Decision) -> Kind | None:
@@ -44,7 +44,7 @@ def kind_of(decision: Decision) -> Kind | None:
 
 
 def patience(row: Mapping[str, Any], settings: Settings) -> float:
-    """Seconds for which a decision has to stand before it is announced; one that stood for less is not announced."""
+    """Seconds for which a decision has to remain the last before it is announced; otherwise it is not announced."""
     if row["announces"] == "stuck":
         return settings.decision.max_start
     return BLOCKED_SECONDS if row["phase"] == "blocked" else 0.0

@@ -1,18 +1,18 @@
 """The rollout's next step: desired state (registry aliases) against observed state (InferenceService), level-triggered.
 
-One call takes at most one write, so a crash can only fall between two writes, and each write leaves a state from
-which the next call goes on. Calling it twice, late or never is harmless; a handler calls it until it says Wait or
-Hold. It needs a single writer (one replica, one request at a time), because aliases know no compare-and-swap.
+One call leads to at most one write, so a crash can only happen between two writes, and each write leaves a state from
+which the next call continues. Calling it twice, late or never is harmless; a handler calls it until it returns Wait or
+Hold. It needs a single writer (one replica, one request at a time), because aliases have no compare-and-swap.
 
-A promotion, in writes: pin the challenger at 0 % → (its revision is ready) → 10 % → 25 % → 50 % → tag it passed →
+A promotion, in writes: pin the challenger at 0% → (its revision is ready) → 10% → 25% → 50% → tag it passed →
 remove the percent → (rolled out) → previous_champion → champion → tag it promoted → remove the challenger alias.
-A rollback: 0 % → tag it rolled back → pin the champion at 0 % → (ready) → remove the percent.
+A rollback: 0% → tag it rolled back → pin the champion at 0% → (ready) → remove the percent.
 
-Why at 0 %: while a new revision is not ready, Knative sends the `latest` share to the last revision that was. Pinning
+Why at 0%: while a new revision is not ready, Knative sends the `latest` share to the last revision that was. Pinning
 and shifting traffic in one patch would hand the share to whatever failed before it.
 
 Aliases follow the traffic and the tag comes before both: whatever is interrupted, a version gets all traffic or the
-alias only when its own tag says that it passed against this champion.
+alias only when its own tag records that it passed against this champion.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _ANALYSIS, _OPERATOR = InitiatedBy.ANALYSIS, InitiatedBy.OPERATOR
 class Config:
     """`steps` are the challenger's shares in percent, rising, the last one 100. Times in seconds.
 
-    `max_step` is how long a step may stay inconclusive before people are told, `max_start` how long a revision may
+    `max_step` is how long a step may stay inconclusive before people are notified, `max_start` how long a revision may
     take to become ready before the version is taken back.
     """
 
@@ -85,7 +85,7 @@ def decide(state: RolloutState, config: Config = Config()) -> Decision:
 
 
 def _finish(champion: ModelVersion, previous: str | None) -> Decision:
-    """The champion alias has moved to the challenger; what is left is the paperwork."""
+    """The champion alias has moved to the challenger; what is left are tags and aliases."""
     tag = champion.rollout_tag
     if tag is not None and tag.outcome is Outcome.PASSED:
         reason = Reason(ReasonCode.CHAMPION_PROMOTED, {"version": champion.version, "previous": previous or "none"})
@@ -177,7 +177,7 @@ def _step(
     challenger: ModelVersion,
     config: Config,
 ) -> Decision:
-    """The challenger has its share; the evidence says what is next."""
+    """The challenger has its share; the evidence determines what is next."""
     analysis = state.analysis
     if analysis is None or (analysis.challenger, analysis.percent) != (challenger.version, percent):
         analysis = StepAnalysis(challenger.version, percent, "inconclusive", ("no evidence yet",))
@@ -219,7 +219,7 @@ def _promote(state: RolloutState, serving: ServingState, champion: ModelVersion,
 def _failure(
     state: RolloutState, serving: ServingState, champion: ModelVersion, challenger: ModelVersion, config: Config
 ) -> Reason | None:
-    """Why the challenger has to go; None while nothing speaks against it."""
+    """Why the challenger has to be rolled back; None if it does not."""
     analysis, rollout = state.analysis, state.rollout
     if analysis is not None and analysis.challenger == challenger.version and analysis.verdict == "fail":
         params = {"percent": analysis.percent}

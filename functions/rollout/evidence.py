@@ -1,7 +1,7 @@
-"""What the payload log says of a version during one canary step: counts only, so that any volume fits in a row.
+"""A version's traffic during one canary step, from the payload log: counts only, so that any volume fits in a row.
 
-A non-200 answer is never logged, so a request whose response did not come within the deadline is a failure of its
-version. Requests younger than the deadline are left out altogether: their successes are known before their failures.
+A non-200 response is never logged, so a request without a response within the deadline is a failure of its version.
+Requests younger than the deadline are left out altogether: their successes are known before their failures.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ BUCKETS_PER_DOUBLING = 4
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One logged request and, where they came, its response and feedback. Times in Unix seconds; a response before its
-    request says that a clock was set in between.
+    """One logged request with its response and feedback, if any. Times in Unix seconds; a response before its request
+    means that a clock was set in between.
 
     `confidence` (of the chosen letter) and `letter` come with the response, `correct` with feedback.
     """
@@ -34,7 +34,7 @@ class Arm:
     """One version's part of a step.
 
     `requests` are those older than the deadline, `failures` those of them without a response in time. `latencies`
-    counts responses by bucket (see `bucket`) where it is known how long they took, `letters` by chosen letter. Of the
+    counts responses by bucket (see `bucket`) where their duration is known, `letters` by chosen letter. Of the
     `labelled` answers `correct` were right; `squares` and `fourths` sum (confidence - right)^2 and ^4 over them.
     """
 
@@ -63,7 +63,7 @@ class StepEvidence:
 
 
 def bucket(seconds: float) -> int:
-    """The latency's bucket: four to a doubling (19 % wide), 0 at 1 ms."""
+    """The latency's bucket: four per doubling (19% wide), 0 at 1 ms."""
     return math.floor(BUCKETS_PER_DOUBLING * math.log2(max(seconds, 1e-6) * 1000))
 
 
@@ -75,16 +75,16 @@ def seconds_at(index: int) -> float:
 def responded(
     requested_at: float, responded_at: float | None, request_sent: float | None, response_sent: float | None
 ) -> float | None:
-    """When the response was there, by the clock of `requested_at`; None without one.
+    """When the response arrived, by the clock of `requested_at`; None without one.
 
-    The logger dates both with one clock: what lies between its own times (`…_sent`) is the latency, however wrong the
-    clock is. Unless it was set in between: then the times that are believed say it, where they can.
+    The logger dates both with one clock: the difference of its own times (`…_sent`) is the latency, however wrong the
+    clock is. Unless it was set in between: then the difference of the trusted times counts, where it can.
     """
     if responded_at is None:
         return None
     own = None if request_sent is None or response_sent is None else response_sent - request_sent
-    believed = responded_at - requested_at
-    return requested_at + min((took for took in (own, believed) if took is not None and took >= 0), default=believed)
+    trusted = responded_at - requested_at
+    return requested_at + min((took for took in (own, trusted) if took is not None and took >= 0), default=trusted)
 
 
 def observe(exchanges: Iterable[Exchange], now: float, deadline: float) -> Arm:

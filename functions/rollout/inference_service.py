@@ -45,7 +45,7 @@ class ObservedInferenceService:
 
 
 class InferenceServiceClient:
-    """One InferenceService. Every method raises UnavailableError when the API is away or refuses."""
+    """One InferenceService. Every method raises UnavailableError when the API is unavailable or refuses."""
 
     def __init__(self, namespace: str, service: str, model: str) -> None:
         self._namespace, self._name, self._model = namespace, service, model

@@ -1,7 +1,7 @@
-"""One look at a time, over all processes: aliases know no compare-and-swap, so the reconciler must be the only writer.
+"""One reconciliation at a time, in all processes: aliases have no compare-and-swap, so there must be a single writer.
 
-PostgreSQL: an advisory lock of the session. SQLite: a lock on a file beside the database, because a transaction of
-that length would stop every other writer. Both end with the process that holds them.
+PostgreSQL: an advisory lock of the session. SQLite: a lock on a file next to the database, because a transaction of
+that length would block every other writer. Both end with the process that holds them.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import fcntl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
@@ -22,7 +23,7 @@ _PAUSE = 0.05
 
 @contextmanager
 def single_writer(engine: Engine, name: str, patience: float = PATIENCE) -> Iterator[None]:
-    """Waits up to `patience` seconds for its turn, then UnavailableError. `name` tells what is locked."""
+    """Waits up to `patience` seconds for its turn, then UnavailableError. `name` identifies the lock."""
     with _postgresql(engine, name, patience) if engine.dialect.name == "postgresql" else _file(engine, patience):
         yield
 
@@ -30,9 +31,9 @@ def single_writer(engine: Engine, name: str, patience: float = PATIENCE) -> Iter
 @contextmanager
 def _file(engine: Engine, patience: float) -> Iterator[None]:
     try:
-        handle = open(f"{engine.url.database}.rollout.lock", "ab")  # noqa: SIM115
+        handle = Path(f"{engine.url.database}.rollout.lock").open("ab")  # noqa: SIM115
     except OSError as error:
-        raise UnavailableError(f"the lock beside the database cannot be opened: {error.strerror}") from None
+        raise UnavailableError(f"the lock next to the database cannot be opened: {error.strerror}") from None
     with handle:
 
         def taken() -> bool:
@@ -59,7 +60,7 @@ def _postgresql(engine: Engine, name: str, patience: float) -> Iterator[None]:
         try:
             yield
         finally:
-            # The connection goes back to the pool, which would keep the lock.
+            # The connection returns to the pool, which would keep the lock.
             connection.execute(text("SELECT pg_advisory_unlock(hashtextextended(:key, 0))"), key)
 
 
@@ -67,5 +68,5 @@ def _wait(taken: Callable[[], bool], patience: float) -> None:
     deadline = time.monotonic() + patience
     while not taken():
         if time.monotonic() > deadline:
-            raise UnavailableError("another look at the rollout is under way; try again")
+            raise UnavailableError("another reconciliation of the rollout is under way; try again")
         time.sleep(_PAUSE)

@@ -1,4 +1,4 @@
-"""From the Kubernetes objects to what the decision sees of them. Pure.
+"""From the Kubernetes objects to the observed state that decisions use. Pure.
 
 `settled` cannot rest on the InferenceService's status.observedGeneration: KServe copies its Knative Service's there
 (PropagateStatus in inference_service_status.go). So the chain is compared link by link: the InferenceService's spec
@@ -25,8 +25,8 @@ def storage_uri(model: str, version: str) -> str:
 
 def predictor_status(isvc: Object) -> Mapping[str, Any]:
     """The predictor's part of the status; empty before the controller wrote one."""
-    found: Mapping[str, Any] = ((isvc.get("status") or {}).get("components") or {}).get("predictor") or {}
-    return found
+    status: Mapping[str, Any] = ((isvc.get("status") or {}).get("components") or {}).get("predictor") or {}
+    return status
 
 
 def observe_serving(
@@ -35,7 +35,7 @@ def observe_serving(
     """`service` is the InferenceService's Knative Service, `created` its newest and `stable` its rolled out revision.
 
     None for each that does not exist. A spec whose storageUri and version annotation do not name one version of
-    `model` counts as version "": nothing it answers could be attributed, so it is not the champion or challenger.
+    `model` counts as version "": its answers could not be attributed, so it is neither champion nor challenger.
     """
     version, percent = _pinned(model, isvc), isvc["spec"]["predictor"].get("canaryTrafficPercent")
     part = predictor_status(isvc)
@@ -75,26 +75,26 @@ def _settled(isvc: Object, service: Object, created: Object | None, version: str
 
 
 def _latest_share(traffic: Sequence[Mapping[str, Any]]) -> int:
-    """The latest revision's share; no traffic targets at all mean 100 %."""
+    """The latest revision's share; no traffic targets at all mean 100%."""
     return sum(int(t.get("percent") or 0) for t in traffic if t.get("latestRevision")) if traffic else 100
 
 
 def _version_annotation(isvc: Object) -> str:
-    found: str = (isvc["spec"]["predictor"].get("annotations") or {}).get(MODEL_VERSION_ANNOTATION, "")
-    return found
+    version: str = (isvc["spec"]["predictor"].get("annotations") or {}).get(MODEL_VERSION_ANNOTATION, "")
+    return version
 
 
 def _annotated(item: Object) -> str:
-    found: str = (item["metadata"].get("annotations") or {}).get(MODEL_VERSION_ANNOTATION, "")
-    return found
+    version: str = (item["metadata"].get("annotations") or {}).get(MODEL_VERSION_ANNOTATION, "")
+    return version
 
 
 def _message(isvc: Object, created: Object | None) -> str:
-    """Why it is not ready, in one line; "" when nothing says so."""
+    """Why it is not ready, in one line; "" when no condition explains it."""
     for item in (created or {}, isvc):
         for condition in (item.get("status") or {}).get("conditions") or ():
             failing = condition.get("type") == "Ready" and condition.get("status") != "True"
-            found = " ".join(str(condition.get("message") or condition.get("reason") or "").split())
-            if failing and found:
-                return found[:300]
+            message = " ".join(str(condition.get("message") or condition.get("reason") or "").split())
+            if failing and message:
+                return message[:300]
     return ""

@@ -20,11 +20,11 @@ from functions.rollout.state import StepRecord
 
 
 def arm(connection: Connection, version: str, since: float, until: float, now: float, deadline: float) -> Arm:
-    """What is known of `version`'s requests within [since, until); `deadline` in seconds.
+    """The evidence of `version`'s requests within [since, until); `deadline` in seconds.
 
     A request counts once, for arrivals, failures and latency, however many questions it has; letters and labels count
-    every answer. Requests that their log does not attribute to a version count for none: of those only the
-    successes would ever be attributed, by their responses.
+    per answer. Requests that the log does not attribute to a version count for none: only the successful ones could
+    be attributed, by their responses.
     """
     first = observe(_exchanges(connection, version, since, until, first=True), now, deadline)
     others = observe(_exchanges(connection, version, since, until, first=False), now, deadline)

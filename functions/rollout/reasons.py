@@ -1,4 +1,4 @@
-"""Why the rollout decided as it did: every code with its headline. Details follow a headline, free text included."""
+"""Why the rollout decided as it did: every code with its headline. Details follow it, free text included."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ class ReasonCode(Code):
         "canary-starting",
         "challenger {version} against champion {champion}: its revision starts without traffic",
     )
-    STEP_RECORDED = "step-recorded", "challenger {version} is at {percent} % from now on"
-    REVISION_READY = "revision-ready", "version {version} is ready: {percent} % of the traffic to it"
-    STEP_ANALYSING = "step-analysing", "{minutes:.0f} min at {percent} %"
-    STEP_PASSED = "step-passed", "passed at {percent} %"
-    STEP_INCONCLUSIVE = "step-inconclusive", "inconclusive after {hours:.1f} h at {percent} %, promote or abort it"
+    STEP_RECORDED = "step-recorded", "challenger {version} is at {percent}% from now on"
+    REVISION_READY = "revision-ready", "version {version} is ready: {percent}% of the traffic to it"
+    STEP_ANALYSING = "step-analysing", "{minutes:.0f} min at {percent}%"
+    STEP_PASSED = "step-passed", "passed at {percent}%"
+    STEP_INCONCLUSIVE = "step-inconclusive", "inconclusive after {hours:.1f} h at {percent}%, promote or abort it"
 
     HELD_BEFORE_START = "held-before-start", "challenger {version} is held by the operator"
-    HELD = "held", "held at {percent} % by the operator"
+    HELD = "held", "held at {percent}% by the operator"
     CANARY_SKIPPED = "canary-skipped", "promoted by the operator, without its canary"
     ABORTED = "aborted", "aborted by the operator"
 
-    ANALYSIS_FAILED = "analysis-failed", "failed at {percent} %"
+    ANALYSIS_FAILED = "analysis-failed", "failed at {percent}%"
     START_TIMEOUT = "start-timeout", "its revision was not ready after {seconds:.0f} s"
-    SHARE_WITHDRAWN = "share-withdrawn", "its share was taken back from {percent} %"
+    SHARE_WITHDRAWN = "share-withdrawn", "its share was taken back from {percent}%"
 
     CANARY_PASSED = "canary-passed", "version {version} passed: all traffic to it"
     PREVIOUS_CHAMPION_KEPT = "previous-champion-kept", "version {version} is kept as previous_champion"

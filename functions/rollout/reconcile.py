@@ -1,7 +1,7 @@
 """One reconciliation of the rollout: read everything, decide, act, until there is nothing to do at once.
 
 Order within a step, for a kill between any two: the decision is logged, then carried out, then (at the end)
-announced. Logged and not carried out: the next reconciliation decides the same, which is no new row. Carried out and
+announced. Logged and not carried out: the next reconciliation decides the same, which adds no row. Carried out and
 not announced: the row says so, and the next one announces it under the same event ids.
 """
 
@@ -47,7 +47,7 @@ MAX_WRITES = 20
 """Of one reconciliation. A whole promotion has about fifteen."""
 
 SETTLE_SECONDS = 1.0
-"""How long a reconciliation waits for the controllers after its own change: mostly that saves a whole tick."""
+"""How long a reconciliation waits for the controllers after its own change: usually that saves a whole tick."""
 _SETTLE_PAUSE = 0.05
 
 
@@ -87,7 +87,7 @@ def reconcile(deps: Dependencies, trace: str | None) -> Decision:
     """The decision that it ended with: a Wait or a Hold.
 
     `trace` is the traceparent of what asked for it; a challenger's own takes precedence. UnavailableError when
-    something needed is away: then it is to be repeated.
+    something needed is unavailable: then it is to be repeated.
     """
     with single_writer(deps.engine, deps.settings.model):
         decision = _until_quiet(deps, trace)
@@ -185,7 +185,7 @@ def _log(deps: Dependencies, observation: _Observation, decision: Decision) -> N
     row = to_row(decision, state, observation.inference_service.generation)
     row["evidence"] = None
     if observation.analysis is not None and (compared := state.rollout) is not None:
-        # Their names besides: an alias may be gone while the evidence on its version is still shown.
+        # With their names: an alias may be gone while the evidence on its version is still shown.
         names = {"champion": compared.champion, "challenger": compared.challenger}
         row["evidence"] = {**store.plain_json(observation.analysis.to_dict()), **names}
     model = deps.settings.model
@@ -216,12 +216,12 @@ def to_row(decision: Decision, state: RolloutState, generation: str) -> dict[str
 
 
 def identity(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Two rows in a row with the same identity are one decision, whatever the figures and words behind its code."""
+    """Consecutive rows with the same identity are one decision, whatever the figures and details of its reason."""
     return tuple(row[name] for name in ("phase", "action", "reason_code", "champion", "challenger", "generation"))
 
 
 def _announce(deps: Dependencies) -> None:
-    """Sends what is still to be announced; a decision that did not stand for its patience is left out."""
+    """Sends what is still to be announced; a decision that did not last for its patience is left out."""
     now, model = deps.clock(), deps.settings.model
     with transaction(deps.engine) as connection:
         rows, last = store.unannounced(connection, model), store.last_decision(connection, model)

@@ -1,7 +1,7 @@
-"""Bounds that hold at every look: a canary is judged every minute, and a fixed-sample test would sooner or later fail
-every version (24 looks at 5 % each find a difference in 60 % of equal pairs).
+"""Bounds that hold however often they are computed: a canary is judged every minute, and a fixed-sample test would
+sooner or later fail every version (24 tests at 5% each find a difference in 60% of equal pairs).
 
-Two always-valid constructions instead of group-sequential boundaries, because nobody can plan the looks: traffic,
+Two always-valid constructions instead of group-sequential boundaries, because nobody can plan the analyses: traffic,
 feedback and the operator's holds decide when evidence arrives, and a step that was inconclusive must be able to wait
 for more without spending anything.
 
@@ -11,6 +11,8 @@ for more without spending anything.
   McAuliffe & Sekhon 2021, Ann. Stat. 49:1055, equation 14), asymptotic in the variance like any z-test (Waudby-Smith
   et al. 2024, Ann. Stat. 52:2613). It is the mixture SPRT of Johari et al. 2017 (KDD) with its boundary solved for the
   difference.
+
+confseq (PyPI), which has such bounds, has had no release since January 2023 and no wheels.
 """
 
 from __future__ import annotations
@@ -19,11 +21,11 @@ import math
 from collections.abc import Callable
 
 RARE = (0.5, 10.0)
-"""The mixture's beta weights, most on rates below 5 %: any choice is valid, this one is narrow for rare events."""
+"""The mixture's beta weights, most on rates below 5%: any choice is valid, this one is narrow for rare events."""
 
 
 def rate_bounds(events: int, n: int, alpha: float) -> tuple[float, float]:
-    """(low, high) for the rate behind `events` of `n`. Each end alone errs at any look with probability <= alpha."""
+    """(low, high) for the rate behind `events` of `n`. Each end alone errs at any time with probability <= alpha."""
     if not 0 <= events <= n:
         raise ValueError(f"a rate needs 0 <= events <= n, found {events} of {n}")
     if n == 0:
@@ -58,7 +60,7 @@ def _log_beta(a: float, b: float) -> float:
 
 
 def radius(information: float, target: float, alpha: float) -> float:
-    """How far the true difference may lie from its estimate, on one side, at any look, with probability 1 - alpha.
+    """How far the true difference may lie from its estimate, on one side, at any time, with probability 1 - alpha.
 
     `information` is 1 / (the estimate's variance); the bound is tightest near `target`.
     """

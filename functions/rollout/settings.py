@@ -1,4 +1,4 @@
-"""What the rollout function is told. Defaults are those of the pure cores."""
+"""The rollout function's settings. Defaults are those of the decision and the analysis."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from functions.rollout import analysis, decision
 
 STEPS_VARIABLE = "MCQA_ROLLOUT_STEPS"
 SECRETS = ("MCQA_WEBHOOK_SECRET", "MCQA_WEBHOOK_SECRET_PREVIOUS")
-"""What MLflow signs with, and what it signed with until it was rotated."""
+"""What MLflow signs with, and what it signed with before the rotation."""
 
 DEADLINE_SECONDS = 60.0
 WEBHOOK_MAX_AGE_SECONDS = 600.0
-"""MLflow keeps a delivery's timestamp through its retries: never below 300 s in earnest."""
+"""MLflow keeps a delivery's timestamp through its retries: never below 300 s in production."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,8 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     )
 
 
-def _steps(found: str) -> tuple[int, ...]:
+def _steps(value: str) -> tuple[int, ...]:
     try:
-        return tuple(int(part) for part in found.split(","))
+        return tuple(int(part) for part in value.split(","))
     except ValueError:
-        raise SettingError(f"{STEPS_VARIABLE} must be percents separated by commas, found {found!r}") from None
+        raise SettingError(f"{STEPS_VARIABLE} must be percents separated by commas, found {value!r}") from None

@@ -1,7 +1,7 @@
 """Desired and observed state of a rollout as plain data: all that the reconciler's decision rests on.
 
 Where the rollout's own memory lives is part of the design. It is not in annotations of the InferenceService: KServe
-copies those into the revision template, so that noting a step there would start a new revision. The registry holds
+copies those into the revision template, so that storing a step there would start a new revision. The registry holds
 what must outlive everything (aliases, and per version the tag ROLLOUT_TAG), the database holds when each step began.
 """
 
@@ -29,12 +29,12 @@ class ModelVersion:
 
     @property
     def rolled_back(self) -> RolloutTag | None:
-        """Why it was taken back, None when it was not. Such a version is not tried again until the tag is removed."""
+        """The tag of a rollback, None without one. Such a version is not tried again until the tag is removed."""
         tag = self.rollout_tag
         return tag if tag is not None and tag.outcome is Outcome.ROLLED_BACK else None
 
     def passed(self, champion: str) -> bool:
-        """Whether its canary passed against this champion (one that passed against another says nothing)."""
+        """Whether its canary passed against this champion; one that passed against another does not count."""
         return self.rollout_tag == RolloutTag(Outcome.PASSED, champion)
 
 
@@ -54,7 +54,7 @@ class ServingState:
     `version` is the one its storageUri pins; `percent` is canaryTrafficPercent (None: absent). `settled` is whether
     the controller has seen this spec (status.observedGeneration). `ready` is whether the latest created revision is
     ready, `rolled_out` whether it is the latestRolledoutRevision. `stable_version` is the version of the
-    latestRolledoutRevision: None before the first, "" where it cannot be told (then taken to be the champion).
+    latestRolledoutRevision: None before the first, "" where it is unknown (then taken to be the champion).
     """
 
     version: str
@@ -85,7 +85,7 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True)
 class StepAnalysis:
-    """The analysis' verdict on the rollout's current step, for this challenger. `details` are its measures in words."""
+    """The verdict on the current step of this challenger's rollout. `details` are its measures, a sentence each."""
 
     challenger: str
     percent: int
@@ -95,7 +95,7 @@ class StepAnalysis:
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """What an operator asked for, for this challenger; an override for another version is void."""
+    """An operator's instruction for this challenger; an override for another version is void."""
 
     action: Literal["hold", "promote", "abort"]
     challenger: str
@@ -104,7 +104,7 @@ class Override:
 
 @dataclass(frozen=True, slots=True)
 class RolloutState:
-    """All that one decision rests on. `now` in Unix seconds."""
+    """The whole input of a decision. `now` in Unix seconds."""
 
     desired: DesiredState
     serving: ServingState | None

@@ -41,7 +41,7 @@ def read_override(connection: Connection, model: str) -> Override | None:
 
 
 def write_override(connection: Connection, model: str, override: Override, now: float) -> None:
-    """The newest override is the one that counts."""
+    """The newest override counts."""
     values = {"action": override.action, "challenger": override.challenger, "by": override.by, "at": now}
     _put(connection, RolloutOverride, {"model": model, **values})
 

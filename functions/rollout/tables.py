@@ -1,7 +1,7 @@
 """What the rollout function remembers, and what it announces. `model` is the registered model's name everywhere.
 
-Times are Unix seconds. The class has the name, the table the one it got first: the release before goes on running while
-a new one is migrated to.
+Times are Unix seconds. Tables keep the names they got first: the functions of the release before continue to run
+after a migration, until they are replaced.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class RolloutRecord(Base):
 
 
 class RolloutOverride(Base):
-    """What an operator asked for last, for this challenger: `hold`, `promote` or `abort`."""
+    """The operator's last instruction for this challenger: `hold`, `promote` or `abort`."""
 
     __tablename__ = "rollout_wishes"
 
@@ -57,9 +57,9 @@ class RolloutStatus(ReasonColumns, Base):
 class RolloutDecision(ReasonColumns, Base):
     """One decision, logged before it was carried out; the same one again is not a new row.
 
-    `action` is the action in words, `action_type` its `actions.ActionType`. `generation` is the InferenceService's when
-    it was taken, `percent` the challenger's share at that time, `evidence` the analysis behind it, `trace` the
-    traceparent of its events. `announces` is what is announced of it (None: nothing), `told_at` when it was.
+    `action` describes the action, `action_type` is its `actions.ActionType`. `generation` is the InferenceService's at
+    that time, `percent` the challenger's share, `evidence` the analysis behind it, `trace` the traceparent of its
+    events. `announces` is what is announced of it (None: nothing), `told_at` when it was.
     """
 
     __tablename__ = "rollout_decisions"

@@ -1,11 +1,11 @@
-"""The tag `rollout` of a registered model version: what its canary came to, in words that people read in the registry.
+"""The tag `rollout` of a registered model version: the outcome of its canary, for people who read the registry.
 
     passed over 6
     promoted over 6
-    rolled back from 6 (analysis-failed by analysis): failed at 10 %: failures 0.5 against 0.0 …
+    rolled back from 6 (analysis-failed by analysis): failed at 10%: failures 0.5 against 0.0 …
 
-Releases before 0.2.0 wrote the last form without the parentheses. This is the only code that reads the tag; what stands
-behind the colon is for people and never read.
+Releases before 0.2.0 wrote the last form without the parentheses. This is the only code that reads the tag; the text
+after the colon is for people and is never read.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ class RolloutTag:
 
     @classmethod
     def decode(cls, value: str | None) -> RolloutTag | None:
-        """The tag of this value; None for none, or one that says nothing.
+        """The tag of this value; None for none, or one without an outcome.
 
-        A version that is marked as rolled back in any other words stays rolled back.
+        A version that somebody marked as rolled back in another form stays rolled back.
         """
         match = _TAG.fullmatch(value or "")
         if match is None:

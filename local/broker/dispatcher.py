@@ -3,8 +3,8 @@
 PENDING ──2xx──▶ DELIVERED            (a reply is stored in the same commit)
    │ ▲
    │ └─retry─┐
-   └─give up─┴▶ DEAD_LETTERING ──2xx──▶ DEAD_LETTERED
-        │            └──give up───▶ DEAD
+   └abandoned┴▶ DEAD_LETTERING ──2xx──▶ DEAD_LETTERED
+        │            └──abandoned───▶ DEAD
         └─no sink──▶ DEAD
 """
 

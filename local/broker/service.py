@@ -33,7 +33,7 @@ class UnknownBrokerError(LookupError):
 
 
 class ReplayError(LookupError):
-    """Replaying is not possible; the message says why in one line."""
+    """Replaying failed; the message says why in one line."""
 
 
 class BrokerService:

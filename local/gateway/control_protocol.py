@@ -33,7 +33,7 @@ class Route:
 class RevisionState:
     """A revision's ready replicas (ports by name), and what its requests need to know.
 
-    `limit` is how many requests each replica may have in flight (0: any number), `queue` how many may wait. Requests
+    `limit` is how many requests may be in flight to a replica (0: any number), `queue` how many may wait. Requests
     to a revision that `failed` get a 503. Each time `refusals` grows, the waiting requests get one with `message`.
     """
 

@@ -12,6 +12,8 @@ from local.platform.settings import BROKER, HOST, ROOT, Folder, Settings
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "SSL_CERT_FILE")
 """Variables passed on from the shell of `mcqa up`, and no others: a workload's environment is its manifest's."""
 
+KFP_TOKEN_VARIABLE = "MCQA_KFP_TOKEN_PATH"
+
 
 def base_environment(folder: Folder) -> dict[str, str]:
     """What every process of the platform gets."""
@@ -60,7 +62,7 @@ def token_paths(folder: Folder) -> dict[str, str]:
     """Where the token for the pipelines' API is: for the functions, as on a cluster, and for kfp.Client's
     ServiceAccountTokenVolumeCredentials.
     """
-    return dict.fromkeys(("MCQA_KFP_TOKEN_PATH", "KF_PIPELINES_SA_TOKEN_PATH"), str(folder.pipelines_token))
+    return dict.fromkeys((KFP_TOKEN_VARIABLE, "KF_PIPELINES_SA_TOKEN_PATH"), str(folder.pipelines_token))
 
 
 def addresses(settings: Settings) -> dict[str, str]:

@@ -24,7 +24,6 @@ from local.storage import backoff_delays
 
 log = logging.getLogger("platform")
 
-TOKEN_PATH = "MCQA_KFP_TOKEN_PATH"
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0
 _POLL_SECONDS = 0.2
 
@@ -114,7 +113,7 @@ class Startup:
         await commands.run(name, argv, self._environment, self._folder.processes / "logs")
 
     def _apply(self, folder: Path) -> int:
-        config = {TOKEN_PATH: str(self._folder.pipelines_token), **self._settings.config}
+        config = {environment.KFP_TOKEN_VARIABLE: str(self._folder.pipelines_token), **self._settings.config}
         items = [*manifests.with_overrides(manifests.load(folder), config, self._settings.schedules)]
         if any(item["kind"] == "Namespace" for item in items):
             items.insert(1, _secret(environment.secret(self._folder)))

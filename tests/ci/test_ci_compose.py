@@ -31,7 +31,7 @@ COMPOSE = ROOT / "deploy/compose"
 DOCUMENT: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = DOCUMENT["services"]
 ENDS = {"folders", "migrate", "prepare"}  # before what waits for them starts
-OURS = {name for name, one in SERVICES.items() if "dev.local/coding-mcqa" in one["image"]}
+OURS = {name for name, item in SERVICES.items() if "dev.local/coding-mcqa" in item["image"]}
 
 
 def errors(document: Any) -> list[str]:
@@ -49,6 +49,7 @@ def test_a_misspelt_key_would_be_seen() -> None:
     assert errors({**DOCUMENT, "services": {"api": {**SERVICES["api"], "read_onyl": True}}})
 
 
+@pytest.mark.usefixtures("processes")
 def test_docker_compose_accepts_it(tmp_path: Path) -> None:
     if subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode:
         pytest.skip("docker has no compose plugin here; the schema is checked above")
@@ -60,22 +61,22 @@ def test_docker_compose_accepts_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_every_service_is_fenced_in(name: str) -> None:
-    one = SERVICES[name]
-    assert one["read_only"] is True
-    assert one["cap_drop"] == ["ALL"]
-    assert one["security_opt"] == ["no-new-privileges:true"]
-    assert {"mem_limit", "cpus", "pids_limit"} <= one.keys()
-    assert not {"privileged", "pid", "ipc", "devices"} & one.keys()
+    item = SERVICES[name]
+    assert item["read_only"] is True
+    assert item["cap_drop"] == ["ALL"]
+    assert item["security_opt"] == ["no-new-privileges:true"]
+    assert {"mem_limit", "cpus", "pids_limit"} <= item.keys()
+    assert not {"privileged", "pid", "ipc", "devices"} & item.keys()
     if name == "folders":  # root, and then nothing else: one capability, no network, ends at once
-        assert (one["user"], one["cap_add"], one["network_mode"]) == ("0:0", ["CHOWN"], "none")
-        assert "restart" not in one
+        assert (item["user"], item["cap_add"], item["network_mode"]) == ("0:0", ["CHOWN"], "none")
+        assert "restart" not in item
     else:
-        assert re.fullmatch(r"[1-9]\d*:\d+", one["user"])
-        assert "cap_add" not in one
-    tag = re.sub(r"\$\{TAG:-(.+)\}", r"\1", one["image"]).rpartition(":")[2]
+        assert re.fullmatch(r"[1-9]\d*:\d+", item["user"])
+        assert "cap_add" not in item
+    tag = re.sub(r"\$\{TAG:-(.+)\}", r"\1", item["image"]).rpartition(":")[2]
     assert re.fullmatch(r"v?\d+\.\d+.*", tag), "a version, never latest"
-    assert all(port.startswith("127.0.0.1:") for port in one.get("ports", ()))
-    assert "/var/run/docker.sock" not in json.dumps(one)
+    assert all(port.startswith("127.0.0.1:") for port in item.get("ports", ()))
+    assert "/var/run/docker.sock" not in json.dumps(item)
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES.keys() - ENDS))
@@ -85,8 +86,8 @@ def test_what_keeps_running_tells_its_health(name: str) -> None:
 
 
 def test_nothing_waits_for_what_cannot_come() -> None:
-    for name, one in SERVICES.items():
-        for other, wanted in one.get("depends_on", {}).items():
+    for name, item in SERVICES.items():
+        for other, wanted in item.get("depends_on", {}).items():
             ends = other in ENDS
             assert wanted["condition"] == ("service_completed_successfully" if ends else "service_healthy"), (
                 name,
@@ -104,7 +105,7 @@ def test_every_variable_is_known_to_what_is_told_it() -> None:
     """A variable of ours that nothing reads would be a misspelt one."""
     (loop,) = [d for d in yaml.safe_load_all((ROOT / "knative/config.yaml").read_text()) if d["kind"] == "ConfigMap"]
     functions = {*loop["data"], "MCQA_DATABASE_URL", "MCQA_WEBHOOK_SECRET", "MCQA_NOTIFY_URLS"}
-    predictor = {f"MCQA_{one.name.upper()}" for one in fields(Settings)} | {"MCQA_CACHE", "HF_HOME", "HF_TOKEN"}
+    predictor = {f"MCQA_{item.name.upper()}" for item in fields(Settings)} | {"MCQA_CACHE", "HF_HOME", "HF_TOKEN"}
     predictor |= {"MLFLOW_TRACKING_URI", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_SERVICE_NAME"}
     for name in OURS - {"mlflow", "prepare", "folders"}:
         known = predictor if name == "api" else functions
@@ -134,8 +135,8 @@ def test_mlflow_is_prepared_as_in_a_cluster() -> None:
 
 
 def test_mounted_files_are_there_and_read_only() -> None:
-    for name, one in SERVICES.items():
-        for volume in one.get("volumes", ()):
+    for name, item in SERVICES.items():
+        for volume in item.get("volumes", ()):
             if volume["type"] == "bind":
                 assert (ROOT / volume["source"]).exists(), (name, volume["source"])
                 assert volume["read_only"] is True
@@ -228,19 +229,19 @@ def test_a_real_prometheus_reads_a_real_predictor(prometheus: str) -> None:
     def ask(query: str) -> list[dict[str, Any]]:
         answer = httpx2.get(f"{prometheus}/api/v1/query", params={"query": query}, timeout=10)
         assert answer.status_code == 200, (query, answer.text)
-        found: list[dict[str, Any]] = answer.json()["data"]["result"]
-        return found
+        result: list[dict[str, Any]] = answer.json()["data"]["result"]
+        return result
 
     deadline = time.monotonic() + 60
     while True:
         try:
-            if sum(float(one["value"][1]) for one in ask("mcqa_answers_total")) == 1:
+            if sum(float(item["value"][1]) for item in ask("mcqa_answers_total")) == 1:
                 break
         except httpx2.TransportError:
             pass
         assert time.monotonic() < deadline, "Prometheus has not scraped the predictor"
         time.sleep(0.5)
-    assert [one["value"][1] for one in ask('up{job="predictor"}')] == ["1"]
-    assert [one["value"][1] for one in ask('mcqa_requests_total{method="predict", status="200"}')] == ["1"]
+    assert [item["value"][1] for item in ask('up{job="predictor"}')] == ["1"]
+    assert [item["value"][1] for item in ask('mcqa_requests_total{method="predict", status="200"}')] == ["1"]
     for query in queries:  # that they parse; a rate needs two scrapes to have a value
         ask(query)

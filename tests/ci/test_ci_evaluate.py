@@ -27,7 +27,7 @@ def answers(n: int, wrong: range | set[int], sure: float = 0.7) -> list[AnswerRe
 
 
 def baseline(records: list[AnswerRecord]) -> Baseline:
-    return Baseline("old", {}, {one.id: summary(one) for one in records})
+    return Baseline("old", {}, {item.id: summary(item) for item in records})
 
 
 @pytest.mark.parametrize(
@@ -78,10 +78,10 @@ def test_what_is_not_a_baseline(tmp_path: Path, text: str | None) -> None:
 
 
 def test_the_stored_baseline_is_of_the_shipped_model() -> None:
-    found = read_baseline(evaluation.BASELINE)
-    assert found.model == "tiny"
-    assert len(found.answers) == evaluation.LIMIT
-    assert 0.5 < sum(right for right, _ in found.answers.values()) / len(found.answers) < 0.8
+    result = read_baseline(evaluation.BASELINE)
+    assert result.model == "tiny"
+    assert len(result.answers) == evaluation.LIMIT
+    assert 0.5 < sum(right for right, _ in result.answers.values()) / len(result.answers) < 0.8
 
 
 @pytest.mark.parametrize(("wrong", "status"), [(range(300), 0), (range(400), 1), (None, 2)])

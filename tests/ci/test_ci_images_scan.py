@@ -19,6 +19,8 @@ import yaml
 
 from tools.images.contents import LABELS
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 ROOT = Path(__file__).resolve().parents[2]
 EXCUSES = ROOT / "deploy/trivyignore.yaml"
 PROGRAMS = "bash cat chmod cp cut curl dirname env gzip mkdir mktemp mv rm sed sha256sum tail tar tr uname"
@@ -211,15 +213,15 @@ class TestFetching:
 
 def wrong(excuses: dict[str, Any]) -> list[str]:
     """What an exception lacks: an identifier, a reason that says something, and a day on which it ends."""
-    found = [f"{kind}: only vulnerabilities are excused here" for kind in excuses if kind != "vulnerabilities"]
-    for one in excuses["vulnerabilities"]:
-        if not re.fullmatch(r"(CVE|GHSA)-[\w-]+", str(one.get("id"))):
-            found.append(f"{one}: no identifier")
-        if len(str(one.get("statement", ""))) < 20:
-            found.append(f"{one.get('id')}: no reason")
-        if not isinstance(one.get("expired_at"), datetime.date):
-            found.append(f"{one.get('id')}: no end")
-    return found
+    result = [f"{kind}: only vulnerabilities are excused here" for kind in excuses if kind != "vulnerabilities"]
+    for item in excuses["vulnerabilities"]:
+        if not re.fullmatch(r"(CVE|GHSA)-[\w-]+", str(item.get("id"))):
+            result.append(f"{item}: no identifier")
+        if len(str(item.get("statement", ""))) < 20:
+            result.append(f"{item.get('id')}: no reason")
+        if not isinstance(item.get("expired_at"), datetime.date):
+            result.append(f"{item.get('id')}: no end")
+    return result
 
 
 def test_every_exception_has_a_reason_and_an_end() -> None:

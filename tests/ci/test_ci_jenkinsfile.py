@@ -70,7 +70,7 @@ def text_of(node: Node | None) -> str:
 
 def blocks(text: str) -> dict[str, str]:
     """The direct blocks `name { … }` or `name('…') { … }` of a block's inside, by what stands before the brace."""
-    found: dict[str, str] = {}
+    result: dict[str, str] = {}
     code = re.sub(r"(?m)^\s*//.*$", "", text)
     depth = start = 0
     head = ""
@@ -82,27 +82,27 @@ def blocks(text: str) -> dict[str, str]:
         elif sign == "}":
             depth -= 1
             if depth == 0:
-                found[head] = code[start:position]
-    return found
+                result[head] = code[start:position]
+    return result
 
 
 def stages(inside: str) -> dict[str, str]:
     """Name and inside of each stage of a `stages` or `parallel` block."""
-    found = {}
+    result = {}
     for head, body in blocks(inside).items():
         match = re.fullmatch(r"stage\('([^']+)'\)", head)
         assert match, f"{head!r} is no stage"
-        found[match[1]] = body
-    return found
+        result[match[1]] = body
+    return result
 
 
 def steps(inside: str) -> dict[str, str]:
     """Name and inside of each stage of a `stages` block that does something itself, also those within another."""
-    found = {}
+    result = {}
     for name, body in stages(inside).items():
         inner = blocks(body).get("parallel") or blocks(body).get("stages")
-        found.update(steps(inner) if inner else {name: body})
-    return found
+        result.update(steps(inner) if inner else {name: body})
+    return result
 
 
 def pipeline() -> dict[str, str]:
@@ -143,9 +143,9 @@ def test_the_stages_and_their_order() -> None:
 
 
 def test_every_stage_ends_by_itself() -> None:
-    found = steps(pipeline()["stages"])
-    assert len(found) > len(STAGES)
-    for name, inside in found.items():
+    result = steps(pipeline()["stages"])
+    assert len(result) > len(STAGES)
+    for name, inside in result.items():
         assert re.search(r"timeout\(time: \d+, unit: '(MINUTES|HOURS)'\)", blocks(inside).get("options", "")), name
     assert re.search(r"timeout\(time: \d+, unit: 'HOURS'\)", pipeline()["options"])
 
@@ -179,18 +179,18 @@ def test_triggers() -> None:
 
 def commands(text: str) -> list[str]:
     """The argument of every `sh`; AssertionError where it is no plain literal: Groovy could put a secret in."""
-    found = []
+    result = []
     for match in re.finditer(r"\bsh\b(?!')\s*(\(?[^\n]*)", re.sub(r"(?m)//.*$", "", text)):
         literal = re.fullmatch(r"'([^'\\]*)'", match[1].strip())
         assert literal, f"sh {match[1]}: must be one single-quoted string"
-        found.append(literal[1])
-    return found
+        result.append(literal[1])
+    return result
 
 
 def test_every_command_is_a_verb_or_a_script() -> None:
-    found = commands(TEXT)
-    assert len(found) >= 14
-    assert {command: why for command in found if (why := problem(command))} == {}
+    result = commands(TEXT)
+    assert len(result) >= 14
+    assert {command: why for command in result if (why := problem(command))} == {}
     assert not re.search(r"\b(bat|powershell|pwsh)\b", TEXT)
 
 
@@ -253,7 +253,7 @@ def test_the_pod_of_its_agents() -> None:
     # podman's user namespace: newuidmap gains a capability from its file, and no profile may forbid unshare and mount.
     assert "allowPrivilegeEscalation" not in images
     assert images["capabilities"]["add"] == ["SETUID", "SETGID"]
-    assert not [one for one in (pod["spec"]["securityContext"], images) if "seccompProfile" in one]
+    assert not [item for item in (pod["spec"]["securityContext"], images) if "seccompProfile" in item]
 
 
 def test_the_image_of_its_agents() -> None:

@@ -22,6 +22,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "scripts"
 
@@ -80,8 +82,8 @@ def test_a_wrong_python_is_told_with_its_place(checkout: Path, tmp_path: Path) -
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 1
-    found = f"found 3.14.1 ({own}/python3), 3.9.2 ({own}/python3.9) on the PATH"
-    assert f"needs Python 3.11, 3.12 or 3.13, {found}" in done.stderr
+    result = f"found 3.14.1 ({own}/python3), 3.9.2 ({own}/python3.9) on the PATH"
+    assert f"needs Python 3.11, 3.12 or 3.13, {result}" in done.stderr
     assert "PYTHON=/" in done.stderr
     assert done.stderr.count("\n") == 1
     assert not (checkout / ".venv").exists()
@@ -177,7 +179,7 @@ def test_a_package_that_was_cut_off_is_installed_again(tmp_path: Path) -> None:
         if whole:
             (packages / name / "RECORD").write_text("")
     environment.remove_incomplete_packages(tmp_path)
-    assert [one.name for one in packages.iterdir()] == ["good-1.dist-info"]
+    assert [item.name for item in packages.iterdir()] == ["good-1.dist-info"]
 
 
 @pytest.mark.parametrize(
@@ -210,8 +212,8 @@ def test_progress_on_a_terminal_leaves_nothing_behind(width: int) -> None:
     shown = raw.replace("\r\n", "\n")
     updates = re.findall(r"\r([^\r\n\033]*)\033\[K", shown)
     assert max(map(len, updates)) < width
-    lines = [re.sub(r"\033\[[0-9;]*m", "", one.rsplit("\033[K", 1)[-1]) for one in shown.splitlines()]
-    assert [one.split(maxsplit=2)[2] for one in lines if one.strip()] == ["begin", "end"]
+    lines = [re.sub(r"\033\[[0-9;]*m", "", item.rsplit("\033[K", 1)[-1]) for item in shown.splitlines()]
+    assert [item.split(maxsplit=2)[2] for item in lines if item.strip()] == ["begin", "end"]
 
 
 def test_progress_elsewhere_has_neither_colours_nor_returns() -> None:
@@ -371,6 +373,6 @@ def test_a_script_starts_without_ctrl_c_and_says_whether_it_may_have_it(tmp_path
     script.chmod(0o755)
     environment.guard_start(script)
     command = f"trap '' INT; '{script}'" if ignored else f"'{script}'"
-    found = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True).stdout.split()
+    result = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True).stdout.split()
     if Path("/proc/self/status").exists():
-        assert found == ["True", "None" if ignored else "later"]
+        assert result == ["True", "None" if ignored else "later"]

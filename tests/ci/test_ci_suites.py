@@ -59,8 +59,8 @@ def outcomes(folder: Path, *options: str) -> tuple[dict[str, str], str]:
 
 @pytest.mark.usefixtures("processes")
 def test_a_unit_test_starts_no_process_and_opens_no_socket(tmp_path: Path) -> None:
-    found, output = outcomes(tmp_path)
-    assert found == {
+    result, output = outcomes(tmp_path)
+    assert result == {
         **{f"test_unit[{way}]": "FAILED" for way in WAYS},
         **{f"test_integration[{way}]": "PASSED" for way in WAYS},
         "test_with_a_server": "PASSED",

@@ -21,8 +21,8 @@ FILES = sorted((ROOT / ".github/workflows").glob("*.yaml"))
 def schema(name: str) -> dict[str, Any]:
     """One of those that check-jsonschema carries, so that nothing is fetched."""
     place = importlib.resources.files("check_jsonschema") / "builtin_schemas" / "vendor" / f"{name}.json"
-    found: dict[str, Any] = json.loads(place.read_text())
-    return found
+    result: dict[str, Any] = json.loads(place.read_text())
+    return result
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -73,11 +73,13 @@ class TestWorkflow:
 
 def runs(job: dict[str, Any]) -> list[str]:
     """Its commands, with each value of the matrix in its place."""
-    found = [step["run"] for step in job["steps"] if "run" in step]
+    result = [step["run"] for step in job["steps"] if "run" in step]
     for name, values in job.get("strategy", {}).get("matrix", {}).items():
         expression = f"${{{{ matrix.{name} }}}}"
-        found = [one.replace(expression, value) for one in found for value in (values if expression in one else [""])]
-    return found
+        result = [
+            item.replace(expression, value) for item in result for value in (values if expression in item else [""])
+        ]
+    return result
 
 
 def test_pull_requests_get_no_secret_and_no_more_than_reading() -> None:
@@ -111,6 +113,7 @@ def test_the_scan_looks_for_vulnerabilities(path: Path) -> None:
     assert [job["env"]["IMAGES_SCAN_VULNERABILITIES"] for job in jobs] == ["require"]
 
 
+@pytest.mark.usefixtures("processes")
 def test_zizmor_finds_nothing() -> None:
     command = [str(Path(sys.executable).parent / "zizmor"), "--offline", "--no-progress", ".github/workflows"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
@@ -127,6 +130,7 @@ class TestPreCommit:
         assert (hook["entry"], hook["language"], hook["pass_filenames"]) == ("make lint", "system", False)
         assert problem(hook["entry"]) is None
 
+    @pytest.mark.usefixtures("processes")
     def test_pre_commit_accepts_it(self) -> None:
         command = [sys.executable, "-m", "pre_commit", "validate-config", ".pre-commit-config.yaml"]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
@@ -146,10 +150,10 @@ PLAIN = [
 
 @pytest.mark.parametrize("name", PLAIN)
 def test_no_credential_is_written_out(name: str) -> None:
-    found = [match[0] for match in SECRETS.finditer((ROOT / name).read_text())]
+    result = [match[0] for match in SECRETS.finditer((ROOT / name).read_text())]
     # Names of variables and of entries in the credential store are none.
     allowed = re.compile(r"(?i).*[:=]\s*[\"']?(?:REGISTRY_|MLFLOW_TRACKING_|POSTGRES_|GRAFANA_|coding-mcqa-|password$)")
-    assert [one for one in found if not allowed.match(one)] == []
+    assert [item for item in result if not allowed.match(item)] == []
 
 
 @pytest.mark.parametrize("line", ["password: hunter2hunter2", "TOKEN='abcdefgh123'", "ghp_" + "a" * 30])

@@ -57,12 +57,12 @@ def reads(image: str) -> set[str]:
 @lru_cache
 def read_in(folder: str) -> set[str]:
     """The variables that a package's code names."""
-    found = set()
+    result = set()
     for path in (ROOT / folder).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and VARIABLE.fullmatch(node.value):
-                found.add(node.value)
-    return found
+                result.add(node.value)
+    return result
 
 
 SECRETS = tuple(secrets.KEYS)
@@ -116,6 +116,7 @@ def test_secrets_have_the_keys_that_the_manifests_speak_of() -> None:
     assert secret_keys()["mlflow"] >= {"MLFLOW_BACKEND_STORE_URI", "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY"}
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("overlay", ["minikube", "production", "standard"])
 def test_a_secret_goes_to_those_who_need_it(overlays, overlay) -> None:
     told: dict[str, set[str]] = {name: set() for name in SECRETS}
@@ -132,6 +133,7 @@ def test_a_secret_goes_to_those_who_need_it(overlays, overlay) -> None:
     assert told["registry"] == functions & {"drift", "rollout", "retrain"} | {"bootstrap", "storage-initializer"}
 
 
+@pytest.mark.usefixtures("processes")
 def test_every_secret_can_come_from_a_vault() -> None:
     documents = render(Target("x", DEPLOY / "production", DEPLOY / "components/external-secrets"))
     told = {
@@ -170,6 +172,7 @@ def test_nothing_is_read_that_nothing_sets(minikube) -> None:
     assert OPTIONAL.keys() <= read
 
 
+@pytest.mark.usefixtures("processes")
 def test_what_mlflow_is_told_it_reads(overlays) -> None:
     outside = render(Target("x", DEPLOY / "minikube", DEPLOY / "components/mlflow-ingress"))
     source = Path(mlflow.environment_variables.__file__).parent
@@ -187,8 +190,8 @@ def test_what_mlflow_is_told_it_reads(overlays) -> None:
 
 def filters(trigger: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """(dialect, event type) of each filter on the type."""
-    for one in trigger["spec"]["filters"]:
-        for item in one.get("any", [one]):
+    for entry in trigger["spec"]["filters"]:
+        for item in entry.get("any", [entry]):
             for dialect, attributes in item.items():
                 if "type" in attributes:
                     yield dialect, attributes["type"]
@@ -201,7 +204,7 @@ def test_event_types_are_the_codes(minikube) -> None:
         if name.isupper() and str(value).startswith(("dev.", "org."))
     }
     assert len(types) >= 16
-    wanted = [one for d in minikube if d["kind"] == "Trigger" for one in filters(d)]
+    wanted = [item for d in minikube if d["kind"] == "Trigger" for item in filters(d)]
     heard = set()
     for dialect, wish in wanted:
         matching = {

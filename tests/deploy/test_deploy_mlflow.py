@@ -32,19 +32,21 @@ from tools.manifests.render import Target, render
 from tools.manifests.validate import problems
 from tools.project import DEPLOY
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 ROOT = Path(__file__).resolve().parents[2]
 PREPARE = ROOT / "deploy/mlflow/prepare.py"
 Document = dict[str, Any]
 
 
 def deployment(documents: list[Document]) -> Document:
-    (found,) = (one for one in documents if (one["kind"], one["metadata"]["name"]) == ("Deployment", "mlflow"))
-    return found["spec"]["template"]["spec"]
+    (result,) = (item for item in documents if (item["kind"], item["metadata"]["name"]) == ("Deployment", "mlflow"))
+    return result["spec"]["template"]["spec"]
 
 
 def config(documents: list[Document]) -> dict[str, str]:
-    (found,) = (one for one in documents if (one["kind"], one["metadata"]["name"]) == ("ConfigMap", "mlflow"))
-    return found["data"]
+    (result,) = (item for item in documents if (item["kind"], item["metadata"]["name"]) == ("ConfigMap", "mlflow"))
+    return result["data"]
 
 
 def with_component(name: str, overlay: str = "minikube") -> list[Document]:
@@ -52,7 +54,7 @@ def with_component(name: str, overlay: str = "minikube") -> list[Document]:
 
 
 @pytest.fixture(scope="module")
-def outside() -> list[Document]:
+def outside(processes: None) -> list[Document]:
     """minikube with the component mlflow-ingress."""
     return with_component("mlflow-ingress")
 
@@ -66,10 +68,10 @@ def test_nobody_has_the_ingress_without_the_login(overlays, component, overlay) 
         assert {"secretRef": {"name": "mlflow-login"}} in container["envFrom"]
     assert "--app-name=basic-auth" in pod["containers"][0]["args"]
     assert config(documents)["MLFLOW_BASIC_AUTH_FAIL_CLOSED"] == "true"
-    assert [one for one in documents if one["kind"] == "Ingress"] == [
-        one for one in documents if one["kind"] == "Ingress" and component == "mlflow-ingress"
+    assert [item for item in documents if item["kind"] == "Ingress"] == [
+        item for item in documents if item["kind"] == "Ingress" and component == "mlflow-ingress"
     ]
-    assert not [one for one in overlays[overlay] if one["kind"] == "Ingress"]
+    assert not [item for item in overlays[overlay] if item["kind"] == "Ingress"]
 
 
 def test_the_login_may_be_named_beside_the_ingress() -> None:
@@ -93,7 +95,7 @@ def test_the_login_may_be_named_beside_the_ingress() -> None:
 
 
 def test_the_host_is_written_once(outside, minikube) -> None:
-    (ingress,) = (one["spec"] for one in outside if one["kind"] == "Ingress")
+    (ingress,) = (item["spec"] for item in outside if item["kind"] == "Ingress")
     (rule,) = ingress["rules"]
     assert ingress["tls"] == [{"secretName": "mlflow-tls", "hosts": [rule["host"]]}]
     allowed = config(minikube)["MLFLOW_SERVER_ALLOWED_HOSTS"]
@@ -174,7 +176,7 @@ def running(pod: Document, env: dict[str, str], folder: Path) -> Iterator[str]:
     port = free_port()
     own = {"--host=0.0.0.0": "--host=127.0.0.1", "--port=5000": f"--port={port}"}
     (container,) = pod["containers"]
-    command = [sys.executable, *container["command"][1:], *(own.get(one, one) for one in container["args"])]
+    command = [sys.executable, *container["command"][1:], *(own.get(item, item) for item in container["args"])]
     url = f"http://127.0.0.1:{port}"
     # As the kubelet asks: by the pod's address, which no list of hosts has.
     probe, headers = url + container["startupProbe"]["httpGet"]["path"], {"host": "10.0.0.7:5000"}
@@ -184,7 +186,7 @@ def running(pod: Document, env: dict[str, str], folder: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def server(
-    outside: list[Document], cluster: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+    outside: list[Document], cluster: dict[str, str], tmp_path_factory: pytest.TempPathFactory, processes: None
 ) -> Iterator[Server]:
     if importlib.util.find_spec("flask_wtf") is None:
         pytest.skip("Flask-WTF is not installed, which MLflow's login needs: pip install 'flask-wtf<2'")
@@ -257,7 +259,7 @@ def test_nothing_is_changed_without_the_password(server) -> None:
 
 
 def test_only_its_own_hosts_are_answered(server, outside) -> None:
-    (host,) = (one["spec"]["rules"][0]["host"] for one in outside if one["kind"] == "Ingress")
+    (host,) = (item["spec"]["rules"][0]["host"] for item in outside if item["kind"] == "Ingress")
     for name, expected in ((host, 200), ("mlflow.coding-mcqa.svc.cluster.local:5000", 200), ("other.example.com", 403)):
         assert httpx2.get(server.url, headers={"host": name}, auth=server.auth, timeout=30).status_code == expected
 
@@ -281,7 +283,7 @@ def test_the_loop_goes_through_the_login(server, tmp_path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     assert "coding-mcqa version 1 is champion now" in done.stdout + done.stderr
     hooks = httpx2.get(f"{server.url}/api/2.0/mlflow/webhooks", auth=server.auth, timeout=30).json()["webhooks"]
-    assert [one["url"] for one in hooks] == ["http://127.0.0.1:9/mlflow"]
+    assert [item["url"] for item in hooks] == ["http://127.0.0.1:9/mlflow"]
 
     fetch = ("predictor.storage", "mlflow://coding-mcqa/1")
     refused = python(*fetch, str(tmp_path / "none"), MLFLOW_TRACKING_URI=server.url)
@@ -304,7 +306,7 @@ def test_the_loop_goes_through_the_login(server, tmp_path) -> None:
 
 
 @pytest.fixture
-def ci(server: Server) -> dict[str, str]:
+def ci(server: Server, processes: None) -> dict[str, str]:
     """A user for CI, made by the two calls of docs/ci.md; the version 2 that it is to promote is there."""
     api = f"{server.url}/api/2.0/mlflow"
     with httpx2.Client(auth=server.auth, timeout=30) as client:

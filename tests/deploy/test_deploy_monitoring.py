@@ -27,7 +27,7 @@ Series = list[tuple[str, dict[str, str]]]
 
 
 @pytest.fixture(scope="module", params=OVERLAYS)
-def monitored(request: pytest.FixtureRequest) -> list[Document]:
+def monitored(request: pytest.FixtureRequest, processes: None) -> list[Document]:
     """The documents of an overlay with the component."""
     if shutil.which("kubectl") is None:
         pytest.skip("kubectl is not installed")
@@ -35,12 +35,12 @@ def monitored(request: pytest.FixtureRequest) -> list[Document]:
 
 
 def only(documents: list[Document], kind: str, name: str) -> Document:
-    (found,) = (d for d in documents if d["kind"] == kind and d["metadata"]["name"] == name)
-    return found
+    (result,) = (d for d in documents if d["kind"] == kind and d["metadata"]["name"] == name)
+    return result
 
 
 @pytest.fixture(scope="module")
-def scraped(version: Path) -> Series:
+def scraped(version: Path, processes: None) -> Series:
     """(name, labels) of each sample of a real server that answered, was asked nonsense, and was probed."""
     with servers.running(version) as server:
         assert server.ask(servers.QUESTION).status_code == 200
@@ -57,7 +57,7 @@ def monitor_path() -> str:
 
 def rules() -> list[Document]:
     rule = yaml.safe_load((DEPLOY / "components/monitoring/rules.yaml").read_text())
-    return [one for group in rule["spec"]["groups"] for one in group["rules"]]
+    return [item for group in rule["spec"]["groups"] for item in group["rules"]]
 
 
 def test_prometheus_finds_the_servers_own_port(monitored: list[Document]) -> None:
@@ -99,6 +99,7 @@ def test_helm_has_prometheus_and_grafana_look_for_what_is_here(monitored: list[D
     assert asked == {sidecar["datasources"]["uid"]}
 
 
+@pytest.mark.usefixtures("processes")
 def test_an_upgrade_brings_the_charts_crds_along(tmp_path: Path) -> None:
     """Helm installs them once; afterwards an operator of tomorrow would meet the kinds of yesterday."""
     for name, answer in (("helm", "case $1 in show) echo 'kind: CustomResourceDefinition' ;; esac"), ("kubectl", "")):
@@ -120,7 +121,7 @@ def test_an_upgrade_brings_the_charts_crds_along(tmp_path: Path) -> None:
         "helm upgrade --install ",
         "kubectl wait .*Available prometheus,alertmanager --all ",
     ]
-    (places,) = zip(*([i for i, line in enumerate(asked) if re.match(one, line)] for one in wanted), strict=True)
+    (places,) = zip(*([i for i, line in enumerate(asked) if re.match(item, line)] for item in wanted), strict=True)
     assert list(places) == sorted(places)
     chart = r"kube-prometheus-stack --repo \S+ --version \S+"
     assert len({match[0] for line in asked if (match := re.search(chart, line))}) == 1

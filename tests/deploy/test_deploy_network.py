@@ -65,8 +65,8 @@ def meant(peer: dict[str, Any], who: Peer) -> bool:
         block = peer["ipBlock"]
         if not who.address or ipaddress.ip_address(who.address) not in ipaddress.ip_network(block["cidr"]):
             return False
-        out = [ipaddress.ip_network(one) for one in block.get("except") or ()]
-        return not any(ipaddress.ip_address(who.address) in one for one in out)
+        out = [ipaddress.ip_network(item) for item in block.get("except") or ()]
+        return not any(ipaddress.ip_address(who.address) in item for item in out)
     if who.address:
         return False
     if "namespaceSelector" in peer:
@@ -89,7 +89,7 @@ def passes(policies: list[dict[str, Any]], direction: str, pod: Peer, other: Pee
     side, peers = ("ingress", "from") if direction == "Ingress" else ("egress", "to")
     rules = [rule for spec in mine for rule in spec.get(side) or ()]
     return not mine or any(
-        ("ports" not in rule or port in [one["port"] for one in rule["ports"]])
+        ("ports" not in rule or port in [item["port"] for item in rule["ports"]])
         and (peers not in rule or any(meant(peer, other) for peer in rule[peers]))
         for rule in rules
     )
@@ -190,6 +190,7 @@ def test_who_may_talk_to_whom(overlays, overlay, table) -> None:
         assert reaches(overlays[overlay], source, target, port) is expected, (source, target, port)
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_jobs_of_the_model_cache_reach_the_registry() -> None:
     documents = render(Target("x", DEPLOY / "minikube", DEPLOY / "components/local-model-cache"))
     assert reaches(documents, CACHE_JOB, MLFLOW, 5000)
@@ -197,6 +198,7 @@ def test_the_jobs_of_the_model_cache_reach_the_registry() -> None:
     assert not reaches(documents, STRANGER, MLFLOW, 5000)
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_ingress_controller_reaches_mlflow_with_its_component_alone(minikube) -> None:
     controller = Peer("ingress-nginx")
     assert not reaches(minikube, controller, MLFLOW, 5000)
@@ -208,6 +210,7 @@ def test_the_ingress_controller_reaches_mlflow_with_its_component_alone(minikube
     assert not reaches(documents, MLFLOW, PRIVATE, 443)
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("overlay", ["minikube", "production", "standard"])
 def test_only_prometheus_reads_the_model_servers_metrics(overlay) -> None:
     documents = render(Target("x", DEPLOY / overlay, DEPLOY / "components/monitoring"))
@@ -220,8 +223,8 @@ def test_only_prometheus_reads_the_model_servers_metrics(overlay) -> None:
 
 
 def config(documents: list[dict[str, Any]], name: str = "loop") -> dict[str, str]:
-    (found,) = (d for d in documents if d["kind"] == "ConfigMap" and d["metadata"]["name"] == name)
-    return found["data"]
+    (result,) = (d for d in documents if d["kind"] == "ConfigMap" and d["metadata"]["name"] == name)
+    return result["data"]
 
 
 def test_cluster_names_are_services(overlays) -> None:
@@ -238,7 +241,7 @@ def test_cluster_names_are_services(overlays) -> None:
             name = f"{document['metadata']['name']}.{HERE}"
             if document["kind"] == "Service":
                 ports = document["spec"].get("ports")
-                known.setdefault(name, set()).update({one["port"] for one in ports} if ports else {80})
+                known.setdefault(name, set()).update({item["port"] for item in ports} if ports else {80})
         text = "\n".join(str(document) for document in documents if document["kind"] != "NetworkPolicy")
         for host, port in re.findall(r"([a-z0-9.-]+)\.svc\.cluster\.local(?::(\d+|\*))?", text):
             if port != "*":

@@ -16,9 +16,11 @@ from tool import ROOT, TOOL, invoke
 
 from common.kubeflow import KubeflowClient
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def url(tmp_path_factory: pytest.TempPathFactory, processes: None) -> Iterator[str]:
     with kfp_server(tmp_path_factory.mktemp("kubeflow")) as server:
         yield server.url
 
@@ -56,9 +58,9 @@ def test_the_pipeline_is_uploaded_once_with_the_image_that_is_deployed(url, tmp_
     assert "port-forward --namespace kubeflow service/ml-pipeline :8888" in asked
     assert len(KubeflowClient({"KFP_ENDPOINT": url, **ENVIRON}).versions()) == 1
     spec, platform = yaml.safe_load_all((ROOT / ".cache/retraining-cluster.yaml").read_text())
-    steps = [one["container"] for one in spec["deploymentSpec"]["executors"].values()]
-    assert {one["image"] for one in steps} == {"registry.example.com/team/pipelines:9"}
-    assert {one["resources"]["resourceMemoryRequest"] for one in steps} == {"512Mi", "1Gi"}  # the real model wants 12
+    steps = [item["container"] for item in spec["deploymentSpec"]["executors"].values()]
+    assert {item["image"] for item in steps} == {"registry.example.com/team/pipelines:9"}
+    assert {item["resources"]["resourceMemoryRequest"] for item in steps} == {"512Mi", "1Gi"}  # the real model wants 12
     assert "registry-pull" in yaml.safe_dump(platform)
 
 

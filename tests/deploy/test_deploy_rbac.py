@@ -113,27 +113,28 @@ def test_retrain_has_a_token_for_kubeflow_pipelines_alone(minikube) -> None:
 
     (service,) = (d for d in minikube if d["kind"] == "Service" and d["metadata"]["name"] == "retrain")
     pod = service["spec"]["template"]["spec"]
-    (volume,) = (one for one in pod["volumes"] if "projected" in one)
+    (volume,) = (item for item in pod["volumes"] if "projected" in item)
     (token,) = (source["serviceAccountToken"] for source in volume["projected"]["sources"])
     assert token["audience"] == "pipelines.kubeflow.org"
-    (mount,) = (one for one in pod["containers"][0]["volumeMounts"] if one["name"] == volume["name"])
+    (mount,) = (item for item in pod["containers"][0]["volumeMounts"] if item["name"] == volume["name"])
     (config,) = (d for d in minikube if d["kind"] == "ConfigMap" and d["metadata"]["name"] == "loop")
     assert f"{mount['mountPath']}/{token['path']}" == TOKEN_PATH == config["data"]["MCQA_KFP_TOKEN_PATH"]
     others = [d for d in minikube if "serviceAccountToken" in str(d) and d is not service]
     assert not [d for d in others if d["kind"] != "ServiceAccount"]
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_event_policy_names_everybody_who_sends() -> None:
     documents = render(Target("x", DEPLOY / "minikube", DEPLOY / "components/event-policy"))
     (policy,) = (d for d in documents if d["kind"] == "EventPolicy")
     timers = {d["metadata"]["name"] for d in documents if d["kind"] == "PingSource"}
     assert len(timers) >= 5
-    assert sorted(one["ref"]["name"] for one in policy["spec"]["from"] if "ref" in one) == sorted(timers)
+    assert sorted(item["ref"]["name"] for item in policy["spec"]["from"] if "ref" in item) == sorted(timers)
     handlers = (ROOT / "functions").glob("*/handler.py")
     functions = {path.parent.name for path in handlers if "from functions.sink import" in path.read_text()}
     logging = {d["spec"]["predictor"]["serviceAccountName"] for d in documents if "logger" in str(d.get("spec"))}
     senders = {f"coding-mcqa:{name}" for name in functions | logging} | {"kubeflow:pipeline-runner"}
-    subjects = [one["sub"].removeprefix("system:serviceaccount:") for one in policy["spec"]["from"] if "sub" in one]
+    subjects = [item["sub"].removeprefix("system:serviceaccount:") for item in policy["spec"]["from"] if "sub" in item]
     assert sorted(subjects) == sorted(senders)
     accounts = {d["metadata"]["name"] for d in documents if d["kind"] == "ServiceAccount"}
     assert functions | logging <= accounts

@@ -20,6 +20,8 @@ from tools.cluster.readiness import WillNotBecomeReadyError, not_ready
 from tools.manifests.render import Target, render
 from tools.project import DEPLOY
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 Object = dict[str, Any]
 
 
@@ -136,7 +138,7 @@ RESOURCES = {"resources": [{"kind": "PrometheusRule"}]}
 
 
 def deploy(folder: Path, answers: list[list[Object]], **environment: str) -> subprocess.CompletedProcess[str]:
-    """scripts/deploy with a cluster that gives one answer after another about what was applied, the last one again."""
+    """`make deploy` with a cluster that gives one answer after another about what was applied, the last one again."""
     for number, objects in enumerate(answers):
         (folder / f"live-{number}").write_text(json.dumps({"kind": "List", "items": objects}))
     (folder / "behind").write_text(json.dumps(SERVICE))
@@ -171,7 +173,7 @@ def deploy(folder: Path, answers: list[list[Object]], **environment: str) -> sub
 
 
 def test_deploy_waits_and_says_for_what(tmp_path) -> None:
-    first = [changed(FUNCTION, status={}), *(one for one in ALL if one is not FUNCTION)]
+    first = [changed(FUNCTION, status={}), *(item for item in ALL if item is not FUNCTION)]
     done = deploy(tmp_path, [first, ALL])
     assert done.returncode == 0, done.stderr
     assert next(line for line in done.stdout.splitlines() if "waits for" in line).endswith("waits for function drift")
@@ -229,10 +231,10 @@ def test_leftovers_are_what_components_add() -> None:
     for folder in COMPONENTS.iterdir():
         resources = yaml.safe_load((folder / "kustomization.yaml").read_text()).get("resources", ())
         files = [folder / name for name in resources if (folder / name).is_file()]
-        wanted = [one for file in files for one in yaml.safe_load_all(file.read_text())]
+        wanted = [item for file in files for item in yaml.safe_load_all(file.read_text())]
         if folder.name == "monitoring":
             wanted += render(Target("x", folder / "../../compose/grafana"))
-        expected = {(one["apiVersion"], one["kind"], one["metadata"]["name"]) for one in wanted}
+        expected = {(item["apiVersion"], item["kind"], item["metadata"]["name"]) for item in wanted}
         brought = {(kind.api_version, kind.kind, name) for kind, name in leftovers([folder.name], [])}
         assert brought == (set() if folder.name == KEPT else expected), folder.name
     policy = ResourceType("networking.k8s.io/v1", "NetworkPolicy")

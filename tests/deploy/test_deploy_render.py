@@ -29,11 +29,12 @@ def objects(value: Any, path: tuple[Any, ...] = ()) -> Any:
         yield from objects(inner, (*path, key))
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("target", targets(), ids=lambda target: target.name)
 def test_renders_and_is_valid(target: Target) -> None:
-    count, found = check(target)
+    count, result = check(target)
     assert count >= 3
-    assert found == []
+    assert result == []
 
 
 def test_a_misspelt_field_is_found_wherever_it_is(overlays) -> None:
@@ -57,13 +58,14 @@ def test_a_misspelt_field_is_found_wherever_it_is(overlays) -> None:
 
 
 def test_wrong_types_and_kinds_are_found(minikube) -> None:
-    (service,) = (one for one in minikube if one["kind"] == "InferenceService")
+    (service,) = (item for item in minikube if item["kind"] == "InferenceService")
     broken = copy.deepcopy(service)
     broken["spec"]["predictor"]["minReplicas"] = "none"
     assert problems(broken) == ["$.spec.predictor.minReplicas: 'none' is not of type 'integer'"]
     assert problems({**service, "kind": "InferenceSrevice"})[0].startswith("no schema of serving.kserve.io/v1beta1/")
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_tool_fails_on_a_misspelt_field(tmp_path) -> None:
     document = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}, "dta": {"a": "b"}}
     (tmp_path / "x.yaml").write_text(yaml.safe_dump(document))
@@ -98,12 +100,13 @@ def test_standard_mode_serves_grpc_beside_rest(overlays) -> None:
     for name, port in (("minikube", "0"), ("production", "0"), ("standard", "8081")):
         (runtime,) = (d for d in overlays[name] if d["kind"] == "ServingRuntime")
         (container,) = runtime["spec"]["containers"]
-        (told,) = (one["value"] for one in container["env"] if one["name"] == "MCQA_GRPC_PORT")
-        ports = {one.get("name"): one["containerPort"] for one in container["ports"]}
+        (told,) = (item["value"] for item in container["env"] if item["name"] == "MCQA_GRPC_PORT")
+        ports = {item.get("name"): item["containerPort"] for item in container["ports"]}
         assert told == port
         assert ports == ({"http": 8080, "grpc": 8081} if port == "8081" else {None: 8080})
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("overlay", ["minikube", "production", "standard"])
 def test_a_modelcar_is_one_version_that_stays(overlay) -> None:
     """A volume, so that "restricted" pod security admits the pod, and nothing that deploys another version."""
@@ -121,6 +124,7 @@ def test_a_modelcar_is_one_version_that_stays(overlay) -> None:
     assert "rollout" not in triggers
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("overlay", ["minikube", "production", "standard"])
 def test_a_cached_version_has_a_claim_where_it_serves(overlays, overlay) -> None:
     """KServe mounts the claim of this name, and finds a cache where nothing turns it off, as everything else does."""

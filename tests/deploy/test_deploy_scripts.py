@@ -18,6 +18,8 @@ from tool import ROOT, TOOL
 from functions.database import connect
 from mcqa.server_process import free_port, running
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 
 def fake(place, script) -> None:
     place.write_text(f"#!/usr/bin/env bash\n{script}\n")
@@ -105,13 +107,13 @@ def test_secrets_of_a_database_elsewhere(cluster) -> None:
     urls = {"LOOP_DATABASE_URL": "postgresql://a:b@db.example.com/d", "MLFLOW_DATABASE_URL": "postgresql://e:f@g/h"}
     for _ in range(2):
         assert call(cluster, *TOOL, "secrets", **urls).returncode == 0
-    found = get(cluster, "secret", "loop")["data"]["MCQA_DATABASE_URL"]
-    assert base64.b64decode(found).decode() == urls["LOOP_DATABASE_URL"]
+    result = get(cluster, "secret", "loop")["data"]["MCQA_DATABASE_URL"]
+    assert base64.b64decode(result).decode() == urls["LOOP_DATABASE_URL"]
     other = call(cluster, *TOOL, "secrets", **urls | {"LOOP_DATABASE_URL": "postgresql://a:b@other.example.com/d"})
     assert other.returncode == 1
     assert "name another database than LOOP_DATABASE_URL" in other.stderr
     assert not re.search("a:b|e:f", other.stderr)
-    assert get(cluster, "secret", "loop")["data"]["MCQA_DATABASE_URL"] == found
+    assert get(cluster, "secret", "loop")["data"]["MCQA_DATABASE_URL"] == result
 
 
 def test_kubeflows_namespace_is_given_what_steps_read(cluster) -> None:
@@ -201,8 +203,8 @@ def test_deploy_keeps_the_version_that_serves(cluster) -> None:
     done = call(cluster, *TOOL, "deploy", "minikube", DRY_RUN="1", REGISTRY="registry.example.com/Team", TAG="9")
     assert done.returncode == 0, done.stderr
     text = done.stdout[done.stdout.index("apiVersion:") :]
-    documents = [one for one in yaml.safe_load_all(text) if one]
-    (service,) = (one for one in documents if one["kind"] == "InferenceService")
+    documents = [item for item in yaml.safe_load_all(text) if item]
+    (service,) = (item for item in documents if item["kind"] == "InferenceService")
     spec = service["spec"]["predictor"]
     assert spec["model"]["storageUri"] == "mlflow://coding-mcqa/7"
     assert spec["annotations"]["coding-mcqa/model-version"] == "7"
@@ -223,13 +225,13 @@ def test_a_changed_secret_or_setting_restarts_who_has_it_as_environment(cluster,
     def stamps(**more: str) -> dict[str, str]:
         done = call(cluster, *TOOL, "deploy", overlay, DRY_RUN="1", **more)
         assert done.returncode == 0, done.stderr
-        items = [one for one in yaml.safe_load_all(done.stdout) if "template" in (one.get("spec") or {})]
-        found = {
-            one["metadata"]["name"]: (one["spec"]["template"]["metadata"].get("annotations") or {})
-            for one in items
-            if one["kind"] in ("Service", "Deployment")
+        items = [item for item in yaml.safe_load_all(done.stdout) if "template" in (item.get("spec") or {})]
+        result = {
+            item["metadata"]["name"]: (item["spec"]["template"]["metadata"].get("annotations") or {})
+            for item in items
+            if item["kind"] in ("Service", "Deployment")
         }
-        return {name: one["coding-mcqa/settings"] for name, one in found.items() if "coding-mcqa/settings" in one}
+        return {name: item["coding-mcqa/settings"] for name, item in result.items() if "coding-mcqa/settings" in item}
 
     before = stamps()
     assert len(before) == count
@@ -306,7 +308,7 @@ def test_cluster_up_prints_what_it_would_do() -> None:
     order = ["minikube start", "cert-manager.yaml", "serving-core.yaml", "eventing-core.yaml", "kserve.yaml"]
     order += ["helm upgrade", "platform-agnostic", "tools images", "tools secrets\n", "tools deploy minikube"]
     order += ["mcqa pipeline compile", "service/ml-pipeline", "mcqa pipeline upload", "tools smoke"]
-    places = [done.stdout.rindex(one) for one in order]
+    places = [done.stdout.rindex(item) for item in order]
     assert places == sorted(places)
     assert "--values deploy/monitoring/values.yaml" in done.stdout
     assert "COMPONENTS=monitoring TAG=" in done.stdout
@@ -383,7 +385,7 @@ def test_cluster_up_keeps_the_ingress_and_domain_that_knative_has(tmp_path) -> N
 
 
 @pytest.fixture(scope="module")
-def model_server() -> Iterator[str]:
+def model_server(processes: None) -> Iterator[str]:
     port = free_port()
     with running(None, port, free_port()):
         yield f"http://127.0.0.1:{port}"

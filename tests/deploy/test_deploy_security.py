@@ -84,14 +84,14 @@ def test_writable_places_are_volumes(overlays) -> None:
 
 
 def test_images_are_ours_and_pinned(overlays) -> None:
-    found = {
+    result = {
         container["image"]
         for documents in overlays.values()
         for _, pod in pods(documents)
         for container in containers(pod)
     }
-    assert {image for image in found if not image.startswith(OURS)} == FOREIGN
-    ours = {image for image in found if image.startswith(OURS)}
+    assert {image for image in result if not image.startswith(OURS)} == FOREIGN
+    ours = {image for image in result if image.startswith(OURS)}
     assert ours == {f"{OURS}{name}:{__version__}" for name in ("predictor", "functions", "pipelines", "mlflow")}
 
 
@@ -134,29 +134,31 @@ EVERYWHERE = {"mlflow": SERVING, "postgres": SERVING, "migrate": LOOP, "bootstra
 
 def priorities(documents: list[dict[str, Any]]) -> dict[str, str | None]:
     """The priority class by workload."""
-    found = {}
+    result = {}
     for document in documents:
         spec = document.get("spec") or {}
         if document["kind"] == "InferenceService":
-            found["predictor"] = spec["predictor"].get("priorityClassName")
+            result["predictor"] = spec["predictor"].get("priorityClassName")
         elif "containers" in (pod := (spec.get("template") or {}).get("spec") or {}):
-            found[document["metadata"]["name"]] = pod.get("priorityClassName")
-    return found
+            result[document["metadata"]["name"]] = pod.get("priorityClassName")
+    return result
 
 
+@pytest.mark.usefixtures("processes")
 def test_what_answers_goes_before_what_learns(overlays) -> None:
     """Knative refuses the field where its feature is off, so its pods have a class only with components/scheduling."""
     on_knative = {**EVERYWHERE, **FUNCTIONS, "predictor": SERVING}
     with_scheduling = render(Target("x", DEPLOY / "minikube", DEPLOY / "components" / "scheduling"))
     assert priorities(with_scheduling) == on_knative
     assert priorities(overlays["minikube"]) == {**dict.fromkeys(on_knative), **EVERYWHERE}
-    assert priorities(overlays["production"]) == {name: one for name, one in on_knative.items() if name != "postgres"}
-    assert priorities(overlays["standard"]) == {name: one for name, one in on_knative.items() if name != "rollout"}
+    assert priorities(overlays["production"]) == {name: item for name, item in on_knative.items() if name != "postgres"}
+    assert priorities(overlays["standard"]) == {name: item for name, item in on_knative.items() if name != "rollout"}
     canary = render(Target("x", DEPLOY / "standard", DEPLOY / "components" / "standard-canary"))
     (service,) = (d for d in canary if d["kind"] == "InferenceService")
-    assert [one["predictor"]["priorityClassName"] for one in service["spec"]["canary"]] == [SERVING]
+    assert [item["predictor"]["priorityClassName"] for item in service["spec"]["canary"]] == [SERVING]
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("overlay", ["minikube", "production", "standard"])
 def test_every_account_can_pull_from_a_private_registry(overlay) -> None:
     documents = render(Target("x", DEPLOY / overlay, DEPLOY / "components" / "registry-pull"))
@@ -179,6 +181,7 @@ def test_productions_first_version_has_the_time_it_takes(overlays) -> None:
     assert int(deadline.removesuffix("h")) * 3600 >= job["spec"]["activeDeadlineSeconds"]
 
 
+@pytest.mark.usefixtures("processes")
 def test_production_survives_a_node(overlays) -> None:
     documents = overlays["production"]
     budgets = {d["metadata"]["name"]: d["spec"] for d in documents if d["kind"] == "PodDisruptionBudget"}

@@ -16,7 +16,7 @@ from functions.collect.queries import label_count, labelled, recent
 from functions.collect.store import record
 from functions.collect.tables import GivenFeedback
 from functions.database import transaction
-from functions.drift.queries import count_answers, first_answer, window
+from functions.drift.queries import count_answers, first_answer, window_chunks
 from functions.events import BadEventError, Event
 from functions.migrate import migrate
 from functions.rollout.queries import arm
@@ -145,7 +145,7 @@ def test_what_is_marked_as_a_test_counts_for_nothing(database: Engine) -> None:
     since, until = BEGIN - DAY, BEGIN + DAY
     with transaction(database) as connection:
         assert count_answers(connection, "7", since, until) == 3
-        assert sum(len(chunk.letters) for chunk in window(connection, "7", since, until)) == 3
+        assert sum(len(chunk.letters) for chunk in window_chunks(connection, "7", since, until)) == 3
         assert first_answer(connection, "7") == BEGIN + 1
         assert [one.answer_id for one in labelled(connection)] == ["real0/0", "real1/0", "real2/0"]
         assert len(list(recent(connection, since, until, 100))) == 3

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from benchmarks.decisions import QUICK, Row, simulate
+from benchmarks.decisions import QUICK, simulate
+from benchmarks.results import Row
 
 LOOSE = {
     "drift: false alarms, coding-mcqa": (0, 2),
@@ -42,6 +43,7 @@ def test_the_peers_raise_more_false_alarms(rows: dict[str, Row]) -> None:
 HEAVY = ("kserve", "mlflow", "kfp", "torch", "pandas", "scipy", "transformers")
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
     ("module", "forbidden"),
     [

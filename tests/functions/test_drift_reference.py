@@ -51,7 +51,7 @@ def test_many_answers_are_kept_as_quantiles() -> None:
         (text(features={"confidence": {"n": 1, "mean": 0, "sd": 0, "values": [1, 2]}}), "found 2 of 1"),
         (text(features={"confidence": {"n": 2, "mean": 0, "sd": 0, "values": []}}), "found 0 of 2"),
         (text(features={"confidence": {"n": 2, "mean": 0, "sd": 0, "values": [2, 1]}}), "must be sorted"),
-        (text(features={"confidence": {"n": 2, "mean": 0, "sd": -1, "values": [1, 2]}}), "no finite number"),
+        (text(features={"confidence": {"n": 2, "mean": 0, "sd": -1, "values": [1, 2]}}), "not a finite number"),
         (text(letters={"Z": 1}), "letters must be counts"),
         (text(letters={"A": -1}), "letters must be counts"),
     ],

@@ -72,7 +72,7 @@ def test_structured_mode() -> None:
         (
             {"Content-Type": "application/cloudevents+json"},
             b'{"specversion":"1.0","id":{},"source":"s","type":"t"}',
-            "id: must be a text",
+            "id: must be a string",
         ),
         (
             {"Content-Type": "application/cloudevents+json"},

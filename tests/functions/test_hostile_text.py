@@ -174,10 +174,10 @@ class Sent:
     def seen(self) -> list[Any]:
         messages = [build(dataclasses.replace(sent, extensions={})) for sent in self.events]
         keys: dict[str, int] = {}
-        told = [None if m is None else (m.level, keys.setdefault(m.key, len(keys))) for m in messages]
+        notified = [None if m is None else (m.level, keys.setdefault(m.key, len(keys))) for m in messages]
         customs = [parse_json(sent.data).get("customData") or parse_json(sent.data) for sent in self.events]
         codes = [(custom.get("reason_code"), custom.get("initiated_by")) for custom in customs]
-        return [*zip((sent.type for sent in self.events), codes, told, strict=True)]
+        return [*zip((sent.type for sent in self.events), codes, notified, strict=True)]
 
 
 @pytest.fixture(scope="module")
@@ -326,13 +326,13 @@ class FakePipelines:
     state: str
     started: list[str] = field(default_factory=list)
 
-    def newest(self) -> dict[str, str]:
+    def newest_version(self) -> dict[str, str]:
         return {"pipeline_id": "p"}
 
-    def runs(self, _: str) -> list[dict[str, Any]]:
+    def runs_named(self, _: str) -> list[dict[str, Any]]:
         return [{"run_id": run, "description": self.text} for run in self.started]
 
-    def start(self, *_: Any) -> str:
+    def start_run(self, *_: Any) -> str:
         self.started.append(f"run {len(self.started)}")
         return self.started[-1]
 
@@ -342,7 +342,7 @@ class FakePipelines:
         tasks = {"run_details": {"task_details": [task]}} if self.state == "STEPS FAILED" else {}
         return {"state": "SUCCEEDED" if tasks else self.state, "description": self.text, **error, **tasks}
 
-    def link(self, run: str) -> str:
+    def run_page(self, run: str) -> str:
         return f"http://pipelines/{run}"
 
 

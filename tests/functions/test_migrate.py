@@ -98,19 +98,19 @@ def test_old_rows_get_their_codes(database_url: str, written: str) -> None:
     migrate(made)
     if written != "before the migration":
         fill(made)
-    told = written == "before the migration"
+    migrated = written == "before the migration"
     with transaction(made) as connection:
         decisions = list(reversed(store.decisions(connection, "m", 100)))
         for row, (_, reason, codes) in zip(decisions, ROLLOUT, strict=True):
-            found = (row["action_type"], row["reason_code"], row["initiated_by"])
-            assert found == (codes if told else ("unknown",) * 3), reason
+            stored = (row["action_type"], row["reason_code"], row["initiated_by"])
+            assert stored == (codes if migrated else ("unknown",) * 3), reason
             assert row["reason"] == reason
         status = store.read_status(connection, "m")
         assert status is not None
         assert status["reason_code"] == "unknown"
         for check, (reason, code) in zip(reversed(checks(connection, "m")), DRIFT, strict=True):
-            assert (check.reason, check.reason_code) == (reason, code if told else "unknown")
-        for key, (_, _, _, _, codes) in enumerate(RETRAIN):
+            assert (check.reason, check.reason_code) == (reason, code if migrated else "unknown")
+        for key, (*_, run_codes) in enumerate(RETRAIN):
             (run,) = newest(connection, f"m{key}")
-            assert (run.reason_code, run.initiated_by) == (codes if told else ("unknown", "unknown"))
+            assert (run.reason_code, run.initiated_by) == (run_codes if migrated else ("unknown", "unknown"))
     made.dispose()

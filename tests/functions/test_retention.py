@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, func, insert, select
 
 from common.errors import SettingError
 from functions.clocks import EventTimes
@@ -60,7 +60,7 @@ def test_dead_letters_and_notices_go_too(database: Engine) -> None:
             letter = DeadLetter(id, "/s", id, "t", "http://collect", 400, "no JSON", {"id": id}, b"{")
             dead_letters.record(connection, letter, at)
             notice = {"source": "/s", "id": id, "type": "t", "target": "x", "key": id, "title": "", "body": ""}
-            connection.execute(SentNotice.__table__.insert().values(**notice, sent_at=at))
+            connection.execute(insert(SentNotice).values(**notice, sent_at=at))
     assert forget(database, 50.0) == (2, True)
     assert ids(database, DeadLetterRecord) == ids(database, SentNotice) == {"young"}
 

@@ -61,7 +61,7 @@ def test_a_step_lasts_its_minimum() -> None:
     found = analyse([step(50, 8000)], SINCE + 60)
     assert (found.verdict, found.reason) == (
         "inconclusive",
-        "4000 of at least 100 requests, 60 of at least 300 s at 50 %",
+        "4000 of at least 100 requests, 60 of at least 300 s at 50%",
     )
 
 

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 import typer
-from click.testing import Result
 from rollout_loop import Model, SinkServer
 from sqlalchemy import Engine
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from common.event_types import ROLLOUT_REQUESTED
 from functions.database import engine, transaction
@@ -43,7 +42,7 @@ class Case:
 
 
 @pytest.fixture(scope="module")
-def model(mlflow_url: str) -> Model:
+def model(mlflow_url: str, processes: None) -> Model:
     made = Model(mlflow_url, f"rollout-cli-{os.getpid()}")
     made.create(2)
     made.alias("champion", "1")
@@ -51,7 +50,7 @@ def model(mlflow_url: str) -> Model:
 
 
 @pytest.fixture
-def case(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Case]:
+def case(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: None) -> Iterator[Case]:
     database = engine(f"sqlite:///{tmp_path}/loop.db")
     migrate(database)
     sink = SinkServer()
@@ -63,6 +62,7 @@ def case(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     database.dispose()
 
 
+@pytest.mark.usefixtures("processes")
 def test_without_a_rollout_it_says_so(case: Case) -> None:
     found = case.run("promote")
     assert found.exit_code == 1
@@ -72,7 +72,7 @@ def test_without_a_rollout_it_says_so(case: Case) -> None:
     assert "has not run yet" in case.run("status").output
 
 
-def test_wishes(case: Case) -> None:
+def test_overrides(case: Case) -> None:
     case.model.alias("challenger", "2")
     other = case.run("abort", "--version", "1")
     assert (other.exit_code, case.override()) == (1, None)
@@ -101,7 +101,7 @@ def test_wishes(case: Case) -> None:
 def test_status(case: Case) -> None:
     arms = Arm(900, 3, {17: 897}, {"A": 897}, 500, 400, 50.0, 10.0), Arm(100, 20, {17: 80}, {"A": 80})
     analysis = analyse([StepEvidence(10, 0.0, *arms)], 1000.0)
-    row = {"at": 1000.0, "phase": "step", "action": "set 0 % of the traffic", "reason": analysis.reason}
+    row = {"at": 1000.0, "phase": "step", "action": "set 0% of the traffic", "reason": analysis.reason}
     row |= {"champion": "1", "challenger": "2", "percent": 10, "evidence": store.plain_json(analysis.to_dict())}
     with transaction(case.engine) as connection:
         store.write_status(connection, case.model.name, {**row, "version": "2"})
@@ -143,6 +143,7 @@ def test_what_is_not_there_is_named_so(
     assert ("version 2" if compared else "challenger") in lines["measure"]
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_loop_that_is_away(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     found = case.run("promote")

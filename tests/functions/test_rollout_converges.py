@@ -98,7 +98,7 @@ class Everything:
             verdict = "inconclusive"
         elif fate.startswith("fail") and step.percent >= int(fate.partition("@")[2]):
             verdict = "fail"
-        return StepAnalysis(rollout.challenger, step.percent, verdict, (f"{fate} at {step.percent} %",))  # type: ignore[arg-type]
+        return StepAnalysis(rollout.challenger, step.percent, verdict, (f"{fate} at {step.percent}%",))  # type: ignore[arg-type]
 
     def state(self) -> RolloutState:
         latest = self.revisions[-1] if self.revisions else None

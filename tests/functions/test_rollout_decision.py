@@ -207,7 +207,7 @@ SITUATIONS: dict[str, tuple[RolloutState, Action, str]] = {
     ),
     "fails between the tag and the alias": (
         canary(desired=DesiredState(SIX, PASSED), serving=ALL_7, analysis=analysis("fail", 50)),
-        SetTag("7", back("failed at 50 %: numbers", ReasonCode.ANALYSIS_FAILED, InitiatedBy.ANALYSIS)),
+        SetTag("7", back("failed at 50%: numbers", ReasonCode.ANALYSIS_FAILED, InitiatedBy.ANALYSIS)),
         "rolling-back",
     ),
     # rollback, write by write
@@ -220,12 +220,12 @@ SITUATIONS: dict[str, tuple[RolloutState, Action, str]] = {
     "aborted": (canary(override=Override("abort", "7")), SetPercent(0), "rolling-back"),
     "share taken back": (
         canary(serving=serving(percent=0), analysis=analysis("fail")),
-        SetTag("7", back("failed at 10 %: numbers", ReasonCode.ANALYSIS_FAILED, InitiatedBy.ANALYSIS)),
+        SetTag("7", back("failed at 10%: numbers", ReasonCode.ANALYSIS_FAILED, InitiatedBy.ANALYSIS)),
         "rolling-back",
     ),
     "share taken back, evidence forgotten": (
         canary(serving=serving(percent=0)),
-        SetTag("7", back("its share was taken back from 10 %", ReasonCode.SHARE_WITHDRAWN, InitiatedBy.CONTROLLER)),
+        SetTag("7", back("its share was taken back from 10%", ReasonCode.SHARE_WITHDRAWN, InitiatedBy.CONTROLLER)),
         "rolling-back",
     ),
     "tagged rolled back": (
@@ -276,7 +276,7 @@ def test_situation(name: str) -> None:
 
 def test_reasons_say_what_to_do() -> None:
     decision = decide(canary(analysis=analysis("inconclusive"), rollout=rollout(StepRecord(10, NOW - 90_000))))
-    assert str(decision.reason) == "inconclusive after 25.0 h at 10 %, promote or abort it: numbers"
+    assert str(decision.reason) == "inconclusive after 25.0 h at 10%, promote or abort it: numbers"
     decision = decide(canary(desired=DesiredState(SIX, BACK), serving=SERVES_6, rollout=None))
     assert "too many errors" in str(decision.reason)
     assert "remove its tag 'rollout' to retry" in str(decision.reason)

@@ -32,6 +32,8 @@ from functions.rollout.state import StepRecord
 from functions.rollout.tables import WebhookDelivery
 from functions.rollout.webhook import signature
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 NUMBERS = itertools.count(1)
 
 PREVIOUS = "the secret before SECRET"
@@ -117,13 +119,15 @@ class Loop:
 
 
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def platform(tmp_path_factory: pytest.TempPathFactory, processes: None) -> Iterator[Cluster]:
     with cluster(tmp_path_factory.mktemp("rollout-function")) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def loop(platform: Cluster, mlflow_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
+def loop(
+    platform: Cluster, mlflow_url: str, tmp_path_factory: pytest.TempPathFactory, processes: None
+) -> Iterator[Loop]:
     """Version 1 is champion and serves; MLflow's webhook goes to the running function."""
     folder = tmp_path_factory.mktemp("function")
     name = f"rollout-function-{os.getpid()}"
@@ -241,6 +245,9 @@ def signed(content: bytes, delivery: str, age: float = 0.0, secret: str = SECRET
     }
 
 
+ODD: tuple[Any, ...] = ([], ["model_version"], {}, {"a": {"b": []}}, 7, 1.5, True, None)
+
+
 def refusals(name: str) -> dict[str, tuple[int, bytes, dict[str, str]]]:
     good = body(name)
     moved = signed(good, "moved")
@@ -274,7 +281,7 @@ def refusals(name: str) -> dict[str, tuple[int, bytes, dict[str, str]]]:
                 signed(body(name, **{what: value}), f"odd-{what}-{number}"),
             )
             for what in ("entity", "action")
-            for number, value in enumerate(([], ["model_version"], {}, {"a": {"b": []}}, 7, 1.5, True, None))
+            for number, value in enumerate(ODD)
         },
         "too large": (413, b" " * 70_000, signed(b" " * 70_000, "r13")),
     }
@@ -358,7 +365,7 @@ def test_killed_anywhere_it_comes_to_the_same_end(loop: Loop, outcome: str, seed
         wanted = ["service.deployed", "service.upgraded"]
     else:
         assert loop.model.tags(version)["rollout"].startswith(
-            f"rolled back from {champion} (analysis-failed by analysis): failed at 10 %: failures"
+            f"rolled back from {champion} (analysis-failed by analysis): failed at 10%: failures"
         )
         wanted = ["service.deployed", "service.rolledback", "incident.detected"]
     told = [e["ce-type"].split(".", 2)[2] for e in loop.sink.of("service", "incident") if e in loop.sink.events[first:]]

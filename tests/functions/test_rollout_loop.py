@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rollout_loop import NAMESPACE, Cluster, Model, SinkServer, broken, cluster, traffic, until
@@ -28,12 +29,14 @@ from functions.rollout.settings import read_settings
 from functions.rollout.state import Override, StepRecord
 from functions.sink import Sink
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 TRACE = "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"
 NUMBERS = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def platform(tmp_path_factory: pytest.TempPathFactory, processes: None) -> Iterator[Cluster]:
     with cluster(tmp_path_factory.mktemp("rollout")) as made:
         yield made
 
@@ -80,13 +83,15 @@ class Loop:
         with transaction(self.engine) as connection:
             store.write_override(connection, self.name, Override(action, challenger), 1.0)  # type: ignore[arg-type]
 
-    def log(self) -> list[dict]:
+    def log(self) -> list[Mapping[str, Any]]:
         with transaction(self.engine) as connection:
             return list(reversed(store.decisions(connection, self.name, 200)))
 
 
 @pytest.fixture
-def loop(platform: Cluster, mlflow_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loop]:
+def loop(
+    platform: Cluster, mlflow_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: None
+) -> Iterator[Loop]:
     """Version 1 is champion and serves, 2 and 3 are registered."""
     monkeypatch.setenv("KUBECONFIG", str(platform.kubeconfig))
     name = f"rollout-{os.getpid()}-{next(NUMBERS)}"
@@ -140,7 +145,7 @@ def test_a_promotion(loop: Loop) -> None:
     assert {event["ce-traceparent"] for event in sent} == {TRACE}
     assert sent[1]["data"]["subject"]["content"]["artifactId"] == f"pkg:mlflow/{loop.name}@2"
     steps = [row["action"] for row in loop.log() if row["action_type"] == "set-percent"]
-    assert steps == [f"set {share} of the traffic" for share in ("10 %", "25 %", "50 %")] + ["set all traffic"]
+    assert steps == [f"set {share} of the traffic" for share in ("10%", "25%", "50%")] + ["set all traffic"]
     evidence = next(row["evidence"] for row in loop.log() if row["action"].startswith("set 25"))
     assert evidence["verdict"] == "pass"
     assert {m["n_challenger"] for m in evidence["measures"] if m["name"] == "failures"} == {450}
@@ -155,7 +160,7 @@ def test_a_version_that_fails_goes_back(loop: Loop) -> None:
     assert loop.model.aliases == {"champion": "1", "challenger": "2"}
     tag = loop.model.tags("2")["rollout"]
     assert tag.startswith(
-        "rolled back from 1 (analysis-failed by analysis): failed at 10 %: failures 0.500 against 0.000"
+        "rolled back from 1 (analysis-failed by analysis): failed at 10%: failures 0.500 against 0.000"
     )
     assert loop.cluster.traffic(loop.name) == {"1": 100}
     sent = loop.sink.of("service", "incident")
@@ -206,7 +211,7 @@ def test_hold_and_abort(loop: Loop) -> None:
     until(lambda: loop.cluster.predictor(loop.name).get("canaryTrafficPercent") == 10 or not loop.reconcile())
     loop.override("hold", "2")
     decision = loop.run(held)
-    assert str(decision.reason) == "held at 10 % by the operator"
+    assert str(decision.reason) == "held at 10% by the operator"
     assert loop.sink.of("incident") == [], "the operator knows"
     loop.override("abort", "2")
     loop.run(idle)

@@ -23,7 +23,7 @@ def revision(version: str, message: str = "") -> dict[str, Any]:
 
 
 def objects() -> dict[str, Any]:
-    """ModelVersion 2 at 10 % beside version 1, all controllers done."""
+    """ModelVersion 2 at 10% next to version 1, all controllers done."""
     part = {
         "latestCreatedRevision": "m-predictor-00002",
         "latestReadyRevision": "m-predictor-00002",

@@ -7,11 +7,11 @@ import pytest
 from functions.rollout.reconcile import identity
 
 ROW = {"phase": "step", "action": "wait", "champion": "6", "challenger": "7", "generation": "u/1"}
-ROW |= {"reason_code": "step-analysing", "reason": "3 min at 10 %: 5 of 100"}
+ROW |= {"reason_code": "step-analysing", "reason": "3 min at 10%: 5 of 100"}
 
 
 def test_reasons_that_differ_in_numbers_are_one() -> None:
-    assert identity(ROW) == identity({**ROW, "reason": "4 min at 10 %: other words"})
+    assert identity(ROW) == identity({**ROW, "reason": "4 min at 10%: other words"})
 
 
 @pytest.mark.parametrize(

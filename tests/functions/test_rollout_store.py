@@ -18,7 +18,7 @@ from functions.rollout.reasons import ReasonCode
 from functions.rollout.state import Override, Rollout, StepRecord
 
 
-def test_record_and_wish(database: Engine) -> None:
+def test_record_and_override(database: Engine) -> None:
     rollout = Rollout("7", "6", (StepRecord(0, 1.25), StepRecord(10, 2.5)))
     with transaction(database) as connection:
         assert store.read_record(connection, "m") is None
@@ -98,17 +98,17 @@ def test_deliveries_are_noted_once_and_forgotten_in_time(database: Engine) -> No
 def test_one_look_at_a_time(database: Engine) -> None:
     inside, most, wrong = [0], [0], []
 
-    def look() -> None:
+    def reconcile() -> None:
         try:
             for _ in range(5):
                 with single_writer(database, "m"):
                     inside[0] += 1
                     most[0] = max(most[0], inside[0])
                     inside[0] -= 1
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - reported by the assertion below, not lost with its thread
             wrong.append(error)
 
-    threads = [threading.Thread(target=look) for _ in range(3)]
+    threads = [threading.Thread(target=reconcile) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -116,7 +116,7 @@ def test_one_look_at_a_time(database: Engine) -> None:
     assert (most, wrong) == ([1], [])
     with (
         single_writer(database, "m"),
-        pytest.raises(UnavailableError, match="another look"),
+        pytest.raises(UnavailableError, match="another reconciliation"),
         single_writer(database, "m", 0.2),
     ):
         pass

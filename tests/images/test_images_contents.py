@@ -82,7 +82,7 @@ def test_an_exported_file_system_is_read_and_reported(tmp_path: Path) -> None:
         archive.addfile(entry, io.BytesIO(b"ELF"))
         archive.addfile(tarfile.TarInfo("app/ok.py"))
     assert [file.path for file in read(tarball)] == ["usr/bin/mount", "app/ok.py"]
-    found = list(findings(read(tarball), CLEAN))
-    assert report("an/image:1", found) == ["an/image:1: 1 findings", "  setuid or setgid: /usr/bin/mount"]
+    result = list(findings(read(tarball), CLEAN))
+    assert report("an/image:1", result) == ["an/image:1: 1 findings", "  setuid or setgid: /usr/bin/mount"]
     assert report("an/image:1", []) == ["an/image:1: nothing found"]
     assert report("an/image:1", ["x"] * (SHOWN + 2))[-1] == "  … and 2 more"

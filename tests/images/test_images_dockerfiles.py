@@ -99,7 +99,7 @@ def test_it_works_on_a_read_only_root(image: Image) -> None:
 @every
 def test_the_settings_hold_no_secret(image: Image) -> None:
     settings = [arguments for name, arguments in image.instructions() if name in ("ARG", "ENV")]
-    assert not [one for one in settings if re.search("PASSWORD|SECRET|TOKEN|CREDENTIAL", one)]
+    assert not [item for item in settings if re.search("PASSWORD|SECRET|TOKEN|CREDENTIAL", item)]
 
 
 @every
@@ -111,13 +111,13 @@ def test_the_command_is_a_list_and_starts_python_or_its_server(image: Image) -> 
 
 def manifests() -> list[tuple[str, dict[str, Any]]]:
     """(image's name, container) of every container in the manifests that runs one of ours."""
-    found = []
+    result = []
 
     def look(part: object) -> None:
         if isinstance(part, dict):
             image = part.get("image")
             if isinstance(image, str) and image.startswith("dev.local/coding-mcqa/"):
-                found.append((image.rpartition("/")[2].partition(":")[0], part))
+                result.append((image.rpartition("/")[2].partition(":")[0], part))
             for value in part.values():
                 look(value)
         elif isinstance(part, list):
@@ -131,7 +131,7 @@ def manifests() -> list[tuple[str, dict[str, Any]]]:
                 if name.endswith(".yaml") and "/." not in parent:
                     for document in yaml.safe_load_all((Path(parent) / name).read_text()):
                         look(document)
-    return found
+    return result
 
 
 def test_what_the_manifests_run_is_in_the_images() -> None:

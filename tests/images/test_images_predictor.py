@@ -63,8 +63,8 @@ def predictor(model: str, env: Mapping[str, str], mounts: tuple[str, ...] = ()) 
 def letter(url: str) -> str:
     answer = httpx2.post(url + PREDICT, json={"instances": [QUESTION]}, timeout=60)
     assert answer.status_code == 200, answer.text
-    found: str = answer.json()["predictions"][0]["letter"]
-    return found
+    result: str = answer.json()["predictions"][0]["letter"]
+    return result
 
 
 def test_grpc_a_registered_version_and_no_collector_for_its_traces(registry: str) -> None:

@@ -29,12 +29,12 @@ every = pytest.mark.parametrize("image", IMAGES, ids=lambda image: image.name)
 @every
 def test_versions_are_those_of_the_project(image: Image) -> None:
     own = OWN.get(image.name, set())
-    found = pins(image.lock)
-    assert found
-    assert {name: version for name, version in found.items() if name not in own} == {
-        name: PROJECT.get(name) for name in found if name not in own
+    result = pins(image.lock)
+    assert result
+    assert {name: version for name, version in result.items() if name not in own} == {
+        name: PROJECT.get(name) for name in result if name not in own
     }, "make lock"
-    assert own <= found.keys()
+    assert own <= result.keys()
 
 
 @every
@@ -42,18 +42,18 @@ def test_every_package_has_a_hash(image: Image) -> None:
     text = image.lock.read_text()
     packages = re.split(r"^(?=[a-z0-9])", text, flags=re.MULTILINE)[1:]
     assert packages
-    assert not [one.split()[0] for one in packages if "--hash=sha256:" not in one]
+    assert not [item.split()[0] for item in packages if "--hash=sha256:" not in item]
 
 
 @every
 def test_hashes_are_those_of_the_project(image: Image) -> None:
     def hashes(lock: Path) -> dict[str, set[str]]:
         packages = re.split(r"^(?=[a-z0-9])", lock.read_text(), flags=re.MULTILINE)[1:]
-        return {one.split("==")[0]: set(re.findall(r"sha256:([0-9a-f]{64})", one)) for one in packages}
+        return {item.split("==")[0]: set(re.findall(r"sha256:([0-9a-f]{64})", item)) for item in packages}
 
     project = hashes(ROOT / "requirements.lock")
-    for name, found in hashes(image.lock).items():
-        assert name not in project or found == project[name], name
+    for name, result in hashes(image.lock).items():
+        assert name not in project or result == project[name], name
 
 
 @every
@@ -91,13 +91,13 @@ def file_of(module: str) -> Path | None:
 def reachable(image: Image) -> dict[Path, list[str]]:
     """Our files that the image's own folder imports, also through others, and what each imports."""
     waiting = sorted(image.folder.rglob("*.py")) if image.copied() else []
-    found: dict[Path, list[str]] = {}
+    result: dict[Path, list[str]] = {}
     while waiting:
         path = waiting.pop()
-        if path not in found:
-            found[path] = list(imports(path))
-            waiting += [file for module in found[path] if (file := file_of(module))]
-    return found
+        if path not in result:
+            result[path] = list(imports(path))
+            waiting += [file for module in result[path] if (file := file_of(module))]
+    return result
 
 
 # Imported where the image never comes: `mcqa evaluate --bank hf:…`; reading weights, of which functions want the names.
@@ -109,8 +109,8 @@ def test_everything_that_is_imported_is_there(image: Image) -> None:
     providers = importlib.metadata.packages_distributions()
     have = {*pins(image.lock)} | ({"torch"} if "torch-cuda.lock" in image.dockerfile.read_text() else set())
     for path, modules in reachable(image).items():
-        for module in {one.split(".")[0] for one in modules if not file_of(one)} - sys.stdlib_module_names:
-            names = {re.sub(r"[-_.]+", "-", one).lower() for one in providers.get(module, [module])}
+        for module in {item.split(".")[0] for item in modules if not file_of(item)} - sys.stdlib_module_names:
+            names = {re.sub(r"[-_.]+", "-", item).lower() for item in providers.get(module, [module])}
             assert names & have or (image.name, module) in ELSEWHERE or (ROOT / module / "__init__.py").is_file(), (
                 f"{path.relative_to(ROOT)} imports {module}: add it to {image.folder.name}/requirements.in"
             )
@@ -119,14 +119,14 @@ def test_everything_that_is_imported_is_there(image: Image) -> None:
 @every
 def test_every_file_of_ours_that_is_imported_is_copied(image: Image) -> None:
     for path in reachable(image):
-        assert any(path == one or path.is_relative_to(one) for one in image.copied()), (
+        assert any(path == item or path.is_relative_to(item) for item in image.copied()), (
             f"{image.name}/Dockerfile does not copy {path.relative_to(ROOT)}, which something in it imports"
         )
 
 
 def test_requirements_name_no_versions() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    direct = {re.sub(r"[-_.]+", "-", re.split(r"[^\w.-]", one)[0]).lower() for one in project}
+    direct = {re.sub(r"[-_.]+", "-", re.split(r"[^\w.-]", item)[0]).lower() for item in project}
     transitive = {"flask", "uvicorn", "boto3", "setuptools"}  # used directly in an image, and by others' choice there
     for image in IMAGES:
         for line in (image.folder / "requirements.in").read_text().splitlines():

@@ -55,7 +55,7 @@ def test_the_initializer_fetches_and_the_predictor_answers(registry: str, tmp_pa
 
     port = free_port()
     runtime = yaml.safe_load((ROOT / "kserve/serving-runtime.yaml").read_text())["spec"]["containers"][0]
-    command = [one.replace("{{.Name}}", "coding-mcqa") for one in (*runtime["command"], *runtime["args"])]
+    command = [item.replace("{{.Name}}", "coding-mcqa") for item in (*runtime["command"], *runtime["args"])]
     env = {"PORT": str(port), "MCQA_HOST": "127.0.0.1", "MCQA_GRPC_PORT": "0", "OMP_WAIT_POLICY": "passive"}
     url, mount = f"http://127.0.0.1:{port}", (f"{models}:/mnt/models:ro",)
     ready = f"{url}/v2/models/coding-mcqa/ready"
@@ -68,7 +68,7 @@ def test_the_initializer_fetches_and_the_predictor_answers(registry: str, tmp_pa
             {"name": "choices", "shape": [1, 4], "datatype": "BYTES", "data": QUESTION["choices"]},
         ]
         second = httpx2.post(url + INFER, json={"inputs": inputs}, timeout=60).json()
-        letters = next(one for one in second["outputs"] if one["name"] == "letter")
+        letters = next(item for item in second["outputs"] if item["name"] == "letter")
         assert letters["data"] == [answer["predictions"][0]["letter"]]
         assert httpx2.post(url + EXPLAIN, json={"instances": [QUESTION]}, timeout=60).status_code == 200
         subprocess.run(["podman", "kill", "--signal=TERM", made], check=True, capture_output=True)

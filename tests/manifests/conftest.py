@@ -33,14 +33,14 @@ def schemas() -> dict[tuple[str, str], Document]:
     """Closed schemas by (apiVersion, kind), read from the clusters' CRDs anew."""
     if not CRDS.is_dir():
         pytest.skip("the clusters' CRDs are not here: ../shared/reference/crds")
-    found = {
+    result = {
         key: {"type": "object", "properties": fields | _HEAD, "additionalProperties": False}
         for key, fields in _CORE.items()
     }
     for name, schema in custom([CRDS], kinds=None):
         api_version, _, kind = name.rpartition("/")
-        found[api_version, kind] = schema
-    return found
+        result[api_version, kind] = schema
+    return result
 
 
 @pytest.fixture(scope="session")
@@ -77,10 +77,10 @@ def rendered() -> list[Document]:
     kubectl = shutil.which("kubectl")
     if kubectl is None:
         pytest.skip("kubectl is not installed")
-    found: list[Document] = []
+    result: list[Document] = []
     for folder in FOLDERS:
         done = subprocess.run([kubectl, "kustomize", str(ROOT / folder)], capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
         assert not done.stderr, done.stderr
-        found += yaml.safe_load_all(done.stdout)
-    return found
+        result += yaml.safe_load_all(done.stdout)
+    return result

@@ -43,6 +43,7 @@ def test_what_is_written_is_valid(manifests, problems) -> None:
         assert problems(document) == [], document["metadata"]["name"]
 
 
+@pytest.mark.usefixtures("processes")
 def test_what_is_rendered_is_valid(manifests, rendered, problems) -> None:
     assert len(rendered) == len(manifests)
     for document in rendered:
@@ -64,8 +65,8 @@ def test_any_misspelt_field_is_found(manifests, problems) -> None:
             for key in path:
                 node = node[key]
             node["mispelt"] = "x"
-            found = problems(broken)
-            assert any("mispelt" in problem for problem in found), (document["metadata"]["name"], path)
+            result = problems(broken)
+            assert any("mispelt" in problem for problem in result), (document["metadata"]["name"], path)
             tried += 1
     assert tried > 150
 
@@ -170,6 +171,7 @@ def test_the_inference_service_pins_one_version_and_tells_it(manifests) -> None:
     assert predictor["model"]["protocolVersion"] in runtime["spec"]["protocolVersions"]
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_storage_container_fetches_versions(manifests) -> None:
     spec = of(manifests, "ClusterStorageContainer")[0]["spec"]
     uri = of(manifests, "InferenceService")[0]["spec"]["predictor"]["model"]["storageUri"]
@@ -200,7 +202,7 @@ def test_the_loop_hangs_together(manifests) -> None:
     for ping in of(manifests, "PingSource"):
         name = ping["metadata"]["name"]
         filters = [item for trigger in triggers for item in trigger["spec"]["filters"]]
-        either = [one for item in filters for one in item.get("any", [item])]
+        either = [entry for item in filters for entry in item.get("any", [item])]
         assert either.count({"suffix": {"source": f"/pingsources/{name}"}}) == 1
         assert ping["spec"]["sink"]["ref"] == {
             "apiVersion": broker["apiVersion"],

@@ -47,8 +47,8 @@ def compare(ours: Any, theirs: Any, path: str) -> Iterator[tuple[str, str]]:
 @pytest.mark.parametrize("resource", CUSTOM, ids=lambda r: r.kind)
 def test_fields_are_the_clusters(resource: Resource, schemas: dict[tuple[str, str], Any]) -> None:
     theirs = schemas[resource.api_version, resource.kind]
-    found = list(compare(SCHEMAS[resource.group, resource.kind], theirs, ""))
-    found = [(side, path) for side, path in found if not path.startswith(("metadata", "status"))]
-    assert [path for side, path in found if side != "theirs"] == []
-    unknown = {path for side, path in found if side == "theirs" and path.rsplit(".", 1)[-1] not in RARE}
+    result = list(compare(SCHEMAS[resource.group, resource.kind], theirs, ""))
+    result = [(side, path) for side, path in result if not path.startswith(("metadata", "status"))]
+    assert [path for side, path in result if side != "theirs"] == []
+    unknown = {path for side, path in result if side == "theirs" and path.rsplit(".", 1)[-1] not in RARE}
     assert unknown <= MISSING

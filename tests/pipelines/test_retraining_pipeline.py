@@ -27,8 +27,11 @@ from pipelines.retraining.__main__ import main
 from predictor.calibration import Calibration
 from predictor.storage.resolver import resolve
 
-# The local runner says so of every step's limits, which are for a cluster.
-pytestmark = pytest.mark.filterwarnings("ignore:Task .* have no effect in the current local runner:UserWarning")
+# What the local runner says of every step: it has no image and no limits, which are a cluster's.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Task .* have no effect in the current local runner:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.* a task that uses custom or non-Python base image:RuntimeWarning"),
+]
 
 ROOT = Path(__file__).parents[2]
 MODEL = "retraining-test"
@@ -87,7 +90,7 @@ class Loop:
 
 
 @pytest.fixture(scope="module")
-def loop(mlflow_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
+def loop(mlflow_url: str, tmp_path_factory: pytest.TempPathFactory, processes: None) -> Iterator[Loop]:
     folder = tmp_path_factory.mktemp("retraining")
     compiled = folder / "pipeline.yaml"
     assert main(["compile", str(compiled)]) == 0

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import typer
 from tool import ROOT, TOOL, invoke
+from typer.testing import CliRunner
 
 from tools import cli
 from tools.errors import CommandFailedError, ToolError
@@ -28,7 +29,7 @@ def test_every_command_explains_itself(command: str) -> None:
     assert result.exit_code == 0
     text = plain(result.stdout)
     assert f"Usage: scripts/tools {command}" in text
-    (registered,) = (one for one in cli.app.registered_commands if one.name == command)
+    (registered,) = (item for item in cli.app.registered_commands if item.name == command)
     assert registered.callback
     first = (registered.callback.__doc__ or "").partition("\n")[0]
     assert re.fullmatch(r"[A-Z].{20,}\.", first), first
@@ -74,9 +75,15 @@ def test_a_wrong_call_is_one_line_and_status_2(
 
 
 @pytest.mark.parametrize(
-    "error", [ToolError("it is broken"), ToolError("it is unusable", 2), CommandFailedError("x", 7)]
+    ("error", "status", "line"),
+    [
+        (ToolError("it is broken"), 1, "act: it is broken\n"),
+        (ToolError("it is unusable", 2), 2, "act: it is unusable\n"),
+        (CommandFailedError("x", 7), 7, "act: x\n"),
+        (KeyboardInterrupt(), 130, ""),
+    ],
 )
-def test_a_failure_is_one_line_with_its_exit_status(error: ToolError) -> None:
+def test_a_failure_is_one_line_with_its_exit_status(error: BaseException, status: int, line: str) -> None:
     app = typer.Typer(cls=cli.Group)
 
     @app.command("act")
@@ -86,12 +93,11 @@ def test_a_failure_is_one_line_with_its_exit_status(error: ToolError) -> None:
     @app.command("other")
     def other() -> None: ...
 
-    from typer.testing import CliRunner
-
     result = CliRunner().invoke(app, ["act"])
-    assert (result.exit_code, result.stderr) == (error.exit_code, f"act: {error}\n")
+    assert (result.exit_code, result.stderr) == (status, line)
 
 
+@pytest.mark.usefixtures("processes")
 def test_it_can_be_called_from_anywhere_in_the_checkout() -> None:
     done = subprocess.run(
         [*TOOL, "manifests-check", "--help"], cwd=ROOT / "docs", env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)},
@@ -100,6 +106,7 @@ def test_it_can_be_called_from_anywhere_in_the_checkout() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_launcher_sets_up_and_passes_its_arguments_on(tmp_path: Path) -> None:
     (tmp_path / "scripts").mkdir()
     (tmp_path / ".venv/bin").mkdir(parents=True)

@@ -1,6 +1,6 @@
-"""Reason codes beside the sentences of decisions, and who initiated them.
+"""Reason codes of decisions, and who initiated them.
 
-Rows that are there get the code that their sentence tells, read this once, or `unknown`. The defaults are for the
+Existing rows get the code that their sentence identifies, read this once, or `unknown`. The defaults are for the
 release before, whose functions go on writing until they are replaced.
 """
 

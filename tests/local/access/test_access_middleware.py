@@ -15,13 +15,15 @@ from typing import Any
 import pytest
 from access_servers import EVENT, NAMED, Headers, Served
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 SERVERS = ("broker", "events", "pipelines", "kube", "mlflow")
 GUARDED = ("broker", "events", "pipelines", "kube")  # MLflow's own middleware knows less
 TOKENS = ("broker", "pipelines", "kube")
 
 
 @pytest.fixture
-def server(request: pytest.FixtureRequest) -> Served:
+def server(request: pytest.FixtureRequest, processes: None) -> Served:
     found: Served = request.getfixturevalue(request.param)
     return found
 

@@ -23,6 +23,7 @@ EVENTS = 150
 KILLS = 3
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("seed", range(3))
 async def test_no_acknowledged_event_is_lost(tmp_path: Path, subscribe: Any, seed: int) -> None:
     chance = random.Random(seed)
@@ -80,7 +81,7 @@ async def test_no_acknowledged_event_is_lost(tmp_path: Path, subscribe: Any, see
         for kill in range(KILLS):
             # Moments spread over the load: after so many acknowledgements, and then some milliseconds.
             target = chance.randrange(kill * EVENTS // KILLS, (kill + 1) * EVENTS // KILLS)
-            await until(lambda target=target: len(acknowledged) >= target, interval=0.001)  # type: ignore[misc]
+            await until(lambda target=target: len(acknowledged) >= target, interval=0.001)
             await asyncio.sleep(chance.random() * 0.02)
             broker.kill()
             await broker.start(client)
@@ -119,7 +120,7 @@ async def test_what_is_acknowledged_survives_a_kill_at_once(tmp_path: Path, proc
                         acknowledged.append(id)
 
             tasks = [asyncio.create_task(send(f"{round}-{n}")) for n in range(20)]
-            await until(lambda prefix=f"{round}-": any(id.startswith(prefix) for id in acknowledged), interval=0.0)  # type: ignore[misc]
+            await until(lambda prefix=f"{round}-": any(id.startswith(prefix) for id in acknowledged), interval=0.0)
             broker.kill()
             await asyncio.gather(*tasks)
             await broker.start(client)

@@ -17,7 +17,9 @@ import yaml
 from kfp import compiler
 from kfp_server import HEADERS, KfpServer
 
-from local.pipelines import processes
+from local.pipelines import processes as run_processes
+
+pytestmark = pytest.mark.usefixtures("processes")
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +36,12 @@ def killed(tmp_path: Path, processes: None) -> Iterator[KfpServer]:
     server.start()
     yield server
     server.stop()
-    left = [run.name for run in (server.folder / "runs").glob("*") if processes.find_all(mark(server, run.name))]
+    left = [run.name for run in (server.folder / "runs").glob("*") if run_processes.find_all(mark(server, run.name))]
     assert left == [], "processes of runs were left behind"
 
 
 def mark(server: KfpServer, run: str) -> str:
-    return processes.mark(server.folder, run)
+    return run_processes.mark(server.folder, run)
 
 
 def submit(server: KfpServer, spec: dict[str, Any], marks: Path, seconds: float) -> str:
@@ -72,7 +74,7 @@ def lines(marks: Path) -> list[str]:
 
 def run_process(server: KfpServer, run: str) -> int:
     """The process that executes a run, not its steps'."""
-    for pid in processes.find_all(mark(server, run)):
+    for pid in run_processes.find_all(mark(server, run)):
         if b"local.pipelines.runner" in Path(f"/proc/{pid}/cmdline").read_bytes():
             return pid
     return 0
@@ -98,7 +100,7 @@ def test_a_result_that_the_server_did_not_see(killed: KfpServer, chain: dict[str
     run = submit(killed, chain, marks, 0.2)
     until(lambda: "nap" in lines(marks))
     killed.kill()
-    until(lambda: not processes.find_all(mark(killed, run)))
+    until(lambda: not run_processes.find_all(mark(killed, run)))
     killed.start()
     assert get(killed, run)["state"] == "SUCCEEDED"
     assert lines(marks) == ["first", "nap", "last"]
@@ -141,7 +143,7 @@ def test_termination(killed: KfpServer, chain: dict[str, Any], marks: Path) -> N
     for key in (waiting, run):
         assert httpx2.post(f"{killed.url}/apis/v2beta1/runs/{key}:terminate", headers=HEADERS).status_code == 200
         assert finished(killed, key)["state"] == "CANCELED"
-    assert processes.find_all(mark(killed, run)) == []
+    assert run_processes.find_all(mark(killed, run)) == []
     states = {task["display_name"]: task["state"] for task in get(killed, run)["run_details"]["task_details"]}
     assert states == {"note": "SUCCEEDED", "note-2": "CANCELED", "note-3": "SKIPPED"}
     again = httpx2.post(f"{killed.url}/apis/v2beta1/runs/{run}:terminate", headers=HEADERS)
@@ -154,7 +156,7 @@ def test_a_running_run_that_is_deleted(killed: KfpServer, chain: dict[str, Any],
     until(lambda: "nap" in lines(marks))
     assert httpx2.delete(f"{killed.url}/apis/v2beta1/runs/{run}", headers=HEADERS).status_code == 200
     assert httpx2.get(f"{killed.url}/apis/v2beta1/runs/{run}", headers=HEADERS).status_code == 404
-    until(lambda: not processes.find_all(mark(killed, run)) and not (killed.folder / "runs" / run).exists())
+    until(lambda: not run_processes.find_all(mark(killed, run)) and not (killed.folder / "runs" / run).exists())
 
 
 def test_runs_go_one_at_a_time_in_order(killed: KfpServer, chain: dict[str, Any], tmp_path: Path) -> None:
@@ -173,7 +175,7 @@ def test_a_stopped_server_continues_its_runs_when_it_starts(
     until(lambda: "nap" in lines(marks))
     os.kill(killed.pid, signal.SIGTERM)
     killed.wait()
-    assert processes.find_all(mark(killed, run)) == []
+    assert run_processes.find_all(mark(killed, run)) == []
     killed.start()
     done = finished(killed, run)
     assert (done["state"], lines(marks)) == ("SUCCEEDED", ["first", "nap", "nap", "last"])
@@ -206,7 +208,7 @@ def test_kills_at_random_moments(seed: int, tmp_path: Path, chain: dict[str, Any
                 server.kill()
             if whom in ("run", "both"):
                 kill(run_process(server, draw.choice(runs)))
-            if whom == "step" and (pids := processes.find_all(mark(server, draw.choice(runs)))):
+            if whom == "step" and (pids := run_processes.find_all(mark(server, draw.choice(runs)))):
                 kill(draw.choice(pids))
             if whom in ("server", "both"):
                 time.sleep(draw.uniform(0, 0.3))
@@ -225,4 +227,4 @@ def test_kills_at_random_moments(seed: int, tmp_path: Path, chain: dict[str, Any
             assert [item["state"] for item in done["state_history"]].count("SUCCEEDED") == 1
     finally:
         server.stop()
-    assert not any(processes.find_all(mark(server, run)) for run in runs)
+    assert not any(run_processes.find_all(mark(server, run)) for run in runs)

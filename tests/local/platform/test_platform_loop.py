@@ -202,6 +202,7 @@ def test_kubectl_sees_the_loop(folder: Folder) -> None:
     assert "patched" in patched
 
 
+@pytest.mark.filterwarnings("ignore:This client only works with Kubeflow Pipeline:FutureWarning")
 def test_the_pipeline_is_there_for_kfps_own_client(folder: Folder, ports: Any) -> None:
     kfp = pytest.importorskip("kfp")
     # As in a pod of a Kubeflow of many users; the loop's environment names the file.
