@@ -338,7 +338,7 @@ def test_a_bad_binary_request(server: RunningServer, request_: tuple[bytes, dict
 class TestTheProtocolsOwnSchemas:
     """Every JSON response against the Open Inference Protocol's OpenAPI document."""
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def validate(self) -> Any:
         if not PROTOCOL.is_file():
             pytest.skip("the Open Inference Protocol's document is not beside this checkout")
