@@ -146,6 +146,6 @@ def test_a_loop_that_is_away(case: Case, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     found = case.run("promote")
     assert found.exit_code == 1
-    assert "registry" in found.output
+    assert "the MLflow server http://127.0.0.1:9 does not answer" in found.output
     monkeypatch.setenv("MCQA_DATABASE_URL", "sqlite:////nowhere/loop.db")
     assert "database is not available" in case.run("status").output
