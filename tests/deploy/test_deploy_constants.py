@@ -23,9 +23,9 @@ from tools.project import DEPLOY
 ROOT = Path(__file__).resolve().parents[2]
 VARIABLE = re.compile(r"(MCQA|MLFLOW|KFP|K|OTEL)_[A-Z0-9_]*[A-Z0-9]")
 IMAGES = {
-    "functions": ("functions", "predictor"),
-    "predictor": ("predictor",),
-    "pipelines": ("pipelines", "functions", "predictor"),
+    "functions": ("functions", "common"),
+    "predictor": ("predictor", "common"),
+    "pipelines": ("pipelines", "functions", "predictor", "common"),
 }
 
 OPTIONAL = {
