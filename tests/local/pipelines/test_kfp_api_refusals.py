@@ -19,6 +19,8 @@ import yaml
 from kfp import compiler
 from kfp_server import HEADERS, KfpServer
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 GOOD = {"text": "t", "whole": 1, "number": 0.5, "flag": True, "many": [1]}
 
 
@@ -169,13 +171,8 @@ def test_uploads(http: httpx2.Client, tmp_path: Path) -> None:
         archive.writestr("../../pipeline.yaml", content)
     assert upload("p.zip", packed.getvalue(), name="zipped").json()["display_name"] == "zipped"
     packed = io.BytesIO()
-<<<<<<< HEAD
     with tarfile.open(fileobj=packed, mode="w:gz") as tarball:
         tarball.add(tmp_path / "gated.yaml", "pipeline.yaml")
-=======
-    with tarfile.open(fileobj=packed, mode="w:gz") as tarred:
-        tarred.add(tmp_path / "gated.yaml", "pipeline.yaml")
->>>>>>> refs/heads/localb
     assert upload("p.tar.gz", packed.getvalue(), name="tarred").status_code == 200
     assert upload("p.yaml", content).json()["name"] == "gated"
     refused(upload("p.yaml", content), "already exists", status=409, code=6)
