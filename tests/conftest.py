@@ -46,7 +46,7 @@ def version(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def mlflow_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def mlflow_url(tmp_path_factory: pytest.TempPathFactory, processes: None) -> Iterator[str]:  # noqa: F811
     """One MLflow server for all tests of the session; each uses a registered model of its own name."""
     with mlflow_server(tmp_path_factory.mktemp("mlflow")) as url:
         yield url

@@ -49,6 +49,7 @@ def test_a_misspelt_key_would_be_seen() -> None:
     assert errors({**DOCUMENT, "services": {"api": {**SERVICES["api"], "read_onyl": True}}})
 
 
+@pytest.mark.usefixtures("processes")
 def test_docker_compose_accepts_it(tmp_path: Path) -> None:
     if subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode:
         pytest.skip("docker has no compose plugin here; the schema is checked above")

@@ -19,6 +19,8 @@ import yaml
 
 from tools.images.contents import LABELS
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 ROOT = Path(__file__).resolve().parents[2]
 EXCUSES = ROOT / "deploy/trivyignore.yaml"
 PROGRAMS = "bash cat chmod cp cut curl dirname env gzip mkdir mktemp mv rm sed sha256sum tail tar tr uname"

@@ -24,13 +24,14 @@ specification.loader.exec_module(preflight)  # type: ignore[union-attr]
 
 
 @pytest.fixture
-def busy_port() -> Any:
+def busy_port(processes: None) -> Any:
     with socket.socket() as item:
         item.bind(("127.0.0.1", 0))
         item.listen()
         yield item.getsockname()[1]
 
 
+@pytest.mark.usefixtures("processes")
 def test_all_busy_ports_are_told_at_once_with_a_line_to_type(tmp_path: Path, busy_port: int) -> None:
     with socket.socket() as second:
         second.bind(("127.0.0.1", 0))
@@ -64,6 +65,7 @@ def test_what_is_offered_leaves_the_other_arguments(arguments: list[str], names:
     assert preflight._without(arguments, names) == kept
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_ports_of_a_loop_that_is_up_are_its_own(tmp_path: Path, busy_port: int) -> None:
     folder = Folder(tmp_path)
     arguments = ["--dir", str(tmp_path), "--port", str(busy_port)]
@@ -94,6 +96,7 @@ def test_memory_is_known_here() -> None:
     assert 0 < preflight.memory() < 10**14
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("arguments", [["--port", "x"], ["--nonsense"], ["--port"]])
 def test_wrong_arguments_are_left_to_the_command_that_knows_them(tmp_path: Path, arguments: list[str]) -> None:
     problems, _ = preflight.check_loop([*arguments])

@@ -62,7 +62,7 @@ def test_verdicts(observed: ObservedState, state: str) -> None:
 
 
 @pytest.fixture
-def registry(mlflow_url: str) -> Iterator[ModelRegistry]:
+def registry(mlflow_url: str, processes: None) -> Iterator[ModelRegistry]:
     """A registered model with versions 1 (champion) and 2."""
     name = f"ci-{uuid.uuid4().hex[:8]}"
     with httpx2.Client(base_url=f"{mlflow_url}/api/2.0/mlflow", timeout=30) as client:
@@ -88,6 +88,7 @@ def later(act: object) -> threading.Thread:
     return thread
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_promotion_is_followed_to_its_end(registry: ModelRegistry) -> None:
     said: list[str] = []
     thread = later(lambda: registry.set_alias("champion", "2"))
@@ -97,6 +98,7 @@ def test_a_promotion_is_followed_to_its_end(registry: ModelRegistry) -> None:
     assert promote(registry, "2", 5, said.append, pause=0.1).state == "promoted"  # and again
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_rollback_fails_the_build(registry: ModelRegistry) -> None:
     thread = later(lambda: registry.set_tag("2", "rollout", BACK))
     verdict = promote(registry, "2", 30, lambda _: None, pause=0.1)
@@ -123,6 +125,7 @@ def test_only_a_number_is_a_version(version: str) -> None:
     assert "must be a version's number" in result.stderr
 
 
+@pytest.mark.usefixtures("processes")
 def test_without_a_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     result = invoke("promote", "7")

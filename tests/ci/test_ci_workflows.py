@@ -113,6 +113,7 @@ def test_the_scan_looks_for_vulnerabilities(path: Path) -> None:
     assert [job["env"]["IMAGES_SCAN_VULNERABILITIES"] for job in jobs] == ["require"]
 
 
+@pytest.mark.usefixtures("processes")
 def test_zizmor_finds_nothing() -> None:
     command = [str(Path(sys.executable).parent / "zizmor"), "--offline", "--no-progress", ".github/workflows"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
@@ -129,6 +130,7 @@ class TestPreCommit:
         assert (hook["entry"], hook["language"], hook["pass_filenames"]) == ("make lint", "system", False)
         assert problem(hook["entry"]) is None
 
+    @pytest.mark.usefixtures("processes")
     def test_pre_commit_accepts_it(self) -> None:
         command = [sys.executable, "-m", "pre_commit", "validate-config", ".pre-commit-config.yaml"]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)

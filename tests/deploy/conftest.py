@@ -34,7 +34,7 @@ def minikube(overlays: dict[str, list[Document]]) -> list[Document]:
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def cluster(tmp_path_factory: pytest.TempPathFactory, processes: None) -> Iterator[dict[str, str]]:
     """The environment in which kubectl talks to an embedded API server: a cluster that lacks most things."""
     program = shutil.which("kubectl")
     if program is None:

@@ -116,6 +116,7 @@ def test_secrets_have_the_keys_that_the_manifests_speak_of() -> None:
     assert secret_keys()["mlflow"] >= {"MLFLOW_BACKEND_STORE_URI", "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY"}
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("overlay", ["minikube", "production", "standard"])
 def test_a_secret_goes_to_those_who_need_it(overlays, overlay) -> None:
     told: dict[str, set[str]] = {name: set() for name in SECRETS}
@@ -132,6 +133,7 @@ def test_a_secret_goes_to_those_who_need_it(overlays, overlay) -> None:
     assert told["registry"] == functions & {"drift", "rollout", "retrain"} | {"bootstrap", "storage-initializer"}
 
 
+@pytest.mark.usefixtures("processes")
 def test_every_secret_can_come_from_a_vault() -> None:
     documents = render(Target("x", DEPLOY / "production", DEPLOY / "components/external-secrets"))
     told = {
@@ -170,6 +172,7 @@ def test_nothing_is_read_that_nothing_sets(minikube) -> None:
     assert OPTIONAL.keys() <= read
 
 
+@pytest.mark.usefixtures("processes")
 def test_what_mlflow_is_told_it_reads(overlays) -> None:
     outside = render(Target("x", DEPLOY / "minikube", DEPLOY / "components/mlflow-ingress"))
     source = Path(mlflow.environment_variables.__file__).parent

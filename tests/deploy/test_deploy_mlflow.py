@@ -32,6 +32,8 @@ from tools.manifests.render import Target, render
 from tools.manifests.validate import problems
 from tools.project import DEPLOY
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 ROOT = Path(__file__).resolve().parents[2]
 PREPARE = ROOT / "deploy/mlflow/prepare.py"
 Document = dict[str, Any]
@@ -52,7 +54,7 @@ def with_component(name: str, overlay: str = "minikube") -> list[Document]:
 
 
 @pytest.fixture(scope="module")
-def outside() -> list[Document]:
+def outside(processes: None) -> list[Document]:
     """minikube with the component mlflow-ingress."""
     return with_component("mlflow-ingress")
 
@@ -184,7 +186,7 @@ def running(pod: Document, env: dict[str, str], folder: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def server(
-    outside: list[Document], cluster: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+    outside: list[Document], cluster: dict[str, str], tmp_path_factory: pytest.TempPathFactory, processes: None
 ) -> Iterator[Server]:
     if importlib.util.find_spec("flask_wtf") is None:
         pytest.skip("Flask-WTF is not installed, which MLflow's login needs: pip install 'flask-wtf<2'")
@@ -304,7 +306,7 @@ def test_the_loop_goes_through_the_login(server, tmp_path) -> None:
 
 
 @pytest.fixture
-def ci(server: Server) -> dict[str, str]:
+def ci(server: Server, processes: None) -> dict[str, str]:
     """A user for CI, made by the two calls of docs/ci.md; the version 2 that it is to promote is there."""
     api = f"{server.url}/api/2.0/mlflow"
     with httpx2.Client(auth=server.auth, timeout=30) as client:

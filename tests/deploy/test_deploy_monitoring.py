@@ -27,7 +27,7 @@ Series = list[tuple[str, dict[str, str]]]
 
 
 @pytest.fixture(scope="module", params=OVERLAYS)
-def monitored(request: pytest.FixtureRequest) -> list[Document]:
+def monitored(request: pytest.FixtureRequest, processes: None) -> list[Document]:
     """The documents of an overlay with the component."""
     if shutil.which("kubectl") is None:
         pytest.skip("kubectl is not installed")
@@ -40,7 +40,7 @@ def only(documents: list[Document], kind: str, name: str) -> Document:
 
 
 @pytest.fixture(scope="module")
-def scraped(version: Path) -> Series:
+def scraped(version: Path, processes: None) -> Series:
     """(name, labels) of each sample of a real server that answered, was asked nonsense, and was probed."""
     with servers.running(version) as server:
         assert server.ask(servers.QUESTION).status_code == 200
@@ -99,6 +99,7 @@ def test_helm_has_prometheus_and_grafana_look_for_what_is_here(monitored: list[D
     assert asked == {sidecar["datasources"]["uid"]}
 
 
+@pytest.mark.usefixtures("processes")
 def test_an_upgrade_brings_the_charts_crds_along(tmp_path: Path) -> None:
     """Helm installs them once; afterwards an operator of tomorrow would meet the kinds of yesterday."""
     for name, answer in (("helm", "case $1 in show) echo 'kind: CustomResourceDefinition' ;; esac"), ("kubectl", "")):

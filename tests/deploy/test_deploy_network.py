@@ -190,6 +190,7 @@ def test_who_may_talk_to_whom(overlays, overlay, table) -> None:
         assert reaches(overlays[overlay], source, target, port) is expected, (source, target, port)
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_jobs_of_the_model_cache_reach_the_registry() -> None:
     documents = render(Target("x", DEPLOY / "minikube", DEPLOY / "components/local-model-cache"))
     assert reaches(documents, CACHE_JOB, MLFLOW, 5000)
@@ -197,6 +198,7 @@ def test_the_jobs_of_the_model_cache_reach_the_registry() -> None:
     assert not reaches(documents, STRANGER, MLFLOW, 5000)
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_ingress_controller_reaches_mlflow_with_its_component_alone(minikube) -> None:
     controller = Peer("ingress-nginx")
     assert not reaches(minikube, controller, MLFLOW, 5000)
@@ -208,6 +210,7 @@ def test_the_ingress_controller_reaches_mlflow_with_its_component_alone(minikube
     assert not reaches(documents, MLFLOW, PRIVATE, 443)
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("overlay", ["minikube", "production", "standard"])
 def test_only_prometheus_reads_the_model_servers_metrics(overlay) -> None:
     documents = render(Target("x", DEPLOY / overlay, DEPLOY / "components/monitoring"))

@@ -16,9 +16,11 @@ from tool import ROOT, TOOL, invoke
 
 from common.kubeflow import KubeflowClient
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def url(tmp_path_factory: pytest.TempPathFactory, processes: None) -> Iterator[str]:
     with kfp_server(tmp_path_factory.mktemp("kubeflow")) as server:
         yield server.url
 

@@ -123,6 +123,7 @@ def test_retrain_has_a_token_for_kubeflow_pipelines_alone(minikube) -> None:
     assert not [d for d in others if d["kind"] != "ServiceAccount"]
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_event_policy_names_everybody_who_sends() -> None:
     documents = render(Target("x", DEPLOY / "minikube", DEPLOY / "components/event-policy"))
     (policy,) = (d for d in documents if d["kind"] == "EventPolicy")

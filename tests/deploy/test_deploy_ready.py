@@ -20,6 +20,8 @@ from tools.cluster.readiness import WillNotBecomeReadyError, not_ready
 from tools.manifests.render import Target, render
 from tools.project import DEPLOY
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 Object = dict[str, Any]
 
 

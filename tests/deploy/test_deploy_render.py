@@ -29,6 +29,7 @@ def objects(value: Any, path: tuple[Any, ...] = ()) -> Any:
         yield from objects(inner, (*path, key))
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("target", targets(), ids=lambda target: target.name)
 def test_renders_and_is_valid(target: Target) -> None:
     count, result = check(target)
@@ -64,6 +65,7 @@ def test_wrong_types_and_kinds_are_found(minikube) -> None:
     assert problems({**service, "kind": "InferenceSrevice"})[0].startswith("no schema of serving.kserve.io/v1beta1/")
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_tool_fails_on_a_misspelt_field(tmp_path) -> None:
     document = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}, "dta": {"a": "b"}}
     (tmp_path / "x.yaml").write_text(yaml.safe_dump(document))
@@ -104,6 +106,7 @@ def test_standard_mode_serves_grpc_beside_rest(overlays) -> None:
         assert ports == ({"http": 8080, "grpc": 8081} if port == "8081" else {None: 8080})
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("overlay", ["minikube", "production", "standard"])
 def test_a_modelcar_is_one_version_that_stays(overlay) -> None:
     """A volume, so that "restricted" pod security admits the pod, and nothing that deploys another version."""
@@ -121,6 +124,7 @@ def test_a_modelcar_is_one_version_that_stays(overlay) -> None:
     assert "rollout" not in triggers
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("overlay", ["minikube", "production", "standard"])
 def test_a_cached_version_has_a_claim_where_it_serves(overlays, overlay) -> None:
     """KServe mounts the claim of this name, and finds a cache where nothing turns it off, as everything else does."""

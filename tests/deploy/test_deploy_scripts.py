@@ -18,6 +18,8 @@ from tool import ROOT, TOOL
 from functions.database import connect
 from mcqa.server_process import free_port, running
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 
 def fake(place, script) -> None:
     place.write_text(f"#!/usr/bin/env bash\n{script}\n")
@@ -383,7 +385,7 @@ def test_cluster_up_keeps_the_ingress_and_domain_that_knative_has(tmp_path) -> N
 
 
 @pytest.fixture(scope="module")
-def model_server() -> Iterator[str]:
+def model_server(processes: None) -> Iterator[str]:
     port = free_port()
     with running(None, port, free_port()):
         yield f"http://127.0.0.1:{port}"

@@ -144,6 +144,7 @@ def priorities(documents: list[dict[str, Any]]) -> dict[str, str | None]:
     return result
 
 
+@pytest.mark.usefixtures("processes")
 def test_what_answers_goes_before_what_learns(overlays) -> None:
     """Knative refuses the field where its feature is off, so its pods have a class only with components/scheduling."""
     on_knative = {**EVERYWHERE, **FUNCTIONS, "predictor": SERVING}
@@ -157,6 +158,7 @@ def test_what_answers_goes_before_what_learns(overlays) -> None:
     assert [item["predictor"]["priorityClassName"] for item in service["spec"]["canary"]] == [SERVING]
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("overlay", ["minikube", "production", "standard"])
 def test_every_account_can_pull_from_a_private_registry(overlay) -> None:
     documents = render(Target("x", DEPLOY / overlay, DEPLOY / "components" / "registry-pull"))
@@ -179,6 +181,7 @@ def test_productions_first_version_has_the_time_it_takes(overlays) -> None:
     assert int(deadline.removesuffix("h")) * 3600 >= job["spec"]["activeDeadlineSeconds"]
 
 
+@pytest.mark.usefixtures("processes")
 def test_production_survives_a_node(overlays) -> None:
     documents = overlays["production"]
     budgets = {d["metadata"]["name"]: d["spec"] for d in documents if d["kind"] == "PodDisruptionBudget"}

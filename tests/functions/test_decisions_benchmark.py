@@ -43,6 +43,7 @@ def test_the_peers_raise_more_false_alarms(rows: dict[str, Row]) -> None:
 HEAVY = ("kserve", "mlflow", "kfp", "torch", "pandas", "scipy", "transformers")
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
     ("module", "forbidden"),
     [

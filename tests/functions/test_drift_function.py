@@ -30,12 +30,14 @@ from functions.drift.tables import DriftCheck
 from functions.events import Event
 from functions.retrain.decision import read_drift
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 TICK = {"type": PING, "source": "/apis/v1/namespaces/coding-mcqa/pingsources/drift"}
 NOW = time.time()
 
 
 @pytest.fixture
-def out() -> Iterator[Sink]:
+def out(processes: None) -> Iterator[Sink]:
     with sink() as made:
         yield made
 

@@ -28,6 +28,8 @@ from functions.retrain.store import insert_waiting
 from mcqa.drift import drift_app
 from mcqa.errors import CommandError
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 PING = Event("1", "/ping", "dev.knative.sources.ping")
 
 

@@ -14,9 +14,11 @@ from common.event_types import FEEDBACK
 from functions.database import engine
 from functions.migrate import migrate
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Disk]:
+def place(tmp_path: Path, processes: None) -> Iterator[Disk]:
     with disk(tmp_path / "disk", "4m") as made:
         yield made
 

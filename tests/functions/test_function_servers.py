@@ -24,6 +24,8 @@ from functions.collect.feedback import outcome
 from functions.database import engine, transaction
 from functions.migrate import configuration, migrate
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 REQUEST = {"type": "org.kubeflow.serving.inference.request", "source": "http://localhost:9081/"}
 RESPONSE = {**REQUEST, "type": "org.kubeflow.serving.inference.response"}
 FEEDBACK = {"type": "dev.cdeventsx.mcqa-answer.feedback", "source": "/ui"}
@@ -47,19 +49,19 @@ def database_url(folder: Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def collect(folder: Path, database_url: str) -> Iterator[FunctionServer]:
+def collect(folder: Path, database_url: str, processes: None) -> Iterator[FunctionServer]:
     with function("collect", folder / "collect.log", {"MCQA_DATABASE_URL": database_url}) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def dead_letters(folder: Path, database_url: str) -> Iterator[FunctionServer]:
+def dead_letters(folder: Path, database_url: str, processes: None) -> Iterator[FunctionServer]:
     with function("dead-letters", folder / "dead-letters.log", {"MCQA_DATABASE_URL": database_url}) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def silent_notify(folder: Path, database_url: str) -> Iterator[FunctionServer]:
+def silent_notify(folder: Path, database_url: str, processes: None) -> Iterator[FunctionServer]:
     with function("notify", folder / "notify.log", {"MCQA_DATABASE_URL": database_url}) as server:
         yield server
 
@@ -99,7 +101,7 @@ class Receiver:
 
 
 @pytest.fixture(scope="session")
-def receivers() -> Iterator[tuple[Receiver, Receiver]]:
+def receivers(processes: None) -> Iterator[tuple[Receiver, Receiver]]:
     both = Receiver(), Receiver()
     yield both
     for receiver in both:
@@ -107,7 +109,9 @@ def receivers() -> Iterator[tuple[Receiver, Receiver]]:
 
 
 @pytest.fixture(scope="session")
-def notify(folder: Path, database_url: str, receivers: tuple[Receiver, Receiver]) -> Iterator[FunctionServer]:
+def notify(
+    folder: Path, database_url: str, receivers: tuple[Receiver, Receiver], processes: None
+) -> Iterator[FunctionServer]:
     env = {"MCQA_DATABASE_URL": database_url, "MCQA_NOTIFY_URLS": " ".join(r.url for r in receivers)}
     with function("notify", folder / "notify-urls.log", env) as server:
         yield server

@@ -43,12 +43,14 @@ from functions.retrain.tables import RetrainRun
 from functions.sink import Sink as EventSink
 from functions.sink import digest
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 TICK = {"type": PING, "source": "/apis/v1/namespaces/coding-mcqa/pingsources/retrain"}
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 @pytest.fixture(scope="module")
-def kfp_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def kfp_url(tmp_path_factory: pytest.TempPathFactory, processes: None) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("retrain-kfp")
     with kfp_server(folder, None, "--parallel", "2") as server:
         upload(server.url, folder)
@@ -115,7 +117,7 @@ class Loop:
 
 
 @pytest.fixture
-def loop(tmp_path: Path, mlflow_url: str, kfp_url: str) -> Iterator[Loop]:
+def loop(tmp_path: Path, mlflow_url: str, kfp_url: str, processes: None) -> Iterator[Loop]:
     url, model = f"sqlite:///{tmp_path}/loop.db", f"retrain-{uuid4().hex[:8]}"
     database = engine(url)
     migrate(database)
@@ -270,7 +272,7 @@ class Proxy:
 
 
 @pytest.fixture
-def proxy(kfp_url: str) -> Iterator[Proxy]:
+def proxy(kfp_url: str, processes: None) -> Iterator[Proxy]:
     made = Proxy()
 
     class Handler(BaseHTTPRequestHandler):

@@ -43,6 +43,7 @@ def test_the_minimum_of_feedback_is_the_pipelines() -> None:
     assert retrain_settings({"MCQA_RETRAIN_PARAMETERS": '{"data": {"minimum": 30}}'}).minimum == 30
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(("name", "unneeded"), [("drift", HEAVY), ("retrain", (*HEAVY, "numpy"))])
 def test_a_cold_start_imports_only_what_it_needs(name: str, unneeded: tuple[str, ...]) -> None:
     code = (

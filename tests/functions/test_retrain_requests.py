@@ -27,12 +27,14 @@ from functions.database import engine
 from functions.migrate import migrate
 from functions.retrain.tables import RetrainRun
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 WEEKLY = {"type": PING, "source": "/apis/v1/namespaces/coding-mcqa/pingsources/retrain-weekly"}
 ASKED = {"type": RETRAINING_REQUESTED, "source": "/mcqa/pipeline"}
 
 
 @pytest.fixture(scope="module")
-def kfp_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def kfp_url(tmp_path_factory: pytest.TempPathFactory, processes: None) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("requests-kfp")
     with kfp_server(folder) as server:
         upload(server.url, folder)
@@ -61,7 +63,7 @@ class Loop:
 
 
 @pytest.fixture
-def loop(tmp_path: Path, mlflow_url: str, kfp_url: str) -> Iterator[Loop]:
+def loop(tmp_path: Path, mlflow_url: str, kfp_url: str, processes: None) -> Iterator[Loop]:
     url, model = f"sqlite:///{tmp_path}/loop.db", f"requests-{uuid4().hex[:8]}"
     database = engine(url)
     migrate(database)

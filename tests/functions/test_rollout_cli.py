@@ -42,7 +42,7 @@ class Case:
 
 
 @pytest.fixture(scope="module")
-def model(mlflow_url: str) -> Model:
+def model(mlflow_url: str, processes: None) -> Model:
     made = Model(mlflow_url, f"rollout-cli-{os.getpid()}")
     made.create(2)
     made.alias("champion", "1")
@@ -50,7 +50,7 @@ def model(mlflow_url: str) -> Model:
 
 
 @pytest.fixture
-def case(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Case]:
+def case(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: None) -> Iterator[Case]:
     database = engine(f"sqlite:///{tmp_path}/loop.db")
     migrate(database)
     sink = SinkServer()
@@ -62,6 +62,7 @@ def case(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     database.dispose()
 
 
+@pytest.mark.usefixtures("processes")
 def test_without_a_rollout_it_says_so(case: Case) -> None:
     found = case.run("promote")
     assert found.exit_code == 1
@@ -142,6 +143,7 @@ def test_what_is_not_there_is_named_so(
     assert ("version 2" if compared else "challenger") in lines["measure"]
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_loop_that_is_away(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     found = case.run("promote")

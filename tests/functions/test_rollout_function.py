@@ -32,6 +32,8 @@ from functions.rollout.state import StepRecord
 from functions.rollout.tables import WebhookDelivery
 from functions.rollout.webhook import signature
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 NUMBERS = itertools.count(1)
 
 PREVIOUS = "the secret before SECRET"
@@ -117,13 +119,15 @@ class Loop:
 
 
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def platform(tmp_path_factory: pytest.TempPathFactory, processes: None) -> Iterator[Cluster]:
     with cluster(tmp_path_factory.mktemp("rollout-function")) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def loop(platform: Cluster, mlflow_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
+def loop(
+    platform: Cluster, mlflow_url: str, tmp_path_factory: pytest.TempPathFactory, processes: None
+) -> Iterator[Loop]:
     """Version 1 is champion and serves; MLflow's webhook goes to the running function."""
     folder = tmp_path_factory.mktemp("function")
     name = f"rollout-function-{os.getpid()}"

@@ -29,12 +29,14 @@ from functions.rollout.settings import read_settings
 from functions.rollout.state import Override, StepRecord
 from functions.sink import Sink
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 TRACE = "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"
 NUMBERS = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def platform(tmp_path_factory: pytest.TempPathFactory, processes: None) -> Iterator[Cluster]:
     with cluster(tmp_path_factory.mktemp("rollout")) as made:
         yield made
 
@@ -87,7 +89,9 @@ class Loop:
 
 
 @pytest.fixture
-def loop(platform: Cluster, mlflow_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loop]:
+def loop(
+    platform: Cluster, mlflow_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: None
+) -> Iterator[Loop]:
     """Version 1 is champion and serves, 2 and 3 are registered."""
     monkeypatch.setenv("KUBECONFIG", str(platform.kubeconfig))
     name = f"rollout-{os.getpid()}-{next(NUMBERS)}"

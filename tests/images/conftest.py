@@ -12,7 +12,7 @@ from tool import ROOT, TOOL
 
 
 @pytest.fixture(scope="session")
-def built() -> None:
+def built(processes: None) -> None:
     if os.environ.get("MCQA_IMAGES_BUILT") != "1":
         env = {**os.environ, "ENGINE": "podman", "BASE": BASE, "TAG": "test"}
         env |= {"WHEELS": wheels} if (wheels := os.environ.get("MCQA_IMAGES_WHEELS")) else {}

@@ -62,6 +62,7 @@ def test_pauses_grow_to_a_bound() -> None:
     assert [pause() for _ in range(6)] == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.0, 1.0])
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_full_disk_a_removed_folder_no_inodes(place: Disk, tmp_path: Path) -> None:
     assert check_writable(place.path) is None
     with place.full():
@@ -75,6 +76,7 @@ def test_a_full_disk_a_removed_folder_no_inodes(place: Disk, tmp_path: Path) -> 
     assert [path.name for path in place.path.iterdir()] == ["inside"]
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_watch_names_who_cannot_write_and_since_when(place: Disk, tmp_path: Path) -> None:
     watch = StorageMonitor([("broker", place.path / "broker"), ("mlflow", tmp_path / "mlflow")], seconds=0.02)
     began = time.time()
@@ -97,6 +99,7 @@ def test_the_watch_names_who_cannot_write_and_since_when(place: Disk, tmp_path: 
         watch.stop()
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("kind", ["full", "locked"])
 def test_a_database_rolls_back_tells_and_goes_on(kind: str, place: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("local.sqlite.BUSY_SECONDS", 0.2)
@@ -139,6 +142,7 @@ def test_a_mistake_in_a_transaction_stays_one(tmp_path: Path) -> None:
     file.close()
 
 
+@pytest.mark.usefixtures("processes")
 def test_patience_lasts_until_there_is_room(place: Disk) -> None:
     path = place.path / "note"
     place.fill()
@@ -151,6 +155,7 @@ def test_patience_lasts_until_there_is_room(place: Disk) -> None:
         retry_while_unwritable((place.path / "nothing").read_bytes, "a mistake")
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_log_on_a_full_disk_does_not_end_who_writes_it(place: Disk) -> None:
     program = """
 import sys
@@ -176,6 +181,7 @@ def test_lossy_output_is_output(tmp_path: Path) -> None:
     assert (tmp_path / "out").read_text() == "told\n"
 
 
+@pytest.mark.usefixtures("processes")
 def test_what_a_full_disk_left_half_written_is_taken_away(place: Disk) -> None:
     from local.platform.settings import write_json
 

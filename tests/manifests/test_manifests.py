@@ -43,6 +43,7 @@ def test_what_is_written_is_valid(manifests, problems) -> None:
         assert problems(document) == [], document["metadata"]["name"]
 
 
+@pytest.mark.usefixtures("processes")
 def test_what_is_rendered_is_valid(manifests, rendered, problems) -> None:
     assert len(rendered) == len(manifests)
     for document in rendered:
@@ -170,6 +171,7 @@ def test_the_inference_service_pins_one_version_and_tells_it(manifests) -> None:
     assert predictor["model"]["protocolVersion"] in runtime["spec"]["protocolVersions"]
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_storage_container_fetches_versions(manifests) -> None:
     spec = of(manifests, "ClusterStorageContainer")[0]["spec"]
     uri = of(manifests, "InferenceService")[0]["spec"]["predictor"]["model"]["storageUri"]

@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def kubectl(tmp_path: Path) -> Iterator[Callable[..., str]]:
+def kubectl(tmp_path: Path, processes: None) -> Iterator[Callable[..., str]]:
     """kubectl against a server of its own."""
     program = shutil.which("kubectl")
     if program is None:

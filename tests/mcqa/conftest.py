@@ -15,7 +15,7 @@ class Server:
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[Server]:
+def server(processes: None) -> Iterator[Server]:
     """The real server with the shipped tiny model, on free ports."""
     port, grpc_port = server_process.free_port(), server_process.free_port()
     with server_process.running(str(defaults.TINY_MODEL), port, grpc_port):

@@ -167,6 +167,7 @@ def free_port() -> int:
 linux = pytest.mark.skipif(not listeners.is_supported(), reason="this system does not tell who listens")
 
 
+@pytest.mark.usefixtures("processes")
 @linux
 def test_who_listens_is_told() -> None:
     ports = [free_port() for _ in range(4)]
@@ -188,6 +189,7 @@ def test_who_listens_is_told() -> None:
     assert listeners.find_listeners(ports) == {}
 
 
+@pytest.mark.usefixtures("processes")
 @linux
 def test_what_the_supervisor_started_is_the_loops_too(tmp_path: Path) -> None:
     port = free_port()
@@ -200,6 +202,7 @@ def test_what_the_supervisor_started_is_the_loops_too(tmp_path: Path) -> None:
         os.kill(listening.pid, signal.SIGKILL)
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_port_that_is_none_and_the_next_free_one() -> None:
     assert listeners.bind_problem(70_000) == "is not a port: 1 to 65535"
     with socket.socket() as held:
@@ -218,6 +221,7 @@ def test_no_port_is_offered_that_browsers_refuse(monkeypatch: pytest.MonkeyPatch
     assert listeners.next_free_port(9080, {9080}) == 11080
 
 
+@pytest.mark.usefixtures("processes")
 @linux
 def test_a_stranger_on_the_usual_port_is_never_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Another program, or another checkout's server: it is named, and the question is answered in process."""
@@ -267,6 +271,7 @@ sys.stdin.read()
         process.communicate()
 
 
+@pytest.mark.usefixtures("processes")
 @linux
 def test_the_loop_of_the_folder_answers_and_a_stranger_on_its_port_does_not(tmp_path: Path) -> None:
     folder, port = Folder(tmp_path / "loop"), free_port()
@@ -298,6 +303,7 @@ def test_the_loop_of_the_folder_answers_and_a_stranger_on_its_port_does_not(tmp_
     assert f"the loop in {folder.path} is not running" in ended.stderr
 
 
+@pytest.mark.usefixtures("processes")
 def test_feedback_goes_where_the_question_went(tmp_path: Path) -> None:
     paths: list[str] = []
 
@@ -336,6 +342,7 @@ def test_another_loops_figures_are_not_mixed_with_this_ones(tmp_path: Path) -> N
 MOVED = {"pid": 1, "folder": "/where/it/was/.local"}
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_loop_that_was_moved_while_it_runs_says_what_to_do(tmp_path: Path) -> None:
     folder = Folder(tmp_path / "loop")
     with a_loop(folder, Ports(), **MOVED):

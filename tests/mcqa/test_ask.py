@@ -13,6 +13,8 @@ from common.question import LETTERS
 from mcqa import defaults
 from mcqa.verbs import app
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 QUESTION = ("What does len([1, 2, 3]) return?", "-c", "2", "-c", "[3]", "-c", "an error")
 
 

@@ -36,6 +36,7 @@ def test_every_verb_and_option_says_what_it_is_for(verb: str) -> None:
         assert (parameter.opts[0] if parameter.param_type_name == "option" else parameter.name) in shown.stdout
 
 
+@pytest.mark.usefixtures("processes")
 def test_help_is_the_default_and_names_every_verb() -> None:
     shown = subprocess.run([sys.executable, "-m", "mcqa"], capture_output=True, text=True, check=False)
     for verb in VERBS:
@@ -49,6 +50,7 @@ def test_hello_still_works_but_is_not_listed() -> None:
     assert " hello " not in mcqa("--help").stdout
 
 
+@pytest.mark.usefixtures("processes")
 def test_help_imports_nothing_heavy() -> None:
     heavy = ("torch", "transformers", "kserve", "matplotlib", "numpy", "grpc", "httpx2", "huggingface_hub", "mlflow")
     script = (
@@ -86,6 +88,7 @@ def test_wrong_usage_is_exit_code_2(words: list[str], says: str) -> None:
     assert says in " ".join(result.stderr.replace("│", " ").split())
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -110,6 +113,7 @@ def test_a_failure_is_one_line_and_exit_code_1(words: list[str], says: str) -> N
     assert says in result.stderr
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_failure_stays_one_line_in_a_real_narrow_terminal() -> None:
     ran = subprocess.run(
         [sys.executable, "-m", "mcqa", "ask", "Q?", *CHOICES, "--url", "http://127.0.0.1:9"],

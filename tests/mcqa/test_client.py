@@ -11,6 +11,8 @@ from common.question import Answer, Question
 from mcqa import client, grpc_client, tensors
 from mcqa.errors import CommandError, ServerError, ServerUnreachableError
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 QUESTIONS = [
     Question("What is len([1, 2])?", ("1", "2", "3", "an error")),
     Question("Ünï ☃?", ("a", "b"), code="print('ß')\n", id="q-2", subject="slicing"),

@@ -130,6 +130,7 @@ def demo(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         subprocess.run(down, cwd=ROOT, env=dict(os.environ), check=False, timeout=120)
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(900)
 def test_a_broken_version_is_rolled_back(tmp_path: Path) -> None:
     done = demo(tmp_path / "loop", "rollback")

@@ -28,6 +28,7 @@ def questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.usefixtures("processes")
 def test_in_process_and_behind_a_url_give_the_same_report(questions: Path, server: Any, tmp_path: Path) -> None:
     reports = []
     for name, where in (("here", []), ("there", ["--url", server.url])):

@@ -34,6 +34,8 @@ from functions.retrain.decision import read_request
 from mcqa import pipeline_run
 from mcqa.verbs import app
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 MODEL = "coding-mcqa"
 
 
@@ -65,7 +67,7 @@ class Loop:
 
 
 @pytest.fixture
-def loop(tmp_path: Path) -> Iterator[Loop]:
+def loop(tmp_path: Path, processes: None) -> Iterator[Loop]:
     url = f"sqlite:///{tmp_path}/loop.db"
     made = engine(url)
     migrate(made)

@@ -20,11 +20,13 @@ from common.kubeflow import KubeflowClient
 from mcqa.errors import CommandError
 from mcqa.pipeline import pipeline_app
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 NAMESPACE = "team-a"
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def url(tmp_path_factory: pytest.TempPathFactory, processes: None) -> Iterator[str]:
     with kfp_server(tmp_path_factory.mktemp("cluster-kfp")) as server:
         yield server.url
 

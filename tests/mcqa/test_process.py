@@ -28,12 +28,14 @@ from command_process import (
     start,
 )
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 QUESTION = ("ask", "Q?", "-c", "x", "-c", "y")
 CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
 
 
 @pytest.fixture
-def server() -> Iterator[Silent]:
+def server(processes: None) -> Iterator[Silent]:
     with silent() as made:
         yield made
 

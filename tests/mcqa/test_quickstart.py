@@ -18,6 +18,8 @@ from mcqa import server_process
 from mcqa.errors import CommandError
 from mcqa.quickstart import find_disagreement
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 ANSWER = Answer("B", 1, "y", (0.25, 0.75), 0.75, 0.5, 0.56, 0.9, 12, "7")
 
 

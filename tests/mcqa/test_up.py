@@ -10,6 +10,8 @@ import pytest
 from local.platform.settings import Folder, Settings
 from mcqa import loop, up
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 
 @pytest.mark.parametrize("own", [True, False], ids=["the checkout's loop", "another folder's loop"])
 def test_the_next_commands_mean_the_loop_that_is_up(

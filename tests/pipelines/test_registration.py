@@ -22,6 +22,8 @@ from pipelines.retraining.steps.report import outcome
 from pipelines.run_context import RunContext
 from predictor.storage.resolver import resolve
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 _names = (f"registration-test-{n}" for n in itertools.count())
 
 

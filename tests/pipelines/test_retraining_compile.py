@@ -7,7 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
+
+pytestmark = pytest.mark.usefixtures("processes")
 
 ROOT = Path(__file__).parents[2]
 CONTRACT = {"run_key", "model_name", "champion", "since", "until", "reason", "traceparent", "drift_event"}

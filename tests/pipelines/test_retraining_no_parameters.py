@@ -19,6 +19,8 @@ from pipelines.retraining.steps.collect_data import collect_data
 from pipelines.retraining.steps.report import report
 from pipelines.run_context import RunContext
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 ROOT = Path(__file__).parents[2]
 MODEL = "retraining-bare"
 SIZES = DatasetSizes(minimum=50, replay=20, current=30, old=20, recent=20)
@@ -50,7 +52,7 @@ class Loop:
 
 
 @pytest.fixture(scope="module")
-def loop(mlflow_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
+def loop(mlflow_url: str, tmp_path_factory: pytest.TempPathFactory, processes: None) -> Iterator[Loop]:
     folder = tmp_path_factory.mktemp("bare")
     with event_sink() as sink:
         environ = {

@@ -90,7 +90,7 @@ class Loop:
 
 
 @pytest.fixture(scope="module")
-def loop(mlflow_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
+def loop(mlflow_url: str, tmp_path_factory: pytest.TempPathFactory, processes: None) -> Iterator[Loop]:
     folder = tmp_path_factory.mktemp("retraining")
     compiled = folder / "pipeline.yaml"
     assert main(["compile", str(compiled)]) == 0

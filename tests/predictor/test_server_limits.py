@@ -72,7 +72,7 @@ def infer(server: RunningServer, *questions: dict[str, Any], timeout: float = 12
 
 
 @pytest.fixture(scope="module")
-def slow(slow_version: Path) -> Iterator[RunningServer]:
+def slow(slow_version: Path, processes: None) -> Iterator[RunningServer]:
     with running(slow_version, *SLOW, "--queue-size", "16", "--max-questions", "16") as server:
         yield server
 
@@ -84,7 +84,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 
 @pytest.fixture
-def busy(slow: RunningServer) -> Iterator[socket.socket]:
+def busy(slow: RunningServer, processes: None) -> Iterator[socket.socket]:
     """The model is at work on twelve long questions, until the test is over or the connection closed."""
     idle(slow)
     sock = connect(slow, asked(long_question(), 12))

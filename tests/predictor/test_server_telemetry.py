@@ -23,7 +23,7 @@ PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
 
 
 @pytest.fixture
-def own_server(random_version: Path) -> Iterator[RunningServer]:
+def own_server(random_version: Path, processes: None) -> Iterator[RunningServer]:
     with running(random_version, "--revision", "rev-7", "--log-questions") as server:
         yield server
 
@@ -174,7 +174,7 @@ class Receiver(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def collector() -> Iterator[Collector]:
+def collector(processes: None) -> Iterator[Collector]:
     collector = Collector()
     thread = threading.Thread(target=collector.serve_forever)
     thread.start()

@@ -23,7 +23,7 @@ TOKENS = ("broker", "pipelines", "kube")
 
 
 @pytest.fixture
-def server(request: pytest.FixtureRequest) -> Served:
+def server(request: pytest.FixtureRequest, processes: None) -> Served:
     found: Served = request.getfixturevalue(request.param)
     return found
 

@@ -15,6 +15,8 @@ import uvicorn
 
 from local.connection_limits import LimitedHttpProtocol
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 HOST = b"Host: 127.0.0.1\r\n"
 GET = b"GET / HTTP/1.1\r\n" + HOST + b"\r\n"
 

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from polling import until
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 CASES = Path(__file__).resolve().parents[4] / "shared" / "cases" / "wire"
 DATA = {"answer": "é" * 300, "n": 1}
 PLAIN = json.dumps(DATA, ensure_ascii=False).encode()

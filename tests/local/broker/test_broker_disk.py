@@ -17,6 +17,8 @@ from broker_process import Process, apply, process, settled
 from disks import Disk, disk, limited, locked, open_files
 from polling import until
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 HEADERS = {"ce-specversion": "1.0", "ce-source": "/disk", "ce-type": "t"}
 KINDS = ("full", "locked", "quota")
 

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from polling import until
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 FAST = {"backoffPolicy": "linear", "backoffDelay": "PT0.005S"}
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 STRUCTURED = {"content-type": "application/cloudevents+json; charset=UTF-8"}
 BATCHED = {"content-type": "application/cloudevents-batch+json"}
 BINARY = {"ce-specversion": "1.0", "ce-source": "/test", "ce-type": "test.type", "ce-id": "1"}

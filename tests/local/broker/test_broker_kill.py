@@ -23,6 +23,7 @@ EVENTS = 150
 KILLS = 3
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("seed", range(3))
 async def test_no_acknowledged_event_is_lost(tmp_path: Path, subscribe: Any, seed: int) -> None:
     chance = random.Random(seed)

@@ -16,6 +16,8 @@ from local.broker.resources import ResourceError
 from local.broker.schema import DeliveryState
 from local.broker.store import Store, StoreError
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 
 async def test_new_trigger_sees_only_new_events(broker: Any, subscribe: Any) -> None:
     subscriber = await subscribe()

@@ -97,6 +97,7 @@ async def test_a_request_shorter_than_a_tick_of_the_clock_is_seen() -> None:
     assert 0 < revision.load().busy <= time.monotonic() - before + 1e-5
 
 
+@pytest.mark.usefixtures("processes")
 async def test_the_controller_hears_of_the_first_who_waits_and_of_the_last_who_is_served(gateway: Rig) -> None:
     gateway.upstream.hold = asyncio.Event()
     revisions = {key: replace(state, limit=1) for key, state in gateway.state.revisions.items()}
@@ -125,6 +126,7 @@ async def test_a_new_gateway_refuses_nothing_before_it_knows_the_services(tmp_pa
         assert (await asking).status == 200
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_state_that_cannot_be_read_changes_nothing(gateway: Rig) -> None:
     gateway.writer.write(b"{}\n")
     await gateway.reader.read()  # the gateway ends this connection

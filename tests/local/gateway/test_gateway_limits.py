@@ -128,7 +128,7 @@ async def sink(events: list[Any], request: web.Request) -> web.Response:
 
 
 @pytest.fixture
-async def logged(tmp_path: Path) -> AsyncIterator[tuple[Rig, list[Any]]]:
+async def logged(tmp_path: Path, processes: None) -> AsyncIterator[tuple[Rig, list[Any]]]:
     """A gateway whose service is logged, and the events of it."""
     events: list[Any] = []
     app = web.Application()

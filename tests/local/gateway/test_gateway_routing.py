@@ -103,6 +103,7 @@ def test_a_state_survives_the_wire() -> None:
     assert decode_state(encode_state(STATE, 7)) == (STATE, 7)
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_cluster_local_service_is_reached_by_the_inner_listener_only(gateway: Rig) -> None:
     for host in (b"f.d.localhost", b"f.d.svc.cluster.local"):
         assert (await gateway.exchange(request(host=host))).status == 404

@@ -12,6 +12,8 @@ from starlette.testclient import TestClient
 from local.kube.app import make_app
 from local.kube.store import ResourceStore
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 PATH = "/api/v1/namespaces/default/configmaps"
 TOKEN = {"authorization": "Bearer t"}
 

@@ -11,6 +11,8 @@ from typing import Any
 import httpx2
 import pytest
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 ISVCS = "/apis/serving.kserve.io/v1beta1/namespaces/default/inferenceservices"
 ISVC = f"{ISVCS}/coding-mcqa"
 CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"

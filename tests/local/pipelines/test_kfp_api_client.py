@@ -44,6 +44,7 @@ def predicate(key: str, value: str, operation: str = "EQUALS") -> str:
     return json.dumps({"predicates": [{"operation": operation, "key": key, "stringValue": value}]})
 
 
+@pytest.mark.usefixtures("processes")
 def test_experiments(kfp_client: Any) -> None:
     experiment = kfp_client.create_experiment("drift-study", description="why")
     assert kfp_client.create_experiment("drift-study").experiment_id == experiment.experiment_id
@@ -85,6 +86,7 @@ def test_pipelines_and_versions(kfp_client: Any, package: str) -> None:
     assert kfp_client.get_pipeline_id("uploaded") is None
 
 
+@pytest.mark.usefixtures("processes")
 def test_run_of_a_version(kfp_client: Any, server: KfpServer, package: str, marks: Path) -> None:
     pipeline = kfp_client.upload_pipeline(package, pipeline_name="to-run")
     version = kfp_client.list_pipeline_versions(pipeline.pipeline_id).pipeline_versions[0]
@@ -168,6 +170,7 @@ def test_retries_of_a_task(kfp_client: Any, tmp_path: Path) -> None:
     assert (done.state, len(lines(tmp_path / "few"))) == ("FAILED", 3)
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_failed_run_is_retried_where_it_failed(kfp_client: Any, server: KfpServer, marks: Path) -> None:
     done = run(kfp_client, cases.handled, marks=str(marks), tries=f"{marks}.tries", times=2)
     assert done.state == "FAILED"
@@ -199,6 +202,7 @@ def test_pipelines_in_pipelines(kfp_client: Any, marks: Path) -> None:
     assert [state for _, state in tasks].count("SKIPPED") == 4
 
 
+@pytest.mark.usefixtures("processes")
 def test_artifacts_and_logs(kfp_client: Any, server: KfpServer, marks: Path) -> None:
     done = run(kfp_client, cases.reports, marks=str(marks))
     assert (done.state, lines(marks)) == ("SUCCEEDED", ["1,2,3 1.0"])

@@ -15,6 +15,8 @@ from disks import Disk, disk, locked
 from kfp import compiler
 from kfp_server import HEADERS, KfpServer
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:

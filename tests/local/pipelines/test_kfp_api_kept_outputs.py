@@ -22,6 +22,8 @@ from kfp_server import HEADERS, KfpServer
 from local.pipelines import processes
 from local.pipelines.html_rendering import busy_seconds
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 MADE = Counter(
     {"made x": 1, "made values": 1, "made data a": 1, "made data b": 1, "made data c": 1, "made data 1": 1,
      "made data 2": 1, "made data guarded": 1}

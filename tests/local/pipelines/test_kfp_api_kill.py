@@ -19,6 +19,8 @@ from kfp_server import HEADERS, KfpServer
 
 from local.pipelines import processes as run_processes
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def experiment(kfp_client: Any, request: pytest.FixtureRequest) -> str:
+def experiment(kfp_client: Any, request: pytest.FixtureRequest, processes: None) -> str:
     return str(kfp_client.create_experiment(request.node.name).experiment_id)
 
 
@@ -51,6 +51,7 @@ def until(condition: Any, seconds: float = 60.0) -> Any:
     return value
 
 
+@pytest.mark.usefixtures("processes")
 def test_it_starts_runs_until_it_is_disabled(
     kfp_client: Any, server: KfpServer, package: str, experiment: str, marks: Path
 ) -> None:
@@ -101,6 +102,7 @@ def test_they_are_listed_by_name_and_experiment(kfp_client: Any, package: str, e
         kfp_client.delete_recurring_run(entry.recurring_run_id)
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -24,6 +24,8 @@ from serving_cases import Platform, inference_service, settings
 from local.kube.server import ApiServer
 from local.serving.controller import ServingController
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 NAME = "m"
 
 

@@ -152,6 +152,7 @@ def test_a_disk_that_is_full_for_some_seconds(folder: Folder, place: Disk) -> No
     assert not ids(folder, "SELECT id FROM dead_letters")
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
     "gone",
     [

@@ -149,6 +149,7 @@ async def test_triggers_reach_the_broker_and_say_so(
     assert store.version == version, "a pass that changes nothing writes nothing"
 
 
+@pytest.mark.usefixtures("processes")
 async def test_what_is_deleted_leaves_the_broker(store: ResourceStore, session: Any, broker: Any, token: Any) -> None:
     for item in (BROKER, SERVICE, trigger("a"), trigger("b")):
         store.create(item)
@@ -175,6 +176,7 @@ async def test_a_trigger_that_leads_nowhere_says_why(
     assert ready(store.get("Trigger", "orphan"))["BrokerReady"] == ("False", 'Broker "other" does not exist')
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_broker_process_that_is_gone_is_a_status(
     store: ResourceStore, session: Any, broker: Any, token: Any
 ) -> None:
@@ -200,6 +202,7 @@ def test_only_services_and_brokers_have_addresses(store: ResourceStore) -> None:
         resolve_address(store, {"apiVersion": "v1", "kind": "ConfigMap", "name": "x"})
 
 
+@pytest.mark.usefixtures("processes")
 async def test_ticks_arrive_on_schedule(store: ResourceStore, session: Any, received: Any) -> None:
     store.create(BROKER)
     store.create(ping(data='{"a": 1}', ceOverrides={"extensions": {"team": "red"}}))
@@ -226,6 +229,7 @@ def test_a_tick_carries_its_time_and_an_id_of_its_own() -> None:
     assert first["ce-id"] != second["ce-id"]
 
 
+@pytest.mark.usefixtures("processes")
 async def test_ticks_go_on_when_the_clock_is_set_back_and_without_a_schedule_of_their_own(
     store: ResourceStore, session: Any, received: Any
 ) -> None:

@@ -65,7 +65,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
+def server(processes: None) -> Iterator[Server]:
     with Server() as server:
         thread = Thread(target=server.serve_forever, args=(0.02,))
         thread.start()

@@ -143,12 +143,12 @@ class HubHandler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def cdn() -> Iterator[FakeHub]:
+def cdn(processes: None) -> Iterator[FakeHub]:
     yield from _serving(FakeHub())
 
 
 @pytest.fixture
-def hub(cdn: FakeHub) -> Iterator[FakeHub]:
+def hub(cdn: FakeHub, processes: None) -> Iterator[FakeHub]:
     yield from _serving(FakeHub(cdn))
 
 

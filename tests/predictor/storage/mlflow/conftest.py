@@ -19,7 +19,7 @@ from tests.predictor.storage.mlflow.registry import NAME, Proxy, Registry, healt
 
 
 @pytest.fixture(scope="session")
-def mlflow_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def mlflow_url(tmp_path_factory: pytest.TempPathFactory, processes: None) -> Iterator[str]:
     """A tracking server on SQLite that serves artifacts, as the README starts it."""
     home = tmp_path_factory.mktemp("mlflow")
     with socket.socket() as free:
@@ -73,7 +73,7 @@ def environment(registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.fixture
-def proxy(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+def proxy(registry: Registry, monkeypatch: pytest.MonkeyPatch, processes: None) -> Iterator[Proxy]:
     with Proxy(registry.url) as proxy:
         thread = Thread(target=proxy.serve_forever, args=(0.02,))
         thread.start()
