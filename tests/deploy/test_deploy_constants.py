@@ -153,6 +153,7 @@ def test_every_secret_can_come_from_a_vault() -> None:
     assert not [d for d in steps if "namespace" in d["metadata"]]
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("overlay", ["minikube", "production", "standard"])
 def test_nothing_is_set_that_nothing_reads(overlays, overlay) -> None:
     documents = overlays[overlay]

@@ -102,6 +102,7 @@ def test_files_are_small_and_named_once(manifests) -> None:
         assert used == {p.name for p in (ROOT / folder).glob("*.yaml")} - {"kustomization.yaml"}
 
 
+@pytest.mark.usefixtures("processes")
 def test_images_carry_this_version(rendered) -> None:
     images = {container["image"] for document in rendered for container in containers(document)}
     assert images == {f"dev.local/coding-mcqa/{name}:{__version__}" for name in ("predictor", "functions")}

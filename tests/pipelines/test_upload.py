@@ -18,6 +18,8 @@ from kfp_server import ENVIRON, HEADERS, ROOT, KfpServer, kfp_server
 
 from pipelines.upload import UploadError, upload
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 
 @dsl.component(base_image="python:3.11")
 def greet() -> str:
@@ -35,7 +37,7 @@ def second_pipeline() -> None:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KfpServer]:
+def server(tmp_path_factory: pytest.TempPathFactory, processes: None) -> Iterator[KfpServer]:
     with kfp_server(tmp_path_factory.mktemp("upload")) as running:
         yield running
 
