@@ -120,6 +120,15 @@ def insert_once(connection: Connection, table: Any, rows: Mapping[str, Any] | Se
     return first
 
 
+def put(connection: Connection, table: Any, values: Mapping[str, Any]) -> None:
+    """Inserts the row, or replaces the one with its key."""
+    target = table.__table__
+    keys = {column.name for column in target.primary_key}
+    statement: Any = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(target).values(values)
+    others = {name: value for name, value in values.items() if name not in keys}
+    connection.execute(statement.on_conflict_do_update(index_elements=list(target.primary_key), set_=others))
+
+
 def stream(connection: Connection, statement: Executable, chunk: int = CHUNK) -> CursorResult[Any]:
     """The rows of a statement, fetched `chunk` at a time."""
     return connection.execute(statement, execution_options={"stream_results": True, "yield_per": chunk})

@@ -83,7 +83,7 @@ def resume(version: VersionOption = None, directory: FolderOption = None) -> Non
 
 def _override(action: Action, version: str | None, directory: Path | None) -> None:
     from functions.database import connect, transaction
-    from functions.rollout import store
+    from functions.rollout import overrides
     from functions.rollout.settings import read_settings
     from functions.rollout.state import Override
 
@@ -94,10 +94,10 @@ def _override(action: Action, version: str | None, directory: Path | None) -> No
         now = time.time()
         with transaction(engine) as connection:
             if action == "resume":
-                if not store.clear_override(connection, settings.model):
+                if not overrides.clear(connection, settings.model):
                     raise CommandError(f"challenger {challenger} has no override: there is nothing to resume")
             else:
-                store.write_override(connection, settings.model, Override(action, challenger, _user()), now)
+                overrides.write(connection, settings.model, Override(action, challenger, _user()), now)
         when = _request_reconcile(environ, settings.model, action, challenger, now)
     targets.announce(directory)
     terminal.out.print(f"{action} challenger {challenger}: noted, {when}", markup=False)

@@ -20,7 +20,7 @@ from common.names import CHALLENGER, CHAMPION, PREVIOUS_CHAMPION
 from functions.database import transaction
 from functions.events import Event
 from functions.reasons import Reason
-from functions.rollout import announce, store
+from functions.rollout import announce, overrides, store
 from functions.rollout.actions import (
     Action,
     Decision,
@@ -117,10 +117,10 @@ def _observe(deps: Dependencies, cache: _AnalysisCache, trace: str | None) -> _O
     observed = deps.inference_service.observe()
     now, model = deps.clock(), deps.settings.model
     with transaction(deps.engine) as connection:
-        rollout, override = store.read_record(connection, model), store.read_override(connection, model)
+        rollout, override = store.read_record(connection, model), overrides.read(connection, model)
         challenger = desired.challenger
         if override and (challenger is None or override.challenger != challenger.version or challenger.rolled_back):
-            store.clear_override(connection, model)  # void; it must not come alive when that version is tried again
+            overrides.clear(connection, model)  # void; it must not come alive when that version is tried again
             override = None
     analysis = _analyse(deps, cache, rollout, now)
     versions = (desired.challenger, desired.champion)

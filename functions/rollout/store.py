@@ -1,4 +1,4 @@
-"""The rollout's memory in the database: the record, the operator's override, the decision log, webhook deliveries."""
+"""The rollout's memory in the database: its record, its last status, the decision log and webhook deliveries."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Select, delete, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
-from functions.database import insert_once
-from functions.rollout.state import Override, Rollout, StepRecord
-from functions.rollout.tables import RolloutDecision, RolloutOverride, RolloutRecord, RolloutStatus, WebhookDelivery
+from functions.database import insert_once, put
+from functions.rollout import overrides
+from functions.rollout.state import Rollout, StepRecord
+from functions.rollout.tables import RolloutDecision, RolloutRecord, RolloutStatus, WebhookDelivery
 
 Row = Mapping[str, Any]
 
@@ -27,35 +27,16 @@ def write_record(connection: Connection, model: str, rollout: Rollout | None) ->
     """None forgets it, and its override."""
     if rollout is None:
         connection.execute(delete(RolloutRecord).where(RolloutRecord.model == model))
-        clear_override(connection, model)
+        overrides.clear(connection, model)
         return
     steps = [[step.percent, step.since] for step in rollout.steps]
-    _put(connection, RolloutRecord, {
+    put(connection, RolloutRecord, {
         "model": model, "challenger": rollout.challenger, "champion": rollout.champion, "steps": steps
     })  # fmt: skip
 
 
-def read_override(connection: Connection, model: str) -> Override | None:
-    row = connection.execute(select(RolloutOverride.__table__).where(RolloutOverride.model == model)).one_or_none()
-    return None if row is None else Override(row.action, row.challenger, row.by)
-
-
-def write_override(connection: Connection, model: str, override: Override, now: float) -> None:
-    """The newest override counts."""
-    values = {"action": override.action, "challenger": override.challenger, "by": override.by, "at": now}
-    _put(connection, RolloutOverride, {"model": model, **values})
-
-
-def clear_override(connection: Connection, model: str) -> bool:
-    """Whether there was one."""
-    gone = connection.execute(
-        delete(RolloutOverride).where(RolloutOverride.model == model).returning(RolloutOverride.model)
-    )
-    return gone.first() is not None
-
-
 def write_status(connection: Connection, model: str, status: Row) -> None:
-    _put(connection, RolloutStatus, {"model": model, **status})
+    put(connection, RolloutStatus, {"model": model, **status})
 
 
 def read_status(connection: Connection, model: str) -> Row | None:
@@ -119,12 +100,3 @@ def plain_json(value: Any) -> Any:
 
 def _decisions(model: str) -> Select[Any]:
     return select(RolloutDecision.__table__).where(RolloutDecision.model == model)
-
-
-def _put(connection: Connection, table: Any, values: Row) -> None:
-    """Inserts the row, or replaces the one with its key."""
-    target = table.__table__
-    keys = {column.name for column in target.primary_key}
-    statement: Any = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(target).values(values)
-    others = {name: value for name, value in values.items() if name not in keys}
-    connection.execute(statement.on_conflict_do_update(index_elements=list(target.primary_key), set_=others))

@@ -43,14 +43,14 @@ class RolloutFacts(TypedDict):
 def read(environ: Mapping[str, str], decisions: int) -> RolloutFacts:
     """The facts from the database; ValueError for bad settings, UnavailableError where the database is unavailable."""
     from functions.database import connect, transaction
-    from functions.rollout import store
+    from functions.rollout import overrides, store
     from functions.rollout.settings import read_settings
 
     settings = read_settings(environ)
     with transaction(connect(environ)) as connection:
         look = store.read_status(connection, settings.model)
         record = store.read_record(connection, settings.model)
-        override = store.read_override(connection, settings.model)
+        override = overrides.read(connection, settings.model)
         log = store.decisions(connection, settings.model, decisions)
     versions = [look[alias] for alias in ("champion", "challenger") if look and look[alias]]
     return {

@@ -11,7 +11,7 @@ from predictor import __version__
 from predictor.serving.errors import BadRequestError, NotFoundError, RequestError
 from predictor.serving.kserve_sdk import DataPlane, ModelRepository
 from predictor.serving.model import McqaModel
-from predictor.serving.request_body import parse_json
+from predictor.serving.request_parameters import parse_json
 
 
 class McqaDataPlane(DataPlane):  # type: ignore[misc]  # untyped

@@ -16,7 +16,7 @@ from common.question import (
     parse_questions,
 )
 from predictor.serving.errors import BadRequestError
-from predictor.serving.request_body import (
+from predictor.serving.request_parameters import (
     check_question_count,
     debias_parameter,
     parse_parameters,

@@ -32,7 +32,7 @@ from predictor.serving.kserve_sdk import (
     RequestedOutput,
     pb,
 )
-from predictor.serving.request_body import (
+from predictor.serving.request_parameters import (
     check_question_count,
     debias_parameter,
     parse_json,

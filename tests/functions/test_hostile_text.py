@@ -36,8 +36,8 @@ from functions.retrain import reconcile as retraining
 from functions.retrain import store as retrain_store
 from functions.retrain.decision import read_drift, read_request
 from functions.retrain.settings import Settings as RetrainSettings
+from functions.rollout import overrides, store
 from functions.rollout import reconcile as rollout
-from functions.rollout import store
 from functions.rollout.actions import SetPercent, SetSpec
 from functions.rollout.analysis import AnalysisResult
 from functions.rollout.inference_service import ObservedInferenceService
@@ -230,7 +230,7 @@ def roll_out(fate: str, text: str, database: Engine, monkeypatch: pytest.MonkeyP
         if fate in ("hold", "promote", "abort", "abort before it starts") and step == (0 if " " in fate else 1):
             action = cast("Any", fate.partition(" ")[0])
             with transaction(database) as connection:
-                store.write_override(connection, "m", Override(action, "2", by=text), clock[0])
+                overrides.write(connection, "m", Override(action, "2", by=text), clock[0])
         decision = rollout.reconcile(deps, None)
         outcomes.append((decision.phase, decision.reason.code, decision.reason.initiated_by))
         clock[0] += 4 * 3600.0

@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 from common.event_types import ROLLOUT_REQUESTED
 from functions.database import engine, transaction
 from functions.migrate import migrate
-from functions.rollout import store
+from functions.rollout import overrides, store
 from functions.rollout.analysis import analyse
 from functions.rollout.evidence import Arm, StepEvidence
 from functions.rollout.state import Override, Rollout, StepRecord
@@ -38,7 +38,7 @@ class Case:
 
     def override(self) -> Override | None:
         with transaction(self.engine) as connection:
-            return store.read_override(connection, self.model.name)
+            return overrides.read(connection, self.model.name)
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def test_status(case: Case) -> None:
         store.write_status(connection, case.model.name, {**row, "version": "2"})
         store.append_decision(connection, case.model.name, {**row, "generation": "u/1", "trace": None})
         store.write_record(connection, case.model.name, Rollout("2", "1", (StepRecord(10, 0.0),)))
-        store.write_override(connection, case.model.name, Override("hold", "2", "ann"), 1.0)
+        overrides.write(connection, case.model.name, Override("hold", "2", "ann"), 1.0)
     found = case.run("status")
     assert found.exit_code == 0, found.output
     for text in ("version 1, 90% of the traffic", "[10%] → 25%", "failures", "0.200", "900 / 100", "hold version 2"):

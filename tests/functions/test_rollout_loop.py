@@ -21,7 +21,7 @@ from functions.database import engine, transaction
 from functions.events import Event
 from functions.migrate import migrate
 from functions.notify.message import build
-from functions.rollout import store
+from functions.rollout import overrides, store
 from functions.rollout.actions import Decision, Hold, Wait
 from functions.rollout.inference_service import InferenceServiceClient
 from functions.rollout.reconcile import Dependencies, reconcile
@@ -81,7 +81,7 @@ class Loop:
 
     def override(self, action: str, challenger: str) -> None:
         with transaction(self.engine) as connection:
-            store.write_override(connection, self.name, Override(action, challenger), 1.0)  # type: ignore[arg-type]
+            overrides.write(connection, self.name, Override(action, challenger), 1.0)  # type: ignore[arg-type]
 
     def log(self) -> list[Mapping[str, Any]]:
         with transaction(self.engine) as connection:
@@ -199,7 +199,7 @@ def test_too_little_evidence_holds_and_tells_once(loop: Loop) -> None:
     assert loop.model.aliases == {"champion": "2", "previous_champion": "1"}
     assert ("canary-skipped", "operator") in {(row["reason_code"], row["initiated_by"]) for row in loop.log()}
     with transaction(loop.engine) as connection:
-        assert store.read_override(connection, loop.name) is None
+        assert overrides.read(connection, loop.name) is None
 
 
 def test_hold_and_abort(loop: Loop) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from common.errors import UnavailableError
 from functions.database import transaction
 from functions.reasons import CODE_COLUMNS, InitiatedBy, Reason
-from functions.rollout import store
+from functions.rollout import overrides, store
 from functions.rollout.lock import single_writer
 from functions.rollout.reasons import ReasonCode
 from functions.rollout.state import Override, Rollout, StepRecord
@@ -24,17 +24,17 @@ def test_record_and_override(database: Engine) -> None:
         assert store.read_record(connection, "m") is None
         for steps in (rollout.steps[:1], rollout.steps):
             store.write_record(connection, "m", Rollout("7", "6", steps))
-        store.write_override(connection, "m", Override("hold", "7", "ann"), 1.0)
-        store.write_override(connection, "m", Override("abort", "7", "bob"), 2.0)
-        store.write_override(connection, "other", Override("hold", "1"), 2.0)
+        overrides.write(connection, "m", Override("hold", "7", "ann"), 1.0)
+        overrides.write(connection, "m", Override("abort", "7", "bob"), 2.0)
+        overrides.write(connection, "other", Override("hold", "1"), 2.0)
     with transaction(database) as connection:
         assert store.read_record(connection, "m") == rollout
-        assert store.read_override(connection, "m") == Override("abort", "7", "bob")
+        assert overrides.read(connection, "m") == Override("abort", "7", "bob")
         store.write_record(connection, "m", None)
         assert store.read_record(connection, "m") is None
-        assert store.read_override(connection, "m") is None, "forgotten with its rollout"
-        assert store.read_override(connection, "other") is not None
-        assert not store.clear_override(connection, "m")
+        assert overrides.read(connection, "m") is None, "forgotten with its rollout"
+        assert overrides.read(connection, "other") is not None
+        assert not overrides.clear(connection, "m")
 
 
 def decision(**more: Any) -> dict[str, Any]:
