@@ -37,7 +37,7 @@ dead_letters_app = typer.Typer(
 WAIT = 5.0
 """Seconds: a function that still refuses an event does so immediately; an unavailable one is retried for minutes."""
 
-NamesArgument = Annotated[list[str] | None, typer.Argument(help="As `list` prints them.", metavar="[NAME]...")]
+NamesArgument = Annotated[list[str] | None, typer.Argument(help="As `list` prints them.", metavar="NAME")]
 
 
 @dead_letters_app.command("list")
