@@ -46,7 +46,7 @@ def read_codings(header: str) -> tuple[str, ...]:
                 f"content-encoding {name[:80]!r} is not known; send {' or '.join(ACCEPTED)}, or none"
             )
     if len(codings) > MOST_CODINGS:
-        raise UnknownCodingError(f"content-encoding names {len(codings)} codings; send one")
+        raise UnknownCodingError(f"content-encoding names {len(codings)} codings; send {MOST_CODINGS} at most")
     return codings
 
 
@@ -89,7 +89,7 @@ def _inflated(body: bytes, coding: str, most: int) -> bytes:
             try:
                 chunk = stream.decompress(piece, room)
             except zlib.error as error:
-                raise CodingError(f"the body is no {coding} stream: {str(error).rpartition(': ')[2]}") from None
+                raise CodingError(f"the body is not a {coding} stream: {str(error).rpartition(': ')[2]}") from None
             chunks.append(chunk)
             room -= len(chunk)
             if room <= 0:
