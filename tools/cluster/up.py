@@ -21,6 +21,7 @@ from tools.cluster import kubeflow
 from tools.cluster.deploy import SERVING, Deployment, deploy
 from tools.cluster.kubectl import INSTALL, LOCAL_ADDRESS, Kubectl, port_forward
 from tools.cluster.platform import Parts, Platform
+from tools.cluster.readiness import PREDICTOR
 from tools.cluster.secrets import Secrets
 from tools.cluster.smoke import smoke
 from tools.console import Console
@@ -201,7 +202,7 @@ class ClusterUp:
         forward = ("port-forward", "--namespace", "kourier-system", "service/kourier", "8080:80")
         if self._dry:
             self._console.show(self._kubectl.words(*forward))
-            host = f"coding-mcqa-predictor.{NAMESPACE}.example.com"
+            host = f"{PREDICTOR}.{NAMESPACE}.example.com"
             self._console.show(["scripts/tools", "smoke", f"http://{LOCAL_ADDRESS}:8080"], HOST_HEADER=host)
             return
         service = self._kubectl.find(*SERVING) or {}
