@@ -89,7 +89,7 @@ def _inflated(body: bytes, coding: str, most: int) -> bytes:
             try:
                 chunk = stream.decompress(piece, room)
             except zlib.error as error:
-                raise CodingError(f"the body is no {coding} stream: {str(error).rpartition(': ')[2]}") from None
+                raise CodingError(f"the body is not a {coding} stream: {str(error).rpartition(': ')[2]}") from None
             chunks.append(chunk)
             room -= len(chunk)
             if room <= 0:

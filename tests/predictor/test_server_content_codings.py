@@ -122,11 +122,11 @@ def test_another_415_does_not_speak_of_codings(server: RunningServer) -> None:
 @pytest.mark.parametrize(
     ("body", "coding", "error"),
     [
-        (V1, "gzip", "is no gzip stream"),
+        (V1, "gzip", "is not a gzip stream"),
         (b"", "gzip", "ends within its gzip stream"),
         (gzip.compress(V1)[:-5], "gzip", "ends within its gzip stream"),
         (gzip.compress(V1) + V1, "gzip", "behind its gzip stream"),
-        (zlib.compress(V1), "gzip", "is no gzip stream"),
+        (zlib.compress(V1), "gzip", "is not a gzip stream"),
         (gzip.compress(V1), "deflate", "deflate stream"),
         (gzip.compress(b""), "gzip", "the body is empty"),
         (gzip.compress(b"{"), "gzip", "not JSON"),
