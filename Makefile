@@ -16,7 +16,7 @@ help: ## Show these verbs
 run: ## Set everything up, bring up the whole loop, answer a first question (ARGS: options of mcqa up)
 	@scripts/run $(ARGS)
 
-demo: ## Show the loop learn something new, from drift to promotion (about 5 minutes)
+demo: ## Show the loop learn something new, from drift to promotion (about 7 minutes)
 	@scripts/setup run
 	@.venv/bin/mcqa demo $(ARGS)
 
@@ -60,7 +60,7 @@ bench: ## Measure speed, cold start and memory against the peers (real size, ran
 	@scripts/setup bench
 	.venv/bin/python -m benchmarks $(ARGS)
 
-kills: ## Kill processes of the whole loop, fill its disk, step its clock, 60 times; check what must hold (10 minutes)
+kills: ## Kill processes of the whole loop, fill its disk, step its clock, 60 times; check what must hold (10 minutes or more)
 	@scripts/setup run
 	.venv/bin/python -m benchmarks.kills $(ARGS)
 

@@ -46,7 +46,7 @@ def read_codings(header: str) -> tuple[str, ...]:
                 f"content-encoding {name[:80]!r} is not known; send {' or '.join(ACCEPTED)}, or none"
             )
     if len(codings) > MOST_CODINGS:
-        raise UnknownCodingError(f"content-encoding names {len(codings)} codings; send one")
+        raise UnknownCodingError(f"content-encoding names {len(codings)} codings; send {MOST_CODINGS} at most")
     return codings
 
 

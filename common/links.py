@@ -15,10 +15,6 @@ def mlflow_run(environ: Mapping[str, str], experiment_id: str, run_id: str) -> s
     return _page(environ, "MLFLOW_TRACKING_URI", f"/#/experiments/{quote(experiment_id)}/runs/{quote(run_id)}")
 
 
-def mlflow_experiment(environ: Mapping[str, str], experiment_id: str) -> str:
-    return _page(environ, "MLFLOW_TRACKING_URI", f"/#/experiments/{quote(experiment_id)}")
-
-
 def mlflow_version(environ: Mapping[str, str], model: str, version: str) -> str:
     return _page(environ, "MLFLOW_TRACKING_URI", f"/#/models/{quote(model, safe='')}/versions/{quote(version)}")
 

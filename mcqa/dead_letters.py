@@ -37,7 +37,7 @@ dead_letters_app = typer.Typer(
 WAIT = 5.0
 """Seconds: a function that still refuses an event does so immediately; an unavailable one is retried for minutes."""
 
-NamesArgument = Annotated[list[str] | None, typer.Argument(help="Which ones.", metavar="[NAME]...")]
+NamesArgument = Annotated[list[str] | None, typer.Argument(help="As `list` prints them.", metavar="NAME")]
 
 
 @dead_letters_app.command("list")
@@ -73,7 +73,7 @@ def show(
     name: Annotated[str, typer.Argument(help="As `list` prints it.")],
     directory: FolderOption = None,
 ) -> None:
-    """Show one with its event, as JSON."""
+    """Show a dead letter with its event, as JSON."""
     if facts.is_kept_by_broker(name):
         with broker_client.connect(directory, announce=False) as broker:
             terminal.json_line(broker_client.get(broker, f"/-/dead-letters/{name}"), indent=2)
@@ -90,9 +90,10 @@ def replay(
     wait: polling.WaitOption = WAIT,
     directory: FolderOption = None,
 ) -> None:
-    """Send them to the broker again. A function that has already used such an event recognises it and does nothing.
+    """Send dead letters to the broker again.
 
-    One that was replayed before is left alone unless it came back since.
+    A function that has already used such an event recognises it and does nothing. One that was replayed before is
+    left alone unless it has come back since.
     """
     stored, in_broker = _selected(names, everything, directory)
     with _database(directory) as engine:
@@ -112,7 +113,7 @@ def discard(
     everything: Annotated[bool, typer.Option("--all", help="All that are open.")] = False,
     directory: FolderOption = None,
 ) -> None:
-    """Give them up. They stay in the database, as discarded, until its retention ends."""
+    """Give up dead letters. They stay in the database, marked as discarded, until its retention ends."""
     from functions.dead_letters import store
 
     stored, in_broker = _selected(names, everything, directory)
@@ -197,7 +198,7 @@ def _find(engine: Engine, name: str) -> Row[Any]:
 
     row: Row[Any] | None = _transact(engine, lambda connection: store.find(connection, name.lower()))
     if row is None:
-        raise CommandError(f"there is no dead letter {name!r}, or more than one: `mcqa dead-letters list --all`")
+        raise CommandError(f"there is no dead letter {name!r}, or more than one: see `mcqa dead-letters list --all`")
     return row
 
 

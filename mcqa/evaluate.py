@@ -81,7 +81,7 @@ def evaluate(
 
     A running loop is measured only where --url, --dir or MCQA_URL names it.
 
-    Accuracy with 95% Wilson intervals by subject, Brier score, NLL, calibration error, letter bias, speed.
+    Reports accuracy by subject with 95% Wilson intervals, Brier score, NLL, calibration error, letter bias and speed.
     """
     if (url or directory) and model:
         raise typer.BadParameter("give a server or a model, not both", param_hint="--url / --dir / --model")

@@ -19,7 +19,7 @@ from mcqa.paths import displayed
 
 def logs(
     name: Annotated[
-        str | None, typer.Argument(help="A part, a function, a revision or a run; without it, the logs that there are.")
+        str | None, typer.Argument(help="A part, a function, a revision or a run. Without one, the logs are listed.")
     ] = None,
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Last lines of each log.")] = 40,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing as lines are written.")] = False,

@@ -44,7 +44,7 @@ TokenOption = Annotated[
     "compile",
     add_help_option=False,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-    help="Write the pipeline as Kubeflow's YAML, for a cluster: `-h` lists image, resources and accelerators.",
+    help="Write the pipeline as Kubeflow's YAML, for a cluster; its own `-h` lists image, resources and accelerators.",
 )
 def compile_(context: typer.Context) -> None:
     from pipelines.retraining.__main__ import main

@@ -30,7 +30,7 @@ def quickstart(
         int | None, typer.Option(help="gRPC port, 0 for any free one.", show_default=_OR_FREE[1])
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Makes the question repeatable.")] = None,
-    once: Annotated[bool, typer.Option("--once", help="Stop after the answers instead of serving on.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Stop after the answers; do not keep serving.")] = False,
 ) -> None:
     """Start a server and ask it one question over v1, v2 REST and v2 gRPC.
 

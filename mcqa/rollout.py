@@ -71,7 +71,7 @@ def hold(version: VersionOption = None, directory: FolderOption = None) -> None:
 
 @rollout_app.command()
 def abort(version: VersionOption = None, directory: FolderOption = None) -> None:
-    """Take the challenger back: all traffic goes to the champion."""
+    """Withdraw the challenger: all traffic goes to the champion, and the version is not tried again."""
     _override("abort", version, directory)
 
 

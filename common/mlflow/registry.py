@@ -59,9 +59,6 @@ class ModelRegistry(MlflowClient):
     def set_tag(self, version: str, key: str, value: str) -> None:
         self._change("POST", "model-versions/set-tag", version=version, key=key, value=value)
 
-    def delete_tag(self, version: str, key: str) -> None:
-        self._change("DELETE", "model-versions/delete-tag", version=version, key=key)
-
     def set_alias(self, alias: str, version: str) -> None:
         self._change("POST", "registered-models/alias", alias=alias, version=version)
 

@@ -74,7 +74,7 @@ def require_version(folder: Path, uri: str = "") -> None:
         )
     missing = [file for file in ("config.json", "tokenizer.json") if not (folder / file).is_file()]
     if missing:
-        raise StorageError(f"{name}: no model version, it lacks {' and '.join(missing)}. Found: {list_names(folder)}")
+        raise StorageError(f"{name}: not a model version: lacks {' and '.join(missing)}. Found: {list_names(folder)}")
     adapter = (folder / ADAPTER_CONFIG).is_file()
     base = folder / "base" if adapter and (folder / "base").is_dir() else folder
     try:

@@ -24,6 +24,5 @@ def test_a_run_in_mlflow(uri: str, page: str) -> None:
 def test_other_pages() -> None:
     environ = {"MLFLOW_TRACKING_URI": "http://m:1", "KFP_ENDPOINT": "http://k:2"}
     assert links.mlflow_version(environ, "a b/c", "3") == "http://m:1/#/models/a%20b%2Fc/versions/3"
-    assert links.mlflow_experiment(environ, "7") == "http://m:1/#/experiments/7"
     assert links.pipeline_run(environ, "x-1") == "http://k:2/#/runs/details/x-1"
     assert links.pipeline_run({}, "x-1") == ""

@@ -188,7 +188,7 @@ def test_nothing_of_the_question_is_cut_off(server: RunningServer, field: str) -
         ("POST", PREDICT, {"content-type": "text/plain"}, 415, "application/json"),
         ("POST", PREDICT, {"content-type": "application/json; charset=latin-1"}, 415, "utf-8"),
         ("POST", PREDICT, {"content-encoding": "br"}, 415, "'br' is not known; send gzip or deflate"),
-        ("POST", PREDICT, {"content-encoding": "gzip"}, 400, "the body is no gzip stream"),
+        ("POST", PREDICT, {"content-encoding": "gzip"}, 400, "the body is not a gzip stream"),
         ("POST", "/v2/repository/models/coding-mcqa/unload", {}, 403, "new revision"),
         ("POST", "/v2/repository/models/coding-mcqa/load", {}, 403, "new revision"),
         ("POST", "/v2/repository/index", {}, 403, "new revision"),

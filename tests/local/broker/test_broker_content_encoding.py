@@ -179,7 +179,7 @@ async def test_a_reply_is_read_through_its_coding(broker: Any, subscribe: Any, c
     ("coding", "body", "reason"),
     [
         ("br", PLAIN, "content-encoding 'br' is not known"),
-        ("gzip", PLAIN, "the body is no gzip stream"),
+        ("gzip", PLAIN, "the body is not a gzip stream"),
         ("gzip", gzip.compress(b"x" * 5000), "the unpacked body exceeds the limit of 1000 bytes"),
     ],
 )
