@@ -61,9 +61,9 @@ class TestWorkflow:
             assert not job["runs-on"].endswith("latest"), name
 
     def test_commands(self, path: Path) -> None:
-        found = [command for job in load(path)["jobs"].values() for command in runs(job)]
-        assert found
-        assert {command: why for command in found if (why := problem(command))} == {}
+        actual = [command for job in load(path)["jobs"].values() for command in runs(job)]
+        assert actual
+        assert {command: why for command in actual if (why := problem(command))} == {}
 
     def test_no_token_stays_in_the_checkout(self, path: Path) -> None:
         for job in load(path)["jobs"].values():

@@ -97,10 +97,10 @@ def test_the_correction_counts_whatever_the_clocks_say(database: Engine, name: s
     last = next(n for n, (letter, *_) in enumerate(ORDERS[name]) if letter == "B")
     with transaction(database) as connection:
         assert [one.answer for one in labelled(connection)] == [1]
-        found = {n: outcome(connection, "/s", f"f{n}", "a", row[0]).reason for n, row in enumerate(ORDERS[name])}
+        actual = {n: outcome(connection, "/s", f"f{n}", "a", row[0]).reason for n, row in enumerate(ORDERS[name])}
         evidence = arm(connection, "7", BEGIN, BEGIN + DAY, BEGIN + DAY, 60.0)
-    assert found.pop(last) == "counted"
-    assert set(found.values()) <= {"superseded", "no-such-letter"}
+    assert actual.pop(last) == "counted"
+    assert set(actual.values()) <= {"superseded", "no-such-letter"}
     assert (evidence.labelled, evidence.correct) == (1, 0), "the model chose A"
 
 

@@ -105,8 +105,8 @@ def test_a_weekly_tick_retrains_once_a_week_where_there_is_feedback(loop: Loop, 
         assert made is not None
         assert row.since == made.created > 0
         assert len(loop.rows()) == 2
-        found = {name: row.parameters[name] for name in ("champion", "since", "reason", "drift_event", "run_key")}
-        assert found == {
+        actual = {name: row.parameters[name] for name in ("champion", "since", "reason", "drift_event", "run_key")}
+        assert actual == {
             "champion": loop.champion, "since": made.created, "reason": "weekly", "run_key": row.key,
             "drift_event": f"{WEEKLY['source']} 3",
         }  # fmt: skip

@@ -87,9 +87,9 @@ def test_the_watch_names_who_cannot_write_and_since_when(place: Disk, tmp_path: 
             moment = time.monotonic()
             while not watch.failures():
                 time.sleep(0.01)
-            (found,) = watch.failures()
-            assert (found.part, found.path, found.code) == ("broker", str(place.path / "broker"), "full")
-            assert began <= found.since <= time.time()
+            (actual,) = watch.failures()
+            assert (actual.part, actual.path, actual.code) == ("broker", str(place.path / "broker"), "full")
+            assert began <= actual.since <= time.time()
             assert watch.failed_since(moment)
         while watch.failures():
             time.sleep(0.01)

@@ -58,13 +58,13 @@ def test_upload_is_idempotent(server: KfpServer, tmp_path: Path) -> None:
     again = upload(environ, "idempotent", first)  # back to the first file: the newest version must be this one
     assert again not in (version, newer)
 
-    found: list[str] = []
-    threads = [threading.Thread(target=lambda: found.append(upload(environ, "at-once", first))) for _ in range(4)]
+    ids: list[str] = []
+    threads = [threading.Thread(target=lambda: ids.append(upload(environ, "at-once", first))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(set(found)) == 1
+    assert len(set(ids)) == 1
 
 
 def test_upload_as_a_command(server: KfpServer, tmp_path: Path) -> None:

@@ -111,13 +111,13 @@ def connect(running: Running) -> socket.socket:
 
 
 def until_closed(sock: socket.socket) -> bytes:
-    found = b""
+    received = b""
     try:
         while chunk := sock.recv(65536):
-            found += chunk
+            received += chunk
     except ConnectionError:
         pass
-    return found
+    return received
 
 
 @pytest.mark.parametrize(

@@ -72,8 +72,8 @@ async def test_what_is_accepted_arrives_readable(broker: Any, subscribe: Any, co
     assert len(subscriber.requests) == 2
     for request in subscriber.requests:
         assert "content-encoding" not in request.headers
-        found = json.loads(request.body)
-        assert (found["data"] if "cloudevents" in request.headers["content-type"] else found) == DATA
+        actual = json.loads(request.body)
+        assert (actual["data"] if "cloudevents" in request.headers["content-type"] else actual) == DATA
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -106,10 +106,10 @@ def gated(x: float, marks: str) -> None:
 
 @dsl.pipeline(name="named")
 def named(x: float, marks: str) -> None:
-    found = verdict(x=x)
-    with dsl.If(found.outputs["passed"] == True, name="passed"):  # noqa: E712
+    actual = verdict(x=x)
+    with dsl.If(actual.outputs["passed"] == True, name="passed"):  # noqa: E712
         note(text="passed", marks=marks)
-        with dsl.If(found.outputs["why"] != "other", name="why"), dsl.If(found.outputs["count"] >= 3, name="enough"):
+        with dsl.If(actual.outputs["why"] != "other", name="why"), dsl.If(actual.outputs["count"] >= 3, name="enough"):
             note(text="nested", marks=marks)
 
 

@@ -67,8 +67,8 @@ def folder(place: Disk, processes: None) -> Iterator[Folder]:
 
 
 def status(folder: Folder) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(mcqa(folder, "status", "--json").stdout)
-    return found
+    actual: dict[str, Any] = json.loads(mcqa(folder, "status", "--json").stdout)
+    return actual
 
 
 def ask(folder: Folder, name: str) -> int:

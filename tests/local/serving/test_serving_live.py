@@ -115,11 +115,11 @@ async def test_an_inference_service_waits_for_its_runtime(platform: Platform) ->
     await platform.up(ISVC, "r")
     status, told = await platform.get("r")
     assert (status, told["argv"]) == (200, ["--model_name=r", f"--model_dir={folder}"])
-    found = platform.store.get(ISVC, "r")["status"]
-    assert found["url"] == f"http://r-predictor.default.localhost:{platform.serving.port}"
-    assert found["address"]["url"] == "http://r-predictor.default.svc.cluster.local"
-    assert (found["deploymentMode"], found["servingRuntimeName"]) == ("Knative", "rt")
-    model = found["modelStatus"]
+    actual = platform.store.get(ISVC, "r")["status"]
+    assert actual["url"] == f"http://r-predictor.default.localhost:{platform.serving.port}"
+    assert actual["address"]["url"] == "http://r-predictor.default.svc.cluster.local"
+    assert (actual["deploymentMode"], actual["servingRuntimeName"]) == ("Knative", "rt")
+    model = actual["modelStatus"]
     assert (model["transitionStatus"], model["copies"]) == ("UpToDate", {"failedCopies": 0, "totalCopies": 1})
     assert model["lastFailureInfo"]["reason"] == "NoSupportingRuntime", "it stays after a recovery"
     platform.store.delete(ISVC, "r")
