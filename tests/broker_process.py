@@ -73,6 +73,6 @@ async def settled(broker: Process, client: httpx2.AsyncClient) -> dict[str, dict
     async with asyncio.timeout(60):
         while True:
             figures = (await client.get(f"{broker.url}/-/figures")).json()["triggers"]
-            if all(one["depth"] == 0 and one["dead_lettering"] == 0 for one in figures):
-                return {one["trigger"]: one for one in figures}
+            if all(figure["depth"] == 0 and figure["dead_lettering"] == 0 for figure in figures):
+                return {figure["trigger"]: figure for figure in figures}
             await asyncio.sleep(0.1)

@@ -261,8 +261,8 @@ def traffic(
             more = {"prompt_tokens": 10, "version": version, "answered_at": since + 0.02}
             rows[GivenAnswer].append({**key, "place": 0, **answer, **more})
             right = "B" if version in wrong and number % 2 else "A"
-            told = {"answer_id": key["id"], "place": 0, "letter": right, "given_at": since + 1}
-            rows[GivenFeedback].append({**key, **told})
+            data = {"answer_id": key["id"], "place": 0, "letter": right, "given_at": since + 1}
+            rows[GivenFeedback].append({**key, **data})
     with transaction(engine) as connection:
         for table, values in rows.items():
             if values:

@@ -42,7 +42,7 @@ class TestWorkflow:
     def test_actions_are_pinned(self, path: Path) -> None:
         lines = [line.strip() for line in path.read_text().splitlines() if "uses:" in line]
         wrong = [
-            one for one in lines if not re.fullmatch(r"- uses: [\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", one)
+            item for item in lines if not re.fullmatch(r"- uses: [\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", item)
         ]
         assert lines
         assert not wrong

@@ -29,8 +29,8 @@ def window(n: int = 200, letters: dict[str, int] | None = None, **features: tupl
 def run(windows: list[Summary], config: Config = CONFIG) -> list[CheckResult]:
     """The checks of windows at hours 1, 2, ..., the state handed on."""
     state, out = State("7"), []
-    for hour, one in enumerate(windows, start=1):
-        out.append(evaluate(REFERENCE, one, state, float(hour), config))
+    for hour, observed in enumerate(windows, start=1):
+        out.append(evaluate(REFERENCE, observed, state, float(hour), config))
         state = out[-1].state
     return out
 
@@ -90,8 +90,8 @@ def test_a_drift_that_stays_is_raised_again() -> None:
     checks = run([window(confidence=MOVED)] * 6, Config(remind_after=2.0))
     assert [hour for hour, c in enumerate(checks, start=1) if c.alarm] == [2, 4, 6]
     codes = [c.reason.code for c in checks]
-    again = [ReasonCode.STILL_DRIFTED, ReasonCode.REMINDER]
-    assert codes == [ReasonCode.SUSPECTED, ReasonCode.DETECTED, *again, *again]
+    reasons = [ReasonCode.STILL_DRIFTED, ReasonCode.REMINDER]
+    assert codes == [ReasonCode.SUSPECTED, ReasonCode.DETECTED, *reasons, *reasons]
     assert str(checks[3].reason).startswith("still drifted 0 h after the last alarm: confidence by ")
 
 

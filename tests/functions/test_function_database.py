@@ -242,9 +242,9 @@ def test_dead_letters_are_kept_listed_and_marked(database: Engine) -> None:
         assert [r.id for r in dead_letters.letters(connection)] == ["e2"]
         assert [r.id for r in dead_letters.letters(connection, "replayed")] == ["e"]
         dead_letters.record(connection, dead_letter(dead), 7.0)  # refused again
-        again = dead_letters.find(connection, row.key)
-        assert again is not None
-        assert (again.state, again.times, again.first_at, again.last_at) == ("open", 2, 5.0, 7.0)
+        second = dead_letters.find(connection, row.key)
+        assert second is not None
+        assert (second.state, second.times, second.first_at, second.last_at) == ("open", 2, 5.0, 7.0)
         assert len(dead_letters.letters(connection, None, limit=1)) == 1
 
 

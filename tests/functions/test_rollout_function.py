@@ -310,8 +310,8 @@ def test_a_delivery_is_taken_once(loop: Loop) -> None:
     sent = len(loop.sink.events)
     response = loop.webhook(content, **headers)
     assert (response.status_code, response.content) == (202, b"")
-    again = loop.webhook(content, **headers)
-    assert (again.status_code, again.text) == (409, "this delivery was accepted before\n")
+    second = loop.webhook(content, **headers)
+    assert (second.status_code, second.text) == (409, "this delivery was accepted before\n")
     assert len(loop.sink.events) == sent + 1
     event = loop.sink.events[-1]
     assert (event["ce-type"], event["data"]) == (ROLLOUT_REQUESTED, {"delivery": "once"})
@@ -368,8 +368,10 @@ def test_killed_anywhere_it_comes_to_the_same_end(loop: Loop, outcome: str, seed
             f"rolled back from {champion} (analysis-failed by analysis): failed at 10%: failures"
         )
         wanted = ["service.deployed", "service.rolledback", "incident.detected"]
-    told = [e["ce-type"].split(".", 2)[2] for e in loop.sink.of("service", "incident") if e in loop.sink.events[first:]]
-    assert told == [f"{name}.0.3.0" for name in wanted]
+    announced = [
+        e["ce-type"].split(".", 2)[2] for e in loop.sink.of("service", "incident") if e in loop.sink.events[first:]
+    ]
+    assert announced == [f"{name}.0.3.0" for name in wanted]
 
 
 def suppressed(loop: Loop) -> None:

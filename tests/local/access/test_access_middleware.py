@@ -199,12 +199,12 @@ def test_the_token_in_an_address_is_none(server: Served) -> None:
 @pytest.mark.parametrize("server", TOKENS, indirect=True)
 def test_whoever_asks_is_told_how(server: Served) -> None:
     answer = server.ask("GET", server.read, [("Host", server.host)])
-    said = json.loads(answer.text)
+    facts = json.loads(answer.text)
     if server.name == "kube":
-        assert (said["kind"], said["code"], said["reason"]) == ("Status", 401, "Unauthorized")
+        assert (facts["kind"], facts["code"], facts["reason"]) == ("Status", 401, "Unauthorized")
         return
     assert answer.headers["www-authenticate"].startswith("Bearer")
-    assert "Authorization: Bearer" in said["error"]
+    assert "Authorization: Bearer" in facts["error"]
     assert server.token not in answer.text
 
 

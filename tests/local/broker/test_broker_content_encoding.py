@@ -200,8 +200,8 @@ async def test_an_unreadable_reply_is_a_failed_delivery(
 
 
 async def test_what_a_failed_subscriber_said_is_shown_decoded(broker: Any, subscribe: Any) -> None:
-    said = {"content-encoding": "gzip", "content-type": "text/plain"}
-    asked = await subscribe(lambda request, n: (422, said, gzip.compress(b"no such letter")))
+    headers = {"content-encoding": "gzip", "content-type": "text/plain"}
+    asked = await subscribe(lambda request, n: (422, headers, gzip.compress(b"no such letter")))
     await broker.trigger("asked", asked.url, delivery={"retry": 0})
     assert (await broker.send("1")).status_code == 202
     await broker.idle()

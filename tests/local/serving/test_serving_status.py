@@ -70,10 +70,10 @@ def revision(number: int, pool: PoolStatus | None = None, service: str = "m-pred
 )
 def test_a_revision(pool: Any, ready: Any, healthy: Any, available: Any, active: Any, replicas: Any) -> None:
     status = revision_status(revision(1), pool, NOW, "log")
-    told = reported(status)
-    assert (told["Ready"], told["ContainerHealthy"], told["ResourcesAvailable"]) == (ready, healthy, available)
-    assert told["Active"][: len(active)] == active[:3]
-    assert told["Active"][-1] == "Info"
+    by_type = reported(status)
+    assert (by_type["Ready"], by_type["ContainerHealthy"], by_type["ResourcesAvailable"]) == (ready, healthy, available)
+    assert by_type["Active"][: len(active)] == active[:3]
+    assert by_type["Active"][-1] == "Info"
     assert (status["actualReplicas"], status.get("desiredReplicas")) == replicas
     assert status["containerStatuses"] == [{"name": "c"}]
 
@@ -85,10 +85,10 @@ def test_a_revision_that_was_ready_stays_so_while_nobody_looks_after_it() -> Non
 
 def test_a_condition_moves_with_anything_it_says() -> None:
     first = merge_conditions((), [Condition("A", "False", "One", "x"), Condition("B", "True")], NOW)
-    again = merge_conditions(first, [Condition("B", "True"), Condition("A", "False", "One", "x")], LATER)
-    assert again == first
+    second = merge_conditions(first, [Condition("B", "True"), Condition("A", "False", "One", "x")], LATER)
+    assert second == first
     moved = merge_conditions(first, [Condition("A", "False", "One", "y"), Condition("B", "True")], LATER)
-    assert [one["lastTransitionTime"] for one in moved] == [LATER, NOW]
+    assert [condition["lastTransitionTime"] for condition in moved] == [LATER, NOW]
 
 
 @pytest.mark.parametrize(
@@ -166,8 +166,8 @@ FAILED = 'Revision "m-predictor-00002" failed with message: Container failed wit
     ],
 )
 def test_a_knative_service(revisions: Any, traffic: Any, ready: Any, configurations: Any, routes: Any) -> None:
-    told = reported(service(revisions, traffic)["status"])
-    actual = [(told[type][0], told[type][2]) for type in ("Ready", "ConfigurationsReady", "RoutesReady")]
+    by_type = reported(service(revisions, traffic)["status"])
+    actual = [(by_type[type][0], by_type[type][2]) for type in ("Ready", "ConfigurationsReady", "RoutesReady")]
     assert actual == [ready, configurations, routes]
 
 
@@ -281,7 +281,7 @@ def test_an_inference_service_with_a_canary() -> None:
     actual = seen(before, [revision(1, ASLEEP), revision(2, READY)], READY, SECOND, CANARY)
     assert reported(actual) == ALL_TRUE
     part = actual["components"]["predictor"]
-    assert [(one["percent"], one["tag"], one["latestRevision"], one["url"]) for one in part["traffic"]] == [
+    assert [(item["percent"], item["tag"], item["latestRevision"], item["url"]) for item in part["traffic"]] == [
         (10, "latest", True, "http://latest-m-predictor.default.example.com"),
         (90, "prev", False, "http://prev-m-predictor.default.example.com"),
     ]
@@ -299,10 +299,10 @@ def test_a_new_version_that_fails_and_what_stays_of_it(pool: Any, info: Any) -> 
     before = seen(None, [revision(1, READY)], READY, FIRST)
     failed = seen(before, [revision(1, READY), revision(2, pool)], pool, STUCK, CANARY, LATER)
     assert model(failed) == ("BlockedByFailedLoad", "Loaded", "FailedToLoad", None, info)
-    told, broken = reported(failed), pool is BROKEN
-    assert told["Ready"][0] == told["PredictorReady"][0] == ("False" if broken else "Unknown")
-    assert told["LatestDeploymentReady"][1] == "PredictorConfigurationReady not ready"
-    assert told["IngressReady"] == ("True", "", ""), "there is a URL; KServe does not look further"
+    by_type, broken = reported(failed), pool is BROKEN
+    assert by_type["Ready"][0] == by_type["PredictorReady"][0] == ("False" if broken else "Unknown")
+    assert by_type["LatestDeploymentReady"][1] == "PredictorConfigurationReady not ready"
+    assert by_type["IngressReady"] == ("True", "", ""), "there is a URL; KServe does not look further"
     assert failed["url"] == before["url"], "it is kept while nothing is ready"
     well = seen(failed, [revision(1, READY), revision(2, READY)], READY, SECOND, CANARY, LATER)
     assert model(well) == ("UpToDate", "Loaded", "Loaded", 1, info), "the failure stays after a recovery"
@@ -325,7 +325,7 @@ def test_sleep_changes_nothing_that_kserve_sees_until_something_else_does() -> N
 
 def test_an_inference_service_that_cannot_be_rendered() -> None:
     new = invalid_status(isvc(), "NoSupportingRuntime", "no ServingRuntime", NOW)
-    assert {type: told[0] for type, told in reported(new).items()} == dict.fromkeys(
+    assert {type: by_type[0] for type, by_type in reported(new).items()} == dict.fromkeys(
         ("IngressReady", "PredictorReady", "Ready"), "Unknown"
     )
     info = {"reason": "NoSupportingRuntime", "message": "no ServingRuntime"}
