@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
+from common.annotations import MODEL_VERSION_ANNOTATION
+from common.names import INFERENCE_SERVICE, MODEL, NAMESPACE
 from local.kube.store import ResourceStore, StatusError
 from predictor import __version__
 from predictor.serving.settings import ENV_PREFIX, Settings, read_settings
@@ -35,6 +37,16 @@ def walk(value: Any, path: tuple[Any, ...] = ()) -> Any:
 
 def containers(document: dict[str, Any]) -> list[dict[str, Any]]:
     return [node for path, node in walk(document) if "image" in node]
+
+
+def test_names_are_those_of_the_code(manifests: list[dict[str, Any]]) -> None:
+    (service,) = of(manifests, "InferenceService")
+    predictor = service["spec"]["predictor"]
+    assert service["metadata"]["name"] == INFERENCE_SERVICE
+    assert parse(predictor["model"]["storageUri"]) == RegisteredVersion(MODEL, "1")
+    assert predictor["annotations"] == {MODEL_VERSION_ANNOTATION: "1"}
+    assert predictor["logger"]["metadataAnnotations"] == [MODEL_VERSION_ANNOTATION]
+    assert [d["metadata"]["name"] for d in of(manifests, "Namespace")] == [NAMESPACE]
 
 
 def test_what_is_written_is_valid(manifests, problems) -> None:
