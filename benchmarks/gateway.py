@@ -24,7 +24,8 @@ import aiohttp
 from aiohttp import web
 
 from benchmarks.results import Row, median, report
-from common.names import NAMESPACE
+from common.event_types import FEEDBACK
+from common.names import INFERENCE_SERVICE, NAMESPACE
 from local.kube.store import ResourceStore
 from local.platform import manifests
 from local.platform.settings import ROOT
@@ -50,17 +51,17 @@ def main() -> None:
 
 async def measure(folder: Path) -> list[Row]:
     async with platform(folder) as (store, serving, http):
-        await ready(store, MODEL, "coding-mcqa")
+        await ready(store, MODEL, INFERENCE_SERVICE)
         await ready(store, FUNCTION, "collect")
         rows = await overhead(serving, http)
-        model = {"host": f"coding-mcqa.{NAMESPACE}.localhost"}
+        model = {"host": f"{INFERENCE_SERVICE}.{NAMESPACE}.localhost"}
         event = {
             "host": f"collect.{NAMESPACE}.svc.cluster.local", "ce-id": "1", "ce-source": "/b", "ce-specversion": "1.0",
-            "ce-type": "dev.cdeventsx.mcqa-answer.feedback",
+            "ce-type": FEEDBACK,
         }  # fmt: skip
-        predict = f"http://127.0.0.1:{serving.port}/v1/models/coding-mcqa:predict"
+        predict = f"http://127.0.0.1:{serving.port}/v1/models/{INFERENCE_SERVICE}:predict"
         answer = await from_zero(
-            serving, "coding-mcqa-predictor", lambda: http.post(predict, json=QUESTION, headers=model)
+            serving, f"{INFERENCE_SERVICE}-predictor", lambda: http.post(predict, json=QUESTION, headers=model)
         )
         body = {"answer_id": "a", "answer": 1}
         gateway = f"http://127.0.0.1:{serving.internal_port}/"  # functions are cluster-local
@@ -125,9 +126,9 @@ async def sink() -> AsyncIterator[str]:
 
 async def overhead(serving: ServingController, http: aiohttp.ClientSession) -> list[Row]:
     (port,) = [port for key in serving.status() if "-predictor-" in key[1] for port in serving.ports(*key)]
-    direct = f"http://127.0.0.1:{port}/v1/models/coding-mcqa:predict"
-    through = f"http://127.0.0.1:{serving.port}/v1/models/coding-mcqa:predict"
-    headers = {"host": f"coding-mcqa.{NAMESPACE}.localhost"}
+    direct = f"http://127.0.0.1:{port}/v1/models/{INFERENCE_SERVICE}:predict"
+    through = f"http://127.0.0.1:{serving.port}/v1/models/{INFERENCE_SERVICE}:predict"
+    headers = {"host": f"{INFERENCE_SERVICE}.{NAMESPACE}.localhost"}
 
     async def ask(url: str) -> float:
         began = time.perf_counter()

@@ -11,6 +11,7 @@ import httpx2
 from benchmarks.real_size import folder, questions
 from benchmarks.results import Row, median, report
 from benchmarks.servers import predictor, serving
+from common.names import INFERENCE_SERVICE
 from common.question import Question
 
 CLIENTS = 64
@@ -34,7 +35,7 @@ def main() -> None:
         serving(predictor(version, "--request-timeout", "600"), body(asked[0]), name="http") as server,
         httpx2.Client(timeout=600) as http,
     ):
-        address = f"{server.url}/v1/models/coding-mcqa:predict"
+        address = f"{server.url}/v1/models/{INFERENCE_SERVICE}:predict"
 
         def ask(question: Question) -> str:
             response = http.post(address, json=body(question))

@@ -42,7 +42,7 @@ from sqlalchemy import create_engine, text
 from benchmarks.disturbances import Clock, Disk, in_background
 from common.errors import UnavailableError
 from common.mlflow.registry import ModelRegistry
-from common.names import CHALLENGER, CHAMPION
+from common.names import CHALLENGER, CHAMPION, INFERENCE_SERVICE
 from functions.rollout.version_tag import ROLLOUT_TAG, Outcome, RolloutTag
 from local.platform.settings import HOST, ROOT, Folder, Ports, Settings
 from mcqa import loop, loop_process, targets
@@ -343,7 +343,7 @@ class Kills:
         return problems
 
     def unanswered(self) -> list[str]:
-        url = f"http://{HOST}:{self.folder.settings().ports.gateway}/v1/models/coding-mcqa:predict"
+        url = f"http://{HOST}:{self.folder.settings().ports.gateway}/v1/models/{INFERENCE_SERVICE}:predict"
         body = {"instances": [{"question": "1 + 1?", "choices": ["1", "2"]}], "parameters": {"purpose": "test"}}
         responses = [httpx2.post(url, json=body, timeout=60) for _ in range(20)]
         served = {response.json()["model_version"] for response in responses if response.status_code == 200}

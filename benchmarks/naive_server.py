@@ -9,6 +9,8 @@ import torch
 from kserve import Model, ModelServer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from common.names import INFERENCE_SERVICE
+
 
 class NaiveModel(Model):  # type: ignore[misc]  # KServe's SDK is not typed
     def __init__(self, name: str, folder: str) -> None:
@@ -33,4 +35,4 @@ class NaiveModel(Model):  # type: ignore[misc]  # KServe's SDK is not typed
 if __name__ == "__main__":
     folder, port, grpc_port = sys.argv[1:4]
     server = ModelServer(http_port=int(port), grpc_port=int(grpc_port))
-    server.start([NaiveModel("coding-mcqa", folder)])
+    server.start([NaiveModel(INFERENCE_SERVICE, folder)])

@@ -16,6 +16,7 @@ from typing import Any
 import httpx2
 
 from benchmarks.real_size import CACHE
+from common.names import INFERENCE_SERVICE
 from local.ports import free_ports
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -76,6 +77,6 @@ def predictor(folder: Path, *options: str) -> list[str]:
 
 def _answers(http: httpx2.Client, url: str, body: dict[str, Any]) -> bool:
     try:
-        return http.post(f"{url}/v1/models/coding-mcqa:predict", json=body).status_code == 200
+        return http.post(f"{url}/v1/models/{INFERENCE_SERVICE}:predict", json=body).status_code == 200
     except httpx2.TransportError:
         return False

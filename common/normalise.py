@@ -20,7 +20,7 @@ _SPACES = "\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u202f\u205
 # Invisible and without meaning: soft hyphen, zero-width space and its like, direction marks (Pattern_White_Space
 # as line ends are), invisible operators, the byte order mark. Embeddings and overrides are visible: they are kept.
 _INVISIBLE = "\xad\u180e\u200b\u200e\u200f\u2060\u2061\u2062\u2063\u2064\ufeff"
-# Joiners belong between letters of scripts that join, and in emoji: next to ASCII or at an end they do nothing.
+# Joiners belong between letters of scripts that join, and in emoji: next to ASCII or at a line's end they do nothing.
 _JOINERS = "\u200c\u200d"
 _BLANK = " \t\n\r\v\f\x1c\x1d\x1e\x1f\x85\u2028\u2029" + _SPACES + _INVISIBLE + _JOINERS
 
@@ -29,7 +29,8 @@ _BOUNDARY = "(?:\r\n|[\n\r\v\x85\u2028\u2029])"
 _LINE_END = re.compile(f"{_BOUNDARY}?\f{_BOUNDARY}?|\r\n|[\r\v\x85\u2028\u2029]")
 _SPACE = re.compile(f"[{_SPACES}]")
 _UNSEEN = re.compile(f"[{_INVISIBLE}]")
-_IDLE_JOINERS = re.compile(f"(?<![^\x00-\x7f])[{_JOINERS}]++|(?<![{_JOINERS}])[{_JOINERS}]++(?![^\x00-\x7f])")
+_PLAIN = "\x00-\x7f\x85\u2028\u2029"
+_IDLE_JOINERS = re.compile(f"(?<![^{_PLAIN}])[{_JOINERS}]++|(?<![{_JOINERS}])[{_JOINERS}]++(?![^{_PLAIN}])")
 # In a line with quotes a run of spaces may be what the question is about; the apostrophe of "What's" is not a quote.
 _QUOTE = re.compile("[\"`“”„«»‘]|(?<![^\\W\\d_])['’]|['’](?![^\\W\\d_])")
 _RUN = re.compile("[ \t]+")

@@ -1,6 +1,6 @@
 """RFC 3339 date-times, which is what a CloudEvent's Timestamp is (specification, Type System), to Unix seconds.
 
-Standard library only: the broker reads times with it, too.
+Written by hand: datetime.fromisoformat reads all of ISO 8601, and python-dateutil guesses.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DataError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from common.errors import UnavailableError
+from common.errors import SettingError, UnavailableError
 from common.sqlite_wal import write_ahead
 from functions.events import BadEventError
 
@@ -60,16 +60,16 @@ class ReasonColumns:
 
 
 def connect(environ: Mapping[str, str]) -> Engine:
-    """The engine for MCQA_DATABASE_URL. Opens no connection. ValueError when the URL is missing or unusable."""
+    """The engine for MCQA_DATABASE_URL. Opens no connection. SettingError when the URL is missing or unusable."""
     url = environ.get(URL_VARIABLE, "")
     if not url:
-        raise ValueError(
+        raise SettingError(
             f"{URL_VARIABLE} is not set and has no default; set sqlite:////path or postgresql://user@host/name"
         )
     try:
         return engine(url)
     except (ArgumentError, NoSuchModuleError):
-        raise ValueError(
+        raise SettingError(
             f"{URL_VARIABLE} is not a database URL; set sqlite:////path or postgresql://user@host/name"
         ) from None
 

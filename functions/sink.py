@@ -76,7 +76,7 @@ def cdevent(
 
 
 class Sink:
-    """The receiver of events. ValueError when `environ` has no usable K_SINK."""
+    """The receiver of events. SettingError when `environ` has no usable K_SINK."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._url = text(environ, "K_SINK")

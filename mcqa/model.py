@@ -15,7 +15,7 @@ from mcqa.paths import displayed
 from mcqa.readmodels.model import ModelFacts, of_folder, of_hub
 from predictor.storage import resolver
 from predictor.storage.download import format_bytes
-from predictor.storage.uri import HubModel, LocalFolder, RegisteredVersion, parse
+from predictor.storage.uri import HubModel, LocalFolder, MlflowVersion, parse
 
 app = typer.Typer(no_args_is_help=True, help="Train the tiny model, fetch a model version, show what one is.")
 
@@ -82,7 +82,7 @@ def show(
 
             folder = huggingface.cached(repository, revision, cache=None)
             _print(of_folder(folder, uri) if folder else of_hub(repository, revision, uri), folder)
-        case RegisteredVersion():
+        case MlflowVersion():
             raise CommandError(f"cannot show {uri} without fetching it: run `mcqa model fetch {uri}`")
         case LocalFolder():
             folder = resolver.resolve(uri)

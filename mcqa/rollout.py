@@ -108,6 +108,7 @@ def _challenger(environ: Mapping[str, str], model: str, version: str | None) -> 
     """The version under rollout; CommandError when there is none, or another than `version`."""
     from common.mlflow.registry import ModelRegistry
     from functions.rollout.state import ModelVersion
+    from functions.rollout.version_tag import ROLLOUT_TAG
 
     with ModelRegistry(environ, model) as registry:
         registered = registry.model()
@@ -124,7 +125,7 @@ def _challenger(environ: Mapping[str, str], model: str, version: str | None) -> 
         details = registry.version(challenger)
     if details is not None and (why := ModelVersion(challenger, details.tags).rolled_back):
         raise CommandError(
-            f"challenger {challenger} was already rolled back: {why}. Remove its tag 'rollout' to try it again"
+            f"challenger {challenger} was already rolled back: {why}. Remove its tag {ROLLOUT_TAG!r} to try it again"
         )
     return challenger
 
@@ -152,41 +153,41 @@ def _user() -> str:
 
 
 def _print(facts: RolloutFacts) -> None:
-    out, look = terminal.out, facts["look"]
-    if look is None:
+    out, status = terminal.out, facts["look"]
+    if status is None:
         terminal.note("the rollout function has not run yet: it runs at its next tick (`mcqa status`)")
         return
-    out.print(_summary(look, facts))
+    out.print(_summary(status, facts))
     for version, page in facts["pages"].items():
         if page:
             out.print(f"[dim]version {version}: {page}[/]", soft_wrap=True)
-    if look["evidence"]:
+    if status["evidence"]:
         out.print()
-        out.print(_measurements(look["evidence"]))
+        out.print(_measurements(status["evidence"]))
     if facts["decisions"]:
         out.print()
         out.print(_decisions(facts["decisions"]))
     out.print()
-    out.print(f"What to do: {_NEXT.get(look['phase'], _IN_PROGRESS)}")
+    out.print(f"What to do: {_NEXT.get(status['phase'], _IN_PROGRESS)}")
 
 
-def _summary(look: Mapping[str, Any], facts: RolloutFacts) -> Table:
+def _summary(status: Mapping[str, Any], facts: RolloutFacts) -> Table:
     from functions.reasons import reason_lines
     from functions.rollout.reasons import ReasonCode
 
     table = terminal.plain_table(show_header=False)
     table.add_column(style="cyan", no_wrap=True)
     table.add_column(overflow="fold")
-    percent = 100 if look["percent"] is None else look["percent"]
-    rolling = look["challenger"] is not None and look["version"] == look["challenger"]
+    percent = 100 if status["percent"] is None else status["percent"]
+    rolling = status["challenger"] is not None and status["version"] == status["challenger"]
     for alias, share in (("champion", 100 - percent), ("challenger", percent)):
         traffic = f", {share}% of the traffic" if rolling else ""
-        table.add_row(alias, Text(f"version {look[alias]}{traffic}" if look[alias] else "none"))
+        table.add_row(alias, Text(f"version {status[alias]}{traffic}" if status[alias] else "none"))
     if rolling:
         steps = (f"[{step}%]" if step == percent else f"{step}%" for step in facts["planned"])
         table.add_row("steps", Text(" → ".join(steps)))
-    table.add_row("phase", Text(f"{look['phase']} ({time.time() - look['at']:.0f} s ago)"))
-    table.add_row("why", Text("\n".join(reason_lines(ReasonCode, look))))
+    table.add_row("phase", Text(f"{status['phase']} ({time.time() - status['at']:.0f} s ago)"))
+    table.add_row("why", Text("\n".join(reason_lines(ReasonCode, status))))
     if override := facts["wish"]:
         table.add_row("override", Text(f"{override['action']} version {override['challenger']}, by {override['by']}"))
     return table

@@ -23,9 +23,9 @@ class Process:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        with socket.socket() as found:
-            found.bind(("127.0.0.1", 0))
-            self.port = found.getsockname()[1]
+        with socket.socket() as sock:
+            sock.bind(("127.0.0.1", 0))
+            self.port = sock.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -73,6 +73,6 @@ async def settled(broker: Process, client: httpx2.AsyncClient) -> dict[str, dict
     async with asyncio.timeout(60):
         while True:
             figures = (await client.get(f"{broker.url}/-/figures")).json()["triggers"]
-            if all(one["depth"] == 0 and one["dead_lettering"] == 0 for one in figures):
-                return {one["trigger"]: one for one in figures}
+            if all(figure["depth"] == 0 and figure["dead_lettering"] == 0 for figure in figures):
+                return {figure["trigger"]: figure for figure in figures}
             await asyncio.sleep(0.1)

@@ -95,19 +95,19 @@ def mlflow(folder: Path, env: Mapping[str, str] | None = None) -> Iterator[str]:
     pod = next(yaml.safe_load_all((ROOT / "deploy/mlflow/deployment.yaml").read_text()))["spec"]["template"]["spec"]
     args = [*pod["containers"][0]["command"], *pod["containers"][0]["args"]]
     args = [{"--host=0.0.0.0": "--host=127.0.0.1", "--port=5000": f"--port={port}"}.get(item, item) for item in args]
-    said = {
+    environment = {
         **settings.environment(settings.new_encryption_key(os.urandom(32))),
         "MLFLOW_ARTIFACTS_DESTINATION": "/mlflow/artifacts",
         "MLFLOW_BACKEND_STORE_URI": "sqlite:////mlflow/mlflow.db",
         **(env or {}),
     }
     url = f"http://127.0.0.1:{port}"
-    with container("mlflow", *args, env=said, ready=f"{url}/health", mounts=(f"{folder}:/mlflow",)):
+    with container("mlflow", *args, env=environment, ready=f"{url}/health", mounts=(f"{folder}:/mlflow",)):
         yield url
 
 
 def register(url: str, model: str = "coding-mcqa", webhook: str = "http://127.0.0.1:9/", secret: str = "of us") -> None:
     """Version 1 of the model in an empty registry, by the pipelines image."""
-    told = {"MLFLOW_TRACKING_URI": url, "MCQA_WEBHOOK_SECRET": secret, "MCQA_REGISTERED_MODEL": model}
+    data = {"MLFLOW_TRACKING_URI": url, "MCQA_WEBHOOK_SECRET": secret, "MCQA_REGISTERED_MODEL": model}
     first = ("python", "-m", "pipelines.bootstrap", "--source=models/tiny", f"--webhook-url={webhook}")
-    assert f"{model} version 1 is champion now" in run("pipelines", *first, env=told)
+    assert f"{model} version 1 is champion now" in run("pipelines", *first, env=data)

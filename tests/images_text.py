@@ -33,9 +33,9 @@ class Image:
         """What of the checkout gets into /app."""
         sources: list[Path] = []
         for instruction, arguments in self.instructions():
-            *found, to = arguments.split()
+            *actual, to = arguments.split()
             if instruction == "COPY" and to.startswith("/app") and not arguments.startswith("--from"):
-                sources += [ROOT / source for source in found]
+                sources += [ROOT / source for source in actual]
         return sources
 
 

@@ -97,14 +97,14 @@ class KfpServer:
                 self.kill()
 
     def _unfinished(self) -> list[str]:
-        found: list[str] = []
+        ids: list[str] = []
         for state in ("PENDING", "RUNNING", "CANCELING"):
             predicate = f'{{"predicates":[{{"operation":"EQUALS","key":"state","string_value":"{state}"}}]}}'
             query = {"filter": predicate, "page_size": "200"}
             with contextlib.suppress(httpx2.HTTPError):
                 answer = httpx2.get(f"{self.url}/apis/v2beta1/runs", params=query, headers=HEADERS, timeout=10).json()
-                found += [run["run_id"] for run in answer.get("runs", [])]
-        return found
+                ids += [run["run_id"] for run in answer.get("runs", [])]
+        return ids
 
     def _healthy(self) -> bool:
         try:

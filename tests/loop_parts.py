@@ -53,8 +53,8 @@ class Sink:
 
     def of(self, type: str) -> list[Sent]:
         """The different events of a type, in the order in which they first came."""
-        found = {sent.key: sent for sent in reversed(self.events) if sent.attributes["type"] == type}
-        return list(reversed(found.values()))
+        latest = {sent.key: sent for sent in reversed(self.events) if sent.attributes["type"] == type}
+        return list(reversed(latest.values()))
 
 
 @contextlib.contextmanager

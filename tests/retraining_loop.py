@@ -25,14 +25,14 @@ def feedback_database(folder: Path, labelled: Sequence[LabelledQuestion], *, sin
     requests: list[dict[str, Any]] = []
     questions: list[dict[str, Any]] = []
     feedback: list[dict[str, Any]] = []
-    for place, one in enumerate(labelled):
-        q, name, at = one.question, f"q-{place}", since + place
+    for place, row in enumerate(labelled):
+        q, name, at = row.question, f"q-{place}", since + place
         body = {"question": q.stem, "choices": list(q.choices), "code": q.code, "subject": q.subject}
         body = {key: value for key, value in body.items() if value is not None}
         requests.append({"source": SOURCE, "id": name, "version": version, "requested_at": at})
         asked = {"source": SOURCE, "id": name, "place": 0, "choices": len(q.choices), "question": body}
         questions.append(asked)
-        judged = {"source": "test/user", "id": f"f-{place}", "answer_id": name, "place": 0, "letter": one.letter}
+        judged = {"source": "test/user", "id": f"f-{place}", "answer_id": name, "place": 0, "letter": row.letter}
         feedback.append({**judged, "given_at": at + 5})
     with transaction(engine(url)) as connection:
         for table, rows in ((LoggedRequest, requests), (AskedQuestion, questions), (GivenFeedback, feedback)):

@@ -54,8 +54,8 @@ class Cluster:
         return self.store.get("InferenceService", name, NAMESPACE)
 
     def predictor(self, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.isvc(name)["spec"]["predictor"]
-        return found
+        actual: dict[str, Any] = self.isvc(name)["spec"]["predictor"]
+        return actual
 
     def traffic(self, name: str) -> dict[str, int]:
         """Percent by model version, as the controllers report it."""
@@ -178,12 +178,12 @@ class Model:
 
     @property
     def aliases(self) -> dict[str, str]:
-        found = self.call("GET", "registered-models/get", name=self.name)["registered_model"]
-        return {item["alias"]: str(item["version"]) for item in found.get("aliases", ())}
+        model = self.call("GET", "registered-models/get", name=self.name)["registered_model"]
+        return {item["alias"]: str(item["version"]) for item in model.get("aliases", ())}
 
     def tags(self, version: str) -> dict[str, str]:
-        found = self.call("GET", "model-versions/get", name=self.name, version=version)["model_version"]
-        return {tag["key"]: tag["value"] for tag in found.get("tags", ())}
+        details = self.call("GET", "model-versions/get", name=self.name, version=version)["model_version"]
+        return {tag["key"]: tag["value"] for tag in details.get("tags", ())}
 
     def untag(self, version: str, key: str) -> None:
         self.call("DELETE", "model-versions/delete-tag", name=self.name, version=version, key=key)
@@ -261,8 +261,8 @@ def traffic(
             more = {"prompt_tokens": 10, "version": version, "answered_at": since + 0.02}
             rows[GivenAnswer].append({**key, "place": 0, **answer, **more})
             right = "B" if version in wrong and number % 2 else "A"
-            told = {"answer_id": key["id"], "place": 0, "letter": right, "given_at": since + 1}
-            rows[GivenFeedback].append({**key, **told})
+            data = {"answer_id": key["id"], "place": 0, "letter": right, "given_at": since + 1}
+            rows[GivenFeedback].append({**key, **data})
     with transaction(engine) as connection:
         for table, values in rows.items():
             if values:
@@ -274,7 +274,7 @@ def until(true: Callable[[], Any], seconds: float = 30.0) -> Any:
     deadline = time.monotonic() + seconds
     while True:
         with suppress(KeyError, StopIteration):
-            if found := true():
-                return found
+            if value := true():
+                return value
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.03)

@@ -1,6 +1,8 @@
 """The connection to an MLflow tracking server: address, authentication, TLS, timeouts, retries, errors, artifacts.
 
 Files come and go through the server's artifact proxy, so that no cloud credentials are needed here.
+
+Written by hand: importing mlflow takes seconds, which a function\'s and a model server\'s start have not.
 """
 
 from __future__ import annotations
@@ -201,8 +203,8 @@ class MlflowClient:
         if isinstance(body, dict):
             text = str(body.get("message") or body.get("detail") or text)
             code = str(body.get("error_code") or "")
-        # MLflow has no code for it.
-        if "serve-artifacts" in text or "artifacts-only" in text:
+        # A server that proxies no artifacts answers its artifact endpoints with 503 for good, which only its text says.
+        if status == 503 and ARTIFACTS in response.url.path and "serve-artifacts" in text:
             advice = "start `mlflow server` with --serve-artifacts"
             return MlflowError(f"{self.address} does not serve artifacts: {advice}", status=status)
         if status in (401, 403):

@@ -15,6 +15,7 @@ from dataclasses import replace
 from sqlalchemy import Engine
 
 from common.mlflow.registry import ModelRegistry
+from common.names import CHAMPION
 from functions.clocks import SKEW
 from functions.database import transaction
 from functions.drift.decision import CheckResult, Config, State, evaluate
@@ -26,7 +27,6 @@ from functions.events import Event
 from functions.reasons import InitiatedBy, Reason
 from functions.sink import trace_of
 
-CHAMPION = "champion"
 FILE = "reference.json"
 GROWTH = 1.25
 """A growing window is checked again when it holds a quarter more: eight checks between 200 and 1,000 answers, however

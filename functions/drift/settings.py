@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from common.environment import number, text, whole
 from common.errors import SettingError
+from common.names import MODEL
 from functions.drift.decision import Config
 
 
@@ -38,5 +39,5 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         raise
     except ValueError as error:
         raise SettingError(f"MCQA_DRIFT_*: {error}") from None
-    model = text(environ, "MCQA_REGISTERED_MODEL", "coding-mcqa")
+    model = text(environ, "MCQA_REGISTERED_MODEL", MODEL)
     return Settings(model, config, number(environ, "MCQA_DRIFT_SETTLE_SECONDS", 150.0))

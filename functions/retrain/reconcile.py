@@ -26,6 +26,7 @@ from sqlalchemy import Engine, Row
 from common.errors import RefusedError
 from common.kubeflow import KubeflowClient
 from common.mlflow.registry import ModelRegistry
+from common.names import CHAMPION
 from functions.collect.queries import label_count
 from functions.database import transaction
 from functions.events import Event
@@ -44,7 +45,6 @@ from functions.retrain.decision import (
 from functions.retrain.reasons import ReasonCode
 from functions.retrain.settings import Settings
 
-CHAMPION = "champion"
 GRACE = 60.0
 FRESH = 10.0
 QUICKER = "another reconciliation was quicker"

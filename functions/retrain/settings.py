@@ -10,6 +10,7 @@ from typing import Any
 from common.environment import number, text, whole
 from common.errors import SettingError
 from common.limits import MIN_LABELLED_QUESTIONS
+from common.names import MODEL
 
 RESERVED = ("run_key", "model_name", "champion", "since", "until", "reason", "traceparent", "drift_event")
 """Parameters that retrain itself sets."""
@@ -44,7 +45,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     if taken := sorted(set(parameters) & set(RESERVED)):
         raise SettingError(f"{name} must not hold {', '.join(taken)}: retrain itself sets that")
     return Settings(
-        text(environ, "MCQA_REGISTERED_MODEL", "coding-mcqa"),
+        text(environ, "MCQA_REGISTERED_MODEL", MODEL),
         number(environ, "MCQA_RETRAIN_COOLDOWN_SECONDS", 6 * 3600.0),
         whole(environ, "MCQA_RETRAIN_ATTEMPTS", 2, 1),
         parameters,

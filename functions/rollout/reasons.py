@@ -6,7 +6,7 @@ from functions.reasons import Code
 
 
 class ReasonCode(Code):
-    """Codes of decisions; the last group explains why no rollout goes on, as the cause of another."""
+    """Codes of decisions; the last group explains why no rollout continues, as the cause of another."""
 
     NO_INFERENCE_SERVICE = "no-inference-service", "there is no InferenceService: apply the manifests in kserve/"
     NO_CHAMPION = "no-champion", "no version has the alias champion: set it on the version to serve"

@@ -2,6 +2,8 @@
 
 What a webhook says is never believed: a genuine one only means "reconcile". Signature (MLflow's security notes):
 `v1,` + base64 of HMAC-SHA256 over `<delivery id>.<timestamp>.<body>`.
+
+Written by hand: MLflow signs (mlflow.webhooks.delivery), but has no check to import.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """The CloudEvents HTTP protocol binding 1.0.2, for requests and responses alike.
 
 Incoming headers are (name, value) pairs of bytes with lower-case names, as in ASGI; outgoing ones are pairs of strings.
+
+Written by hand, as the event is (cloudevent.py): the `cloudevents` package does not percent-decode.
 """
 
 from __future__ import annotations

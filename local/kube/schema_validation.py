@@ -1,4 +1,7 @@
-"""Checks an object against a structural description: unknown fields are listed and pruned, wrong types named."""
+"""Checks an object against a structural description: unknown fields are listed and pruned, wrong types named.
+
+By hand: jsonschema reports what is wrong, but does not prune.
+"""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def wait_and_trim(process: subprocess.Popen[bytes], path: Path) -> int:
 def trim(path: Path, most: int = MAX_BYTES, kept: int = KEPT_BYTES) -> None:
     """Leaves only the last `kept` bytes, from the start of a line, of a log that has more than `most`.
 
-    Whoever appends goes on; what it writes at that very moment may be lost.
+    Whoever appends continues; what it writes at that very moment may be lost.
     """
     size = path.stat().st_size
     if size <= most:

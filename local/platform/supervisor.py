@@ -1,6 +1,6 @@
 """The loop's one supervisor: the API and the controllers in this process, everything else in processes that it keeps.
 
-All its state is on the disk: killed at any moment and started again, it adopts what still runs and goes on.
+All its state is on the disk: killed at any moment and started again, it adopts what still runs and continues.
 """
 
 from __future__ import annotations

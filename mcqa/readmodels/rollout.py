@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, TypedDict
 
 from common import links
+from common.names import CHALLENGER, CHAMPION
 
 Row = Mapping[str, Any]
 
@@ -48,15 +49,15 @@ def read(environ: Mapping[str, str], decisions: int) -> RolloutFacts:
 
     settings = read_settings(environ)
     with transaction(connect(environ)) as connection:
-        look = store.read_status(connection, settings.model)
+        status = store.read_status(connection, settings.model)
         record = store.read_record(connection, settings.model)
         override = overrides.read(connection, settings.model)
         log = store.decisions(connection, settings.model, decisions)
-    versions = [look[alias] for alias in ("champion", "challenger") if look and look[alias]]
+    versions = [status[alias] for alias in (CHAMPION, CHALLENGER) if status and status[alias]]
     return {
         "model": settings.model,
         "pages": {version: links.mlflow_version(environ, settings.model, version) for version in versions},
-        "look": look,
+        "look": status,
         "steps": [{"percent": step.percent, "since": step.since} for step in record.steps] if record else [],
         "planned": list(settings.decision.steps),
         "wish": None

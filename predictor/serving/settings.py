@@ -13,6 +13,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from common.errors import SettingError
 from common.names import INFERENCE_SERVICE
 
 ENV_PREFIX = "MCQA_"
@@ -59,11 +60,7 @@ class Settings:
         for folder in (KSERVE_MOUNT, SHIPPED_MODEL):
             if (folder / "config.json").is_file():
                 return str(folder)
-        raise SettingsError("no model: give --model FOLDER, --model mlflow://NAME/VERSION or --model hf://OWNER/MODEL")
-
-
-class SettingsError(ValueError):
-    """A setting's value is invalid; the message names it."""
+        raise SettingError("no model: give --model FOLDER, --model mlflow://NAME/VERSION or --model hf://OWNER/MODEL")
 
 
 def read_settings(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> Settings:
@@ -74,7 +71,7 @@ def read_settings(argv: Sequence[str] | None = None, environ: Mapping[str, str] 
     try:
         settings = Settings(**{**_from_environment(env), **given})
         _check(settings)
-    except SettingsError as error:
+    except SettingError as error:
         parser.error(str(error))
     return settings
 
@@ -113,10 +110,10 @@ def _from_environment(env: Mapping[str, str]) -> dict[str, Any]:
             try:
                 value = _converter(setting.type)(text)
             except (ValueError, argparse.ArgumentTypeError):
-                raise SettingsError(f"{variable}={text!r} is not a value of type {setting.type}") from None
+                raise SettingError(f"{variable}={text!r} is not a value of type {setting.type}") from None
             choices = setting.metadata["choices"]
             if choices and value not in choices:
-                raise SettingsError(f"{variable}={text!r} is not one of {', '.join(choices)}")
+                raise SettingError(f"{variable}={text!r} is not one of {', '.join(choices)}")
             values[setting.name] = value
             break
     return values
@@ -125,17 +122,17 @@ def _from_environment(env: Mapping[str, str]) -> dict[str, Any]:
 def _check(settings: Settings) -> None:
     for name in ("queue_size", "queue_tokens", "max_questions", "max_body_bytes", "request_timeout", "max_new_tokens"):
         if not getattr(settings, name) > 0:  # NaN is not above 0 either
-            raise SettingsError(f"--{name.replace('_', '-')} must be above 0, found {getattr(settings, name)}")
+            raise SettingError(f"--{name.replace('_', '-')} must be above 0, found {getattr(settings, name)}")
     if not settings.grace_period >= 0:
-        raise SettingsError(f"--grace-period must not be negative, found {settings.grace_period}")
+        raise SettingError(f"--grace-period must not be negative, found {settings.grace_period}")
     if settings.max_questions > settings.queue_size:
-        raise SettingsError(
+        raise SettingError(
             f"--max-questions {settings.max_questions} exceeds --queue-size {settings.queue_size}: "
             "such a request could never be accepted"
         )
     for name in ("http_port", "grpc_port"):
         if not 0 <= getattr(settings, name) <= 65535:
-            raise SettingsError(f"--{name.replace('_', '-')} must be a port, found {getattr(settings, name)}")
+            raise SettingError(f"--{name.replace('_', '-')} must be a port, found {getattr(settings, name)}")
 
 
 def _variable(name: str) -> str:

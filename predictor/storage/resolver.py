@@ -16,7 +16,7 @@ from pathlib import Path
 
 from predictor.storage.download import Progress
 from predictor.storage.errors import StorageError
-from predictor.storage.uri import HubModel, LocalFolder, RegisteredVersion, parse
+from predictor.storage.uri import HubModel, LocalFolder, MlflowVersion, parse
 from predictor.storage.version_folder import (
     Provenance,
     data_files,
@@ -36,7 +36,7 @@ def version_name(uri: str) -> str:
     if one is given), and for a folder what its provenance says, else the folder's name.
     """
     source = parse(uri)
-    if isinstance(source, RegisteredVersion):
+    if isinstance(source, MlflowVersion):
         return source.version
     if isinstance(source, HubModel):
         return source.repo.partition("/")[2] + (f"@{source.revision}" if source.revision else "")
@@ -129,13 +129,13 @@ def _require_same_source(dest: Path, uri: str) -> None:
         shutil.rmtree(dest / WORK_FOLDER)
 
 
-def _cached(source: LocalFolder | RegisteredVersion | HubModel) -> Path | None:
+def _cached(source: LocalFolder | MlflowVersion | HubModel) -> Path | None:
     """The folder when this machine's caches hold the complete version."""
     if isinstance(source, HubModel):
         from predictor.storage import huggingface
 
         return huggingface.cached(source.repo, source.revision, cache=None)
-    if isinstance(source, RegisteredVersion):
+    if isinstance(source, MlflowVersion):
         from predictor.storage import mlflow
 
         return mlflow.cached(source.name, source.version, cache=_cache())

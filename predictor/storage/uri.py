@@ -30,7 +30,7 @@ class LocalFolder:
 
 
 @dataclass(frozen=True, slots=True)
-class RegisteredVersion:
+class MlflowVersion:
     """A version in MLflow's model registry."""
 
     name: str
@@ -45,7 +45,7 @@ class HubModel:
     revision: str | None
 
 
-def parse(uri: str) -> LocalFolder | RegisteredVersion | HubModel:
+def parse(uri: str) -> LocalFolder | MlflowVersion | HubModel:
     """What a URI names; StorageError, with the form to write, when it is not one of the three."""
     uri = uri.strip()
     scheme, separator, rest = uri.partition(":")
@@ -77,10 +77,10 @@ def parse(uri: str) -> LocalFolder | RegisteredVersion | HubModel:
     return LocalFolder(Path(uri).expanduser())
 
 
-def _parse_mlflow(uri: str, rest: str) -> RegisteredVersion:
+def _parse_mlflow(uri: str, rest: str) -> MlflowVersion:
     name, _, version = unquote(rest.removeprefix("//")).rstrip("/").partition("/")
     if re.fullmatch(r"[1-9][0-9]{0,17}", version) and name not in ("", ".", "..") and rest.startswith("//"):
-        return RegisteredVersion(name, version)
+        return MlflowVersion(name, version)
     alias = name.partition("@")[2] or version
     if not alias or not name:
         raise StorageError(

@@ -53,9 +53,9 @@ class Scan:
             shutil.copy(ROOT / name, self.folder / name)
         shutil.copytree(ROOT / "tools", self.folder / "tools", ignore=shutil.ignore_patterns("__pycache__"))
         for name in PROGRAMS.split():
-            found = shutil.which(name)
-            assert found, name
-            (self.fakes / name).symlink_to(found)
+            path = shutil.which(name)
+            assert path, name
+            (self.fakes / name).symlink_to(path)
         self.program("podman", PODMAN)
         labels = {f"org.opencontainers.image.{name}": "x" for name in LABELS}
         (self.fakes / "inspected.json").write_text(json.dumps([{"Config": {"User": "65532", "Labels": labels}}]))

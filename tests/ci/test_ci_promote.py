@@ -90,12 +90,12 @@ def later(act: object) -> threading.Thread:
 
 @pytest.mark.usefixtures("processes")
 def test_a_promotion_is_followed_to_its_end(registry: ModelRegistry) -> None:
-    said: list[str] = []
+    lines: list[str] = []
     thread = later(lambda: registry.set_alias("champion", "2"))
-    assert promote(registry, "2", 30, said.append, pause=0.1).state == "promoted"
+    assert promote(registry, "2", 30, lines.append, pause=0.1).state == "promoted"
     thread.join()
-    assert said[0].startswith("version 2 is challenger now")
-    assert promote(registry, "2", 5, said.append, pause=0.1).state == "promoted"  # and again
+    assert lines[0].startswith("version 2 is challenger now")
+    assert promote(registry, "2", 5, lines.append, pause=0.1).state == "promoted"  # and again
 
 
 @pytest.mark.usefixtures("processes")

@@ -165,10 +165,10 @@ def test_a_moved_environment_works(tmp_path: Path, name: str) -> None:
         command = [str(new / ".venv" / "bin" / program), *arguments]
         assert str(new) in subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert environment._made_for(new / ".venv") == str(new)
-    again = tmp_path / "again"
-    new.rename(again)
-    environment.relocate(again / ".venv", str(new), str(again))
-    assert "here" in subprocess.run([again / ".venv/bin/thing"], check=True, capture_output=True, text=True).stdout
+    second = tmp_path / "again"
+    new.rename(second)
+    environment.relocate(second / ".venv", str(new), str(second))
+    assert "here" in subprocess.run([second / ".venv/bin/thing"], check=True, capture_output=True, text=True).stdout
 
 
 def test_a_package_that_was_cut_off_is_installed_again(tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ def in_a_terminal(command: list[str], width: int, end: Any = None, **environ: st
         start_new_session=True,
     )  # fmt: skip
     os.close(secondary)
-    told = b""
+    output = b""
     if end:
         threading.Thread(target=end, args=(process,), daemon=True).start()
     while True:
@@ -247,10 +247,10 @@ def in_a_terminal(command: list[str], width: int, end: Any = None, **environ: st
             break
         if not part:
             break
-        told += part
+        output += part
     process.wait()
     os.close(primary)
-    return told.decode()
+    return output.decode()
 
 
 SLEEPS = "import signal, sys, time; print('Collecting a', flush=True); time.sleep(600)"
@@ -307,9 +307,9 @@ def test_a_second_set_up_waits_for_the_first(checkout: Path) -> None:
         second = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
         with pytest.raises(subprocess.TimeoutExpired):
             second.wait(1.0)
-    said = second.communicate(timeout=60)[0].splitlines()
-    assert "another set-up of this checkout is running" in said[0]
-    assert said[1:] == ["mine"]
+    lines = second.communicate(timeout=60)[0].splitlines()
+    assert "another set-up of this checkout is running" in lines[0]
+    assert lines[1:] == ["mine"]
 
 
 def test_nothing_is_installed_while_a_port_is_busy(checkout: Path) -> None:
@@ -356,20 +356,20 @@ def test_a_script_of_a_moved_environment_says_what_to_do(tmp_path: Path) -> None
     environment.guard_start(script)  # done once, it stays
     assert subprocess.run([script, "a b", "c"], capture_output=True, text=True, check=True).stdout == "['a b', 'c']\n"
     moved = (tmp_path / "checkout").rename(tmp_path / "moved")
-    told = subprocess.run([moved / ".venv" / "bin" / "mcqa"], capture_output=True, text=True, check=False)
-    assert (told.returncode, told.stdout) == (1, "")
-    assert told.stderr == "error: this checkout was moved: make run (or make test) repairs its environment\n"
+    completed = subprocess.run([moved / ".venv" / "bin" / "mcqa"], capture_output=True, text=True, check=False)
+    assert (completed.returncode, completed.stdout) == (1, "")
+    assert completed.stderr == "error: this checkout was moved: make run (or make test) repairs its environment\n"
     environment.relocate(moved / ".venv", str(tmp_path / "checkout"), str(moved))
-    again = subprocess.run([moved / ".venv" / "bin" / "mcqa", "d"], capture_output=True, text=True, check=True)
-    assert again.stdout == "['d']\n"
+    second = subprocess.run([moved / ".venv" / "bin" / "mcqa", "d"], capture_output=True, text=True, check=True)
+    assert second.stdout == "['d']\n"
 
 
 @pytest.mark.parametrize("ignored", [False, True])
 def test_a_script_starts_without_ctrl_c_and_says_whether_it_may_have_it(tmp_path: Path, ignored: bool) -> None:
     (tmp_path / "python").symlink_to(sys.executable)
     script = tmp_path / "mcqa"
-    told = "print(signal.getsignal(signal.SIGINT) == signal.SIG_IGN, os.environ.get('MCQA_INTERRUPT'))"
-    script.write_text(f"#!{tmp_path}/python\nimport os, signal\n{told}\n")
+    program = "print(signal.getsignal(signal.SIGINT) == signal.SIG_IGN, os.environ.get('MCQA_INTERRUPT'))"
+    script.write_text(f"#!{tmp_path}/python\nimport os, signal\n{program}\n")
     script.chmod(0o755)
     environment.guard_start(script)
     command = f"trap '' INT; '{script}'" if ignored else f"'{script}'"

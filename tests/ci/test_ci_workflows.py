@@ -42,7 +42,7 @@ class TestWorkflow:
     def test_actions_are_pinned(self, path: Path) -> None:
         lines = [line.strip() for line in path.read_text().splitlines() if "uses:" in line]
         wrong = [
-            one for one in lines if not re.fullmatch(r"- uses: [\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", one)
+            item for item in lines if not re.fullmatch(r"- uses: [\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", item)
         ]
         assert lines
         assert not wrong
@@ -61,9 +61,9 @@ class TestWorkflow:
             assert not job["runs-on"].endswith("latest"), name
 
     def test_commands(self, path: Path) -> None:
-        found = [command for job in load(path)["jobs"].values() for command in runs(job)]
-        assert found
-        assert {command: why for command in found if (why := problem(command))} == {}
+        actual = [command for job in load(path)["jobs"].values() for command in runs(job)]
+        assert actual
+        assert {command: why for command in actual if (why := problem(command))} == {}
 
     def test_no_token_stays_in_the_checkout(self, path: Path) -> None:
         for job in load(path)["jobs"].values():

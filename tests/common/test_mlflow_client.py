@@ -34,6 +34,7 @@ def client(*responses: httpx2.Response | Exception, **environ: str) -> MlflowCli
         (httpx2.Response(404, json={"error_code": "GONE", "message": "no"}), "404 no", (404, "GONE", False, None)),
         (httpx2.Response(400, json={"error_code": ALREADY_EXISTS}), "400", (400, ALREADY_EXISTS, False, None)),
         (httpx2.Response(503, text="down"), "does not answer (503 down)", (503, "", True, None)),
+        (httpx2.Response(503, text="--serve-artifacts"), "does not answer (503 --serve", (503, "", True, None)),
         (httpx2.Response(429, headers={"retry-after": "7"}), "does not answer (429 )", (429, "", True, 7.0)),
         (httpx2.Response(401, text="who?"), "refuses access (401 who?)", (401, "", False, None)),
         (httpx2.Response(302, headers={"location": "https://x/"}), "redirects to https://x/", (302, "", False, None)),

@@ -7,7 +7,7 @@ import string
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from common.normalise import is_blank, normalise_choice, normalise_code, normalise_stem
@@ -90,6 +90,8 @@ TEXTS = st.lists(
 
 
 @EXAMPLES
+@example(text="\x85\u200c\x80")
+@example(text="\xe9\u200d\u2028a")
 @given(text=TEXTS)
 def test_once_is_enough(text: str) -> None:
     for normalise in (normalise_stem, normalise_code, normalise_choice):

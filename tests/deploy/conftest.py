@@ -21,7 +21,7 @@ Document = dict[str, Any]
 
 
 @pytest.fixture(scope="session")
-def overlays() -> dict[str, list[Document]]:
+def overlays(processes: None) -> dict[str, list[Document]]:
     """The documents of each overlay."""
     if shutil.which("kubectl") is None:
         pytest.skip("kubectl is not installed")

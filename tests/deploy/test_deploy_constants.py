@@ -119,33 +119,33 @@ def test_secrets_have_the_keys_that_the_manifests_speak_of() -> None:
 @pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("overlay", ["minikube", "production", "standard"])
 def test_a_secret_goes_to_those_who_need_it(overlays, overlay) -> None:
-    told: dict[str, set[str]] = {name: set() for name in SECRETS}
+    given_names: dict[str, set[str]] = {name: set() for name in SECRETS}
     for _, container in containers(overlays[overlay]):
         for source in container.get("envFrom") or ():
             if "secretRef" in source:
-                told[source["secretRef"]["name"]].add(container["name"])
+                given_names[source["secretRef"]["name"]].add(container["name"])
     functions = {"collect", "drift", "rollout", "retrain", "notify", "dead-letters"}
     if overlay == "standard":
         functions -= {"rollout"}
-    assert told["loop"] == functions | {"migrate"}
-    assert told["webhook"] == {"rollout", "bootstrap"} & (functions | {"bootstrap"})
-    assert told["notify"] == {"notify"}
-    assert told["registry"] == functions & {"drift", "rollout", "retrain"} | {"bootstrap", "storage-initializer"}
+    assert given_names["loop"] == functions | {"migrate"}
+    assert given_names["webhook"] == {"rollout", "bootstrap"} & (functions | {"bootstrap"})
+    assert given_names["notify"] == {"notify"}
+    assert given_names["registry"] == functions & {"drift", "rollout", "retrain"} | {"bootstrap", "storage-initializer"}
 
 
 @pytest.mark.usefixtures("processes")
 def test_every_secret_can_come_from_a_vault() -> None:
     documents = render(Target("x", DEPLOY / "production", DEPLOY / "components/external-secrets"))
-    told = {
+    names = {
         source["secretRef"]["name"]
         for _, container in containers(documents)
         for source in container.get("envFrom") or ()
         if "secretRef" in source
     }
     login = (DEPLOY / "components/mlflow-login/kustomization.yaml").read_text()
-    told |= set(re.findall(r"secretRef: \{name: ([a-z-]+)\}", login))
+    names |= set(re.findall(r"secretRef: \{name: ([a-z-]+)\}", login))
     external = [d for d in documents if d["kind"] == "ExternalSecret"]
-    assert {d["spec"]["target"]["name"] for d in external} == told
+    assert {d["spec"]["target"]["name"] for d in external} == names
     assert all(d["spec"]["dataFrom"][0]["extract"]["key"] == f"coding-mcqa/{d['metadata']['name']}" for d in external)
     # Those of the pipeline's steps can be put into another namespace: nothing ties them to this one.
     steps = render(Target("x", DEPLOY / "components/external-secrets/steps"))
@@ -167,9 +167,9 @@ def test_nothing_is_set_that_nothing_reads(overlays, overlay) -> None:
 
 
 def test_nothing_is_read_that_nothing_sets(minikube) -> None:
-    told = set().union(*(given(minikube, container) for _, container in containers(minikube)))
+    given_names = set().union(*(given(minikube, container) for _, container in containers(minikube)))
     read = reads("pipelines")
-    assert read - told - FLAGS == OPTIONAL.keys() - told - FLAGS
+    assert read - given_names - FLAGS == OPTIONAL.keys() - given_names - FLAGS
     assert OPTIONAL.keys() <= read
 
 

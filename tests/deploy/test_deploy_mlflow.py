@@ -203,7 +203,7 @@ def server(
         database = postgresql()
         with database as address:
             kept = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
-            told = {
+            environment = {
                 **kept,
                 **config(outside),
                 **secret(cluster, "mlflow"),
@@ -215,10 +215,14 @@ def server(
             }
             # Two replicas at once, on an empty database.
             with ThreadPoolExecutor() as pool:
-                list(pool.map(prepare, [told, told | {"MLFLOW_AUTH_CONFIG_PATH": str(folder / "other.ini")}]))
+                list(
+                    pool.map(
+                        prepare, [environment, environment | {"MLFLOW_AUTH_CONFIG_PATH": str(folder / "other.ini")}]
+                    )
+                )
             assert (folder / "basic_auth.ini").stat().st_mode & 0o777 == 0o600
-            with running(deployment(outside), told, folder) as url:
-                yield Server(url, {"MLFLOW_TRACKING_URI": url, **secret(cluster, "registry")}, told)
+            with running(deployment(outside), environment, folder) as url:
+                yield Server(url, {"MLFLOW_TRACKING_URI": url, **secret(cluster, "registry")}, environment)
     except LookupError as missing:
         pytest.skip(str(missing))
 

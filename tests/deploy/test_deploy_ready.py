@@ -208,8 +208,8 @@ def test_what_components_brought_goes_with_them(tmp_path) -> None:
         # A Secret would go with its ExternalSecret.
         gone = ["Ingress.v1.networking.k8s.io mlflow", "NetworkPolicy.v1.networking.k8s.io mlflow-ingress"]
         assert deleted == ([] if components else gone)
-        told = [] if components else ["takes back Ingress mlflow", "takes back NetworkPolicy mlflow-ingress"]
-        assert re.findall("takes back .*", done.stdout) == told
+        lines = [] if components else ["takes back Ingress mlflow", "takes back NetworkPolicy mlflow-ingress"]
+        assert re.findall("takes back .*", done.stdout) == lines
         assert (tmp_path / "components").read_text().split() == components.split()
 
 

@@ -100,9 +100,9 @@ def test_standard_mode_serves_grpc_beside_rest(overlays) -> None:
     for name, port in (("minikube", "0"), ("production", "0"), ("standard", "8081")):
         (runtime,) = (d for d in overlays[name] if d["kind"] == "ServingRuntime")
         (container,) = runtime["spec"]["containers"]
-        (told,) = (item["value"] for item in container["env"] if item["name"] == "MCQA_GRPC_PORT")
+        (value,) = (item["value"] for item in container["env"] if item["name"] == "MCQA_GRPC_PORT")
         ports = {item.get("name"): item["containerPort"] for item in container["ports"]}
-        assert told == port
+        assert value == port
         assert ports == ({"http": 8080, "grpc": 8081} if port == "8081" else {None: 8080})
 
 

@@ -77,8 +77,8 @@ def test_secrets_are_random_kept_and_never_printed(cluster) -> None:
     )
     assert connect({"MCQA_DATABASE_URL": values["MCQA_DATABASE_URL"]}).url.password == values["LOOP_PASSWORD"]
     assert len(base64.urlsafe_b64decode(values["MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY"])) == 32
-    again = call(cluster, *TOOL, "secrets")
-    assert again.stdout.count("is there and is kept") == 4
+    repeated = call(cluster, *TOOL, "secrets")
+    assert repeated.stdout.count("is there and is kept") == 4
     assert before == {name: get(cluster, "secret", name)["data"] for name in before}
     assert not re.search(r"Secret \w+ (has no key|is not there)", call(cluster, *TOOL, "cluster-status").stdout)
 

@@ -27,13 +27,13 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path, processes: None
     """Of an empty database."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/loop.db"
-    found: str = request.getfixturevalue("postgresql_url")
-    made = engine(found)
+    url: str = request.getfixturevalue("postgresql_url")
+    made = engine(url)
     with made.begin() as connection:
         connection.execute(text("DROP SCHEMA public CASCADE"))
         connection.execute(text("CREATE SCHEMA public"))
     made.dispose()
-    return found
+    return url
 
 
 @pytest.fixture

@@ -37,12 +37,12 @@ def schemas() -> dict[str, jsonschema.Draft202012Validator]:
         path.stem: Resource.from_contents(json.loads(path.read_text())) for path in (SCHEMAS / "links").glob("*.json")
     }
     registry = Registry().with_resources([(resource.id() or name, resource) for name, resource in links.items()])
-    found = {}
+    validators = {}
     for path in SCHEMAS.glob("*.json"):
         schema = json.loads(path.read_text())
         (type,) = schema["properties"]["context"]["properties"]["type"]["enum"]
-        found[type] = jsonschema.Draft202012Validator(schema, registry=registry)
-    return found
+        validators[type] = jsonschema.Draft202012Validator(schema, registry=registry)
+    return validators
 
 
 def row(kind: str, **more: Any) -> dict[str, Any]:

@@ -52,8 +52,8 @@ def times(time: str | None, arrival: str | None = None) -> EventTimes:
     ],
 )
 def test_which_time_counts(time: str | None, arrival: str | None, at: float, arrived: float) -> None:
-    found = times(time, arrival)
-    assert (found.at, found.arrived, found.recorded) == (at, arrived, NOW)
+    moments = times(time, arrival)
+    assert (moments.at, moments.arrived, moments.recorded) == (at, arrived, NOW)
 
 
 def test_what_the_sender_said_is_kept() -> None:
@@ -64,6 +64,6 @@ def test_what_the_sender_said_is_kept() -> None:
 
 @given(st.none() | st.floats(-1e11, 1e11), st.floats(0, 4e9))
 def test_nothing_happens_after_its_arrival_nor_ages_before(said: float | None, arrived: float) -> None:
-    found = plausible(said, arrived)
-    assert arrived - MAX_AGE <= found <= arrived
-    assert found in (said, arrived)
+    actual = plausible(said, arrived)
+    assert arrived - MAX_AGE <= actual <= arrived
+    assert actual in (said, arrived)

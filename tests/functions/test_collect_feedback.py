@@ -96,11 +96,11 @@ def test_the_correction_counts_whatever_the_clocks_say(database: Engine, name: s
         say(database, f"f{number}", letter, now, *times)
     last = next(n for n, (letter, *_) in enumerate(ORDERS[name]) if letter == "B")
     with transaction(database) as connection:
-        assert [one.answer for one in labelled(connection)] == [1]
-        found = {n: outcome(connection, "/s", f"f{n}", "a", row[0]).reason for n, row in enumerate(ORDERS[name])}
+        assert [item.answer for item in labelled(connection)] == [1]
+        actual = {n: outcome(connection, "/s", f"f{n}", "a", row[0]).reason for n, row in enumerate(ORDERS[name])}
         evidence = arm(connection, "7", BEGIN, BEGIN + DAY, BEGIN + DAY, 60.0)
-    assert found.pop(last) == "counted"
-    assert set(found.values()) <= {"superseded", "no-such-letter"}
+    assert actual.pop(last) == "counted"
+    assert set(actual.values()) <= {"superseded", "no-such-letter"}
     assert (evidence.labelled, evidence.correct) == (1, 0), "the model chose A"
 
 
@@ -111,7 +111,7 @@ def test_a_duplicate_much_later_changes_nothing(database: Engine, later: float) 
     say(database, "second", "B", 120, 120)
     say(database, "first", "A", later, later)
     with transaction(database) as connection:
-        assert [one.answer for one in labelled(connection)] == [1]
+        assert [row.answer for row in labelled(connection)] == [1]
         rows = connection.execute(select(GivenFeedback.id, GivenFeedback.sequence)).all()
     assert sorted(map(tuple, rows)) == [("first", 1), ("second", 2)]
 
@@ -147,7 +147,7 @@ def test_what_is_marked_as_a_test_counts_for_nothing(database: Engine) -> None:
         assert count_answers(connection, "7", since, until) == 3
         assert sum(len(chunk.letters) for chunk in window_chunks(connection, "7", since, until)) == 3
         assert first_answer(connection, "7") == BEGIN + 1
-        assert [one.answer_id for one in labelled(connection)] == ["real0/0", "real1/0", "real2/0"]
+        assert [row.answer_id for row in labelled(connection)] == ["real0/0", "real1/0", "real2/0"]
         assert len(list(recent(connection, since, until, 100))) == 3
         assert label_count(connection, since, until) == 3
         evidence = arm(connection, "7", since, until, until, 60.0)
@@ -230,6 +230,6 @@ def test_the_migration_keeps_what_there_was(database_url: str) -> None:
             connection.execute(text(f"INSERT INTO feedback VALUES ('/s', '{id}', 'a', 0, '{letter}', {at})"))
     migrate(made)
     with transaction(made) as connection:
-        assert [one.answer for one in labelled(connection)] == [1]
+        assert [row.answer for row in labelled(connection)] == [1]
         assert connection.execute(text("SELECT arrived_at, sequence FROM feedback WHERE id = 'f1'")).one() == (20, 0)
     made.dispose()

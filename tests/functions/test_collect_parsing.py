@@ -103,8 +103,8 @@ def column(request: dict[str, Any]) -> dict[str, Any]:
     ],
 )
 def test_questions_of_a_request(body: Any, questions: tuple[Any, ...]) -> None:
-    found = parse_event(event(INFERENCE_REQUEST, body, SEVEN, "1970-01-01T00:01:00Z"), 65.0)
-    assert found == RequestEvent("http://logger", "e1", "7", AT_60, questions)
+    parsed = parse_event(event(INFERENCE_REQUEST, body, SEVEN, "1970-01-01T00:01:00Z"), 65.0)
+    assert parsed == RequestEvent("http://logger", "e1", "7", AT_60, questions)
 
 
 @pytest.mark.parametrize(
@@ -120,8 +120,8 @@ def test_questions_of_a_request(body: Any, questions: tuple[Any, ...]) -> None:
     ],
 )
 def test_answers_of_a_response(body: Any, answers: tuple[Any, ...]) -> None:
-    found = parse_event(event(INFERENCE_RESPONSE, body, SEVEN, "1970-01-01T00:01:00Z"), 65.0)
-    assert found == ResponseEvent("http://logger", "e1", "7", AT_60, answers)
+    parsed = parse_event(event(INFERENCE_RESPONSE, body, SEVEN, "1970-01-01T00:01:00Z"), 65.0)
+    assert parsed == ResponseEvent("http://logger", "e1", "7", AT_60, answers)
 
 
 @pytest.mark.parametrize(
@@ -137,9 +137,9 @@ def test_the_annotation_names_the_version_before_the_body(
     extensions: dict[str, str], body_version: str | None, version: str | None
 ) -> None:
     body = {"predictions": [ANSWER], **({"model_version": body_version} if body_version else {})}
-    found = parse_event(event(INFERENCE_RESPONSE, body, extensions), 5.0)
-    assert isinstance(found, ResponseEvent)
-    assert (found.version, found.times) == (version, EventTimes(5.0, None, 5.0, 5.0))
+    parsed = parse_event(event(INFERENCE_RESPONSE, body, extensions), 5.0)
+    assert isinstance(parsed, ResponseEvent)
+    assert (parsed.version, parsed.times) == (version, EventTimes(5.0, None, 5.0, 5.0))
 
 
 @pytest.mark.parametrize(
@@ -151,8 +151,8 @@ def test_the_annotation_names_the_version_before_the_body(
     ],
 )
 def test_feedback(data: Any, expected: tuple[str, int, str]) -> None:
-    found = parse_event(event(FEEDBACK, data, time="1970-01-01T00:01:00Z"), 65.0)
-    assert found == FeedbackEvent("http://logger", "e1", *expected, AT_60)
+    parsed = parse_event(event(FEEDBACK, data, time="1970-01-01T00:01:00Z"), 65.0)
+    assert parsed == FeedbackEvent("http://logger", "e1", *expected, AT_60)
 
 
 @pytest.mark.parametrize(
@@ -249,9 +249,9 @@ def test_what_the_model_server_refuses_is_no_dead_letter(data: Any, message: str
 @pytest.mark.parametrize("pack", [gzip.compress, zlib.compress, lambda body: body])
 def test_a_packed_body_is_read_as_the_model_server_reads_it(pack: Callable[[bytes], bytes]) -> None:
     """KServe's logger copies the body as it came; what it was packed with is in none of the event's attributes."""
-    found = parse_event(event(INFERENCE_REQUEST, pack(json.dumps({"instances": [ONE, TWO]}).encode()), SEVEN), 5.0)
-    assert isinstance(found, RequestEvent)
-    assert found.questions == (ONE, TWO)
+    parsed = parse_event(event(INFERENCE_REQUEST, pack(json.dumps({"instances": [ONE, TWO]}).encode()), SEVEN), 5.0)
+    assert isinstance(parsed, RequestEvent)
+    assert parsed.questions == (ONE, TWO)
 
 
 TEST = {"parameters": {"purpose": "test"}}
@@ -274,9 +274,9 @@ TEST = {"parameters": {"purpose": "test"}}
     ],
 )
 def test_test_traffic_is_marked_in_both_bodies(type: str, body: Any, purpose: str | None) -> None:
-    found = parse_event(event(type, body, SEVEN), 5.0)
-    assert isinstance(found, RequestEvent | ResponseEvent)
-    assert found.purpose == purpose
+    parsed = parse_event(event(type, body, SEVEN), 5.0)
+    assert isinstance(parsed, RequestEvent | ResponseEvent)
+    assert parsed.purpose == purpose
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ def dead(**extensions: str) -> Event:
 
 
 def test_what_the_broker_added_is_taken_off_the_event() -> None:
-    found = dead_letter(
+    record = dead_letter(
         dead(
             knativeerrordest="http://collect",
             knativeerrorcode="503",
@@ -24,9 +24,9 @@ def test_what_the_broker_added_is_taken_off_the_event() -> None:
             traceparent="00-a",
         )
     )
-    assert found.key == dead_letter_key("/s", "e", "t", "http://collect")
-    assert (found.destination, found.code, found.reason, found.data) == ("http://collect", 503, "voll €", b"data")
-    assert found.attributes == {
+    assert record.key == dead_letter_key("/s", "e", "t", "http://collect")
+    assert (record.destination, record.code, record.reason, record.data) == ("http://collect", 503, "voll €", b"data")
+    assert record.attributes == {
         "id": "e",
         "source": "/s",
         "type": "t",
@@ -47,8 +47,8 @@ def test_what_the_broker_added_is_taken_off_the_event() -> None:
     ],
 )
 def test_odd_extensions_lose_nothing(extensions: dict[str, str], code: int | None, reason: str) -> None:
-    found = dead_letter(dead(**extensions))
-    assert (found.code, found.reason, found.data) == (code, reason, b"data")
+    record = dead_letter(dead(**extensions))
+    assert (record.code, record.reason, record.data) == (code, reason, b"data")
 
 
 def test_two_destinations_are_two_letters() -> None:

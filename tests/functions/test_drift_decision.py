@@ -29,8 +29,8 @@ def window(n: int = 200, letters: dict[str, int] | None = None, **features: tupl
 def run(windows: list[Summary], config: Config = CONFIG) -> list[CheckResult]:
     """The checks of windows at hours 1, 2, ..., the state handed on."""
     state, out = State("7"), []
-    for hour, one in enumerate(windows, start=1):
-        out.append(evaluate(REFERENCE, one, state, float(hour), config))
+    for hour, observed in enumerate(windows, start=1):
+        out.append(evaluate(REFERENCE, observed, state, float(hour), config))
         state = out[-1].state
     return out
 
@@ -90,16 +90,16 @@ def test_a_drift_that_stays_is_raised_again() -> None:
     checks = run([window(confidence=MOVED)] * 6, Config(remind_after=2.0))
     assert [hour for hour, c in enumerate(checks, start=1) if c.alarm] == [2, 4, 6]
     codes = [c.reason.code for c in checks]
-    again = [ReasonCode.STILL_DRIFTED, ReasonCode.REMINDER]
-    assert codes == [ReasonCode.SUSPECTED, ReasonCode.DETECTED, *again, *again]
+    reasons = [ReasonCode.STILL_DRIFTED, ReasonCode.REMINDER]
+    assert codes == [ReasonCode.SUSPECTED, ReasonCode.DETECTED, *reasons, *reasons]
     assert str(checks[3].reason).startswith("still drifted 0 h after the last alarm: confidence by ")
 
 
 def test_a_thin_reference_is_insufficient() -> None:
     thin = Reference({"confidence": FeatureReference(199, 0.0, 1.0, (0.0,))}, {})
-    found = evaluate(thin, window(), State("7"), 1.0)
-    assert found.verdict == "insufficient"
-    assert str(found.reason) == "the reference of version 7 holds 199 answers, 200 needed"
+    result = evaluate(thin, window(), State("7"), 1.0)
+    assert result.verdict == "insufficient"
+    assert str(result.reason) == "the reference of version 7 holds 199 answers, 200 needed"
 
 
 def test_each_verdict_has_its_code() -> None:
@@ -111,8 +111,8 @@ def test_each_verdict_has_its_code() -> None:
 
 
 def test_every_check_gives_its_evidence() -> None:
-    found = evaluate(REFERENCE, window(confidence=MOVED), State("7", since=0.5), 1.0)
-    data: dict[str, Any] = json.loads(json.dumps(found.to_dict()))
+    result = evaluate(REFERENCE, window(confidence=MOVED), State("7", since=0.5), 1.0)
+    data: dict[str, Any] = json.loads(json.dumps(result.to_dict()))
     assert (data["n"], data["window_start"], data["window_end"], data["version"]) == (200, 0.5, 1.0, "7")
     confidence, *_, letter = data["evidence"]
     assert confidence["p"] < 1e-10 < confidence["p_adjusted"] * 1e10
@@ -120,9 +120,9 @@ def test_every_check_gives_its_evidence() -> None:
     assert (confidence["effect"], confidence["floor"], confidence["rejected"]) == (0.5, 0.1, True)
     assert (confidence["n"], confidence["n_reference"], confidence["test"]) == (200, 1000, "ks")
     assert (letter["feature"], letter["rejected"], letter["test"]) == ("letter", False, "chi-square")
-    assert (data["reason"], data["reason_code"], data["initiated_by"]) == (str(found.reason), "suspected", "schedule")
-    assert data["reason_params"] == {"windows": 1, "consecutive": 2, "details": list(found.reason.details)}
-    assert str(found.reason).startswith("window 1 of 2 in a row: confidence by 0.50 sd (floor 0.1, p ")
+    assert (data["reason"], data["reason_code"], data["initiated_by"]) == (str(result.reason), "suspected", "schedule")
+    assert data["reason_params"] == {"windows": 1, "consecutive": 2, "details": list(result.reason.details)}
+    assert str(result.reason).startswith("window 1 of 2 in a row: confidence by 0.50 sd (floor 0.1, p ")
 
 
 def letter(reference: dict[str, int], seen: dict[str, int]) -> Any:
@@ -131,9 +131,9 @@ def letter(reference: dict[str, int], seen: dict[str, int]) -> Any:
 
 def test_letters_are_scipys_chi_square() -> None:
     a, b = {"A": 300, "B": 250, "C": 250, "D": 200}, {"A": 40, "B": 60, "C": 55, "D": 45}
-    found = letter(a, b)
+    actual = letter(a, b)
     scipys = stats.chi2_contingency([list(a.values()), list(b.values())], correction=False)
-    assert (found.statistic, found.p) == pytest.approx((scipys.statistic, scipys.pvalue))
+    assert (actual.statistic, actual.p) == pytest.approx((scipys.statistic, scipys.pvalue))
 
 
 def test_cramers_v_does_not_depend_on_the_rows_sizes() -> None:
@@ -153,12 +153,12 @@ def test_cramers_v_does_not_depend_on_the_rows_sizes() -> None:
     ],
 )
 def test_rare_letters(reference: dict[str, int], seen: dict[str, int], note: str, p: float | None) -> None:
-    found = letter(reference, seen)
+    actual = letter(reference, seen)
     if note != "":
-        assert note.split()[-1] in found.note
-    assert 0 <= found.p <= 1
+        assert note.split()[-1] in actual.note
+    assert 0 <= actual.p <= 1
     if p is not None:
-        assert found.p == p
+        assert actual.p == p
 
 
 def test_a_constant_feature_that_moves_is_seen() -> None:

@@ -313,8 +313,8 @@ def test_when_a_growing_window_is_looked_at_again(judged: bool, seen: int, n: in
 
 def test_settings_are_the_cores_unless_told() -> None:
     assert read_settings({}).config == Config()
-    found = read_settings({"MCQA_DRIFT_ALPHA": "0.05", "MCQA_DRIFT_MIN_SAMPLE": "50", "MCQA_REGISTERED_MODEL": "m"})
-    assert (found.model, found.config) == ("m", Config(alpha=0.05, min_sample=50))
+    settings = read_settings({"MCQA_DRIFT_ALPHA": "0.05", "MCQA_DRIFT_MIN_SAMPLE": "50", "MCQA_REGISTERED_MODEL": "m"})
+    assert (settings.model, settings.config) == ("m", Config(alpha=0.05, min_sample=50))
     for wrong in ({"MCQA_DRIFT_ALPHA": "2"}, {"MCQA_DRIFT_MIN_SAMPLE": "2000"}, {"MCQA_DRIFT_CONSECUTIVE": "x"}):
         with pytest.raises(SettingError, match="MCQA_DRIFT_"):
             read_settings(wrong)

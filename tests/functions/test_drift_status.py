@@ -35,16 +35,16 @@ PING = Event("1", "/ping", "dev.knative.sources.ping")
 
 @pytest.fixture
 def environ(tmp_path: Path, mlflow_url: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    found = {
+    variables = {
         "MCQA_DATABASE_URL": f"sqlite:///{tmp_path}/loop.db",
         "MLFLOW_TRACKING_URI": mlflow_url,
         "MCQA_REGISTERED_MODEL": f"status-{uuid4().hex[:8]}",
         "MCQA_DRIFT_SETTLE_SECONDS": "0",
     }
-    for name, value in found.items():
+    for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    migrate(engine(found["MCQA_DATABASE_URL"]))
-    return found
+    migrate(engine(variables["MCQA_DATABASE_URL"]))
+    return variables
 
 
 def run(*arguments: str) -> str:
@@ -84,13 +84,13 @@ def test_from_nothing_to_an_alarm_and_its_retraining(environ: dict[str, str], ml
         asked = read_drift(json.loads(detected.data))
         trace = detected.extensions["traceparent"]
         insert_waiting(connection, asked, InitiatedBy.DRIFT, detected.source, detected.id, trace, time.time())
-    found = json.loads(run("--json"))
-    assert found["champion"] == version
-    assert found["window"]["answers"] == 40
-    assert [(c["verdict"], c["alarm"]) for c in found["checks"]] == [("drift", True), ("suspect", False)]
-    assert [e["feature"] for e in found["checks"][0]["evidence"] if e["rejected"]] == ["confidence"]
-    assert found["alarm"]["sequence"] == 2
-    assert (found["retraining"]["key"], found["retraining"]["state"]) == (asked.key, "waiting")
+    facts = json.loads(run("--json"))
+    assert facts["champion"] == version
+    assert facts["window"]["answers"] == 40
+    assert [(c["verdict"], c["alarm"]) for c in facts["checks"]] == [("drift", True), ("suspect", False)]
+    assert [e["feature"] for e in facts["checks"][0]["evidence"] if e["rejected"]] == ["confidence"]
+    assert facts["alarm"]["sequence"] == 2
+    assert (facts["retraining"]["key"], facts["retraining"]["state"]) == (asked.key, "waiting")
     shown = run()
     for part in (f"version {version}", "40 answers", "drift, alarm", "suspect", "ks", "chi-square", "moved", "0.1"):
         assert part in shown

@@ -114,7 +114,7 @@ def test_events_in_any_order_and_any_number_of_times_leave_the_same_rows(databas
     ]
     assert all(tell(database, *events))
     whole = rows(database)
-    assert {name: len(found) for name, found in whole.items()} == {
+    assert {name: len(actual) for name, actual in whole.items()} == {
         "requests": 6,
         "responses": 6,
         "questions": 12,
@@ -170,7 +170,7 @@ def test_evidence_is_what_rollout_takes(database: Engine) -> None:
         asked("other", 15.0, "8"),
     )
     with transaction(database) as connection:
-        found = arm(connection, "7", 0.0, 100.0, now=100.0, deadline=30.0)
+        evidence = arm(connection, "7", 0.0, 100.0, now=100.0, deadline=30.0)
     expected = [
         Exchange(10.0, 10.5, "A", 0.75, True),
         Exchange(11.0, 11.5, "B", 0.75, False),
@@ -180,17 +180,17 @@ def test_evidence_is_what_rollout_takes(database: Engine) -> None:
         Exchange(16.0, 46.5),
         Exchange(95.0),
     ]
-    assert found == observe(expected, 100.0, 30.0)
-    assert (found.requests, found.failures, found.labelled, found.correct) == (6, 2, 3, 1)
+    assert evidence == observe(expected, 100.0, 30.0)
+    assert (evidence.requests, evidence.failures, evidence.labelled, evidence.correct) == (6, 2, 3, 1)
 
 
 def test_a_request_counts_once_and_each_of_its_answers_too(database: Engine) -> None:
     tell(database, asked("e", 10.0, count=3), answered("e", 10.5, "ABB"))
     tell(database, feedback("f1", 12.0, "e/1", "B"), feedback("f2", 12.0, "e/2", "C"))
     with transaction(database) as connection:
-        found = arm(connection, "7", 0.0, 60.0, now=60.0, deadline=30.0)
-    assert (found.requests, found.failures, sum(found.latencies.values())) == (1, 0, 1)
-    assert (found.letters, found.labelled, found.correct) == ({"A": 1, "B": 2}, 2, 1)
+        evidence = arm(connection, "7", 0.0, 60.0, now=60.0, deadline=30.0)
+    assert (evidence.requests, evidence.failures, sum(evidence.latencies.values())) == (1, 0, 1)
+    assert (evidence.letters, evidence.labelled, evidence.correct) == ({"A": 1, "B": 2}, 2, 1)
 
 
 def test_each_step_ends_where_the_next_begins(database: Engine) -> None:
@@ -210,13 +210,13 @@ def test_labelled_questions_for_retraining(database: Engine) -> None:
     tell(database, asked("a", 10.0, count=2), answered("a", 11.0, "AB"), asked("b", 12.0), asked("c", 13.0))
     tell(database, feedback("fa", 20.0, "a/1", "C"), feedback("fb", 9.0, "b", 1), feedback("fc", 20.0, "c", "D"))
     with transaction(database) as connection:
-        found = list(labelled(connection))
+        actual = list(labelled(connection))
         assert [x.answer_id for x in labelled(connection, since=11.0)] == ["b/0"]
-    assert [(x.answer_id, x.answer, x.chosen, x.version, x.at) for x in found] == [
+    assert [(x.answer_id, x.answer, x.chosen, x.version, x.at) for x in actual] == [
         ("a/1", 2, 1, "7", 10.0),
         ("b/0", 1, None, "7", 12.0),
     ]
-    assert found[0].to_dict() == {**QUESTION, "id": "a/1", "answer": 2}
+    assert actual[0].to_dict() == {**QUESTION, "id": "a/1", "answer": 2}
 
 
 def test_dead_letters_are_kept_listed_and_marked(database: Engine) -> None:
@@ -242,9 +242,9 @@ def test_dead_letters_are_kept_listed_and_marked(database: Engine) -> None:
         assert [r.id for r in dead_letters.letters(connection)] == ["e2"]
         assert [r.id for r in dead_letters.letters(connection, "replayed")] == ["e"]
         dead_letters.record(connection, dead_letter(dead), 7.0)  # refused again
-        again = dead_letters.find(connection, row.key)
-        assert again is not None
-        assert (again.state, again.times, again.first_at, again.last_at) == ("open", 2, 5.0, 7.0)
+        second = dead_letters.find(connection, row.key)
+        assert second is not None
+        assert (second.state, second.times, second.first_at, second.last_at) == ("open", 2, 5.0, 7.0)
         assert len(dead_letters.letters(connection, None, limit=1)) == 1
 
 

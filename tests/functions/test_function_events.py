@@ -95,19 +95,19 @@ def test_keys_have_a_limit() -> None:
 
 def test_the_triggers_filter_by_the_types_that_the_functions_know() -> None:
     known = {value for name, value in vars(event_types).items() if name.isupper() and isinstance(value, str)}
-    found: dict[str, set[str]] = {}
+    actual: dict[str, set[str]] = {}
     for path in sorted((Path(__file__).parents[2] / "knative").glob("*.yaml")):
         for document in yaml.safe_load_all(path.read_text()):
             if isinstance(document, dict) and document.get("kind") == "Trigger":
-                found[document["metadata"]["name"]] = set(_exact_types(document["spec"]["filters"]))
-    assert found["collect"] == set(TYPES)
-    assert set().union(*found.values()) <= known
+                actual[document["metadata"]["name"]] = set(_exact_types(document["spec"]["filters"]))
+    assert actual["collect"] == set(TYPES)
+    assert set().union(*actual.values()) <= known
 
 
 def _exact_types(filters: object) -> list[str]:
     if isinstance(filters, list):
-        return [found for item in filters for found in _exact_types(item)]
+        return [actual for item in filters for actual in _exact_types(item)]
     if isinstance(filters, dict):
         own = [filters["exact"]["type"]] if "type" in filters.get("exact", {}) else []
-        return own + [found for name, item in filters.items() if name != "exact" for found in _exact_types(item)]
+        return own + [actual for name, item in filters.items() if name != "exact" for actual in _exact_types(item)]
     return []

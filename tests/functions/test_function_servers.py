@@ -165,11 +165,11 @@ def test_a_time_in_2099_does_not_beat_a_correction(collect: FunctionServer, fold
     assert (refused.status_code, refused.text) == (400, "answer: the question has the letters A to B, found 'C'\n")
     made = engine(database_url)
     with transaction(made) as connection:
-        found = {
+        actual = {
             id: outcome(connection, FEEDBACK["source"], id, "c1", x).reason for id, x in (("c-1", "A"), ("c-2", "B"))
         }
     made.dispose()
-    assert found == {"c-1": "superseded", "c-2": "counted"}
+    assert actual == {"c-1": "superseded", "c-2": "counted"}
     assert query(folder, "SELECT COUNT(*) FROM feedback WHERE id = 'c-4'") == [(0,)]
 
 
@@ -177,8 +177,8 @@ def test_a_time_in_2099_does_not_beat_a_correction(collect: FunctionServer, fold
     "body", [b"{", b"[]", {"instances": []}, {"instances": [{"question": "?", "choices": ["a", "a"]}]}]
 )
 def test_what_the_model_server_refused_is_no_dead_letter(collect: FunctionServer, folder: Path, body: Any) -> None:
-    found = collect.post(body, id="refused", **REQUEST)
-    assert (found.status_code, found.content) == (204, b"")
+    response = collect.post(body, id="refused", **REQUEST)
+    assert (response.status_code, response.content) == (204, b"")
     assert last_line(collect)["message"].startswith("nothing to record: refused by the model server, too: ")
     assert query(folder, "SELECT COUNT(*) FROM requests WHERE id = 'refused'") == [(0,)]
 
@@ -196,8 +196,8 @@ def test_duplicates_at_the_same_time_are_recorded_once(collect: FunctionServer, 
 def test_collect_takes_structured_mode(collect: FunctionServer, folder: Path) -> None:
     body = {"specversion": "1.0", "id": "s1", "data": QUESTIONS, **REQUEST}
     headers = {"content-type": "application/cloudevents+json"}
-    found = httpx2.post(collect.url, content=json.dumps(body).encode(), headers=headers, timeout=30)
-    assert (found.status_code, found.content) == (204, b"")
+    response = httpx2.post(collect.url, content=json.dumps(body).encode(), headers=headers, timeout=30)
+    assert (response.status_code, response.content) == (204, b"")
     assert query(folder, "SELECT choices FROM questions WHERE id = 's1'") == [(2,)]
 
 
@@ -214,10 +214,10 @@ def test_collect_takes_structured_mode(collect: FunctionServer, folder: Path) ->
 def test_poison_goes_to_the_dead_letters(
     collect: FunctionServer, body: Any, attributes: dict[str, str], message: str
 ) -> None:
-    found = collect.post(body, **attributes)
+    response = collect.post(body, **attributes)
     # None of the codes that the Broker retries: 404, 408, 409, 429 and 5xx.
-    assert found.status_code == 400
-    assert message in found.text
+    assert response.status_code == 400
+    assert message in response.text
 
 
 def test_a_ping_deletes_what_is_too_old(collect: FunctionServer, folder: Path) -> None:
@@ -233,10 +233,10 @@ def test_a_ping_deletes_what_is_too_old(collect: FunctionServer, folder: Path) -
     assert collect.post({}, id="tick", **ping).status_code == 204
     assert re.fullmatch(r"\d+ rows older than 90 days deleted", last_line(collect)["message"])
     with sqlite3.connect(folder / "loop.db") as db:
-        found = {id for (id,) in db.execute("SELECT id FROM requests")}
-    assert {"recent", "epoch", "future"} <= found
+        actual = {id for (id,) in db.execute("SELECT id FROM requests")}
+    assert {"recent", "epoch", "future"} <= actual
     assert query(folder, "SELECT COUNT(*) FROM feedback WHERE id = 'slow-clock'") == [(1,)]
-    assert "ancient" not in found
+    assert "ancient" not in actual
 
 
 def test_get_is_refused(collect: FunctionServer) -> None:
@@ -247,12 +247,12 @@ def test_a_locked_database_is_retried(collect: FunctionServer, folder: Path) -> 
     writer = sqlite3.connect(folder / "loop.db", isolation_level=None)
     writer.execute("BEGIN IMMEDIATE")
     try:
-        found = collect.post(QUESTIONS, id="locked", **REQUEST)
+        response = collect.post(QUESTIONS, id="locked", **REQUEST)
     finally:
         writer.execute("ROLLBACK")
         writer.close()
-    assert found.status_code == 503
-    assert "locked" in found.text
+    assert response.status_code == 503
+    assert "locked" in response.text
     assert collect.post(QUESTIONS, id="locked", **REQUEST).status_code == 204
     assert last_line(collect)["message"] == "recorded"
 
@@ -262,8 +262,8 @@ def test_dead_letters_are_kept(dead_letters: FunctionServer, folder: Path) -> No
     long = "x" * 3000
     for _ in range(2):
         assert dead_letters.post(b"\x00{", id=long, **REQUEST, **added).content == b""
-    found = query(folder, "SELECT source, data, reason, code, state, times FROM dead_letters")
-    assert found == [("http://localhost:9081/", b"\x00{", "not JSON", 400, "open", 2)]
+    rows = query(folder, "SELECT source, data, reason, code, state, times FROM dead_letters")
+    assert rows == [("http://localhost:9081/", b"\x00{", "not JSON", 400, "open", 2)]
 
 
 def cdevent(type: str, id: str, content: dict[str, Any], **custom: Any) -> tuple[dict[str, Any], dict[str, str]]:
@@ -306,18 +306,18 @@ def test_each_target_is_told_once(notify: FunctionServer, receivers: tuple[Recei
     ],
 )
 def test_a_bad_setting_is_named_at_the_start(name: str, env: dict[str, str], message: str) -> None:
-    found = _import(name, env, "")
-    assert found.returncode != 0
-    assert message in found.stderr
-    assert "secret" not in found.stderr
+    modules = _import(name, env, "")
+    assert modules.returncode != 0
+    assert message in modules.stderr
+    assert "secret" not in modules.stderr
 
 
 @pytest.mark.parametrize("name", ["collect", "notify", "dead_letters"])
 def test_a_cold_start_imports_only_what_it_needs(name: str) -> None:
     more = f"heavy = [m for m in {HEAVY!r} if m in sys.modules]; print(json.dumps([heavy, round(seconds, 3)]))"
-    found = _import(name, {"MCQA_DATABASE_URL": "sqlite://"}, more)
-    assert found.returncode == 0, found.stderr
-    heavy, seconds = json.loads(found.stdout)
+    modules = _import(name, {"MCQA_DATABASE_URL": "sqlite://"}, more)
+    assert modules.returncode == 0, modules.stderr
+    heavy, seconds = json.loads(modules.stdout)
     print(f"{name}: functions_framework and handler imported in {seconds} s")
     assert heavy == []
 

@@ -93,10 +93,10 @@ def cdevent(subject: str, content: dict[str, Any], **custom: Any) -> dict[str, A
     ],
 )
 def test_each_event_has_its_message(type: str, data: Any, level: str, title: str, why: str) -> None:
-    found = message(type, data)
-    assert found is not None
-    assert (found.level, found.title, found.why) == (level, title, why)
-    lines = found.body.splitlines()
+    notice = message(type, data)
+    assert notice is not None
+    assert (notice.level, notice.title, notice.why) == (level, title, why)
+    lines = notice.body.splitlines()
     assert any(line.startswith("What to do: ") for line in lines)
     assert (f"Why: {why}" in lines) is bool(why)
     assert ("Link: http://kfp/1" in lines) is ("uri" in data["subject"]["content"])
@@ -107,10 +107,10 @@ def test_drift_names_what_changed_and_by_how_much() -> None:
     same = Evidence("margin", "ks", 900, 1000, 0.01, 0.5, 0.5, 0.01, 0.1, False)
     data = {"version": "6", "reason": "2 windows in a row", "window_start": 1.0, "window_end": 2.0}
     evidence = [{name: getattr(e, name) for name in e.__dataclass_fields__} for e in (changed, same)]
-    found = message(event_types.DRIFT_DETECTED, {**data, "evidence": evidence})
-    assert found is not None
-    assert found.title == "Drift: answers of champion version 6 no longer look like its reference"
-    assert found.why == ("2 windows in a row Changed: entropy (effect 0.31, floor 0.1, adjusted p 6e-07, n 900).")
+    notice = message(event_types.DRIFT_DETECTED, {**data, "evidence": evidence})
+    assert notice is not None
+    assert notice.title == "Drift: answers of champion version 6 no longer look like its reference"
+    assert notice.why == ("2 windows in a row Changed: entropy (effect 0.31, floor 0.1, adjusted p 6e-07, n 900).")
 
 
 @pytest.mark.parametrize(
@@ -151,9 +151,9 @@ def test_what_is_no_cdevent_is_refused(data: Any) -> None:
     "data", [{}, {"evidence": 5}, {"evidence": [5, {"rejected": True}]}, {"version": [1], "reason": {}}]
 )
 def test_odd_drift_still_says_something(data: Any) -> None:
-    found = message(event_types.DRIFT_DETECTED, data)
-    assert found is not None
-    assert "version unknown" in found.title
+    notice = message(event_types.DRIFT_DETECTED, data)
+    assert notice is not None
+    assert "version unknown" in notice.title
 
 
 @pytest.mark.parametrize(

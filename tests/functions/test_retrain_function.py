@@ -173,8 +173,8 @@ def test_one_run_for_one_drift_from_its_event_to_its_end(loop: Loop, mlflow_url:
         "traceparent": TRACE,
         "drift_event": "/coding-mcqa/drift d1",
     }
-    told = [(sent.attributes["type"], sent.data["subject"]["id"]) for sent in loop.out.events]
-    assert told == [(t, key) for t in (PIPELINERUN_QUEUED, PIPELINERUN_STARTED, PIPELINERUN_FINISHED)]
+    reported = [(sent.attributes["type"], sent.data["subject"]["id"]) for sent in loop.out.events]
+    assert reported == [(t, key) for t in (PIPELINERUN_QUEUED, PIPELINERUN_STARTED, PIPELINERUN_FINISHED)]
     assert {sent.attributes["traceparent"] for sent in loop.out.events} == {TRACE}
     assert loop.out.events[-1].data["subject"]["content"]["outcome"] == "success"
     assert loop.out.events[-1].data["customData"]["version"] == version
@@ -350,21 +350,21 @@ def test_killed_before_the_server_knew_it_waits_and_asks_again(loop: Loop, proxy
 
 def test_of_looks_at_the_same_time_one_starts_the_run(loop: Loop) -> None:
     key = loop.ask()
-    said: list[str] = []
+    lines: list[str] = []
 
     def look(retrain: RetrainReconciler) -> None:
         try:
-            said.append(retrain.reconcile())
+            lines.append(retrain.reconcile())
         except UnavailableError as error:
-            said.append(str(error))
+            lines.append(str(error))
 
     threads = [threading.Thread(target=look, args=(loop.retrain(),)) for _ in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(loop.runs(key)) == 1, said
-    assert sum("started: run" in line for line in said) == 1, said
+    assert len(loop.runs(key)) == 1, lines
+    assert sum("started: run" in line for line in lines) == 1, lines
 
 
 def test_a_server_that_is_away_changes_nothing(loop: Loop) -> None:

@@ -93,7 +93,7 @@ def test_a_weekly_tick_retrains_once_a_week_where_there_is_feedback(loop: Loop, 
         assert f"dropped: {row.error}; nothing: " in (tmp_path / "retrain.log").read_text()
         loop.feedback(200)
         assert server.post({"reason": "weekly"}, id="2", **tick).status_code == 204  # the same week
-        assert [one.state for one in loop.rows()] == ["void"]
+        assert [item.state for item in loop.rows()] == ["void"]
         tick["time"] = "2026-11-30T03:00:00Z"
         assert server.post({"reason": "weekly"}, id="3", **tick).status_code == 204
         assert server.post({}, id="4", **tick).status_code == 204  # a tick without data only looks
@@ -105,8 +105,8 @@ def test_a_weekly_tick_retrains_once_a_week_where_there_is_feedback(loop: Loop, 
         assert made is not None
         assert row.since == made.created > 0
         assert len(loop.rows()) == 2
-        found = {name: row.parameters[name] for name in ("champion", "since", "reason", "drift_event", "run_key")}
-        assert found == {
+        actual = {name: row.parameters[name] for name in ("champion", "since", "reason", "drift_event", "run_key")}
+        assert actual == {
             "champion": loop.champion, "since": made.created, "reason": "weekly", "run_key": row.key,
             "drift_event": f"{WEEKLY['source']} 3",
         }  # fmt: skip

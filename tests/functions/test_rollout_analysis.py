@@ -52,14 +52,14 @@ def measure(found: AnalysisResult, name: str) -> Any:
     ],
 )
 def test_one_step(percent: int, total: int, challenger: dict[str, Any], verdict: str, named: str) -> None:
-    found = analyse([step(percent, total, challenger)], NOW)
-    assert found.verdict == verdict, found.reason
-    assert named in found.reason
+    analysis = analyse([step(percent, total, challenger)], NOW)
+    assert analysis.verdict == verdict, analysis.reason
+    assert named in analysis.reason
 
 
 def test_a_step_lasts_its_minimum() -> None:
-    found = analyse([step(50, 8000)], SINCE + 60)
-    assert (found.verdict, found.reason) == (
+    analysis = analyse([step(50, 8000)], SINCE + 60)
+    assert (analysis.verdict, analysis.reason) == (
         "inconclusive",
         "4000 of at least 100 requests, 60 of at least 300 s at 50%",
     )
@@ -71,20 +71,20 @@ def test_a_clock_that_runs_behind_is_no_minimum_reached() -> None:
 
 def test_silence_is_a_failure() -> None:
     """A revision that dies with its logger leaves neither requests nor failures, only less than its share."""
-    found = analyse([StepEvidence(10, SINCE, arm(1000), arm(20))], NOW)
-    assert found.verdict == "fail"
-    assert found.reason.startswith("share of requests 0.020 against 0.100")
+    analysis = analyse([StepEvidence(10, SINCE, arm(1000), arm(20))], NOW)
+    assert analysis.verdict == "fail"
+    assert analysis.reason.startswith("share of requests 0.020 against 0.100")
 
 
 def test_steps_are_compared_within_and_combined() -> None:
     """The mix got harder between two steps: both versions lost 30 points, and the challenger is as good."""
     easy, hard = step(10, 9000, accuracy=0.9), step(50, 9000, accuracy=0.6)
-    found = measure(analyse([easy, hard], NOW), "accuracy")
-    assert found.worse_by == pytest.approx(0, abs=0.002)
-    assert found.verdict == "pass"
-    assert found.challenger < found.champion - 0.1, "though its pooled accuracy is much lower"
+    analysis = measure(analyse([easy, hard], NOW), "accuracy")
+    assert analysis.worse_by == pytest.approx(0, abs=0.002)
+    assert analysis.verdict == "pass"
+    assert analysis.challenger < analysis.champion - 0.1, "though its pooled accuracy is much lower"
     alone = measure(analyse([hard], NOW), "accuracy")
-    assert found.high - found.low < alone.high - alone.low, "earlier steps count"
+    assert analysis.high - analysis.low < alone.high - alone.low, "earlier steps count"
 
 
 def test_a_step_with_a_handful_of_labels_does_not_count() -> None:
@@ -103,9 +103,9 @@ def letters(champion: str, challenger: str, accuracy: float = 0.7) -> AnalysisRe
 
 
 def test_a_letter_that_takes_over_fails() -> None:
-    found = letters("ABCD", "AABC")
-    assert found.verdict == "fail"
-    assert "letter" in found.reason
+    actual = letters("ABCD", "AABC")
+    assert actual.verdict == "fail"
+    assert "letter" in actual.reason
 
 
 def test_a_letter_shift_is_excused_by_accuracy_proven_better() -> None:
@@ -129,11 +129,11 @@ def test_float_noise_changes_no_verdict(confidence: float, noise: float) -> None
         return Arm(n, 0, {20: n}, {"A": n}, n, sum(i % 10 < 7 for i in range(n)), sum(squares), fourths)
 
     for challenger in (300, 5000):
-        found = [
+        actual = [
             analyse([StepEvidence(50, 0.0, arm(5000, 0.0), arm(challenger, shift))], 1e4) for shift in (0.0, noise)
         ]
-        assert [(m.name, m.verdict) for m in found[0].measures] == [(m.name, m.verdict) for m in found[1].measures]
-        assert found[0].verdict == found[1].verdict
+        assert [(m.name, m.verdict) for m in actual[0].measures] == [(m.name, m.verdict) for m in actual[1].measures]
+        assert actual[0].verdict == actual[1].verdict
 
 
 def test_the_evidence_is_json() -> None:

@@ -64,10 +64,10 @@ def case(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processe
 
 @pytest.mark.usefixtures("processes")
 def test_without_a_rollout_it_says_so(case: Case) -> None:
-    found = case.run("promote")
-    assert found.exit_code == 1
-    assert "there is no rollout" in found.output
-    assert "version 1 is champion" in found.output
+    result = case.run("promote")
+    assert result.exit_code == 1
+    assert "there is no rollout" in result.output
+    assert "version 1 is champion" in result.output
     assert (case.override(), case.sink.events) == (None, [])
     assert "has not run yet" in case.run("status").output
 
@@ -78,9 +78,9 @@ def test_overrides(case: Case) -> None:
     assert (other.exit_code, case.override()) == (1, None)
     assert "the challenger is version 2" in other.output
     for action in ("hold", "promote", "abort"):
-        found = case.run(action, "--version", "2")
-        assert found.exit_code == 0, found.output
-        assert f"{action} challenger 2: noted, the rollout function applies it now" in found.output
+        result = case.run(action, "--version", "2")
+        assert result.exit_code == 0, result.output
+        assert f"{action} challenger 2: noted, the rollout function applies it now" in result.output
         override = case.override()
         assert override is not None
         assert (override.action, override.challenger) == (action, "2")
@@ -89,9 +89,9 @@ def test_overrides(case: Case) -> None:
     assert case.override() is None
     assert "nothing to resume" in case.run("resume").output
     case.sink.status = 503
-    found = case.run("hold")
-    assert (found.exit_code, case.override() is None) == (0, False)
-    assert "at the next tick" in found.output
+    result = case.run("hold")
+    assert (result.exit_code, case.override() is None) == (0, False)
+    assert "at the next tick" in result.output
     case.model.call("POST", "model-versions/set-tag", name=case.model.name, version="2", key="rollout",
                     value="rolled back from 1: slow")  # fmt: skip
     assert "rolled back from 1: slow" in case.run("promote").output
@@ -108,11 +108,11 @@ def test_status(case: Case) -> None:
         store.append_decision(connection, case.model.name, {**row, "generation": "u/1", "trace": None})
         store.write_record(connection, case.model.name, Rollout("2", "1", (StepRecord(10, 0.0),)))
         overrides.write(connection, case.model.name, Override("hold", "2", "ann"), 1.0)
-    found = case.run("status")
-    assert found.exit_code == 0, found.output
+    result = case.run("status")
+    assert result.exit_code == 0, result.output
     for text in ("version 1, 90% of the traffic", "[10%] → 25%", "failures", "0.200", "900 / 100", "hold version 2"):
-        assert text in found.output, found.output
-    assert "What to do: nothing; mcqa rollout promote, hold or abort" in found.output
+        assert text in result.output, result.output
+    assert "What to do: nothing; mcqa rollout promote, hold or abort" in result.output
     whole = json.loads(case.run("status", "--json").output)
     assert whole["steps"] == [{"percent": 10, "since": 0.0}]
     assert whole["look"]["evidence"]["verdict"] == "fail"
@@ -134,11 +134,11 @@ def test_what_is_not_there_is_named_so(
     with transaction(case.engine) as connection:
         store.write_status(connection, case.model.name, {**row, "version": challenger})
         store.append_decision(connection, case.model.name, {**row, "generation": "u/1", "trace": None})
-    found = case.run("status").output
-    assert "None" not in found
-    assert "nan" not in found
-    assert "version none" not in found
-    lines = {line.split()[0]: line for line in found.splitlines() if line}
+    result = case.run("status").output
+    assert "None" not in result
+    assert "nan" not in result
+    assert "version none" not in result
+    lines = {line.split()[0]: line for line in result.splitlines() if line}
     assert ("version 2" if challenger else "none") in lines["challenger"]
     assert ("version 2" if compared else "challenger") in lines["measure"]
 
@@ -146,8 +146,8 @@ def test_what_is_not_there_is_named_so(
 @pytest.mark.usefixtures("processes")
 def test_a_loop_that_is_away(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    found = case.run("promote")
-    assert found.exit_code == 1
-    assert "the MLflow server" in found.output
+    result = case.run("promote")
+    assert result.exit_code == 1
+    assert "the MLflow server" in result.output
     monkeypatch.setenv("MCQA_DATABASE_URL", "sqlite:////nowhere/loop.db")
     assert "database is not available" in case.run("status").output

@@ -306,6 +306,6 @@ def test_every_crash_point_of_a_promotion() -> None:
             all_.controller()
             all_.now += MINUTE
             writes += not isinstance(all_.tick().action, Wait | Hold)
-        again = replace(all_)
-        assert_at_rest(again, again.settle())
-        assert again.aliases == {CHAMPION: "2", PREVIOUS_CHAMPION: "1"}, stop
+        second = replace(all_)
+        assert_at_rest(second, second.settle())
+        assert second.aliases == {CHAMPION: "2", PREVIOUS_CHAMPION: "1"}, stop

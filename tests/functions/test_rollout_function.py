@@ -291,16 +291,16 @@ def refusals(name: str) -> dict[str, tuple[int, bytes, dict[str, str]]]:
 def test_a_refused_webhook_changes_nothing(loop: Loop, case: str) -> None:
     status, content, headers = refusals(loop.model.name)[case]
     before = len(loop.sink.events), loop.deliveries(), loop.cluster.isvc(loop.model.name), loop.model.aliases
-    found = loop.webhook(content, **headers)
-    assert found.status_code == status, found.text
-    assert len(found.text.splitlines()) == 1
+    response = loop.webhook(content, **headers)
+    assert response.status_code == status, response.text
+    assert len(response.text.splitlines()) == 1
     after = len(loop.sink.events), loop.deliveries(), loop.cluster.isvc(loop.model.name), loop.model.aliases
     assert before == after
 
 
 def test_a_webhook_comes_by_post(loop: Loop) -> None:
-    found = loop.webhook(b"", "GET")
-    assert (found.status_code, found.headers["allow"]) == (405, "POST")
+    response = loop.webhook(b"", "GET")
+    assert (response.status_code, response.headers["allow"]) == (405, "POST")
     assert httpx2.get(loop.function.server.url, timeout=30).status_code == 405
 
 
@@ -308,10 +308,10 @@ def test_a_delivery_is_taken_once(loop: Loop) -> None:
     content = body(loop.model.name)
     headers = signed(content, "once", age=400)
     sent = len(loop.sink.events)
-    found = loop.webhook(content, **headers)
-    assert (found.status_code, found.content) == (202, b"")
-    again = loop.webhook(content, **headers)
-    assert (again.status_code, again.text) == (409, "this delivery was accepted before\n")
+    response = loop.webhook(content, **headers)
+    assert (response.status_code, response.content) == (202, b"")
+    second = loop.webhook(content, **headers)
+    assert (second.status_code, second.text) == (409, "this delivery was accepted before\n")
     assert len(loop.sink.events) == sent + 1
     event = loop.sink.events[-1]
     assert (event["ce-type"], event["data"]) == (ROLLOUT_REQUESTED, {"delivery": "once"})
@@ -368,8 +368,10 @@ def test_killed_anywhere_it_comes_to_the_same_end(loop: Loop, outcome: str, seed
             f"rolled back from {champion} (analysis-failed by analysis): failed at 10%: failures"
         )
         wanted = ["service.deployed", "service.rolledback", "incident.detected"]
-    told = [e["ce-type"].split(".", 2)[2] for e in loop.sink.of("service", "incident") if e in loop.sink.events[first:]]
-    assert told == [f"{name}.0.3.0" for name in wanted]
+    announced = [
+        e["ce-type"].split(".", 2)[2] for e in loop.sink.of("service", "incident") if e in loop.sink.events[first:]
+    ]
+    assert announced == [f"{name}.0.3.0" for name in wanted]
 
 
 def suppressed(loop: Loop) -> None:
@@ -380,7 +382,7 @@ def suppressed(loop: Loop) -> None:
 def test_a_cold_start_imports_only_what_it_needs(loop: Loop) -> None:
     heavy = ("pandas", "torch", "kserve", "mlflow", "kfp", "scipy", "numpy", "kubernetes", "alembic")
     code = f"import sys; import functions.rollout.handler; print([m for m in {heavy!r} if m in sys.modules])"
-    found = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT,
         env=environment(**loop.function.env),
@@ -388,4 +390,4 @@ def test_a_cold_start_imports_only_what_it_needs(loop: Loop) -> None:
         text=True,
         timeout=60,
     )
-    assert (found.returncode, found.stdout) == (0, "[]\n"), found.stderr
+    assert (completed.returncode, completed.stdout) == (0, "[]\n"), completed.stderr

@@ -253,8 +253,8 @@ def test_looks_at_the_same_time_are_one_after_the_other(loop: Loop) -> None:
     loop.model.alias("challenger", "2")
     with ThreadPoolExecutor(4) as pool:
         for _ in range(30):
-            found = [pool.submit(loop.reconcile) for _ in range(4)]
-            if any(idle(one.result()) for one in found):
+            actual = [pool.submit(loop.reconcile) for _ in range(4)]
+            if any(idle(future.result()) for future in actual):
                 break
             loop.feed()
     loop.run(idle)

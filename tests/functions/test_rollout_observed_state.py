@@ -83,20 +83,20 @@ CHANGES: list[tuple[dict[str, Any], dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("changes", "difference"), CHANGES)
 def test_what_is_seen(changes: dict[str, Any], difference: dict[str, Any]) -> None:
-    found = copy.deepcopy(objects())
+    observed = copy.deepcopy(objects())
     for path, value in changes.items():
-        put(found, path, value)
+        put(observed, path, value)
     seen = {"version": "2", "percent": 10, "settled": True, "ready": True, "rolled_out": False, "stable_version": "1"}
-    assert observe_serving("m", **found) == ServingState(**{**seen, **difference})
+    assert observe_serving("m", **observed) == ServingState(**{**seen, **difference})
 
 
 def test_a_revision_that_is_not_ready_and_one_that_is_rolled_out() -> None:
-    found = objects()
-    for status in (found["isvc"]["status"]["components"]["predictor"], found["service"]["status"]):
+    observed = objects()
+    for status in (observed["isvc"]["status"]["components"]["predictor"], observed["service"]["status"]):
         for name in [name for name in status if name.startswith("latestReady")]:
             status[name] = "m-predictor-00001"
-    seen = observe_serving("m", **found)
+    seen = observe_serving("m", **observed)
     assert (seen.settled, seen.ready) == (True, False)
-    found = objects()
-    found["isvc"]["status"]["components"]["predictor"]["latestRolledoutRevision"] = "m-predictor-00002"
-    assert observe_serving("m", **found).rolled_out
+    observed = objects()
+    observed["isvc"]["status"]["components"]["predictor"]["latestRolledoutRevision"] = "m-predictor-00002"
+    assert observe_serving("m", **observed).rolled_out

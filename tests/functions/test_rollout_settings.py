@@ -10,9 +10,9 @@ from functions.rollout.settings import Settings, read_settings
 
 
 def test_settings() -> None:
-    found = read_settings({"MCQA_ROLLOUT_STEPS": "5, 50,100", "MCQA_ROLLOUT_MIN_REQUESTS": "20"})
-    assert found.decision == Config((5, 50, 100))
-    assert (found.analysis.last_percent, found.analysis.min_requests) == (50, 20)
+    settings = read_settings({"MCQA_ROLLOUT_STEPS": "5, 50,100", "MCQA_ROLLOUT_MIN_REQUESTS": "20"})
+    assert settings.decision == Config((5, 50, 100))
+    assert (settings.analysis.last_percent, settings.analysis.min_requests) == (50, 20)
     assert read_settings({}) == Settings()
 
 

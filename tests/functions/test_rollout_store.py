@@ -52,8 +52,8 @@ def test_the_log_and_what_is_still_to_be_told(database: Engine) -> None:
         store.append_decision(connection, "other", decision(announces="held"))
     assert first["evidence"] == {"n": None, "high": None, "all": [1.5, {"x": None}]}
     with transaction(database) as connection:
-        found = store.decisions(connection, "m", 2)
-        assert [row["number"] for row in found] == [third["number"], second["number"]]
+        rows = store.decisions(connection, "m", 2)
+        assert [row["number"] for row in rows] == [third["number"], second["number"]]
         assert store.decisions_after(connection, "m", first["number"]) == [second, third]
         assert store.last_decision(connection, "m") == third
         assert store.unannounced(connection, "m") == [first, third]

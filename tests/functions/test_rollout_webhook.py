@@ -21,10 +21,10 @@ def verdict(body: bytes, secret: str = NEW, secrets: tuple[str, ...] = (NEW, OLD
         "X-MLflow-Timestamp": str(int(NOW)),
         "X-MLflow-Signature": signature(secret, "d", str(int(NOW)), body),
     }
-    found = verify(headers, body, secrets, "m", 600.0, NOW)
-    assert found.reconcile == (found.status == 202)
-    assert len(found.message.splitlines()) == 1
-    return found.status, found.message
+    actual = verify(headers, body, secrets, "m", 600.0, NOW)
+    assert actual.reconcile == (actual.status == 202)
+    assert len(actual.message.splitlines()) == 1
+    return actual.status, actual.message
 
 
 @pytest.mark.parametrize(

@@ -29,11 +29,11 @@ PING = "dev.knative.sources.ping"
 @pytest.mark.parametrize("image", [image.name for image in IMAGES])
 def test_who_runs_and_what_may_be_written(built: None, image: str) -> None:
     assert run(image, "id", "-u").strip() == "65532"
-    said = run(
+    output = run(
         image, "sh", "-c", "touch /tmp/x && echo tmp; touch /app/x 2>/dev/null || echo not app; command -v pip gcc || :"
     )
-    assert said.split("\n")[:2] == ["tmp", "not app"]
-    assert not said.split("\n")[2]
+    assert output.split("\n")[:2] == ["tmp", "not app"]
+    assert not output.split("\n")[2]
 
 
 @pytest.mark.parametrize("image", [image.name for image in IMAGES])

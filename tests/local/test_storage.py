@@ -87,9 +87,9 @@ def test_the_watch_names_who_cannot_write_and_since_when(place: Disk, tmp_path: 
             moment = time.monotonic()
             while not watch.failures():
                 time.sleep(0.01)
-            (found,) = watch.failures()
-            assert (found.part, found.path, found.code) == ("broker", str(place.path / "broker"), "full")
-            assert began <= found.since <= time.time()
+            (actual,) = watch.failures()
+            assert (actual.part, actual.path, actual.code) == ("broker", str(place.path / "broker"), "full")
+            assert began <= actual.since <= time.time()
             assert watch.failed_since(moment)
         while watch.failures():
             time.sleep(0.01)
@@ -200,13 +200,13 @@ def test_a_database_that_is_removed_while_it_is_open_is_put_back(tmp_path: Path)
     for number, remove in enumerate(removals):
         file.execute("INSERT INTO things VALUES (?, 'x')", f"before {number}")
         remove(folder)
-        for one in (file, other):
-            with one.writing():
-                one.execute("INSERT OR IGNORE INTO things VALUES (?, 'x')", f"after {number}")
+        for item in (file, other):
+            with item.writing():
+                item.execute("INSERT OR IGNORE INTO things VALUES (?, 'x')", f"after {number}")
     names = {"before 0", "after 0", "before 1", "after 1"}
-    for one in (file, other):
-        assert {row[0] for row in one.fetch_all("SELECT name FROM things")} == names
-        one.close()
+    for item in (file, other):
+        assert {row[0] for row in item.fetch_all("SELECT name FROM things")} == names
+        item.close()
     with sqlite3.connect(folder / "things.sqlite") as third:
         assert {row[0] for row in third.execute("SELECT name FROM things")} == names
         assert third.execute("PRAGMA integrity_check").fetchone() == ("ok",)

@@ -72,7 +72,7 @@ def manifests() -> list[Document]:
 
 
 @pytest.fixture(scope="session")
-def rendered() -> list[Document]:
+def rendered(processes: None) -> list[Document]:
     """Every document as `kubectl kustomize` renders it."""
     kubectl = shutil.which("kubectl")
     if kubectl is None:

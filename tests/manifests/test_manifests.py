@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
+from common.annotations import MODEL_VERSION_ANNOTATION
+from common.names import INFERENCE_SERVICE, MODEL, NAMESPACE
 from local.kube.store import ResourceStore, StatusError
 from predictor import __version__
 from predictor.serving.settings import ENV_PREFIX, Settings, read_settings
-from predictor.storage.uri import RegisteredVersion, parse
+from predictor.storage.uri import MlflowVersion, parse
 
 ROOT = Path(__file__).resolve().parents[2]
 BROKER_URL = "http://broker-ingress.knative-eventing.svc.cluster.local/coding-mcqa/default"
@@ -35,6 +37,16 @@ def walk(value: Any, path: tuple[Any, ...] = ()) -> Any:
 
 def containers(document: dict[str, Any]) -> list[dict[str, Any]]:
     return [node for path, node in walk(document) if "image" in node]
+
+
+def test_names_are_those_of_the_code(manifests: list[dict[str, Any]]) -> None:
+    (service,) = of(manifests, "InferenceService")
+    predictor = service["spec"]["predictor"]
+    assert service["metadata"]["name"] == INFERENCE_SERVICE
+    assert parse(predictor["model"]["storageUri"]) == MlflowVersion(MODEL, "1")
+    assert predictor["annotations"] == {MODEL_VERSION_ANNOTATION: "1"}
+    assert predictor["logger"]["metadataAnnotations"] == [MODEL_VERSION_ANNOTATION]
+    assert [d["metadata"]["name"] for d in of(manifests, "Namespace")] == [NAMESPACE]
 
 
 def test_what_is_written_is_valid(manifests, problems) -> None:
@@ -157,7 +169,7 @@ def test_the_inference_service_pins_one_version_and_tells_it(manifests) -> None:
     service = of(manifests, "InferenceService")[0]
     predictor = service["spec"]["predictor"]
     registered = parse(predictor["model"]["storageUri"])
-    assert isinstance(registered, RegisteredVersion)
+    assert isinstance(registered, MlflowVersion)
     (annotation,) = predictor["logger"]["metadataAnnotations"]
     assert predictor["annotations"] == {annotation: registered.version}
     assert predictor["logger"] == {"mode": "all", "url": BROKER_URL, "metadataAnnotations": [annotation]}

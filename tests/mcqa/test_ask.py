@@ -94,9 +94,9 @@ def test_a_named_model_answers_in_process() -> None:
 
 
 def test_a_random_question_says_whether_the_answer_was_right(server: Any) -> None:
-    first, again = (ask("--random", "--seed", "3", "--url", server.url).stdout.splitlines() for _ in range(2))
+    first, second = (ask("--random", "--seed", "3", "--url", server.url).stdout.splitlines() for _ in range(2))
     assert any(line.startswith(("✓ right", "✗ wrong: the answer is ")) for line in first)
-    assert first[0] == again[0]
+    assert first[0] == second[0]
     assert ask("--url", server.url).exit_code == 0  # without any question: a random one
 
 

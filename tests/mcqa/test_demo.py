@@ -139,6 +139,7 @@ def test_a_broken_version_is_rolled_back(tmp_path: Path) -> None:
     assert "questions were answered by version 1" in done.stdout
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
 def test_the_loop_learns(tmp_path: Path) -> None:

@@ -191,8 +191,8 @@ def test_a_run_that_nobody_answers_is_told_as_waiting(loop: Loop) -> None:
 def test_the_same_period_asked_for_again_is_said_to_be_known(loop: Loop) -> None:
     loop.sink.on_event = retrained(loop, state="queued", run_id="r-1")
     assert loop.run("pipeline", "run", "--reason", "weekly").exit_code == 0
-    again = loop.run("pipeline", "run", "--reason", "weekly")
-    assert (again.exit_code, "already requested with this reason" in again.stderr) == (0, True), again.output
+    second = loop.run("pipeline", "run", "--reason", "weekly")
+    assert (second.exit_code, "already requested with this reason" in second.stderr) == (0, True), second.output
 
 
 # dead letters
@@ -241,8 +241,8 @@ def test_a_replay_sends_the_same_event_once_and_is_noted(loop: Loop) -> None:
     assert sent.attributes["traceparent"] == "00-x"
     assert not [attribute for attribute in sent.attributes if attribute.startswith("knative")]
     assert states(loop) == {"one": "replayed"}
-    again = loop.run("dead-letters", "replay", name)
-    assert (again.exit_code, "was already replayed, and has not come back" in again.stdout) == (0, True)
+    second = loop.run("dead-letters", "replay", name)
+    assert (second.exit_code, "was already replayed, and has not come back" in second.stdout) == (0, True)
     assert len(loop.sink.events) == 1
     assert loop.run("dead-letters", "replay", "--all").exit_code == 0
 
@@ -268,7 +268,7 @@ def test_a_replay_that_cannot_be_sent_changes_nothing(loop: Loop) -> None:
 
 
 def test_discarding_is_noted_and_done_once(loop: Loop) -> None:
-    names = [keep(loop, one) for one in ("one", "two", "three")]
+    names = [keep(loop, item) for item in ("one", "two", "three")]
     assert f"✓ {names[0]} is discarded" in loop.run("dead-letters", "discard", names[0], names[0]).stdout
     assert "was already discarded: nothing to discard" in loop.run("dead-letters", "discard", names[0]).stdout
     assert loop.run("dead-letters", "discard", "--all").exit_code == 0

@@ -248,7 +248,7 @@ def test_json_is_the_same_json_without_utf_8(locale: dict[str, str], env: dict[s
     file = tmp_path / "q.jsonl"
     file.write_text(QUESTION_FILE, encoding="utf-8")
     words = ("ask", "--file", str(file), "--model", "models/tiny", "--json")
-    there, here = (json.loads(run(*words, env={**env, **one}).out.decode("latin-1")) for one in (locale, {"X": "x"}))
+    there, here = (json.loads(run(*words, env={**env, **item}).out.decode("latin-1")) for item in (locale, {"X": "x"}))
     assert there["choice"] == here["choice"].encode("latin-1").decode("utf-8")
 
 

@@ -159,8 +159,8 @@ def test_bootstrap_makes_what_is_missing_and_nothing_twice(
     url = "http://127.0.0.1:9/hook"
     first = bootstrap(environ, str(source), url)
     assert first[-1] == f"{tracking.model_name} version 1 is champion now"
-    again = bootstrap(environ, str(source), url)
-    assert again[-1] == f"{tracking.model_name} version 1 is champion"
+    second = bootstrap(environ, str(source), url)
+    assert second[-1] == f"{tracking.model_name} version 1 is champion"
     assert [v.version for v in tracking.versions()] == ["1"]
     assert [h["url"] for h in webhooks.list_webhooks(tracking) if h["name"] == "rollout"] == [url]
 

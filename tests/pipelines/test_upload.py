@@ -55,16 +55,16 @@ def test_upload_is_idempotent(server: KfpServer, tmp_path: Path) -> None:
     newer = upload(environ, "idempotent", other)
     assert newer != version
     assert upload(environ, "idempotent", other) == newer
-    again = upload(environ, "idempotent", first)  # back to the first file: the newest version must be this one
-    assert again not in (version, newer)
+    second = upload(environ, "idempotent", first)  # back to the first file: the newest version must be this one
+    assert second not in (version, newer)
 
-    found: list[str] = []
-    threads = [threading.Thread(target=lambda: found.append(upload(environ, "at-once", first))) for _ in range(4)]
+    ids: list[str] = []
+    threads = [threading.Thread(target=lambda: ids.append(upload(environ, "at-once", first))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(set(found)) == 1
+    assert len(set(ids)) == 1
 
 
 def test_upload_as_a_command(server: KfpServer, tmp_path: Path) -> None:
@@ -80,10 +80,10 @@ def test_upload_as_a_command(server: KfpServer, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     query = {"sort_by": "created_at desc"}
     pipelines = httpx2.get(f"{server.url}/apis/v2beta1/pipelines", headers=HEADERS, params=query).json()["pipelines"]
-    pipeline = next(one["pipeline_id"] for one in pipelines if one["display_name"] == "by-command")
+    pipeline = next(item["pipeline_id"] for item in pipelines if item["display_name"] == "by-command")
     url = f"{server.url}/apis/v2beta1/pipelines/{pipeline}/versions"
     versions = httpx2.get(url, headers=HEADERS).json()["pipeline_versions"]
-    assert [one["pipeline_version_id"] for one in versions] == [done.stdout.strip()]
+    assert [item["pipeline_version_id"] for item in versions] == [done.stdout.strip()]
     broken = tmp_path / "broken.yaml"
     broken.write_text("a: 1")
     refused = command(server.url, "by-command", str(broken))

@@ -32,10 +32,10 @@ def template(folder: Path, source: Any, **config: Any) -> ChatTemplate:
 def refusal(folder: Path, source: str) -> str:
     with pytest.raises(VersionError) as refused:
         template(folder, source).render([ASK])
-    said = str(refused.value)
-    assert said.startswith(f"{folder}: the chat template ")
-    assert "\n" not in said
-    return said
+    message = str(refused.value)
+    assert message.startswith(f"{folder}: the chat template ")
+    assert "\n" not in message
+    return message
 
 
 @pytest.mark.usefixtures("processes")

@@ -84,5 +84,5 @@ def test_every_status_of_the_error_table_is_one_the_server_has() -> None:
 
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.RequestError)]
     table = (ROOT / "docs" / "protocols.md").read_text().partition("## Errors")[2].partition("## Headers")[0]
-    told = {int(status) for status in re.findall(r"^\| (\d{3}) \|", table, re.MULTILINE)}
-    assert told == {int(kind.status) for kind in kinds}
+    statuses = {int(status) for status in re.findall(r"^\| (\d{3}) \|", table, re.MULTILINE)}
+    assert statuses == {int(kind.status) for kind in kinds}

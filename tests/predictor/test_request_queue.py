@@ -56,14 +56,14 @@ def test_a_question_larger_than_a_batch_is_taken_alone() -> None:
 
 
 def test_removing_a_job_frees_its_room_once() -> None:
-    queue, one, two = RequestQueue(), job(10, 20, 30), job(40)
-    queue.add(one)
-    queue.add(two)
+    queue, first, second = RequestQueue(), job(10, 20, 30), job(40)
+    queue.add(first)
+    queue.add(second)
     assert (queue.questions, queue.tokens) == (4, 100)
-    assert queue.remove(one) == 3
-    assert queue.remove(one) == 0
+    assert queue.remove(first) == 3
+    assert queue.remove(first) == 0
     assert (queue.questions, queue.tokens) == (1, 40)
-    assert [it for it, _ in queue.take_batch(1000)] == [two]
+    assert [it for it, _ in queue.take_batch(1000)] == [second]
     assert not queue
 
 

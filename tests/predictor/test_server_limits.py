@@ -252,7 +252,7 @@ def test_kill_and_start_again(random_version: Path) -> None:
         server.process.wait()
         command = [sys.executable, "-m", "predictor", "--model", str(random_version)]
         arguments = ["--http-port", str(port), "--grpc-port", str(server.grpc_port)]
-        again = subprocess.Popen([*command, *arguments], cwd=ROOT, stderr=subprocess.DEVNULL)
+        other = subprocess.Popen([*command, *arguments], cwd=ROOT, stderr=subprocess.DEVNULL)
         try:
 
             def answers() -> bool:
@@ -263,8 +263,8 @@ def test_kill_and_start_again(random_version: Path) -> None:
 
             server.wait_for(answers, 60)
         finally:
-            again.terminate()
-            assert again.wait(30) == 0
+            other.terminate()
+            assert other.wait(30) == 0
 
 
 def test_a_taken_port_is_told_in_one_line(server: RunningServer, random_version: Path) -> None:

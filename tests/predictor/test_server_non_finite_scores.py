@@ -56,9 +56,9 @@ def test_v1(server: RunningServer) -> None:
 
 
 def test_the_log_finds_the_numbers_by_the_error_id(server: RunningServer) -> None:
-    said = server.ask(BAD).json()["error"]
+    message = server.ask(BAD).json()["error"]
     (line,) = [
-        line for line in server.lines() if line.get("error_id") and line["error_id"] in said and "nan" in str(line)
+        line for line in server.lines() if line.get("error_id") and line["error_id"] in message and "nan" in str(line)
     ]
     assert line
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from common.errors import SettingError
 from predictor.serving import settings as module
-from predictor.serving.settings import Settings, SettingsError, read_settings
+from predictor.serving.settings import Settings, read_settings
 from tests.servers import ROOT
 
 
@@ -75,7 +76,7 @@ def test_bad_settings_name_themselves(
 def test_the_model_is_found_or_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "KSERVE_MOUNT", tmp_path / "mount")
     monkeypatch.setattr(module, "SHIPPED_MODEL", tmp_path / "shipped")
-    with pytest.raises(SettingsError, match="give --model FOLDER"):
+    with pytest.raises(SettingError, match="give --model FOLDER"):
         _ = Settings().source
     for name in ("shipped", "mount"):
         (tmp_path / name).mkdir()

@@ -56,10 +56,10 @@ def outcome(folder: Path) -> str:
 
 
 def check(folder: Path, what: str) -> str:
-    said = outcome(folder)
-    assert "\n" not in said, what
-    assert len(said) < 1000, what
-    return said
+    message = outcome(folder)
+    assert "\n" not in message, what
+    assert len(message) < 1000, what
+    return message
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from common.names import MODEL
 from tools.ci.suites import Suite
 
 LIMIT, MARGIN, CANARY_MINUTES = 1000, 0.02, 180.0
@@ -68,7 +69,7 @@ def _version(text: str) -> str:
 
 def promote(
     version: Annotated[str, typer.Argument(callback=_version, help="Number of the registered version.")],
-    model: Annotated[str, typer.Option(help="Registered model.")] = "coding-mcqa",
+    model: Annotated[str, typer.Option(help="Registered model.")] = MODEL,
     minutes: Annotated[float, typer.Option(help="How long to follow the canary.")] = CANARY_MINUTES,
 ) -> None:
     """Give a registered version the alias challenger and follow its canary to the end.

@@ -12,6 +12,8 @@ from tools.project import ROOT
 
 REPORTS = "build/reports"
 NOTHING_COLLECTED = 5
+FLOORS = {"unit": 58, "integration": 0}
+"""The least line coverage in percent, some points below what was measured (unit: 62)."""
 PARTS = (("predictor", ("tests/predictor",)), ("others", ("tests", "--ignore", "tests/predictor")))
 """Two pytest processes: tritonclient (tests/predictor) and kserve (the others) register the same protobuf names."""
 
@@ -27,7 +29,7 @@ MARKERS = {Suite.UNIT: "not soak and not integration", Suite.INTEGRATION: "not s
 def run(suite: Suite, options: Sequence[str]) -> int:
     """The last failed part's exit status; every part runs, so that a report says everything that is wrong.
 
-    The unit tests also fail below the coverage that pyproject.toml asks of them. The integration tests run most of the
+    The unit tests also fail below a floor of line coverage. The integration tests run most of the
     product in other processes, where it is not measured.
     """
     (ROOT / REPORTS).mkdir(parents=True, exist_ok=True)
@@ -45,8 +47,7 @@ def run(suite: Suite, options: Sequence[str]) -> int:
             failed = status
     coverage = [sys.executable, "-m", "coverage"]
     process.run([*coverage, "xml", "--quiet", "-o", f"{REPORTS}/coverage-{suite}.xml"], env=env)
-    floor = () if suite is Suite.UNIT else ("--fail-under=0",)
-    report = [*coverage, "report", "--format=total", *floor]
+    report = [*coverage, "report", "--format=total", f"--fail-under={FLOORS[suite]}"]
     print("line coverage, in percent: ", end="", flush=True)
     below = process.status(report, env=env)
     return failed or below

@@ -124,10 +124,10 @@ def cluster_up(
     it also sets Kourier as Knative's ingress and example.com as its domain, each where none is set; four features of
     pods that deploy/production asks for; and, with Kourier, KServe's disableIstioVirtualHost.
     """
-    from tools.cluster.platform import Parts
+    from tools.cluster.platform import InstallOptions
     from tools.cluster.up import ClusterUp, Machine
 
-    parts = Parts(
+    install = InstallOptions(
         minikube=not no_minikube,
         images=not no_images,
         cert_manager=not no_cert_manager,
@@ -139,7 +139,7 @@ def cluster_up(
     ClusterUp(
         _kubectl(kubectl),
         Console("cluster-up", dry_run=dry_run),
-        parts,
+        install,
         Machine(profile, cpus, memory, disk),
         registry=registry_name(registry),
         tag=tag,

@@ -20,12 +20,12 @@ from typing import Any
 import yaml
 
 from common.annotations import MODEL_VERSION_ANNOTATION
-from common.names import NAMESPACE
+from common.names import INFERENCE_SERVICE, NAMESPACE
 from tools import process
 from tools.cluster import kubeflow
 from tools.cluster.kubectl import Kubectl
 from tools.cluster.leftovers import leftovers
-from tools.cluster.readiness import NotReady, not_ready
+from tools.cluster.readiness import PREDICTOR, NotReady, not_ready
 from tools.console import Console
 from tools.errors import ToolError
 from tools.project import DEPLOY, IMAGES, LOCAL_REGISTRY
@@ -41,7 +41,7 @@ SETTINGS_READERS = (
     ("apps", "v1", "Deployment", "collect|dead-letters|drift|notify|retrain|rollout|mlflow"),
 )
 """Group, version, kind and names of those that have them as environment."""
-SERVING = ("inferenceservices.serving.kserve.io", "coding-mcqa", "--namespace", NAMESPACE)
+SERVING = ("inferenceservices.serving.kserve.io", INFERENCE_SERVICE, "--namespace", NAMESPACE)
 POLL_SECONDS = 3.0
 NAMES_SHOWN = 4
 Document = dict[str, Any]
@@ -113,7 +113,7 @@ def keep_serving(service: Document | None) -> list[Document]:
         operations.append({"op": "replace", "path": path, "value": version})
     if (percent := predictor.get("canaryTrafficPercent")) is not None:
         operations.append({"op": "add", "path": "/spec/predictor/canaryTrafficPercent", "value": percent})
-    target = {"kind": "InferenceService", "name": "coding-mcqa"}
+    target = {"kind": "InferenceService", "name": INFERENCE_SERVICE}
     return [{"target": target, "patch": yaml.safe_dump(operations)}]
 
 
@@ -194,7 +194,7 @@ def _apply(kubectl: Kubectl, console: Console, wanted: Deployment, rendered: str
     """Applies, and takes back what earlier components brought. The namespace remembers which there were."""
     namespace = kubectl.output(
         "get", "namespace", NAMESPACE, "--ignore-not-found", "--output",
-        "jsonpath={.metadata.name} {.metadata.annotations.coding-mcqa/components}",
+        f"jsonpath={{.metadata.name}} {{.metadata.annotations.{COMPONENTS_ANNOTATION}}}",
     ).split()  # fmt: skip
     before = namespace[1:]
     if namespace:
@@ -262,8 +262,8 @@ def _behind(kubectl: Kubectl) -> tuple[str, ...]:
     metadata = (kubectl.find(*SERVING) or {}).get("metadata", {})
     output = ("--namespace", NAMESPACE, "--output", "json")
     if (metadata.get("annotations") or {}).get("serving.kserve.io/deploymentMode") == "Standard":
-        return ("get", "deployments", "--selector", "serving.kserve.io/inferenceservice=coding-mcqa", *output)
-    return ("get", "services.serving.knative.dev", "coding-mcqa-predictor", "--ignore-not-found", *output)
+        return ("get", "deployments", "--selector", f"serving.kserve.io/inferenceservice={INFERENCE_SERVICE}", *output)
+    return ("get", "services.serving.knative.dev", PREDICTOR, "--ignore-not-found", *output)
 
 
 def _items(text: str) -> list[Document]:

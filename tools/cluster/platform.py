@@ -20,7 +20,7 @@ MONITORING_CRDS = ".cache/monitoring-crds.yaml"
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class InstallOptions:
     """What is installed. `minikube` False: only the platform, into the cluster of the current context."""
 
     minikube: bool = True
@@ -35,14 +35,14 @@ class Parts:
 class Platform:
     """In the cluster of the current context, by the versions of deploy/versions.env."""
 
-    def __init__(self, kubectl: Kubectl, console: Console, parts: Parts) -> None:
-        self._kubectl, self._console, self._parts = kubectl, console, parts
+    def __init__(self, kubectl: Kubectl, console: Console, options: InstallOptions) -> None:
+        self._kubectl, self._console, self._options = kubectl, console, options
         self._versions = pinned_versions()
 
     def install(self) -> None:
         """Each part that is asked for, in the order in which they need each other."""
-        parts = self._parts
-        if parts.cert_manager:
+        options = self._options
+        if options.cert_manager:
             version = self._versions["CERT_MANAGER_VERSION"]
             self._console.say(f"cert-manager {version}")
             self._apply(f"{GITHUB}/cert-manager/cert-manager/releases/download/{version}/cert-manager.yaml")
@@ -51,12 +51,12 @@ class Platform:
             "config-network", '{{with .data}}{{with index . "ingress-class"}}{{.}}{{end}}{{end}}'
         )
         kourier = ingress_class in ("", KOURIER)
-        if parts.knative:
+        if options.knative:
             self._install_serving(kourier, ingress_class)
             self._install_eventing()
-        if parts.kserve:
+        if options.kserve:
             self._install_kserve(kourier)
-        if parts.monitoring:
+        if options.monitoring:
             self._install_monitoring()
 
     def _install_serving(self, kourier: bool, ingress_class: str) -> None:

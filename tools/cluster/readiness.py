@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from common.annotations import MODEL_VERSION_ANNOTATION
-from common.names import NAMESPACE
+from common.names import INFERENCE_SERVICE, NAMESPACE
 from tools.errors import ToolError
 
 Object = dict[str, Any]
 
-PREDICTOR = "coding-mcqa-predictor"
+PREDICTOR = f"{INFERENCE_SERVICE}-predictor"
 LABELS = {
     "external-secrets.io/ExternalSecret": "ExternalSecret",
     "apps/StatefulSet": "StatefulSet",

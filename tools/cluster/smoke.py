@@ -11,11 +11,12 @@ from typing import Any
 
 import httpx2
 
+from common.names import INFERENCE_SERVICE
 from tools.errors import ToolError
 
-PREDICT = "/v1/models/coding-mcqa:predict"
-INFER = "/v2/models/coding-mcqa/infer"
-READY = "/v2/models/coding-mcqa/ready"
+PREDICT = f"/v1/models/{INFERENCE_SERVICE}:predict"
+INFER = f"/v2/models/{INFERENCE_SERVICE}/infer"
+READY = f"/v2/models/{INFERENCE_SERVICE}/ready"
 PARAMETERS = {"purpose": "test"}
 TEXT, CHOICES = "What does print(7 // 2) show?", ["3", "3.5", "4"]
 LETTERS = "ABC"

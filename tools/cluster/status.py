@@ -7,7 +7,7 @@ import urllib.parse
 from collections.abc import Iterable
 from typing import Any
 
-from common.names import NAMESPACE, PIPELINE
+from common.names import INFERENCE_SERVICE, NAMESPACE, PIPELINE
 from tools.cluster.kubectl import INSTALL, Kubectl, unavailable_deployments
 from tools.cluster.kubeflow import KUBEFLOW
 from tools.errors import ToolError
@@ -63,7 +63,7 @@ class Status:
         if self.missing:
             print(f"{self.missing} missing")
             return False
-        service = self._find(INFERENCE_SERVICES, "coding-mcqa") or {}
+        service = self._find(INFERENCE_SERVICES, INFERENCE_SERVICE) or {}
         print(f"nothing is missing: {(service.get('status') or {}).get('url', '')}")
         return True
 
@@ -133,15 +133,15 @@ class Status:
             self._check_condition(BROKERS, "default", "Broker default")
             self._check_each("triggers.eventing.knative.dev", "Trigger")
             self._check_each("pingsources.sources.knative.dev", "PingSource")
-        service = self._find(INFERENCE_SERVICES, "coding-mcqa") or {"metadata": {}}
+        service = self._find(INFERENCE_SERVICES, INFERENCE_SERVICE) or {"metadata": {}}
         mode = (service["metadata"].get("annotations") or {}).get("serving.kserve.io/deploymentMode")
         if mode == "Standard":
             for function in STANDARD_FUNCTIONS:
                 self._check_workload("deployment", function, f"function {function}")
         elif SERVICES in resources:
-            self._check_each(SERVICES, "function", except_prefix="coding-mcqa-")
+            self._check_each(SERVICES, "function", except_prefix=f"{INFERENCE_SERVICE}-")
         if INFERENCE_SERVICES in resources:
-            self._check_condition(INFERENCE_SERVICES, "coding-mcqa", "InferenceService coding-mcqa")
+            self._check_condition(INFERENCE_SERVICES, INFERENCE_SERVICE, f"InferenceService {INFERENCE_SERVICE}")
         self._check_pods()
 
     def _check_secret(self, name: str, keys: Iterable[str]) -> None:

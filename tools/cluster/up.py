@@ -20,7 +20,8 @@ from tools import process
 from tools.cluster import kubeflow
 from tools.cluster.deploy import SERVING, Deployment, deploy
 from tools.cluster.kubectl import INSTALL, LOCAL_ADDRESS, Kubectl, port_forward
-from tools.cluster.platform import Parts, Platform
+from tools.cluster.platform import InstallOptions, Platform
+from tools.cluster.readiness import PREDICTOR
 from tools.cluster.secrets import Secrets
 from tools.cluster.smoke import smoke
 from tools.console import Console
@@ -54,7 +55,7 @@ class ClusterUp:
         self,
         kubectl: Kubectl,
         console: Console,
-        parts: Parts,
+        options: InstallOptions,
         machine: Machine,
         *,
         registry: str,
@@ -62,31 +63,31 @@ class ClusterUp:
         components: Sequence[str],
         kubeflow_namespace: str,
     ) -> None:
-        self._kubectl, self._console, self._parts, self._machine = kubectl, console, parts, machine
-        self._registry = LOCAL_REGISTRY if parts.minikube else registry  # what minikube loads is of no registry
+        self._kubectl, self._console, self._options, self._machine = kubectl, console, options, machine
+        self._registry = LOCAL_REGISTRY if options.minikube else registry  # what minikube loads is of no registry
         self._tag, self._components, self._kubeflow = tag, components, kubeflow_namespace
         self._versions = pinned_versions()
         self._dry = console.dry_run
 
     def run(self) -> None:
         self._check_programs()
-        if self._parts.minikube:
+        if self._options.minikube:
             self._start_minikube()
         if not self._dry:
             self._kubectl.check_reachable()
-            if not self._parts.minikube:
+            if not self._options.minikube:
                 context = self._kubectl.output("config", "current-context").strip()
                 self._console.say(f"into the cluster of context '{context}'")
-        Platform(self._kubectl, self._console, self._parts).install()
-        if self._parts.pipelines:
+        Platform(self._kubectl, self._console, self._options).install()
+        if self._options.pipelines:
             kubeflow.set_up(self._kubectl, Console("setup-kubeflow", dry_run=self._dry), self._kubeflow)
-        if not self._parts.minikube:
+        if not self._options.minikube:
             self._console.say(
                 "what must be there before is there. Next (docs/cluster.md): make secrets; make deploy OVERLAY=…; "
                 "make pipeline-deploy; make cluster-status"
             )
             return
-        if self._parts.images:
+        if self._options.images:
             self._load_images()
         elif not self._tag:
             self._tag = self._deployed_tag()
@@ -95,10 +96,10 @@ class ClusterUp:
 
     def _check_programs(self) -> None:
         self._need(self._kubectl.program, INSTALL)
-        if self._parts.minikube:
+        if self._options.minikube:
             self._need("minikube", "https://minikube.sigs.k8s.io/docs/start")
             self._check_version("minikube", self._versions["MINIKUBE_VERSION"], "minikube", "version", "--short")
-        if self._parts.monitoring:
+        if self._options.monitoring:
             self._need("helm", "https://helm.sh/docs/intro/install")
             self._check_version("helm", self._versions["HELM_VERSION"], "helm", "version", "--short")
 
@@ -173,7 +174,7 @@ class ClusterUp:
 
     def _deploy_project(self) -> None:
         self._console.say("secrets, manifests")
-        components = [*self._components, *(["monitoring"] if self._parts.monitoring else [])]
+        components = [*self._components, *(["monitoring"] if self._options.monitoring else [])]
         if self._dry:
             self._console.show(["scripts/tools", "secrets"])
             tag = {"TAG": self._tag} if self._tag else {}
@@ -184,7 +185,7 @@ class ClusterUp:
                 "minikube", self._registry, self._tag, tuple(components), self._kubeflow, DEPLOY_SECONDS
             )
             deploy(self._kubectl, Console("deploy"), wanted)
-        if self._parts.pipelines:
+        if self._options.pipelines:
             self._console.say("the retraining pipeline")
             kubeflow.deploy_pipeline(
                 self._kubectl,
@@ -201,7 +202,7 @@ class ClusterUp:
         forward = ("port-forward", "--namespace", "kourier-system", "service/kourier", "8080:80")
         if self._dry:
             self._console.show(self._kubectl.words(*forward))
-            host = f"coding-mcqa-predictor.{NAMESPACE}.example.com"
+            host = f"{PREDICTOR}.{NAMESPACE}.example.com"
             self._console.show(["scripts/tools", "smoke", f"http://{LOCAL_ADDRESS}:8080"], HOST_HEADER=host)
             return
         service = self._kubectl.find(*SERVING) or {}

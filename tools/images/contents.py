@@ -95,10 +95,10 @@ def read(archive_file: Path) -> Iterator[File]:
             yield File(name, entry.mode, entry.uid, kinds.get(entry.type, "device"), text)
 
 
-def report(image: str, found: Sequence[str]) -> list[str]:
+def report(image: str, problems: Sequence[str]) -> list[str]:
     """Lines for people: the first findings, and how many there are."""
-    lines = [f"{image}: {f'{len(found)} findings' if found else 'nothing found'}"]
-    lines += [f"  {finding}" for finding in found[:SHOWN]]
-    if len(found) > SHOWN:
-        lines.append(f"  … and {len(found) - SHOWN} more")
+    lines = [f"{image}: {f'{len(problems)} findings' if problems else 'nothing found'}"]
+    lines += [f"  {problem}" for problem in problems[:SHOWN]]
+    if len(problems) > SHOWN:
+        lines.append(f"  … and {len(problems) - SHOWN} more")
     return lines

@@ -70,10 +70,10 @@ def _scan_contents(engine: str, image: str, work: Path) -> bool:
     finally:
         process.run([engine, "rm", container], quiet=True)
     (configuration,) = json.loads(inspected.stdout)
-    found = sorted(contents.findings(contents.read(files), configuration))
+    problems = sorted(contents.findings(contents.read(files), configuration))
     files.unlink()
-    print("\n".join(contents.report(image, found)), flush=True)
-    return not found
+    print("\n".join(contents.report(image, problems)), flush=True)
+    return not problems
 
 
 def _scan_vulnerabilities(engine: str, trivy: str, image: str, work: Path, env: Mapping[str, str]) -> bool:

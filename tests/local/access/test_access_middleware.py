@@ -24,8 +24,8 @@ TOKENS = ("broker", "pipelines", "kube")
 
 @pytest.fixture
 def server(request: pytest.FixtureRequest, processes: None) -> Served:
-    found: Served = request.getfixturevalue(request.param)
-    return found
+    actual: Served = request.getfixturevalue(request.param)
+    return actual
 
 
 def both(server: Served, headers: Headers) -> list[int]:
@@ -199,12 +199,12 @@ def test_the_token_in_an_address_is_none(server: Served) -> None:
 @pytest.mark.parametrize("server", TOKENS, indirect=True)
 def test_whoever_asks_is_told_how(server: Served) -> None:
     answer = server.ask("GET", server.read, [("Host", server.host)])
-    said = json.loads(answer.text)
+    facts = json.loads(answer.text)
     if server.name == "kube":
-        assert (said["kind"], said["code"], said["reason"]) == ("Status", 401, "Unauthorized")
+        assert (facts["kind"], facts["code"], facts["reason"]) == ("Status", 401, "Unauthorized")
         return
     assert answer.headers["www-authenticate"].startswith("Bearer")
-    assert "Authorization: Bearer" in said["error"]
+    assert "Authorization: Bearer" in facts["error"]
     assert server.token not in answer.text
 
 
@@ -242,16 +242,16 @@ def test_what_a_page_may_send_without_asking_is_no_event(events: Served, broker:
     event = json.dumps({"specversion": "1.0", "id": "form", "source": "/x", "type": "form"}).encode()
     headers = [("Host", events.host), *([("Content-Type", kind)] if kind else [])]
     assert events.ask("POST", "/default/default", headers, event).status == 400
-    found = broker.ask("GET", "/-/events?type=form", [("Host", broker.host), *broker.bearer])
-    assert json.loads(found.text)["items"] == []
+    response = broker.ask("GET", "/-/events?type=form", [("Host", broker.host), *broker.bearer])
+    assert json.loads(response.text)["items"] == []
 
 
 def test_refused_events_are_not_kept(events: Served, broker: Served) -> None:
     sent = [*(header for header in EVENT if header[0] != "ce-type"), ("ce-type", "rebound")]
     for headers in ([("Host", f"evil.example:{events.port}")], of(events, THEIRS["another site"])):
         assert events.ask("POST", "/default/default", [*headers, *sent]).status == 403
-    found = broker.ask("GET", "/-/events?type=rebound", [("Host", broker.host), *broker.bearer])
-    assert json.loads(found.text)["items"] == []
+    response = broker.ask("GET", "/-/events?type=rebound", [("Host", broker.host), *broker.bearer])
+    assert json.loads(response.text)["items"] == []
 
 
 @contextlib.contextmanager

@@ -111,13 +111,13 @@ def connect(running: Running) -> socket.socket:
 
 
 def until_closed(sock: socket.socket) -> bytes:
-    found = b""
+    received = b""
     try:
         while chunk := sock.recv(65536):
-            found += chunk
+            received += chunk
     except ConnectionError:
         pass
-    return found
+    return received
 
 
 @pytest.mark.parametrize(
@@ -209,9 +209,9 @@ def test_a_connection_too_many(start: Callable[..., Running]) -> None:
             assert b" 503 " in until_closed(late)
         held.pop().close()
         while True:  # until the server has seen it go
-            with connect(running) as again:
-                again.sendall(GET)
-                if (answer := again.recv(4096)).startswith(b"HTTP/1.1 200"):
+            with connect(running) as second:
+                second.sendall(GET)
+                if (answer := second.recv(4096)).startswith(b"HTTP/1.1 200"):
                     break
                 assert b" 503 " in answer or answer == b""
     finally:

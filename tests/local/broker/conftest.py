@@ -138,8 +138,8 @@ async def running(database: Path, **settings: Any) -> AsyncIterator[Running]:
 
 @pytest.fixture
 async def broker(tmp_path: Path, processes: None) -> AsyncIterator[Running]:
-    async with running(tmp_path / "broker.db") as found:
-        yield found
+    async with running(tmp_path / "broker.db") as actual:
+        yield actual
 
 
 @pytest.fixture

@@ -72,8 +72,8 @@ async def test_what_is_accepted_arrives_readable(broker: Any, subscribe: Any, co
     assert len(subscriber.requests) == 2
     for request in subscriber.requests:
         assert "content-encoding" not in request.headers
-        found = json.loads(request.body)
-        assert (found["data"] if "cloudevents" in request.headers["content-type"] else found) == DATA
+        actual = json.loads(request.body)
+        assert (actual["data"] if "cloudevents" in request.headers["content-type"] else actual) == DATA
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -200,8 +200,8 @@ async def test_an_unreadable_reply_is_a_failed_delivery(
 
 
 async def test_what_a_failed_subscriber_said_is_shown_decoded(broker: Any, subscribe: Any) -> None:
-    said = {"content-encoding": "gzip", "content-type": "text/plain"}
-    asked = await subscribe(lambda request, n: (422, said, gzip.compress(b"no such letter")))
+    headers = {"content-encoding": "gzip", "content-type": "text/plain"}
+    asked = await subscribe(lambda request, n: (422, headers, gzip.compress(b"no such letter")))
     await broker.trigger("asked", asked.url, delivery={"retry": 0})
     assert (await broker.send("1")).status_code == 202
     await broker.idle()

@@ -75,9 +75,9 @@ async def test_refused_while_it_lasts_taken_again_afterwards(kind: str, place: D
             assert int(answer.headers["retry-after"]) >= 1
             assert "cannot be written" in answer.json()["error"]
             assert (await client.get(f"{broker.url}/readyz")).status_code == 503
-            (told,) = (await client.get(f"{broker.url}/-/figures")).json()["storage"]
-            assert (told["part"], told["path"]) == ("broker", str(broker.folder / "broker.db"))
-            assert told["code"] == kind
+            (storage,) = (await client.get(f"{broker.url}/-/figures")).json()["storage"]
+            assert (storage["part"], storage["path"]) == ("broker", str(broker.folder / "broker.db"))
+            assert storage["code"] == kind
             await asyncio.sleep(2.0)
             assert (await send(broker, client, "late")).status_code == 503
         await ready(broker, client)

@@ -127,8 +127,8 @@ async def test_without_a_sink_the_letter_is_kept_and_can_be_replayed(broker: Any
     assert failing.requests[1].headers["traceparent"] == "00-aa-bb-01"
     assert other.ids == ["1"]
     assert (await broker.get("dead-letters"))["items"] == []
-    again = await broker.client.post(f"{broker.url}/-/dead-letters/{letter['name']}/replay")
-    assert (again.status_code, again.json()["error"]) == (404, f"there is no dead letter '{letter['name']}'")
+    second = await broker.client.post(f"{broker.url}/-/dead-letters/{letter['name']}/replay")
+    assert (second.status_code, second.json()["error"]) == (404, f"there is no dead letter '{letter['name']}'")
 
 
 async def test_trigger_delivery_replaces_the_brokers_but_inherits_its_sink(broker: Any, subscribe: Any) -> None:

@@ -42,17 +42,17 @@ async def test_replaced_trigger_delivers_its_queue_to_the_new_subscriber(broker:
 
 
 async def test_removed_trigger_drops_its_queue_for_good(broker: Any, subscribe: Any) -> None:
-    gone, again = await subscribe(lambda request, n: (500, {}, b"")), await subscribe()
+    gone, second = await subscribe(lambda request, n: (500, {}, b"")), await subscribe()
     await broker.trigger("t", gone.url, delivery={"retry": 100, "backoffPolicy": "linear", "backoffDelay": "PT1H"})
     await broker.send("1")
     await broker.send("2")
     response = await broker.client.delete(f"{broker.url}/-/triggers/default/t")
     assert response.status_code == 204
     assert (await broker.get("events/1"))["deliveries"] == []
-    await broker.trigger("t", again.url)
+    await broker.trigger("t", second.url)
     await broker.send("3")
     await broker.idle()
-    assert again.ids == ["3"]
+    assert second.ids == ["3"]
     assert (await broker.client.delete(f"{broker.url}/-/triggers/default/none")).status_code == 404
 
 
@@ -98,7 +98,7 @@ async def test_everything_resumes_after_a_restart(start_broker: Any, subscribe: 
     down["status"] = 202
     async with start_broker() as broker:
         await broker.idle()
-        figures = {one["trigger"]: one for one in (await broker.get("figures"))["triggers"]}
+        figures = {figure["trigger"]: figure for figure in (await broker.get("figures"))["triggers"]}
         assert figures["default/good"]["delivered"] == 20
         assert figures["default/flaky"]["delivered"] == 20
         assert figures["default/refusing"]["dead_lettered"] == 20
@@ -147,8 +147,8 @@ async def test_events_are_listed_by_type_id_and_page(broker: Any) -> None:
     for n in range(5):
         await broker.send(str(n), b"xy", ce_type="even" if n % 2 == 0 else "odd")
     assert [e["attributes"]["id"] for e in (await broker.get("events?type=even"))["items"]] == ["4", "2", "0"]
-    (one,) = (await broker.get("events?id=3"))["items"]
-    assert (one["bytes"], one["broker"]) == (2, "default/default")
+    (event,) = (await broker.get("events?id=3"))["items"]
+    assert (event["bytes"], event["broker"]) == (2, "default/default")
     page = (await broker.get("events?limit=2&before=4"))["items"]
     assert [e["seq"] for e in page] == [3, 2]
 

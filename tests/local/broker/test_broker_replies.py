@@ -20,9 +20,9 @@ EVENT = CloudEvent(
 
 def test_replies() -> None:
     binary = [(f"ce-{name}".encode(), str(value).encode()) for name, value in EVENT.attributes.items()]
-    found = parse_reply(binary, b"")
-    assert isinstance(found, Reply)
-    assert found.event.type == EVENT.type
+    reply = parse_reply(binary, b"")
+    assert isinstance(reply, Reply)
+    assert reply.event.type == EVENT.type
     assert parse_reply([], b"") == NoReply()
     assert parse_reply([(b"content-type", b"text/plain")], b"") == NoReply()
     assert isinstance(parse_reply([(b"content-type", b"application/json")], b"{}"), InvalidReply)

@@ -48,7 +48,7 @@ async def test_those_who_wait_are_served_in_order_and_bounded() -> None:
     assert await outcome(waiting[2]) == 503, "the queue holds two"
     assert len(noticed) == 2
     revision.update(replace(ONE, limit=0))
-    assert [await outcome(one) for one in waiting[:2]] == ["a", "a"]
+    assert [await outcome(task) for task in waiting[:2]] == ["a", "a"]
     with pytest.raises(GatewayError) as refused:
         await RevisionThrottler("r", NONE, lambda: None).acquire(later(0.0))
     assert refused.value.status == 504
@@ -103,17 +103,17 @@ async def test_the_controller_hears_of_the_first_who_waits_and_of_the_last_who_i
     revisions = {key: replace(state, limit=1) for key, state in gateway.state.revisions.items()}
     await gateway.push(revisions=revisions)
     asking = [asyncio.create_task(gateway.exchange(request())) for _ in range(2)]
-    told = await gateway.report(lambda report: report.loads["d", "m-1"].waiting == 1)
-    assert told.in_flight == {"r-1": 1}
+    reported = await gateway.report(lambda report: report.loads["d", "m-1"].waiting == 1)
+    assert reported.in_flight == {"r-1": 1}
     # Taken out while it is busy: no more requests, and told busy under the new version until it is done.
     empty = {key: replace(state, replicas={}) for key, state in revisions.items()}
-    told = await gateway.push(revisions=empty)
-    assert told.in_flight == {"r-1": 1}
+    reported = await gateway.push(revisions=empty)
+    assert reported.in_flight == {"r-1": 1}
     gateway.upstream.hold.set()
-    told = await gateway.report(lambda report: not report.in_flight)
-    assert told.loads["d", "m-1"].waiting == 1
+    reported = await gateway.report(lambda report: not report.in_flight)
+    assert reported.loads["d", "m-1"].waiting == 1
     await gateway.push(revisions=revisions)
-    assert [(await one).status for one in asking] == [200, 200]
+    assert [(await task).status for task in asking] == [200, 200]
 
 
 async def test_a_new_gateway_refuses_nothing_before_it_knows_the_services(tmp_path: Path, processes: None) -> None:

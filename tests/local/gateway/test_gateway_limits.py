@@ -92,7 +92,7 @@ async def test_too_many_connections(tmp_path: Path) -> None:
             answer = await read_message(reader)
             assert (answer.status, answer.get("retry-after")) == (503, b"1")
         made.upstream.hold.set()
-        assert {(await one).status for one in busy} == {200}
+        assert {(await task).status for task in busy} == {200}
 
 
 async def test_at_the_end_what_is_under_way_is_answered(gateway: Rig) -> None:
@@ -225,5 +225,5 @@ async def test_a_compressed_body_is_logged_as_it_was_sent(logged: tuple[Rig, lis
     raw = request(body, "length", b"Content-Type: " + content_type, b"Content-Encoding: gzip")
     assert (await made.exchange(raw)).status == 200
     await _settled(made, events, 2)
-    headers, told = next(event for event in events if event[0]["ce-type"].endswith("request"))
-    assert (told, "content-encoding" in headers, headers["content-type"]) == (body, False, "application/json")
+    headers, reported = next(event for event in events if event[0]["ce-type"].endswith("request"))
+    assert (reported, "content-encoding" in headers, headers["content-type"]) == (body, False, "application/json")

@@ -109,9 +109,9 @@ def test_collect_takes_the_time_of_the_exchange_not_that_of_its_sending(type: An
     extensions = {"recordedtime": "2026-01-01T12:00:01.65Z", "annotations": '{"coding-mcqa/model-version":"7"}'}
     extensions |= {"endpoint": "", "metadata": "{}"}
     event = Event("i", "http://localhost:9081/", type, time, None, "application/json", extensions, BODIES[type])
-    found = parse_event(event, AT.timestamp() + 2)
-    assert isinstance(found, facts)
-    assert (found.version, found.times.at) == ("7", pytest.approx(AT.timestamp(), abs=1e-5))
+    parsed = parse_event(event, AT.timestamp() + 2)
+    assert isinstance(parsed, facts)
+    assert (parsed.version, parsed.times.at) == ("7", pytest.approx(AT.timestamp(), abs=1e-5))
 
 
 @pytest.mark.parametrize(

@@ -95,8 +95,8 @@ BROWSER = {"Sec_Fetch_Mode": "no-cors", "Sec_Fetch_Dest": "empty"}
     ],
 )
 def test_pages_of_other_sites(method: Any, headers: Any, external: Any, internal: Any) -> None:
-    found = reached("external", "m.d.localhost", "/", method, **headers)
-    assert (found, reached("internal", "f.d.svc.cluster.local", "/", method, **headers)) == (external, internal)
+    response = reached("external", "m.d.localhost", "/", method, **headers)
+    assert (response, reached("internal", "f.d.svc.cluster.local", "/", method, **headers)) == (external, internal)
 
 
 def test_a_state_survives_the_wire() -> None:

@@ -106,10 +106,10 @@ def gated(x: float, marks: str) -> None:
 
 @dsl.pipeline(name="named")
 def named(x: float, marks: str) -> None:
-    found = verdict(x=x)
-    with dsl.If(found.outputs["passed"] == True, name="passed"):  # noqa: E712
+    actual = verdict(x=x)
+    with dsl.If(actual.outputs["passed"] == True, name="passed"):  # noqa: E712
         note(text="passed", marks=marks)
-        with dsl.If(found.outputs["why"] != "other", name="why"), dsl.If(found.outputs["count"] >= 3, name="enough"):
+        with dsl.If(actual.outputs["why"] != "other", name="why"), dsl.If(actual.outputs["count"] >= 3, name="enough"):
             note(text="nested", marks=marks)
 
 
@@ -204,8 +204,8 @@ def nested(marks: str) -> None:
     first = inner(x=0.9, marks=marks)
     second = inner(x=0.1, marks=marks)
     with dsl.ParallelFor(["1", "2", "3"]) as item:
-        told = note(text=f"{first.output}-{second.output}-{item}", marks=marks)
-    join(texts=dsl.Collected(told.output), marks=marks)
+        reported = note(text=f"{first.output}-{second.output}-{item}", marks=marks)
+    join(texts=dsl.Collected(reported.output), marks=marks)
 
 
 @dsl.component(base_image="python:3.11", install_kfp_package=False)
@@ -235,8 +235,8 @@ def make_all(
     metrics.log_metric("accuracy", 0.75)
     classified.log_confusion_matrix(["a", "b"], [[1, 2], [3, 4]])
     sliced.metadata["evaluationSlices"] = [{"slice": "one"}]  # its own methods raise AttributeError in kfp 2.17
-    for one in (page, text, anything):
-        with open(one.path, "w") as file:
+    for artifact in (page, text, anything):
+        with open(artifact.path, "w") as file:
             file.write(name)
     described.metadata["only"] = name
     elsewhere.uri = "s3://bucket/" + name
@@ -297,20 +297,20 @@ def use_all(
             time.sleep(0.05)
     elif not os.path.exists(wait_for):
         raise RuntimeError("not yet")
-    files = [open(one.path).read() for one in (data, page, text, anything)]  # noqa: SIM115
+    files = [open(artifact.path).read() for artifact in (data, page, text, anything)]  # noqa: SIM115
     files.append(open(os.path.join(model.path, "weights")).read())  # noqa: SIM115
-    told = [
+    reported = [
         *files, metrics.metadata, sorted(classified.metadata), sorted(sliced.metadata), described.metadata,
         elsewhere.uri, imported.uri, imported.metadata, word, whole, number, flag, many, thing,
     ]  # fmt: skip
     with open(marks, "a") as file:
-        file.write(json.dumps(told) + "\n")
+        file.write(json.dumps(reported) + "\n")
 
 
 @dsl.component(base_image="python:3.11", install_kfp_package=False)
 def use_list(marks: str, data: dsl.Input[List[dsl.Dataset]]) -> None:  # noqa: UP006
     with open(marks, "a") as file:
-        file.write("+".join(sorted(open(one.path).read() for one in data)) + "\n")  # noqa: SIM115
+        file.write("+".join(sorted(open(artifact.path).read() for artifact in data)) + "\n")  # noqa: SIM115
 
 
 @dsl.pipeline

@@ -108,8 +108,8 @@ def test_a_retry_runs_only_what_failed_and_times_stay_the_steps_own(
     assert lines(marks)[-1] == "goodbye SUCCEEDED"  # how the others ended is news
 
     before, after = times(failed), times(done)
-    again = [path for path in after if path.count("/") == 0 or "/use-" in path]  # the handler, and what uses it all
-    kept = sorted(set(after) - set(again))
+    second = [path for path in after if path.count("/") == 0 or "/use-" in path]  # the handler, and what uses it all
+    kept = sorted(set(after) - set(second))
     assert len(kept) > 12
     for path in kept:
         assert after[path] == before[path], path

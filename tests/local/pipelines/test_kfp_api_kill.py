@@ -146,8 +146,8 @@ def test_termination(killed: KfpServer, chain: dict[str, Any], marks: Path) -> N
     assert run_processes.find_all(mark(killed, run)) == []
     states = {task["display_name"]: task["state"] for task in get(killed, run)["run_details"]["task_details"]}
     assert states == {"note": "SUCCEEDED", "note-2": "CANCELED", "note-3": "SKIPPED"}
-    again = httpx2.post(f"{killed.url}/apis/v2beta1/runs/{run}:terminate", headers=HEADERS)
-    assert (again.status_code, again.json()["code"]) == (400, 9)
+    second = httpx2.post(f"{killed.url}/apis/v2beta1/runs/{run}:terminate", headers=HEADERS)
+    assert (second.status_code, second.json()["code"]) == (400, 9)
     assert lines(marks) == ["first", "nap"]
 
 
@@ -187,9 +187,9 @@ def test_a_second_server_on_the_same_folder_is_refused(killed: KfpServer) -> Non
     import sys
 
     command = [sys.executable, "-m", "local.pipelines", "--folder", str(killed.folder), "--port", "0"]
-    again = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert again.returncode == 1
-    assert "another server uses" in again.stderr
+    completed = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert completed.returncode == 1
+    assert "another server uses" in completed.stderr
 
 
 @pytest.mark.usefixtures("processes")

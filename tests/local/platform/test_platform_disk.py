@@ -67,8 +67,8 @@ def folder(place: Disk, processes: None) -> Iterator[Folder]:
 
 
 def status(folder: Folder) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(mcqa(folder, "status", "--json").stdout)
-    return found
+    actual: dict[str, Any] = json.loads(mcqa(folder, "status", "--json").stdout)
+    return actual
 
 
 def ask(folder: Folder, name: str) -> int:
@@ -170,16 +170,16 @@ def test_a_disk_that_is_full_for_some_seconds(folder: Folder, place: Disk) -> No
 def test_a_folder_that_somebody_removes(folder: Folder, gone: str) -> None:
     before, path = status(folder)["pid"], folder.path / gone
     shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    said: set[str] = set()
+    lines: set[str] = set()
 
     def heard() -> set[str]:
         name = str(uuid.uuid4())
         if ask(folder, name) == 200 and say(folder, name):
-            said.add(name)
-        return said & ids(folder, "SELECT answer_id FROM feedback")
+            lines.add(name)
+        return lines & ids(folder, "SELECT answer_id FROM feedback")
 
     until(heard)
     if gone != "loop.db":  # into the file that is gone functions write until they are started anew
-        until(lambda: said <= ids(folder, "SELECT answer_id FROM feedback"))
+        until(lambda: lines <= ids(folder, "SELECT answer_id FROM feedback"))
     until(lambda: well(folder))
     assert status(folder)["pid"] == before

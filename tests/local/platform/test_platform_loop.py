@@ -313,8 +313,8 @@ def test_a_killed_model_server_comes_back(folder: Folder, gateway: Any) -> None:
         return [r for r in revisions if "-predictor-" in r["revision"] and r["pids"]]
 
     until(awake)
-    (one,) = awake()
-    os.killpg(one["pids"][0], signal.SIGKILL)
+    (pod,) = awake()
+    os.killpg(pod["pids"][0], signal.SIGKILL)
     until(lambda: ask(gateway).status_code == 200)
 
 

@@ -37,9 +37,9 @@ class Handler(BaseHTTPRequestHandler):
                 time.sleep(0.01)
             self.wfile.write(b"3\r\ntwo\r\n0\r\n\r\n")
             return
-        told = {"pid": os.getpid(), "revision": os.environ["K_REVISION"], "version": os.environ.get("VERSION", "")}
-        told |= {"path": self.path, "headers": dict(self.headers.items()), "body": body.decode(), "argv": sys.argv[1:]}
-        text = json.dumps(told).encode()
+        data = {"pid": os.getpid(), "revision": os.environ["K_REVISION"], "version": os.environ.get("VERSION", "")}
+        data |= {"path": self.path, "headers": dict(self.headers.items()), "body": body.decode(), "argv": sys.argv[1:]}
+        text = json.dumps(data).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(text)))

@@ -25,8 +25,8 @@ from local.serving.autoscaler import Sample, ScalingSpec, parse_duration, parse_
     ],
 )
 def test_read_scaling(annotations: Any, concurrency: Any, expected: Any) -> None:
-    found = {f"autoscaling.knative.dev/{key}": value for key, value in annotations.items()}
-    assert parse_scaling(found, concurrency) == expected
+    actual = {f"autoscaling.knative.dev/{key}": value for key, value in annotations.items()}
+    assert parse_scaling(actual, concurrency) == expected
 
 
 def test_bad_annotations_are_named() -> None:

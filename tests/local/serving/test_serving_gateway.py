@@ -48,8 +48,8 @@ async def test_a_killed_gateway_is_started_again_and_goes_on_with_the_replicas(p
     with contextlib.suppress(aiohttp.ClientError):
         await slow
     await platform.until(lambda: platform.serving.gateway.pid not in (0, gateway))
-    status, told = await asked(platform)
-    assert (status, told["pid"]) == (200, replica[0])
+    status, reply = await asked(platform)
+    assert (status, reply["pid"]) == (200, replica[0])
     # It scales, too: the new gateway is heard.
     platform.store.create(knative_service("z", {"window": "1s"}))
     await platform.up(KNATIVE, "z")

@@ -52,9 +52,9 @@ async def test_canary_splits_moves_and_rolls_back(platform: Platform) -> None:
         await platform.up(ISVC, "m")
         counts = {"1": 0, "2": 0}
         for _ in range(40):
-            for status, told in await asyncio.gather(*(platform.get("m") for _ in range(50))):
+            for status, reply in await asyncio.gather(*(platform.get("m") for _ in range(50))):
                 assert status == 200
-                counts[told["version"]] += 1
+                counts[reply["version"]] += 1
         low, high = binom.interval(0.999, 2000, percent / 100)
         assert low <= counts["2"] <= high, counts
     for host, version in (("latest-m", "2"), ("prev-m", "1"), ("prev-m-predictor", "1")):
@@ -86,7 +86,7 @@ async def test_a_bad_revision_never_gets_traffic(platform: Platform) -> None:
         seen.append(await platform.get("f"))
         await asyncio.sleep(0.02)
     seen += [await platform.get("f") for _ in range(20)]
-    assert {(status, told["version"]) for status, told in seen} == {(200, "1")}
+    assert {(status, reported["version"]) for status, reported in seen} == {(200, "1")}
     item = platform.store.get(KNATIVE, "f")["status"]
     assert (item["latestCreatedRevisionName"], item["latestReadyRevisionName"]) == ("f-00002", "f-00001")
     ready = next(c for c in item["conditions"] if c["type"] == "Ready")
@@ -113,13 +113,13 @@ async def test_an_inference_service_waits_for_its_runtime(platform: Platform) ->
     runtime = {"apiVersion": "serving.kserve.io/v1alpha1", "kind": "ServingRuntime", "metadata": {"name": "rt"}}
     platform.store.create({**runtime, "spec": spec})
     await platform.up(ISVC, "r")
-    status, told = await platform.get("r")
-    assert (status, told["argv"]) == (200, ["--model_name=r", f"--model_dir={folder}"])
-    found = platform.store.get(ISVC, "r")["status"]
-    assert found["url"] == f"http://r-predictor.default.localhost:{platform.serving.port}"
-    assert found["address"]["url"] == "http://r-predictor.default.svc.cluster.local"
-    assert (found["deploymentMode"], found["servingRuntimeName"]) == ("Knative", "rt")
-    model = found["modelStatus"]
+    status, reply = await platform.get("r")
+    assert (status, reply["argv"]) == (200, ["--model_name=r", f"--model_dir={folder}"])
+    actual = platform.store.get(ISVC, "r")["status"]
+    assert actual["url"] == f"http://r-predictor.default.localhost:{platform.serving.port}"
+    assert actual["address"]["url"] == "http://r-predictor.default.svc.cluster.local"
+    assert (actual["deploymentMode"], actual["servingRuntimeName"]) == ("Knative", "rt")
+    model = actual["modelStatus"]
     assert (model["transitionStatus"], model["copies"]) == ("UpToDate", {"failedCopies": 0, "totalCopies": 1})
     assert model["lastFailureInfo"]["reason"] == "NoSupportingRuntime", "it stays after a recovery"
     platform.store.delete(ISVC, "r")
@@ -154,8 +154,8 @@ async def test_scales_to_zero_and_buffers_from_zero(platform: Platform) -> None:
     await platform.until(lambda: not platform.serving.pids(*key))
     assert platform.ready(KNATIVE, "z"), "at zero it is still ready"
     answers = await asyncio.gather(*(platform.get("z", "/", "POST", data=str(n)) for n in range(30)))
-    assert [told["body"] for _, told in answers] == [str(n) for n in range(30)]
-    assert len({told["pid"] for _, told in answers}) == 1
+    assert [reported["body"] for _, reported in answers] == [str(n) for n in range(30)]
+    assert len({reported["pid"] for _, reported in answers}) == 1
 
 
 async def test_busy_replicas_get_company_up_to_max_scale(platform: Platform) -> None:
@@ -165,7 +165,7 @@ async def test_busy_replicas_get_company_up_to_max_scale(platform: Platform) -> 
     await platform.up(KNATIVE, "b")
     answers = await asyncio.gather(*(platform.get("b", "/slow=0.3") for _ in range(16)))
     assert {status for status, _ in answers} == {200}
-    assert len({told["pid"] for _, told in answers}) == 2
+    assert len({data["pid"] for _, data in answers}) == 2
 
 
 async def test_stopping_loses_no_request(platform: Platform) -> None:
@@ -177,7 +177,7 @@ async def test_stopping_loses_no_request(platform: Platform) -> None:
     os.kill(old, 0)
     platform.store.delete(KNATIVE, "g")
     answers = await asyncio.gather(*slow)
-    assert {(status, told["pid"]) for status, told in answers} == {(200, old)}
+    assert {(status, data["pid"]) for status, data in answers} == {(200, old)}
     await platform.until(lambda: not Path(f"/proc/{old}").exists())
     assert (await platform.get("g"))[0] == 404
 
@@ -209,8 +209,8 @@ async def test_a_killed_workload_is_healed(platform: Platform) -> None:
     answers = [await platform.get("k") for _ in range(5)]
     assert {status for status, _ in answers[1:]} == {200}
     assert answers[0][0] in (200, 502)
-    assert {told["revision"] for _, told in answers[1:]} == {"k-00001"}
-    assert first not in {told["pid"] for _, told in answers[1:]}
+    assert {reported["revision"] for _, reported in answers[1:]} == {"k-00001"}
+    assert first not in {reported["pid"] for _, reported in answers[1:]}
 
 
 async def test_the_proxy_is_transparent(platform: Platform) -> None:
@@ -218,9 +218,9 @@ async def test_the_proxy_is_transparent(platform: Platform) -> None:
     await platform.up(KNATIVE, "p")
     trace = {"traceparent": "00-" + "ab" * 16 + "-" + "cd" * 8 + "-01", "tracestate": "a=b"}
     hop = {"connection": "x-private", "x-private": "1", "te": "trailers", "x-kept": "2"}
-    status, told = await platform.get("p", "/a%2Fb?q=%20", "POST", data=b"x" * 300_000, headers={**trace, **hop})
-    headers = {name.lower(): value for name, value in told["headers"].items()}
-    assert (status, told["path"], len(told["body"])) == (200, "/a%2Fb?q=%20", 300_000)
+    status, reply = await platform.get("p", "/a%2Fb?q=%20", "POST", data=b"x" * 300_000, headers={**trace, **hop})
+    headers = {name.lower(): value for name, value in reply["headers"].items()}
+    assert (status, reply["path"], len(reply["body"])) == (200, "/a%2Fb?q=%20", 300_000)
     assert {name: headers.get(name) for name in trace} == trace
     assert headers["host"] == "p.default.localhost"
     assert headers["x-kept"] == "2"
@@ -252,7 +252,7 @@ async def test_waiting_is_bounded_in_number_and_time(tmp_path: Path) -> None:
         hold.touch()
         answers = await asyncio.gather(*(platform.get("w") for _ in range(5)))
         assert sorted(status for status, _ in answers) == [503, 503, 503, 504, 504]
-        assert {told["error"] for status, told in answers if status == 504} == {
+        assert {reported["error"] for status, reported in answers if status == 504} == {
             "revision w-00001 had no replica ready in 1 s"
         }
         hold.unlink()
@@ -278,7 +278,7 @@ async def test_payload_events_reach_a_real_sink(platform: Platform) -> None:
     logger = {"mode": "all", "url": url, "metadataAnnotations": ["coding-mcqa/model-version"]}
     platform.store.create(inference_service("l", logger=logger, annotations={"coding-mcqa/model-version": "7"}))
     await platform.up(ISVC, "l")
-    status, told = await platform.get(
+    status, reply = await platform.get(
         "l", "/v1", "POST", data=b'{"q": 1}', headers={"content-type": "application/json"}
     )
     assert status == 200
@@ -309,7 +309,7 @@ async def test_payload_events_reach_a_real_sink(platform: Platform) -> None:
         }
         assert plain["content-type"] == "application/json"
     assert pair["request"][2] == b'{"q": 1}'
-    assert json.loads(pair["response"][2]) == told
+    assert json.loads(pair["response"][2]) == reply
     await runner.cleanup()
     assert (await platform.get("l", "/v1", "POST", data=b"{}"))[0] == 200, "a sink that is gone hurts nobody"
 
@@ -353,14 +353,14 @@ async def test_a_killed_supervisor_is_succeeded(tmp_path: Path) -> None:
         ServingController(store, settings(tmp_path), Path) as serving,
         aiohttp.ClientSession() as session,
     ):
-        again = Platform(store, serving, session, tmp_path)
-        await again.until(lambda: serving.status().get(("default", "stays-00001")))
-        await again.up(KNATIVE, "stays")
-        await again.until(lambda: serving.status()["default", "stays-00001"].actual == 1)
-        status, told = await again.get("stays")
-        assert (status, told["pid"]) == (200, pods["stay"])
-        await again.until(lambda: not _runs(pods["goes"]))
-    await again.until(lambda: not _runs(pods["stay"]))
+        restarted = Platform(store, serving, session, tmp_path)
+        await restarted.until(lambda: serving.status().get(("default", "stays-00001")))
+        await restarted.up(KNATIVE, "stays")
+        await restarted.until(lambda: serving.status()["default", "stays-00001"].actual == 1)
+        status, reported = await restarted.get("stays")
+        assert (status, reported["pid"]) == (200, pods["stay"])
+        await restarted.until(lambda: not _runs(pods["goes"]))
+    await restarted.until(lambda: not _runs(pods["stay"]))
     assert list((tmp_path / "pods").glob("*")) == []
     store.close()
 
@@ -396,9 +396,9 @@ async def test_the_real_predictor_serves_the_tiny_model(tmp_path: Path) -> None:
         platform = Platform(store, serving, session, tmp_path)
         await platform.until(lambda: platform.ready(ISVC, "coding-mcqa"), 120)
         path = "/v1/models/coding-mcqa:predict"
-        status, told = await platform.get("coding-mcqa", path, "POST", json={"instances": [question]})
-        assert status == 200, told
-        assert "coding-mcqa-predictor-00001" in json.dumps(told)
+        status, reply = await platform.get("coding-mcqa", path, "POST", json={"instances": [question]})
+        assert status == 200, reply
+        assert "coding-mcqa-predictor-00001" in json.dumps(reply)
         for _ in range(3):  # a body that is packed, and then somebody else's request
             packed = gzip.compress(json.dumps({"instances": [question]}).encode())
             headers = {"content-encoding": "gzip", "content-type": "application/json"}

@@ -69,26 +69,26 @@ def revision(number: int, pool: PoolStatus | None = None, service: str = "m-pred
     ],
 )
 def test_a_revision(pool: Any, ready: Any, healthy: Any, available: Any, active: Any, replicas: Any) -> None:
-    found = revision_status(revision(1), pool, NOW, "log")
-    told = reported(found)
-    assert (told["Ready"], told["ContainerHealthy"], told["ResourcesAvailable"]) == (ready, healthy, available)
-    assert told["Active"][: len(active)] == active[:3]
-    assert told["Active"][-1] == "Info"
-    assert (found["actualReplicas"], found.get("desiredReplicas")) == replicas
-    assert found["containerStatuses"] == [{"name": "c"}]
+    status = revision_status(revision(1), pool, NOW, "log")
+    by_type = reported(status)
+    assert (by_type["Ready"], by_type["ContainerHealthy"], by_type["ResourcesAvailable"]) == (ready, healthy, available)
+    assert by_type["Active"][: len(active)] == active[:3]
+    assert by_type["Active"][-1] == "Info"
+    assert (status["actualReplicas"], status.get("desiredReplicas")) == replicas
+    assert status["containerStatuses"] == [{"name": "c"}]
 
 
 def test_a_revision_that_was_ready_stays_so_while_nobody_looks_after_it() -> None:
-    found = revision_status(revision(1, READY), None, LATER, "log")
-    assert reported(found)["Ready"] == ("True", "", "")
+    status = revision_status(revision(1, READY), None, LATER, "log")
+    assert reported(status)["Ready"] == ("True", "", "")
 
 
 def test_a_condition_moves_with_anything_it_says() -> None:
     first = merge_conditions((), [Condition("A", "False", "One", "x"), Condition("B", "True")], NOW)
-    again = merge_conditions(first, [Condition("B", "True"), Condition("A", "False", "One", "x")], LATER)
-    assert again == first
+    second = merge_conditions(first, [Condition("B", "True"), Condition("A", "False", "One", "x")], LATER)
+    assert second == first
     moved = merge_conditions(first, [Condition("A", "False", "One", "y"), Condition("B", "True")], LATER)
-    assert [one["lastTransitionTime"] for one in moved] == [LATER, NOW]
+    assert [condition["lastTransitionTime"] for condition in moved] == [LATER, NOW]
 
 
 @pytest.mark.parametrize(
@@ -102,8 +102,8 @@ def test_a_condition_moves_with_anything_it_says() -> None:
     ],
 )
 def test_ready_of_parts(parts: Any, expected: Any) -> None:
-    found = ready_condition(*(Condition(f"P{place}", *part) for place, part in enumerate(parts)))
-    assert (found.type, found.status, found.reason) == ("Ready", *expected)
+    condition = ready_condition(*(Condition(f"P{place}", *part) for place, part in enumerate(parts)))
+    assert (condition.type, condition.status, condition.reason) == ("Ready", *expected)
 
 
 LATEST = {"latestRevision": True, "percent": 100, "tag": "latest"}
@@ -126,8 +126,8 @@ def service(
         if "status" in one and reported(one["status"])["Ready"][0] == "True"
     }
     targets = knative_targets(traffic, max(ready, default=""), frozenset(ready))
-    found = service_readiness(item, revisions, targets)
-    return {**item, "status": service_status(item, found, "example.com", NOW)}
+    readiness = service_readiness(item, revisions, targets)
+    return {**item, "status": service_status(item, readiness, "example.com", NOW)}
 
 
 FAILED = 'Revision "m-predictor-00002" failed with message: Container failed with: no model.'
@@ -166,9 +166,9 @@ FAILED = 'Revision "m-predictor-00002" failed with message: Container failed wit
     ],
 )
 def test_a_knative_service(revisions: Any, traffic: Any, ready: Any, configurations: Any, routes: Any) -> None:
-    told = reported(service(revisions, traffic)["status"])
-    found = [(told[type][0], told[type][2]) for type in ("Ready", "ConfigurationsReady", "RoutesReady")]
-    assert found == [ready, configurations, routes]
+    by_type = reported(service(revisions, traffic)["status"])
+    actual = [(by_type[type][0], by_type[type][2]) for type in ("Ready", "ConfigurationsReady", "RoutesReady")]
+    assert actual == [ready, configurations, routes]
 
 
 def test_the_addresses_of_a_knative_service() -> None:
@@ -231,22 +231,22 @@ ALL_TRUE = {
 
 def model(status: dict[str, Any]) -> tuple[Any, ...]:
     """(transition, active state, target state, copies, last failure) of modelStatus."""
-    found = status["modelStatus"]
-    assert found["copies"]["failedCopies"] == 0
-    states = found["states"]
+    actual = status["modelStatus"]
+    assert actual["copies"]["failedCopies"] == 0
+    states = actual["states"]
     return (
-        found["transitionStatus"],
+        actual["transitionStatus"],
         states["activeModelState"],
         states["targetModelState"],
-        found["copies"].get("totalCopies"),
-        found.get("lastFailureInfo"),
+        actual["copies"].get("totalCopies"),
+        actual.get("lastFailureInfo"),
     )
 
 
 def test_an_inference_service_at_its_first_start() -> None:
-    found = seen(None, [revision(1, STARTING)], STARTING, ComponentRevisions("", "m-predictor-00001", "", ""))
+    actual = seen(None, [revision(1, STARTING)], STARTING, ComponentRevisions("", "m-predictor-00001", "", ""))
     waiting = ("Unknown", "RevisionMissing", WAITING)
-    assert reported(found) == {
+    assert reported(actual) == {
         "IngressReady": ("Unknown", "", ""),
         "LatestDeploymentReady": ("Unknown", "PredictorConfigurationReady not ready", "", "Info"),
         "PredictorConfigurationReady": ("Unknown", "", "", "Info"),
@@ -256,32 +256,32 @@ def test_an_inference_service_at_its_first_start() -> None:
         "RoutesReady": ("Unknown", "PredictorRouteReady not ready", "", "Info"),
         "Stopped": ("False", "", "", "Info"),
     }
-    assert found["components"] == {"predictor": {"latestCreatedRevision": "m-predictor-00001"}}
-    assert (found["deploymentMode"], found["servingRuntimeName"]) == ("Knative", "rt")
-    assert "url" not in found
-    assert model(found) == ("InProgress", "", "Pending", None, None)
+    assert actual["components"] == {"predictor": {"latestCreatedRevision": "m-predictor-00001"}}
+    assert (actual["deploymentMode"], actual["servingRuntimeName"]) == ("Knative", "rt")
+    assert "url" not in actual
+    assert model(actual) == ("InProgress", "", "Pending", None, None)
     loading = seen(None, [revision(1, STARTING)], PoolStatus(False, "", "", 0, 1, preparing=True), ComponentRevisions())
     assert model(loading)[0::2] == ("InProgress", "Loading", None)
 
 
 def test_an_inference_service_that_serves() -> None:
-    found = seen(None, [revision(1, READY)], READY, FIRST)
-    assert reported(found) == ALL_TRUE
+    actual = seen(None, [revision(1, READY)], READY, FIRST)
+    assert reported(actual) == ALL_TRUE
     url, address = "http://m-predictor.default.example.com", {"url": "http://m-predictor.default.svc.cluster.local"}
-    assert (found["url"], found["address"]) == (url, address)
-    part = found["components"]["predictor"]
+    assert (actual["url"], actual["address"]) == (url, address)
+    part = actual["components"]["predictor"]
     assert (part["url"], part["address"], part["latestRolledoutRevision"]) == (url, address, "m-predictor-00001")
     assert "previousRolledoutRevision" not in part
-    assert model(found) == ("UpToDate", "Loaded", "Loaded", 1, None)
-    assert found["observedGeneration"] == 1, "the Knative Service's, not its own"
+    assert model(actual) == ("UpToDate", "Loaded", "Loaded", 1, None)
+    assert actual["observedGeneration"] == 1, "the Knative Service's, not its own"
 
 
 def test_an_inference_service_with_a_canary() -> None:
     before = seen(None, [revision(1, READY)], READY, FIRST)
-    found = seen(before, [revision(1, ASLEEP), revision(2, READY)], READY, SECOND, CANARY)
-    assert reported(found) == ALL_TRUE
-    part = found["components"]["predictor"]
-    assert [(one["percent"], one["tag"], one["latestRevision"], one["url"]) for one in part["traffic"]] == [
+    actual = seen(before, [revision(1, ASLEEP), revision(2, READY)], READY, SECOND, CANARY)
+    assert reported(actual) == ALL_TRUE
+    part = actual["components"]["predictor"]
+    assert [(item["percent"], item["tag"], item["latestRevision"], item["url"]) for item in part["traffic"]] == [
         (10, "latest", True, "http://latest-m-predictor.default.example.com"),
         (90, "prev", False, "http://prev-m-predictor.default.example.com"),
     ]
@@ -299,10 +299,10 @@ def test_a_new_version_that_fails_and_what_stays_of_it(pool: Any, info: Any) -> 
     before = seen(None, [revision(1, READY)], READY, FIRST)
     failed = seen(before, [revision(1, READY), revision(2, pool)], pool, STUCK, CANARY, LATER)
     assert model(failed) == ("BlockedByFailedLoad", "Loaded", "FailedToLoad", None, info)
-    told, broken = reported(failed), pool is BROKEN
-    assert told["Ready"][0] == told["PredictorReady"][0] == ("False" if broken else "Unknown")
-    assert told["LatestDeploymentReady"][1] == "PredictorConfigurationReady not ready"
-    assert told["IngressReady"] == ("True", "", ""), "there is a URL; KServe does not look further"
+    by_type, broken = reported(failed), pool is BROKEN
+    assert by_type["Ready"][0] == by_type["PredictorReady"][0] == ("False" if broken else "Unknown")
+    assert by_type["LatestDeploymentReady"][1] == "PredictorConfigurationReady not ready"
+    assert by_type["IngressReady"] == ("True", "", ""), "there is a URL; KServe does not look further"
     assert failed["url"] == before["url"], "it is kept while nothing is ready"
     well = seen(failed, [revision(1, READY), revision(2, READY)], READY, SECOND, CANARY, LATER)
     assert model(well) == ("UpToDate", "Loaded", "Loaded", 1, info), "the failure stays after a recovery"
@@ -325,7 +325,7 @@ def test_sleep_changes_nothing_that_kserve_sees_until_something_else_does() -> N
 
 def test_an_inference_service_that_cannot_be_rendered() -> None:
     new = invalid_status(isvc(), "NoSupportingRuntime", "no ServingRuntime", NOW)
-    assert {type: told[0] for type, told in reported(new).items()} == dict.fromkeys(
+    assert {type: by_type[0] for type, by_type in reported(new).items()} == dict.fromkeys(
         ("IngressReady", "PredictorReady", "Ready"), "Unknown"
     )
     info = {"reason": "NoSupportingRuntime", "message": "no ServingRuntime"}
@@ -339,9 +339,9 @@ def test_an_inference_service_that_cannot_be_rendered() -> None:
 def test_the_runtime_that_is_named() -> None:
     cluster = {"kind": "ClusterServingRuntime", "metadata": {"name": "c"}}
     status = service([revision(1, READY)])["status"]
-    found = inference_status(isvc(), FIRST, status, READY, cluster, NOW)
-    assert found["clusterServingRuntimeName"] == "c"
-    assert "servingRuntimeName" not in found
+    actual = inference_status(isvc(), FIRST, status, READY, cluster, NOW)
+    assert actual["clusterServingRuntimeName"] == "c"
+    assert "servingRuntimeName" not in actual
     assert not {"servingRuntimeName", "clusterServingRuntimeName"} & set(
         inference_status(isvc(), FIRST, status, READY, None, NOW)
     )

@@ -49,8 +49,8 @@ def test_knative_traffic(traffic: Any, latest: Any, ready: Any, expected: Any) -
     ],
 )
 def test_canary_traffic(percent: Any, rolled: Any, tags: Any, expected: Any) -> None:
-    found = canary_traffic(percent, rolled, tag_routing=tags)
-    assert [(item["percent"], item.get("revisionName"), item.get("tag")) for item in found] == expected
+    targets = canary_traffic(percent, rolled, tag_routing=tags)
+    assert [(item["percent"], item.get("revisionName"), item.get("tag")) for item in targets] == expected
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from predictor.storage.errors import StorageError
-from predictor.storage.uri import HubModel, LocalFolder, RegisteredVersion, parse
+from predictor.storage.uri import HubModel, LocalFolder, MlflowVersion, parse
 
 
 @pytest.mark.parametrize(
@@ -18,8 +18,8 @@ from predictor.storage.uri import HubModel, LocalFolder, RegisteredVersion, pars
         ("~/x", LocalFolder(Path.home() / "x")),
         ("file:///models/a%20b", LocalFolder(Path("/models/a b"))),
         ("file://localhost/models/x", LocalFolder(Path("/models/x"))),
-        ("mlflow://coding-mcqa/7", RegisteredVersion("coding-mcqa", "7")),
-        ("mlflow://coding%20mcqa/12/", RegisteredVersion("coding mcqa", "12")),
+        ("mlflow://coding-mcqa/7", MlflowVersion("coding-mcqa", "7")),
+        ("mlflow://coding%20mcqa/12/", MlflowVersion("coding mcqa", "12")),
         ("hf://Qwen/Qwen2.5-Coder-1.5B-Instruct", HubModel("Qwen/Qwen2.5-Coder-1.5B-Instruct", None)),
         ("hf://owner/model@refs/pr/1", HubModel("owner/model", "refs/pr/1")),
         ("hf://owner/model:main", HubModel("owner/model", "main")),
