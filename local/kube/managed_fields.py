@@ -1,7 +1,7 @@
 """Who set which field: `metadata.managedFields`, and server-side apply over it (Kubernetes: "Server-Side Apply").
 
 Lists are owned whole. A cluster merges a few of them by key (containers by name); applying one list from two managers
-is a conflict here.
+is a conflict here. Written by hand: a cluster's own implementation, structured-merge-diff, is a Go library.
 """
 
 from __future__ import annotations
