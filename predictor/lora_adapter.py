@@ -3,7 +3,7 @@
 W' = W + B A * alpha / r (Hu et al. 2021, arXiv 2106.09685); DoRA scales each row of W' to its magnitude (Liu et al.
 2024, arXiv 2402.09353). Fully trained modules (`modules_to_save`), token rows and biases replace the base's. What
 cannot be merged is refused by the name of its tensor or setting: an adapter that is served in part answers like its
-base, and nobody would notice. Written by hand: peft merges into transformers' classes, whose import alone takes seconds.
+base, and nobody would notice. Written by hand: peft merges into transformers' classes, whose import takes seconds.
 tests/predictor/test_lora_adapter.py compares with peft itself.
 """
 

@@ -3,7 +3,8 @@
 Everywhere `probabilities` has one row per question and one entry per choice (rows may differ in length), and
 `answers` / `chosen` hold the index of the right and of the chosen choice. Probabilities are within 0..1.
 
-Written by hand: scikit-learn has most of them, as one more heavy dependency of each pipeline step. Tests compare with it.
+Written by hand: scikit-learn has most of them, as one more heavy dependency of each pipeline step. Tests
+compare with it.
 """
 
 from __future__ import annotations
