@@ -36,3 +36,21 @@ def whole(environ: Mapping[str, str], name: str, default: int, low: int = 0) -> 
     if not value.is_integer():
         raise SettingError(f"{name} must be a whole number, found {environ[name]!r}")
     return int(value)
+
+
+def flag(environ: Mapping[str, str], name: str, default: bool = False) -> bool:
+    """True or false, in any of the words that `parse_flag` reads."""
+    given = environ.get(name, "").strip()
+    try:
+        return parse_flag(given) if given else default
+    except ValueError as error:
+        raise SettingError(f"{name} {error}") from None
+
+
+def parse_flag(given: str) -> bool:
+    """1, true, yes and on; 0, false, no and off, in any case. ValueError for anything else."""
+    if (word := given.lower()) in ("1", "true", "yes", "on"):
+        return True
+    if word in ("0", "false", "no", "off"):
+        return False
+    raise ValueError(f"must be true or false, found {given!r}")

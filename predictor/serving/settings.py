@@ -13,6 +13,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from common import environment
 from common.errors import SettingError
 from common.names import INFERENCE_SERVICE
 
@@ -90,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
         parser.add_argument(
             *flags,
             dest=setting.name,
-            type=_converter(setting.type),
+            type=_CONVERTERS[setting.type],
             choices=setting.metadata["choices"],
             nargs="?" if setting.type == "bool" else None,
             const=True if setting.type == "bool" else None,
@@ -104,16 +105,12 @@ def _from_environment(env: Mapping[str, str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for setting in fields(Settings):
         for variable in (_variable(setting.name), *setting.metadata["env"]):
-            text = env.get(variable, "")
-            if not text:
+            if not env.get(variable, "").strip():
                 continue
-            try:
-                value = _converter(setting.type)(text)
-            except (ValueError, argparse.ArgumentTypeError):
-                raise SettingError(f"{variable}={text!r} is not a value of type {setting.type}") from None
+            value = _READERS[setting.type](env, variable, setting.default)
             choices = setting.metadata["choices"]
             if choices and value not in choices:
-                raise SettingError(f"{variable}={text!r} is not one of {', '.join(choices)}")
+                raise SettingError(f"{variable} must be one of {', '.join(choices)}, found {value!r}")
             values[setting.name] = value
             break
     return values
@@ -139,13 +136,17 @@ def _variable(name: str) -> str:
     return ENV_PREFIX + name.upper()
 
 
-def _boolean(text: str) -> bool:
-    if text.lower() in ("1", "true", "yes", "on"):
-        return True
-    if text.lower() in ("0", "false", "no", "off"):
-        return False
-    raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+def _flag(given: str) -> bool:
+    try:
+        return environment.parse_flag(given)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def _converter(kind: Any) -> Any:
-    return {"str": str, "int": int, "float": float, "bool": _boolean}[kind]
+_CONVERTERS: dict[Any, Any] = {"str": str, "int": int, "float": float, "bool": _flag}
+_READERS: dict[Any, Any] = {
+    "str": environment.text,
+    "int": environment.whole,
+    "float": environment.number,
+    "bool": environment.flag,
+}
