@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 import traceback
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
-from typer._click.exceptions import ClickException, NoArgsIsHelpError, UsageError
-from typer.core import TyperGroup
 
 from common.question import QuestionError
 from local.platform.settings import PlatformError
@@ -34,6 +31,7 @@ from mcqa import (
     up,
 )
 from mcqa.cli import DEBUG_VARIABLE, INTERRUPTED, NO_READER
+from mcqa.command_group import CommandGroup
 from mcqa.demo.command import demo
 from mcqa.errors import CommandError, CommandInterruptedError
 from predictor.errors import VersionError
@@ -41,29 +39,11 @@ from predictor.hardware import HardwareError
 from predictor.storage.errors import StorageError
 
 
-class Group(TyperGroup):
+class Group(CommandGroup):
     """Ends expected errors with one line on stderr; anything else is a bug, which `cli` reports."""
 
-    def main(  # type: ignore[override]
-        self,
-        args: Sequence[str] | None = None,
-        prog_name: str | None = None,
-        standalone_mode: bool = True,
-        **extra: Any,
-    ) -> Any:
-        if not standalone_mode:
-            return super().main(args, prog_name, standalone_mode=False, **extra)
-        try:
-            code = super().main(args, prog_name, standalone_mode=False, **extra)
-        except NoArgsIsHelpError as error:  # creating it has printed the help
-            code = error.exit_code
-        except ClickException as error:
-            terminal.error(_usage(error))
-            code = error.exit_code
-        except typer.Abort:
-            terminal.error("the input ended before the answer")
-            code = 1
-        sys.exit(code if isinstance(code, int) else 0)
+    def report(self, line: str, command: str) -> None:
+        terminal.error(line)
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -88,13 +68,6 @@ def _report(error: Exception, details: Sequence[str] = (), code: int = 1) -> int
         traceback.print_exception(error)
     terminal.error(str(error), details)
     return code
-
-
-def _usage(error: ClickException) -> str:
-    """What was wrong with the call, and where its usage is described."""
-    message = error.format_message().rstrip(".")
-    context = error.ctx if isinstance(error, UsageError) else None
-    return message if context is None else f"{message}: see `{context.command_path} --help`"
 
 
 app = typer.Typer(

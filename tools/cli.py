@@ -9,14 +9,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Sequence
 from types import FrameType
 from typing import Any, NoReturn
 
 import typer
-from typer._click.exceptions import ClickException, NoArgsIsHelpError, UsageError
-from typer.core import TyperGroup
 
+from mcqa.command_group import CommandGroup
 from tools.ci import commands as ci
 from tools.cluster import commands as cluster
 from tools.errors import ToolError
@@ -28,26 +26,11 @@ PROGRAM = "scripts/tools"
 INTERRUPTED = 130
 
 
-class Group(TyperGroup):
+class Group(CommandGroup):
     """Ends what is expected to go wrong with one line on stderr."""
 
-    def main(  # type: ignore[override]
-        self,
-        args: Sequence[str] | None = None,
-        prog_name: str | None = None,
-        standalone_mode: bool = True,
-        **extra: Any,
-    ) -> Any:
-        if not standalone_mode:
-            return super().main(args, prog_name, standalone_mode=False, **extra)
-        try:
-            code = super().main(args, prog_name, standalone_mode=False, **extra)
-        except NoArgsIsHelpError as error:  # constructing it has printed the help
-            code = error.exit_code
-        except ClickException as error:
-            print(_usage_line(error), file=sys.stderr)
-            code = error.exit_code
-        sys.exit(code if isinstance(code, int) else 0)
+    def report(self, line: str, command: str) -> None:
+        print(f"{command or PROGRAM}: {line}", file=sys.stderr)
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -57,14 +40,6 @@ class Group(TyperGroup):
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
-
-
-def _usage_line(error: ClickException) -> str:
-    """What is wrong with the call, and where the right one is described."""
-    message = error.format_message().rstrip(".")
-    context = error.ctx if isinstance(error, UsageError) else None
-    tool, command = (PROGRAM, PROGRAM) if context is None else (context.info_name, context.command_path)
-    return f"{tool}: {message}: see `{command} --help`"
 
 
 app = typer.Typer(
