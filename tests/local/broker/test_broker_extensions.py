@@ -7,22 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from broker_events import EVENT
 
-from local.broker.cloudevent import CloudEvent
 from local.broker.extensions import TtlExhaustedError, error_extensions, stamp_arrival, stamp_reply
-
-EVENT = CloudEvent(
-    {
-        "specversion": "1.0",
-        "id": "1",
-        "source": "/mcqa/predictor",
-        "type": "dev.cdeventsx.mcqa-drift.detected",
-        "subject": "coding-mcqa",
-        "flag": True,
-        "count": 7,
-    }
-)
-
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

@@ -5,22 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from broker_events import EVENT
 
-from local.broker.cloudevent import CloudEvent
 from local.broker.errors import FieldError
 from local.broker.filters import parse_filters
-
-EVENT = CloudEvent(
-    {
-        "specversion": "1.0",
-        "id": "1",
-        "source": "/mcqa/predictor",
-        "type": "dev.cdeventsx.mcqa-drift.detected",
-        "subject": "coding-mcqa",
-        "flag": True,
-        "count": 7,
-    }
-)
 
 
 @pytest.mark.parametrize(

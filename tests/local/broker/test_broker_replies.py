@@ -2,20 +2,9 @@
 
 from __future__ import annotations
 
-from local.broker.cloudevent import CloudEvent
-from local.broker.replies import InvalidReply, NoReply, Reply, parse_reply
+from broker_events import EVENT
 
-EVENT = CloudEvent(
-    {
-        "specversion": "1.0",
-        "id": "1",
-        "source": "/mcqa/predictor",
-        "type": "dev.cdeventsx.mcqa-drift.detected",
-        "subject": "coding-mcqa",
-        "flag": True,
-        "count": 7,
-    }
-)
+from local.broker.replies import InvalidReply, NoReply, Reply, parse_reply
 
 
 def test_replies() -> None:
