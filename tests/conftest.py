@@ -19,7 +19,6 @@ from suites import (  # noqa: F401
     processes,
     pytest_collection_modifyitems,
     pytest_configure,
-    pytest_fixture_setup,
     pytest_runtest_protocol,
     pytest_runtest_teardown,
 )

@@ -32,12 +32,16 @@ OBSERVED = os.environ.get("MCQA_TESTS_OBSERVE")
 
 
 class _Running:
-    """The test that runs, whether it is a unit test, and the fixture that is being set up for it."""
+    """The test that runs, whether it is a unit test, and the fixtures that are being set up for it.
+
+    With each fixture: whether it is one that may start nothing, though the test may. A session's fixtures are set up for
+    whichever test comes first, and in the unit tests alone that is another one.
+    """
 
     def __init__(self) -> None:
         self.test = ""
         self.unit = False
-        self.fixtures: list[str] = []
+        self.fixtures: list[tuple[str, bool]] = []
         self.seen: set[str] = set()
 
 
@@ -51,6 +55,7 @@ def processes() -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "integration: starts processes or opens sockets; the others are unit tests")
+    config.pluginmanager.register(_FixtureSetUp(), "processes")
     sys.addaudithook(_audit)
 
 
@@ -76,26 +81,40 @@ def pytest_runtest_teardown() -> Iterator[Any]:
     return (yield)
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any]) -> Iterator[Any]:
-    _running.fixtures.append(f"{fixturedef.func.__module__}.{fixturedef.argname}")
-    try:
-        return (yield)
-    finally:
-        _running.fixtures.pop()
+class _FixtureSetUp:
+    """A plugin of its own: a hook of a conftest.py is not called for the fixtures of a session."""
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> Iterator[Any]:
+        shared = fixturedef.scope in ("session", "package")
+        bound = shared and not _asks_for_processes(fixturedef, request)
+        _running.fixtures.append((f"{fixturedef.func.__module__}.{fixturedef.argname}", bound))
+        try:
+            return (yield)
+        finally:
+            _running.fixtures.pop()
+
+
+def _asks_for_processes(fixturedef: pytest.FixtureDef[Any], request: Any) -> bool:
+    """Itself, or by a fixture that it asks for; these have been set up by now."""
+    return fixturedef.argname == "processes" or any(
+        _asks_for_processes(request._get_active_fixturedef(name), request)
+        for name in fixturedef.argnames
+        if name != "request"
+    )
 
 
 def _audit(event: str, arguments: tuple[Any, ...]) -> None:
     if event not in WATCHED:
         return
     if OBSERVED and _running.test:
-        where = _running.fixtures[-1] if _running.fixtures else ""
+        where = _running.fixtures[-1][0] if _running.fixtures else ""
         line = json.dumps({"test": _running.test, "fixture": where, "event": event})
         if line not in _running.seen:
             _running.seen.add(line)
             with open(OBSERVED, "a") as file:  # noqa: PTH123 - Path.open imports within an audit hook
                 file.write(line + "\n")
-    elif _running.unit:
+    elif _running.unit or (_running.fixtures and _running.fixtures[-1][1]):
         raise RuntimeError(
             f"a unit test must start no process and open no socket, found {event} {arguments[:2]!r:.200}: "
             "ask for the fixture `processes` in the test or in the fixture that does it"

@@ -39,6 +39,16 @@ def server(processes):
     STARTS["listener"]()
 def test_with_a_server(server):
     pass
+@pytest.fixture(scope="session")
+def shared(processes):
+    STARTS["listener"]()
+@pytest.fixture(scope="session")
+def undeclared():
+    STARTS["listener"]()
+def test_with_a_shared_server(shared):
+    pass
+def test_an_undeclared_fixture_of_the_session(processes, undeclared):
+    pass
 def test_nothing():
     assert asyncio.run(asyncio.sleep(0, "done")) == "done"
 """
@@ -53,7 +63,7 @@ def outcomes(folder: Path, *options: str) -> tuple[dict[str, str], str]:
         env={**os.environ, "PYTHONPATH": str(TESTS), "MCQA_TESTS_OBSERVE": ""},
         capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
-    lines = [line.split() for line in done.stdout.splitlines() if line.startswith(("PASSED", "FAILED"))]
+    lines = [line.split() for line in done.stdout.splitlines() if line.startswith(("PASSED", "FAILED", "ERROR "))]
     return {line[1].partition("::")[2]: line[0] for line in lines}, done.stdout
 
 
@@ -64,6 +74,8 @@ def test_a_unit_test_starts_no_process_and_opens_no_socket(tmp_path: Path) -> No
         **{f"test_unit[{way}]": "FAILED" for way in WAYS},
         **{f"test_integration[{way}]": "PASSED" for way in WAYS},
         "test_with_a_server": "PASSED",
+        "test_with_a_shared_server": "PASSED",
+        "test_an_undeclared_fixture_of_the_session": "ERROR",
         "test_nothing": "PASSED",
     }, output
     assert "ask for the fixture `processes`" in output
@@ -72,6 +84,7 @@ def test_a_unit_test_starts_no_process_and_opens_no_socket(tmp_path: Path) -> No
 @pytest.mark.usefixtures("processes")
 def test_each_suite_by_its_marker(tmp_path: Path) -> None:
     integration, output = outcomes(tmp_path, "-m", "integration")
-    assert integration.keys() == {*(f"test_integration[{way}]" for way in WAYS), "test_with_a_server"}, output
+    shared = {"test_with_a_shared_server", "test_an_undeclared_fixture_of_the_session"}
+    assert integration.keys() == {*(f"test_integration[{way}]" for way in WAYS), "test_with_a_server", *shared}, output
     unit, output = outcomes(tmp_path, "-m", "not integration")
     assert unit.keys() == {*(f"test_unit[{way}]" for way in WAYS), "test_nothing"}, output
