@@ -60,4 +60,6 @@ def log(function: str, outcome: str, status: int = 0, event: Event | None = None
         line |= {"id": event.id, "source": event.source, "type": event.type}
         line |= {"traceparent": event.extensions["traceparent"]} if "traceparent" in event.extensions else {}
     with suppress(OSError):
-        print(json.dumps(line), file=sys.stderr, flush=True)
+        # In one call: `print` writes the line's end by itself, behind which another thread's line may have come.
+        sys.stderr.write(f"{json.dumps(line)}\n")
+        sys.stderr.flush()

@@ -34,7 +34,7 @@ OBSERVED = os.environ.get("MCQA_TESTS_OBSERVE")
 class _Running:
     """The test that runs, whether it is a unit test, and the fixtures that are being set up for it.
 
-    With each fixture: whether it is one that may start nothing, though the test may. A session's fixtures are set up for
+    With each fixture: whether it is one that may start nothing, though the test may. A session's fixtures are set up by
     whichever test comes first, and in the unit tests alone that is another one.
     """
 
