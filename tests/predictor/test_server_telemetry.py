@@ -192,6 +192,7 @@ def test_traces_join_the_callers(random_version: Path, collector: Collector) -> 
         unsampled = PARENT[:-1] + "0"
         server.client.post(PREDICT, json={"instances": [QUESTION]}, headers={"traceparent": unsampled})
         server.post(PREDICT, {"instances": [{}]})
+        server.wait_for(lambda: len(server.lines("request")) == 4)  # a line follows its answer
         assert server.lines("request")[0]["trace_id"] == TRACE
         fresh = server.lines("request")[-1]["trace_id"]
         assert len(fresh) == 32
