@@ -2,7 +2,7 @@
 
 Files come and go through the server's artifact proxy, so that no cloud credentials are needed here.
 
-Written by hand: importing mlflow takes seconds, which a function\'s and a model server\'s start have not.
+Written by hand: importing mlflow takes seconds, which neither a function nor the model server can spend at its start.
 """
 
 from __future__ import annotations
