@@ -92,7 +92,7 @@ def test_memory_and_disk_are_told_too_and_may_be_overruled(monkeypatch: pytest.M
 
 def test_memory_is_known_here() -> None:
     if not Path("/proc/meminfo").exists():
-        pytest.skip("this system does not tell")
+        pytest.skip("how much memory there is can be read on Linux only")
     assert 0 < preflight.memory() < 10**14
 
 

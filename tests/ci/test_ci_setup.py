@@ -330,7 +330,7 @@ def test_nothing_is_installed_while_a_port_is_busy(checkout: Path) -> None:
 
 def test_a_checkout_of_somebody_else_is_one_line(checkout: Path) -> None:
     if os.getuid() != 0:
-        pytest.skip("needs another user to be")
+        pytest.skip("only root can run a program as another user")
     for path in [checkout, *checkout.rglob("*"), *list(checkout.parents)[:-2]]:
         path.chmod(path.stat().st_mode | (0o555 if path.is_dir() else 0o444))
     done = subprocess.run(
@@ -339,7 +339,7 @@ def test_a_checkout_of_somebody_else_is_one_line(checkout: Path) -> None:
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     if "needs Python 3.11, 3.12 or 3.13" in done.stderr:
-        pytest.skip("other users have no such Python here")
+        pytest.skip("the Python of this machine is root's alone: another user finds none")
     assert done.returncode == 1
     assert f"{checkout} cannot be written by" in done.stderr
     assert "Traceback" not in done.stderr

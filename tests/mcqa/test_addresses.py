@@ -164,7 +164,7 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-linux = pytest.mark.skipif(not listeners.is_supported(), reason="this system does not tell who listens")
+linux = pytest.mark.skipif(not listeners.is_supported(), reason="who listens on a port can be read on Linux only")
 
 
 @pytest.mark.usefixtures("processes")

@@ -136,7 +136,7 @@ def test_spoiled_bytes(spoiled: Path) -> None:
 
 def test_spoiled_values(spoiled: Path) -> None:
     if spoiled.suffix != ".json":
-        pytest.skip("no JSON")
+        pytest.skip("only a JSON file has values to spoil")
     data = json.loads(spoiled.read_text())
     generator = random.Random(spoiled.name)
     places = list(_places(data))
