@@ -27,6 +27,7 @@ NEEDED = [
     pytest.mark.skipif(not shutil.which("podman"), reason="needs podman"),
     pytest.mark.skipif(not BASE, reason="needs MCQA_IMAGES_BASE, the name of a base image with Python 3.11"),
     pytest.mark.timeout(3600),
+    pytest.mark.usefixtures("processes"),
 ]
 RESTRICTED = ("--read-only", "--tmpfs=/tmp:rw,mode=1777", "--cap-drop=ALL", "--security-opt=no-new-privileges")
 

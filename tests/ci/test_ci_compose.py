@@ -194,6 +194,7 @@ needs_prometheus = pytest.mark.skipif(
 
 
 @needs_prometheus
+@pytest.mark.usefixtures("processes")
 def test_promtool_accepts_the_configuration() -> None:
     command = ["promtool", "check", "config", str(COMPOSE / "prometheus.yaml")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
@@ -201,7 +202,7 @@ def test_promtool_accepts_the_configuration() -> None:
 
 
 @pytest.fixture
-def prometheus(version: Path, tmp_path: Path) -> Iterator[str]:
+def prometheus(version: Path, tmp_path: Path, processes: None) -> Iterator[str]:
     """A Prometheus with the configuration of compose.yaml, its `api:8080` a model server that answered a question."""
     with servers.running(version) as server:
         assert server.ask(servers.QUESTION).status_code == 200

@@ -286,6 +286,7 @@ def test_the_linter_wants_that_node() -> None:
     not (LINTER.is_file() and shutil.which("java") and shutil.which("node")),
     reason="npm-groovy-lint is not installed: scripts/tools lint-jenkinsfile does it (Node, Java 17)",
 )
+@pytest.mark.usefixtures("processes")
 def test_groovys_own_compiler_and_codenarc_accept_it() -> None:
     done = subprocess.run(
         [*TOOL, "lint-jenkinsfile"], cwd=ROOT, capture_output=True, text=True, timeout=280, check=False

@@ -158,6 +158,7 @@ UP = 'up{job="coding-mcqa/predictor", pod="p"}'
 
 
 @needs_promtool
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
     ("series", "alerts"),
     [

@@ -196,6 +196,7 @@ def test_production_survives_a_node(overlays) -> None:
     assert service["spec"]["predictor"]["minReplicas"] == 3
 
 
+@pytest.mark.usefixtures("processes")
 def test_checkov_finds_nothing_that_is_not_excused() -> None:
     own = ROOT / ".cache/checkov/bin/checkov"
     program = os.environ.get("CHECKOV") or (str(own) if own.is_file() else shutil.which("checkov"))
