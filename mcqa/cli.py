@@ -33,6 +33,9 @@ def main() -> None:
     # A second Ctrl-C while the interpreter ends must not be a traceback either.
     _set_interrupt_handler(_exit_at_once)
     code = stdio.finish(code)
+    # A Ctrl-C inside of `exec(text)`, with which dataclasses are made, leaves CPython a mark by which it ends itself by
+    # SIGINT, whoever has caught the exception; the next text that is run clears it.
+    exec("")
     if code > 128 and _threads_still_running():
         os._exit(code)
     sys.exit(code)

@@ -34,7 +34,7 @@ class CommandGroup(TyperGroup):
         except NoArgsIsHelpError as error:  # creating it has printed the help
             code = error.exit_code
         except ClickException as error:
-            self.report(*_usage(error))
+            self.report(*_usage(error, prog_name or self.name or ""))
             code = error.exit_code
         except typer.Abort:
             self.report("the input ended before the answer", "")
@@ -42,10 +42,10 @@ class CommandGroup(TyperGroup):
         sys.exit(code if isinstance(code, int) else 0)
 
 
-def _usage(error: ClickException) -> tuple[str, str]:
+def _usage(error: ClickException, program: str) -> tuple[str, str]:
     """What was wrong with the call and where its usage is described; and the command's own name, "" for none."""
     message = error.format_message().rstrip(".")
+    # An option's parser knows no context: the help of the program leads on from there.
     context = error.ctx if isinstance(error, UsageError) else None
-    if context is None:
-        return message, ""
-    return f"{message}: see `{context.command_path} --help`", context.info_name or ""
+    described = context.command_path if context else program
+    return f"{message}: see `{described} --help`", (context.info_name or "") if context else ""
