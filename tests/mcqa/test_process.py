@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from command_process import (
+    ROOT,
     SECONDS,
     Silent,
     ended,
@@ -65,6 +66,16 @@ def test_ctrl_c_while_a_module_is_imported_is_no_traceback(module: str, env: dic
     result = ended(process)
     assert b"Traceback" not in result.err
     assert result.code == 130, result.err[-2000:]
+
+
+def test_ctrl_c_while_a_dataclass_is_made_is_no_death_by_signal(env: dict[str, str]) -> None:
+    """CPython notes a KeyboardInterrupt that leaves `exec(text)`, whoever catches it later."""
+    script = "import mcqa.verbs; mcqa.verbs.app = lambda **_: exec('raise KeyboardInterrupt')"
+    module = Path(env["MCQA_LOCAL_DIR"]).parent / "sitecustomize.py"
+    module.write_text(script)
+    path = os.pathsep.join((str(module.parent), str(ROOT)))
+    result = run(env={**env, "PYTHONPATH": path})
+    assert (result.code, result.err) == (130, b"")
 
 
 WAITING = {
