@@ -37,7 +37,7 @@ class StartOptions:
     """What `start` is asked for: `ports` by name, None to keep one; `free_ports` replaces busy ones by free ones.
 
     `config` are values of the ConfigMap `loop`, `schedules` PingSources' by name, `replicas` a cap per service, 0 for
-    none.
+    none, `pipelines_ui` a folder with a build of Kubeflow's UI, "" for none.
     """
 
     ports: dict[str, int | None] = field(default_factory=dict)
@@ -46,6 +46,7 @@ class StartOptions:
     config: dict[str, str] = field(default_factory=dict)
     schedules: dict[str, str] = field(default_factory=dict)
     replicas: int = 1
+    pipelines_ui: str = ""
 
 
 def start(folder: Folder, options: StartOptions, on_step: Callable[[Step], None] = lambda step: None) -> None:
@@ -56,7 +57,9 @@ def start(folder: Folder, options: StartOptions, on_step: Callable[[Step], None]
     folder.make()
     selected = {name: port for name, port in options.ports.items() if port is not None}
     ports = replace(folder.settings().ports, **selected)
-    settings = Settings(ports, options.config, options.schedules, model_source(options.source), options.replicas)
+    settings = Settings(
+        ports, options.config, options.schedules, model_source(options.source), options.replicas, options.pipelines_ui
+    )
     if options.free_ports:
         settings = replace(settings, ports=_replace_busy(folder, settings.ports))
     _require_free(folder, settings.ports)

@@ -23,8 +23,8 @@ MAX_ARTIFACTS_OF_TASK = 100_000
 class Artifact:
     """An artifact that a task produced. `number` identifies it among those of all runs, in every attempt alike.
 
-    `path` is where it is inside the run's folder, "" when there is no such file or folder; `size` is in bytes, 0 for a
-    folder. `index` counts the artifacts of a list output.
+    `path` is where it is inside the run's folder, "" when there is no such file or folder, and `place` where it would
+    be, "" for one that is elsewhere; `size` is in bytes, 0 for a folder. `index` counts the artifacts of a list output.
     """
 
     number: int
@@ -37,6 +37,7 @@ class Artifact:
     type: str
     uri: str
     metadata: Mapping[str, Any]
+    place: str
     path: str
     size: int
     is_folder: bool
@@ -115,13 +116,14 @@ def _artifact_values(value: Any) -> Iterator[Mapping[str, Any]]:
 
 def _artifact(row: Row, root: Path, name: str, index: int, count: int, data: Mapping[str, Any]) -> Artifact:
     uri = str(data["uri"])
-    path = Path(uri).resolve() if uri and "://" not in uri else None
-    is_here = path is not None and path != root and path.is_relative_to(root) and path.exists()
-    is_folder = is_here and path is not None and path.is_dir()
+    inside = Path(uri).resolve() if uri and "://" not in uri else root
+    place = inside.relative_to(root).as_posix() if inside != root and inside.is_relative_to(root) else ""
+    is_here = bool(place) and inside.exists()
+    is_folder = is_here and inside.is_dir()
     return Artifact(
         number=row["seq"] * MAX_ARTIFACTS_OF_TASK + min(count, MAX_ARTIFACTS_OF_TASK - 1), run_id=row["run_id"],
         task_number=row["seq"], task_id=row["id"], task_name=row["name"], name=name, index=index,
-        type=data.get("schema_title") or "system.Artifact", uri=uri, metadata=data.get("metadata") or {},
-        path=path.relative_to(root).as_posix() if is_here and path is not None else "",
-        size=path.stat().st_size if is_here and path is not None and not is_folder else 0, is_folder=is_folder,
+        type=data.get("schema_title") or "system.Artifact", uri=uri, metadata=data.get("metadata") or {}, place=place,
+        path=place if is_here else "", size=inside.stat().st_size if is_here and not is_folder else 0,
+        is_folder=is_folder,
     )  # fmt: skip

@@ -46,6 +46,7 @@ class Ports:
 class Settings:
     """`config` replaces values of the ConfigMap `loop`, `schedules` those of PingSources, by name; as an operator would
     with kubectl. `source` is the version registered first. `replica_cap` bounds every service's replicas (0: not).
+    `pipelines_ui` is a folder with a build of Kubeflow Pipelines' UI, "" for none.
     """
 
     ports: Ports = field(default_factory=Ports)
@@ -53,6 +54,7 @@ class Settings:
     schedules: Mapping[str, str] = field(default_factory=dict)
     source: str = "models/tiny"
     replica_cap: int = 1
+    pipelines_ui: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +192,8 @@ def _validated(settings: Settings) -> Settings:
             raise ValueError(f"{name} must be an object of strings")
     if not isinstance(settings.source, str) or type(settings.replica_cap) is not int or settings.replica_cap < 0:
         raise ValueError("source must be a string and replica_cap a whole number from 0 on")
+    if not isinstance(settings.pipelines_ui, str):
+        raise ValueError("pipelines_ui must be a string")  # noqa: TRY004 - as for every other value of the file
     return settings
 
 
