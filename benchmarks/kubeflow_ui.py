@@ -23,6 +23,7 @@ from benchmarks.kubeflow_ui_browser import Ui, opened
 
 CHROMIUM = Path("/usr/bin/chromium")
 RUN_SECONDS = 90.0
+ONE, TWO = "first of the tour", "second of the tour"
 DONE, FAILED = "CheckCircleIcon", "ErrorIcon"
 
 
@@ -78,9 +79,8 @@ class Tour:
 
     def create(self) -> None:
         """pipeline, version, experiment and parameters chosen, and started"""
-        self.runs.append(self._start(f"/runs/new?pipelineId={self.pipeline}&pipelineVersionId={self._version()}",
-                                     "one"))  # fmt: skip
-        self._wait(self.runs[-1], "SUCCEEDED")
+        route = f"/runs/new?pipelineId={self.pipeline}&pipelineVersionId={self._version()}"
+        self._wait(self._start(route, ONE), "SUCCEEDED")
 
     def choose(self) -> None:
         """the pipeline chosen in its dialog"""
@@ -94,15 +94,19 @@ class Tour:
     def run_list(self) -> None:
         """listed with state, duration and pipeline"""
         self.ui.open("/runs")
-        self.ui.sees("one")
+        self.ui.page.get_by_role("link", name=ONE, exact=True).wait_for()
+        self.ui.page.get_by_role("link", name=pipeline.NAME).first.wait_for()
         self.ui.shoot("runs")
 
     def graph(self) -> None:
-        """every node with its state"""
+        """every node with its state; the run's parameters"""
         self._open_run()
         for name in ("measure", "read", "letters", "enough"):
             assert self.ui.state_of(name) == DONE, f"{name} is drawn as {self.ui.state_of(name)!r}"
         self.ui.shoot("graph")
+        self.ui.tab("Detail")
+        self.ui.sees("Run parameters")
+        self.ui.sees("share")
 
     def loop(self) -> None:
         """a loop's iterations, and the steps in one"""
@@ -126,6 +130,7 @@ class Tour:
         self.ui.node("read").click()
         for text in ("Input Parameters", "Input Artifacts", "question,answer", "Output Parameters", "3 lines, 8 right"):
             self.ui.sees(text)
+        self.ui.page.wait_for_timeout(600)
         self.ui.shoot("inputs and outputs")
 
     def logs(self) -> None:
@@ -146,7 +151,8 @@ class Tour:
     def roc(self) -> None:
         """drawn"""
         self._visualize("curve", "ROC Curve: curve")
-        self.ui.page.locator(".recharts-surface").first.wait_for()
+        path = self.ui.page.locator("path.recharts-line-curve").first.get_attribute("d", timeout=15_000)
+        assert len((path or "").split(",")) > 3, f"the curve is {path!r}"
 
     def html(self) -> None:
         """shown in a frame in which its scripts do not run"""
@@ -167,8 +173,7 @@ class Tour:
         """started again from its own page"""
         self._open_run()
         self.ui.click("#cloneBtn")
-        self.runs.append(self._start("", "two"))
-        self._wait(self.runs[-1], "SUCCEEDED")
+        self._wait(self._start("", TWO), "SUCCEEDED")
 
     def compare(self) -> None:
         """two runs side by side: parameters, metrics, confusion matrices, ROC curves, HTML, Markdown"""
@@ -191,7 +196,6 @@ class Tour:
         ui.click("#terminateRunBtn:not([disabled])")
         ui.button("Terminate")
         self._wait(key, "CANCELED")
-        self.runs.append(key)
 
     def retry(self) -> None:
         """a failed step is shown as failed, and the run tried again"""
@@ -207,7 +211,6 @@ class Tour:
         ui.button("Retry")
         self._until(lambda: len(ui.call("GET", f"/apis/v2beta1/runs/{key}")["state_history"]) > before)
         self._wait(key, "FAILED")
-        self.runs.append(key)
 
     def archive(self) -> None:
         """archived from its page, found in the archive, restored"""
@@ -217,7 +220,7 @@ class Tour:
         ui.button("Archive")
         self._until(lambda: ui.call("GET", f"/apis/v2beta1/runs/{key}")["storage_state"] == "ARCHIVED")
         ui.open("/archive/runs")
-        ui.sees("one")
+        ui.page.get_by_role("link", name=ONE, exact=True).wait_for()
         ui.open(f"/runs/details/{key}")
         ui.click("#restoreBtn")
         ui.button("Restore")
@@ -320,6 +323,7 @@ class Tour:
         self.ui.tab("Visualization")
         for text in texts:
             self.ui.sees(text)
+        self.ui.page.wait_for_timeout(1800)  # until the drawing is there
         self.ui.shoot(artifact)
 
     def _start(self, route: str, name: str) -> str:
@@ -329,23 +333,34 @@ class Tour:
             ui.open(route)
         field = ui.page.get_by_label("Run name")
         field.wait_for()
-        ui.page.wait_for_timeout(800)
-        field.fill(name)
+        ui.page.wait_for_load_state("networkidle")
+        ui.page.wait_for_timeout(500)
         if ui.page.get_by_role("textbox", name="Experiment").input_value() == "":
             ui.click("#chooseExperimentBtn")
             ui.page.get_by_role("dialog").get_by_text("Default", exact=True).first.click()
             ui.click("#useExperimentBtn")
+            ui.page.wait_for_timeout(500)
+        for _ in range(3):  # the form proposes a name each time it learns something
+            field.fill(name)
+            ui.page.wait_for_timeout(500)
+            if field.input_value() == name:
+                break
         ui.shoot(f"new run {name}")
         ui.click("#startNewRunBtn:not([disabled])")
         self._until(lambda: len(self._all_runs()) > len(known))
-        return next(run["run_id"] for run in self._all_runs() if run["run_id"] not in known)
+        made = next(run for run in self._all_runs() if run["run_id"] not in known)
+        self.runs.append(made["run_id"])
+        assert made["display_name"] == name, f"the run is called {made['display_name']!r}"
+        return str(made["run_id"])
 
     def _submit(self, name: str, parameters: dict[str, Any]) -> str:
         body = {
             "display_name": name, "runtime_config": {"parameters": parameters},
             "pipeline_version_reference": {"pipeline_id": self.pipeline, "pipeline_version_id": self._version()},
         }  # fmt: skip
-        return str(self.ui.call("POST", "/apis/v2beta1/runs", body)["run_id"])
+        key = str(self.ui.call("POST", "/apis/v2beta1/runs", body)["run_id"])
+        self.runs.append(key)
+        return key
 
     def _version(self) -> str:
         versions = self.ui.call("GET", f"/apis/v2beta1/pipelines/{self.pipeline}/versions")["pipeline_versions"]

@@ -53,15 +53,16 @@ def _nodes(ui: Ui) -> list[tuple[str, str]]:
 def _group(ui: Ui, run: str, layers: Layers, name: str) -> None:
     _open(ui, run, layers)
     assert ui.state_of(name), "no state is drawn"
-    ui.node(name).click(position={"x": 60, "y": 30})
+    ui.node(name).dispatch_event("click")
     ui.sees("Input/Output")
 
 
 def _step(ui: Ui, run: str, layers: Layers, name: str) -> None:
     _open(ui, run, layers)
     assert ui.state_of(name), "no state is drawn"
-    ui.node(name).click()
+    ui.node(name).dispatch_event("click")
     ui.sees("Input/Output")
+    ui.page.wait_for_timeout(600)
     assert not ui.page.get_by_text("Error in retrieving").count(), "an artifact cannot be shown"
     ui.shoot("step " + " ".join((*layers, name)))
     ui.tab("Task Details")
@@ -74,8 +75,9 @@ def _step(ui: Ui, run: str, layers: Layers, name: str) -> None:
 
 def _artifact(ui: Ui, run: str, layers: Layers, name: str) -> None:
     _open(ui, run, layers)
-    ui.node(name).click()
+    ui.node(name).dispatch_event("click")  # where a control of the graph may lie above it
     ui.sees("Artifact Info")
+    ui.page.wait_for_timeout(600)
     ui.shoot("artifact " + " ".join((*layers, name)))
     ui.tab("Visualization")
     ui.page.wait_for_timeout(700)
