@@ -30,7 +30,7 @@ class Ui:
     problems: list[str] = field(default_factory=list)
 
     def open(self, path: str) -> None:
-        """A page by its route, loaded anew."""
+        """A page by its route, loaded from scratch."""
         self.page.goto("about:blank")
         self.page.goto(f"{self.url}/#{path}")
 
@@ -64,7 +64,7 @@ class Ui:
         return str(icon.get_attribute("data-testid", timeout=TIMEOUT_MS) or "")
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
-        """A request to the API beside the browser's."""
+        """A request to the API, made without the browser."""
         response = httpx2.request(
             method, f"{self.url}{path}", json=body, headers={"Authorization": f"Bearer {self.token}"}, timeout=30
         )

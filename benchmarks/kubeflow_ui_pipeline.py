@@ -1,7 +1,7 @@
 """A pipeline of a few seconds with everything that Kubeflow's UI draws, for `benchmarks.kubeflow_ui`."""
 
 # kfp reads the annotations themselves: no postponed evaluation here. A component's body is copied out of this file.
-# mypy: disable-error-code="misc"
+# mypy: disable-error-code="untyped-decorator"
 # ruff: noqa: PTH123
 
 from pathlib import Path
