@@ -21,12 +21,12 @@ def main(
     try:
         settings = read_settings(os.environ)
         _require_guard(settings, host)
+        from ui.server import serve
+
+        serve(settings, host, port)
     except SettingError as error:
         print(f"ui: {error}", file=sys.stderr)
         raise typer.Exit(2) from None
-    from ui.server import serve
-
-    serve(settings, host, port)
 
 
 def _require_guard(settings: UiSettings, host: str) -> None:

@@ -32,6 +32,8 @@ def operator(settings: UiSettings | None = None) -> Operator:
     name = _name(settings)
     if not settings.actions:
         return Operator(name, t("app.action.off"))
+    if settings.login == "oidc" and not _is_verified():
+        return Operator(name, t("app.action.unverified", who=name))
     if settings.operators and name.lower() not in settings.operators:
         return Operator(name, t("app.action.not_operator", who=name))
     return Operator(name, "")
@@ -96,10 +98,14 @@ def _act(act: Callable[[str], Sequence[Cell]], key: str) -> tuple[str, Sequence[
 
 def _name(settings: UiSettings) -> str:
     if settings.login == "oidc":
-        # Only an address that the provider has verified is somebody's name.
-        verified = st.user.get("email_verified", True)
-        return str(st.user.get("email") or st.user.get("sub") or "") if verified else str(st.user.get("sub") or "")
+        address = st.user.get("email") if _is_verified() else None
+        return str(address or st.user.get("sub") or "")
     try:
         return f"{getpass.getuser()} (page)"
     except (KeyError, OSError):  # a container whose user has no name
         return "page"
+
+
+def _is_verified() -> bool:
+    """Whether the e-mail address is the viewer's: a provider may let people write anybody's into their profile."""
+    return st.user.get("email_verified", True) in (True, "true")

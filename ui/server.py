@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from common.errors import SettingError
 from ui import theme
 from ui.pages import NAMES
 from ui.settings import UiSettings, allowed_hosts
@@ -93,8 +95,24 @@ class SecurityHeaders:
 
 
 def serve(settings: UiSettings, host: str, port: int) -> None:
+    """SettingError where the sign-in would lead elsewhere than to this page."""
+    require_sign_in(settings, os.environ.get(SECRETS, ""))
     app = st.App(SCRIPT, middleware=[Middleware(SecurityHeaders), Middleware(FirstDocument)])
     app.run(config=configuration(settings, host, port))
+
+
+def require_sign_in(settings: UiSettings, secrets: str) -> None:
+    if settings.login != "oidc":
+        return
+    if not secrets:
+        raise SettingError(f"MCQA_UI_LOGIN=oidc needs {SECRETS}: the file with the table [auth]")
+    try:
+        table = tomllib.loads(Path(secrets).read_text("utf-8"))["auth"]
+        redirect = str(table["redirect_uri"])
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise SettingError(f"{SECRETS}: {secrets} has no usable [auth].redirect_uri ({error})") from None
+    if redirect != f"{settings.url}/oauth2callback":
+        raise SettingError(f"[auth].redirect_uri must be {settings.url}/oauth2callback, found {redirect[:200]}")
 
 
 def configuration(settings: UiSettings, host: str, port: int) -> dict[str, Any]:

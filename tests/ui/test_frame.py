@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -26,6 +27,25 @@ from ui.settings import UiSettings, allowed_hosts, read_settings
 def test_wrong_settings(environ: dict[str, str], message: str) -> None:
     with pytest.raises(SettingError, match=message):
         read_settings(environ)
+
+
+@pytest.mark.parametrize(
+    ("secrets", "message"),
+    [
+        (None, "needs MCQA_UI_SECRETS"),
+        ("", "has no usable"),
+        ("[auth]\nclient_id = 'x'", "has no usable"),
+        ("[auth]\nredirect_uri = 'https://evil.example/oauth2callback'", "must be https://loop.example/oauth2callback"),
+    ],
+)
+def test_a_sign_in_that_leads_elsewhere_is_refused(tmp_path: Path, secrets: str | None, message: str) -> None:
+    file = tmp_path / "secrets.toml"
+    if secrets is not None:
+        file.write_text(secrets)
+    with pytest.raises(SettingError, match=message):
+        server.require_sign_in(
+            UiSettings(login="oidc", url="https://loop.example"), "" if secrets is None else str(file)
+        )
 
 
 def test_settings() -> None:
