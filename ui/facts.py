@@ -59,13 +59,13 @@ def read(reader: Callable[..., T], *args: Hashable, seconds: float = SECONDS) ->
 
 
 def forget() -> None:
-    """Everything is read anew: after an action, whose effect is to be seen at once."""
+    """The next read of anything is a new one: an action has an effect to show."""
     with _guard:
         _entries.clear()
 
 
 def shown(facts: Facts[T], part: str) -> T | None:
-    """The value; None where there is none, and then a notice that `part` cannot be read stands in its place."""
+    """The value; None where there is none, with a notice that `part` cannot be read."""
     if facts.ok:
         return facts.value
     elements.notice("error", *parts("app.unavailable", part=part, error=facts.error))

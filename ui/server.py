@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 SCRIPT = Path(__file__).parent / "entry/app.py"
-"""In a folder of its own: Streamlit would take the folder `pages` beside it for pages of its older kind."""
+"""In a folder of its own: Streamlit would take the folder `pages` next to it for pages of its older kind."""
 SECRETS = "MCQA_UI_SECRETS"
 """The file with Streamlit's table `[auth]`: what the sign-in needs."""
 

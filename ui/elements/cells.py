@@ -1,4 +1,4 @@
-"""What stands in a cell or in a sentence beside plain text."""
+"""What a cell or a sentence may contain, other than plain text."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Badge:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A share of one, with its text beside it."""
+    """A share of one, with its text next to it."""
 
     share: float
     text: str

@@ -26,7 +26,7 @@ def table(
 ) -> None:
     """`columns` are headings, the first column names the row; `numeric` columns (from 0) are aligned to the right.
 
-    `empty` stands in the place of a table without rows.
+    `empty` is shown instead of a table without rows.
     """
     if not rows and empty:
         paragraph(empty, key=key)
