@@ -100,8 +100,9 @@ def newest_answers(connection: Connection, version: str, most: int) -> Iterator[
             AskedQuestion.question,
             GivenAnswer.letter,
             GivenAnswer.confidence,
-            label_of(GivenAnswer.place).label("label"),
+            label.label("label"),
         )
+        .select_from(GivenAnswer)
         .join(AskedQuestion, asked)
         .join(LoggedRequest, requested)
         .where(GivenAnswer.version == version, GivenAnswer.purpose.is_(None))

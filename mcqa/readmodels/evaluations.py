@@ -102,7 +102,7 @@ def read(environ: Mapping[str, str], version: str) -> EvaluationFacts | None:
         found = client.version(version)
         if found is None:
             return None
-        own = None if found.run_id is None else own_run(client, found)
+        own = own_run(client, found)
         facts = None if own is None else _of_run(environ, client, own, "challenger")
         if facts is None:
             facts = _of_folder(client, version)
