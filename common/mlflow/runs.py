@@ -1,4 +1,4 @@
-"""MLflow runs as the retraining pipeline writes them: one a retraining, and below it one a step. Reading only.
+"""MLflow runs as the retraining pipeline writes them: one per retraining, and below it one per step. Reading only.
 
 All runs of a retraining carry its run key as a tag, and each its step's name.
 """

@@ -1,4 +1,4 @@
-"""An evaluation of two versions as files of its MLflow run, for those who look at a version later.
+"""An evaluation of two versions as files of its MLflow run, which show what a version is long afterwards.
 
 `evaluation.json`: what each came to on each mix (`Report.to_dict`), and what it would have come to without its letter
 prior. `answers.jsonl`: every question with its text, the right choice, and each version's choice and probabilities.
