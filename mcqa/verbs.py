@@ -29,6 +29,7 @@ from mcqa import (
     status,
     terminal,
     up,
+    versions,
 )
 from mcqa.cli import DEBUG_VARIABLE, INTERRUPTED, NO_READER
 from mcqa.command_group import CommandGroup
@@ -98,6 +99,7 @@ app.add_typer(dead_letters.dead_letters_app, name="dead-letters")
 app.add_typer(rollout.rollout_app, name="rollout")
 app.add_typer(drift.drift_app, name="drift")
 app.add_typer(pipeline.pipeline_app, name="pipeline")
+app.command()(versions.versions)
 
 
 def _version(value: bool) -> None:
