@@ -13,9 +13,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from common.names import CHALLENGER, CHAMPION
 from mcqa import targets, terminal
-from mcqa.errors import CommandError, unavailable_as_command_error
+from mcqa.errors import unavailable_as_command_error
 from mcqa.loop import FolderOption
 from mcqa.readmodels.rollout import RolloutFacts, read
 
@@ -82,67 +81,15 @@ def resume(version: VersionOption = None, directory: FolderOption = None) -> Non
 
 
 def _override(action: Action, version: str | None, directory: Path | None) -> None:
-    from functions.database import connect, transaction
-    from functions.rollout import overrides
-    from functions.rollout.settings import read_settings
-    from functions.rollout.state import Override
+    from common.event_types import SOURCE_CLI
+    from functions.rollout.operator_actions import RefusedError, act
 
-    with unavailable_as_command_error(ValueError):
-        environ = targets.environ(directory)
-        settings, engine = read_settings(environ), connect(environ)
-        challenger = _challenger(environ, settings.model, version)
-        now = time.time()
-        with transaction(engine) as connection:
-            if action == "resume":
-                if not overrides.clear(connection, settings.model):
-                    raise CommandError(f"challenger {challenger} has no override: there is nothing to resume")
-            else:
-                overrides.write(connection, settings.model, Override(action, challenger, _user()), now)
-        when = _request_reconcile(environ, settings.model, action, challenger, now)
+    with unavailable_as_command_error(ValueError, RefusedError):
+        done = act(targets.environ(directory), action, _user(), SOURCE_CLI, version)
+    when = f"applied at the next tick ({done.problem})" if done.problem else "the rollout function applies it now"
     targets.announce(directory)
-    terminal.out.print(f"{action} challenger {challenger}: noted, {when}", markup=False)
+    terminal.out.print(f"{action} challenger {done.challenger}: noted, {when}", markup=False)
     terminal.note("`mcqa rollout status` shows the result")
-
-
-def _challenger(environ: Mapping[str, str], model: str, version: str | None) -> str:
-    """The version under rollout; CommandError when there is none, or another than `version`."""
-    from common.mlflow.registry import ModelRegistry
-    from functions.rollout.state import ModelVersion
-    from functions.rollout.version_tag import ROLLOUT_TAG
-
-    with ModelRegistry(environ, model) as registry:
-        registered = registry.model()
-        aliases = registered.aliases if registered else {}
-        challenger, champion = aliases.get(CHALLENGER), aliases.get(CHAMPION)
-        if challenger is None or challenger == champion:
-            serves = f"version {champion} is champion" if champion else "there is no champion either"
-            raise CommandError(
-                f"there is no rollout: no version of {model} has the alias {CHALLENGER} ({serves}). Set the alias on "
-                "the version to try, and its canary starts"
-            )
-        if version not in (None, challenger):
-            raise CommandError(f"version {version} is not under rollout; the challenger is version {challenger}")
-        details = registry.version(challenger)
-    if details is not None and (why := ModelVersion(challenger, details.tags).rolled_back):
-        raise CommandError(
-            f"challenger {challenger} was already rolled back: {why}. Remove its tag {ROLLOUT_TAG!r} to try it again"
-        )
-    return challenger
-
-
-def _request_reconcile(environ: Mapping[str, str], model: str, action: Action, challenger: str, now: float) -> str:
-    """Asks the rollout function to reconcile, and says when it will."""
-    from common.errors import UnavailableError
-    from common.event_types import ROLLOUT_REQUESTED, SOURCE_CLI
-    from functions.sink import Sink, digest, loop_event, traceparent
-
-    key = digest(ROLLOUT_REQUESTED, model, action, challenger, now)
-    data = {"action": action, "challenger": challenger}
-    try:
-        Sink(environ).send(loop_event(ROLLOUT_REQUESTED, SOURCE_CLI, key, data, now, traceparent(key)))
-    except UnavailableError as error:
-        return f"applied at the next tick ({error})"
-    return "the rollout function applies it now"
 
 
 def _user() -> str:

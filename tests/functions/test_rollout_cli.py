@@ -107,7 +107,7 @@ def test_status(case: Case) -> None:
         store.write_status(connection, case.model.name, {**row, "version": "2"})
         store.append_decision(connection, case.model.name, {**row, "generation": "u/1", "trace": None})
         store.write_record(connection, case.model.name, Rollout("2", "1", (StepRecord(10, 0.0),)))
-        overrides.write(connection, case.model.name, Override("hold", "2", "ann"), 1.0)
+        overrides.write(connection, case.model.name, Override("hold", "2", "ann", at=1.0))
     result = case.run("status")
     assert result.exit_code == 0, result.output
     for text in ("version 1, 90% of the traffic", "[10%] → 25%", "failures", "0.200", "900 / 100", "hold version 2"):
