@@ -6,6 +6,7 @@ import getpass
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,7 +17,7 @@ from rich.text import Text
 from mcqa import targets, terminal
 from mcqa.errors import unavailable_as_command_error
 from mcqa.loop import FolderOption
-from mcqa.readmodels.rollout import RolloutFacts, read
+from mcqa.readmodels.rollout import Need, RolloutFacts, read
 
 rollout_app = typer.Typer(
     no_args_is_help=True, help="The canary: see where it stands and why; promote, hold or abort it."
@@ -110,7 +111,11 @@ def _print(facts: RolloutFacts) -> None:
             out.print(f"[dim]version {version}: {page}[/]", soft_wrap=True)
     if status["evidence"]:
         out.print()
-        out.print(_measurements(status["evidence"]))
+        out.print(_measurements(status["evidence"], facts["needs"]))
+        if facts["needs"]:
+            left = facts["seconds_left"]
+            lasts = "cannot be said" if left is None else f"about {_duration(left)}" if left else "nothing more"
+            out.print(f"this step still needs: {lasts}, if the differences stay as they are measured")
     if facts["decisions"]:
         out.print()
         out.print(_decisions(facts["decisions"]))
@@ -140,7 +145,7 @@ def _summary(status: Mapping[str, Any], facts: RolloutFacts) -> Table:
     return table
 
 
-def _measurements(evidence: Mapping[str, Any]) -> Table:
+def _measurements(evidence: Mapping[str, Any], needs: Sequence[Need]) -> Table:
     """Of the two versions that were compared, which are not always those that have the aliases now."""
     table = terminal.plain_table()
     table.add_column("measure", style="cyan")
@@ -148,7 +153,9 @@ def _measurements(evidence: Mapping[str, Any]) -> Table:
     for title in (*arms, "worse by", "bounds", "margin", "n"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("verdict")
-    for measurement in evidence["measures"]:
+    if needs:
+        table.add_column("still needed")
+    for measurement, need in zip_longest(evidence["measures"], needs):
         low, high = measurement["low"], measurement["high"]
         table.add_row(
             measurement["name"],
@@ -159,8 +166,29 @@ def _measurements(evidence: Mapping[str, Any]) -> Table:
             _number(measurement["margin"]),
             f"{measurement['n_champion']} / {measurement['n_challenger']}",
             Text(measurement["verdict"], style=_VERDICTS.get(measurement["verdict"], "")),
+            *([Text(_needed(need))] if need else ()),
         )
     return table
+
+
+def _needed(need: Need) -> str:
+    if need["state"] in ("proven", "failed"):
+        return "–"
+    if need["state"] == "beyond":
+        return "more would not help: the estimate is beyond the margin"
+    if need["more"] is None:
+        return "cannot be said"
+    text = f"{need['more']:,} {need['unit']}{' if they are equal' if need['state'] == 'assumed' else ''}"
+    if need["per_hour"] == 0:
+        return f"{text}, none arrive"
+    return text if need["seconds"] is None else f"{text}, {_duration(need['seconds'])}"
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def _decisions(decisions: Sequence[Mapping[str, Any]]) -> Table:
