@@ -1,5 +1,7 @@
 """Deletes what people sent after MCQA_RETENTION_DAYS: questions, answers, feedback, dead letters, notifications.
 
+A canary's measurements over time go with the answers that they were made from.
+
 Oldest first and one batch per transaction, so that inserts wait only briefly. What does not fit into one call waits for
 the next. Drift checks, rollouts and runs stay: they are figures, and few.
 """
@@ -21,6 +23,7 @@ from functions.collect.tables import AskedQuestion, GivenAnswer, GivenFeedback, 
 from functions.database import transaction
 from functions.dead_letters.tables import DeadLetterRecord
 from functions.notify.tables import SentNotice
+from functions.rollout.tables import RolloutMeasurement
 
 DAY = 86_400.0
 BATCH = 500
@@ -112,4 +115,5 @@ _STEPS: tuple[Callable[[Connection, float, int], tuple[int, int]], ...] = (
     partial(_dated, GivenFeedback, (GivenFeedback.given_at, GivenFeedback.arrived_at)),
     partial(_dated, DeadLetterRecord, (DeadLetterRecord.last_at,)),
     partial(_dated, SentNotice, (SentNotice.sent_at,)),
+    partial(_dated, RolloutMeasurement, (RolloutMeasurement.at,)),
 )
