@@ -113,13 +113,16 @@ def newest_answers(connection: Connection, version: str, most: int) -> Iterator[
         yield VersionAnswer(row.question, row.letter, row.confidence, row.label)
 
 
-def label_count(connection: Connection, since: float, until: float) -> int:
-    """How many answers got feedback within [since, until), each counted once; answers of tests are left out."""
+def label_count(connection: Connection, since: float, until: float, most: int | None = None) -> int:
+    """How many answers got feedback within [since, until), each counted once; answers of tests are left out.
+
+    With `most`, no more than that many are counted.
+    """
     test = select(LoggedRequest.id).where(
         LoggedRequest.id == GivenFeedback.answer_id, LoggedRequest.purpose.is_not(None)
     )
     within = (GivenFeedback.given_at >= since, GivenFeedback.given_at < until)
-    answers = select(GivenFeedback.answer_id, GivenFeedback.place).where(*within, ~test.exists()).distinct()
+    answers = select(GivenFeedback.answer_id, GivenFeedback.place).where(*within, ~test.exists()).distinct().limit(most)
     return connection.scalar(select(func.count()).select_from(answers.subquery())) or 0
 
 
