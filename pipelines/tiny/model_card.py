@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from common.proportions import Proportion, wilson
 from pipelines.bank.generate import generate
-from pipelines.evaluation.metrics import Proportion, wilson
 from pipelines.tiny.accuracy import ALL
 from pipelines.tiny.make import TrainingSummary
 from predictor.model_card import Accuracy, ModelCard

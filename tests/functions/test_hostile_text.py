@@ -18,6 +18,7 @@ from sqlalchemy import Engine, event
 from typer.testing import CliRunner
 
 from common.event_types import DRIFT_DETECTED, PING, RETRAINING_REQUESTED
+from common.gate_tag import GateTag
 from common.mlflow.registry import RegisteredModel, RegisteredVersion
 from common.names import CHALLENGER, CHAMPION, PREVIOUS_CHAMPION
 from functions.database import engine, transaction
@@ -48,7 +49,6 @@ from functions.rollout.state import Override
 from functions.rollout.version_tag import ROLLOUT_TAG, Outcome, RolloutTag
 from mcqa.rollout import rollout_app
 from mcqa.verbs import Group
-from pipelines.gate_tag import GateTag
 from pipelines.retraining.steps.report import outcome
 from tools.ci.promotion import ObservedState, judge
 

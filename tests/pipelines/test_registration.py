@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
+from common.gate_tag import GateTag
 from common.mlflow.registry import ModelRegistry
 from functions.drift.reference import parse
 from pipelines.bootstrap import BOOTSTRAP_KEY, bootstrap, main
-from pipelines.gate_tag import GateTag
 from pipelines.registration import versions, webhooks
 from pipelines.registration.tracking import KIND, KIND_TAG, Tracking, step_run, tags_of
 from pipelines.retraining.steps.register import offer

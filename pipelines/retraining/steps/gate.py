@@ -9,8 +9,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from pipelines.gate_tag import GATE_TAG, GateTag
-from pipelines.quality_gate import GateConfig, GateResult, PairedAnswers, Verdict, evaluate_gate
+from common.gate_tag import GATE_TAG, GateTag, Verdict
+from pipelines.quality_gate import GateConfig, GateResult, PairedAnswers, evaluate_gate
 from pipelines.registration.tracking import PIPELINE_STEP, Tracking, id_of, step_run
 from pipelines.retraining import events
 from pipelines.retraining.steps.evaluate import read_results

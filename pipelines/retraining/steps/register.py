@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from common import links
+from common.gate_tag import GATE_TAG
 from common.names import CHALLENGER, CHAMPION
 from functions.rollout.version_tag import ROLLOUT_TAG
 from pipelines import drift_reference
-from pipelines.gate_tag import GATE_TAG
 from pipelines.registration import versions
 from pipelines.registration.tracking import PIPELINE_STEP, Tracking, id_of, step_run, tags_of
 from pipelines.retraining import events

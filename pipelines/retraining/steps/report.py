@@ -6,8 +6,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from common.gate_tag import GATE_TAG, GateTag
 from common.names import PIPELINE
-from pipelines.gate_tag import GATE_TAG, GateTag
 from pipelines.registration import versions
 from pipelines.registration.tracking import ATTEMPT_TAG, PIPELINE_STEP, Tracking, id_of, tags_of
 from pipelines.retraining import events
