@@ -1,4 +1,4 @@
-"""Accepted baselines in the database: which is in force, and an operator's word, recorded together with its check."""
+"""Accepted baselines in the database: which is in force, and an operator's override, stored together with its check."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from functions.drift.decision import CheckResult, State
 from functions.drift.queries import window_chunks
 from functions.drift.reference import Reference, parse
 from functions.drift.settings import Settings
-from functions.drift.store import PreviousState, append, last_alarm, previous_state
+from functions.drift.store import PreviousState, append, last_alarm, last_suspicion, previous_state
 from functions.drift.tables import DriftBaseline
 from functions.sink import traceparent
 
 ATTEMPTS = 5
-"""How often an operator's word is tried when checks are stored at the same moments; each takes part of a second."""
+"""How often an override is tried when checks are stored at the same moments; each takes part of a second."""
 
 _COLUMNS = [column for column in DriftBaseline.__table__.columns if column.name != "reference"]
 
@@ -66,14 +66,24 @@ def reference(connection: Connection, model: str, sequence: int) -> Reference:
     return parse(connection.execute(select(DriftBaseline.reference).where(same)).scalar_one())
 
 
-def proposed_since(connection: Connection, model: str, state: State) -> float | None:
-    """From when on answers are accepted where nobody says: when they began to differ, or the open window began."""
+def differs_since(connection: Connection, model: str, state: State) -> float | None:
+    """Since when the answers differ from the baseline, by the last alarm or suspicion; None where they do not."""
     if state.alarmed_at is not None:
-        alarm = last_alarm(connection, model)
-        if alarm is not None and alarm.version == state.version:
-            since = alarm.document.get("drift_since")
-            return float(alarm.window_start if since is None else since)
-    return state.since
+        row = last_alarm(connection, model)
+    elif state.streaks:
+        row = last_suspicion(connection, model, state.version)
+    else:
+        return None
+    if row is None or row.version != state.version:
+        return None
+    since = row.document.get("drift_since")
+    return float(row.window_start if since is None else since)
+
+
+def proposed_since(connection: Connection, model: str, state: State) -> float | None:
+    """From when on answers are accepted where nobody says: when they began to differ, else the open window's begin."""
+    differs = differs_since(connection, model, state)
+    return state.since if differs is None else differs
 
 
 def accept(engine: Engine, settings: Settings, version: str, since: float | None, by: str, now: float) -> Accepted:

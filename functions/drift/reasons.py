@@ -1,6 +1,6 @@
 """Why a drift check came to its verdict: every code with its headline. Details name what moved.
 
-The last two are of an operator's word, which is recorded between the checks; details name the operator.
+The last two are an operator's override of the baseline, recorded between the checks; details name the operator.
 """
 
 from __future__ import annotations
