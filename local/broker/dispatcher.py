@@ -37,7 +37,8 @@ from local.broker.store import Operation, Store
 _MAX_ERROR_BODY = 64 * 1024
 
 # Stores an event for all Triggers of a Broker that match it, and runs the operation in the same commit.
-Accept = Callable[[str, CloudEvent, dict[str, str], Operation[None], Callable[[], None]], None]
+Accept = Callable[[str, CloudEvent, dict[str, str], Operation[None], Callable[..., None], Callable[[], None]], None]
+"""Stores a reply to a broker: what marks the delivery, what records the reply (`db`, `reply=` its seq), what follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,8 @@ class Dispatcher:
                 self._context.store.submit(delivered, lambda _: queue.complete(seq))
             else:
                 forwarded = reply_headers(response.headers, item.headers)
-                self._context.accept(trigger.broker, reply, forwarded, delivered, lambda: queue.complete(seq))
+                replied = partial(queries.record_reply, event=seq, trigger=self.number)
+                self._context.accept(trigger.broker, reply, forwarded, delivered, replied, lambda: queue.complete(seq))
                 self._context.metrics.replies.labels(trigger.namespace, trigger.name).inc()
             return
         error = response.error or f"the subscriber answered {status}"
