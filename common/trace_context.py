@@ -29,5 +29,5 @@ def request_id(trace: str) -> str:
 
 
 def root_traceparent(trace: str) -> str:
-    """A sampled traceparent of the trace; who begins a trace has no span of its own to name, so the id's start is it."""
+    """A sampled traceparent. Who begins a trace has no span to name: the start of the id stands for one."""
     return f"00-{trace}-{trace[_SPAN]}-01"

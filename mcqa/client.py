@@ -8,11 +8,11 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from common.model_card import ModelCard
 from common.question import Answer, Debias, Purpose, Question
 from mcqa import defaults
 from mcqa.errors import CommandError, ServerError, ServerUnreachableError
 from mcqa.tensors import answers_from_tensors, question_tensors
-from predictor.model_card import ModelCard
 
 if TYPE_CHECKING:
     import httpx2

@@ -5,7 +5,8 @@
     DELETE  /-/brokers/{namespace}/{name}                204, or 404
     DELETE  /-/triggers/{namespace}/{name}               204, or 404
     GET     /-/events?type=&id=&source=&trace=&text=&before=&limit=
-                                                         newest first, without payloads; `before` in the answer continues
+                                                         newest first, without payloads; the answer's `before`
+                                                         continues
     GET     /-/events/{seq}                              the event, its payload, its deliveries and the replies to them
     GET     /-/dead-letters?trigger=&before=&limit=      newest first
     GET     /-/dead-letters/{name}

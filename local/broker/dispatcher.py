@@ -36,9 +36,9 @@ from local.broker.store import Operation, Store
 
 _MAX_ERROR_BODY = 64 * 1024
 
-# Stores an event for all Triggers of a Broker that match it, and runs the operation in the same commit.
 Accept = Callable[[str, CloudEvent, dict[str, str], Operation[None], Callable[..., None], Callable[[], None]], None]
-"""Stores a reply to a broker: what marks the delivery, what records the reply (`db`, `reply=` its seq), what follows."""
+"""Stores an event for all Triggers of a Broker that match it; in the same commit marks the delivery that it replies to,
+and records it as the reply (`db, reply=seq`). The last is called when all of it is on the disk."""
 
 
 @dataclass(frozen=True, slots=True)

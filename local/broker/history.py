@@ -23,10 +23,10 @@ _DEAD_LETTERS = (
 
 
 def get_event(db: sqlite3.Connection, seq: int) -> dict[str, Any] | None:
-    """One event in the JSON format, with each Trigger's delivery and the last reply to it; None if there is no such event.
+    """One event in the JSON format, with each Trigger's delivery; None if there is no such event.
 
-    `reply_to` is the event that this one replies to, `reply` the one that replied; a delivery that failed for good names
-    its `dead_letter`, one that will be tried again is `due`.
+    `reply_to` is the event that this one replies to, a delivery's `reply` the last that replied to it. A delivery that
+    failed for good names its `dead_letter`; `due` is when it is tried again.
     """
     row = db.execute("SELECT broker, arrived, attributes, headers, data FROM events WHERE seq = ?", (seq,)).fetchone()
     if row is None:

@@ -1,8 +1,8 @@
 """The broker's tables in SQLite.
 
 `events` has one row per accepted event, `deliveries` one per event and Trigger that matches it. A partial index lists
-the queued ones, so reading a queue costs what is in it, not what was ever delivered. `replies` says which event answered
-which delivery.
+the queued ones, so reading a queue costs what is in it, not what was ever delivered. `replies` says which event is the
+reply of which delivery.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Finding events in the store: by type, id and trace on an index; by source and text in what that leaves, for a while.
+"""Finding events in the store: by type, id and trace on an index; by source and text in what that leaves.
 
-The broker's event loop waits meanwhile, so a search that no index narrows stops after SECONDS and says where: its caller
-continues from there.
+The broker's event loop waits meanwhile, so a search that no index narrows stops after SECONDS and says where: its
+caller continues from there.
 """
 
 from __future__ import annotations

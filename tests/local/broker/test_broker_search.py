@@ -49,7 +49,7 @@ def add(db: sqlite3.Connection, id: str, data: bytes = b"{}", type: str = "t", *
 def test_events_are_found(db: sqlite3.Connection, query: dict[str, Any], found: list[str]) -> None:
     add(db, "1", type="odd")
     add(db, "2", b'{"a": "a Needle"}')
-    add(db, "3", '{"a": "Ti\\u1ebfng"}'.encode(), type="odd")
+    add(db, "3", b'{"a": "Ti\\u1ebfng"}', type="odd")
     add(db, "4", '{"a": "Tiếng"}'.encode(), source="/elsewhere")
     add(db, "5", b"\xff\x00", type="odd", subject="in a needle's eye")
     page = find_events(db, EventQuery(**query))
