@@ -183,9 +183,7 @@ def _errors(where: str) -> Iterator[None]:
         raise AskError("unreachable", str(error), address=where) from None
     except ServerError as error:
         code = _CODES.get(error.status) or ("invalid" if 400 <= error.status < 500 else "failed")
-        raise AskError(
-            code, str(error), address=where, retry_after=error.retry_after, status=error.status
-        ) from None
+        raise AskError(code, str(error), address=where, retry_after=error.retry_after, status=error.status) from None
     except (CommandError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise AskError("no-model-server", str(error), address=where) from None
 

@@ -110,9 +110,7 @@ class RestClient:
         except httpx2.ConnectTimeout:
             raise ServerUnreachableError.at(self.address) from None
         except httpx2.TimeoutException:
-            raise ServerTimeoutError(
-                f"{self.address} did not answer within {self._http.timeout.read:.0f} s"
-            ) from None
+            raise ServerTimeoutError(f"{self.address} did not answer within {self._http.timeout.read:.0f} s") from None
         except httpx2.ConnectError:
             raise ServerUnreachableError.at(self.address) from None
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
