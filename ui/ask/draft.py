@@ -102,6 +102,4 @@ def problem(error: QuestionError, texts: Sequence[str]) -> tuple[str, str]:
     if error.field == "choices" and " same text" in error.message:
         letters = LETTERS[: len(texts)]
         return "same_choices", ", ".join(character for character in error.message[:40] if character in letters)
-            character for character in error.message[:40] if character in LETTERS[: len(texts)]
-        )
     return "other", f"{error.field}: {error.message}"
