@@ -1,8 +1,8 @@
 """Applies an overlay to the cluster of the current context, and waits until it answers. Safe to repeat.
 
 What serves is kept: the version and the canary's share that the cluster has are written into what is applied. A plain
-`kubectl apply -k` would set them back to the manifest's version 1. Functions, MLflow and the page restart where a Secret or
-a ConfigMap changed that they read.
+`kubectl apply -k` would set them back to the manifest's version 1. Functions, MLflow and the page restart where a
+Secret or a ConfigMap changed that they read.
 """
 
 from __future__ import annotations
