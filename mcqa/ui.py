@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from local.platform.settings import HOST, Folder, Ports
+from local.platform.settings import HOST, ROOT, Folder, Ports
 from mcqa import addresses, loop, loop_process, server_process, targets, terminal
 from mcqa.addresses import AddressSource
 from mcqa.errors import CommandError
@@ -70,7 +70,7 @@ def _ready_or_failed(status: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def _serve(port: int, browser: bool) -> None:
     """The page in the foreground, in this process's environment."""
-    with _running([sys.executable, "-P", "-m", "ui", "--host", HOST, "--port", str(port)]) as process:
+    with _running([sys.executable, "-m", "ui", "--host", HOST, "--port", str(port)]) as process:
         url = f"http://{HOST}:{port}"
         if not wait_for(lambda: _has_started(process, url), START_SECONDS, "the page"):
             code = process.poll()
@@ -89,7 +89,7 @@ def _serve(port: int, browser: bool) -> None:
 def _running(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
     """A process that writes to our stderr, ended when the block is left."""
     # A session of its own: it gets one signal from us, and not Ctrl-C as well.
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, start_new_session=True)
+    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=sys.stderr, start_new_session=True)
     try:
         yield process
     finally:

@@ -133,7 +133,7 @@ def _unready(supervisor: Json) -> list[str]:
     parts = [
         f"{part['name']}: {part['state']} {part['message']}".strip()
         for part in supervisor.get("parts", ())
-        if part["state"] != "ready" and (part["state"], part["restarts"]) != starting
+        if part["state"] != "ready" and (part["state"], part.get("restarts")) != starting
     ]
     steps = [
         f"{step['name']}: {step['detail'] or step['state']}"

@@ -92,9 +92,10 @@ def imports_when_imported(path: Path) -> Iterator[str]:
     """Those of `imports` that run with the module itself: outside of functions and of `if TYPE_CHECKING`."""
     tree = ast.parse(path.read_text())
     for node in [*ast.walk(tree)]:
-        checking = isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
-        if checking or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            node.body = [ast.Pass()]
+        later = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        never = isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+        if later or never:
+            vars(node)["body"] = [ast.Pass()]
     yield from imports_of(tree)
 
 
