@@ -28,6 +28,7 @@ from mcqa import (
     serve,
     status,
     terminal,
+    ui,
     up,
     versions,
 )
@@ -91,6 +92,7 @@ app.command()(bank.bank)
 app.add_typer(model.app, name="model")
 app.command()(up.up)
 app.command()(up.down)
+app.command()(ui.ui)
 app.command()(demo)
 app.command()(status.status)
 app.command()(logs.logs)
