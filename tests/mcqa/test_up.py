@@ -31,8 +31,8 @@ def test_the_next_commands_mean_the_loop_that_is_up(
     up._print_addresses(folder)
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Next")]
     wanted = "" if own else f" --dir {folder.path}"
-    assert re.findall(r"mcqa (ask|status|down)( --dir \S+)?", line) == [
-        (verb, wanted) for verb in ("ask", "status", "down")
+    assert re.findall(r"mcqa (ask|ui|status|down)( --dir \S+)?", line) == [
+        (verb, wanted) for verb in ("ask", "ui", "status", "down")
     ]
 
 

@@ -1,0 +1,67 @@
+"""The page in tests: its branches by Streamlit's AppTest, and itself in Debian's Chromium."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from shown_page import ShownPage, browser_context, show, ui_server
+
+from ui import facts
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+Show = Callable[..., ShownPage]
+
+
+@pytest.fixture(autouse=True)
+def _no_facts_of_another_test() -> None:
+    facts.forget()
+
+
+@pytest.fixture
+def show_page(monkeypatch: pytest.MonkeyPatch) -> Show:
+    """`show_page("drift", {"MCQA_DATABASE_URL": …}, check="5")`: the page as rendered in that environment."""
+
+    def run(name: str, environ: Mapping[str, str] = {}, **query: str) -> ShownPage:
+        for variable, value in environ.items():
+            monkeypatch.setenv(variable, value)
+        return show(name, query)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def chromium(processes: None) -> Iterator[Browser]:
+    """One browser for the session."""
+    if CHROMIUM is None:
+        pytest.skip("chromium is not installed (apt install chromium)")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page_at(chromium: Browser) -> Iterator[Callable[..., Page]]:
+    """`page_at(address, width=390, dark=True)`: a page of a new context. The test fails where the browser's console
+    had an error, or where anything was requested from elsewhere than loopback.
+    """
+    with browser_context(chromium) as opened:
+        yield opened
+
+
+@pytest.fixture
+def page_server(tmp_path: Path, processes: None) -> Iterator[Callable[[Mapping[str, str]], str]]:
+    """`page_server({"MCQA_DATABASE_URL": …})` starts `python -m ui` in that environment and returns its address."""
+    with ui_server(tmp_path, dict(os.environ)) as start:
+        yield start

@@ -1,0 +1,118 @@
+// Builds the given nodes. Texts are set by textContent only, and a link's address is checked: nothing is parsed as HTML.
+const SIGNS = { good: "✓", bad: "✗", warn: "▲", wait: "…", sleep: "☾", info: "•" };
+const STYLES = {
+  datetime: { dateStyle: "medium", timeStyle: "medium" },
+  time: { timeStyle: "medium" },
+  date: { dateStyle: "medium" },
+};
+const UNITS = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
+
+function element(name, { text, className, ...attributes } = {}, ...children) {
+  const made = document.createElement(name);
+  if (className) made.className = className;
+  if (text !== undefined) made.textContent = text;
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.append(...children);
+  return made;
+}
+
+function ago(seconds, lang) {
+  const left = Math.max(seconds, 0);
+  const [unit, size] = UNITS.find(([, size]) => left >= size) || UNITS[3];
+  return new Intl.RelativeTimeFormat(lang, { numeric: "always" }).format(-Math.floor(left / size), unit);
+}
+
+function link({ text, href }) {
+  const ours = /^(\/(?!\/)|\?)/.test(href);
+  if (!ours && !/^https?:\/\//.test(href)) return element("span", { text });
+  if (!ours) return element("a", { text, href, target: "_blank", rel: "noopener noreferrer" });
+  const address = new URL(href, document.baseURI);
+  const lang = new URLSearchParams(window.location.search).get("lang");
+  if (lang && !address.searchParams.has("lang")) address.searchParams.set("lang", lang);
+  return element("a", { text, href: address.pathname + address.search, target: "_self" });
+}
+
+function time({ at, style }, lang) {
+  const moment = new Date(at * 1000);
+  const full = new Intl.DateTimeFormat(lang, STYLES.datetime).format(moment);
+  const made = element("time", { datetime: moment.toISOString(), title: full });
+  made.textContent = style === "ago" ? ago(Date.now() / 1000 - at, lang) : new Intl.DateTimeFormat(lang, STYLES[style]).format(moment);
+  if (style === "ago") made.dataset.ago = at;
+  return made;
+}
+
+function bar({ share, text }) {
+  const fill = element("span", { className: "fill" });
+  fill.style.width = `${100 * share}%`;
+  return element("span", { className: "bar" }, element("span", { className: "track", "aria-hidden": "true" }, fill), element("span", { text }));
+}
+
+function cell(part, lang) {
+  if (Array.isArray(part)) return element("span", {}, ...part.map((inner) => cell(inner, lang)));
+  if (typeof part !== "object") return document.createTextNode(part);
+  switch (part.k) {
+    case "link": return link(part);
+    case "time": return time(part, lang);
+    case "bar": return bar(part);
+    case "code": return element("code", { text: part.text });
+    case "strong": return element("strong", { text: part.text });
+    case "badge":
+      return element("span", { className: `badge ${part.kind}` }, element("span", { text: SIGNS[part.kind] || "•", "aria-hidden": "true" }), element("span", { text: part.text }));
+  }
+  return document.createTextNode("");
+}
+
+const builders = {
+  p: ({ parts }, lang) => element("p", {}, ...parts.map((part) => cell(part, lang))),
+  h: ({ level, text }) => element(`h${level}`, { text }),
+  notice: ({ kind, word, parts }, lang) =>
+    element(
+      "div", { className: `notice ${kind}`, role: kind === "error" ? "alert" : "status" },
+      element("strong", { className: "kind", text: `${word}: ` }), ...parts.map((part) => cell(part, lang)),
+    ),
+  dl: ({ items }, lang) =>
+    element("dl", {}, ...items.flatMap(([name, value]) => [element("dt", { text: name }), element("dd", {}, cell(value, lang))])),
+  table: ({ caption, hide, columns, numeric, rows }, lang) => {
+    const align = (place) => (numeric.includes(place) ? "number" : "");
+    const head = element("tr", {}, ...columns.map((text, place) => element("th", { text, scope: "col", className: align(place) })));
+    const body = rows.map((row) =>
+      element("tr", {}, ...row.map((value, place) => {
+        const name = place === 0 ? "th" : "td";
+        return element(name, { className: align(place), ...(place === 0 ? { scope: "row" } : {}) }, cell(value, lang));
+      })),
+    );
+    const made = element("table", {}, element("caption", { text: caption, className: hide ? "hidden" : "" }), element("thead", {}, head), element("tbody", {}, ...body));
+    return element("div", { className: "scroll", tabindex: "0", role: "region", "aria-label": caption }, made);
+  },
+};
+
+// A live part is sent again every few seconds. What did not change is kept, or a reader would lose the focus and the
+// selection, and a screen reader would read its alerts out again.
+function update(root, data) {
+  const next = JSON.stringify(data);
+  if (root.mcqaShown === next) return;
+  root.mcqaShown = next;
+  const place = focusable(root).indexOf(root.ownerDocument.activeElement);
+  root.lang = data.lang;
+  root.replaceChildren(builders[data.node.t](data.node, data.lang));
+  if (place >= 0) focusable(root)[place]?.focus({ preventScroll: true });
+}
+
+function focusable(root) {
+  return [...root.querySelectorAll("a[href], [tabindex]")];
+}
+
+export default function ({ data, parentElement }) {
+  let root = parentElement.querySelector(":scope > .mcqa-view");
+  if (!root) {
+    root = element("div", { className: "mcqa-view" });
+    parentElement.append(root);
+  }
+  update(root, data);
+  const counting = root.querySelectorAll("[data-ago]");
+  if (!counting.length) return undefined;
+  const timer = setInterval(() => {
+    for (const each of counting) each.textContent = ago(Date.now() / 1000 - Number(each.dataset.ago), data.lang);
+  }, 5000);
+  return () => clearInterval(timer);
+}

@@ -1,0 +1,67 @@
+"""Tables, sentences, notices and lists of facts: one component that builds what it is given as data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from ui.elements.cells import Cell, as_data
+from ui.elements.component import component
+from ui.language import language, t
+
+Kind = Literal["info", "success", "warning", "error"]
+
+_view = component("view")
+
+
+def table(
+    caption: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Cell]],
+    *,
+    empty: str = "",
+    numeric: Sequence[int] = (),
+    hide_caption: bool = False,
+    key: str | None = None,
+) -> None:
+    """`columns` are headings, the first column names the row; `numeric` columns (from 0) are aligned to the right.
+
+    `empty` is shown instead of a table without rows.
+    """
+    if not rows and empty:
+        paragraph(empty, key=key)
+        return
+    _show(
+        {
+            "t": "table",
+            "caption": caption,
+            "hide": hide_caption,
+            "columns": list(columns),
+            "numeric": list(numeric),
+            "rows": [[as_data(cell) for cell in row] for row in rows],
+        },
+        key,
+    )
+
+
+def paragraph(*parts: Cell, key: str | None = None) -> None:
+    _show({"t": "p", "parts": [as_data(part) for part in parts]}, key)
+
+
+def heading(level: Literal[1, 2, 3], text: str, *, key: str | None = None) -> None:
+    """A heading whose text is not the catalogue's."""
+    _show({"t": "h", "level": level, "text": text}, key)
+
+
+def notice(kind: Kind, *parts: Cell, key: str | None = None) -> None:
+    """A framed sentence; an error is read out at once."""
+    _show({"t": "notice", "kind": kind, "word": t(f"app.kind.{kind}"), "parts": [as_data(part) for part in parts]}, key)
+
+
+def details(facts: Mapping[str, Cell], *, key: str | None = None) -> None:
+    """Names and their values, as a description list."""
+    _show({"t": "dl", "items": [[name, as_data(value)] for name, value in facts.items()]}, key)
+
+
+def _show(node: dict[str, Any], key: str | None) -> None:
+    _view(data={"lang": language(), "node": node}, key=key)
