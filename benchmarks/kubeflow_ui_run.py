@@ -38,8 +38,17 @@ def _open(ui: Ui, run: str, layers: Layers) -> None:
     ui.page.wait_for_load_state("networkidle")
     ui.page.wait_for_timeout(700)
     for name in layers:
-        ui.node(name).get_by_test_id("expand-button").click()
-        ui.page.wait_for_timeout(700)
+        before = _labels(ui)
+        ui.node(name).get_by_test_id("expand-button").dispatch_event("click")
+        for _ in range(50):
+            ui.page.wait_for_timeout(200)
+            if (now := _labels(ui)) and now != before:
+                break
+        ui.page.wait_for_timeout(500)
+
+
+def _labels(ui: Ui) -> list[str]:
+    return [text.strip() for text in ui.page.locator(".react-flow__node").all_inner_texts()]
 
 
 def _nodes(ui: Ui) -> list[tuple[str, str]]:
