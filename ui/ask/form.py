@@ -21,11 +21,12 @@ MAX_CHARACTERS = 100_000
 
 def starters(draft: Draft) -> None:
     """Ways to fill the fields: an example, or a whole question as text."""
-    with st.expander(t("ask.examples.title"), key="ask examples"):
+    example, paste = st.columns(2, gap="large")
+    with example, st.expander(t("ask.examples.title"), key="ask examples"):
         subjects = list(examples())
         subject = st.selectbox(t("ask.examples.subject"), subjects, key=_key(draft, "subject", kept=True))
         st.button(t("ask.examples.show"), key="ask example", on_click=_fill_from_example, args=(draft, subject))
-    with st.expander(t("ask.paste.title"), key="ask paste"):
+    with paste, st.expander(t("ask.paste.title"), key="ask paste"):
         draft.pasted = st.text_area(
             t("ask.paste.label"), key=_seeded(draft, "pasted", draft.pasted), height=MEDIUM,
             help=t("ask.paste.help"), max_chars=MAX_CHARACTERS,
