@@ -117,9 +117,7 @@ def show_data(event: Mapping[str, Any]) -> None:
     """The data as JSON or text; where it is neither, how long it is."""
     if "data" in event:
         data = event["data"]
-        text, language = (
-            (data, None) if isinstance(data, str) else (json.dumps(data, indent=2, ensure_ascii=False), "json")
-        )
+        text, language = (data, None) if isinstance(data, str) else (_indented(data), "json")
     elif event.get("data_base64"):
         raw = base64.b64decode(event["data_base64"])
         try:
@@ -134,6 +132,10 @@ def show_data(event: Mapping[str, Any]) -> None:
     st.code(text[:MAX_DATA].encode("utf-8", "replace").decode(), language=language, wrap_lines=True)
     if len(text) > MAX_DATA:
         elements.paragraph(t("events.event.cut", n=number(len(text))), key="event cut")
+
+
+def _indented(data: Any) -> str:
+    return json.dumps(data, indent=2, ensure_ascii=False)
 
 
 @live()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import altair as alt
+import streamlit as st
 
 from mcqa.readmodels import event_flow
 from mcqa.readmodels.event_flow import EventFlow, TypeFlow
-from ui import elements, facts
+from ui import elements, facts, theme
 from ui.charts import chart
 from ui.elements import Cell, Code
 from ui.events.search import environ
@@ -74,7 +76,7 @@ def _short(type: str) -> str:
     return ".".join(words[-2:]).removeprefix("mcqa-")
 
 
-def _drawing(types: list[TypeFlow]) -> alt.LayerChart:
+def _drawing(types: list[TypeFlow]) -> Any:
     """Names in three columns with lines between them; a dashed line: only some of the events."""
     senders = _spread(_sender(producer) for item in types for producer in item["producers"])
     receivers = _spread(consumer["subscriber"] for item in types for consumer in item["consumers"])
@@ -100,19 +102,27 @@ def _drawing(types: list[TypeFlow]) -> alt.LayerChart:
         x=alt.X("x:Q", scale=across, axis=None), y=alt.Y("y:Q", scale=down, axis=None), x2="x2:Q", y2="y2:Q",
         strokeDash=alt.StrokeDash("share:N", scale=dashes, legend=None),
     )  # fmt: skip
-    layers: list[alt.Chart] = [lines]
+    layers: list[Any] = [lines]
     for align in ("left", "right"):
         of_side = [name for name in names if name["side"] == align]
-        text = alt.Chart(alt.InlineData(values=of_side)).mark_text(align=align, baseline="middle", fontSize=11)
+        text = alt.Chart(alt.InlineData(values=of_side)).mark_text(
+            align=align, baseline="middle", fontSize=11, color=_text_color()
+        )
         layers.append(
             text.encode(
-                x=alt.X("x:Q", scale=across, axis=None), y=alt.Y("y:Q", scale=down, axis=None), text="name:N",
+                x=alt.X("x:Q", scale=across, axis=None),
+                y=alt.Y("y:Q", scale=down, axis=None),
+                text="name:N",
                 tooltip=alt.value(None),
             )
-        )  # fmt: skip
-    drawing: alt.LayerChart = alt.layer(*layers).properties(height=ROW * len(types), width="container")
-    framed: alt.LayerChart = drawing.configure_view(strokeWidth=0)
-    return framed
+        )
+    drawing: Any = alt.layer(*layers).properties(height=ROW * len(types), width="container")
+    return drawing.configure_view(strokeWidth=0)
+
+
+def _text_color() -> str:
+    """Vega knows no theme of a page's; no single colour has enough contrast on both."""
+    return str(theme.OPTIONS[f"theme.{'dark' if st.context.theme.type == 'dark' else 'light'}.textColor"])
 
 
 def _spread(names: Iterable[str]) -> dict[str, float]:
