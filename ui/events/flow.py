@@ -17,10 +17,10 @@ from ui.events.search import environ
 from ui.language import parts, t
 
 SECONDS = 30.0
-ROW = 24
-"""Pixels for each type."""
+WIDTH, ROW = 760, 24
+"""Pixels: at most so wide, and so high for each type."""
 # Where the three columns begin and end, as shares of the width.
-_SENDERS, _TYPES_LEFT, _TYPES_RIGHT, _RECEIVERS = 0.27, 0.33, 0.74, 0.84
+_SENDERS, _TYPES_LEFT, _TYPES_RIGHT, _RECEIVERS = 0.27, 0.33, 0.67, 0.82
 _WORDS = {
     "KServe's payload logger": "events.sender.logger",
     "clients": "events.sender.clients",
@@ -35,13 +35,14 @@ def show_flow() -> None:
         return
     if flow["error"]:
         elements.notice("warning", *parts("events.flow.no_triggers", error=flow["error"]), key="flow no triggers")
-    chart(
-        _drawing(flow["types"]),
-        alt_text=t("events.flow.title"),
-        columns=[t("events.column.type"), t("events.flow.meaning"), t("events.flow.from"), t("events.flow.to")],
-        rows=[_row(item) for item in flow["types"]],
-        key="event-flow",
-    )
+    with st.container(width=WIDTH, key="flow-drawing"):
+        chart(
+            _drawing(flow["types"]),
+            alt_text=t("events.flow.title"),
+            columns=[t("events.column.type"), t("events.flow.meaning"), t("events.flow.from"), t("events.flow.to")],
+            rows=[_row(item) for item in flow["types"]],
+            key="event-flow",
+        )
     elements.paragraph(t("events.flow.legend"), key="flow legend")
 
 
