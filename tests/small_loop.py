@@ -35,6 +35,7 @@ class SmallLoop:
     folder: Folder
     url: str
     broker: httpx2.Client
+    process: subprocess.Popen[bytes]
     environ: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -53,7 +54,8 @@ class SmallLoop:
     def send(self, id: str, type: str = "test.type", data: Any = None, **attributes: str) -> None:
         headers = {"ce-specversion": "1.0", "ce-id": id, "ce-source": "/test", "ce-type": type}
         headers |= {f"ce-{name}": value for name, value in attributes.items()}
-        response = httpx2.post(self.sink, json=data, headers=headers)
+        headers["content-type"] = "application/json"
+        response = httpx2.post(self.sink, content=json.dumps(data).encode(), headers=headers)
         assert response.status_code == 202, response.text
 
     def settle(self, limit: float = 20.0) -> None:
@@ -89,7 +91,7 @@ def small_loop(path: Path, gateway: int = 1) -> Iterator[SmallLoop]:
         with httpx2.Client(timeout=10) as client:
             _await(process, client, base, path / "broker.log")
             client.headers["Authorization"] = f"Bearer {read_token(folder.broker_token)}"
-            loop = SmallLoop(folder, base, client, environ)
+            loop = SmallLoop(folder, base, client, process, environ)
             loop.apply("Broker", "default", {"delivery": {"retry": 1, "backoffDelay": "PT0.01S"}})
             yield loop
     finally:

@@ -117,11 +117,11 @@ def show_data(event: Mapping[str, Any]) -> None:
     """The data as JSON or text; where it is neither, how long it is."""
     if "data" in event:
         data = event["data"]
-        text, language = (data, None) if isinstance(data, str) else (_indented(data), "json")
+        text = data if isinstance(data, str) else _indented(data)
     elif event.get("data_base64"):
         raw = base64.b64decode(event["data_base64"])
         try:
-            text, language = raw.decode("utf-8"), None
+            text = raw.decode("utf-8")
         except UnicodeDecodeError:
             elements.paragraph(t("events.event.binary", n=number(len(raw))), key="event binary")
             return
@@ -129,7 +129,7 @@ def show_data(event: Mapping[str, Any]) -> None:
         elements.paragraph(t("events.event.no_data"), key="event no data")
         return
     # Half of a surrogate pair cannot be sent to a browser.
-    st.code(text[:MAX_DATA].encode("utf-8", "replace").decode(), language=language, wrap_lines=True)
+    st.code(text[:MAX_DATA].encode("utf-8", "replace").decode(), language=None, wrap_lines=True)
     if len(text) > MAX_DATA:
         elements.paragraph(t("events.event.cut", n=number(len(text))), key="event cut")
 

@@ -8,7 +8,7 @@ from ui.events.detail import show_event, show_trace
 from ui.events.flow import show_flow
 from ui.events.letters import show_letter, show_letters
 from ui.events.search import show_search
-from ui.language import t
+from ui.language import language, t
 
 VIEWS = ("search", "letters", "flow")
 
@@ -27,13 +27,16 @@ def render() -> None:
 
 
 def _views(named: str) -> None:
-    default = t(f"events.view.{named if named in VIEWS else VIEWS[0]}")
-    search, letters, flow = st.tabs(
-        [t("events.view.search"), t("events.view.letters"), t("events.view.flow")], default=default
-    )
-    with search:
-        show_search()
-    with letters:
-        show_letters()
-    with flow:
-        show_flow()
+    """One at a time: what is not looked at is not read."""
+    labels = {"search": t("events.view.search"), "letters": t("events.view.letters"), "flow": t("events.view.flow")}
+    key = f"events {language()} view"
+    view = st.radio(
+        t("events.view.label"), VIEWS, index=VIEWS.index(named) if named in VIEWS else 0, horizontal=True,
+        format_func=labels.__getitem__, label_visibility="collapsed", key=key, on_change=_choose, args=(key,),
+    )  # fmt: skip
+    {"search": show_search, "letters": show_letters, "flow": show_flow}[view]()
+
+
+def _choose(key: str) -> None:
+    """The address names the view, so that it can be passed on."""
+    st.query_params.from_dict({"view": st.session_state[key]})
