@@ -32,6 +32,7 @@ SOURCE_DRIFT = "/coding-mcqa/drift"
 SOURCE_PIPELINE = "/coding-mcqa/pipeline"
 SOURCE_RETRAIN = "/coding-mcqa/retrain"
 SOURCE_ROLLOUT = "/coding-mcqa/rollout"
+SOURCE_UI = "/coding-mcqa/ui"
 SOURCE_WEBHOOK = "/coding-mcqa/webhook"
 
 
@@ -48,12 +49,14 @@ class EventType:
 CATALOGUE = (
     EventType(INFERENCE_REQUEST, "a question reached the model", ("KServe's payload logger",), "request id"),
     EventType(INFERENCE_RESPONSE, "the model answered", ("KServe's payload logger",), "request id"),
-    EventType(FEEDBACK, "the right answer of a question", ("clients", SOURCE_CLI, SOURCE_DEMO), "answer id"),
+    EventType(FEEDBACK, "the right answer of a question", ("clients", SOURCE_CLI, SOURCE_UI, SOURCE_DEMO), "answer id"),
     EventType(PING, "a schedule is due", ("PingSource",), "schedule and time"),
     EventType(DRIFT_CHECKED, "a window was compared with the reference", (SOURCE_DRIFT,), "version and window"),
     EventType(DRIFT_DETECTED, "a window differs enough to act", (SOURCE_DRIFT,), "version and window"),
     EventType(RETRAINING_REQUESTED, "a person asks for a retraining", (SOURCE_CLI,), "request id"),
-    EventType(ROLLOUT_REQUESTED, "the rollout is to be reconciled", (SOURCE_WEBHOOK, SOURCE_CLI), "delivery"),
+    EventType(
+        ROLLOUT_REQUESTED, "the rollout is to be reconciled", (SOURCE_WEBHOOK, SOURCE_CLI, SOURCE_UI), "delivery"
+    ),
     EventType(PIPELINERUN_QUEUED, "a run was asked for", (SOURCE_RETRAIN,), "run key"),
     EventType(PIPELINERUN_STARTED, "a run began", (SOURCE_PIPELINE, SOURCE_RETRAIN), "run key"),
     EventType(PIPELINERUN_FINISHED, "a run ended", (SOURCE_PIPELINE, SOURCE_RETRAIN), "run key"),

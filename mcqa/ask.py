@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from common.model_card import ModelCard
 from common.question import Answer, Debias, Question, parse_question
 from mcqa import addresses, client, defaults, input_files, local_model, loop, questions, targets, terminal
 from mcqa.addresses import AddressSource, Target
@@ -17,7 +18,6 @@ from mcqa.disclaimer import disclaimers, real_model
 from mcqa.errors import ServerError, ServerUnreachableError
 from mcqa.paths import displayed, mcqa_command
 from mcqa.questions import AskedQuestion
-from predictor.model_card import ModelCard
 
 BATCH = 64
 """Questions per request: below the server's limit, and few enough for its deadline."""

@@ -6,19 +6,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mcqa import loop, terminal
 from mcqa.errors import CommandError
 
 if TYPE_CHECKING:
     import httpx2
 
 
-def connect(directory: Path | None, *, announce: bool = True) -> httpx2.Client:
+def connect(directory: Path | None, *, announce: bool = True, timeout: float = 10.0) -> httpx2.Client:
     """The broker of the running loop; `announce`: one line on stderr says which loop that is."""
+    from mcqa import loop, terminal
+
     folder = loop.require_running(loop.folder(directory))
     if announce:
         terminal.note(loop.name(folder))
-    return loop.broker(folder)
+    return loop.broker(folder, timeout)
 
 
 def get(broker: httpx2.Client, path: str, query: dict[str, Any] | None = None) -> Any:
@@ -37,6 +38,11 @@ def _request(broker: httpx2.Client, send: Callable[[], httpx2.Response]) -> Any:
         response = send()
     except httpx2.TransportError as error:
         raise CommandError(f"the broker at {broker.base_url} does not answer ({error}): is the loop running?") from None
+    return read(response)
+
+
+def read(response: httpx2.Response) -> Any:
+    """A response's JSON; CommandError with the broker's message where it is an error."""
     if response.is_success:
         return response.json()
     try:

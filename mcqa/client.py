@@ -8,11 +8,12 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from common.model_card import ModelCard
 from common.question import Answer, Debias, Purpose, Question
+from common.trace_context import request_id, root_traceparent
 from mcqa import defaults
-from mcqa.errors import CommandError, ServerError, ServerUnreachableError
+from mcqa.errors import CommandError, ServerError, ServerTimeoutError, ServerUnreachableError
 from mcqa.tensors import answers_from_tensors, question_tensors
-from predictor.model_card import ModelCard
 
 if TYPE_CHECKING:
     import httpx2
@@ -67,7 +68,7 @@ class RestClient:
         self.model_name = model_name
         self.purpose = purpose
         self.last_id = ""
-        """The last request's id in KServe's payload log, to which feedback on its answers refers."""
+        """The last request's id in KServe's payload log, to which feedback on its answers refers, and its trace's."""
         self._http = httpx2.Client(base_url=self.address, timeout=timeout)
 
     def ready(self) -> bool:
@@ -102,12 +103,14 @@ class RestClient:
         import httpx2
 
         try:
-            self.last_id = str(uuid.uuid4())
-            response = self._http.post(path, json=body, headers={"ce-id": self.last_id})
+            trace = uuid.uuid4().hex
+            self.last_id = request_id(trace)
+            headers = {"ce-id": self.last_id, "traceparent": root_traceparent(trace)}
+            response = self._http.post(path, json=body, headers=headers)
+        except httpx2.ConnectTimeout:
+            raise ServerUnreachableError.at(self.address) from None
         except httpx2.TimeoutException:
-            raise ServerUnreachableError(
-                f"{self.address} did not answer within {self._http.timeout.read:.0f} s"
-            ) from None
+            raise ServerTimeoutError(f"{self.address} did not answer within {self._http.timeout.read:.0f} s") from None
         except httpx2.ConnectError:
             raise ServerUnreachableError.at(self.address) from None
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:

@@ -6,7 +6,7 @@ On a laptop, the broker keeps what not even the function dead-letters took; that
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
@@ -18,7 +18,8 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.text import Text
 
-from mcqa import broker_client, polling, targets, terminal
+from mcqa import broker_client, dead_letter_actions, polling, targets, terminal
+from mcqa.dead_letter_actions import transact
 from mcqa.errors import CommandError, unavailable_as_command_error
 from mcqa.events import JsonOption
 from mcqa.loop import FolderOption
@@ -28,7 +29,6 @@ from mcqa.readmodels.dead_letters import DeadLetterFacts
 if TYPE_CHECKING:
     from sqlalchemy import Engine, Row
 
-    from functions.events import Event
 
 dead_letters_app = typer.Typer(
     no_args_is_help=True, help="Events that a function could not use, or that no retry could deliver."
@@ -51,7 +51,7 @@ def list_(
     from functions.dead_letters import store
 
     with _database(directory) as engine:
-        rows = _transact(engine, lambda connection: store.letters(connection, None if every else "open", limit))
+        rows = transact(engine, lambda connection: store.letters(connection, None if every else "open", limit))
     letters = [*(facts.of_row(row) for row in rows), *facts.kept_by_broker(directory)]
     if as_json:
         for letter in letters:
@@ -114,20 +114,19 @@ def discard(
     directory: FolderOption = None,
 ) -> None:
     """Give up dead letters. They stay in the database, marked as discarded, until its retention ends."""
-    from functions.dead_letters import store
-
     stored, in_broker = _selected(names, everything, directory)
     if in_broker and names:
         raise CommandError(f"{in_broker[0]} is still with the broker: replay it; if refused again it can be discarded")
     with _database(directory) as engine:
         for row in [_find(engine, name) for name in stored] if names else _open(engine):
             name = facts.name(row)
-            if row.state != "open":
-                terminal.out.print(f"{name} was already {row.state}: nothing to discard", highlight=False)
-            elif _transact(engine, partial(store.mark, key=row.key, state="discarded", times=row.times)):
+            outcome = dead_letter_actions.discard(engine, row)
+            if outcome == "discarded":
                 terminal.out.print(f"[green]✓[/] {name} is discarded: {row.type}", soft_wrap=True)
-            else:
+            elif outcome == "changed":
                 raise CommandError(f"{name} came back just now: look at it again")
+            else:
+                terminal.out.print(f"{name} was already {row.state}: nothing to discard", highlight=False)
     if in_broker:
         terminal.note(f"{len(in_broker)} are still with the broker: `mcqa dead-letters replay --all` tries them again")
 
@@ -147,7 +146,6 @@ def _selected(names: Sequence[str] | None, everything: bool, directory: Path | N
 
 def _send(engine: Engine, rows: Sequence[Row[Any]], directory: Path | None) -> None:
     from common.errors import UnavailableError
-    from functions.dead_letters import store
     from functions.sink import Sink
 
     if not rows:
@@ -155,11 +153,9 @@ def _send(engine: Engine, rows: Sequence[Row[Any]], directory: Path | None) -> N
     sink = Sink({"K_SINK": str(targets.sink(directory).address)})
     for row in rows:
         try:
-            sink.send(_event(row))
+            dead_letter_actions.replay(engine, sink, row)
         except UnavailableError as error:
             raise CommandError(f"{facts.name(row)} was not replayed: {error}") from None
-        # Refused again, it may already be open again: that must stay.
-        _transact(engine, partial(store.mark, key=row.key, state="replayed", times=row.times))
         terminal.out.print(f"[green]✓[/] {facts.name(row)} was sent again: {row.type}", soft_wrap=True)
 
 
@@ -181,7 +177,7 @@ def _require_not_returned(engine: Engine, sent: Sequence[Row[Any]], wait: float)
     times_before = {row.key: row.times for row in sent}
 
     def returned() -> list[Row[Any]]:
-        rows = [_transact(engine, partial(store.find, key=key)) for key in times_before]
+        rows = [transact(engine, partial(store.find, key=key)) for key in times_before]
         return [row for row in rows if row is not None and row.times > times_before[row.key]]
 
     polling.wait_for(lambda: len(returned()) == len(sent) or None, wait, "events to come back")
@@ -196,7 +192,7 @@ def _require_not_returned(engine: Engine, sent: Sequence[Row[Any]], wait: float)
 def _find(engine: Engine, name: str) -> Row[Any]:
     from functions.dead_letters import store
 
-    row: Row[Any] | None = _transact(engine, lambda connection: store.find(connection, name.lower()))
+    row: Row[Any] | None = transact(engine, lambda connection: store.find(connection, name.lower()))
     if row is None:
         raise CommandError(f"there is no dead letter {name!r}, or more than one: see `mcqa dead-letters list --all`")
     return row
@@ -205,17 +201,7 @@ def _find(engine: Engine, name: str) -> Row[Any]:
 def _open(engine: Engine) -> list[Row[Any]]:
     from functions.dead_letters import store
 
-    return list(_transact(engine, lambda connection: store.letters(connection, "open", 100_000)))
-
-
-def _event(row: Row[Any]) -> Event:
-    from functions.events import Event
-
-    attributes = dict(row.attributes)
-    attributes.pop("specversion", None)
-    known = {name: attributes.pop(name) for name in ("time", "subject", "datacontenttype") if name in attributes}
-    own = {name: attributes.pop(name, getattr(row, name)) for name in ("id", "source", "type")}
-    return Event(**own, **known, extensions=attributes, data=row.data)
+    return list(transact(engine, lambda connection: store.letters(connection, "open", 100_000)))
 
 
 @contextmanager
@@ -228,13 +214,6 @@ def _database(directory: Path | None) -> Iterator[Engine]:
             yield engine
         finally:
             engine.dispose()
-
-
-def _transact(engine: Engine, query: Callable[[Any], Any]) -> Any:
-    from functions.database import transaction
-
-    with transaction(engine) as connection:
-        return query(connection)
 
 
 def _print(letter: DeadLetterFacts, with_state: bool) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from common.model_card import ModelCard
 from common.question import Question
 from mcqa import defaults
-from predictor.model_card import ModelCard
 
 
 def disclaimers(card: ModelCard, questions: Sequence[Question]) -> list[str]:

@@ -45,6 +45,10 @@ class ServerUnreachableError(CommandError):
         return cls(f"no server answers at {address}: start one with `mcqa serve`, or give --url or --model")
 
 
+class ServerTimeoutError(ServerUnreachableError):
+    """Something listens at the address, but did not answer in time."""
+
+
 @contextmanager
 def unavailable_as_command_error(*others: type[Exception], hint: str = "") -> Iterator[None]:
     """What a function would answer with 503 becomes one line, ending with `hint`; so do `others`, without it."""

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from common.trace_context import trace_id
 from mcqa import broker_client, terminal
 from mcqa.loop import FolderOption
 from mcqa.readmodels.events import BrokerEvent, recent, with_deliveries
@@ -21,17 +22,24 @@ POLL_LIMIT = 200
 def events(
     number: Annotated[int | None, typer.Argument(help="Show this event in full, with its deliveries.")] = None,
     type: Annotated[str | None, typer.Option(help="Only events of this type.")] = None,
+    trace: Annotated[
+        str | None, typer.Option(help="Only events of this trace: its id, a traceparent, or an answer's id.")
+    ] = None,
+    text: Annotated[str | None, typer.Option(help="Only events with this text in an attribute or the data.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="Most events to show.")] = 20,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing as they arrive.")] = False,
     as_json: JsonOption = False,
     directory: FolderOption = None,
 ) -> None:
     """Show the events that went through the broker, the newest last."""
+    if trace is not None and trace_id(trace) is None:
+        raise typer.BadParameter(f"must have 32 hex digits, found {trace!r}", param_hint="--trace")
+    wanted = {"type": type, "trace": trace and trace_id(trace), "text": text}
     with broker_client.connect(directory, announce=number is None and not as_json) as broker:
         if number is not None:
             terminal.json_line(with_deliveries(broker, number), indent=2)
             return
-        shown = recent(broker, limit, type)
+        shown = recent(broker, limit, **wanted)
         if not shown and not follow:
             terminal.note("no events yet")
         for event in shown:
@@ -39,7 +47,7 @@ def events(
         last = shown[-1]["seq"] if shown else 0
         while follow:
             time.sleep(POLL_SECONDS)
-            for event in recent(broker, POLL_LIMIT, type):
+            for event in recent(broker, POLL_LIMIT, **wanted):
                 if event["seq"] > last:
                     last = event["seq"]
                     _print(event, as_json)

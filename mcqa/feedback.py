@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from common.event_types import FEEDBACK, SOURCE_CLI
+from common.event_types import SOURCE_CLI
 from common.question import LETTERS
-from mcqa import loop, polling, targets, terminal
+from mcqa import loop, polling, right_answers, targets, terminal
 from mcqa.errors import CommandError
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def feedback(
         terminal.note(targets.describe(target))
     with targets.database(target) as database:
         if database is None:
-            _send(str(target.address), str(uuid.uuid4()), answer_id, letter)
+            right_answers.send(str(target.address), answer_id, letter)
             terminal.out.print(
                 f"{letter} was right: sent to the broker {targets.describe(target)}", soft_wrap=True, markup=False
             )
@@ -49,22 +48,9 @@ def feedback(
         answered: KnownAnswer | None = database(lambda c: store.known(c, answer_id))
         if answered is not None:
             _require_letter(letter, answered.letters)
-        event = str(uuid.uuid4())
-        _send(str(target.address), event, answer_id, letter)
+        event = right_answers.send(str(target.address), answer_id, letter)
         outcome = _outcome(lambda: database(lambda c: store.outcome(c, SOURCE_CLI, event, answer_id, letter)), wait)
     _report(outcome, answer_id, letter)
-
-
-def _send(sink: str, event: str, answer_id: str, letter: str) -> None:
-    import httpx2
-
-    headers = {"ce-specversion": "1.0", "ce-id": event, "ce-source": SOURCE_CLI, "ce-type": FEEDBACK}
-    try:
-        response = httpx2.post(sink, json={"answer_id": answer_id, "answer": letter}, headers=headers, timeout=10)
-    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-        raise CommandError(f"the broker at {sink} does not answer ({error}): is the loop running?") from None
-    if not response.is_success:
-        raise CommandError(f"the broker answered {response.status_code}: {response.text[:200]}")
 
 
 def _outcome(read: Callable[[], FeedbackOutcome], wait: float) -> FeedbackOutcome:
@@ -72,7 +58,7 @@ def _outcome(read: Callable[[], FeedbackOutcome], wait: float) -> FeedbackOutcom
 
     def final() -> FeedbackOutcome | None:
         outcome = read()
-        return None if outcome.reason in ("pending", "unknown-answer") else outcome
+        return outcome if outcome.reason in right_answers.FINAL else None
 
     return polling.wait_for(final, wait, "the loop to count it") or read()
 

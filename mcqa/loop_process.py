@@ -38,6 +38,7 @@ class StartOptions:
 
     `config` are values of the ConfigMap `loop`, `schedules` PingSources' by name, `replicas` a cap per service, 0 for
     none. `ui`: whether the page runs; `ui_actions`: whether people may act on it.
+    `pipelines_ui`: a folder with a build of Kubeflow's UI, "" for none.
     """
 
     ports: dict[str, int | None] = field(default_factory=dict)
@@ -48,6 +49,7 @@ class StartOptions:
     replicas: int = 1
     ui: bool = True
     ui_actions: bool = False
+    pipelines_ui: str = ""
 
 
 def start(folder: Folder, options: StartOptions, on_step: Callable[[Step], None] = lambda step: None) -> None:
@@ -60,7 +62,14 @@ def start(folder: Folder, options: StartOptions, on_step: Callable[[Step], None]
     ports = replace(folder.settings().ports, **selected)
     source = model_source(options.source)
     settings = Settings(
-        ports, options.config, options.schedules, source, options.replicas, options.ui, options.ui_actions
+        ports,
+        options.config,
+        options.schedules,
+        source,
+        options.replicas,
+        options.ui,
+        options.ui_actions,
+        options.pipelines_ui,
     )
     if options.free_ports:
         settings = replace(settings, ports=_replace_busy(folder, settings))

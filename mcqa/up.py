@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -57,6 +58,13 @@ def up(
             show_default="--no-ui-actions",
         ),
     ] = None,
+    pipelines_ui: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="A build of Kubeflow Pipelines' UI, to serve in place of the small pages; '' for none.",
+        ),
+    ] = None,
     restart: Annotated[
         bool, typer.Option("--restart", help="Stop a running loop first; its settings are kept.")
     ] = False,
@@ -84,6 +92,7 @@ def up(
         replicas=kept.replica_cap if replicas is None else replicas,
         ui=kept.ui if ui is None else ui,
         ui_actions=kept.ui_actions if ui_actions is None else ui_actions,
+        pipelines_ui=kept.pipelines_ui if pipelines_ui is None else _ui_folder(pipelines_ui),
     )  # fmt: skip
     loop_process.start(folder, options, _print_step)
     _print_addresses(folder)
@@ -111,6 +120,15 @@ def _report_running(folder: Folder, pid: int) -> None:
     if hint := loop_process.outdated_code(folder):
         terminal.note(hint)
     _print_addresses(folder)
+
+
+def _ui_folder(text: str) -> str:
+    from local.pipelines.kubeflow_ui_files import UiFolderError, check_folder
+
+    try:
+        return str(check_folder(Path(text))) if text else ""
+    except UiFolderError as error:
+        raise typer.BadParameter(str(error), param_hint="--pipelines-ui") from None
 
 
 def _pairs(texts: Sequence[str] | None, flag: str) -> dict[str, str]:

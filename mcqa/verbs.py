@@ -30,6 +30,7 @@ from mcqa import (
     terminal,
     ui,
     up,
+    versions,
 )
 from mcqa.cli import DEBUG_VARIABLE, INTERRUPTED, NO_READER
 from mcqa.command_group import CommandGroup
@@ -100,6 +101,7 @@ app.add_typer(dead_letters.dead_letters_app, name="dead-letters")
 app.add_typer(rollout.rollout_app, name="rollout")
 app.add_typer(drift.drift_app, name="drift")
 app.add_typer(pipeline.pipeline_app, name="pipeline")
+app.command()(versions.versions)
 
 
 def _version(value: bool) -> None:

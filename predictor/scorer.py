@@ -13,13 +13,14 @@ from pathlib import Path
 
 import torch
 
+from common.model_card import ModelCard
 from common.question import LETTERS, Answer, Debias, Explanation, Question, QuestionError
 from predictor import calibration
 from predictor.calibration import Calibration
 from predictor.errors import NonFiniteScoreError, VersionError
 from predictor.hardware import Hardware, select_hardware
 from predictor.lora_adapter import ADAPTER_CONFIG
-from predictor.model_card import ModelCard
+from predictor.model_card import read_card
 from predictor.prompt import PromptEncoder
 from predictor.qwen2 import KVCache, Qwen2, Qwen2Config, dense
 from predictor.version_files import has_file
@@ -111,7 +112,7 @@ class Scorer:
             revision=revision,
             max_tokens=max_tokens,
             letter_prior=Calibration.read(folder),
-            card=ModelCard.read(folder),
+            card=read_card(folder),
         )
 
     @property

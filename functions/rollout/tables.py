@@ -81,6 +81,25 @@ class RolloutDecision(ReasonColumns, Base):
     told_at: Mapped[float | None] = mapped_column(Double)
 
 
+class RolloutMeasurement(Base):
+    """What an analysis of the canary measured at `at`: some of the analyses of a step, see `measurements.due`.
+
+    `measures` are the `analysis.Measure`s as JSON, null for an infinite bound.
+    """
+
+    __tablename__ = "rollout_measurements"
+    __table_args__ = (Index("ix_rollout_measurements_model", "model", "at"),)
+
+    number: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    model: Mapped[str] = mapped_column(String)
+    at: Mapped[float] = mapped_column(Double)
+    champion: Mapped[str] = mapped_column(String)
+    challenger: Mapped[str] = mapped_column(String)
+    percent: Mapped[int] = mapped_column(Integer)
+    verdict: Mapped[str] = mapped_column(String(16))
+    measures: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
+
+
 class WebhookDelivery(Base):
     """A webhook call that was accepted, kept as long as its timestamp would be."""
 

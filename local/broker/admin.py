@@ -4,8 +4,10 @@
     PUT     /-/objects                                   apply one Broker or Trigger (a Kubernetes object in JSON)
     DELETE  /-/brokers/{namespace}/{name}                204, or 404
     DELETE  /-/triggers/{namespace}/{name}               204, or 404
-    GET     /-/events?type=&id=&source=&before=&limit=   newest first, without payloads
-    GET     /-/events/{seq}                              the event, its payload and its deliveries
+    GET     /-/events?type=&id=&source=&trace=&text=&before=&limit=
+                                                         newest first, without payloads; the answer's `before`
+                                                         continues
+    GET     /-/events/{seq}                              the event, its payload, its deliveries and the replies to them
     GET     /-/dead-letters?trigger=&before=&limit=      newest first
     GET     /-/dead-letters/{name}
     POST    /-/dead-letters/{name}/replay                202: queued for the Trigger's subscriber again
@@ -28,11 +30,13 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from common.trace_context import trace_id
 from local.broker import history
 from local.broker.cloudevent import CloudEventError
 from local.broker.content_encoding import BodyTooLargeError
 from local.broker.ingress import read_body
 from local.broker.resources import ResourceError
+from local.broker.search import EventQuery, find_events
 from local.broker.service import BrokerService, ReplayError
 from local.broker.store import StoreError
 
@@ -119,15 +123,21 @@ class _Endpoints:
 
     async def events(self, request: Request) -> Response:
         query = request.query_params
-        items = history.list_events(
+        if (trace := query.get("trace")) is not None and (trace := trace_id(trace)) is None:
+            raise HTTPException(400, f"trace: must be a trace id of 32 hex digits, found {query['trace'][:40]!r}")
+        page = find_events(
             self._broker.reader,
-            type=query.get("type"),
-            id=query.get("id"),
-            source=query.get("source"),
-            before=_int_parameter(request, "before", None),
-            limit=_int_parameter(request, "limit", 50) or 50,
+            EventQuery(
+                type=query.get("type"),
+                id=query.get("id"),
+                source=query.get("source"),
+                trace=trace,
+                text=query.get("text"),
+                before=_int_parameter(request, "before", None),
+                limit=_int_parameter(request, "limit", 50) or 50,
+            ),
         )
-        return AsciiJsonResponse({"items": items})
+        return AsciiJsonResponse({"items": page.items, "before": page.before})
 
     async def event(self, request: Request) -> Response:
         seq = request.path_params["seq"]

@@ -36,8 +36,9 @@ from local.broker.store import Operation, Store
 
 _MAX_ERROR_BODY = 64 * 1024
 
-# Stores an event for all Triggers of a Broker that match it, and runs the operation in the same commit.
-Accept = Callable[[str, CloudEvent, dict[str, str], Operation[None], Callable[[], None]], None]
+Accept = Callable[[str, CloudEvent, dict[str, str], Operation[None], Callable[..., None], Callable[[], None]], None]
+"""Stores an event for all Triggers of a Broker that match it; in the same commit marks the delivery that it replies to,
+and records it as the reply (`db, reply=seq`). The last is called when all of it is on the disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,8 @@ class Dispatcher:
                 self._context.store.submit(delivered, lambda _: queue.complete(seq))
             else:
                 forwarded = reply_headers(response.headers, item.headers)
-                self._context.accept(trigger.broker, reply, forwarded, delivered, lambda: queue.complete(seq))
+                replied = partial(queries.record_reply, event=seq, trigger=self.number)
+                self._context.accept(trigger.broker, reply, forwarded, delivered, replied, lambda: queue.complete(seq))
                 self._context.metrics.replies.labels(trigger.namespace, trigger.name).inc()
             return
         error = response.error or f"the subscriber answered {status}"

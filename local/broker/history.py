@@ -1,4 +1,4 @@
-"""What the admin interface reads from the store: recent events, dead letters and counts."""
+"""What the admin interface reads from the store: an event and its deliveries, dead letters and counts."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from local.broker.cloudevent import CloudEvent
 from local.broker.extensions import ERROR_DATA, ERROR_DESTINATION
 from local.broker.json_format import write_event
 from local.broker.schema import DeliveryState
+from local.broker.search import MAX_LIMIT
 
-MAX_LIMIT = 1000
-
+_DEAD_STATES = (DeliveryState.DEAD_LETTERING, DeliveryState.DEAD_LETTERED, DeliveryState.DEAD)
 _DEAD_LETTERS = (
     "SELECT d.event, d.trigger, t.key, d.state, d.attempts, d.status, d.error, d.errors, d.finished, t.removed,"
     " e.id, e.source, e.type, e.broker FROM deliveries d JOIN triggers t ON t.id = d.trigger"
@@ -22,53 +22,30 @@ _DEAD_LETTERS = (
 )
 
 
-def list_events(
-    db: sqlite3.Connection,
-    *,
-    type: str | None = None,
-    id: str | None = None,
-    source: str | None = None,
-    before: int | None = None,
-    limit: int = 50,
-) -> list[dict[str, Any]]:
-    """The newest events first, without payloads; `before` is the smallest seq of the previous page."""
-    conditions: list[str] = ["1"]
-    values: list[str | int] = []
-    for column, value in (("type", type), ("id", id), ("source", source)):
-        if value is not None:
-            conditions.append(f"{column} = ?")
-            values.append(value)
-    if before is not None:
-        conditions.append("seq < ?")
-        values.append(before)
-    rows = db.execute(
-        "SELECT seq, broker, arrived, attributes, length(data) FROM events"
-        f" WHERE {' AND '.join(conditions)} ORDER BY seq DESC LIMIT ?",
-        (*values, min(limit, MAX_LIMIT)),
-    ).fetchall()
-    return [
-        {"seq": seq, "broker": broker, "arrived": arrived, "bytes": size or 0, "attributes": json.loads(attributes)}
-        for seq, broker, arrived, attributes, size in rows
-    ]
-
-
 def get_event(db: sqlite3.Connection, seq: int) -> dict[str, Any] | None:
-    """One event in the JSON format, with the state of each Trigger's delivery; None if there is no such event."""
+    """One event in the JSON format, with each Trigger's delivery; None if there is no such event.
+
+    `reply_to` is the event that this one replies to, a delivery's `reply` the last that replied to it. A delivery that
+    failed for good names its `dead_letter`; `due` is when it is tried again.
+    """
     row = db.execute("SELECT broker, arrived, attributes, headers, data FROM events WHERE seq = ?", (seq,)).fetchone()
     if row is None:
         return None
     broker, arrived, attributes, headers, data = row
     deliveries = db.execute(
-        "SELECT t.key, d.state, d.attempts, d.status, d.error, d.finished FROM deliveries d"
-        " JOIN triggers t ON t.id = d.trigger WHERE d.event = ? ORDER BY t.key",
+        "SELECT t.key, d.state, d.attempts, d.sink_attempts, d.status, d.error, d.finished, d.due, t.id,"
+        " (SELECT max(reply) FROM replies r WHERE r.event = d.event AND r.trigger = d.trigger)"
+        " FROM deliveries d JOIN triggers t ON t.id = d.trigger WHERE d.event = ? ORDER BY t.key",
         (seq,),
     ).fetchall()
+    origin = db.execute("SELECT event FROM replies WHERE reply = ?", (seq,)).fetchone()
     return {
         "seq": seq,
         "broker": broker,
         "arrived": arrived,
         "headers": json.loads(headers),
         "event": json.loads(write_event(CloudEvent(json.loads(attributes), data)), parse_float=_finite),
+        "reply_to": origin[0] if origin else None,
         "deliveries": [
             {
                 "trigger": key,
@@ -77,8 +54,12 @@ def get_event(db: sqlite3.Connection, seq: int) -> dict[str, Any] | None:
                 "status": status,
                 "error": error,
                 "finished": finished,
+                "sink_attempts": sink_attempts,
+                "due": due or None,
+                "reply": reply,
+                "dead_letter": f"{seq}-{number}" if state in _DEAD_STATES else None,
             }
-            for key, state, attempts, status, error, finished in deliveries
+            for key, state, attempts, sink_attempts, status, error, finished, due, number, reply in deliveries
         ],
     }
 

@@ -58,6 +58,11 @@ def insert_event(
     return seq
 
 
+def record_reply(db: sqlite3.Connection, event: int, trigger: int, reply: int) -> None:
+    """The event `reply` is the Trigger's subscriber's answer to `event`."""
+    db.execute("INSERT INTO replies (reply, event, trigger) VALUES (?, ?, ?)", (reply, event, trigger))
+
+
 def mark_delivered(db: sqlite3.Connection, event: int, trigger: int, attempts: int, status: int, now: float) -> None:
     """The subscriber accepted it."""
     db.execute(

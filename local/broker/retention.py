@@ -22,6 +22,7 @@ def prune(db: sqlite3.Connection, *, before: float, dead_before: float, keep: in
             (max(aged, newest - keep), dead_before, limit),
         )
     ]
+    db.executemany("DELETE FROM replies WHERE reply = ?1 OR event = ?1", [(seq,) for seq in expired])
     db.executemany("DELETE FROM deliveries WHERE event = ?", [(seq,) for seq in expired])
     db.executemany("DELETE FROM events WHERE seq = ?", [(seq,) for seq in expired])
     return len(expired)

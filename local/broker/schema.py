@@ -1,7 +1,8 @@
 """The broker's tables in SQLite.
 
 `events` has one row per accepted event, `deliveries` one per event and Trigger that matches it. A partial index lists
-the queued ones, so reading a queue costs what is in it, not what was ever delivered.
+the queued ones, so reading a queue costs what is in it, not what was ever delivered. `replies` says which event is the
+reply of which delivery.
 """
 
 from __future__ import annotations
@@ -75,6 +76,24 @@ CREATE INDEX dead_letters ON deliveries (event, trigger) WHERE state IN (2, 3, 4
 """
 
 
+_TRACEPARENT = "coalesce(json_extract(attributes, '$.traceparent'), json_extract(headers, '$.traceparent'))"
+TRACE = f"substr({_TRACEPARENT}, 4, 32)"
+"""The trace id in an event's traceparent, or in that of the request that brought it; with HAS_TRACE on an index."""
+HAS_TRACE = f"{_TRACEPARENT} IS NOT NULL"
+
+# A broker of the same version without these can use the database, and leaves them as they are.
+_ADDED = f"""
+CREATE INDEX IF NOT EXISTS events_by_trace ON events ({TRACE}) WHERE {HAS_TRACE};
+
+CREATE TABLE IF NOT EXISTS replies (
+    reply INTEGER PRIMARY KEY,
+    event INTEGER NOT NULL,
+    trigger INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS replies_by_event ON replies (event);
+"""
+
+
 def connect(path: str) -> sqlite3.Connection:
     """A connection without autocommit transactions. WAL with FULL: a commit is on the disk when it returns."""
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_SECONDS)
@@ -84,12 +103,11 @@ def connect(path: str) -> sqlite3.Connection:
 
 
 def create(db: sqlite3.Connection) -> None:
-    """Creates missing tables; RuntimeError for a database of another version of the broker."""
+    """Creates missing tables and indices; RuntimeError for a database of another version of the broker."""
     (version,) = db.execute("PRAGMA user_version").fetchone()
-    if version == VERSION:
-        return
-    if version != 0:
+    if version not in (0, VERSION):
         raise RuntimeError(
             f"the broker's database has version {version}, but this broker needs {VERSION}: move it away"
         )
-    db.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {VERSION}; COMMIT;")
+    tables = "" if version == VERSION else f"{_TABLES} PRAGMA user_version = {VERSION};"
+    db.executescript(f"BEGIN IMMEDIATE; {tables} {_ADDED} COMMIT;")

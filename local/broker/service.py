@@ -214,13 +214,16 @@ class BrokerService:
         event: CloudEvent,
         headers: dict[str, str],
         with_operation: Operation[None],
+        record_reply: Callable[..., None],
         on_committed: Callable[[], None],
     ) -> None:
         operation, committed = self._prepare_insert(broker, [(event, headers)], time.time())
 
         def store(db: sqlite3.Connection) -> list[int]:
             with_operation(db)
-            return operation(db)
+            seqs = operation(db)
+            record_reply(db, reply=seqs[0])
+            return seqs
 
         def after(seqs: list[int]) -> None:
             on_committed()

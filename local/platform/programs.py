@@ -49,6 +49,7 @@ def _pipelines(folder: Folder, settings: Settings, hosts: Mapping[str, str]) -> 
     argv = (
         sys.executable, "-m", "local.pipelines", "--folder", str(state), "--port", str(port),
         "--token-file", str(folder.pipelines_token),
+        *(("--ui", settings.pipelines_ui) if settings.pipelines_ui else ()),
     )  # fmt: skip
     env = {
         **base_environment(folder), **hosts, **_without_webhook(loop_environment(folder, settings)),

@@ -48,6 +48,7 @@ class Settings:
     """`config` replaces values of the ConfigMap `loop`, `schedules` those of PingSources, by name; as an operator would
     with kubectl. `source` is the version registered first. `replica_cap` bounds every service's replicas (0: not). `ui`
     is whether the page runs, `ui_actions` whether people may act on it.
+    `pipelines_ui` is a folder with a build of Kubeflow Pipelines' UI, "" for none.
     """
 
     ports: Ports = field(default_factory=Ports)
@@ -57,6 +58,7 @@ class Settings:
     replica_cap: int = 1
     ui: bool = True
     ui_actions: bool = False
+    pipelines_ui: str = ""
 
     @property
     def used_ports(self) -> Ports:
@@ -201,6 +203,8 @@ def _validated(settings: Settings) -> Settings:
         raise ValueError("source must be a string and replica_cap a whole number from 0 on")
     if type(settings.ui) is not bool or type(settings.ui_actions) is not bool:
         raise ValueError("ui and ui_actions must be true or false")
+    if not isinstance(settings.pipelines_ui, str):
+        raise ValueError("pipelines_ui must be a string")  # noqa: TRY004 - as for every other value of the file
     return settings
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from mcqa import broker_client, loop, targets
+from mcqa import broker_client
+from mcqa.addresses import FOLDER_VARIABLE
+from mcqa.dead_letter_actions import transact
 
 if TYPE_CHECKING:
     from sqlalchemy import Row
@@ -69,6 +73,8 @@ def with_event(row: Row[Any]) -> dict[str, Any]:
 
 def kept_by_broker(directory: Path | None) -> list[DeadLetterFacts]:
     """What the broker of a loop on this machine could deliver to nobody, not even to the function dead-letters."""
+    from mcqa import loop, targets
+
     if directory is None and targets.environment_names_a_loop():
         return []
     folder = loop.folder(directory)
@@ -92,3 +98,31 @@ def kept_by_broker(directory: Path | None) -> list[DeadLetterFacts]:
         for item in items
         if item["state"] == "dead"
     ]
+
+
+def read(environ: Mapping[str, str], limit: int, *, every: bool = False) -> list[DeadLetterFacts]:
+    """The newest in the database, `every`: also those that were replayed or discarded; those that the broker of a loop
+    on this machine keeps follow. UnavailableError, SettingError; CommandError where that broker does not answer."""
+    from functions.database import connect
+    from functions.dead_letters import store
+
+    engine = connect(environ)
+    try:
+        rows = transact(engine, partial(store.letters, state=None if every else "open", limit=limit))
+    finally:
+        engine.dispose()
+    folder = environ.get(FOLDER_VARIABLE)
+    return [*map(of_row, rows), *(kept_by_broker(Path(folder)) if folder else ())]
+
+
+def find(environ: Mapping[str, str], name: str) -> dict[str, Any] | None:
+    """One of the database's, with its event; None where there is no such dead letter."""
+    from functions.database import connect
+    from functions.dead_letters import store
+
+    engine = connect(environ)
+    try:
+        row = transact(engine, partial(store.find, key=name.lower()))
+    finally:
+        engine.dispose()
+    return None if row is None else with_event(row)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipelines.bank.labelled_question import LabelledQuestion
-from predictor.model_card import ModelCard
+from predictor.model_card import read_card, write_card
 from predictor.prompt import PromptFormat
 from predictor.weights import SINGLE_FILE, weight_files
 
@@ -60,7 +60,7 @@ def fine_tune(
 
     A demonstration version's card is copied, with the subjects that are new to it.
     """
-    card = ModelCard.read(base)
+    card = read_card(base)
     if choose_method(base, method) == "lora":
         from pipelines.fine_tuning.lora import LoraSettings, fine_tune_lora
 
@@ -78,7 +78,7 @@ def fine_tune(
         numbers = {"steps": float(done.steps), "questions": float(done.questions)}
         result = FineTuningResult("full", numbers, len(questions) - len(usable))
     if card:
-        card.taught(item.question for item in questions).write(out)
+        write_card(card.taught(item.question for item in questions), out)
     return result
 
 

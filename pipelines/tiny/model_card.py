@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from common.model_card import Accuracy, ModelCard
+from common.proportions import Proportion, wilson
 from pipelines.bank.generate import generate
-from pipelines.evaluation.metrics import Proportion, wilson
 from pipelines.tiny.accuracy import ALL
 from pipelines.tiny.make import TrainingSummary
-from predictor.model_card import Accuracy, ModelCard
+from predictor import model_card
 
 TITLE = "tiny demonstration model"
 
@@ -82,7 +83,7 @@ def write_card_json(folder: Path, learned: Sequence[str], score: Proportion) -> 
     """Writes card.json: the subjects in `learned`, their stems, and the score on them."""
     stems = sorted({item.question.stem for item in generate(0, 40 * len(learned), learned, split="train")})
     accuracy = Accuracy(round(score.value, 4), round(score.low, 4), round(score.high, 4), score.total)
-    ModelCard(TITLE, tuple(learned), tuple(stems), accuracy).write(folder)
+    model_card.write_card(ModelCard(TITLE, tuple(learned), tuple(stems), accuracy), folder)
 
 
 def _row(name: str, score: Proportion) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from predictor.model_card import ModelCard
+from common.model_card import ModelCard
 from tests.servers import RunningServer, running
 from tests.versions import make_version
 

@@ -1,9 +1,100 @@
+"""Ask: a question, the model's answer with what gave it, why, and what was right."""
+
 from __future__ import annotations
+
+import os
 
 import streamlit as st
 
-from ui.language import t
+from common.question import QuestionError
+from mcqa import asking
+from ui import elements
+from ui.ask import exchange as exchanges
+from ui.ask.answer import show_answer, show_error, show_explanation, show_requests
+from ui.ask.draft import Draft, draft, problem
+from ui.ask.exchange import Exchange
+from ui.ask.form import fields, starters
+from ui.ask.right_answer import show_right_answer
+from ui.language import duration, parts, t
+from ui.live import live
+
+WAIT_SECONDS = 0.5
+"""How often the page looks whether an answer has come."""
+WAKING_SECONDS = 2.0
+"""An awake model has answered by then."""
 
 
 def render() -> None:
     st.title(t("app.page.ask"))
+    elements.paragraph(t("ask.intro"), key="ask intro")
+    typed = draft()
+    starters(typed)
+    fields(typed)
+    _ask(typed)
+    if (exchange := exchanges.current()) is not None:
+        with st.container(border=True, key="ask-answer"):
+            _show(exchange)
+
+
+def _ask(typed: Draft) -> None:
+    asked, cleared = st.columns([3, 1])
+    busy = (exchange := exchanges.current()) is not None and exchange.answer.running
+    wanted = asked.button(t("ask.ask"), type="primary", key="ask now", disabled=busy)
+    cleared.button(t("ask.clear"), key="ask clear", on_click=typed.clear)
+    if not wanted:
+        return
+    try:
+        question = typed.question()
+    except QuestionError as error:
+        code, detail = problem(error, [text for _, text in typed.choices])
+        elements.notice(
+            "error", *parts(f"ask.problem.{code}", detail=detail), key="ask problem"
+        )  # texts: ask.problem.*
+        return
+    exchanges.ask(question, typed.known_right())
+
+
+def _show(exchange: Exchange) -> None:
+    if exchange.answer.running:
+        _wait()
+        return
+    if (error := exchange.answer.error) is not None:
+        show_error(error)
+        show_requests(exchange, asking.public_address(os.environ))
+        return
+    answered = exchange.answer.result
+    assert answered is not None
+    show_answer(answered)
+    _explanation(exchange)
+    show_explanation(exchange, answered.answer.model_version, answered.answer.letter)
+    show_right_answer(exchange, answered)
+    show_requests(exchange, asking.public_address(os.environ))
+
+
+def _explanation(exchange: Exchange) -> None:
+    work = exchange.explanation
+    if work is not None and work.running:
+        _write()
+    elif work is None or work.error is not None:
+        st.button(t("ask.explanation.why"), key="ask why", on_click=exchanges.explain, args=(exchange,))
+
+
+@live(WAIT_SECONDS)
+def _wait() -> None:
+    exchange = exchanges.current()
+    if exchange is None or not exchange.answer.running:
+        st.rerun()
+        return
+    elements.paragraph(t("ask.waiting", time=duration(exchange.answer.seconds)), key="ask waiting")
+    if exchange.answer.seconds > WAKING_SECONDS:
+        elements.notice("info", t("ask.waking"), key="ask waking")
+
+
+@live(WAIT_SECONDS)
+def _write() -> None:
+    exchange = exchanges.current()
+    work = None if exchange is None else exchange.explanation
+    if work is None or not work.running:
+        st.rerun()
+        return
+    elements.paragraph(t("ask.explanation.writing", time=duration(work.seconds)), key="ask writing")

@@ -173,6 +173,9 @@ async def test_reply_is_a_new_event(broker: Any, subscribe: Any) -> None:
     assert "ce-knativebrokerttl" not in request.headers
     attributes = (await broker.get("events?id=r"))["items"][0]["attributes"]
     assert attributes["knativebrokerttl"] == 8
+    original, answer = await broker.get("events/1"), await broker.get("events/2")
+    assert (original["deliveries"][0]["reply"], original["reply_to"]) == (2, None)
+    assert (answer["deliveries"][0]["reply"], answer["reply_to"]) == (None, 1)
 
 
 async def test_structured_reply(broker: Any, subscribe: Any) -> None:

@@ -158,6 +158,7 @@ async def test_events_are_listed_by_type_id_and_page(broker: Any) -> None:
     [
         ("GET", "events/99", None, 404, "there is no event 99: it never existed or has been deleted"),
         ("GET", "events?limit=many", None, 400, "limit: must be a whole number, found 'many'"),
+        ("GET", "events?trace=x", None, 400, "trace: must be a trace id of 32 hex digits, found 'x'"),
         ("GET", "dead-letters/1-1", None, 404, "there is no dead letter '1-1'"),
         ("POST", "dead-letters/x/replay", None, 404, "there is no dead letter 'x'"),
         ("PUT", "objects", b"{", 400, "the body must be a Broker or a Trigger in JSON"),

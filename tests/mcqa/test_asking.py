@@ -1,0 +1,143 @@
+"""One question from a page, to the real server with the tiny model, and what it says of every failure."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from sqlalchemy import insert
+
+from common.question import Question
+from functions.database import engine, transaction
+from functions.migrate import migrate
+from functions.rollout.tables import RolloutStatus
+from local.platform.settings import Folder, Ports, Settings
+from mcqa import asking, request_examples
+from mcqa.asking import AskError
+
+pytestmark = pytest.mark.usefixtures("processes")
+
+QUESTION = Question("What does this code print?", ("1", "2", "3", "4"), code="print(len('ab'))", subject="strings")
+HOSTILE = Question('It\'s "$HOME" `id` \\ and\n<b>ü</b>?', ("'; rm -rf x", "$(id)"), code='"""\n\\"')
+
+
+def test_an_answer_says_what_gave_it(server: Any) -> None:
+    answered = asking.ask({"MCQA_URL": server.url}, QUESTION)
+    assert answered.answer.letter in "ABCD"
+    assert answered.trace == answered.answer_id.replace("-", "")
+    assert answered.card is not None
+    assert (answered.card.title, answered.covered, answered.role) == ("tiny demonstration model", True, None)
+    strange = asking.ask({"MCQA_URL": server.url}, Question("Who wrote Faust?", ("Goethe", "Schiller")))
+    assert not strange.covered
+
+
+def test_an_explanation_counts_as_a_test(server: Any) -> None:
+    explained = asking.explain({"MCQA_URL": server.url}, QUESTION, tokens=8)
+    assert (explained.letter in "ABCD", explained.tokens <= 8, explained.seconds > 0) == (True, True, True)
+
+
+def test_the_role_is_what_the_rollout_function_saw_last(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/loop.db"
+    environ = {"MCQA_DATABASE_URL": url}
+    assert asking.role({}, "7") is None
+    assert asking.role(environ, "7") is None
+    made = engine(url)
+    migrate(made)
+    status = {"model": "coding-mcqa", "at": 1.0, "phase": "canary", "action": "wait", "reason": ""}
+    with transaction(made) as connection:
+        connection.execute(insert(RolloutStatus).values(**status, champion="7", challenger="8"))
+    made.dispose()
+    assert [asking.role(environ, version) for version in ("7", "8", "9")] == ["champion", "challenger", None]
+
+
+def test_the_address_is_the_setting_or_the_loop_s_gateway(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.save(Settings(Ports(gateway=4711)))
+    assert asking.address({}) is None
+    assert asking.address({"MCQA_LOCAL_DIR": str(tmp_path)}) == "http://127.0.0.1:4711"
+    both = {"MCQA_LOCAL_DIR": str(tmp_path), "MCQA_URL": "http://model/"}
+    assert asking.address(both) == "http://model"
+    assert asking.public_address({**both, "MCQA_PUBLIC_URL": "https://mcqa.example"}) == "https://mcqa.example"
+
+
+@contextmanager
+def answering(status: int, body: str, headers: Mapping[str, str]) -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            self.send_response(status)
+            for name, value in {**headers, "content-length": str(len(body))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers", "code", "detail"),
+    [
+        (503, '{"error": "the queue is full"}', {"retry-after": "7"}, "busy", "the queue is full"),
+        (504, '{"error": "too slow"}', {}, "deadline", "too slow"),
+        (400, '{"error": "question 0: choices: is empty"}', {}, "invalid", "choices: is empty"),
+        (413, '{"error": "too large"}', {}, "invalid", "too large"),
+        (404, '{"error": "no such model"}', {}, "not-served", "no such model"),
+        (500, '{"error": "internal error 12"}', {}, "failed", "internal error 12"),
+        (200, "<html>", {}, "no-model-server", "did not answer with JSON"),
+        (200, "{}", {}, "no-model-server", "without `predictions`"),
+        (200, '{"predictions": [{}]}', {}, "no-model-server", ""),
+        (200, '{"predictions": []}', {}, "no-model-server", ""),
+        (200, '{"predictions": ["x"]}', {}, "no-model-server", ""),
+    ],
+)
+def test_what_goes_wrong_has_a_code(status: int, body: str, headers: dict[str, str], code: str, detail: str) -> None:
+    with answering(status, body, headers) as url, pytest.raises(AskError) as error:
+        asking.ask({"MCQA_URL": url}, QUESTION)
+    assert error.value.code == code
+    assert detail in error.value.detail
+    assert error.value.retry_after == (7.0 if headers else None)
+
+
+def test_a_server_that_is_not_there_or_does_not_answer() -> None:
+    with pytest.raises(AskError) as error:
+        asking.ask({}, QUESTION)
+    assert error.value.code == "no-address"
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(AskError) as error:
+            asking.ask({"MCQA_URL": url}, QUESTION)
+        assert error.value.code == "unreachable"
+        silent.listen(1)
+        with pytest.raises(AskError) as error:
+            asking.ask({"MCQA_URL": url}, QUESTION, timeout=0.3)
+        assert error.value.code == "timeout"
+
+
+@pytest.mark.parametrize("question", [QUESTION, HOSTILE], ids=["plain", "hostile"])
+def test_the_requests_to_copy_work(server: Any, question: Question) -> None:
+    letter = asking.ask({"MCQA_URL": server.url}, question).answer.letter
+    curl = request_examples.curl(server.url, question).replace("curl ", "curl -sf ", 1)
+    reply = subprocess.run(["bash", "-c", curl], capture_output=True, text=True, check=True, timeout=60).stdout
+    assert json.loads(reply)["predictions"][0]["letter"] == letter
+    script = request_examples.python(server.url, question)
+    printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert printed.stdout.startswith(letter)

@@ -1,0 +1,122 @@
+"""The fields of a question, filled by hand, from a pasted text or from an example."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import streamlit as st
+
+from common.question import MAX_CHOICES, MIN_CHOICES, Question
+from mcqa.pasted_question import PasteError, parse_pasted
+from ui import elements
+from ui.ask import highlight
+from ui.ask.draft import Draft, letter
+from ui.ask.examples import examples
+from ui.language import language, t
+
+SMALL, MEDIUM = 68, 120
+MAX_CHARACTERS = 100_000
+
+
+def starters(draft: Draft) -> None:
+    """Ways to fill the fields: an example, or a whole question as text."""
+    with st.expander(t("ask.examples.title"), key="ask examples"):
+        subjects = list(examples())
+        subject = st.selectbox(t("ask.examples.subject"), subjects, key=_key(draft, "subject", kept=True))
+        st.button(t("ask.examples.show"), key="ask example", on_click=_fill_from_example, args=(draft, subject))
+    with st.expander(t("ask.paste.title"), key="ask paste"):
+        draft.pasted = st.text_area(
+            t("ask.paste.label"), key=_seeded(draft, "pasted", draft.pasted), height=MEDIUM,
+            help=t("ask.paste.help"), max_chars=MAX_CHARACTERS,
+        ) or ""  # fmt: skip
+        st.button(t("ask.paste.fill"), key="ask fill", on_click=_fill_from_text, args=(draft, _key(draft, "pasted")))
+        if (outcome := st.session_state.pop("ask paste outcome", None)) is not None:
+            kind, key, params = outcome
+            elements.notice(kind, t(key, **params), key="ask paste outcome shown")  # texts: ask.paste.*
+
+
+def fields(draft: Draft) -> None:
+    """The question, its code and its choices; the draft has their values afterwards."""
+    draft.stem = st.text_area(
+        t("ask.question"), key=_seeded(draft, "stem", draft.stem), height=MEDIUM,
+        placeholder=t("ask.question_hint"), max_chars=MAX_CHARACTERS,
+    ) or ""  # fmt: skip
+    _code(draft)
+    _choices(draft)
+
+
+def _code(draft: Draft) -> None:
+    draft.code = st.text_area(
+        t("ask.code"), key=_seeded(draft, "code", draft.code), height=MEDIUM, max_chars=MAX_CHARACTERS
+    ) or ""  # fmt: skip
+    if not draft.code.strip():
+        return
+    guessed = highlight.guess(draft.code)
+    names = {highlight.GUESS: t("ask.language.guess", name=highlight.NAMES.get(guessed or "", t("ask.language.none")))}
+    names |= highlight.NAMES
+    with st.container(key="ask-highlighted"):
+        st.code(draft.code, language=draft.language or guessed)
+    draft.language = st.selectbox(
+        t("ask.language.label"), list(names), format_func=names.__getitem__,
+        key=_seeded(draft, "language", draft.language),
+    )  # fmt: skip
+
+
+def _choices(draft: Draft) -> None:
+    st.subheader(t("ask.choices"))
+    removable = len(draft.choices) > MIN_CHOICES
+    texts: list[tuple[int, str]] = []
+    for place, (number, text) in enumerate(draft.choices):
+        wide, narrow = st.columns([8, 2], vertical_alignment="bottom")
+        with wide:
+            value = st.text_area(
+                t("ask.choice", letter=letter(place)), key=_seeded(draft, f"choice {number} {place}", text),
+                height=SMALL, max_chars=MAX_CHARACTERS,
+            )  # fmt: skip
+        with narrow:
+            st.button(
+                t("ask.remove", letter=letter(place)), key=f"ask remove {number} {place}", disabled=not removable,
+                on_click=draft.remove_choice, args=(number,),
+            )  # fmt: skip
+        texts.append((number, value or ""))
+    draft.choices = texts
+    st.button(
+        t("ask.add"), key="ask add", disabled=len(draft.choices) >= MAX_CHOICES, on_click=draft.add_choice
+    )  # fmt: skip
+
+
+def _key(draft: Draft, name: str, *, kept: bool = False) -> str:
+    """A field's. Labels are part of a widget in Streamlit, so another language is another field with the same value."""
+    return f"ask {'' if kept else draft.generation} {language()} {name}"
+
+
+def _seeded(draft: Draft, name: str, value: Any) -> str:
+    """The key of a field that shows `value` where Streamlit has not kept one."""
+    key = _key(draft, name)
+    if key not in st.session_state:
+        st.session_state[key] = value
+    return key
+
+
+def _fill_from_example(draft: Draft, subject: str) -> None:
+    """The next of the subject's in a random order, so that a second click shows another one."""
+    known = examples()[subject]
+    others = [item for item in known if item[0] != draft.origin] or known
+    question, right = random.choice(others)
+    draft.fill(question, right)
+
+
+def _fill_from_text(draft: Draft, key: str) -> None:
+    """The typed text itself stays, whatever comes of it."""
+    pasted = str(st.session_state.get(key) or "")
+    draft.pasted = pasted
+    try:
+        found = parse_pasted(pasted)
+    except PasteError as error:
+        st.session_state["ask paste outcome"] = "error", f"ask.paste.error.{error.code}", {"detail": error.detail}
+        return
+    question = Question(found.stem, found.choices, found.code or None)
+    draft.fill(question, found.right, highlight.known(found.language), pasted)
+    outcome = ("others", {"n": found.others}) if found.others else ("filled", {"n": len(found.choices)})
+    st.session_state["ask paste outcome"] = "success", f"ask.paste.{outcome[0]}", outcome[1]

@@ -1,0 +1,1 @@
+"""The page Events: searching, one event and its way, traces, who listens to what, dead letters."""
