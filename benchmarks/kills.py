@@ -131,7 +131,7 @@ class Kills:
             "MCQA_RETRAIN_PARAMETERS": json.dumps(self.parameters),
             "MCQA_RETRAIN_COOLDOWN_SECONDS": "10",
         }
-        ports: dict[str, int | None] = dict.fromkeys(("gateway", "api", "broker", "mlflow", "pipelines"), 0)
+        ports: dict[str, int | None] = dict.fromkeys(("gateway", "api", "broker", "mlflow", "pipelines", "ui"), 0)
         self.say("bringing the loop up")
         self.folder.make()
         self.folder.save(

@@ -17,16 +17,19 @@ from sqlalchemy import (
     CursorResult,
     Engine,
     Executable,
+    Select,
     String,
     Table,
     Text,
     create_engine,
     event,
+    func,
     make_url,
+    select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DataError, NoSuchModuleError, SQLAlchemyError
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, Mapped, mapped_column
 
 from common.errors import SettingError, UnavailableError
 from common.sqlite_wal import write_ahead
@@ -132,6 +135,20 @@ def put(connection: Connection, table: Any, values: Mapping[str, Any]) -> None:
 def stream(connection: Connection, statement: Executable, chunk: int = CHUNK) -> CursorResult[Any]:
     """The rows of a statement, fetched `chunk` at a time."""
     return connection.execute(statement, execution_options={"stream_results": True, "yield_per": chunk})
+
+
+def distinct_values(connection: Connection, column: InstrumentedAttribute[str | None]) -> Iterator[str | None]:
+    """None and each value of an indexed column, with as many look-ups in the index as there are values."""
+    yield None
+    value = connection.scalar(select(func.min(column)))
+    while value is not None:
+        yield value
+        value = connection.scalar(select(func.min(column)).where(column > value))
+
+
+def count_up_to(connection: Connection, rows: Select[Any], most: int) -> int:
+    """How many rows a statement has; `most + 1` for more than `most`, and no more than those are read."""
+    return connection.scalar(select(func.count()).select_from(rows.limit(most + 1).subquery())) or 0
 
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:

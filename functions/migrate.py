@@ -12,12 +12,16 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from functions.database import connect
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+PAGE_ROLE = "loop_ui"
+"""The page's role, which whoever runs the database makes where it is to do less than the owner of the tables."""
+PAGE_WRITES = {"rollout_wishes": "INSERT, UPDATE, DELETE", "dead_letters": "UPDATE"}
+"""What operators decide on the page. Everything else goes through the Broker."""
 
 
 def configuration() -> Config:
@@ -39,7 +43,20 @@ def migrate(engine: Engine, revision: str = "head") -> None:
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('coding-mcqa migrations'))")
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
+        if connection.dialect.name == "postgresql":
+            grant_page(connection)
         connection.commit()
+
+
+def grant_page(connection: Connection) -> None:
+    """On PostgreSQL: PAGE_ROLE, where it is there, may read all tables and write PAGE_WRITES; new tables as well."""
+    role = f"SELECT 1 FROM pg_roles WHERE rolname = '{PAGE_ROLE}'"
+    if connection.exec_driver_sql(role).first() is None:
+        return
+    tables = connection.exec_driver_sql("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()")
+    for (table,) in tables.all():
+        rights = ", ".join(filter(None, ("SELECT", PAGE_WRITES.get(table))))
+        connection.exec_driver_sql(f'GRANT {rights} ON "{table}" TO {PAGE_ROLE}')
 
 
 def main() -> int:

@@ -1,5 +1,7 @@
 """Deletes what people sent after MCQA_RETENTION_DAYS: questions, answers, feedback, dead letters, notifications.
 
+A canary's measurements over time go with the answers that they were made from.
+
 Oldest first and one batch per transaction, so that inserts wait only briefly. What does not fit into one call waits for
 the next. Drift checks, rollouts and runs stay: they are figures, and few.
 """
@@ -8,19 +10,20 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, Engine, delete, func, select, tuple_
+from sqlalchemy import Connection, Engine, delete, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute
 
 from common.environment import number
 from common.errors import SettingError
 from functions.collect.tables import AskedQuestion, GivenAnswer, GivenFeedback, LoggedRequest, LoggedResponse
-from functions.database import transaction
+from functions.database import distinct_values, transaction
 from functions.dead_letters.tables import DeadLetterRecord
 from functions.notify.tables import SentNotice
+from functions.rollout.tables import RolloutMeasurement
 
 DAY = 86_400.0
 BATCH = 500
@@ -67,7 +70,7 @@ def _logged(
 ) -> tuple[int, int]:
     """Deletes the oldest exchanges of some version, by the index on (version, at), from all `tables`."""
     owner = version.class_
-    for value in _versions(connection, version):
+    for value in distinct_values(connection, version):
         oldest = select(owner.source, owner.id).where(version == value, at < before).order_by(at).limit(batch)
         ids = defaultdict(set)
         for row in connection.execute(oldest):
@@ -78,15 +81,6 @@ def _logged(
             deleted = (connection.execute(delete(t).where(t.source == s, t.id.in_(some))) for t, s, some in these)
             return batch, sum(result.rowcount for result in deleted)
     return 0, 0
-
-
-def _versions(connection: Connection, column: InstrumentedAttribute[str | None]) -> Iterator[str | None]:
-    """Each value of an indexed column, with as many look-ups in the index as there are values."""
-    yield None
-    newest = connection.scalar(select(func.min(column)))
-    while newest is not None:
-        yield newest
-        newest = connection.scalar(select(func.min(column)).where(column > newest))
 
 
 def _dated(
@@ -112,4 +106,5 @@ _STEPS: tuple[Callable[[Connection, float, int], tuple[int, int]], ...] = (
     partial(_dated, GivenFeedback, (GivenFeedback.given_at, GivenFeedback.arrived_at)),
     partial(_dated, DeadLetterRecord, (DeadLetterRecord.last_at,)),
     partial(_dated, SentNotice, (SentNotice.sent_at,)),
+    partial(_dated, RolloutMeasurement, (RolloutMeasurement.at,)),
 )

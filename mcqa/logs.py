@@ -25,7 +25,7 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing as lines are written.")] = False,
     directory: FolderOption = None,
 ) -> None:
-    """Show a log of the loop: supervisor, broker, mlflow, pipelines, a function, the model's revisions, a run."""
+    """Show a log of the loop: supervisor, broker, mlflow, pipelines, ui, a function, the model's revisions, a run."""
     folder = loop.folder(directory)
     paths_by_name = files(folder)
     if name is None:

@@ -37,7 +37,8 @@ class StartOptions:
     """What `start` is asked for: `ports` by name, None to keep one; `free_ports` replaces busy ones by free ones.
 
     `config` are values of the ConfigMap `loop`, `schedules` PingSources' by name, `replicas` a cap per service, 0 for
-    none.
+    none. `ui`: whether the page runs; `ui_actions`: whether people may act on it.
+    `pipelines_ui`: a folder with a build of Kubeflow's UI, "" for none.
     """
 
     ports: dict[str, int | None] = field(default_factory=dict)
@@ -46,6 +47,9 @@ class StartOptions:
     config: dict[str, str] = field(default_factory=dict)
     schedules: dict[str, str] = field(default_factory=dict)
     replicas: int = 1
+    ui: bool = True
+    ui_actions: bool = False
+    pipelines_ui: str = ""
 
 
 def start(folder: Folder, options: StartOptions, on_step: Callable[[Step], None] = lambda step: None) -> None:
@@ -56,10 +60,20 @@ def start(folder: Folder, options: StartOptions, on_step: Callable[[Step], None]
     folder.make()
     selected = {name: port for name, port in options.ports.items() if port is not None}
     ports = replace(folder.settings().ports, **selected)
-    settings = Settings(ports, options.config, options.schedules, model_source(options.source), options.replicas)
+    source = model_source(options.source)
+    settings = Settings(
+        ports,
+        options.config,
+        options.schedules,
+        source,
+        options.replicas,
+        options.ui,
+        options.ui_actions,
+        options.pipelines_ui,
+    )
     if options.free_ports:
-        settings = replace(settings, ports=_replace_busy(folder, settings.ports))
-    _require_free(folder, settings.ports)
+        settings = replace(settings, ports=_replace_busy(folder, settings))
+    _require_free(folder, settings)
     folder.save(settings)
     folder.status.unlink(missing_ok=True)
     log_size = folder.log.stat().st_size if folder.log.exists() else 0
@@ -174,19 +188,19 @@ def _interruptible(message: str) -> Iterator[None]:
         raise CommandInterruptedError(message) from None
 
 
-def _replace_busy(folder: Folder, ports: Ports) -> Ports:
+def _replace_busy(folder: Folder, settings: Settings) -> Ports:
     """The same ports, but free ones instead of those that are busy."""
-    reasons = unavailable_ports(folder, ports)
-    free = with_free_ports(ports, list(reasons))
+    reasons = unavailable_ports(folder, settings.used_ports)
+    free = with_free_ports(settings.ports, list(reasons))
     for name, reason in reasons.items():
         terminal.note(f"{reason}: using {getattr(free, name)}")
     return free
 
 
-def _require_free(folder: Folder, ports: Ports) -> None:
+def _require_free(folder: Folder, settings: Settings) -> None:
     """CommandError that names every port that cannot be used, who has it, and what to type instead."""
-    if reasons := unavailable_ports(folder, ports):
-        options = port_flags(with_free_ports(ports, list(reasons)), list(reasons))
+    if reasons := unavailable_ports(folder, settings.used_ports):
+        options = port_flags(with_free_ports(settings.ports, list(reasons)), list(reasons))
         command = f"{mcqa_command()} up{dir_flag(folder)}"
         raise CommandError(f"{'; '.join(reasons.values())}: try `{command} {options}`, or `{command} --free-ports`")
 

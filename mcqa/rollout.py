@@ -6,6 +6,7 @@ import getpass
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,11 +14,10 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from common.names import CHALLENGER, CHAMPION
 from mcqa import targets, terminal
-from mcqa.errors import CommandError, unavailable_as_command_error
+from mcqa.errors import unavailable_as_command_error
 from mcqa.loop import FolderOption
-from mcqa.readmodels.rollout import RolloutFacts, read
+from mcqa.readmodels.rollout import Need, RolloutFacts, read
 
 rollout_app = typer.Typer(
     no_args_is_help=True, help="The canary: see where it stands and why; promote, hold or abort it."
@@ -82,67 +82,15 @@ def resume(version: VersionOption = None, directory: FolderOption = None) -> Non
 
 
 def _override(action: Action, version: str | None, directory: Path | None) -> None:
-    from functions.database import connect, transaction
-    from functions.rollout import overrides
-    from functions.rollout.settings import read_settings
-    from functions.rollout.state import Override
+    from common.event_types import SOURCE_CLI
+    from functions.rollout.operator_actions import RefusedError, act
 
-    with unavailable_as_command_error(ValueError):
-        environ = targets.environ(directory)
-        settings, engine = read_settings(environ), connect(environ)
-        challenger = _challenger(environ, settings.model, version)
-        now = time.time()
-        with transaction(engine) as connection:
-            if action == "resume":
-                if not overrides.clear(connection, settings.model):
-                    raise CommandError(f"challenger {challenger} has no override: there is nothing to resume")
-            else:
-                overrides.write(connection, settings.model, Override(action, challenger, _user()), now)
-        when = _request_reconcile(environ, settings.model, action, challenger, now)
+    with unavailable_as_command_error(ValueError, RefusedError):
+        done = act(targets.environ(directory), action, _user(), SOURCE_CLI, version)
+    when = f"applied at the next tick ({done.problem})" if done.problem else "the rollout function applies it now"
     targets.announce(directory)
-    terminal.out.print(f"{action} challenger {challenger}: noted, {when}", markup=False)
+    terminal.out.print(f"{action} challenger {done.challenger}: noted, {when}", markup=False)
     terminal.note("`mcqa rollout status` shows the result")
-
-
-def _challenger(environ: Mapping[str, str], model: str, version: str | None) -> str:
-    """The version under rollout; CommandError when there is none, or another than `version`."""
-    from common.mlflow.registry import ModelRegistry
-    from functions.rollout.state import ModelVersion
-    from functions.rollout.version_tag import ROLLOUT_TAG
-
-    with ModelRegistry(environ, model) as registry:
-        registered = registry.model()
-        aliases = registered.aliases if registered else {}
-        challenger, champion = aliases.get(CHALLENGER), aliases.get(CHAMPION)
-        if challenger is None or challenger == champion:
-            serves = f"version {champion} is champion" if champion else "there is no champion either"
-            raise CommandError(
-                f"there is no rollout: no version of {model} has the alias {CHALLENGER} ({serves}). Set the alias on "
-                "the version to try, and its canary starts"
-            )
-        if version not in (None, challenger):
-            raise CommandError(f"version {version} is not under rollout; the challenger is version {challenger}")
-        details = registry.version(challenger)
-    if details is not None and (why := ModelVersion(challenger, details.tags).rolled_back):
-        raise CommandError(
-            f"challenger {challenger} was already rolled back: {why}. Remove its tag {ROLLOUT_TAG!r} to try it again"
-        )
-    return challenger
-
-
-def _request_reconcile(environ: Mapping[str, str], model: str, action: Action, challenger: str, now: float) -> str:
-    """Asks the rollout function to reconcile, and says when it will."""
-    from common.errors import UnavailableError
-    from common.event_types import ROLLOUT_REQUESTED, SOURCE_CLI
-    from functions.sink import Sink, digest, loop_event, traceparent
-
-    key = digest(ROLLOUT_REQUESTED, model, action, challenger, now)
-    data = {"action": action, "challenger": challenger}
-    try:
-        Sink(environ).send(loop_event(ROLLOUT_REQUESTED, SOURCE_CLI, key, data, now, traceparent(key)))
-    except UnavailableError as error:
-        return f"applied at the next tick ({error})"
-    return "the rollout function applies it now"
 
 
 def _user() -> str:
@@ -163,7 +111,11 @@ def _print(facts: RolloutFacts) -> None:
             out.print(f"[dim]version {version}: {page}[/]", soft_wrap=True)
     if status["evidence"]:
         out.print()
-        out.print(_measurements(status["evidence"]))
+        out.print(_measurements(status["evidence"], facts["needs"]))
+        if facts["needs"]:
+            left = facts["seconds_left"]
+            lasts = "cannot be said" if left is None else f"about {_duration(left)}" if left else "nothing more"
+            out.print(f"this step still needs: {lasts}, if the differences stay as they are measured")
     if facts["decisions"]:
         out.print()
         out.print(_decisions(facts["decisions"]))
@@ -193,7 +145,7 @@ def _summary(status: Mapping[str, Any], facts: RolloutFacts) -> Table:
     return table
 
 
-def _measurements(evidence: Mapping[str, Any]) -> Table:
+def _measurements(evidence: Mapping[str, Any], needs: Sequence[Need]) -> Table:
     """Of the two versions that were compared, which are not always those that have the aliases now."""
     table = terminal.plain_table()
     table.add_column("measure", style="cyan")
@@ -201,7 +153,9 @@ def _measurements(evidence: Mapping[str, Any]) -> Table:
     for title in (*arms, "worse by", "bounds", "margin", "n"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("verdict")
-    for measurement in evidence["measures"]:
+    if needs:
+        table.add_column("still needed")
+    for measurement, need in zip_longest(evidence["measures"], needs):
         low, high = measurement["low"], measurement["high"]
         table.add_row(
             measurement["name"],
@@ -212,8 +166,29 @@ def _measurements(evidence: Mapping[str, Any]) -> Table:
             _number(measurement["margin"]),
             f"{measurement['n_champion']} / {measurement['n_challenger']}",
             Text(measurement["verdict"], style=_VERDICTS.get(measurement["verdict"], "")),
+            *([Text(_needed(need))] if need else ()),
         )
     return table
+
+
+def _needed(need: Need) -> str:
+    if need["state"] in ("proven", "failed"):
+        return "–"
+    if need["state"] == "beyond":
+        return "more would not help: the estimate is beyond the margin"
+    if need["more"] is None:
+        return "cannot be said"
+    text = f"{need['more']:,} {need['unit']}{' if they are equal' if need['state'] == 'assumed' else ''}"
+    if need["per_hour"] == 0:
+        return f"{text}, none arrive"
+    return text if need["seconds"] is None else f"{text}, {_duration(need['seconds'])}"
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def _decisions(decisions: Sequence[Mapping[str, Any]]) -> Table:

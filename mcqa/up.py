@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -24,6 +25,7 @@ def up(
     broker_port: Annotated[int | None, typer.Option(help="Event broker.", show_default="8081")] = None,
     mlflow_port: Annotated[int | None, typer.Option(help="MLflow server.", show_default="5000")] = None,
     pipelines_port: Annotated[int | None, typer.Option(help="Pipelines API.", show_default="8888")] = None,
+    ui_port: Annotated[int | None, typer.Option(help="The page.", show_default="8501")] = None,
     internal_port: Annotated[
         int | None, typer.Option(help="Gateway, for the broker and MLflow.", show_default="0")
     ] = None,
@@ -47,11 +49,27 @@ def up(
     replicas: Annotated[
         int | None, typer.Option(min=0, help="Most replicas of each service, 0 for no cap.", show_default="1")
     ] = None,
+    ui: Annotated[bool | None, typer.Option("--ui/--no-ui", help="Whether the page runs.", show_default="--ui")] = None,
+    ui_actions: Annotated[
+        bool | None,
+        typer.Option(
+            "--ui-actions/--no-ui-actions",
+            help="Whether people may act on the page: promote, abort, replay.",
+            show_default="--no-ui-actions",
+        ),
+    ] = None,
+    pipelines_ui: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="A build of Kubeflow Pipelines' UI, to serve in place of the small pages; '' for none.",
+        ),
+    ] = None,
     restart: Annotated[
         bool, typer.Option("--restart", help="Stop a running loop first; its settings are kept.")
     ] = False,
 ) -> None:
-    """Start the whole loop from the cluster's own manifests: model, functions, broker, MLflow, pipelines.
+    """Start the whole loop from the cluster's own manifests: model, functions, broker, MLflow, pipelines, page.
 
     A port of 0 means any free one; ports that are not given stay as they were at the last start.
     """
@@ -65,13 +83,16 @@ def up(
     options = StartOptions(
         ports={
             "gateway": port, "api": api_port, "broker": broker_port, "mlflow": mlflow_port,
-            "pipelines": pipelines_port, "internal": internal_port,
+            "pipelines": pipelines_port, "ui": ui_port, "internal": internal_port,
         },
         free_ports=free_ports,
         source=source or kept.source,
         config={**kept.config, **_pairs(config, "--set")},
         schedules={**kept.schedules, **_pairs(schedule, "--schedule")},
         replicas=kept.replica_cap if replicas is None else replicas,
+        ui=kept.ui if ui is None else ui,
+        ui_actions=kept.ui_actions if ui_actions is None else ui_actions,
+        pipelines_ui=kept.pipelines_ui if pipelines_ui is None else _ui_folder(pipelines_ui),
     )  # fmt: skip
     loop_process.start(folder, options, _print_step)
     _print_addresses(folder)
@@ -101,6 +122,15 @@ def _report_running(folder: Folder, pid: int) -> None:
     _print_addresses(folder)
 
 
+def _ui_folder(text: str) -> str:
+    from local.pipelines.kubeflow_ui_files import UiFolderError, check_folder
+
+    try:
+        return str(check_folder(Path(text))) if text else ""
+    except UiFolderError as error:
+        raise typer.BadParameter(str(error), param_hint="--pipelines-ui") from None
+
+
 def _pairs(texts: Sequence[str] | None, flag: str) -> dict[str, str]:
     pairs = {}
     for text in texts or ():
@@ -116,12 +146,15 @@ def _print_step(step: Step) -> None:
 
 
 def _print_addresses(folder: Folder) -> None:
-    ports, mcqa, flag = folder.settings().ports, mcqa_command(), dir_flag(folder)
+    settings, mcqa, flag = folder.settings(), mcqa_command(), dir_flag(folder)
+    ports = settings.ports
+    page = f"  page        http://{HOST}:{ports.ui}\n" if settings.ui else ""
     terminal.out.print(
-        f"\n  questions   http://{HOST}:{ports.gateway}   (v1, v2)\n"
+        f"\n{page}"
+        f"  questions   http://{HOST}:{ports.gateway}   (v1, v2)\n"
         f"  MLflow      http://{HOST}:{ports.mlflow}\n"
         f"  pipelines   {loop.pipelines_link(folder)}\n"
         f"  kubectl     export KUBECONFIG={displayed(folder.kubeconfig)}\n\n"
-        f"[bold]Next[/]  {mcqa} ask{flag} · {mcqa} status{flag} · {mcqa} demo · {mcqa} down{flag}",
+        f"[bold]Next[/]  {mcqa} ask{flag} · {mcqa} ui{flag} · {mcqa} status{flag} · {mcqa} demo · {mcqa} down{flag}",
         soft_wrap=True,
     )

@@ -28,7 +28,9 @@ from mcqa import (
     serve,
     status,
     terminal,
+    ui,
     up,
+    versions,
 )
 from mcqa.cli import DEBUG_VARIABLE, INTERRUPTED, NO_READER
 from mcqa.command_group import CommandGroup
@@ -90,6 +92,7 @@ app.command()(bank.bank)
 app.add_typer(model.app, name="model")
 app.command()(up.up)
 app.command()(up.down)
+app.command()(ui.ui)
 app.command()(demo)
 app.command()(status.status)
 app.command()(logs.logs)
@@ -98,6 +101,7 @@ app.add_typer(dead_letters.dead_letters_app, name="dead-letters")
 app.add_typer(rollout.rollout_app, name="rollout")
 app.add_typer(drift.drift_app, name="drift")
 app.add_typer(pipeline.pipeline_app, name="pipeline")
+app.command()(versions.versions)
 
 
 def _version(value: bool) -> None:

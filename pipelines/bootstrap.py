@@ -18,12 +18,12 @@ from pathlib import Path
 from common.environment import text
 from common.errors import SettingError, UnavailableError
 from common.mlflow.registry import ModelRegistry
+from common.mlflow.runs import BOOTSTRAP_KEY
 from common.names import CHAMPION, MODEL
 from pipelines.registration import versions, webhooks
 from predictor.storage.errors import StorageError
 from predictor.storage.resolver import resolve
 
-BOOTSTRAP_KEY = "bootstrap"
 SUBJECTS_TAG = "subjects"
 WEBHOOK = "rollout"
 

@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any
 
+from common.gate_tag import Verdict
+from common.proportions import paired_interval
 from pipelines.evaluation import metrics
 from pipelines.evaluation.answer_records import AnswerRecord
 
-Verdict = Literal["pass", "fail", "inconclusive"]
 Numbers = dict[str, float | int | None]
 
 
@@ -298,37 +299,6 @@ def mcnemar(gained: int, lost: int) -> float:
     """P(at least this many gains | as many discordant questions, no difference): McNemar's test, exact, one-sided."""
     m = gained + lost
     return sum(math.comb(m, k) for k in range(gained, m + 1)) / (1 << m)
-
-
-def paired_interval(gained: int, lost: int, n: int, alpha: float) -> tuple[float, float]:
-    """Score interval of the difference of two paired shares (Tango 1998, Statistics in Medicine 17:891).
-
-    Each end errs with probability `alpha`. Unlike Wald's it keeps its coverage for few discordant questions, and with
-    none at all it still has a width.
-    """
-    if n < 1 or gained < 0 or lost < 0 or gained + lost > n:
-        raise ValueError(f"gained + lost must be within n >= 1, found {gained} and {lost} of {n}")
-    z = _z(alpha)
-
-    def score(d: float) -> float:
-        linear = (2 * n - gained + lost) * d - gained - lost
-        q = (math.sqrt(max(linear * linear + 8 * n * lost * d * (1 - d), 0.0)) - linear) / (4 * n)
-        variance = n * (2 * q + d * (1 - d))
-        return (gained - lost - n * d) / math.sqrt(max(variance, 1e-300))
-
-    estimate = (gained - lost) / n
-    return _crossing(score, -1.0, estimate, z), _crossing(score, estimate, 1.0, -z)
-
-
-def _crossing(score: Callable[[float], float], left: float, right: float, level: float) -> float:
-    """Where the decreasing `score` crosses `level`."""
-    for _ in range(60):
-        middle = (left + right) / 2
-        if score(middle) > level:
-            left = middle
-        else:
-            right = middle
-    return (left + right) / 2
 
 
 def questions_needed(difference: float, discordance: float, alpha: float, power: float) -> int:

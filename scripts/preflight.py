@@ -62,6 +62,8 @@ def check_loop(arguments: Sequence[str]) -> tuple[list[Problem], str]:
         ports = _ports(given, folder.settings().ports)
     except PlatformError as error:
         return [Problem(str(error))], ""
+    if given.no_ui:
+        ports = replace(ports, ui=0)
     if not given.free_ports and (taken := unavailable_ports(folder, ports)):
         problems += map(Problem, taken.values())
         other_ports = port_flags(with_free_ports(ports, list(taken)), list(taken))
@@ -114,6 +116,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--dir")
     parser.add_argument("--free-ports", action="store_true")
     parser.add_argument("--restart", action="store_true")
+    parser.add_argument("--no-ui", action="store_true")
     for name in _FLAGS:
         parser.add_argument(f"--{name}", type=int)
     try:
@@ -123,7 +126,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 _FLAGS = {"port": "gateway", "api-port": "api", "broker-port": "broker", "mlflow-port": "mlflow",
-          "pipelines-port": "pipelines"}  # fmt: skip
+          "pipelines-port": "pipelines", "ui-port": "ui"}  # fmt: skip
 
 
 def _ports(given: argparse.Namespace, before: Ports) -> Ports:

@@ -44,6 +44,7 @@ IMAGES = [
     Image("functions", ROOT / "functions"),
     Image("pipelines", ROOT / "pipelines"),
     Image("mlflow", ROOT / "deploy" / "mlflow"),
+    Image("ui", ROOT / "ui"),
 ]
 
 

@@ -94,7 +94,7 @@ def lock_images() -> None:
         cuda, plain = sorted(with_torch - project), sorted(with_torch & project)
         constrained = ("--constraint", str(constraints))
         _compile(str(source), "predictor/torch-cuda.lock", plain, *constrained, show=True)
-        for name in ("functions", "predictor", "pipelines", "deploy/mlflow"):
+        for name in ("functions", "predictor", "pipelines", "deploy/mlflow", "ui"):
             requirements = f"{name}/requirements.in"
             without = left_out((ROOT / requirements).read_text(encoding="utf-8"))
             _compile(requirements, f"{name}/requirements.lock", [*cuda, *without], *constrained, show=True)

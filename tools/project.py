@@ -13,7 +13,7 @@ DEPLOY = ROOT / "deploy"
 VERSION = __version__
 LOCAL_REGISTRY = "dev.local/coding-mcqa"
 """The manifests' own image names; an engine pushes them nowhere."""
-IMAGES = ("functions", "predictor", "mlflow", "pipelines")
+IMAGES = ("functions", "predictor", "mlflow", "pipelines", "ui")
 
 
 def pinned_versions() -> dict[str, str]:

@@ -119,7 +119,7 @@ class MlflowClient:
             run, _, path = location.removeprefix("runs:/").partition("/")
             info = self._json("GET", f"{API}/runs/get", {"run_id": run}, attempts).get("run", {}).get("info", {})
             location = f"{info.get('artifact_uri', '')}/{path}"
-        return self._proxy_path(location)
+        return self.proxy_path(location)
 
     def list_artifacts(self, path: str) -> list[dict[str, Any]]:
         """The entries of a folder in the artifact proxy: path (a name), is_dir, file_size where the store knows it.
@@ -140,11 +140,16 @@ class MlflowClient:
                 raise self._refusal(response)
             yield response
 
-    def read_artifact(self, path: str) -> bytes:
-        """One artifact's content."""
+    def read_artifact(self, path: str, most: int | None = None) -> bytes:
+        """One artifact's content; MlflowError for one of more than `most` bytes, of which no more is read."""
+        content = bytearray()
         try:
             with self.stream_artifact(path, {}) as response:
-                return b"".join(response.iter_bytes())
+                for chunk in response.iter_bytes():
+                    content += chunk
+                    if most is not None and len(content) > most:
+                        raise MlflowError(f"{path} at {self.address} has more than {most:,} bytes: it is not read")
+                return bytes(content)
         except httpx2.TransportError as error:
             raise self._no_answer(error) from None
 
@@ -225,7 +230,7 @@ class MlflowClient:
             return MlflowError(f"{self.address} redirects to {where}: {advice}", status=status)
         return MlflowError(f"{self.address}: {status} {text}", status=status, code=code)
 
-    def _proxy_path(self, location: str) -> str:
+    def proxy_path(self, location: str) -> str:
         """The path in this server's artifact proxy that an artifact URI means."""
         parts = urlsplit(location)
         path = parts.path

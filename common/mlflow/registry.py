@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,12 +20,13 @@ class RegisteredModel:
 
 @dataclass(frozen=True, slots=True)
 class RegisteredVersion:
-    """A version of it. `created` in Unix seconds."""
+    """A version of it. `created` in Unix seconds, `description` what its maker wrote."""
 
     version: str
     tags: Mapping[str, str] = field(default_factory=dict)
     run_id: str | None = None
     created: float = 0.0
+    description: str = ""
 
 
 class ModelRegistry(MlflowClient):
@@ -49,9 +50,14 @@ class ModelRegistry(MlflowClient):
         answer = self.call("GET", "model-versions/get", name=self.model_name, version=version)
         return None if answer is None else _version(answer["model_version"])
 
-    def versions(self, limit: int = 100) -> list[RegisteredVersion]:
-        """The newest versions first."""
-        query = {"filter": f"name='{self.model_name}'", "max_results": str(limit), "order_by": "version_number DESC"}
+    def versions(self, limit: int = 100, before: int | None = None) -> list[RegisteredVersion]:
+        """The newest versions first; of those with a lower number than `before`, where it is given."""
+        older = "" if before is None else f" and version_number < {before}"
+        query = {
+            "filter": f"name='{self.model_name}'{older}",
+            "max_results": str(limit),
+            "order_by": "version_number DESC",
+        }
         answer = self.call("GET", "model-versions/search", **query) or {}
         versions = [_version(item) for item in answer.get("model_versions") or ()]
         return sorted(versions, key=lambda version: -int(version.version))
@@ -67,9 +73,13 @@ class ModelRegistry(MlflowClient):
 
     def read(self, version: str, file: str) -> bytes | None:
         """A file at the root of the version's folder, None if it has no such file."""
+        return self.read_files(version, (file,)).get(file)
+
+    def read_files(self, version: str, files: Collection[str], most: int | None = None) -> dict[str, bytes]:
+        """Those of the files that are at the root of the version's folder; MlflowError for more than `most` bytes."""
         folder = self.artifact_path(self.model_name, version)
         names = {entry["path"] for entry in self.list_artifacts(folder) if not entry.get("is_dir")}
-        return self.read_artifact(f"{folder}/{file}") if file in names else None
+        return {file: self.read_artifact(f"{folder}/{file}", most) for file in files if file in names}
 
     def _change(self, method: str, path: str, **fields: str) -> None:
         if self.call(method, path, name=self.model_name, **fields) is None and method != "DELETE":
@@ -78,7 +88,8 @@ class ModelRegistry(MlflowClient):
 
 def _version(item: Mapping[str, Any]) -> RegisteredVersion:
     created = float(item.get("creation_timestamp") or 0) / 1000
-    return RegisteredVersion(str(item["version"]), _tags(item), item.get("run_id") or None, created)
+    description = str(item.get("description") or "")
+    return RegisteredVersion(str(item["version"]), _tags(item), item.get("run_id") or None, created, description)
 
 
 def _tags(item: Mapping[str, Any]) -> dict[str, str]:

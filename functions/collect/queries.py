@@ -76,13 +76,53 @@ def recent(connection: Connection, since: float, until: float, most: int) -> Ite
         yield question
 
 
-def label_count(connection: Connection, since: float, until: float) -> int:
-    """How many answers got feedback within [since, until), each counted once; answers of tests are left out."""
+@dataclass(frozen=True, slots=True)
+class VersionAnswer:
+    """What a version answered to a question; `label` is the letter that feedback gives it, None without."""
+
+    question: dict[str, Any]
+    letter: str | None
+    confidence: float | None
+    label: str | None
+
+
+def newest_answers(connection: Connection, version: str, most: int) -> Iterator[VersionAnswer]:
+    """Up to `most` answers of a version to real questions, the newest first."""
+    asked = and_(
+        AskedQuestion.source == GivenAnswer.source,
+        AskedQuestion.id == GivenAnswer.id,
+        AskedQuestion.place == GivenAnswer.place,
+    )
+    requested = and_(LoggedRequest.source == GivenAnswer.source, LoggedRequest.id == GivenAnswer.id)
+    label = label_of(GivenAnswer.place)
+    statement = (
+        select(
+            AskedQuestion.question,
+            GivenAnswer.letter,
+            GivenAnswer.confidence,
+            label.label("label"),
+        )
+        .select_from(GivenAnswer)
+        .join(AskedQuestion, asked)
+        .join(LoggedRequest, requested)
+        .where(GivenAnswer.version == version, GivenAnswer.purpose.is_(None))
+        .order_by(GivenAnswer.answered_at.desc())
+        .limit(most)
+    )
+    for row in connection.execute(statement):
+        yield VersionAnswer(row.question, row.letter, row.confidence, row.label)
+
+
+def label_count(connection: Connection, since: float, until: float, most: int | None = None) -> int:
+    """How many answers got feedback within [since, until), each counted once; answers of tests are left out.
+
+    With `most`, no more than that many are counted.
+    """
     test = select(LoggedRequest.id).where(
         LoggedRequest.id == GivenFeedback.answer_id, LoggedRequest.purpose.is_not(None)
     )
     within = (GivenFeedback.given_at >= since, GivenFeedback.given_at < until)
-    answers = select(GivenFeedback.answer_id, GivenFeedback.place).where(*within, ~test.exists()).distinct()
+    answers = select(GivenFeedback.answer_id, GivenFeedback.place).where(*within, ~test.exists()).distinct().limit(most)
     return connection.scalar(select(func.count()).select_from(answers.subquery())) or 0
 
 

@@ -88,7 +88,11 @@ class GivenFeedback(Base):
     """
 
     __tablename__ = "feedback"
-    __table_args__ = (Index("ix_feedback_answer", "answer_id", "place", "given_at"),)
+    __table_args__ = (
+        Index("ix_feedback_answer", "answer_id", "place", "given_at"),
+        Index("ix_feedback_arrived_at", "arrived_at"),
+        Index("ix_feedback_given_at", "given_at"),
+    )
 
     source: Mapped[str] = mapped_column(String, primary_key=True)
     id: Mapped[str] = mapped_column(String, primary_key=True)

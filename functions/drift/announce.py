@@ -26,8 +26,8 @@ def events_of(row: Row[Any]) -> list[Event]:
     ]
 
 
-def event_id(type: str, row: Row[Any]) -> str:
-    """The id of a check's event of this type."""
+def event_id(type: str, row: Any) -> str:
+    """The id of a check's event of this type. `row` has at least the columns that it is made of."""
     return digest(type, row.model, row.version, row.window_start, row.window_end, row.sequence)
 
 

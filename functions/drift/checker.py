@@ -1,6 +1,7 @@
-"""One check: the champion's open window against its own reference, stored before it is announced.
+"""One check: the champion's open window against its baseline, stored before it is announced.
 
-1. Which version is champion, and what is its reference (registry)?
+1. Which version is champion (registry), and what is its baseline: the one that an operator accepted (database), or the
+   reference that it was registered with (registry)?
 2. What state did the checks so far leave, and what does the open window hold (database)?
 3. The verdict (decision.evaluate), stored with its evidence in one insert that also is the new state.
 
@@ -12,12 +13,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from common.mlflow.registry import ModelRegistry
 from common.names import CHAMPION
 from functions.clocks import SKEW
 from functions.database import transaction
+from functions.drift import baselines
 from functions.drift.decision import CheckResult, Config, State, evaluate
 from functions.drift.reasons import ReasonCode
 from functions.drift.reference import BadReferenceError, Reference, parse
@@ -39,6 +41,7 @@ class DriftChecker:
     def __init__(self, settings: Settings, engine: Engine, registry: ModelRegistry) -> None:
         self._settings, self._engine, self._registry = settings, engine, registry
         self._references: dict[str, Reference] = {}
+        self._accepted: tuple[int, Reference] | None = None
 
     def check(self, event: Event, now: float) -> str:
         """Checks and stores; the outcome in a line. UnavailableError when a part of the loop is unavailable."""
@@ -50,7 +53,9 @@ class DriftChecker:
         until = now - self._settings.settle
         with transaction(self._engine) as connection:
             previous = previous_state(connection, model, version)
-        reference = self._reference(version)
+            # After the state: a baseline that is accepted in between takes the number that this check wants.
+            accepted = self._accepted_baseline(connection, version)
+        reference = accepted or self._reference(version)
         if isinstance(reference, Reason):
             if reference.code is previous.reason_code:
                 return f"insufficient, as before: {reference}"
@@ -73,6 +78,15 @@ class DriftChecker:
             if not append(connection, model, previous.sequence + 1, result, since, trace, now):
                 return "another check was quicker"
         return f"{result.verdict}{', alarm' if result.alarm else ''}: {result.reason}"
+
+    def _accepted_baseline(self, connection: Connection, version: str) -> Reference | None:
+        """The baseline that an operator accepted for the version; None without one."""
+        row = baselines.in_force(connection, self._settings.model, version)
+        if row is None:
+            return None
+        if self._accepted is None or self._accepted[0] != row.sequence:
+            self._accepted = row.sequence, baselines.reference(connection, self._settings.model, row.sequence)
+        return self._accepted[1]
 
     def _reference(self, version: str) -> Reference | Reason:
         """The version's reference, or why there is none to compare with."""

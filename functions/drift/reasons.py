@@ -1,4 +1,7 @@
-"""Why a drift check came to its verdict: every code with its headline. Details name what moved."""
+"""Why a drift check came to its verdict: every code with its headline. Details name what moved.
+
+The last two are an operator's override of the baseline, recorded between the checks; details name the operator.
+"""
 
 from __future__ import annotations
 
@@ -23,4 +26,6 @@ class ReasonCode(Code):
     DETECTED = "detected", "{windows} windows in a row, {n} answers against {n_reference}"
     STILL_DRIFTED = "still-drifted", "still drifted, alarm raised before"
     REMINDER = "reminder", "still drifted {hours:.0f} h after the last alarm"
+    BASELINE_ACCEPTED = "baseline-accepted", "{n} answers of version {version} are its baseline from now on"
+    BASELINE_UNDONE = "baseline-undone", "the accepted baseline of version {version} no longer counts"
     UNKNOWN = "unknown"

@@ -152,6 +152,20 @@ def last_alarm(connection: Connection, model: str) -> Row[Any] | None:
     return connection.execute(statement.order_by(DriftCheck.sequence.desc()).limit(1)).first()
 
 
+def last_suspicion(connection: Connection, model: str, version: str) -> Row[Any] | None:
+    """The newest check of the version that found something and was no alarm."""
+    statement = select(DriftCheck.__table__).where(
+        DriftCheck.model == model, DriftCheck.version == version, DriftCheck.reason_code == str(ReasonCode.SUSPECTED)
+    )
+    return connection.execute(statement.order_by(DriftCheck.sequence.desc()).limit(1)).first()
+
+
+def find(connection: Connection, model: str, sequence: int) -> Row[Any] | None:
+    """The check with this number."""
+    same = (DriftCheck.model == model) & (DriftCheck.sequence == sequence)
+    return connection.execute(select(DriftCheck.__table__).where(same)).first()
+
+
 def closed(row: Row[Any]) -> bool:
     """Whether the check ended its window."""
     return bool(row.document["state"]["since"] == row.window_end)

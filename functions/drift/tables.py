@@ -1,10 +1,10 @@
-"""The drift checks."""
+"""The drift checks, and the baselines that were accepted."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Boolean, Double, Index, Integer, String
+from sqlalchemy import JSON, BigInteger, Boolean, Double, Index, Integer, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from functions.database import Base, ReasonColumns
@@ -35,3 +35,26 @@ class DriftCheck(ReasonColumns, Base):
     document: Mapped[dict[str, Any]] = mapped_column(JSON)
     traceparent: Mapped[str] = mapped_column(String)
     sent_at: Mapped[float | None] = mapped_column(Double)
+
+
+class DriftBaseline(Base):
+    """Answers of a version that an operator accepted as normal: drift is measured against them, not its reference.json.
+
+    `sequence` is the check that records the acceptance, `undone` the one that took it back (None: it is in force, where
+    no later one of the version is). `reference` is the summary of the `n` answers within [since, until) in the form of
+    a reference.json. Times are Unix seconds.
+    """
+
+    __tablename__ = "drift_baselines"
+    __table_args__ = (Index("ix_drift_baselines_version", "model", "version", "sequence"),)
+
+    model: Mapped[str] = mapped_column(String, primary_key=True)
+    sequence: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    version: Mapped[str] = mapped_column(String)
+    accepted_at: Mapped[float] = mapped_column(Double)
+    accepted_by: Mapped[str] = mapped_column(String)
+    since: Mapped[float] = mapped_column(Double)
+    until: Mapped[float] = mapped_column(Double)
+    n: Mapped[int] = mapped_column(BigInteger)
+    reference: Mapped[str] = mapped_column(Text)
+    undone: Mapped[int | None] = mapped_column(Integer)

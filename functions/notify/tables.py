@@ -13,7 +13,10 @@ class SentNotice(Base):
     the message's content."""
 
     __tablename__ = "notices"
-    __table_args__ = (Index("ix_notices_key", "key", "target", "sent_at"),)
+    __table_args__ = (
+        Index("ix_notices_key", "key", "target", "sent_at"),
+        Index("ix_notices_sent_at", "sent_at"),
+    )
 
     source: Mapped[str] = mapped_column(String, primary_key=True)
     id: Mapped[str] = mapped_column(String, primary_key=True)

@@ -11,7 +11,7 @@ from functions.rollout.version_tag import RolloutTag
 
 
 class ActionType(Closed):
-    """An action's kind, as the decision log stores it."""
+    """An action's kind, as the decision log stores it. An override is an operator's (`operator_actions`)."""
 
     SET_SPEC = "set-spec"
     SET_PERCENT = "set-percent"
@@ -21,6 +21,7 @@ class ActionType(Closed):
     RECORD = "record"
     WAIT = "wait"
     HOLD = "hold"
+    OVERRIDE = "override"
     UNKNOWN = "unknown"
 
 

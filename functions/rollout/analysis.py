@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from functions.reasons import Closed
 from functions.rollout.evidence import BUCKETS_PER_DOUBLING, Arm, StepEvidence, seconds_at
 from functions.rollout.sequential import radius, rate_bounds
 from functions.rollout.state import Verdict
@@ -67,13 +68,29 @@ class Config:
         return max(1.0, min(self.last_percent / percent, self.max_widening))
 
 
+class Guard(Closed):
+    """What is measured, in the order of an analysis. A measure's name says more, in words."""
+
+    SHARE = "share"
+    FAILURES = "failures"
+    LATENCY = "latency"
+    ACCURACY = "accuracy"
+    CALIBRATION = "calibration"
+    LETTERS = "letters"
+    UNKNOWN = "unknown"
+
+
 @dataclass(frozen=True, slots=True)
 class Measure:
     """One measure: the challenger's value minus the champion's, signed so that above 0 is worse.
 
-    `low` and `high` are its bounds at `alpha_pass`; `n_*` the answers behind each.
+    `of` is what exactly was measured: the latency in milliseconds that counts as slow, or the letter that moved most;
+    "" for the others, and before there is evidence. `low` and `high` are its bounds at `alpha_pass`; `n_*` the answers
+    behind each.
     """
 
+    guard: Guard
+    of: str
     name: str
     verdict: Verdict
     champion: float
@@ -85,6 +102,10 @@ class Measure:
     harm: float
     n_champion: int
     n_challenger: int
+
+
+_Names = tuple[Guard, str, str]
+"""The guard, what of it, and both in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +129,8 @@ def analyse(steps: Sequence[StepEvidence], now: float, config: Config = Config()
     step = steps[-1]
     wide = config.widening(step.percent)
     measures = [_arrivals(step, config), _failures(step, wide, config), _slow(step, wide, config)]
-    accuracy = _difference("accuracy", steps, config.accuracy, wide, config, _right, sign=-1)
-    measures += [accuracy, _difference("calibration", steps, config.calibration, wide, config, _squares)]
+    accuracy = _difference(Guard.ACCURACY, steps, config.accuracy, wide, config, _right, sign=-1)
+    measures += [accuracy, _difference(Guard.CALIBRATION, steps, config.calibration, wide, config, _squares)]
     measures.append(_letters(steps, accuracy, config))
     if any(m.verdict == "fail" for m in measures):
         return _result("fail", measures)
@@ -140,20 +161,23 @@ def _arrivals(step: StepEvidence, config: Config) -> Measure:
     values = [expected, step.challenger.requests / total if total else math.nan]
     counts = (step.champion.requests, step.challenger.requests)
     verdict = _verdict(proven, high, limit, 1.0)
-    return _measure("share of requests", verdict, values, values[0] - values[1], low, high, limit, 1.0, counts)
+    names = (Guard.SHARE, "", "share of requests")
+    return _measure(names, verdict, values, values[0] - values[1], low, high, limit, 1.0, counts)
 
 
 def _failures(step: StepEvidence, wide: float, config: Config) -> Measure:
     a, b = step.champion, step.challenger
-    return _rates("failures", (a.failures, a.requests), (b.failures, b.requests), config.failures, wide, config)
+    names = (Guard.FAILURES, "", "failures")
+    return _rates(names, (a.failures, a.requests), (b.failures, b.requests), config.failures, wide, config)
 
 
 def _slow(step: StepEvidence, wide: float, config: Config) -> Measure:
     a, b = step.champion, step.challenger
     threshold = _percentile_bucket(a, 0.95) + round(BUCKETS_PER_DOUBLING * math.log2(config.slow_factor))
     slower = [sum(count for k, count in arm.latencies.items() if k > threshold) for arm in (a, b)]
-    name = f"responses over {seconds_at(threshold + 1) * 1000:.0f} ms" if a.latencies else "slow responses"
-    return _rates(name, (slower[0], a.responses), (slower[1], b.responses), config.slow, wide, config)
+    limit = f"{seconds_at(threshold + 1) * 1000:.0f}" if a.latencies else ""
+    names = (Guard.LATENCY, limit, f"responses over {limit} ms" if limit else "slow responses")
+    return _rates(names, (slower[0], a.responses), (slower[1], b.responses), config.slow, wide, config)
 
 
 def _percentile_bucket(arm: Arm, share: float) -> int:
@@ -166,7 +190,7 @@ def _percentile_bucket(arm: Arm, share: float) -> int:
 
 
 def _rates(
-    name: str, champion: tuple[int, int], challenger: tuple[int, int], limit: Limit, wide: float, config: Config
+    names: _Names, champion: tuple[int, int], challenger: tuple[int, int], limit: Limit, wide: float, config: Config
 ) -> Measure:
     """Both arms' exact bounds, half the error each (their difference then errs with at most the whole)."""
 
@@ -178,7 +202,7 @@ def _rates(
     proven, _ = bounds(config.alpha_fail)
     values = [events / n if n else math.nan for events, n in (champion, challenger)]
     verdict = _verdict(proven, high, limit, wide)
-    return _measure(name, verdict, values, values[1] - values[0], low, high, limit, wide, (champion[1], challenger[1]))
+    return _measure(names, verdict, values, values[1] - values[0], low, high, limit, wide, (champion[1], challenger[1]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +257,7 @@ def _totals(steps: Sequence[StepEvidence], mean: Callable[[Arm], _Mean]) -> tupl
 
 
 def _difference(
-    name: str,
+    guard: Guard,
     steps: Sequence[StepEvidence],
     limit: Limit,
     wide: float,
@@ -243,19 +267,21 @@ def _difference(
 ) -> Measure:
     difference, information = _combined(steps, mean)
     worse = sign * difference
-    target = _target(limit.margin)
+    target = target_information(limit.margin)
     spread = radius(information, target, config.alpha_pass)
     proven = worse - radius(information, target, config.alpha_fail)
     low, high = worse - spread, worse + spread
     values, counts = _totals(steps, mean)
-    return _measure(name, _verdict(proven, high, limit, wide), values, worse, low, high, limit, wide, counts)
+    names = (guard, "", str(guard))
+    return _measure(names, _verdict(proven, high, limit, wide), values, worse, low, high, limit, wide, counts)
 
 
 def _letters(steps: Sequence[StepEvidence], accuracy: Measure, config: Config) -> Measure:
     """The letter whose share moved most. A shift is excused by accuracy proven better: it may be the loss of a bias."""
     letters = sorted({letter for s in steps for arm in (s.champion, s.challenger) for letter in arm.letters})
-    limit, target = config.letters, _target(config.letters.margin)
-    worst = _measure("letters", "inconclusive", [math.nan] * 2, 0.0, -math.inf, math.inf, limit, 1.0, (0, 0))
+    limit, target = config.letters, target_information(config.letters.margin)
+    names = (Guard.LETTERS, "", "letters")
+    worst = _measure(names, "inconclusive", [math.nan] * 2, 0.0, -math.inf, math.inf, limit, 1.0, (0, 0))
     verdicts: list[Verdict] = []
     for letter in letters:
 
@@ -271,14 +297,15 @@ def _letters(steps: Sequence[StepEvidence], accuracy: Measure, config: Config) -
         if worse >= worst.worse_by:
             values, counts = _totals(steps, share)
             low, high = worse - spread, worse + spread
-            worst = _measure(f"letter {letter}", verdict, values, worse, low, high, limit, 1.0, counts)
+            names = (Guard.LETTERS, letter, f"letter {letter}")
+            worst = _measure(names, verdict, values, worse, low, high, limit, 1.0, counts)
     for verdict in ("fail", "inconclusive", "pass"):
         if verdict in verdicts:
             return replace(worst, verdict=verdict)
     return worst
 
 
-def _target(margin: float) -> float:
+def target_information(margin: float) -> float:
     """The information at which the bounds are tightest: where an equal challenger is typically decided."""
     return (2.7 / margin) ** 2
 
@@ -290,7 +317,7 @@ def _verdict(proven: float, high: float, limit: Limit, wide: float) -> Verdict:
 
 
 def _measure(
-    name: str,
+    names: _Names,
     verdict: Verdict,
     values: Sequence[float],
     worse_by: float,
@@ -300,7 +327,8 @@ def _measure(
     wide: float,
     counts: tuple[int, int],
 ) -> Measure:
-    return Measure(name, verdict, values[0], values[1], worse_by, low, high, limit.margin * wide, limit.harm, *counts)
+    bounds = (low, high, limit.margin * wide, limit.harm)
+    return Measure(*names, verdict, values[0], values[1], worse_by, *bounds, *counts)
 
 
 def _describe(m: Measure) -> str:

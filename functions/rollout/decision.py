@@ -18,6 +18,7 @@ alias only when its own tag records that it passed against this champion.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from common.names import CHALLENGER, CHAMPION, PREVIOUS_CHAMPION
 from functions.reasons import InitiatedBy, Reason
@@ -33,7 +34,15 @@ from functions.rollout.actions import (
     Wait,
 )
 from functions.rollout.reasons import ReasonCode
-from functions.rollout.state import ModelVersion, Rollout, RolloutState, ServingState, StepAnalysis, StepRecord
+from functions.rollout.state import (
+    ModelVersion,
+    Override,
+    Rollout,
+    RolloutState,
+    ServingState,
+    StepAnalysis,
+    StepRecord,
+)
 from functions.rollout.version_tag import ROLLOUT_TAG, Outcome, RolloutTag
 
 CLOCK_SKEW = 60.0
@@ -128,11 +137,10 @@ def _start(state: RolloutState, serving: ServingState, champion: ModelVersion, c
         params = {"previous": state.rollout.challenger, "version": challenger.version}
         return Decision(Record(None), "starting", Reason(ReasonCode.ROLLOUT_SUPERSEDED, params))
     override = _override(state, challenger)
-    if override == "abort":
-        return _tag_rolled_back(champion, challenger, Reason(ReasonCode.ABORTED, initiated_by=_OPERATOR))
-    if override == "hold":
-        reason = _of(ReasonCode.HELD_BEFORE_START, challenger, initiated_by=_OPERATOR)
-        return Decision(Hold(), "held", reason)
+    if override is not None and override.action == "abort":
+        return _tag_rolled_back(champion, challenger, _by(override, ReasonCode.ABORTED))
+    if override is not None and override.action == "hold":
+        return Decision(Hold(), "held", _by(override, ReasonCode.HELD_BEFORE_START, version=challenger.version))
     reason = Reason(ReasonCode.CANARY_STARTING, {"version": challenger.version, "champion": champion.version})
     return Decision(SetSpec(challenger.version, 0), "starting", reason)
 
@@ -153,16 +161,14 @@ def _roll_out(
     if step is None:
         return _record(state, champion, challenger, serving.percent)
     override = _override(state, challenger)
-    if override == "hold":
-        reason = Reason(ReasonCode.HELD, {"percent": serving.percent}, initiated_by=_OPERATOR)
-        return Decision(Hold(), "held", reason)
+    if override is not None and override.action == "hold":
+        return Decision(Hold(), "held", _by(override, ReasonCode.HELD, percent=serving.percent))
     if not serving.ready:
         return Decision(Wait(), "starting", _starting(serving))
     if challenger.passed(champion.version):
         return Decision(SetPercent(None), "promoting", _passed(state, challenger))
-    if override == "promote":
-        reason = Reason(ReasonCode.CANARY_SKIPPED, initiated_by=_OPERATOR)
-        return Decision(_passed_tag(champion, challenger), "promoting", reason)
+    if override is not None and override.action == "promote":
+        return Decision(_passed_tag(champion, challenger), "promoting", _by(override, ReasonCode.CANARY_SKIPPED))
     if serving.percent == 0:
         reason = Reason(ReasonCode.REVISION_READY, {"version": challenger.version, "percent": config.steps[0]})
         return _step_up(champion, challenger, config.steps[0], reason)
@@ -224,8 +230,8 @@ def _failure(
     if analysis is not None and analysis.challenger == challenger.version and analysis.verdict == "fail":
         params = {"percent": analysis.percent}
         return Reason(ReasonCode.ANALYSIS_FAILED, params, analysis.details, initiated_by=_ANALYSIS)
-    if _override(state, challenger) == "abort":
-        return Reason(ReasonCode.ABORTED, initiated_by=_OPERATOR)
+    if (override := _override(state, challenger)) is not None and override.action == "abort":
+        return _by(override, ReasonCode.ABORTED)
     if rollout is None or not _is_of(rollout, champion, challenger):
         return None
     last = rollout.steps[-1]
@@ -269,9 +275,14 @@ def _is_of(rollout: Rollout, champion: ModelVersion, challenger: ModelVersion) -
     return (rollout.champion, rollout.challenger) == (champion.version, challenger.version)
 
 
-def _override(state: RolloutState, challenger: ModelVersion) -> str | None:
+def _override(state: RolloutState, challenger: ModelVersion) -> Override | None:
     override = state.override
-    return override.action if override is not None and override.challenger == challenger.version else None
+    return override if override is not None and override.challenger == challenger.version else None
+
+
+def _by(override: Override, code: ReasonCode, **params: Any) -> Reason:
+    """A decision that goes back to an operator."""
+    return Reason(code, {**params, "by": override.by}, override.details, initiated_by=_OPERATOR)
 
 
 def _of(code: ReasonCode, version: ModelVersion, initiated_by: InitiatedBy = InitiatedBy.CONTROLLER) -> Reason:
@@ -279,8 +290,9 @@ def _of(code: ReasonCode, version: ModelVersion, initiated_by: InitiatedBy = Ini
 
 
 def _passed(state: RolloutState, challenger: ModelVersion) -> Reason:
-    by = _OPERATOR if _override(state, challenger) == "promote" else _ANALYSIS
-    return _of(ReasonCode.CANARY_PASSED, challenger, by)
+    if (override := _override(state, challenger)) is not None and override.action == "promote":
+        return _by(override, ReasonCode.CANARY_PASSED, version=challenger.version)
+    return _of(ReasonCode.CANARY_PASSED, challenger, _ANALYSIS)
 
 
 def _starting(serving: ServingState) -> Reason:

@@ -39,6 +39,17 @@ class ReasonCode(Code):
     CANARY_SKIPPED = "canary-skipped", "promoted by the operator, without its canary"
     ABORTED = "aborted", "aborted by the operator"
 
+    PROMOTE_REQUESTED = (
+        "promote-requested",
+        "the operator wants challenger {version} promoted, whatever its canary shows",
+    )
+    HOLD_REQUESTED = "hold-requested", "the operator wants challenger {version} held at its share of the traffic"
+    ABORT_REQUESTED = "abort-requested", "the operator wants challenger {version} taken back"
+    RESUME_REQUESTED = (
+        "resume-requested",
+        "the operator withdraws the override ({override}) of challenger {version}: its evidence decides again",
+    )
+
     ANALYSIS_FAILED = "analysis-failed", "failed at {percent}%"
     START_TIMEOUT = "start-timeout", "its revision was not ready after {seconds:.0f} s"
     SHARE_WITHDRAWN = "share-withdrawn", "its share was taken back from {percent}%"

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from common.errors import UnavailableError
 from common.mlflow.registry import ModelRegistry
@@ -20,7 +20,7 @@ from common.names import CHALLENGER, CHAMPION, PREVIOUS_CHAMPION
 from functions.database import transaction
 from functions.events import Event
 from functions.reasons import Reason
-from functions.rollout import announce, overrides, store
+from functions.rollout import announce, measurements, overrides, store
 from functions.rollout.actions import (
     Action,
     Decision,
@@ -190,6 +190,8 @@ def _log(deps: Dependencies, observation: _Observation, decision: Decision) -> N
         row["evidence"] = {**store.plain_json(observation.analysis.to_dict()), **names}
     model = deps.settings.model
     with transaction(deps.engine) as connection:
+        if row["evidence"] is not None and state.rollout is not None:
+            _keep_measurement(connection, model, row["evidence"], state.rollout, state.now)
         status = {name: value for name, value in row.items() if name != "generation"}
         status |= {"at": state.now, "version": state.serving.version if state.serving else None}
         store.write_status(connection, model, status)
@@ -198,6 +200,14 @@ def _log(deps: Dependencies, observation: _Observation, decision: Decision) -> N
             kind = announce.kind_of(decision)
             row |= {"at": state.now, "trace": observation.trace, "announces": kind}
             store.append_decision(connection, model, row)
+
+
+def _keep_measurement(
+    connection: Connection, model: str, evidence: Mapping[str, Any], rollout: Rollout, now: float
+) -> None:
+    step = rollout.steps[-1]
+    measured = {name: evidence[name] for name in ("champion", "challenger", "verdict", "measures")}
+    measurements.keep(connection, model, {**measured, "at": now, "percent": step.percent}, step)
 
 
 def to_row(decision: Decision, state: RolloutState, generation: str) -> dict[str, Any]:

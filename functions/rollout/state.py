@@ -15,6 +15,9 @@ from functions.rollout.version_tag import ROLLOUT_TAG, Outcome, RolloutTag
 
 Verdict = Literal["pass", "fail", "inconclusive"]
 
+NAMELESS = "operator"
+"""The name of an operator whose name is not known."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
@@ -95,11 +98,17 @@ class StepAnalysis:
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """An operator's instruction for this challenger; an override for another version is void."""
+    """An operator's instruction for this challenger; an override for another version is void. `at` in Unix seconds."""
 
     action: Literal["hold", "promote", "abort"]
     challenger: str
-    by: str = "operator"
+    by: str = NAMELESS
+    at: float = 0.0
+
+    @property
+    def details(self) -> tuple[str, ...]:
+        """Who did it, as the detail of a reason: a name is free text, and no part of a headline."""
+        return () if self.by == NAMELESS else (self.by,)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,14 @@ from sqlalchemy import Connection, Select, delete, insert, select, update
 
 from functions.database import insert_once, put
 from functions.rollout import overrides
+from functions.rollout.reasons import ReasonCode
 from functions.rollout.state import Rollout, StepRecord
 from functions.rollout.tables import RolloutDecision, RolloutRecord, RolloutStatus, WebhookDelivery
 
 Row = Mapping[str, Any]
+
+MOST = 1_000
+"""Decisions of one rollout that are read: a promotion has about twenty."""
 
 
 def read_record(connection: Connection, model: str) -> Rollout | None:
@@ -58,6 +62,45 @@ def decisions_after(connection: Connection, model: str, number: int) -> Sequence
     """Those logged after decision `number`, oldest first."""
     newer = _decisions(model).where(RolloutDecision.number > number).order_by(RolloutDecision.number)
     return [dict(row) for row in connection.execute(newer).mappings()]
+
+
+def decisions_before(connection: Connection, model: str, number: int | None, most: int) -> Sequence[Row]:
+    """Those before decision `number` (None: the newest), newest first."""
+    older = _decisions(model).order_by(RolloutDecision.number.desc()).limit(most)
+    if number is not None:
+        older = older.where(RolloutDecision.number < number)
+    return [dict(row) for row in connection.execute(older).mappings()]
+
+
+def decisions_between(connection: Connection, model: str, first: int, end: int | None) -> Sequence[Row]:
+    """From number `first` on, without `end` (None: to the newest), oldest first, at most MOST."""
+    some = _decisions(model).where(RolloutDecision.number >= first)
+    if end is not None:
+        some = some.where(RolloutDecision.number < end)
+    some = some.order_by(RolloutDecision.number).limit(MOST)
+    return [dict(row) for row in connection.execute(some).mappings()]
+
+
+def read_decision(connection: Connection, model: str, number: int) -> Row | None:
+    row = connection.execute(_decisions(model).where(RolloutDecision.number == number)).mappings().first()
+    return None if row is None else dict(row)
+
+
+def starts(connection: Connection, model: str, until: int | None, most: int) -> Sequence[Row]:
+    """The decisions by which rollouts began, up to number `until` (None: the newest), newest first."""
+    begun = _decisions(model).where(RolloutDecision.reason_code == str(ReasonCode.CANARY_STARTING))
+    if until is not None:
+        begun = begun.where(RolloutDecision.number <= until)
+    begun = begun.order_by(RolloutDecision.number.desc()).limit(most)
+    return [dict(row) for row in connection.execute(begun).mappings()]
+
+
+def next_start(connection: Connection, model: str, number: int) -> Row | None:
+    """The first rollout that began after decision `number`."""
+    begun = _decisions(model).where(RolloutDecision.reason_code == str(ReasonCode.CANARY_STARTING))
+    begun = begun.where(RolloutDecision.number > number).order_by(RolloutDecision.number).limit(1)
+    row = connection.execute(begun).mappings().first()
+    return None if row is None else dict(row)
 
 
 def append_decision(connection: Connection, model: str, decision: Row) -> Row:

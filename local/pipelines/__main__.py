@@ -20,6 +20,7 @@ from local.pipelines import processes
 from local.pipelines.app import make_app, with_guard
 from local.pipelines.database import FILE, PipelineDatabase
 from local.pipelines.experiments import Experiments
+from local.pipelines.kubeflow_ui_files import UiFolderError, check_folder
 from local.pipelines.pipelines import Pipelines
 from local.pipelines.recurring_runs import RecurringRuns
 from local.pipelines.runs import Runs
@@ -56,11 +57,16 @@ def main() -> int:
         print(f"pipelines: {error}", file=sys.stderr)
         return 1
     try:
+        ui_folder = check_folder(arguments.ui) if arguments.ui else None
+    except UiFolderError as error:  # runs matter more than how they look
+        log.warning("%s; serving the small pages", error)
+        ui_folder = None
+    try:
         listening = listen(HOST, arguments.port)
     except OSError as error:
         print(f"pipelines: {error.strerror}", file=sys.stderr)
         return 1
-    return asyncio.run(_serve(folder, database, listening, limits, token, hosts))
+    return asyncio.run(_serve(folder, database, listening, limits, token, hosts, ui_folder))
 
 
 async def _serve(
@@ -70,10 +76,11 @@ async def _serve(
     limits: Limits,
     token: str,
     hosts: frozenset[str],
+    ui_folder: Path | None,
 ) -> int:
     runs = Runs(database, folder)
     recurring = RecurringRuns(runs)
-    app = make_app(Experiments(database), Pipelines(database), runs, recurring)
+    app = make_app(Experiments(database), Pipelines(database), runs, recurring, ui_folder)
     watch = StorageMonitor([("pipelines", folder)])
     watch.start()
     scheduler = Scheduler(runs, limits, watch)
@@ -131,6 +138,7 @@ def _parser() -> argparse.ArgumentParser:
         help="what is in it lets in, and it is made when missing; default: `token` in the folder",
     )
     add("--port", type=int, default=8888, help=f"port to listen on, on {HOST}")
+    add("--ui", type=Path, help="a build of Kubeflow Pipelines' UI to serve at /; default: only small pages")
     add("--parallel", type=int, default=1, help="runs that are executed at a time")
     add("--attempts", type=int, default=3, help="starts of a run whose process dies before it counts as failed")
     return parser

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute
 
 from local.access_middleware import AccessMiddleware
-from local.pipelines import pipeline_spec, ui
+from local.pipelines import kubeflow_ui_files, kubeflow_ui_routes, pipeline_spec, ui
 from local.pipelines.errors import (
     INTERNAL,
     INVALID_ARGUMENT,
@@ -22,7 +21,6 @@ from local.pipelines.errors import (
     PERMISSION_DENIED,
     RESOURCE_EXHAUSTED,
     UNAUTHENTICATED,
-    UNAVAILABLE,
     UNIMPLEMENTED,
     KfpApiError,
     invalid_argument,
@@ -30,28 +28,35 @@ from local.pipelines.errors import (
 from local.pipelines.experiments import Experiments
 from local.pipelines.pipelines import Pipelines
 from local.pipelines.recurring_runs import RecurringRuns
-from local.pipelines.requests import MAX_BODY, query, read_json, read_upload
+from local.pipelines.requests import MAX_BODY, query
+from local.pipelines.routing import Endpoint, by_id, path_id, plain, route, with_body, with_package
 from local.pipelines.runs import Runs
-from local.storage import TRANSIENT_CODES, StorageError, failure_code
 
-log = logging.getLogger(__name__)
 API_PREFIX = "/apis/v2beta1"
+RELEASE = "2.17.0"
+"""The release of Kubeflow Pipelines whose API this is; Kubeflow's UI shows it."""
 _CODES = {400: INVALID_ARGUMENT, 401: UNAUTHENTICATED, 403: PERMISSION_DENIED, 413: RESOURCE_EXHAUSTED,
           501: UNIMPLEMENTED}  # fmt: skip
 
-Handler = Callable[[Request], Awaitable[Any]]
-"""Gives a JSON message, or a Response of its own."""
-Endpoint = tuple[str, str, Handler]
-"""Method, path below API_PREFIX, handler."""
 
-
-def make_app(experiments: Experiments, pipelines: Pipelines, runs: Runs, recurring_runs: RecurringRuns) -> Starlette:
-    """The ASGI app."""
+def make_app(
+    experiments: Experiments,
+    pipelines: Pipelines,
+    runs: Runs,
+    recurring_runs: RecurringRuns,
+    kubeflow_ui: Path | None = None,
+) -> Starlette:
+    """The ASGI app. `kubeflow_ui` is a folder with a build of Kubeflow's UI, which then is at `/`, and the small pages
+    at `/runs` alone.
+    """
     run_pages = ui.RunPages(runs)
 
     async def health(_: Request) -> Any:
         trouble = runs.database.storage_failure
-        return {"multi_user": False, "pipeline_store": "database", "storage": [trouble.to_json()] if trouble else []}
+        return {
+            "multi_user": False, "pipeline_store": "database", "tag_name": RELEASE, "apiServerTagName": RELEASE,
+            "apiServerReady": True, "storage": [trouble.to_json()] if trouble else [],
+        }  # fmt: skip
 
     table: list[Endpoint] = [
         ("GET", "/healthz", health),
@@ -62,25 +67,27 @@ def make_app(experiments: Experiments, pipelines: Pipelines, runs: Runs, recurri
         ("GET", "/runs/{id}/nodes/{task}/log", run_pages.log),
         *_recurring_run_routes(recurring_runs),
     ]
-    routes = [_route(method, API_PREFIX + path, handler) for method, path, handler in table]
+    routes: list[BaseRoute] = [route(method, API_PREFIX + path, handler) for method, path, handler in table]
     routes += [
-        _route("GET", "/healthz", health),
-        _route("GET", "/", run_pages.index),
-        _route("GET", "/runs/{id}", run_pages.run),
-        _route("GET", "/runs/{id}/files/{path:path}", run_pages.file),
+        route("GET", "/healthz", health),
+        route("GET", "/runs", run_pages.index),
+        route("GET", "/runs/{id}", run_pages.run),
+        route("GET", "/runs/{id}/files/{path:path}", run_pages.file),
+        *kubeflow_ui_routes.routes(experiments, pipelines, runs, recurring_runs),
     ]
+    routes += kubeflow_ui_files.routes(kubeflow_ui) if kubeflow_ui else [route("GET", "/", run_pages.index)]
     return Starlette(routes=routes, exception_handlers={HTTPException: _http_exception})
 
 
 def _experiment_routes(experiments: Experiments) -> list[Endpoint]:
     item = "/experiments/{id}"
     return [
-        ("POST", "/experiments", _with_body(lambda _, body: experiments.create(body))),
-        ("GET", "/experiments", _plain(lambda request: experiments.list(query(request)))),
-        ("POST", item + ":archive", _by_id(lambda key: experiments.set_storage_state(key, "ARCHIVED"))),
-        ("POST", item + ":unarchive", _by_id(lambda key: experiments.set_storage_state(key, "AVAILABLE"))),
-        ("GET", item, _by_id(experiments.get)),
-        ("DELETE", item, _by_id(experiments.delete)),
+        ("POST", "/experiments", with_body(lambda _, body: experiments.create(body))),
+        ("GET", "/experiments", plain(lambda request: experiments.list(query(request)))),
+        ("POST", item + ":archive", by_id(lambda key: experiments.set_storage_state(key, "ARCHIVED"))),
+        ("POST", item + ":unarchive", by_id(lambda key: experiments.set_storage_state(key, "AVAILABLE"))),
+        ("GET", item, by_id(experiments.get)),
+        ("DELETE", item, by_id(experiments.delete)),
     ]
 
 
@@ -88,45 +95,45 @@ def _pipeline_routes(pipelines: Pipelines) -> list[Endpoint]:
     uploads = _Uploads(pipelines)
     item, versions, version = "/pipelines/{id}", "/pipelines/{id}/versions", "/pipelines/{id}/versions/{version}"
     return [
-        ("POST", "/pipelines/upload", _with_package(uploads.pipeline)),
-        ("POST", "/pipelines/upload_version", _with_package(uploads.version)),
-        ("POST", "/pipelines/create", _with_body(uploads.pipeline_and_version)),
-        ("POST", "/pipelines", _with_body(lambda _, body: pipelines.create(body))),
-        ("GET", "/pipelines", _plain(lambda request: pipelines.list(query(request)))),
-        ("GET", "/pipelines/names/{name}", _plain(lambda request: pipelines.get_by_name(request.path_params["name"]))),
-        ("GET", item, _by_id(pipelines.get)),
-        ("PATCH", item, _with_body(lambda request, body: pipelines.update(_path_id(request), body))),
-        ("DELETE", item, _plain(lambda request: pipelines.delete(_path_id(request), cascade=_cascade(request)))),
-        ("POST", versions, _with_body(uploads.version_of_spec)),
-        ("GET", versions, _plain(lambda request: pipelines.list_versions(_path_id(request), query(request)))),
-        ("GET", version, _plain(lambda request: pipelines.get_version(*_version(request)))),
-        ("DELETE", version, _plain(lambda request: pipelines.delete_version(*_version(request)))),
+        ("POST", "/pipelines/upload", with_package(uploads.pipeline)),
+        ("POST", "/pipelines/upload_version", with_package(uploads.version)),
+        ("POST", "/pipelines/create", with_body(uploads.pipeline_and_version)),
+        ("POST", "/pipelines", with_body(lambda _, body: pipelines.create(body))),
+        ("GET", "/pipelines", plain(lambda request: pipelines.list(query(request)))),
+        ("GET", "/pipelines/names/{name}", plain(lambda request: pipelines.get_by_name(request.path_params["name"]))),
+        ("GET", item, by_id(pipelines.get)),
+        ("PATCH", item, with_body(lambda request, body: pipelines.update(path_id(request), body))),
+        ("DELETE", item, plain(lambda request: pipelines.delete(path_id(request), cascade=_cascade(request)))),
+        ("POST", versions, with_body(uploads.version_of_spec)),
+        ("GET", versions, plain(lambda request: pipelines.list_versions(path_id(request), query(request)))),
+        ("GET", version, plain(lambda request: pipelines.get_version(*_version(request)))),
+        ("DELETE", version, plain(lambda request: pipelines.delete_version(*_version(request)))),
     ]
 
 
 def _run_routes(runs: Runs) -> list[Endpoint]:
     item = "/runs/{id}"
     return [
-        ("POST", "/runs", _with_body(lambda request, body: runs.create(_with_experiment(request, body)))),
-        ("GET", "/runs", _plain(lambda request: runs.list(query(request)))),
-        ("POST", item + ":terminate", _by_id(runs.terminate)),
-        ("POST", item + ":retry", _by_id(runs.retry)),
-        ("POST", item + ":archive", _by_id(lambda key: runs.set_storage_state(key, "ARCHIVED"))),
-        ("POST", item + ":unarchive", _by_id(lambda key: runs.set_storage_state(key, "AVAILABLE"))),
-        ("GET", item, _by_id(runs.get)),
-        ("DELETE", item, _by_id(runs.delete)),
+        ("POST", "/runs", with_body(lambda request, body: runs.create(_with_experiment(request, body)))),
+        ("GET", "/runs", plain(lambda request: runs.list(query(request)))),
+        ("POST", item + ":terminate", by_id(runs.terminate)),
+        ("POST", item + ":retry", by_id(runs.retry)),
+        ("POST", item + ":archive", by_id(lambda key: runs.set_storage_state(key, "ARCHIVED"))),
+        ("POST", item + ":unarchive", by_id(lambda key: runs.set_storage_state(key, "AVAILABLE"))),
+        ("GET", item, by_id(runs.get)),
+        ("DELETE", item, by_id(runs.delete)),
     ]
 
 
 def _recurring_run_routes(recurring_runs: RecurringRuns) -> list[Endpoint]:
     item = "/recurringruns/{id}"
     return [
-        ("POST", "/recurringruns", _with_body(lambda _, body: recurring_runs.create(body))),
-        ("GET", "/recurringruns", _plain(lambda request: recurring_runs.list(query(request)))),
-        ("POST", item + ":enable", _by_id(lambda key: recurring_runs.set_status(key, "ENABLED"))),
-        ("POST", item + ":disable", _by_id(lambda key: recurring_runs.set_status(key, "DISABLED"))),
-        ("GET", item, _by_id(recurring_runs.get)),
-        ("DELETE", item, _by_id(recurring_runs.delete)),
+        ("POST", "/recurringruns", with_body(lambda _, body: recurring_runs.create(body))),
+        ("GET", "/recurringruns", plain(lambda request: recurring_runs.list(query(request)))),
+        ("POST", item + ":enable", by_id(lambda key: recurring_runs.set_status(key, "ENABLED"))),
+        ("POST", item + ":disable", by_id(lambda key: recurring_runs.set_status(key, "DISABLED"))),
+        ("GET", item, by_id(recurring_runs.get)),
+        ("DELETE", item, by_id(recurring_runs.delete)),
     ]
 
 
@@ -145,23 +152,6 @@ def with_guard(app: Starlette, token: str, hosts: Iterable[str] = ()) -> AccessM
         hint="open the link that `mcqa up` prints, once, or send `Authorization: Bearer …` with what is in the file "
         "pipelines/token of the loop's folder",
     )
-
-
-def _route(method: str, path: str, handler: Handler) -> Route:
-    async def endpoint(request: Request) -> Response:
-        try:
-            result = await handler(request)
-        except KfpApiError as error:
-            return JSONResponse(error.body(), error.status)
-        except Exception as error:
-            if isinstance(error, StorageError) or failure_code(error) in TRANSIENT_CODES:
-                unavailable = KfpApiError(UNAVAILABLE, f"not now, try again: {error}")
-                return JSONResponse(unavailable.body(), unavailable.status, {"retry-after": "1"})
-            log.exception("%s %s failed", request.method, request.url.path)
-            return JSONResponse(KfpApiError(INTERNAL, "the platform failed; its log says why").body(), 500)
-        return result if isinstance(result, Response) else JSONResponse(result if result is not None else {})
-
-    return Route(path, endpoint, methods=[method])
 
 
 async def _http_exception(_: Request, error: Exception) -> Response:
@@ -202,41 +192,11 @@ class _Uploads:
         if "pipeline_spec" not in body:
             raise KfpApiError(UNIMPLEMENTED, "packages are not fetched by URL; send the pipeline_spec or upload it")
         spec = pipeline_spec.normalize(body["pipeline_spec"])
-        return self._pipelines.create_version(_path_id(request), body, spec)
-
-
-def _plain(act: Callable[[Request], Any]) -> Handler:
-    async def handler(request: Request) -> Any:
-        return await run_in_threadpool(act, request)
-
-    return handler
-
-
-def _by_id(act: Callable[[str], Any]) -> Handler:
-    return _plain(lambda request: act(_path_id(request)))
-
-
-def _with_body(act: Callable[[Request, dict[str, Any]], Any]) -> Handler:
-    async def handler(request: Request) -> Any:
-        return await run_in_threadpool(act, request, await read_json(request))
-
-    return handler
-
-
-def _with_package(act: Callable[[Request, str, bytes], Any]) -> Handler:
-    async def handler(request: Request) -> Any:
-        filename, content = await read_upload(request)
-        return await run_in_threadpool(act, request, filename, content)
-
-    return handler
-
-
-def _path_id(request: Request) -> str:
-    return str(request.path_params["id"])
+        return self._pipelines.create_version(path_id(request), body, spec)
 
 
 def _version(request: Request) -> tuple[str, str]:
-    return _path_id(request), request.path_params["version"]
+    return path_id(request), request.path_params["version"]
 
 
 def _cascade(request: Request) -> bool:

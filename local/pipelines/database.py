@@ -62,6 +62,11 @@ class PipelineDatabase(SqliteFile):
     def __init__(self, path: Path) -> None:
         super().__init__(path, _TABLES)
 
+    def _open(self) -> None:
+        super()._open()
+        # SQLite's own lower() knows only ASCII's letters.
+        self._sql.create_function("casefold", 1, lambda text: str(text or "").casefold(), deterministic=True)
+
     def require(self, table: str, noun: str, key: str) -> Row:
         """The row of this id; KfpApiError NOT_FOUND, which calls it a `noun`, when there is none."""
         row = self.fetch_one(f"SELECT * FROM {table} WHERE id = ?", key)

@@ -1,4 +1,7 @@
-"""List calls: page_size, page_token, sort_by and filter (`filter.proto`) as SQL over the columns open to clients."""
+"""List calls: page_size, page_token, sort_by and filter (`filter.proto`) as SQL over the columns open to clients.
+
+A predicate's `operation` was called `op` in v1beta1.
+"""
 
 from __future__ import annotations
 
@@ -126,7 +129,7 @@ def _predicate(item: Any, columns: Mapping[str, str]) -> tuple[str, list[Any]]:
     if not isinstance(item, dict):
         raise invalid_argument("filter: a predicate must be an object")
     fields = {_snake(str(name)): value for name, value in item.items()}
-    key, operation_name = fields.pop("key", None), fields.pop("operation", None)
+    key, operation_name = fields.pop("key", None), fields.pop("operation", fields.pop("op", None))
     operation = _OPERATIONS.get(operation_name) if isinstance(operation_name, int) else operation_name
     if not isinstance(key, str) or key not in columns:
         raise invalid_argument(f"filter: the key must be one of {', '.join(columns)}, found {json.dumps(key)[:60]}")
@@ -146,7 +149,8 @@ def _predicate(item: Any, columns: Mapping[str, str]) -> tuple[str, list[Any]]:
     if kind in _SINGLE and isinstance(value, str | int):
         operand = _time(value) if kind == "timestamp_value" else str(value)
         if operation == "IS_SUBSTRING":
-            return f"instr({column}, ?) > 0", [operand]
+            # Kubeflow's MySQL compares without regard to case, and its UI sends what was typed.
+            return f"instr(casefold({column}), ?) > 0", [operand.casefold()]
         if isinstance(operation, str) and operation in _COMPARE:
             return f"{column} {_COMPARE[operation]} ?", [operand]
     raise invalid_argument(f"filter: {json.dumps(operation_name)[:60]} with {kind[:40]} is not supported")

@@ -17,7 +17,7 @@ MAX_BODY = 32 * 1024 * 1024
 
 async def read_json(request: Request) -> dict[str, Any]:
     """The body, a JSON object (an absent one is empty)."""
-    body = await _read(request)
+    body = await read_body(request)
     try:
         content = json.loads(body, parse_constant=_refuse) if body.strip() else {}
         json.dumps(content, ensure_ascii=False).encode()
@@ -30,7 +30,7 @@ async def read_json(request: Request) -> dict[str, Any]:
 
 async def read_upload(request: Request) -> tuple[str, bytes]:
     """Name and content of the file `uploadfile` of a multipart form."""
-    body = await _read(request)
+    body = await read_body(request)
 
     async def stream() -> AsyncIterator[bytes]:
         yield body
@@ -63,7 +63,8 @@ def query(request: Request) -> dict[str, str]:
     return parameters
 
 
-async def _read(request: Request) -> bytes:
+async def read_body(request: Request) -> bytes:
+    """The body as it is."""
     chunks, size = [], 0
     async for chunk in request.stream():
         size += len(chunk)

@@ -20,6 +20,7 @@ from local.pipelines.errors import failed_precondition, invalid_argument, not_fo
 from local.pipelines.experiments import DEFAULT_EXPERIMENT
 from local.pipelines.pagination import list_response, paginate
 from local.pipelines.request_fields import MAX_DESCRIPTION, MAX_NAME, name_field, text_field
+from local.pipelines.run_view import RunView
 
 COLUMNS = {
     "created_at": "created_at", "finished_at": "finished_at", "scheduled_at": "scheduled_at", "run_id": "id",
@@ -125,6 +126,10 @@ class Runs:
 
     def tasks(self, key: str) -> Sequence[Row]:
         return tuple(self.database.fetch_all("SELECT * FROM tasks WHERE run_id = ? ORDER BY seq", key))
+
+    def view(self, row: Row) -> RunView:
+        """A run as its tables and its folder show it."""
+        return RunView(row, self.tasks(row["id"]), self.folder(row["id"]))
 
     def terminate(self, key: str) -> None:
         """A waiting run is cancelled immediately; a running one by the scheduler; a finished one stays what it is."""

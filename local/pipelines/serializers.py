@@ -12,7 +12,7 @@ FINISHED = frozenset({"SUCCEEDED", "FAILED", "CANCELED"})
 
 
 def experiment(row: Row) -> dict[str, Any]:
-    return _without_empty(
+    return without_empty(
         experiment_id=row["id"],
         display_name=row["name"],
         description=row["description"],
@@ -24,7 +24,7 @@ def experiment(row: Row) -> dict[str, Any]:
 
 
 def pipeline(row: Row) -> dict[str, Any]:
-    return _without_empty(
+    return without_empty(
         pipeline_id=row["id"],
         name=row["name"],
         display_name=row["display_name"],
@@ -35,7 +35,7 @@ def pipeline(row: Row) -> dict[str, Any]:
 
 
 def version(row: Row) -> dict[str, Any]:
-    return _without_empty(
+    return without_empty(
         pipeline_id=row["pipeline_id"],
         pipeline_version_id=row["id"],
         name=row["name"],
@@ -48,7 +48,7 @@ def version(row: Row) -> dict[str, Any]:
 
 def run(row: Row, tasks: Iterable[Row] | None = None) -> dict[str, Any]:
     """A run; with its `tasks`, as when one run is asked for, also run_details and the pipeline_spec it was given."""
-    message = _without_empty(
+    message = without_empty(
         experiment_id=row["experiment_id"],
         run_id=row["id"],
         display_name=row["display_name"],
@@ -82,7 +82,7 @@ def recurring_run(row: Row) -> dict[str, Any]:
     ((kind, schedule),) = ((name, value) for name, value in body["trigger"].items() if value)
     if "interval_second" in schedule:
         schedule = {**schedule, "interval_second": str(schedule["interval_second"])}
-    return _without_empty(
+    return without_empty(
         recurring_run_id=row["id"],
         display_name=row["display_name"],
         description=body["description"],
@@ -108,7 +108,7 @@ def _tasks(rows: list[Row]) -> list[dict[str, Any]]:
     for row in rows:
         children.setdefault(row["path"].rpartition("/")[0], []).append({"task_id": row["id"]})
     return [
-        _without_empty(
+        without_empty(
             run_id=row["run_id"],
             task_id=row["id"],
             display_name=row["name"],
@@ -129,5 +129,5 @@ def _error(text: str) -> dict[str, Any] | None:
     return {"code": 13, "message": text, "details": []} if text else None
 
 
-def _without_empty(**fields: Any) -> dict[str, Any]:
+def without_empty(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value not in ("", None, [])}

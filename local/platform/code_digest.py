@@ -9,9 +9,11 @@ from pathlib import Path
 
 from local.platform.settings import ROOT, Folder
 
-SOURCES = ("common", "functions", "knative", "kserve", "local", "pipelines", "predictor", "requirements.lock")
-"""What runs in the loop. Not the command line, which is always the checkout's own; no tests, no documentation."""
-_SUFFIXES = frozenset({".json", ".jsonl", ".lock", ".py", ".yaml"})
+SOURCES = (
+    "common", "functions", "knative", "kserve", "local", "mcqa", "pipelines", "predictor", "requirements.lock", "ui"
+)  # fmt: skip
+"""What runs in the loop: of the command line what the page reads. No tests, no documentation."""
+_SUFFIXES = frozenset({".css", ".html", ".js", ".json", ".jsonl", ".lock", ".py", ".toml", ".yaml"})
 
 
 def code_digest(root: Path = ROOT) -> str:

@@ -16,6 +16,8 @@ BOOTSTRAP = ("pipelines.bootstrap",)
 """The registry's first version and its webhook; deploy/jobs/bootstrap.yaml on a cluster."""
 COMPILE_PIPELINE = ("pipelines.retraining", "compile")
 UPLOAD_PIPELINE = ("pipelines.upload",)
+PAGE = ("ui",)
+"""Serves the page; deploy/ui on a cluster."""
 STORAGE_RESOLVER = "predictor.storage.resolver:resolve"
 """A function from a storageUri to a local folder: the one behind the command of the ClusterStorageContainer in kserve/.
 In this process, because each start of a replica waits for it.

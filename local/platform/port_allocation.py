@@ -10,7 +10,7 @@ from local.platform.settings import HOST, Folder, Ports
 from local.serving.settings import GATEWAY, gateway_ports
 
 FLAGS = {"gateway": "--port", "api": "--api-port", "broker": "--broker-port", "mlflow": "--mlflow-port",
-         "pipelines": "--pipelines-port", "internal": "--internal-port"}  # fmt: skip
+         "pipelines": "--pipelines-port", "ui": "--ui-port", "internal": "--internal-port"}  # fmt: skip
 
 
 def unavailable_ports(folder: Folder, ports: Ports) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The long-lived processes that the supervisor runs: the broker, the MLflow server and the pipelines' API."""
+"""The long-lived processes that the supervisor runs: the broker, the MLflow server, the pipelines' API, the page."""
 
 from __future__ import annotations
 
@@ -9,17 +9,21 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from local.origins import ALLOWED_HOSTS, allowed_hosts
-from local.platform import mlflow_server
+from local.platform import commands, mlflow_server
 from local.platform.environment import base_environment, loop_environment
 from local.platform.settings import HOST, Folder, Settings
 from local.platform.supervised_process import Program
 from local.tokens import read_or_create_token
 
+UI = "ui"
+"""The page's name; it is started when everything else is up, so that no first answer waits for it."""
+
 
 def programs(folder: Folder, settings: Settings) -> list[Program]:
     """In the order in which they are started."""
     hosts = {ALLOWED_HOSTS: names} if (names := os.environ.get(ALLOWED_HOSTS)) else {}
-    return [_broker(folder, settings, hosts), _mlflow(folder, settings, hosts), _pipelines(folder, settings, hosts)]
+    servers = [_broker(folder, settings, hosts), _mlflow(folder, settings, hosts), _pipelines(folder, settings, hosts)]
+    return [*servers, _ui(folder, settings, hosts)] if settings.ui else servers
 
 
 def _broker(folder: Folder, settings: Settings, hosts: Mapping[str, str]) -> Program:
@@ -45,12 +49,24 @@ def _pipelines(folder: Folder, settings: Settings, hosts: Mapping[str, str]) -> 
     argv = (
         sys.executable, "-m", "local.pipelines", "--folder", str(state), "--port", str(port),
         "--token-file", str(folder.pipelines_token),
+        *(("--ui", settings.pipelines_ui) if settings.pipelines_ui else ()),
     )  # fmt: skip
     env = {
         **base_environment(folder), **hosts, **_without_webhook(loop_environment(folder, settings)),
         **_token_digest(folder.pipelines_token),
     }  # fmt: skip
     return Program("pipelines", argv, env, port, "/apis/v2beta1/healthz")
+
+
+def _ui(folder: Folder, settings: Settings, hosts: Mapping[str, str]) -> Program:
+    port = settings.ports.ui
+    argv = (*commands.python_module(*commands.PAGE), "--host", HOST, "--port", str(port))
+    env = {
+        **base_environment(folder), **hosts, **_without_webhook(loop_environment(folder, settings)),
+        "MCQA_LOCAL_DIR": str(folder.path), "MCQA_URL": f"http://{HOST}:{settings.ports.gateway}",
+        "MCQA_UI_ACTIONS": "true" if settings.ui_actions else "false",
+    }  # fmt: skip
+    return Program(UI, argv, env, port, "/_stcore/health")
 
 
 def places(folder: Folder) -> list[tuple[str, Path]]:

@@ -39,13 +39,16 @@ class Ports:
     broker: int = 8081
     mlflow: int = 5000
     pipelines: int = 8888
+    ui: int = 8501
     internal: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """`config` replaces values of the ConfigMap `loop`, `schedules` those of PingSources, by name; as an operator would
-    with kubectl. `source` is the version registered first. `replica_cap` bounds every service's replicas (0: not).
+    with kubectl. `source` is the version registered first. `replica_cap` bounds every service's replicas (0: not). `ui`
+    is whether the page runs, `ui_actions` whether people may act on it. `pipelines_ui` is a folder with a build of
+    Kubeflow Pipelines' UI, "" for none.
     """
 
     ports: Ports = field(default_factory=Ports)
@@ -53,6 +56,14 @@ class Settings:
     schedules: Mapping[str, str] = field(default_factory=dict)
     source: str = "models/tiny"
     replica_cap: int = 1
+    ui: bool = True
+    ui_actions: bool = False
+    pipelines_ui: str = ""
+
+    @property
+    def used_ports(self) -> Ports:
+        """The ports with 0 for those that nothing will listen on."""
+        return self.ports if self.ui else replace(self.ports, ui=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +201,10 @@ def _validated(settings: Settings) -> Settings:
             raise ValueError(f"{name} must be an object of strings")
     if not isinstance(settings.source, str) or type(settings.replica_cap) is not int or settings.replica_cap < 0:
         raise ValueError("source must be a string and replica_cap a whole number from 0 on")
+    if type(settings.ui) is not bool or type(settings.ui_actions) is not bool:
+        raise ValueError("ui and ui_actions must be true or false")
+    if not isinstance(settings.pipelines_ui, str):
+        raise ValueError("pipelines_ui must be a string")  # noqa: TRY004 - as for every other value of the file
     return settings
 
 

@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -90,15 +91,20 @@ class Supervisor:
         adopted = await adopt(folder.processes, wanted)
         self._processes = {p.name: SupervisedProcess(p, folder.processes, lambda: None) for p in wanted}
         served = asyncio.create_task(api.serve())
-        supervised = [
-            asyncio.create_task(process.supervise(session, adopted.get(name)))
-            for name, process in self._processes.items()
-        ]
+        supervised: list[asyncio.Task[None]] = []
+
+        def supervise(names: Iterable[str]) -> None:
+            for name in names:
+                process = self._processes[name]
+                supervised.append(asyncio.create_task(process.supervise(session, adopted.get(name))))
+
+        last = [name for name in self._processes if name == programs.UI and name not in adopted]
+        supervise(name for name in self._processes if name not in last)
         broker = f"http://{HOST}:{settings.ports.broker}"
         eventing = EventingController(api.store, session, broker, self._tokens[folder.broker_token])
         self._startup = Startup(folder, settings, api.store, self._processes, eventing, self._migrate)
         tasks = [
-            asyncio.create_task(self._start(self._startup, eventing)),
+            asyncio.create_task(self._start(self._startup, eventing, lambda: supervise(last))),
             asyncio.create_task(PingSourceAdapter(api.store, session, serving.locate).run()),
             asyncio.create_task(self._publish_status()),
         ]
@@ -121,10 +127,11 @@ class Supervisor:
             api.should_exit = True
             await served
 
-    async def _start(self, startup: Startup, eventing: EventingController) -> None:
-        """Starts everything, then keeps the broker as the API says, and the database in place."""
+    async def _start(self, startup: Startup, eventing: EventingController, then: Callable[[], None]) -> None:
+        """Starts everything, `then` the rest; keeps the broker as the API says, and the database in place."""
         await startup.run()
         log.info("everything is up after %.1f s", time.monotonic() - self._started)
+        then()
         await asyncio.gather(eventing.run(), self._restore_database())
 
     async def _migrate(self) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from common import event_types
+from common.proportions import Proportion, difference, wilson
 from local.platform.settings import HOST, Folder, Ports
 from mcqa import loop, loop_process, targets
 from mcqa.demo.narrator import Narrator
@@ -23,7 +24,6 @@ from mcqa.errors import CommandError
 from mcqa.loop import DEMO_FOLDER
 from mcqa.loop_process import StartOptions
 from mcqa.paths import displayed, mcqa_command
-from pipelines.evaluation.metrics import Proportion, difference, wilson
 
 CONFIG = {
     # The same rules as in production, on a clock of seconds: users ask 25 questions per second here. Training is

@@ -128,10 +128,12 @@ def _supervisor(folder: Folder) -> Json:
 
 def _unready(supervisor: Json) -> list[str]:
     """The platform's parts that are not ready and the steps of its start that are not done, one line each."""
+    # The page is started when everything is up: while it starts for the first time, nothing is wrong.
+    starting = ("starting", 0) if supervisor.get("ready") else None
     parts = [
         f"{part['name']}: {part['state']} {part['message']}".strip()
         for part in supervisor.get("parts", ())
-        if part["state"] != "ready"
+        if part["state"] != "ready" and (part["state"], part.get("restarts")) != starting
     ]
     steps = [
         f"{step['name']}: {step['detail'] or step['state']}"

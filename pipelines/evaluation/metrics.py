@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
-Z_95 = statistics.NormalDist().inv_cdf(0.975)
+from common.proportions import Proportion, wilson
 
 ECE_BINS = 15
 ECE_MIN_ANSWERS = 300
@@ -23,24 +23,6 @@ ECE_MIN_ANSWERS = 300
 
 PROBABILITY_FLOOR = 2.0**-52
 """A right choice given probability 0 costs 36 nats, not infinity: float64's epsilon, as in scikit-learn's log_loss."""
-
-
-@dataclass(frozen=True, slots=True)
-class Proportion:
-    """`count` of `total` with its 95% Wilson interval."""
-
-    count: int
-    total: int
-    low: float
-    high: float
-
-    @property
-    def value(self) -> float:
-        """`count` / `total`; nan when `total` is 0."""
-        return self.count / self.total if self.total else math.nan
-
-    def __str__(self) -> str:
-        return f"{self.value:.1%} [{self.low:.1%}, {self.high:.1%}] of {self.total}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,48 +43,6 @@ class Bin:
     def gap(self) -> float:
         """Confidence minus accuracy: above 0 the model is overconfident."""
         return self.confidence - self.accuracy
-
-
-def wilson(count: int, total: int, z: float = Z_95) -> Proportion:
-    """The proportion with its score interval (Wilson 1927, JASA 22:209, without continuity correction).
-
-    Unlike the normal approximation it stays within 0..1 and keeps its coverage near 0, near 1 and for few questions.
-    """
-    if not 0 <= count <= total:
-        raise ValueError(f"a proportion needs 0 <= count <= total, found {count} of {total}")
-    if total == 0:
-        return Proportion(0, 0, 0.0, 1.0)
-    p = count / total
-    shrink = 1 + z * z / total
-    centre = (p + z * z / (2 * total)) / shrink
-    half = z * math.sqrt(p * (1 - p) / total + z * z / (4 * total * total)) / shrink
-    # The closed form is exactly 0 and 1 at the ends; floating point is not.
-    low = 0.0 if count == 0 else max(0.0, centre - half)
-    high = 1.0 if count == total else min(1.0, centre + half)
-    return Proportion(count, total, low, high)
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """The difference of two proportions (0.05 is five points) with its 95% interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-def difference(after: Proportion, before: Proportion) -> Difference:
-    """`after` minus `before` of two independent samples, neither empty.
-
-    The interval is Newcombe's (1998, Statistics in Medicine 17:873, method 10), made of the two Wilson intervals: it
-    keeps its coverage for few answers and for proportions near 0 and 1. ValueError when a sample is empty.
-    """
-    if not (after.total and before.total):
-        raise ValueError("a difference needs two samples, and one of these is empty")
-    value = after.value - before.value
-    down = math.hypot(after.value - after.low, before.high - before.value)
-    up = math.hypot(after.high - after.value, before.value - before.low)
-    return Difference(value, value - down, value + up)
 
 
 def accuracy(answers: Sequence[int], chosen: Sequence[int]) -> Proportion:

@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
+from common.proportions import Proportion
 from common.question import LETTERS
 from pipelines.evaluation import metrics
 from pipelines.evaluation.answer_records import AnswerRecord, SkippedQuestion
-from pipelines.evaluation.metrics import Bin, Proportion
+from pipelines.evaluation.metrics import Bin
 
 REPORT_VERSION = 1
 

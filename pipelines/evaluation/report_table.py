@@ -11,7 +11,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.evaluation.metrics import Proportion
+from common.proportions import Proportion
 from pipelines.evaluation.report import Report
 
 BAR_WIDTH = 16

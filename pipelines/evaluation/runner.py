@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
+from common.proportions import Proportion
 from common.question import Answer, Debias, Question, QuestionError
 from pipelines.evaluation import metrics
 from pipelines.evaluation.answer_records import AnswerRecord, SkippedQuestion, answer_record, question_id
@@ -153,7 +154,7 @@ def _rotation_study(
     debias: Debias | None,
     batch: int,
     progress: Progress,
-) -> metrics.Proportion:
+) -> Proportion:
     rotated = [(i, q.rotated(by)) for i, (q, _) in enumerate(sample) for by in range(1, len(q.choices))]
     outcomes = _answer_all(
         answerer, [q for _, q in rotated], debias, batch, lambda done: progress("rotations", done, len(rotated))

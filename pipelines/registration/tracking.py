@@ -16,15 +16,13 @@ from common import links
 from common.backoff import describe_error
 from common.errors import UnavailableError
 from common.mlflow.registry import ModelRegistry
+from common.mlflow.runs import PIPELINE_STEP, RUN_KEY_TAG, STEP_TAG
 from common.names import EXPERIMENT
 from pipelines.run_context import RunContext
 
 KIND_TAG, KIND = "mlflow.experimentKind", "custom_model_development"
 """By this tag MLflow's user interface knows what kind of experiment this is, and does not ask."""
-STEP_TAG = "step"
-RUN_KEY_TAG = "run_key"
 ATTEMPT_TAG = "pipeline_run"
-PIPELINE_STEP = "pipeline"
 MAX_TAG = 5000
 MAX_PARAM = 6000
 

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from common.errors import UnavailableError
 from common.mlflow.registry import ModelRegistry, RegisteredVersion
+from common.mlflow.runs import RUN_KEY_TAG
 from common.names import EXPERIMENT, MODEL
-from pipelines.registration.tracking import KIND, KIND_TAG, RUN_KEY_TAG
+from pipelines.registration.tracking import KIND, KIND_TAG
 from predictor.storage.version_folder import data_files, require_version
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ from urllib.parse import quote
 
 from common import event_types
 from common.event_types import SOURCE_PIPELINE
+from common.gate_tag import GateTag
 from common.names import PIPELINE
 from functions.events import Event
 from functions.reasons import InitiatedBy
 from functions.sink import Sink, cdevent, digest
-from pipelines.gate_tag import GateTag
 from pipelines.quality_gate import GATE_CODES, Check
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 
+from common.proportions import Proportion
 from pipelines.bank.labelled_question import LabelledQuestion
-from pipelines.evaluation.metrics import Proportion, accuracy, accuracy_by
+from pipelines.evaluation.metrics import accuracy, accuracy_by
 from pipelines.tiny.forward import hidden_states
 from pipelines.tiny.training_data import Encoder, collate
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import torch
 
+from common.proportions import Proportion
 from pipelines.bank.generate import HELD_OUT_SUBJECTS, generate, stream, training_subjects
 from pipelines.evaluation.letter_prior import PriorTrial, write_prior_if_better
-from pipelines.evaluation.metrics import Proportion
 from pipelines.tiny.accuracy import measure_accuracy
 from pipelines.tiny.model import LAYERS, new_model, save_version
 from pipelines.tiny.progress import progress_display

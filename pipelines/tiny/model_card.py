@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common.model_card import Accuracy, ModelCard
+from common.proportions import Proportion, wilson
 from pipelines.bank.generate import generate
-from pipelines.evaluation.metrics import Proportion, wilson
 from pipelines.tiny.accuracy import ALL
 from pipelines.tiny.make import TrainingSummary
 from predictor import model_card

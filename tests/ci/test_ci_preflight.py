@@ -37,7 +37,7 @@ def test_all_busy_ports_are_told_at_once_with_a_line_to_type(tmp_path: Path, bus
         second.bind(("127.0.0.1", 0))
         second.listen()
         other = second.getsockname()[1]
-        rest = ["--api-port", "0", "--mlflow-port", "0", "--pipelines-port", "0"]
+        rest = ["--api-port", "0", "--mlflow-port", "0", "--pipelines-port", "0", "--ui-port", "0"]
         arguments = ["--dir", str(tmp_path / "loop"), "--port", str(busy_port), "--broker-port", str(other), *rest]
         problems, flags = preflight.check_loop(arguments)
         assert problems[0].text.startswith(f"--port {busy_port} is in use")
@@ -50,6 +50,16 @@ def test_all_busy_ports_are_told_at_once_with_a_line_to_type(tmp_path: Path, bus
         assert preflight.check_loop(shlex.split(line)) == ([], "")
         (line,) = re.findall(r'or any:       make run ARGS="(.*)"', message)
         assert preflight.check_loop(shlex.split(line)) == ([], "")
+
+
+@pytest.mark.usefixtures("processes")
+def test_the_pages_port_counts_where_the_page_runs(tmp_path: Path, busy_port: int) -> None:
+    others = [word for flag in ("", "api-", "broker-", "mlflow-", "pipelines-") for word in (f"--{flag}port", "0")]
+    arguments = ["--dir", str(tmp_path / "loop"), *others, "--ui-port", str(busy_port)]
+    (problem,), flags = preflight.check_loop(arguments)
+    assert problem.text.startswith(f"--ui-port {busy_port} is in use")
+    assert flags.startswith("--ui-port ")
+    assert preflight.check_loop([*arguments, "--no-ui"]) == ([], "")
 
 
 @pytest.mark.parametrize(
@@ -69,7 +79,7 @@ def test_what_is_offered_leaves_the_other_arguments(arguments: list[str], names:
 def test_the_ports_of_a_loop_that_is_up_are_its_own(tmp_path: Path, busy_port: int) -> None:
     folder = Folder(tmp_path)
     arguments = ["--dir", str(tmp_path), "--port", str(busy_port)]
-    others = [word for flag in ("api", "broker", "mlflow", "pipelines") for word in (f"--{flag}-port", "0")]
+    others = [word for flag in ("api", "broker", "mlflow", "pipelines", "ui") for word in (f"--{flag}-port", "0")]
     assert preflight.check_loop([*arguments, *others])[0]
     lock = folder.lock()
     assert lock
@@ -78,7 +88,7 @@ def test_the_ports_of_a_loop_that_is_up_are_its_own(tmp_path: Path, busy_port: i
 
 
 def test_memory_and_disk_are_told_too_and_may_be_overruled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    free = [word for flag in ("", "api-", "broker-", "mlflow-", "pipelines-") for word in (f"--{flag}port", "0")]
+    free = [word for flag in ("", "api-", "broker-", "mlflow-", "pipelines-", "ui-") for word in (f"--{flag}port", "0")]
     monkeypatch.setattr(preflight, "memory", lambda: 100_000_000)
     (problem,), _ = preflight.check_loop(["--dir", str(tmp_path), *free])
     assert problem.text == "0.1 GB of memory are available, the loop takes 1.5 GB"

@@ -109,7 +109,8 @@ def test_secrets_have_the_keys_that_the_manifests_speak_of() -> None:
     assert secret_keys()["registry"] == {
         "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"
     }  # fmt: skip
-    assert secret_keys()["postgres"] == {"POSTGRES_PASSWORD", "LOOP_PASSWORD", "MLFLOW_PASSWORD"}
+    assert secret_keys()["postgres"] == {"POSTGRES_PASSWORD", "LOOP_PASSWORD", "MLFLOW_PASSWORD", "UI_PASSWORD"}
+    assert secret_keys()["ui"] == {"MCQA_DATABASE_URL"}
     assert secret_keys()["mlflow-login"] == {
         "MLFLOW_AUTH_ADMIN_USERNAME", "MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY"
     }  # fmt: skip
@@ -130,7 +131,9 @@ def test_a_secret_goes_to_those_who_need_it(overlays, overlay) -> None:
     assert given_names["loop"] == functions | {"migrate"}
     assert given_names["webhook"] == {"rollout", "bootstrap"} & (functions | {"bootstrap"})
     assert given_names["notify"] == {"notify"}
-    assert given_names["registry"] == functions & {"drift", "rollout", "retrain"} | {"bootstrap", "storage-initializer"}
+    others = {"bootstrap", "storage-initializer", "ui"}
+    assert given_names["registry"] == functions & {"drift", "rollout", "retrain"} | others
+    assert given_names["ui"] == {"ui"}
 
 
 @pytest.mark.usefixtures("processes")
@@ -144,6 +147,7 @@ def test_every_secret_can_come_from_a_vault() -> None:
     }
     login = (DEPLOY / "components/mlflow-login/kustomization.yaml").read_text()
     names |= set(re.findall(r"secretRef: \{name: ([a-z-]+)\}", login))
+    names |= set(re.findall(r"'secretName': '([a-z-]+)'", str([d for d in documents if d["kind"] == "Deployment"])))
     external = [d for d in documents if d["kind"] == "ExternalSecret"]
     assert {d["spec"]["target"]["name"] for d in external} == names
     assert all(d["spec"]["dataFrom"][0]["extract"]["key"] == f"coding-mcqa/{d['metadata']['name']}" for d in external)

@@ -40,7 +40,8 @@ def named(name: str) -> Peer:
 
 PREDICTOR = Peer(labels={"app.kubernetes.io/name": "predictor", "serving.kserve.io/inferenceservice": "coding-mcqa"})
 MIGRATE = Peer(labels={"app.kubernetes.io/name": "migrate", "coding-mcqa/role": "migrate"})
-MLFLOW, POSTGRES, BOOTSTRAP = named("mlflow"), named("postgres"), named("bootstrap")
+MLFLOW, POSTGRES, BOOTSTRAP, UI = named("mlflow"), named("postgres"), named("bootstrap"), named("ui")
+CONTROLLER = Peer("ingress-nginx")
 GATEWAY, ACTIVATOR = Peer("kourier-system"), Peer("knative-serving", {"app": "activator"})
 BROKER, DNS, STRANGER = Peer("knative-eventing"), Peer("kube-system"), Peer("default")
 PIPELINES = Peer("kubeflow", {"app": "ml-pipeline"})
@@ -101,7 +102,21 @@ def reaches(documents: list[dict[str, Any]], source: Peer, target: Peer, port: i
 
 
 FUNCTIONS = ("collect", "drift", "rollout", "retrain", "notify", "dead-letters")
+PAGE = [  # on every overlay
+    *((other, UI, 8501, False) for other in (STRANGER, CONTROLLER, GATEWAY, PREDICTOR, MLFLOW, function("collect"))),
+    (UI, MLFLOW, 5000, True),
+    (UI, BROKER, 8080, True),
+    (UI, PIPELINES, 8888, True),
+    (UI, DNS, 53, True),
+    (UI, PRIVATE, 6443, True),  # the Kubernetes API
+    (UI, INTERNET, 443, True),  # the sign-in's provider
+    (UI, INTERNET, 80, False),
+    (UI, PRIVATE, 5000, False),
+    (UI, function("rollout"), 8012, False),
+]
 ON_KNATIVE = [
+    (UI, GATEWAY, 8081, True),
+    (UI, PREDICTOR, 8012, False),
     *((GATEWAY, function(name), 8012, True) for name in FUNCTIONS),
     *((ACTIVATOR, function(name), 8012, True) for name in FUNCTIONS),
     *((function(name), where, 53, True) for name in FUNCTIONS for where in (DNS, *RESOLVERS)),
@@ -146,6 +161,7 @@ ON_KNATIVE = [
 POSTGRES_HERE = [
     *((function(name), POSTGRES, 5432, True) for name in FUNCTIONS),
     (MIGRATE, POSTGRES, 5432, True),
+    (UI, POSTGRES, 5432, True),
     (MLFLOW, POSTGRES, 5432, True),
     (STEP, POSTGRES, 5432, True),
     (IN_PROFILE, POSTGRES, 5432, True),
@@ -158,6 +174,7 @@ POSTGRES_HERE = [
 OUTSIDE = [
     *((function(name), PRIVATE, 5432, True) for name in FUNCTIONS),
     (MLFLOW, PRIVATE, 5432, True),
+    (UI, PRIVATE, 5432, True),
     (MLFLOW, INTERNET, 443, True),  # S3
     (BOOTSTRAP, INTERNET, 443, True),  # the first version's files
     (BOOTSTRAP, PRIVATE, 443, False),
@@ -167,6 +184,9 @@ IN_STANDARD = [
     *((BROKER, function(name), 8080, True) for name in FUNCTIONS if name != "rollout"),
     *((STRANGER, function(name), 8080, False) for name in FUNCTIONS),
     (GATEWAY, function("collect"), 8080, False),
+    (UI, PREDICTOR, 8080, True),
+    (UI, PREDICTOR, 9081, True),
+    (UI, function("collect"), 8080, False),
     *((Peer("envoy-gateway-system"), PREDICTOR, port, True) for port in (8080, 8081, 9081)),
     *((STRANGER, PREDICTOR, port, False) for port in (8080, 8081, 9081)),
     (MLFLOW, GATEWAY, 8081, False),
@@ -178,10 +198,10 @@ IN_STANDARD = [
 @pytest.mark.parametrize(
     ("overlay", "table"),
     [
-        ("minikube", [*ON_KNATIVE, *POSTGRES_HERE]),
+        ("minikube", [*PAGE, *ON_KNATIVE, *POSTGRES_HERE]),
         # There S3 and the first version's source are public addresses.
-        ("production", [*(row for row in ON_KNATIVE if (*row[:3], True) not in OUTSIDE), *OUTSIDE]),
-        ("standard", [*IN_STANDARD, *POSTGRES_HERE]),
+        ("production", [*PAGE, *(row for row in ON_KNATIVE if (*row[:3], True) not in OUTSIDE), *OUTSIDE]),
+        ("standard", [*PAGE, *IN_STANDARD, *POSTGRES_HERE]),
     ],
     ids=["minikube", "production", "standard"],
 )
@@ -200,7 +220,7 @@ def test_the_jobs_of_the_model_cache_reach_the_registry() -> None:
 
 @pytest.mark.usefixtures("processes")
 def test_the_ingress_controller_reaches_mlflow_with_its_component_alone(minikube) -> None:
-    controller = Peer("ingress-nginx")
+    controller = CONTROLLER
     assert not reaches(minikube, controller, MLFLOW, 5000)
     documents = render(Target("x", DEPLOY / "minikube", DEPLOY / "components/mlflow-ingress"))
     assert reaches(documents, controller, MLFLOW, 5000)
@@ -208,6 +228,16 @@ def test_the_ingress_controller_reaches_mlflow_with_its_component_alone(minikube
         assert not reaches(documents, controller, other, 5432 if other is POSTGRES else 8012)
     assert not reaches(documents, STRANGER, MLFLOW, 5000)
     assert not reaches(documents, MLFLOW, PRIVATE, 443)
+
+
+@pytest.mark.usefixtures("processes")
+@pytest.mark.parametrize("overlay", ["minikube", "production", "standard"])
+def test_the_ingress_controller_reaches_the_page_with_its_component_alone(overlay) -> None:
+    documents = render(Target("x", DEPLOY / overlay, DEPLOY / "components/ui-ingress"))
+    assert reaches(documents, CONTROLLER, UI, 8501)
+    for other, port in ((PREDICTOR, 8012), (POSTGRES, 5432), (MLFLOW, 5000)):
+        assert not reaches(documents, CONTROLLER, other, port)
+    assert not reaches(documents, STRANGER, UI, 8501)
 
 
 @pytest.mark.usefixtures("processes")
@@ -233,6 +263,7 @@ def test_cluster_names_are_services(overlays) -> None:
         "broker-ingress.knative-eventing": {80},
         "kafka-broker-ingress.knative-eventing": {80},
         "ml-pipeline.kubeflow": {8888},
+        "coding-mcqa-predictor.coding-mcqa": {80},  # KServe's
         "kafka-cluster-kafka-bootstrap.kafka": {9092},
     }
     for overlay, documents in overlays.items():

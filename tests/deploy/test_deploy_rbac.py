@@ -61,6 +61,12 @@ CALLS = [
 ]
 
 
+PAGE_READS = [
+    (ISVC, "inferenceservices"), (KNATIVE, "services"), (KNATIVE, "revisions"), ("eventing.knative.dev", "brokers"),
+    ("eventing.knative.dev", "triggers"), ("apps", "deployments"),
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(("verb", "group", "resource", "name", "expected"), CALLS)
 def test_rollout_may(overlays, verb, group, resource, name, expected) -> None:
     for overlay in ("minikube", "production"):
@@ -82,6 +88,19 @@ def test_the_table_names_what_the_code_asks() -> None:
     assert [str(path.relative_to(ROOT)) for path in others] == ["functions/rollout/inference_service.py"]
 
 
+def test_the_page_may_read_and_no_more(overlays) -> None:
+    """What operators decide on it goes to the database and the Broker."""
+    for name in ("minikube", "production", "standard"):
+        (role,) = (d for d in overlays[name] if d["kind"] == "Role" and d["metadata"]["name"] == "ui")
+        for group, resource in PAGE_READS:
+            for verb in ("get", "list"):
+                assert allowed(overlays[name], "ui", verb, group, resource, "x")
+            for verb in ("watch", "create", "update", "patch", "delete"):
+                assert not allowed(overlays[name], "ui", verb, group, resource, "x")
+        granted = {(group, item) for rule in role["rules"] for group in rule["apiGroups"] for item in rule["resources"]}
+        assert granted == set(PAGE_READS)
+
+
 def test_nobody_else_has_rights_or_a_token(overlays) -> None:
     for name, documents in overlays.items():
         assert not [d for d in documents if d["kind"] in ("ClusterRole", "ClusterRoleBinding")]
@@ -91,8 +110,8 @@ def test_nobody_else_has_rights_or_a_token(overlays) -> None:
             for d in documents
             if d["kind"] == "ServiceAccount" and d["automountServiceAccountToken"] is not False
         }
-        has_rollout = name in ("minikube", "production")
-        assert subjects == tokens == ({"rollout"} if has_rollout else set())
+        expected = {"tracking": set(), "standard": {"ui"}}.get(name, {"rollout", "ui"})
+        assert subjects == tokens == expected
 
 
 def test_every_workload_has_an_account_of_its_own(overlays) -> None:
@@ -108,19 +127,20 @@ def test_every_workload_has_an_account_of_its_own(overlays) -> None:
         assert sorted(used) == sorted(accounts)
 
 
-def test_retrain_has_a_token_for_kubeflow_pipelines_alone(minikube) -> None:
+@pytest.mark.parametrize(("kind", "name"), [("Service", "retrain"), ("Deployment", "ui")])
+def test_two_have_a_token_for_kubeflow_pipelines_alone(minikube, kind, name) -> None:
     from common.kubeflow import TOKEN_PATH
 
-    (service,) = (d for d in minikube if d["kind"] == "Service" and d["metadata"]["name"] == "retrain")
-    pod = service["spec"]["template"]["spec"]
+    (workload,) = (d for d in minikube if d["kind"] == kind and d["metadata"]["name"] == name)
+    pod = workload["spec"]["template"]["spec"]
     (volume,) = (item for item in pod["volumes"] if "projected" in item)
     (token,) = (source["serviceAccountToken"] for source in volume["projected"]["sources"])
     assert token["audience"] == "pipelines.kubeflow.org"
     (mount,) = (item for item in pod["containers"][0]["volumeMounts"] if item["name"] == volume["name"])
     (config,) = (d for d in minikube if d["kind"] == "ConfigMap" and d["metadata"]["name"] == "loop")
     assert f"{mount['mountPath']}/{token['path']}" == TOKEN_PATH == config["data"]["MCQA_KFP_TOKEN_PATH"]
-    others = [d for d in minikube if "serviceAccountToken" in str(d) and d is not service]
-    assert not [d for d in others if d["kind"] != "ServiceAccount"]
+    having = {d["metadata"]["name"] for d in minikube if "'serviceAccountToken'" in str(d)}
+    assert having == {"retrain", "ui"}
 
 
 @pytest.mark.usefixtures("processes")

@@ -92,7 +92,7 @@ def test_images_are_ours_and_pinned(overlays) -> None:
     }
     assert {image for image in result if not image.startswith(OURS)} == FOREIGN
     ours = {image for image in result if image.startswith(OURS)}
-    assert ours == {f"{OURS}{name}:{__version__}" for name in ("predictor", "functions", "pipelines", "mlflow")}
+    assert ours == {f"{OURS}{name}:{__version__}" for name in ("predictor", "functions", "pipelines", "mlflow", "ui")}
 
 
 def test_no_secret_is_written(overlays) -> None:
@@ -129,7 +129,7 @@ def test_names_and_priorities_fit(overlays) -> None:
 
 SERVING, LOOP = "coding-mcqa-serving", "coding-mcqa-loop"
 FUNCTIONS = dict.fromkeys(("collect", "drift", "rollout", "retrain", "notify", "dead-letters"), LOOP)
-EVERYWHERE = {"mlflow": SERVING, "postgres": SERVING, "migrate": LOOP, "bootstrap": LOOP}
+EVERYWHERE = {"mlflow": SERVING, "postgres": SERVING, "migrate": LOOP, "bootstrap": LOOP, "ui": LOOP}
 
 
 def priorities(documents: list[dict[str, Any]]) -> dict[str, str | None]:
@@ -188,7 +188,7 @@ def test_production_survives_a_node(overlays) -> None:
     assert budgets.keys() == {"predictor", "mlflow", "functions"}
     (service,) = (d for d in documents if d["kind"] == "InferenceService")
     assert len(service["spec"]["predictor"]["topologySpreadConstraints"]) == 2
-    (mlflow,) = (d for d in documents if d["kind"] == "Deployment")
+    (mlflow,) = (d for d in documents if d["kind"] == "Deployment" and d["metadata"]["name"] == "mlflow")
     assert (mlflow["spec"]["replicas"], mlflow["spec"]["strategy"]["type"]) == (2, "RollingUpdate")
     assert not [d for d in documents if d["kind"] in ("PersistentVolumeClaim", "StatefulSet")]
     three = render(Target("x", DEPLOY / "production", DEPLOY / "components" / "always-on"))

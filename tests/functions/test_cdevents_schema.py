@@ -13,13 +13,13 @@ import pytest
 from referencing import Registry, Resource
 
 from common import event_types
+from common.gate_tag import GateTag
 from functions.events import Event
 from functions.reasons import InitiatedBy, Reason
 from functions.retrain import announce as retrain
 from functions.rollout import announce as rollout
 from functions.rollout import settings as rollout_settings
 from functions.rollout.reasons import ReasonCode
-from pipelines.gate_tag import GateTag
 from pipelines.quality_gate import Check, CheckCode
 from pipelines.retraining import events as pipeline
 

@@ -18,6 +18,7 @@ from sqlalchemy import Engine, event
 from typer.testing import CliRunner
 
 from common.event_types import DRIFT_DETECTED, PING, RETRAINING_REQUESTED
+from common.gate_tag import GateTag
 from common.mlflow.registry import RegisteredModel, RegisteredVersion
 from common.names import CHALLENGER, CHAMPION, PREVIOUS_CHAMPION
 from functions.database import engine, transaction
@@ -48,7 +49,6 @@ from functions.rollout.state import Override
 from functions.rollout.version_tag import ROLLOUT_TAG, Outcome, RolloutTag
 from mcqa.rollout import rollout_app
 from mcqa.verbs import Group
-from pipelines.gate_tag import GateTag
 from pipelines.retraining.steps.report import outcome
 from tools.ci.promotion import ObservedState, judge
 
@@ -230,7 +230,7 @@ def roll_out(fate: str, text: str, database: Engine, monkeypatch: pytest.MonkeyP
         if fate in ("hold", "promote", "abort", "abort before it starts") and step == (0 if " " in fate else 1):
             action = cast("Any", fate.partition(" ")[0])
             with transaction(database) as connection:
-                overrides.write(connection, "m", Override(action, "2", by=text), clock[0])
+                overrides.write(connection, "m", Override(action, "2", by=text, at=clock[0]))
         decision = rollout.reconcile(deps, None)
         outcomes.append((decision.phase, decision.reason.code, decision.reason.initiated_by))
         clock[0] += 4 * 3600.0
@@ -406,8 +406,8 @@ def test_no_text_changes_an_exit_code(
     app = typer.Typer(cls=Group)
     app.add_typer(rollout_app, name="rollout")
     registry, sink = FakeRegistry(HARMLESS, {CHAMPION: "1", CHALLENGER: "2", PREVIOUS_CHAMPION: "0"}), Sent()
-    monkeypatch.setattr("common.mlflow.registry.ModelRegistry", lambda *_: registry)
-    monkeypatch.setattr("functions.sink.Sink", lambda _: sink)
+    monkeypatch.setattr("functions.rollout.operator_actions.ModelRegistry", lambda *_: registry)
+    monkeypatch.setattr("functions.rollout.operator_actions.Sink", lambda _: sink)
     monkeypatch.setattr("mcqa.rollout.getpass", SimpleNamespace(getuser=lambda: registry.text))
     made = database()
     for name, value in (("MCQA_DATABASE_URL", str(made.url)), ("MCQA_REGISTERED_MODEL", "m"), ("COLUMNS", "160")):

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -14,12 +15,13 @@ from rollout_loop import Model, SinkServer
 from sqlalchemy import Engine
 from typer.testing import CliRunner, Result
 
-from common.event_types import ROLLOUT_REQUESTED
+from common.event_types import ROLLOUT_REQUESTED, SOURCE_UI
 from functions.database import engine, transaction
 from functions.migrate import migrate
-from functions.rollout import overrides, store
+from functions.rollout import operator_actions, overrides, store
 from functions.rollout.analysis import analyse
 from functions.rollout.evidence import Arm, StepEvidence
+from functions.rollout.operator_actions import Done, Refusal, RefusedError
 from functions.rollout.state import Override, Rollout, StepRecord
 from mcqa.rollout import rollout_app
 from mcqa.verbs import Group
@@ -35,6 +37,13 @@ class Case:
         app = typer.Typer(cls=Group)
         app.add_typer(rollout_app, name="rollout")
         return CliRunner().invoke(app, ["rollout", *arguments])
+
+    def act(self, action: Any, by: str, version: str | None = "2", **seen: Any) -> Done:
+        return operator_actions.act(os.environ, action, by, SOURCE_UI, version, **seen)
+
+    def log(self) -> list[Any]:
+        with transaction(self.engine) as connection:
+            return list(reversed(store.decisions(connection, self.model.name, 50)))
 
     def override(self) -> Override | None:
         with transaction(self.engine) as connection:
@@ -98,6 +107,54 @@ def test_overrides(case: Case) -> None:
     case.model.untag("2", "rollout")
 
 
+def test_what_an_operator_did_is_in_the_log_with_the_name(case: Case) -> None:
+    case.model.alias("challenger", "2")
+    for action in operator_actions.ACTIONS[:2]:
+        case.act(action, "Ann  <ann@example.org>\n")
+    case.act("resume", "bob")
+    rows = case.log()
+    assert [
+        (row["action_type"], row["reason_code"], row["initiated_by"], row["reason_params"]["by"]) for row in rows
+    ] == [
+        ("override", "promote-requested", "operator", "Ann <ann@example.org>"),
+        ("override", "hold-requested", "operator", "Ann <ann@example.org>"),
+        ("override", "resume-requested", "operator", "bob"),
+    ]
+    assert rows[-1]["reason"].endswith("withdraws the override (hold) of challenger 2: its evidence decides again: bob")
+    assert {(row["champion"], row["challenger"]) for row in rows} == {("1", "2")}
+    assert case.sink.events[-1]["ce-source"] == SOURCE_UI
+    assert case.sink.events[-1]["data"] == {"action": "resume", "challenger": "2", "by": "bob"}
+
+
+def test_of_two_operators_the_second_is_told(case: Case) -> None:
+    case.model.alias("challenger", "2")
+    first = case.act("hold", "ann", seen=None)
+    with pytest.raises(RefusedError, match="hold, by ann") as refused:
+        case.act("promote", "bob", seen=None)
+    assert refused.value.code is Refusal.OVERRIDDEN
+    second = case.act("abort", "ann", seen=first.at)
+    for action in ("promote", "resume"):
+        with pytest.raises(RefusedError, match="abort, by ann"):
+            case.act(action, "bob", seen=first.at)
+    assert case.override() == Override("abort", "2", "ann", second.at)
+    assert case.act("resume", "bob", seen=second.at).decision == case.log()[-1]["number"]
+    assert len(case.log()) == 3, "what was refused is not in the log"
+
+
+def test_an_action_is_for_the_challenger_that_was_named(case: Case) -> None:
+    """An override of the challenger before is void, and no override to resume from."""
+    case.model.alias("challenger", "2")
+    with transaction(case.engine) as connection:
+        overrides.write(connection, case.model.name, Override("abort", "7", "ann", 5.0))
+    for version, action, code in (("1", "promote", "other-challenger"), ("2", "resume", "no-override")):
+        with pytest.raises(RefusedError) as refused:
+            case.act(action, "bob", version, seen=5.0)
+        assert refused.value.code == code
+    assert case.override() == Override("abort", "7", "ann", 5.0)
+    case.act("hold", "bob", "2", seen=5.0)
+    assert case.log()[-1]["challenger"] == "2"
+
+
 def test_status(case: Case) -> None:
     arms = Arm(900, 3, {17: 897}, {"A": 897}, 500, 400, 50.0, 10.0), Arm(100, 20, {17: 80}, {"A": 80})
     analysis = analyse([StepEvidence(10, 0.0, *arms)], 1000.0)
@@ -107,7 +164,7 @@ def test_status(case: Case) -> None:
         store.write_status(connection, case.model.name, {**row, "version": "2"})
         store.append_decision(connection, case.model.name, {**row, "generation": "u/1", "trace": None})
         store.write_record(connection, case.model.name, Rollout("2", "1", (StepRecord(10, 0.0),)))
-        overrides.write(connection, case.model.name, Override("hold", "2", "ann"), 1.0)
+        overrides.write(connection, case.model.name, Override("hold", "2", "ann", at=1.0))
     result = case.run("status")
     assert result.exit_code == 0, result.output
     for text in ("version 1, 90% of the traffic", "[10%] → 25%", "failures", "0.200", "900 / 100", "hold version 2"):

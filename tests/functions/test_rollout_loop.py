@@ -81,7 +81,7 @@ class Loop:
 
     def override(self, action: str, challenger: str) -> None:
         with transaction(self.engine) as connection:
-            overrides.write(connection, self.name, Override(action, challenger), 1.0)  # type: ignore[arg-type]
+            overrides.write(connection, self.name, Override(action, challenger, at=1.0))  # type: ignore[arg-type]
 
     def log(self) -> list[Mapping[str, Any]]:
         with transaction(self.engine) as connection:

@@ -24,12 +24,12 @@ def test_record_and_override(database: Engine) -> None:
         assert store.read_record(connection, "m") is None
         for steps in (rollout.steps[:1], rollout.steps):
             store.write_record(connection, "m", Rollout("7", "6", steps))
-        overrides.write(connection, "m", Override("hold", "7", "ann"), 1.0)
-        overrides.write(connection, "m", Override("abort", "7", "bob"), 2.0)
-        overrides.write(connection, "other", Override("hold", "1"), 2.0)
+        overrides.write(connection, "m", Override("hold", "7", "ann", at=1.0))
+        overrides.write(connection, "m", Override("abort", "7", "bob", at=2.0))
+        overrides.write(connection, "other", Override("hold", "1", at=2.0))
     with transaction(database) as connection:
         assert store.read_record(connection, "m") == rollout
-        assert overrides.read(connection, "m") == Override("abort", "7", "bob")
+        assert overrides.read(connection, "m") == Override("abort", "7", "bob", 2.0)
         store.write_record(connection, "m", None)
         assert store.read_record(connection, "m") is None
         assert overrides.read(connection, "m") is None, "forgotten with its rollout"

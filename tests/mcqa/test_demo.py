@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from common.proportions import wilson
 from common.question import QuestionError
 from mcqa.demo.faults import Fault, inject_fault
 from mcqa.demo.rate_control import MIN_RATE, next_rate
@@ -19,7 +20,6 @@ from mcqa.demo.traffic import Sample
 from mcqa.demo.wait_policy import WaitPolicy
 from mcqa.demo.watcher import evidence
 from pipelines.bank import stream
-from pipelines.evaluation.metrics import wilson
 from predictor.scorer import Scorer
 
 ROOT = Path(__file__).resolve().parents[2]

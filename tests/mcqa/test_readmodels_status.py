@@ -32,6 +32,14 @@ def test_parts_that_are_not_ready_and_steps_that_are_not_done_are_problems() -> 
     assert status._unready(supervisor) == ["mlflow: starting", "model: no such folder", "pipeline: running"]
 
 
+def test_the_page_may_start_when_everything_else_is_up() -> None:
+    page = {"name": "ui", "state": "starting", "message": "", "restarts": 0}
+    assert status._unready({"ready": True, "parts": [page]}) == []
+    assert status._unready({"ready": False, "parts": [page]}) == ["ui: starting"]
+    again = {**page, "restarts": 1, "state": "failed", "message": "exited: x"}
+    assert status._unready({"ready": True, "parts": [again]}) == ["ui: failed exited: x"]
+
+
 def test_events_that_nobody_took_are_counted_by_trigger() -> None:
     triggers = [
         {"trigger": "collect", "dead": 1, "dead_lettering": 0},

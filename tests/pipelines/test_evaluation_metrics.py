@@ -6,63 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest
 from sklearn.metrics import brier_score_loss, log_loss, recall_score
 
 from pipelines.evaluation import metrics
-
-
-@pytest.mark.parametrize(
-    ("count", "total", "low", "high"),
-    [
-        (0, 0, 0.0, 1.0),
-        (0, 10, 0.0, 0.2775327998628892),  # z²/(n+z²)
-        (10, 10, 0.7224672001371106, 1.0),
-        (5, 10, 0.236593, 0.763407),
-        (81, 263, 0.2552841, 0.3662091),  # Newcombe 1998, Statistics in Medicine 17:857, table I, method 3
-    ],
-)
-def test_wilson_table(count: int, total: int, low: float, high: float) -> None:
-    share = metrics.wilson(count, total)
-    assert (share.low, share.high) == pytest.approx((low, high), abs=1e-4)
-
-
-@given(st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
-def test_wilson_is_scipys(pair: tuple[int, int]) -> None:
-    count, total = pair
-    ours = metrics.wilson(count, total)
-    theirs = binomtest(count, total).proportion_ci(method="wilson")
-    assert ours.low == pytest.approx(theirs.low, abs=1e-12)
-    assert ours.high == pytest.approx(theirs.high, abs=1e-12)
-    assert 0 <= ours.low <= ours.value <= ours.high <= 1
-
-
-@pytest.mark.parametrize(
-    ("after", "before", "low", "high"),
-    [((56, 70), (48, 80), 0.0524, 0.3339), ((9, 10), (3, 10), 0.1705, 0.8090), ((10, 10), (0, 20), 0.6791, 1.0)],
-)
-def test_difference_is_newcombes(after: tuple[int, int], before: tuple[int, int], low: float, high: float) -> None:
-    """The examples of Newcombe 1998, table II, method 10."""
-    result = metrics.difference(metrics.wilson(*after), metrics.wilson(*before))
-    assert result.value == after[0] / after[1] - before[0] / before[1]
-    assert (result.low, result.high) == pytest.approx((low, high), abs=5e-5)
-
-
-def test_a_difference_needs_two_samples() -> None:
-    with pytest.raises(ValueError, match="two samples"):
-        metrics.difference(metrics.wilson(1, 2), metrics.wilson(0, 0))
-
-
-def test_a_proportion_as_text() -> None:
-    textbook = metrics.wilson(60, 100)
-    assert (round(textbook.low, 3), round(textbook.high, 3)) == (0.502, 0.691)
-    assert str(textbook) == "60.0% [50.2%, 69.1%] of 100"
-
-
-@pytest.mark.parametrize("pair", [(-1, 3), (4, 3)])
-def test_wilson_refuses_impossible_counts(pair: tuple[int, int]) -> None:
-    with pytest.raises(ValueError, match="0 <= count <= total"):
-        metrics.wilson(*pair)
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from common.proportions import wilson
 from common.question import LETTERS, Answer, Debias, Question, QuestionError
 from pipelines.bank import LabelledQuestion
-from pipelines.evaluation import metrics, reliability_diagram, report_table, runner
+from pipelines.evaluation import reliability_diagram, report_table, runner
 from pipelines.evaluation.answer_records import AnswerRecord, question_id, read_records, write_records
 from pipelines.evaluation.report import EvaluatedModel, EvaluationError, QuestionSource, Report
 
@@ -71,7 +72,7 @@ def test_every_figure_follows_from_the_records() -> None:
     assert report.nll == pytest.approx(-(2 * math.log(0.7) + math.log(0.1)) / 3)
     assert report.ece == pytest.approx(0.7 - 2 / 3)
     assert report.letters["A"] == {"right": 150, "chosen": 150, "recall": pytest.approx(2 / 3, abs=0.01)}
-    assert report.rotations == metrics.wilson(0, 50)
+    assert report.rotations == wilson(0, 50)
     assert {name: s.total for name, s in report.subjects.items()} == {"s0": 300, "s1": 300}
     assert report.tokens == sum(len(item.question.stem) for item in bank(600))
     assert max(answerer.batches) == 64
@@ -82,12 +83,12 @@ def test_every_figure_follows_from_the_records() -> None:
 
 def test_a_model_that_sees_only_letters_flips_with_every_rotation() -> None:
     report = runner.evaluate(ByRule("first"), bank(40), BANK, rotations=40)
-    assert report.rotations == metrics.wilson(40, 40)
+    assert report.rotations == wilson(40, 40)
     assert report.rstd == pytest.approx(math.sqrt(3) / 4)
 
 
 def test_rotations_sample_no_more_than_there_is() -> None:
-    assert runner.evaluate(ByRule(), bank(3), BANK, rotations=100).rotations == metrics.wilson(0, 3)
+    assert runner.evaluate(ByRule(), bank(3), BANK, rotations=100).rotations == wilson(0, 3)
     assert runner.evaluate(ByRule(), bank(3), BANK).rotations is None
 
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.optimize import minimize_scalar
 from scipy.stats import binomtest
 
 from pipelines import quality_gate
@@ -205,47 +203,6 @@ def test_mcnemar_is_the_exact_binomial_test(gained: int, lost: int) -> None:
 
 def test_mcnemar_of_thousands_of_discordant_questions() -> None:
     assert quality_gate.mcnemar(2100, 2000) == pytest.approx(binomtest(2100, 4100, alternative="greater").pvalue)
-
-
-@pytest.mark.parametrize(("gained", "lost", "n"), [(12, 5, 60), (0, 8, 100), (5, 5, 50), (40, 10, 400), (1, 0, 44)])
-def test_the_interval_ends_where_the_score_test_does(gained: int, lost: int, n: int) -> None:
-    """At each end the score statistic, with the nuisance parameter found by maximising the likelihood, is z."""
-    z = 1.6448536269514722
-    for d, sign in zip(quality_gate.paired_interval(gained, lost, n, 0.05), (1, -1), strict=True):
-        low, high = max(0.0, -d), (1 - d) / 2
-
-        def cost(q: float, d: float = d) -> float:
-            cells = ((gained, q + d), (lost, q), (n - gained - lost, 1 - 2 * q - d))
-            return -math.fsum(k * math.log(max(p, 1e-300)) for k, p in cells if k)
-
-        best = minimize_scalar(cost, bounds=(low, high), method="bounded", options={"xatol": 1e-12})
-        q = min((float(best.x), low), key=cost)
-        score = (gained - lost - n * d) / math.sqrt(n * (2 * q + d - d * d))
-        assert score == pytest.approx(sign * z, abs=1e-3)
-
-
-@settings(deadline=None)
-@given(st.integers(1, 200).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n), st.integers(0, n))))
-def test_the_interval_holds_its_estimate_and_mirrors(triple: tuple[int, int, int]) -> None:
-    n, gained, lost = triple[0], triple[1], min(triple[2], triple[0] - triple[1])
-    low, high = quality_gate.paired_interval(gained, lost, n, 0.05)
-    assert -1 <= low <= (gained - lost) / n <= high <= 1
-    assert quality_gate.paired_interval(lost, gained, n, 0.05) == pytest.approx((-high, -low))
-    assert high > low
-
-
-def test_the_interval_covers() -> None:
-    rng = np.random.default_rng(1)
-    draws = rng.multinomial(80, [0.08, 0.16, 0.76], size=3000)
-    ends = [quality_gate.paired_interval(int(b), int(c), 80, 0.05) for b, c, _ in draws]
-    assert np.mean([low > -0.08 for low, _ in ends]) == pytest.approx(0.05, abs=0.02)
-    assert np.mean([high < -0.08 for _, high in ends]) == pytest.approx(0.05, abs=0.02)
-
-
-@pytest.mark.parametrize("bad", [(1, 0, 0), (-1, 0, 5), (3, 3, 5)])
-def test_impossible_counts_are_refused(bad: tuple[int, int, int]) -> None:
-    with pytest.raises(ValueError, match="gained"):
-        quality_gate.paired_interval(*bad, 0.05)
 
 
 @pytest.mark.parametrize(("difference", "needed"), [(0.08, 192), (0.05, 493), (0.03, 1372), (0.02, 3090)])

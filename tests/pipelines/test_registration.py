@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
+from common.gate_tag import GateTag
 from common.mlflow.registry import ModelRegistry
+from common.mlflow.runs import BOOTSTRAP_KEY
 from functions.drift.reference import parse
-from pipelines.bootstrap import BOOTSTRAP_KEY, bootstrap, main
-from pipelines.gate_tag import GateTag
+from pipelines.bootstrap import bootstrap, main
 from pipelines.registration import versions, webhooks
 from pipelines.registration.tracking import KIND, KIND_TAG, Tracking, step_run, tags_of
 from pipelines.retraining.steps.register import offer

@@ -17,11 +17,11 @@ import pytest
 from kfp import components, local
 from retraining_loop import EventSink, event_sink, feedback_database
 
+from common.gate_tag import GateTag
 from common.mlflow.registry import ModelRegistry
 from functions.drift.reference import parse
 from pipelines.bank import generate
 from pipelines.bootstrap import bootstrap
-from pipelines.gate_tag import GateTag
 from pipelines.registration.tracking import Tracking, tags_of
 from pipelines.retraining.__main__ import main
 from predictor.calibration import Calibration

@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from common.proportions import paired_interval
 from pipelines.evaluation import metrics
 from pipelines.evaluation.answer_records import AnswerRecord, read_records
-from pipelines.quality_gate import paired_interval
 from tools import process
 from tools.ci.evaluation_report import html
 from tools.errors import ToolError

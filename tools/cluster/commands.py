@@ -69,7 +69,9 @@ def make_secrets(
     Nothing is printed but names. Values that are given come from the environment, never from the command line:
     LOOP_DATABASE_URL and MLFLOW_DATABASE_URL for a PostgreSQL of your own; NOTIFY_URLS, the apprise URLs to notify;
     MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, for an MLflow elsewhere;
-    MLFLOW_LOGIN=1 for the component mlflow-login; AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for MLflow's bucket.
+    MLFLOW_LOGIN=1 for the component mlflow-login; AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for MLflow's bucket;
+    UI_DATABASE_URL, the page's own role in a PostgreSQL of your own; UI_URL, UI_LOGIN_METADATA_URL, UI_LOGIN_CLIENT_ID
+    and UI_LOGIN_CLIENT_SECRET for the component ui-login.
     """
     from tools.cluster.secrets import Secrets
 

@@ -1,8 +1,8 @@
 """Applies an overlay to the cluster of the current context, and waits until it answers. Safe to repeat.
 
 What serves is kept: the version and the canary's share that the cluster has are written into what is applied. A plain
-`kubectl apply -k` would set them back to the manifest's version 1. Functions and MLflow restart where a Secret or a
-ConfigMap changed that they read.
+`kubectl apply -k` would set them back to the manifest's version 1. Functions, MLflow and the page restart where a
+Secret or a ConfigMap changed that they read.
 """
 
 from __future__ import annotations
@@ -31,16 +31,18 @@ from tools.errors import ToolError
 from tools.project import DEPLOY, IMAGES, LOCAL_REGISTRY
 
 OVERLAYS = ("minikube", "production", "standard")
+WITH_LOGIN = ("production",)
+"""Overlays that have the component ui-login."""
 COMPONENTS_ANNOTATION = "coding-mcqa/components"
 """On the namespace: the components that were deployed. What they bring stays in a cluster until it is deleted."""
 SETTINGS_ANNOTATION = "coding-mcqa/settings"
-SETTINGS_SECRETS = ("loop", "webhook", "notify", "registry", "mlflow", "mlflow-login")
-SETTINGS_CONFIGMAPS = ("loop", "mlflow")
+SETTINGS_SECRETS = ("loop", "webhook", "notify", "registry", "mlflow", "mlflow-login", "ui", "ui-login")
+SETTINGS_CONFIGMAPS = ("loop", "mlflow", "ui")
 SETTINGS_READERS = (
     ("serving.knative.dev", "v1", "Service", ".+"),
-    ("apps", "v1", "Deployment", "collect|dead-letters|drift|notify|retrain|rollout|mlflow"),
+    ("apps", "v1", "Deployment", "collect|dead-letters|drift|notify|retrain|rollout|mlflow|ui"),
 )
-"""Group, version, kind and names of those that have them as environment."""
+"""Group, version, kind and names of those that read them when they start."""
 SERVING = ("inferenceservices.serving.kserve.io", INFERENCE_SERVICE, "--namespace", NAMESPACE)
 POLL_SECONDS = 3.0
 NAMES_SHOWN = 4
@@ -180,9 +182,11 @@ def _serving_patches(kubectl: Kubectl, console: Console, wanted: Deployment) -> 
 
 
 def _check_secrets(kubectl: Kubectl, wanted: Deployment) -> None:
-    names = [] if "external-secrets" in wanted.components else ["loop", "webhook", "mlflow"]
+    names = [] if "external-secrets" in wanted.components else ["loop", "webhook", "mlflow", "ui"]
     if names and {"mlflow-login", "mlflow-ingress"} & set(wanted.components):  # the Ingress brings the login
         names.append("mlflow-login")
+    if names and (wanted.overlay in WITH_LOGIN or {"ui-login", "ui-ingress"} & set(wanted.components)):
+        names.append("ui-login")
     if "registry-pull" in wanted.components:
         names.append("registry-pull")
     for name in names:

@@ -18,7 +18,7 @@ from tools.cluster.kubectl import Kubectl
 from tools.errors import ToolError
 
 KEYS: Mapping[str, tuple[str, ...]] = {
-    "postgres": ("POSTGRES_PASSWORD", "LOOP_PASSWORD", "MLFLOW_PASSWORD"),
+    "postgres": ("POSTGRES_PASSWORD", "LOOP_PASSWORD", "MLFLOW_PASSWORD", "UI_PASSWORD"),
     "mlflow": (
         "MLFLOW_BACKEND_STORE_URI", "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY",
         "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
@@ -29,11 +29,14 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "mlflow-login": (
         "MLFLOW_AUTH_ADMIN_USERNAME", "MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY"
     ),
+    "ui": ("MCQA_DATABASE_URL",),
+    "ui-login": ("secrets.toml",),
     "registry": ("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"),
 }  # fmt: skip
 """The keys that each Secret may have. Rotating adds MCQA_WEBHOOK_SECRET_PREVIOUS to `webhook`."""
 FOR_PIPELINE_STEPS = ("loop", "registry", "registry-pull")
 HOST = f"postgres.{NAMESPACE}.svc.cluster.local:5432"
+PAGE_LOGIN = ("UI_URL", "UI_LOGIN_METADATA_URL", "UI_LOGIN_CLIENT_ID", "UI_LOGIN_CLIENT_SECRET")
 PASSWORD_BYTES, SECRET_BYTES = 24, 32
 
 
@@ -60,9 +63,11 @@ class Secrets:
         )
         self._create_missing("loop", {"MCQA_DATABASE_URL": loop_url})
         self._create_missing("webhook", {"MCQA_WEBHOOK_SECRET": secrets.token_hex(SECRET_BYTES)})
+        self._create_missing("ui", {"MCQA_DATABASE_URL": self._page_database_url(loop_url)})
         # Only where there is something to keep: nothing requires these.
         urls = self._environ.get("NOTIFY_URLS", "")
         self._create_missing("notify", {"MCQA_NOTIFY_URLS": urls} if urls else {})
+        self._create_missing("ui-login", self._page_login())
         credentials = self._login() or self._given(*KEYS["registry"])
         named = {"MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME"} & credentials.keys()
         self._create_missing("registry", credentials if named else {})
@@ -116,6 +121,35 @@ class Secrets:
             f"postgresql://loop:{loop_password}@{HOST}/loop",
             f"postgresql+psycopg://mlflow:{mlflow_password}@{HOST}/mlflow",
         )
+
+    def _page_database_url(self, loop_url: str) -> str:
+        """Of the page's own role: the one that is given, or of the PostgreSQL of deploy/minikube; else the loop's."""
+        if given := self._environ.get("UI_DATABASE_URL"):
+            return given
+        has_own = not self._environ.get("LOOP_DATABASE_URL") and "UI_PASSWORD" in (self._data("postgres") or {})
+        if has_own:
+            return f"postgresql://loop_ui:{self._value('postgres', 'UI_PASSWORD')}@{HOST}/loop"
+        if self._data("ui") is None:
+            say("ui gets the loop's own role in the database: UI_DATABASE_URL names one that may do less")
+        return loop_url
+
+    def _page_login(self) -> dict[str, str]:
+        """What Streamlit's st.login reads; empty where nothing is given."""
+        given = self._given(*PAGE_LOGIN)
+        if not given:
+            return {}
+        if missing := [name for name in PAGE_LOGIN if name not in given]:
+            raise ToolError(f"for the page's sign-in set {', '.join(missing)}, too", exit_code=2)
+        url, metadata, client, secret = (given[name] for name in PAGE_LOGIN)
+        values = {
+            "redirect_uri": f"{url.rstrip('/')}/oauth2callback",
+            "cookie_secret": secrets.token_hex(SECRET_BYTES),
+            "client_id": client,
+            "client_secret": secret,
+            "server_metadata_url": metadata,
+        }
+        lines = [f"{name} = {json.dumps(value)}" for name, value in values.items()]
+        return {"secrets.toml": "\n".join(["[auth]", *lines, ""])}
 
     def _login(self) -> dict[str, str]:
         """MLflow's own login, as its clients use it; empty where it has none."""

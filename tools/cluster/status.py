@@ -24,6 +24,7 @@ DEPLOY_ADVICE = "make deploy OVERLAY=…"
 SECRET_KEYS = {
     "loop": ("MCQA_DATABASE_URL",),
     "webhook": ("MCQA_WEBHOOK_SECRET",),
+    "ui": ("MCQA_DATABASE_URL",),
     "mlflow": ("MLFLOW_BACKEND_STORE_URI", "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY"),
 }
 STANDARD_FUNCTIONS = ("collect", "drift", "retrain", "notify", "dead-letters")
@@ -127,6 +128,7 @@ class Status:
             self._check_pipeline()
         self._check_workload("statefulset", "postgres", "PostgreSQL", optional=True)
         self._check_workload("deployment", "mlflow", "MLflow")
+        self._check_workload("deployment", "ui", "the page")
         for job in ("migrate", "bootstrap"):
             self._check_job(job)
         if BROKERS in resources:

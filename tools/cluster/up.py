@@ -26,11 +26,10 @@ from tools.cluster.secrets import Secrets
 from tools.cluster.smoke import smoke
 from tools.console import Console
 from tools.errors import ToolError
-from tools.project import LOCAL_REGISTRY, ROOT, VERSION, find_program, pinned_versions
+from tools.project import IMAGES, LOCAL_REGISTRY, ROOT, VERSION, find_program, pinned_versions
 
-IMAGES = ("predictor", "functions", "pipelines", "mlflow")
 IMAGE_SOURCES = (
-    "common", "predictor", "functions", "pipelines", "models/tiny", "deploy/mlflow",
+    "common", "predictor", "functions", "pipelines", "mcqa", "ui", "models/tiny", "deploy/mlflow",
     "scripts/images-base", "scripts/images-bytecode", "scripts/images-packages",
 )  # fmt: skip
 """Everything that gets into the images, or decides what does; tests/images holds it to the Dockerfiles."""

@@ -86,14 +86,29 @@ const builders = {
   },
 };
 
+// A live part is sent again every few seconds. What did not change is kept, or a reader would lose the focus and the
+// selection, and a screen reader would read its alerts out again.
+function update(root, data) {
+  const next = JSON.stringify(data);
+  if (root.mcqaShown === next) return;
+  root.mcqaShown = next;
+  const place = focusable(root).indexOf(root.ownerDocument.activeElement);
+  root.lang = data.lang;
+  root.replaceChildren(builders[data.node.t](data.node, data.lang));
+  if (place >= 0) focusable(root)[place]?.focus({ preventScroll: true });
+}
+
+function focusable(root) {
+  return [...root.querySelectorAll("a[href], [tabindex]")];
+}
+
 export default function ({ data, parentElement }) {
   let root = parentElement.querySelector(":scope > .mcqa-view");
   if (!root) {
     root = element("div", { className: "mcqa-view" });
     parentElement.append(root);
   }
-  root.lang = data.lang;
-  root.replaceChildren(builders[data.node.t](data.node, data.lang));
+  update(root, data);
   const counting = root.querySelectorAll("[data-ago]");
   if (!counting.length) return undefined;
   const timer = setInterval(() => {

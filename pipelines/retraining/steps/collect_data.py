@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from common import links
+from common.gate_tag import GATE_TAG
+from common.mlflow.runs import PIPELINE_STEP
 from common.names import PIPELINE
 from common.question import Question, parse_question
 from functions.collect import queries
 from functions.database import connect, transaction
 from pipelines.bank import TRAINING_SUBJECTS, dump_jsonl, load_jsonl
 from pipelines.bank.labelled_question import LabelledQuestion
-from pipelines.gate_tag import GATE_TAG
 from pipelines.registration import versions
-from pipelines.registration.tracking import PIPELINE_STEP, Tracking, step_run
+from pipelines.registration.tracking import Tracking, step_run
 from pipelines.retraining import events
 from pipelines.retraining.dataset import DataError, DatasetSizes, RetrainingDataset, build_dataset
 from pipelines.retraining.feedback import Feedback, aggregate_feedback, parse_questions

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common.mlflow.runs import ANSWERS_FILE, CHAMPION_TAG, EVALUATION_FILE
 from common.names import CHALLENGER, CHAMPION
 from common.question import LETTERS, QuestionError
+from pipelines.evaluation import artifacts
 from pipelines.evaluation.answer_records import AnswerRecord, read_records, write_records
 from pipelines.registration.tracking import Tracking, step_run
 from pipelines.retraining import evaluation_page
@@ -51,6 +53,7 @@ def evaluate(
 ) -> Evaluation:
     """Writes `results` (a folder: the records of both on both mixes, and paired times) and the HTML `page`.
 
+    The page, the figures and every question's answers become artifacts of the step's MLflow run, too.
     `timed` questions are asked one by one, of both versions in turn, for the latency check.
     """
     limit_spinning()
@@ -65,14 +68,14 @@ def evaluate(
         }
         results.mkdir(parents=True, exist_ok=True)
         reports: dict[tuple[str, str], Report] = {}
-        for mix, file in MIXES.items():
-            questions = load(holdout / file)
-            if not questions:
+        questions = {mix: load(holdout / file) for mix, file in MIXES.items()}
+        for mix, asked in questions.items():
+            if not asked:
                 continue
             for name, scorer in scorers.items():
-                reports[name, mix] = _evaluate(scorer, name, questions, mix)
+                reports[name, mix] = _evaluate(scorer, name, asked, mix)
                 write_records(reports[name, mix].records, results / f"{name}-{mix}.jsonl")
-        seconds = paired_times(scorers[CHAMPION], scorers[CHALLENGER], load(holdout / CURRENT)[:timed])
+        seconds = paired_times(scorers[CHAMPION], scorers[CHALLENGER], questions["current"][:timed])
         (results / SECONDS).write_text(json.dumps(seconds), encoding="utf-8")
         numbers = summarise(reports, seconds)
         text = evaluation_page.render(f"Challenger against version {run.champion}", reports, numbers)
@@ -80,6 +83,11 @@ def evaluate(
         page.write_text(text, encoding="utf-8")
         tracking.log(run_id, numbers)
         tracking.upload(run_id, "evaluation.html", text)
+        answers = artifacts.answer_lines(reports, questions)
+        calibrations = {name: scorer.calibration for name, scorer in scorers.items()}
+        tracking.upload(run_id, ANSWERS_FILE, answers.text)
+        tracking.upload(run_id, EVALUATION_FILE, artifacts.document(reports, calibrations, run.champion, answers))
+        tracking.tag_run(run_id, CHAMPION_TAG, run.champion)  # last: by it others find a run that has the files
         for name, value in numbers.items():
             print(f"{name} {value:.4g}", flush=True)
         letters, confusion = confusion_matrix(reports[CHALLENGER, "current"].records)

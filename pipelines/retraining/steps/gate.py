@@ -9,9 +9,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from pipelines.gate_tag import GATE_TAG, GateTag
-from pipelines.quality_gate import GateConfig, GateResult, PairedAnswers, Verdict, evaluate_gate
-from pipelines.registration.tracking import PIPELINE_STEP, Tracking, id_of, step_run
+from common.gate_tag import GATE_TAG, GateTag, Verdict
+from common.mlflow.runs import GATE_FILE, PIPELINE_STEP
+from pipelines.quality_gate import GateConfig, GateResult, PairedAnswers, evaluate_gate
+from pipelines.registration.tracking import Tracking, id_of, step_run
 from pipelines.retraining import events
 from pipelines.retraining.steps.evaluate import read_results
 from pipelines.run_context import RunContext
@@ -47,7 +48,7 @@ def gate(
         for tagged in (run_id, *([id_of(parent)] if parent else [])):
             tracking.tag_run(tagged, GATE_TAG, tag.encode())
         tracking.upload(run_id, "verdict.md", text)
-        tracking.upload(run_id, "gate.json", json.dumps(result.to_dict()))
+        tracking.upload(run_id, GATE_FILE, json.dumps(result.to_dict()))
         event = events.gate_decided(run.run_key, run.traceparent, tag, result.checks, champion=run.champion)
         events.send(event, environ)
         print(text, flush=True)

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from common import links
+from common.gate_tag import GATE_TAG
+from common.mlflow.runs import PIPELINE_STEP
 from common.names import CHALLENGER, CHAMPION
 from functions.rollout.version_tag import ROLLOUT_TAG
 from pipelines import drift_reference
-from pipelines.gate_tag import GATE_TAG
 from pipelines.registration import versions
-from pipelines.registration.tracking import PIPELINE_STEP, Tracking, id_of, step_run, tags_of
+from pipelines.registration.tracking import Tracking, id_of, step_run, tags_of
 from pipelines.retraining import events
 from pipelines.retraining.steps.collect_data import SUBJECTS_TAG, load_about
 from pipelines.run_context import RunContext

@@ -6,10 +6,11 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from common.gate_tag import GATE_TAG, GateTag
+from common.mlflow.runs import PIPELINE_STEP
 from common.names import PIPELINE
-from pipelines.gate_tag import GATE_TAG, GateTag
 from pipelines.registration import versions
-from pipelines.registration.tracking import ATTEMPT_TAG, PIPELINE_STEP, Tracking, id_of, tags_of
+from pipelines.registration.tracking import ATTEMPT_TAG, Tracking, id_of, tags_of
 from pipelines.retraining import events
 from pipelines.retraining.steps import run_identity
 from pipelines.run_context import RunContext

@@ -45,6 +45,8 @@ def test_a_copy_elsewhere_is_the_same_code(checkout: Any) -> None:
         ("pipelines/quality_gate.py", True),
         ("requirements.lock", True),
         ("local/platform/new.py", True),
+        ("mcqa/readmodels/drift.py", True),
+        ("ui/texts/app.toml", True),
         ("docs/loop.md", False),
         ("tests/local/platform/test_platform_loop.py", False),
         ("functions/notes.md", False),

@@ -21,7 +21,7 @@ from disks import Disk, disk
 from local.platform.settings import HOST, Folder
 
 ROOT = Path(__file__).resolve().parents[3]
-PORTS = ("--port", "--api-port", "--broker-port", "--mlflow-port", "--pipelines-port")
+PORTS = ("--port", "--api-port", "--broker-port", "--mlflow-port", "--pipelines-port", "--ui-port")
 FULL_SECONDS = 8.0
 PARTS = {"supervisor", "API", "broker", "mlflow", "pipelines", "functions", "processes"}
 GONE = (

@@ -24,7 +24,7 @@ from local.platform.settings import HOST, Folder, write_json
 from mcqa import loop, loop_process
 
 ROOT = Path(__file__).resolve().parents[3]
-PORTS = ("--port", "--api-port", "--broker-port", "--mlflow-port", "--pipelines-port", "--internal-port")
+PORTS = ("--port", "--api-port", "--broker-port", "--mlflow-port", "--pipelines-port", "--ui-port", "--internal-port")
 QUESTION = {"question": "What is 2 + 3?", "choices": ["4", "5", "6"]}
 pytestmark = pytest.mark.timeout(600)
 
@@ -122,6 +122,24 @@ def test_everything_is_up_and_says_so(folder: Folder) -> None:
     current = json.loads(mcqa(folder, "status", "--json"))
     assert current["problems"] == []
     assert "already" in mcqa(folder, "up")
+
+
+def test_the_page_is_a_part_of_the_loop(folder: Folder, ports: Any) -> None:
+    address = f"http://{HOST}:{ports.ui}"
+    output = mcqa(folder, "ui", "--no-browser")
+    assert output.splitlines()[-1] == address
+    assert address in mcqa(folder, "up")
+
+    def page() -> Any:
+        (part,) = (part for part in loop_process.read_status(folder)["parts"] if part["name"] == "ui")
+        return part
+
+    killed = page()["pid"]
+    os.kill(killed, signal.SIGKILL)
+    until(lambda: page()["restarts"] == 1 and page()["state"] == "ready" and page()["pid"] != killed)
+    assert httpx2.get(f"{address}/_stcore/health", timeout=10).text == "ok"
+    assert address in mcqa(folder, "logs", "ui")
+    assert json.loads(mcqa(folder, "status", "--json"))["problems"] == []
 
 
 def test_a_question_and_its_feedback_reach_the_database(folder: Folder, gateway: Any) -> None:

@@ -15,7 +15,7 @@ import pytest
 from local.platform.settings import Folder
 
 ROOT = Path(__file__).resolve().parents[3]
-FREE = [word for flag in ("", "api-", "broker-", "mlflow-", "pipelines-") for word in (f"--{flag}port", "0")]
+FREE = [word for flag in ("", "api-", "broker-", "mlflow-", "pipelines-", "ui-") for word in (f"--{flag}port", "0")]
 pytestmark = pytest.mark.timeout(900)
 
 

@@ -51,6 +51,26 @@ def test_the_loop_is_told_where_the_token_is(folder: Folder) -> None:
     assert other["MCQA_KFP_TOKEN_PATH"] == "/x", "what the user sets with --set counts"
 
 
+def test_the_page_gets_the_loops_addresses_and_nothing_it_has_no_use_for(folder: Folder) -> None:
+    (page,) = (program for program in programs(folder, Settings()) if program.name == "ui")
+    assert page.argv[1:] == ("-m", "ui", "--host", "127.0.0.1", "--port", "8501")
+    assert page.path == "/_stcore/health"
+    wanted = {"MCQA_LOCAL_DIR": str(folder.path), "MCQA_URL": "http://127.0.0.1:8080", "MCQA_UI_ACTIONS": "false"}
+    assert wanted.items() <= page.env.items()
+    assert {"MCQA_DATABASE_URL", "MLFLOW_TRACKING_URI", "K_SINK", "KFP_ENDPOINT", "KUBECONFIG"} <= page.env.keys()
+    assert not [name for name in page.env if name.startswith("MCQA_WEBHOOK_SECRET")]
+    (acting,) = (p for p in programs(folder, Settings(ui_actions=True)) if p.name == "ui")
+    assert acting.env["MCQA_UI_ACTIONS"] == "true"
+    assert acting.digest != page.digest
+
+
+def test_without_the_page_nothing_wants_its_port(folder: Folder) -> None:
+    settings = Settings(ui=False)
+    assert "ui" not in {program.name for program in programs(folder, settings)}
+    assert settings.used_ports.ui == 0
+    assert Settings().used_ports == Settings().ports
+
+
 def test_names_of_this_machine_reach_every_server(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MCQA_ALLOWED_HOSTS", raising=False)
     plain = {program.name: program for program in programs(folder, Settings())}

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.gate_tag import GateTag
-from pipelines.quality_gate import Verdict
+from common.gate_tag import GateTag, Verdict
 
 
 @given(st.sampled_from(get_args(Verdict)), st.text())

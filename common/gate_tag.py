@@ -9,9 +9,9 @@ This is the only code that reads the tag. The reason is never read.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import get_args
+from typing import Literal, get_args
 
-from pipelines.quality_gate import Verdict
+Verdict = Literal["pass", "fail", "inconclusive"]
 
 GATE_TAG = "gate"
 _VERDICTS: dict[str, Verdict] = {verdict: verdict for verdict in get_args(Verdict)}

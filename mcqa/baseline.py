@@ -1,0 +1,65 @@
+"""Accept the champion's answers as normal for drift, and take that back: what the verb and the page both call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from common.names import CHAMPION
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from functions.drift.baselines import Accepted, Undone
+    from functions.drift.settings import Settings
+
+
+class NoChampionError(ValueError):
+    """There is no version whose baseline could be changed."""
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+        super().__init__(f"{model} has no champion, so there is no baseline to change")
+
+
+def accept(environ: Mapping[str, str], since: float | None, by: str, now: float) -> Accepted:
+    """From the next check on, drift is measured against the champion's answers since `since` (Unix seconds; None: when
+    they began to differ, or the open window began).
+
+    ValueError: NoChampionError, TooFewAnswersError, bad settings. UnavailableError without database or registry.
+    """
+    from functions.drift import baselines
+
+    with _champion(environ) as (engine, settings, version):
+        return baselines.accept(engine, settings, version, since, by, now)
+
+
+def undo(environ: Mapping[str, str], by: str, now: float) -> Undone:
+    """Takes the champion's accepted baseline back.
+
+    ValueError: NoChampionError, NothingAcceptedError, bad settings. UnavailableError without database or registry.
+    """
+    from functions.drift import baselines
+
+    with _champion(environ) as (engine, settings, version):
+        return baselines.undo(engine, settings, version, by, now)
+
+
+@contextmanager
+def _champion(environ: Mapping[str, str]) -> Iterator[tuple[Engine, Settings, str]]:
+    from common.mlflow.registry import ModelRegistry
+    from functions.database import connect
+    from functions.drift.settings import read_settings
+
+    settings = read_settings(environ)
+    with ModelRegistry(environ, settings.model) as registry:
+        registered = registry.model()
+    version = registered.aliases.get(CHAMPION) if registered else None
+    if version is None:
+        raise NoChampionError(settings.model)
+    engine = connect(environ)
+    try:
+        yield engine, settings, version
+    finally:
+        engine.dispose()
