@@ -110,7 +110,9 @@ def _reliability(mix: Measured) -> None:
         .encode(
             x=alt.X("confidence:Q", title=t("versions.confidence"), scale=unit, axis=alt.Axis(format="%")),
             y=alt.Y("accuracy:Q", title=t("versions.share_right"), scale=unit, axis=alt.Axis(format="%")),
-            color=alt.Color("series:N", title=None, scale=colours, legend=alt.Legend(orient="top", labelLimit=320)),
+            color=alt.Color(
+                "series:N", title=None, scale=colours, legend=alt.Legend(orient="top", columns=1, labelLimit=320)
+            ),
             shape=alt.Shape("series:N", title=None, scale=shapes),
             strokeDash=alt.StrokeDash("series:N", title=None, sort=names, legend=None),
         )
@@ -165,7 +167,7 @@ def _letters(mix: Measured) -> None:
             xOffset=alt.XOffset("kind:N", sort=names),
             y=alt.Y("count:Q", title=t("versions.column.questions")),
             color=alt.Color("kind:N", title=None, scale=alt.Scale(domain=names, range=["#9AA5B1", SERIES[0]]),
-                            legend=alt.Legend(orient="top", labelLimit=320)),
+                            legend=alt.Legend(orient="top", columns=1, labelLimit=320)),
         )
     )  # fmt: skip
     rows: list[list[Cell]] = [
