@@ -75,7 +75,7 @@ def test_what_anybody_wrote_stays_text(environ: dict[str, str], show_page: Show)
 def test_two_compared_by_the_address(environ: dict[str, str], show_page: Show) -> None:
     page = show_page("versions", environ, version="2", against="1")
     assert "120 questions that both answered in one evaluation." in page.paragraphs
-    assert sum(cells[1].endswith("right answer") for cells in page.tables[CHOICES]) == 1
+    assert sum(cells[0].endswith("right answer") for cells in page.tables[CHOICES]) == 1
     outcomes = {row[0]: int(row[1]) for row in page.tables["Who was right"]}
     assert sum(outcomes.values()) == 120
     assert outcomes["only version 2"] > outcomes["only version 1"]

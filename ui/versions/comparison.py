@@ -7,7 +7,7 @@ import streamlit as st
 from common.question import LETTERS
 from mcqa.readmodels.comparison import OUTCOMES, Chosen, ComparisonFacts, Item, Outcome
 from ui import elements
-from ui.elements import Badge, Cell
+from ui.elements import Badge, Cell, Strong
 from ui.language import number, percent, t
 
 # texts: versions.column.*
@@ -107,15 +107,10 @@ def _question(item: Item, facts: ComparisonFacts, place: int, total: int) -> Non
         rows: list[list[Cell]] = []
         for at, choice in enumerate(item["choices"]):
             right: list[Cell] = ["  ", Badge("good", t("versions.compare.right"))] if at == item["right"] else []
-            rows.append(
-                [
-                    LETTERS[at],
-                    [choice, *right],
-                    *(_chose(item, side, at) for side in (item["version"], item["against"])),
-                ]
-            )
+            chosen = [_chose(item, side, at) for side in (item["version"], item["against"])]
+            rows.append([[Strong(LETTERS[at]), " ", choice, *right], *chosen])
         names = [t("versions.one", version=facts["version"]), t("versions.one", version=facts["against"])]
-        columns = [t("versions.letter"), t("versions.column.choice"), *names]
+        columns = [t("versions.column.choice"), *names]
         elements.table(t("versions.compare.answers", n=place), columns, rows, hide_caption=True, key=f"{key} choices")
 
 
