@@ -30,7 +30,7 @@ def find(view: RunView, place: str) -> tuple[Artifact, Path | None] | None:
 
 
 def listing(folder: Path) -> str:
-    """The names in a folder, one a line; a folder's ends in a slash."""
+    """The names in a folder, each on a line; a folder's ends in a slash."""
     return "".join(f"{entry.name}{'/' if entry.is_dir() else ''}\n" for entry in sorted(folder.iterdir()))
 
 

@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute, Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from local.pipelines.routing import route
+from local.pipelines.routing import plain, route
 
 _INLINE = re.compile(r"<script(?P<attributes>[^>]*)>(?P<code>.*?)</script>", re.DOTALL | re.IGNORECASE)
 
@@ -51,6 +51,8 @@ def routes(folder: Path) -> list[BaseRoute]:
         route("GET", "/", page),
         route("GET", "/index.html", page),
         Mount("/static", _Static(directory=folder / "static")),
+        # The UI's editor asks for a checker of YAML and JSON, which its build does not have: it checks nothing.
+        route("GET", "/worker-{language}.js", plain(lambda _: Response("", media_type="text/javascript"))),
     ]
 
 
@@ -58,14 +60,15 @@ def policy(page: str) -> str:
     """What the page may load: its own scripts, those written in it, and nothing from anywhere else.
 
     A report that a step wrote is shown in a frame of the page, which inherits this: its scripts do not run, and it
-    cannot load or send anything.
+    cannot load or send anything. 'unsafe-eval' is for google-protobuf's code in the build, which finds the global
+    object with it.
     """
     inline = [found["code"] for found in _INLINE.finditer(page) if "src=" not in found["attributes"]]
     hashes = "".join(
         f" 'sha256-{base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()}'" for code in inline
     )
     return (
-        f"default-src 'self'; script-src 'self'{hashes}; style-src 'self' 'unsafe-inline'; "
+        f"default-src 'self'; script-src 'self' 'unsafe-eval'{hashes}; style-src 'self' 'unsafe-inline'; "
         "img-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; object-src 'none'; "
         "base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
     )

@@ -46,6 +46,9 @@ def routes(
         ("GET", "/artifacts/{source}/{bucket}/{key:path}", plain(files.downloaded)),
         ("GET", "/k8s/pod/logs", plain(files.pod_log)),
         ("GET", "/visualizations/allowed", plain(lambda _: PlainTextResponse("false"))),
+        # Of a cluster on Google's cloud. Without a name the UI shows no link to it.
+        ("GET", "/system/cluster-name", plain(lambda _: PlainTextResponse(""))),
+        ("GET", "/system/project-id", plain(lambda _: PlainTextResponse(""))),
     ]
     reads = _v1_routes(V1Reads(runs.database), experiments, pipelines, runs, recurring_runs)
     reads.append(("GET", "/runs/{id}/nodes/{task}/log", plain(files.node_log)))

@@ -1,4 +1,4 @@
-"""Handlers of the API's paths: what answers a request, and how its refusals are put."""
+"""Handlers of the API's paths, and the form of their refusals."""
 
 from __future__ import annotations
 

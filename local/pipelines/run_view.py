@@ -1,4 +1,4 @@
-"""A run as its tables and its folder tell it: tasks in a tree, what each was given, and what it produced.
+"""A run as its tables and its folder show it: tasks in a tree, what each was given, and what it produced.
 
 One neutral view for every face of the API: the small pages, the metadata facade and the artifact routes of Kubeflow's
 UI. Nothing here is rendered, and nothing is stored: inputs are resolved from the run's spec and its tasks' outputs.

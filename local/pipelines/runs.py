@@ -128,7 +128,7 @@ class Runs:
         return tuple(self.database.fetch_all("SELECT * FROM tasks WHERE run_id = ? ORDER BY seq", key))
 
     def view(self, row: Row) -> RunView:
-        """A run as its tables and its folder tell it."""
+        """A run as its tables and its folder show it."""
         return RunView(row, self.tasks(row["id"]), self.folder(row["id"]))
 
     def terminate(self, key: str) -> None:

@@ -17,7 +17,8 @@ from local.platform.settings import Folder, PlatformError, Ports, Settings
         "", "[]", "null", "{", "{}", '{"ports": []}', '{"ports": {"gateway": "x"}}', '{"ports": {"gateway": 99999}}',
         '{"ports": {"gateway": true}}', '{"ports": {"gateway": -1}}', '{"ports": {"other": 1}}',
         '{"ports": {}, "config": []}', '{"ports": {}, "config": {"a": 1}}', '{"ports": {}, "schedules": {"a": null}}',
-        '{"ports": {}, "source": 1}', '{"ports": {}, "replica_cap": "1"}', '{"ports": {}, "replica_cap": -1}',
+        '{"ports": {}, "pipelines_ui": 1}', '{"ports": {}, "source": 1}', '{"ports": {}, "replica_cap": "1"}',
+        '{"ports": {}, "replica_cap": -1}',
         '{"ports": {}, "ui": 1}', '{"ports": {}, "ui_actions": "yes"}', '{"ports": {"ui": "8501"}}',
     ],
 )  # fmt: skip
@@ -28,7 +29,9 @@ def test_settings_that_are_not_usable_say_so_on_one_line(tmp_path: Path, content
 
 
 def test_what_was_saved_is_read(tmp_path: Path) -> None:
-    wanted = Settings(Ports(1, 2, 3, 4, 5, 6, 7), {"A": "1"}, {"drift": "@every 1m"}, "models/tiny", 0, False, True)
+    wanted = Settings(
+        Ports(1, 2, 3, 4, 5, 6, 7), {"A": "1"}, {"drift": "@every 1m"}, "models/tiny", 0, False, True, "/build"
+    )
     assert Folder(tmp_path).save(wanted) == wanted == Folder(tmp_path).settings()
     (tmp_path / "settings.json").write_text(json.dumps({"ports": {}}))
     assert Folder(tmp_path).settings() == Settings()
