@@ -97,7 +97,7 @@ def test_an_operators_words_are_stored(page: Engine) -> None:
         found = overrides.read(connection, "m")
         assert found
         assert (found.action, found.by) == ("abort", "ann@example.com")
-        decision = {name: "" for name in ("phase", "generation", "action", "reason")} | {"at": 1.0}
+        decision = dict.fromkeys(("phase", "generation", "action", "reason"), "") | {"at": 1.0}
         numbers = [store.append_decision(connection, "m", decision)["number"] for _ in range(2)]
         assert numbers[1] > numbers[0]
         connection.execute(update(DeadLetterRecord).values(state="discarded"))
