@@ -47,18 +47,26 @@ def page(title: str, source: str, introduction: str, *parts: str) -> str:
 
 
 def settings() -> str:
-    """knative/config.yaml: each setting with its default and what its comment says."""
-    lines = (ROOT / "knative" / "config.yaml").read_text(encoding="utf-8").splitlines()
-    matches = [match for line in lines if (match := _CONFIG_LINE.match(line))]
-    rows = [(code(match["name"]), code(match["value"].strip('"')), match["help"]) for match in matches]
+    """knative/config.yaml and deploy/ui/config.yaml: each setting with its default and what its comment says."""
     return page(
         "Settings of the loop",
-        "knative/config.yaml",
+        "knative/config.yaml and deploy/ui/config.yaml",
         "All functions read these from the ConfigMap `loop`, the same on a laptop and on a cluster. On a laptop, "
         "change one with `mcqa up --set NAME=VALUE`; on a cluster, in an overlay of your own.",
-        table(["variable", "default", "what it sets"], rows),
+        _settings_table("knative/config.yaml"),
         "Secrets are not in the ConfigMap: see [Secrets](../cluster.md#secrets).\n",
+        "## The page\n",
+        "The page reads the same, and its own: on a cluster from the ConfigMap `ui`, on a laptop as `mcqa up` sets "
+        "them (`--ui-actions`) or, with `mcqa ui` in the foreground, from the environment.\n",
+        _settings_table("deploy/ui/config.yaml"),
     )
+
+
+def _settings_table(config: str) -> str:
+    lines = (ROOT / config).read_text(encoding="utf-8").splitlines()
+    matches = [match for line in lines if (match := _CONFIG_LINE.match(line))]
+    rows = [(code(match["name"]), code(match["value"].strip('"')), match["help"]) for match in matches]
+    return table(["variable", "default", "what it sets"], rows)
 
 
 def server() -> str:

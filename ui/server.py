@@ -6,9 +6,10 @@ import os
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import streamlit as st
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
@@ -77,6 +78,25 @@ def _first_document() -> str:
     )
 
 
+class OwnPagesOnly:
+    """Refuses a websocket that another site's page opens.
+
+    Streamlit refuses it, too, but not before it has asked a server on the Internet what this machine's address is.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            headers = Headers(scope=scope)
+            origin = headers.get("origin")
+            if origin is not None and urlsplit(origin).netloc != headers.get("host"):
+                await send({"type": "websocket.close", "code": 1008})  # before it is accepted: 403
+                return
+        await self._app(scope, receive, send)
+
+
 class SecurityHeaders:
     """Adds HEADERS to every response."""
 
@@ -97,7 +117,8 @@ class SecurityHeaders:
 def serve(settings: UiSettings, host: str, port: int) -> None:
     """SettingError where the sign-in would lead elsewhere than to this page."""
     require_sign_in(settings, os.environ.get(SECRETS, ""))
-    app = st.App(SCRIPT, middleware=[Middleware(SecurityHeaders), Middleware(FirstDocument)])
+    app = st.App(SCRIPT, middleware=[Middleware(OwnPagesOnly), Middleware(SecurityHeaders), Middleware(FirstDocument)])
+    print(f"ui: http://{host}:{port}", flush=True)
     app.run(config=configuration(settings, host, port))
 
 
@@ -132,6 +153,7 @@ def configuration(settings: UiSettings, host: str, port: int) -> dict[str, Any]:
         "client.showErrorDetails": "none",
         "client.showErrorLinks": False,
         "runner.magicEnabled": False,
+        "logger.hideWelcomeMessage": True,  # on 0.0.0.0 it asks a server on the Internet for our address
         **theme.OPTIONS,
         **secrets,
     }

@@ -47,8 +47,8 @@ class Ports:
 class Settings:
     """`config` replaces values of the ConfigMap `loop`, `schedules` those of PingSources, by name; as an operator would
     with kubectl. `source` is the version registered first. `replica_cap` bounds every service's replicas (0: not). `ui`
-    is whether the page runs, `ui_actions` whether people may act on it.
-    `pipelines_ui` is a folder with a build of Kubeflow Pipelines' UI, "" for none.
+    is whether the page runs, `ui_actions` whether people may act on it. `pipelines_ui` is a folder with a build of
+    Kubeflow Pipelines' UI, "" for none.
     """
 
     ports: Ports = field(default_factory=Ports)

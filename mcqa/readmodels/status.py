@@ -128,7 +128,7 @@ def _supervisor(folder: Folder) -> Json:
 
 def _unready(supervisor: Json) -> list[str]:
     """The platform's parts that are not ready and the steps of its start that are not done, one line each."""
-    # What is started when everything is up, the page, is no problem while it starts for the first time.
+    # The page is started when everything is up: while it starts for the first time, nothing is wrong.
     starting = ("starting", 0) if supervisor.get("ready") else None
     parts = [
         f"{part['name']}: {part['state']} {part['message']}".strip()

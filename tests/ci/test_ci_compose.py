@@ -108,7 +108,7 @@ def test_every_variable_is_known_to_what_is_told_it() -> None:
     predictor = {f"MCQA_{item.name.upper()}" for item in fields(Settings)} | {"MCQA_CACHE", "HF_HOME", "HF_TOKEN"}
     predictor |= {"MLFLOW_TRACKING_URI", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_SERVICE_NAME"}
     for name in OURS - {"mlflow", "prepare", "folders"}:
-        known = predictor if name == "api" else functions
+        known = {"api": predictor, "ui": functions | {"MCQA_URL", "MCQA_ALLOWED_HOSTS"}}.get(name, functions)
         assert set(SERVICES[name]["environment"]) <= known, name
 
 
@@ -121,6 +121,15 @@ def test_the_images_run_what_the_manifests_run() -> None:
         assert SERVICES[name]["command"] == [*container["command"], *container["args"]]
         image = re.sub(r"\$\{\w+:-(.*?)\}", r"\1", SERVICES[name]["image"])
         assert image == container["image"]
+
+
+def test_the_page_is_run_as_in_a_cluster_and_acts_on_nothing() -> None:
+    deployment = yaml.safe_load((ROOT / "deploy/ui/deployment.yaml").read_text())
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert SERVICES["ui"]["command"] == [*container["command"], *container["args"]]
+    assert re.sub(r"\$\{\w+:-(.*?)\}", r"\1", SERVICES["ui"]["image"]) == container["image"]
+    assert container["readinessProbe"]["httpGet"]["path"] in SERVICES["ui"]["healthcheck"]["test"][-1]
+    assert "MCQA_UI_ACTIONS" not in SERVICES["ui"]["environment"]  # whoever reaches 127.0.0.1 could
 
 
 def test_mlflow_is_prepared_as_in_a_cluster() -> None:

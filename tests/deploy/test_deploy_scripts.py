@@ -7,6 +7,7 @@ import json
 import os
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -66,19 +67,28 @@ def test_secrets_are_random_kept_and_never_printed(cluster) -> None:
     first = call(cluster, *TOOL, "secrets")
     assert first.returncode == 0, first.stderr
     assert [line.split()[1:3] for line in first.stdout.splitlines()] == [
-        ["postgres", "made"], ["mlflow", "made"], ["loop", "made"], ["webhook", "made"]
+        ["postgres", "made"], ["mlflow", "made"], ["loop", "made"], ["webhook", "made"], ["ui", "made"]
     ]  # fmt: skip
-    before = {name: get(cluster, "secret", name)["data"] for name in ("postgres", "mlflow", "loop", "webhook")}
-    values = {key: base64.b64decode(value).decode() for data in before.values() for key, value in data.items()}
+    before = {name: get(cluster, "secret", name)["data"] for name in ("postgres", "mlflow", "loop", "webhook", "ui")}
+    page = base64.b64decode(before["ui"]["MCQA_DATABASE_URL"]).decode()
+    values = {
+        key: base64.b64decode(value).decode()
+        for name, data in before.items()
+        for key, value in data.items()
+        if name != "ui"
+    }
     assert len(set(values.values())) == len(values)
     assert not [key for key, value in values.items() if value in first.stdout + first.stderr]
     assert values["MCQA_DATABASE_URL"] == (
         f"postgresql://loop:{values['LOOP_PASSWORD']}@postgres.coding-mcqa.svc.cluster.local:5432/loop"
     )
     assert connect({"MCQA_DATABASE_URL": values["MCQA_DATABASE_URL"]}).url.password == values["LOOP_PASSWORD"]
+    assert page == values["MCQA_DATABASE_URL"].replace("loop:", "loop_ui:").replace(
+        values["LOOP_PASSWORD"], values["UI_PASSWORD"]
+    )
     assert len(base64.urlsafe_b64decode(values["MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY"])) == 32
     repeated = call(cluster, *TOOL, "secrets")
-    assert repeated.stdout.count("is there and is kept") == 4
+    assert repeated.stdout.count("is there and is kept") == 5
     assert before == {name: get(cluster, "secret", name)["data"] for name in before}
     assert not re.search(r"Secret \w+ (has no key|is not there)", call(cluster, *TOOL, "cluster-status").stdout)
 
@@ -99,8 +109,29 @@ def test_secrets_that_are_asked_for(cluster) -> None:
     }
 
 
+def test_the_pages_sign_in_is_a_file(cluster) -> None:
+    given = {
+        "UI_URL": "https://ui.example.com/",
+        "UI_LOGIN_METADATA_URL": "https://id.example.com/.well-known/openid-configuration",
+        "UI_LOGIN_CLIENT_ID": "mcqa",
+        "UI_LOGIN_CLIENT_SECRET": 'a "quoted" \\ one',
+    }
+    half = call(cluster, *TOOL, "secrets", UI_LOGIN_CLIENT_ID="mcqa")
+    assert half.returncode == 2
+    assert "set UI_URL, UI_LOGIN_METADATA_URL, UI_LOGIN_CLIENT_SECRET, too" in half.stderr
+    done = call(cluster, *TOOL, "secrets", **given)
+    assert done.returncode == 0, done.stderr
+    assert "quoted" not in done.stdout
+    text = base64.b64decode(get(cluster, "secret", "ui-login")["data"]["secrets.toml"]).decode()
+    table = tomllib.loads(text)["auth"]
+    assert table["redirect_uri"] == "https://ui.example.com/oauth2callback"
+    assert table["client_secret"] == given["UI_LOGIN_CLIENT_SECRET"]
+    assert len(table.pop("cookie_secret")) == 64
+    assert table.keys() == {"redirect_uri", "client_id", "client_secret", "server_metadata_url"}
+
+
 def test_secrets_of_a_database_elsewhere(cluster) -> None:
-    for name in ("mlflow", "loop"):
+    for name in ("mlflow", "loop", "ui"):
         call(cluster, "kubectl", "delete", "secret", name, "--namespace", "coding-mcqa")
     half = call(cluster, *TOOL, "secrets", LOOP_DATABASE_URL="postgresql://a:b@c/d")
     assert (half.returncode, "set both" in half.stderr) == (2, True)
@@ -109,6 +140,8 @@ def test_secrets_of_a_database_elsewhere(cluster) -> None:
         assert call(cluster, *TOOL, "secrets", **urls).returncode == 0
     result = get(cluster, "secret", "loop")["data"]["MCQA_DATABASE_URL"]
     assert base64.b64decode(result).decode() == urls["LOOP_DATABASE_URL"]
+    page = get(cluster, "secret", "ui")["data"]["MCQA_DATABASE_URL"]
+    assert page == result, "no other role is known there"
     other = call(cluster, *TOOL, "secrets", **urls | {"LOOP_DATABASE_URL": "postgresql://a:b@other.example.com/d"})
     assert other.returncode == 1
     assert "name another database than LOOP_DATABASE_URL" in other.stderr
@@ -211,14 +244,14 @@ def test_deploy_keeps_the_version_that_serves(cluster) -> None:
     assert spec["canaryTrafficPercent"] == 25
     images = set(re.findall(r"image: (\S+)", text))
     assert {image for image in images if "postgres" not in image} == {
-        f"registry.example.com/team/{image}:9" for image in ("predictor", "functions", "pipelines", "mlflow")
+        f"registry.example.com/team/{image}:9" for image in ("predictor", "functions", "pipelines", "mlflow", "ui")
     }
     assert not list((ROOT / "deploy").glob(".apply-*"))
     done = call(cluster, *TOOL, "deploy", "minikube", DRY_RUN="1", COMPONENTS="modelcar")
     assert re.findall("storageUri: (.*)", done.stdout) == ["oci+native://dev.local/coding-mcqa/model:1"]
 
 
-@pytest.mark.parametrize(("overlay", "count"), [("minikube", 7), ("production", 7), ("standard", 6)])
+@pytest.mark.parametrize(("overlay", "count"), [("minikube", 8), ("production", 8), ("standard", 7)])
 def test_a_changed_secret_or_setting_restarts_who_has_it_as_environment(cluster, overlay, count) -> None:
     assert call(cluster, *TOOL, "secrets").returncode == 0
 
@@ -235,7 +268,7 @@ def test_a_changed_secret_or_setting_restarts_who_has_it_as_environment(cluster,
 
     before = stamps()
     assert len(before) == count
-    assert {"collect", "mlflow"} <= before.keys()
+    assert {"collect", "mlflow", "ui"} <= before.keys()
     assert stamps(TAG="9") == before
     change = json.dumps({"stringData": {"MCQA_WEBHOOK_SECRET": os.urandom(8).hex()}})
     patch = (
@@ -337,7 +370,7 @@ def test_cluster_up_builds_no_image_that_minikube_has(tmp_path) -> None:
     options = [f"--no-{part}" for part in ("cert-manager", "knative", "kserve", "pipelines", "monitoring")]
     done = call(environment, *TOOL, "cluster-up", "--dry-run", *options)
     (tag,) = set(re.findall(r"\d+\.\d+\.\d+-\d+", done.stdout))
-    images = [f"dev.local/coding-mcqa/{name}:{tag}" for name in ("predictor", "functions", "pipelines", "mlflow")]
+    images = [f"dev.local/coding-mcqa/{name}:{tag}" for name in ("predictor", "functions", "pipelines", "mlflow", "ui")]
     (tmp_path / "has").write_text("registry.k8s.io/pause:3.10\n" + "\n".join(images))
     done = call(environment, *TOOL, "cluster-up", *options)
     assert f"images {tag} are in minikube" in done.stdout, done.stderr
