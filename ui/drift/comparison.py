@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from mcqa.readmodels.drift import Check
+from mcqa.readmodels.drift import Baseline, Check
 from mcqa.readmodels.drift_distributions import Distributions, Evidence, FeatureDistribution
 from ui import charts, elements, facts
 from ui.drift import drawings, readers, wording
@@ -68,13 +68,13 @@ def _comparison(check: int | None) -> None:
         elements.notice("info", t(problem), key="drift compare problem")
     if not found["features"] or found["baseline"] is None:
         return
-    elements.paragraph(*_what(found), key="drift compare what")
+    elements.paragraph(*_what(found, found["baseline"]), key="drift compare what")
     _evidence_table(found)
     if found["n"]:
         _drawings(found)
 
 
-def _what(found: Distributions) -> list[Cell]:
+def _what(found: Distributions, baseline: Baseline) -> list[Cell]:
     window = parts("drift.check.window", since=Time(found["since"]), until=Time(found["until"]))
     key = "drift.compare.open" if found["check"] is None else "drift.compare.check"
     said = parts(
@@ -82,8 +82,8 @@ def _what(found: Distributions) -> list[Cell]:
         n=number(found["n"]),
         window=window,
         check=str(found["check"]),
-        baseline=wording.baseline(found["baseline"]),
-    )  # type: ignore[arg-type]
+        baseline=wording.baseline(baseline),
+    )
     return [*said, *([" ", t("drift.compare.sampled", n=number(found["n"]))] if found["sampled"] else [])]
 
 

@@ -1,4 +1,4 @@
-"""The page's charts: the baseline is bars, the window a line or ticks, so that no colour is needed to tell them apart."""
+"""The page's charts. The baseline is bars, the window a line or ticks: they can be told apart without colours."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ import altair as alt
 
 from mcqa.readmodels.drift_accuracy import Point
 from mcqa.readmodels.drift_distributions import Bin, LetterShare
+from ui import charts
+from ui.charts import Drawing
 from ui.language import t
 from ui.theme import SERIES
 
 HEIGHT = 170
 
 
-def distribution(bins: Sequence[Bin], name: str) -> alt.LayerChart:
+def distribution(bins: Sequence[Bin], name: str) -> Drawing:
     """Both shares by the feature's value."""
     rows = [
         {"low": b["low"], "high": b["high"], "share": b["baseline"], "side": t("drift.side.baseline")} for b in bins
@@ -24,8 +26,8 @@ def distribution(bins: Sequence[Bin], name: str) -> alt.LayerChart:
         rows[0] |= {"low": bins[0]["low"] - 0.5, "high": bins[0]["high"] + 0.5}
     line = [{"low": b["low"], "share": b["current"], "side": t("drift.side.current")} for b in _closed(bins)]
     x = alt.X("low:Q", title=name, axis=alt.Axis(tickCount=5, labelFlush=True), scale=alt.Scale(zero=False, nice=False))
-    bars = alt.Chart(alt.Data(values=rows)).mark_bar(opacity=0.45)
-    steps = alt.Chart(alt.Data(values=line)).mark_line(interpolate="step-after", strokeWidth=2.5)
+    bars = charts.of(rows).mark_bar(opacity=0.45)
+    steps = charts.of(line).mark_line(interpolate="step-after", strokeWidth=2.5)
     drawn = alt.layer(
         bars.encode(x=x, x2="high:Q", y=_share(), color=_sides()), steps.encode(x=x, y=_share(), color=_sides())
     )
@@ -44,19 +46,19 @@ def _closed(bins: Sequence[Bin]) -> list[dict[str, float]]:
     return [*steps, {"low": last["high"], "current": last["current"]}]
 
 
-def letters(shares: Sequence[LetterShare], name: str) -> alt.LayerChart:
+def letters(shares: Sequence[LetterShare], name: str) -> Drawing:
     """Both shares by letter."""
     bars = [{"letter": s["letter"], "share": s["baseline"], "side": t("drift.side.baseline")} for s in shares]
     marks = [{"letter": s["letter"], "share": s["current"], "side": t("drift.side.current")} for s in shares]
     x = alt.X("letter:N", title=name, axis=alt.Axis(labelAngle=0), sort=None)
     drawn = alt.layer(
-        alt.Chart(alt.Data(values=bars)).mark_bar(opacity=0.45).encode(x=x, y=_share(), color=_sides()),
-        alt.Chart(alt.Data(values=marks)).mark_tick(thickness=3, width=28).encode(x=x, y=_share(), color=_sides()),
+        charts.of(bars).mark_bar(opacity=0.45).encode(x=x, y=_share(), color=_sides()),
+        charts.of(marks).mark_tick(thickness=3, width=28).encode(x=x, y=_share(), color=_sides()),
     )
     return drawn.properties(height=HEIGHT)
 
 
-def accuracy(points: Sequence[Point], versions: Sequence[str]) -> alt.LayerChart:
+def accuracy(points: Sequence[Point], versions: Sequence[str]) -> Drawing:
     """Labelled shares as points with intervals, the estimate as a line with its band; versions by colour and shape."""
     rows = [_milliseconds(point) for point in points]
     names = [t("drift.version", version=version) for version in versions]
@@ -65,9 +67,9 @@ def accuracy(points: Sequence[Point], versions: Sequence[str]) -> alt.LayerChart
     )
     x = alt.X("at:T", title=None, axis=alt.Axis(tickCount=6, labelOverlap=True))
     scale = alt.Scale(domain=[0, 1])
-    y = {"scale": scale, "title": t("drift.accuracy.axis"), "axis": alt.Axis(format="%", tickCount=5)}
-    estimated = alt.Chart(alt.Data(values=[row for row in rows if row["estimated"] is not None]))
-    labelled = alt.Chart(alt.Data(values=[row for row in rows if row["accuracy"] is not None]))
+    y: dict[str, Any] = {"scale": scale, "title": t("drift.accuracy.axis"), "axis": alt.Axis(format="%", tickCount=5)}
+    estimated = charts.of([row for row in rows if row["estimated"] is not None])
+    labelled = charts.of([row for row in rows if row["accuracy"] is not None])
     shape = alt.Shape("name:N", title=None, scale=alt.Scale(domain=names), legend=_legend())
     drawn = alt.layer(
         estimated.mark_area(opacity=0.18).encode(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from mcqa.readmodels.drift import Baseline, Check
-from mcqa.readmodels.drift_distributions import Evidence
 from ui.elements import Badge, Cell, Link, Time
 from ui.language import has, number, parts, t
 
@@ -37,13 +37,13 @@ def reason(check: Check) -> list[Cell]:
     return [*sentence, ": ", names(moved)] if moved else sentence
 
 
-def names(evidence: Sequence[Evidence]) -> str:
+def names(evidence: Sequence[Mapping[str, Any]]) -> str:
     """The features that moved, those that moved furthest first."""
     ordered = sorted(evidence, key=lambda item: -item["effect"] / item["floor"])
     return ", ".join(feature(item["feature"]) for item in ordered)
 
 
-def moved(item: Evidence) -> str:
+def moved(item: Mapping[str, Any]) -> str:
     """How far one feature moved, and by what rule that counts."""
     key = "drift.moved.letter" if item["test"] == "chi-square" else "drift.moved.feature"
     figures = {

@@ -69,8 +69,8 @@ def _state(found: RolloutFacts, look: rollout.Row) -> None:
         items[t("rollout.now.steps")] = _steps(found["planned"], percent)
         items[t("rollout.now.left")] = _left(found, look)
     if (wish := found["wish"]) and wish["challenger"] == look["challenger"]:
-        text = t("rollout.now.override_text", action=_label(wish["action"]), by=wish["by"])
-        items[t("rollout.now.override")] = [text, Time(wish["at"])]
+        word = {"action": _label(wish["action"]), "by": wish["by"], "time": Time(wish["at"])}
+        items[t("rollout.now.override")] = parts("rollout.now.override_text", **word)
     items[t("rollout.now.looked")] = Time(look["at"], "ago")
     elements.details(items, key="rollout state")
     if not look["challenger"] and look["champion"]:

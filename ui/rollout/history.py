@@ -13,7 +13,7 @@ from mcqa.readmodels import rollout_history
 from mcqa.readmodels.rollout_history import History, Point, RolloutSummary
 from ui import charts, elements, facts, theme
 from ui.elements import Badge, Cell, Link, Time
-from ui.language import number, t
+from ui.language import number, parts, t
 from ui.live import live
 from ui.rollout import words
 
@@ -41,9 +41,9 @@ def history(decision: int | None) -> None:
             elements.paragraph(t("rollout.history.none"), key="history none")
         return
     rollout = found["rollout"]
-    params = {"challenger": rollout["challenger"], "champion": rollout["champion"]}
-    caption = t("rollout.history.caption", **params)
-    elements.paragraph(caption, " ", Time(rollout["started"]), ". ", _outcome(rollout), key="history caption")
+    versions = {"challenger": rollout["challenger"], "champion": rollout["champion"]}
+    caption = parts("rollout.history.caption", **versions, time=Time(rollout["started"]))
+    elements.paragraph(*caption, " ", _outcome(rollout), key="history caption")
     _shares(found)
     st.subheader(t("rollout.history.guards_title"))
     if not found["guards"]:
@@ -154,7 +154,7 @@ def _drawing(name: str, points: Sequence[Point]) -> alt.LayerChart | alt.FacetCh
 
 
 def _chart(values: Sequence[Mapping[str, Any]]) -> alt.Chart:
-    return alt.Chart(alt.Data(values=values))  # type: ignore[no-untyped-call]
+    return charts.of(values)
 
 
 def _row(name: str, point: Point) -> list[Cell]:
