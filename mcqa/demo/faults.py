@@ -27,7 +27,8 @@ def inject_fault(good: Path, out: Path, fault: Fault) -> None:
     for path in good.iterdir():
         if path.is_file() and path.suffix in (".json", ".safetensors", ".jinja", ".txt"):
             shutil.copy2(path, out / path.name)
-    (out / "card.json").unlink(missing_ok=True)  # the good version's accuracy does not hold here
+    for name in ("card.json", "evaluation.json"):  # the good version's accuracy does not hold here
+        (out / name).unlink(missing_ok=True)
     {Fault.accuracy: _reverse_rows, Fault.errors: _shorten_context, Fault.latency: _add_layers}[fault](out)
 
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from common import links
 from common.environment import text
 from common.gate_tag import GATE_TAG, GateTag, Verdict
 from common.mlflow.runs import BOOTSTRAP_KEY
+from common.model_card import ModelCard
 from common.names import MODEL
 
 if TYPE_CHECKING:
@@ -369,17 +371,17 @@ def _alarm(connection: Connection, run: Row[Any]) -> DriftAlarm | None:
 
 def _card(content: bytes) -> Card | None:
     try:
-        data = json.loads(content)
-        accuracy = data.get("accuracy")
-        names = ("value", "low", "high", "questions")
-        return {
-            "title": str(data["title"]),
-            "subjects": [str(subject) for subject in data["subjects"]],
-            "stems": len(data["stems"]),
-            "accuracy": None if accuracy is None else {name: float(accuracy[name]) for name in names},
-        }
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        card = ModelCard.parse(json.loads(content))
+    except (ValueError, RecursionError, AttributeError):
         return None
+    if card is None:
+        return None
+    return {
+        "title": card.title,
+        "subjects": list(card.subjects),
+        "stems": len(card.stems),
+        "accuracy": asdict(card.accuracy) if card.accuracy else None,
+    }
 
 
 def _prior(content: bytes) -> Prior | None:

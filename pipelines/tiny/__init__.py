@@ -26,13 +26,14 @@ def make_tiny(
     number of steps by this machine's speed instead, and the card names it. `quick` learns one easy subject in about a
     minute. `subjects` replaces the training subjects (ValueError names an unknown one). Only questions of the train
     split are learned; the scores are on the holdout split. A letter prior is tried on the validation split and stored
-    only if it helps.
+    only if it helps; the evaluation of what serves is stored, too.
     """
-    from pipelines.tiny.make import make, write_prior
+    from pipelines.tiny.make import make, write_evaluation, write_prior
     from pipelines.tiny.model_card import write_card
 
     summary = make(out, seed=seed, steps=steps, minutes=minutes, quick=quick, subjects=subjects, progress=progress)
     if not quick:
         write_prior(out, seed, summary.learned)
+        write_evaluation(out, seed + 1, summary.learned)
     write_card(out, summary)
     return summary

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from common.mlflow.runs import EVALUATION_FILE
 from common.proportions import Proportion
 from pipelines.bank.generate import HELD_OUT_SUBJECTS, generate, stream, training_subjects
 from pipelines.evaluation.letter_prior import PriorTrial, write_prior_if_better
@@ -28,6 +30,7 @@ CHOICES = (2, 3, 4, 4, 4, 4, 4, 4, 4, 5, 6)
 QUICK_SUBJECTS = ("complexity",)
 QUICK_STEPS, QUICK_BATCH, QUICK_LAYERS = 220, 64, 3
 EXAMINED = 4000
+EVALUATED = 1000
 PRIOR_CHOICES = (2, 3, 4, 5, 6)
 PRIOR_QUESTIONS = 60  # of each number of choices; PriDe needs some dozens
 
@@ -114,3 +117,16 @@ def write_prior(folder: Path, seed: int, subjects: Sequence[str]) -> PriorTrial:
         folder,
         [generate(seed, 2 * PRIOR_QUESTIONS, subjects, split="validation", choices=k) for k in PRIOR_CHOICES],
     )
+
+
+def write_evaluation(folder: Path, seed: int, subjects: Sequence[str]) -> None:
+    """Writes `evaluation.json`, as `mcqa evaluate --out` does, of the holdout split: what a registry's page shows."""
+    from pipelines.evaluation.report import QuestionSource
+    from pipelines.evaluation.runner import InProcessAnswerer, evaluate
+    from predictor.scorer import Scorer
+
+    asked = generate(seed, EVALUATED, subjects, split="holdout")
+    source = QuestionSource("generated", "holdout", seed, tuple(subjects), EVALUATED)
+    report = evaluate(InProcessAnswerer(Scorer.load(folder), folder.name), asked, source)
+    text = json.dumps(report.to_dict(), ensure_ascii=False, indent=2)
+    (folder / EVALUATION_FILE).write_text(text + "\n", encoding="utf-8")

@@ -20,6 +20,7 @@ from retraining_loop import EventSink, event_sink, feedback_database
 from common.gate_tag import GateTag
 from common.mlflow.registry import ModelRegistry
 from functions.drift.reference import parse
+from mcqa.readmodels import comparison, evaluations, versions
 from pipelines.bank import generate
 from pipelines.bootstrap import bootstrap
 from pipelines.registration.tracking import Tracking, tags_of
@@ -187,6 +188,27 @@ def test_every_step_has_a_finished_run_below_the_pipelines(loop: Loop, passed: s
     assert evaluated is not None
     metrics = {m["key"]: m["value"] for m in evaluated["data"]["metrics"]}
     assert metrics["challenger_current_accuracy"] > metrics["champion_current_accuracy"]
+
+
+def test_what_was_measured_is_read_from_the_registry_alone(loop: Loop, passed: str) -> None:
+    """By the page Versions and `mcqa versions`: the figures, and each question with both versions' answers."""
+    facts = evaluations.read(loop.environ, passed)
+    assert facts is not None
+    assert (facts["source"], facts["against"]) == ("challenger", "1")
+    current, old = facts["mixes"]
+    evaluated = loop.tracking.find_run(key("passes"), "evaluate")
+    assert evaluated is not None
+    metrics = {m["key"]: m["value"] for m in evaluated["data"]["metrics"]}
+    assert current["accuracy"]["value"] == pytest.approx(metrics["challenger_current_accuracy"])
+    assert old["accuracy"]["value"] == pytest.approx(metrics["challenger_old_accuracy"])
+    compared = comparison.read(loop.environ, passed, "1")
+    assert compared["source"] == "evaluation"
+    assert compared["questions"] == metrics["current_questions"] + metrics["old_questions"]
+    record = versions.record(loop.environ, key("passes"))
+    assert [step["name"] for step in record["steps"]][:4] == ["collect-data", "fine-tune", "evaluate", "gate"]
+    [numbers] = [check["numbers"] for check in record["checks"] or () if check["name"] == "improvement"]
+    outcomes = [item["outcome"] for item in compared["items"] if item["mix"] == "current"]
+    assert (outcomes.count("only-version"), outcomes.count("only-against")) == (numbers["gained"], numbers["lost"])
 
 
 def test_a_second_run_of_the_same_key_registers_nothing_new(loop: Loop, passed: str) -> None:

@@ -14,6 +14,7 @@ from functions.migrate import migrate
 from pipelines.registration.tracking import Tracking
 
 MODEL = "versions-page-test"
+CHOICES = "Question 1: the choices, and how sure the version that chose one was"
 pytestmark = pytest.mark.usefixtures("processes")
 
 Show = Callable[..., ShownPage]
@@ -39,7 +40,7 @@ def test_the_champion_is_shown_first(environ: dict[str, str], show_page: Show) -
     rows = page.tables[f"All versions of {MODEL}"]
     assert [row[0] for row in rows] == ["3", "2", "1"]
     assert rows[1][1].strip() == "champion"
-    assert rows[2][3].startswith("the first version")
+    assert rows[2][4].startswith("the first version")
     assert next(node["text"] for node in page.nodes("h")) == "Version 2"
     assert page.details["Why"] == "the answers drifted: confidence fell"
     assert page.details["Signature"].startswith("none")
@@ -74,11 +75,12 @@ def test_what_anybody_wrote_stays_text(environ: dict[str, str], show_page: Show)
 def test_two_compared_by_the_address(environ: dict[str, str], show_page: Show) -> None:
     page = show_page("versions", environ, version="2", against="1")
     assert "120 questions that both answered in one evaluation." in page.paragraphs
+    assert sum(cells[0].endswith("right answer") for cells in page.tables[CHOICES]) == 1
     outcomes = {row[0]: int(row[1]) for row in page.tables["Who was right"]}
     assert sum(outcomes.values()) == 120
     assert outcomes["only version 2"] > outcomes["only version 1"]
     assert [node["text"] for node in page.nodes("h")][1].startswith(f"1 of {outcomes['only version 2']}: ")
-    row = page.tables["Question 1: choices and who chose them"]
+    row = page.tables[CHOICES]
     assert (
         sum(cells[3].startswith("chosen") for cells in row) == sum(cells[4].startswith("chosen") for cells in row) == 1
     )

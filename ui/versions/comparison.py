@@ -5,9 +5,9 @@ from __future__ import annotations
 import streamlit as st
 
 from common.question import LETTERS
-from mcqa.readmodels.comparison import OUTCOMES, ComparisonFacts, Item, Outcome
+from mcqa.readmodels.comparison import OUTCOMES, Chosen, ComparisonFacts, Item, Outcome
 from ui import elements
-from ui.elements import Badge, Cell
+from ui.elements import Badge, Cell, Strong
 from ui.language import number, percent, t
 
 # texts: versions.column.*
@@ -104,24 +104,22 @@ def _question(item: Item, facts: ComparisonFacts, place: int, total: int) -> Non
         elements.paragraph(item["question"], key=key)
         if item["code"]:
             st.code(item["code"], language="python")
-        sides = ("version", "against")
         rows: list[list[Cell]] = []
         for at, choice in enumerate(item["choices"]):
-            chose: list[Cell] = [_chose(item, side, at) for side in sides]
-            right = Badge("good", t("versions.compare.right")) if at == item["right"] else ""
-            rows.append([LETTERS[at], choice, right, *chose])
-        names = [t("versions.one", version=facts[side]) for side in sides]  # type: ignore[literal-required]
-        columns = [t("versions.letter"), t("versions.column.choice"), t("versions.compare.right_choice"), *names]
+            right: list[Cell] = ["  ", Badge("good", t("versions.compare.right"))] if at == item["right"] else []
+            chosen = [_chose(item, side, at) for side in (item["version"], item["against"])]
+            rows.append([[Strong(LETTERS[at]), " ", choice, *right], *chosen])
+        names = [t("versions.one", version=facts["version"]), t("versions.one", version=facts["against"])]
+        columns = [t("versions.column.choice"), *names]
         elements.table(t("versions.compare.answers", n=place), columns, rows, hide_caption=True, key=f"{key} choices")
 
 
-def _chose(item: Item, side: str, place: int) -> Cell:
-    chosen = item["version"] if side == "version" else item["against"]
+def _chose(item: Item, chosen: Chosen, place: int) -> Cell:
     if chosen["choice"] != place:
         return ""
-    confidence = "" if chosen["confidence"] is None else f" {percent(chosen['confidence'])}"
     kind = "info" if item["right"] is None else "good" if item["right"] == place else "bad"
-    return Badge(kind, t("versions.compare.chosen") + confidence)  # type: ignore[arg-type]
+    sure = t("versions.compare.chosen") if chosen["confidence"] is None else percent(chosen["confidence"])
+    return Badge(kind, sure)  # type: ignore[arg-type]
 
 
 def _outcome(name: Outcome | str, facts: ComparisonFacts) -> str:

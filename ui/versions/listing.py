@@ -16,7 +16,7 @@ ROLLOUT = {"promoted": "good", "passed": "info", "rolled-back": "bad"}
 
 
 def show(registry: RegistryFacts, before: int | None) -> None:
-    columns = [t(f"versions.column.{name}") for name in ("version", "alias", "registered", "origin", "gate", "rollout")]
+    columns = [t(f"versions.column.{name}") for name in ("version", "alias", "gate", "rollout", "origin", "registered")]
     rows = [_row(line) for line in registry["versions"]]
     caption = t("versions.registry", model=registry["model"])
     elements.table(caption, columns, rows, empty=t("versions.none", model=registry["model"]), key="versions registry")
@@ -61,8 +61,8 @@ def _row(line: VersionLine) -> list[Cell]:
     return [
         version_link(line["version"]),
         [part for name in line["aliases"] for part in (alias(name), " ")] or "—",
-        Time(line["created"]),
-        origin(line),
         gate(line["gate"]) if line["gate"] else "—",
         rollout(line),
+        origin(line),
+        Time(line["created"], "date"),
     ]

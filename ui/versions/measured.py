@@ -74,7 +74,9 @@ def _subjects(mix: Measured) -> None:
     base = alt.Chart(_data(values)).encode(
         y=alt.Y("subject:N", title=None, sort=None, axis=alt.Axis(labelLimit=220)),
     )
-    accuracy = alt.X("value:Q", title=t("versions.accuracy"), scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%"))
+    accuracy = alt.X(
+        "value:Q", title=t("versions.accuracy"), scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%", tickCount=5)
+    )
     interval = base.mark_rule(strokeWidth=3, color=SERIES[0]).encode(
         x=alt.X("low:Q", title=t("versions.accuracy")), x2="high:Q"
     )
@@ -108,9 +110,11 @@ def _reliability(mix: Measured) -> None:
         alt.Chart(_data(values))
         .mark_line(point={"filled": True, "size": 70}, strokeWidth=2)
         .encode(
-            x=alt.X("confidence:Q", title=t("versions.confidence"), scale=unit, axis=alt.Axis(format="%")),
-            y=alt.Y("accuracy:Q", title=t("versions.share_right"), scale=unit, axis=alt.Axis(format="%")),
-            color=alt.Color("series:N", title=None, scale=colours, legend=alt.Legend(orient="top", labelLimit=320)),
+            x=alt.X("confidence:Q", title=t("versions.confidence"), scale=unit, axis=alt.Axis(format="%", tickCount=5)),
+            y=alt.Y("accuracy:Q", title=t("versions.share_right"), scale=unit, axis=alt.Axis(format="%", tickCount=5)),
+            color=alt.Color(
+                "series:N", title=None, scale=colours, legend=alt.Legend(orient="top", columns=1, labelLimit=320)
+            ),
             shape=alt.Shape("series:N", title=None, scale=shapes),
             strokeDash=alt.StrokeDash("series:N", title=None, sort=names, legend=None),
         )
@@ -119,7 +123,7 @@ def _reliability(mix: Measured) -> None:
     perfect = alt.Chart(ends).mark_line(strokeDash=[2, 4], color="#8a8f98").encode(x="x:Q", y="y:Q")
     rows = [row for name, bins in series for row in _bins(name, bins)]
     columns = [t(f"versions.column.{name}") for name in ("answers_of", "bin", "answers", "confidence", "right")]
-    chart(alt.layer(perfect, points).properties(height=320), alt_text=t("versions.reliability_alt"), columns=columns,
+    chart(alt.layer(perfect, points).properties(height=420), alt_text=t("versions.reliability_alt"), columns=columns,
           rows=rows, numeric=(2, 3, 4), key="versions reliability")  # fmt: skip
     _measures(mix, before)
 
@@ -165,12 +169,12 @@ def _letters(mix: Measured) -> None:
             xOffset=alt.XOffset("kind:N", sort=names),
             y=alt.Y("count:Q", title=t("versions.column.questions")),
             color=alt.Color("kind:N", title=None, scale=alt.Scale(domain=names, range=["#9AA5B1", SERIES[0]]),
-                            legend=alt.Legend(orient="top", labelLimit=320)),
+                            legend=alt.Legend(orient="top", columns=1, labelLimit=320)),
         )
     )  # fmt: skip
     rows: list[list[Cell]] = [
         [row["letter"], number(row["right"]), number(row["chosen"]), percent(row["recall"])] for row in mix["letters"]
     ]
     columns = [t(f"versions.column.{name}") for name in ("letter", "right_count", "chosen_count", "recall")]
-    chart(bars.properties(height=220), alt_text=t("versions.letters_alt"), columns=columns, rows=rows,
+    chart(bars.properties(height=300), alt_text=t("versions.letters_alt"), columns=columns, rows=rows,
           numeric=(1, 2, 3), key="versions letters")  # fmt: skip
