@@ -14,7 +14,9 @@ import httpx2
 import pytest
 from servers import free_port
 
-from functions.database import engine
+from functions.database import engine, transaction
+from functions.dead_letters import store as letters
+from functions.dead_letters.parsing import DeadLetter
 from functions.migrate import migrate
 from tools.cluster.secrets import Secrets
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("processes")
 ROOT = Path(__file__).resolve().parents[2]
+LETTER = "a" * 64
 PEOPLE = {
     "ann": {"email": "Ann@example.com", "email_verified": True},
     "bob": {"email": "bob@example.com", "email_verified": True},
@@ -67,6 +70,10 @@ def address(provider: str, page_server: Callable[..., str], tmp_path: Path) -> s
     database = f"sqlite:///{tmp_path}/loop.db"
     made = engine(database)
     migrate(made)
+    attributes = {"id": "7", "source": "/test", "type": "test"}
+    letter = DeadLetter(LETTER, "/test", "7", "test", "http://collect/", 400, "it makes no sense", attributes, b"{}")
+    with transaction(made) as connection:
+        letters.record(connection, letter, time.time())
     made.dispose()
     settings = {
         "MCQA_DATABASE_URL": database, "MCQA_UI_LOGIN": "oidc", "MCQA_UI_URL": url, "MCQA_UI_ACTIONS": "true",
@@ -114,3 +121,45 @@ def test_one_signs_in_and_out(visit: Callable[..., Page], address: str) -> None:
     page.get_by_role("button", name="Sign in").wait_for()
     page.goto(f"{address}/loop")
     page.get_by_role("button", name="Sign in").wait_for()
+
+
+def test_who_signed_in_is_who_acts(visit: Callable[..., Page], tmp_path: Path) -> None:
+    page = visit()
+    sign_in(page, "ann")
+    page.goto(f"{page.url.rstrip('/')}/events?letter={LETTER}")
+    page.get_by_role("button", name="Give it up").click()
+    page.get_by_text("This is recorded as done by Ann@example.com.").wait_for()
+    page.get_by_role("button", name="Yes, do it").click()
+    page.get_by_text("Given up.").wait_for()
+    assert state(tmp_path) == "discarded"
+    (log,) = tmp_path.glob("ui-*.log")
+    assert "Ann@example.com" in log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("who", "why"),
+    [
+        ("bob", "bob@example.com is not among the operators who may change what is served."),
+        ("eve", "may change nothing: the sign-in has not verified the e-mail address."),
+    ],
+)
+def test_others_may_look(visit: Callable[..., Page], tmp_path: Path, who: str, why: str) -> None:
+    """Eve wrote Ann's address into her own profile."""
+    page = visit()
+    sign_in(page, who)
+    page.goto(f"{page.url.rstrip('/')}/events?letter={LETTER}")
+    page.get_by_text(why).wait_for()
+    assert page.get_by_role("button", name="Give it up").is_disabled()
+    assert page.get_by_role("button", name="Send it again").is_disabled()
+    assert state(tmp_path) == "open"
+
+
+def state(folder: Path) -> str:
+    """Of the dead letter."""
+    made = engine(f"sqlite:///{folder}/loop.db")
+    try:
+        with transaction(made) as connection:
+            (row,) = letters.letters(connection, None)
+            return str(row.state)
+    finally:
+        made.dispose()
