@@ -20,8 +20,12 @@ from functions.database import connect
 MIGRATIONS = Path(__file__).parent / "migrations"
 PAGE_ROLE = "loop_ui"
 """The page's role, which whoever runs the database makes where it is to do less than the owner of the tables."""
-PAGE_WRITES = {"rollout_wishes": "INSERT, UPDATE, DELETE", "dead_letters": "UPDATE"}
-"""What operators decide on the page. Everything else goes through the Broker."""
+PAGE_WRITES = {
+    "rollout_wishes": "INSERT, UPDATE, DELETE",
+    "rollout_decisions": "INSERT",
+    "dead_letters": "UPDATE",
+}
+"""What operators decide on the page, and the log of it. Everything else goes through the Broker."""
 
 
 def configuration() -> Config:
@@ -53,10 +57,20 @@ def grant_page(connection: Connection) -> None:
     role = f"SELECT 1 FROM pg_roles WHERE rolname = '{PAGE_ROLE}'"
     if connection.exec_driver_sql(role).first() is None:
         return
-    tables = connection.exec_driver_sql("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()")
-    for (table,) in tables.all():
+    ours = "schemaname = current_schema() AND tableowner = current_user"
+    for (table,) in connection.exec_driver_sql(f"SELECT tablename FROM pg_tables WHERE {ours}").all():
         rights = ", ".join(filter(None, ("SELECT", PAGE_WRITES.get(table))))
         connection.exec_driver_sql(f'GRANT {rights} ON "{table}" TO {PAGE_ROLE}')
+        if "INSERT" in rights:
+            for sequence in _sequences(connection, table):
+                connection.exec_driver_sql(f"GRANT USAGE ON SEQUENCE {sequence} TO {PAGE_ROLE}")
+
+
+def _sequences(connection: Connection, table: str) -> list[str]:
+    """Those that number the table's rows; quoted where needed."""
+    columns = "information_schema.columns WHERE table_schema = current_schema() AND table_name = %s"
+    statement = f"SELECT pg_get_serial_sequence(quote_ident(table_name), column_name) FROM {columns}"
+    return [name for (name,) in connection.exec_driver_sql(statement, (table,)).all() if name]
 
 
 def main() -> int:

@@ -7,13 +7,19 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx2
+import yaml
+from lightkube import Client, KubeConfig
+from lightkube.generic_resource import create_namespaced_resource
+from lightkube.models.meta_v1 import ObjectMeta
+from lightkube.resources.core_v1 import Namespace
 
+from common.names import NAMESPACE
 from functions.database import engine
 from functions.migrate import migrate
 from local.platform.settings import Folder, Ports, Settings
@@ -29,6 +35,7 @@ class SmallLoop:
     folder: Folder
     url: str
     broker: httpx2.Client
+    process: subprocess.Popen[bytes]
     environ: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -40,10 +47,15 @@ class SmallLoop:
         response = self.broker.put(f"{self.url}/-/objects", json=item)
         assert response.status_code == 204, response.text
 
+    def serve_triggers(self) -> contextlib.AbstractContextManager[None]:
+        """A Kubernetes API with the Triggers of `knative/`; `environ` then has its KUBECONFIG."""
+        return _kubernetes(self)
+
     def send(self, id: str, type: str = "test.type", data: Any = None, **attributes: str) -> None:
         headers = {"ce-specversion": "1.0", "ce-id": id, "ce-source": "/test", "ce-type": type}
         headers |= {f"ce-{name}": value for name, value in attributes.items()}
-        response = httpx2.post(self.sink, json=data, headers=headers)
+        headers["content-type"] = "application/json"
+        response = httpx2.post(self.sink, content=json.dumps(data).encode(), headers=headers)
         assert response.status_code == 202, response.text
 
     def settle(self, limit: float = 20.0) -> None:
@@ -79,13 +91,53 @@ def small_loop(path: Path, gateway: int = 1) -> Iterator[SmallLoop]:
         with httpx2.Client(timeout=10) as client:
             _await(process, client, base, path / "broker.log")
             client.headers["Authorization"] = f"Bearer {read_token(folder.broker_token)}"
-            loop = SmallLoop(folder, base, client, environ)
+            loop = SmallLoop(folder, base, client, process, environ)
             loop.apply("Broker", "default", {"delivery": {"retry": 1, "backoffDelay": "PT0.01S"}})
             yield loop
     finally:
         process.kill()
         process.wait()
         lock.close()
+
+
+@contextlib.contextmanager
+def _kubernetes(loop: SmallLoop) -> Iterator[None]:
+    folder = loop.folder.path
+    command = [sys.executable, "-m", "local.kube", "--dir", str(folder), "--port", "0", "--namespace", NAMESPACE]
+    with (folder / "kube.log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=log)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith(b"export KUBECONFIG="), (folder / "kube.log").read_text()
+        loop.environ["KUBECONFIG"] = str(loop.folder.kubeconfig)
+        client = Client(config=KubeConfig.from_file(str(loop.folder.kubeconfig)))
+        kind = create_namespaced_resource("eventing.knative.dev", "v1", "Trigger", "triggers")
+        _until_served(lambda: client.create(Namespace(metadata=ObjectMeta(name=NAMESPACE))))
+        for trigger in triggers():
+            client.create(kind(trigger), namespace=NAMESPACE)
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _until_served(call: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            call()
+        except httpx2.TransportError:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        else:
+            return
+
+
+def triggers() -> list[dict[str, Any]]:
+    """Those of `knative/`."""
+    files = [file for file in sorted((ROOT / "knative").glob("*.yaml")) if file.name != "function.yaml"]  # a patch
+    documents = [item for file in files for item in yaml.safe_load_all(file.read_text())]
+    return [item for item in documents if isinstance(item, dict) and item.get("kind") == "Trigger"]
 
 
 def _await(process: subprocess.Popen[bytes], client: httpx2.Client, base: str, log: Path) -> None:

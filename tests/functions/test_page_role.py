@@ -19,7 +19,7 @@ from sqlalchemy.exc import ProgrammingError
 from functions.database import Base, engine, transaction
 from functions.dead_letters.tables import DeadLetterRecord
 from functions.migrate import PAGE_ROLE, PAGE_WRITES, migrate
-from functions.rollout import overrides
+from functions.rollout import overrides, store
 from functions.rollout.state import Override
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -92,11 +92,14 @@ def test_it_writes_what_an_operator_decides_and_nothing_else(page: Engine) -> No
 
 def test_an_operators_words_are_stored(page: Engine) -> None:
     with transaction(page) as connection:
-        overrides.write(connection, "m", Override("hold", "7", "ann@example.com"), 1.0)
-        overrides.write(connection, "m", Override("abort", "7", "ann@example.com"), 2.0)
+        overrides.write(connection, "m", Override("hold", "7", "ann@example.com", 1.0))
+        overrides.write(connection, "m", Override("abort", "7", "ann@example.com", 2.0))
         found = overrides.read(connection, "m")
         assert found
         assert (found.action, found.by) == ("abort", "ann@example.com")
+        decision = dict.fromkeys(("phase", "generation", "action", "reason"), "") | {"at": 1.0}
+        numbers = [store.append_decision(connection, "m", decision)["number"] for _ in range(2)]
+        assert numbers[1] > numbers[0]
         connection.execute(update(DeadLetterRecord).values(state="discarded"))
 
 

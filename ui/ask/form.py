@@ -21,16 +21,18 @@ MAX_CHARACTERS = 100_000
 
 def starters(draft: Draft) -> None:
     """Ways to fill the fields: an example, or a whole question as text."""
-    with st.expander(t("ask.examples.title"), key="ask examples"):
+    example, paste = st.columns(2, gap="large")
+    with example, st.expander(t("ask.examples.title"), key="ask examples"):
         subjects = list(examples())
-        subject = st.selectbox(t("ask.examples.subject"), subjects, key=_key(draft, "subject", kept=True))
-        st.button(t("ask.examples.show"), key="ask example", on_click=_fill_from_example, args=(draft, subject))
-    with st.expander(t("ask.paste.title"), key="ask paste"):
+        chosen = _key(draft, "subject", kept=True)
+        st.selectbox(t("ask.examples.subject"), subjects, key=chosen)
+        st.button(t("ask.examples.show"), key="ask example", on_click=_fill_from_example, args=(draft, chosen))
+    with paste, st.expander(t("ask.paste.title"), key="ask paste"):
         draft.pasted = st.text_area(
             t("ask.paste.label"), key=_seeded(draft, "pasted", draft.pasted), height=MEDIUM,
             help=t("ask.paste.help"), max_chars=MAX_CHARACTERS,
         ) or ""  # fmt: skip
-        st.button(t("ask.paste.fill"), key="ask fill", on_click=_fill_from_text, args=(draft, _key(draft, "pasted")))
+        st.button(t("ask.paste.fill"), key="ask fill", on_click=_fill_from_text, args=(draft,))
         if (outcome := st.session_state.pop("ask paste outcome", None)) is not None:
             kind, key, params = outcome
             elements.notice(kind, t(key, **params), key="ask paste outcome shown")  # texts: ask.paste.*
@@ -77,13 +79,34 @@ def _choices(draft: Draft) -> None:
         with narrow:
             st.button(
                 t("ask.remove", letter=letter(place)), key=f"ask remove {number} {place}", disabled=not removable,
-                on_click=draft.remove_choice, args=(number,),
+                on_click=_remove, args=(draft, number),
             )  # fmt: skip
         texts.append((number, value or ""))
     draft.choices = texts
     st.button(
-        t("ask.add"), key="ask add", disabled=len(draft.choices) >= MAX_CHOICES, on_click=draft.add_choice
+        t("ask.add"), key="ask add", disabled=len(draft.choices) >= MAX_CHOICES, on_click=_add, args=(draft,)
     )  # fmt: skip
+
+
+def remember(draft: Draft) -> None:
+    """What the fields hold now. A button's callback runs before the page does, and may come with a field's new text."""
+    for name in ("stem", "code", "language", "pasted"):
+        if (value := st.session_state.get(_key(draft, name))) is not None:
+            setattr(draft, name, value)
+    draft.choices = [
+        (number, st.session_state.get(_key(draft, f"choice {number} {place}"), text))
+        for place, (number, text) in enumerate(draft.choices)
+    ]
+
+
+def _add(draft: Draft) -> None:
+    remember(draft)
+    draft.add_choice()
+
+
+def _remove(draft: Draft, number: int) -> None:
+    remember(draft)
+    draft.remove_choice(number)
 
 
 def _key(draft: Draft, name: str, *, kept: bool = False) -> str:
@@ -99,18 +122,19 @@ def _seeded(draft: Draft, name: str, value: Any) -> str:
     return key
 
 
-def _fill_from_example(draft: Draft, subject: str) -> None:
-    """The next of the subject's in a random order, so that a second click shows another one."""
-    known = examples()[subject]
+def _fill_from_example(draft: Draft, key: str) -> None:
+    """Another one of the subject's than before."""
+    remember(draft)
+    known = examples()[st.session_state[key]]
     others = [item for item in known if item[0] != draft.origin] or known
     question, right = random.choice(others)
     draft.fill(question, right)
 
 
-def _fill_from_text(draft: Draft, key: str) -> None:
+def _fill_from_text(draft: Draft) -> None:
     """The typed text itself stays, whatever comes of it."""
-    pasted = str(st.session_state.get(key) or "")
-    draft.pasted = pasted
+    remember(draft)
+    pasted = draft.pasted
     try:
         found = parse_pasted(pasted)
     except PasteError as error:

@@ -50,11 +50,16 @@ def _offer(exchange: Exchange, answered: Answered) -> None:
             args=(exchange, answered, answered.answer.letter),
         )  # fmt: skip
     with other:
-        letter = st.selectbox(
+        chosen = f"ask {language()} right letter {answered.answer_id}"
+        st.selectbox(
             t("ask.right.letter"), list(letters), index=letters.index(known or answered.answer.letter),
-            key=f"ask {language()} right letter {answered.answer_id}",
+            key=chosen,
         )  # fmt: skip
-        st.button(t("ask.right.send"), key="ask right send", on_click=_tell, args=(exchange, answered, letter))
+        st.button(t("ask.right.send"), key="ask right send", on_click=_tell_chosen, args=(exchange, answered, chosen))
+
+
+def _tell_chosen(exchange: Exchange, answered: Answered, key: str) -> None:
+    _tell(exchange, answered, st.session_state[key])
 
 
 def _tell(exchange: Exchange, answered: Answered, letter: str) -> None:

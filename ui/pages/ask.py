@@ -29,10 +29,14 @@ def render() -> None:
     elements.paragraph(t("ask.intro"), key="ask intro")
     typed = draft()
     starters(typed)
-    fields(typed)
-    _ask(typed)
-    if (exchange := exchanges.current()) is not None:
-        with st.container(border=True, key="ask-answer"):
+    question, answer = st.columns(2, gap="large")
+    with question:
+        fields(typed)
+        _ask(typed)
+    with answer, st.container(border=True, key="ask-answer"):
+        if (exchange := exchanges.current()) is None:
+            elements.paragraph(t("ask.no_answer"), key="ask no answer")
+        else:
             _show(exchange)
 
 

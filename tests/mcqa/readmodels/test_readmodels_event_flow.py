@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+from small_loop import small_loop, triggers
 
 from common.event_types import (
     CATALOGUE,
@@ -24,20 +24,11 @@ from local.broker.filters import parse_filters
 from mcqa.readmodels import event_flow
 from mcqa.readmodels.event_flow import Subscription, passes
 
-ROOT = Path(__file__).resolve().parents[3]
 ENTRY = {entry.type: entry for entry in CATALOGUE}
 
 
 def applied() -> list[Subscription]:
-    """The Triggers in `knative/`."""
-    documents = [item for file in sorted((ROOT / "knative").glob("*.yaml")) for item in load(file)]
-    return [event_flow._subscription(item) for item in documents if item.get("kind") == "Trigger"]
-
-
-def load(file: Path) -> list[dict[str, Any]]:
-    if file.name == "function.yaml":  # a patch
-        return []
-    return [item for item in yaml.safe_load_all(file.read_text()) if isinstance(item, dict)]
+    return [event_flow._subscription(item) for item in triggers()]
 
 
 @pytest.mark.parametrize(
@@ -90,3 +81,10 @@ def test_without_an_api_the_producers_are_known() -> None:
     flow = event_flow.read({"KUBECONFIG": "/nowhere/kubeconfig"})
     assert flow["error"]
     assert [item["consumers"] for item in flow["types"]] == [[]] * len(CATALOGUE)
+
+
+@pytest.mark.usefixtures("processes")
+def test_the_triggers_are_read_from_the_api(tmp_path: Path) -> None:
+    with small_loop(tmp_path / "loop") as loop, loop.serve_triggers():
+        read = event_flow.read(loop.environ)
+    assert (read, read["error"]) == (event_flow.flow(applied(), ""), "")

@@ -1,0 +1,192 @@
+"""Ask and Events in a real browser, with the real tiny model, a real broker and the real function collect.
+
+No gateway runs here, so the test itself sends the two events that its payload logger would.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+import pytest
+from function_server import function
+from servers import free_port
+from shown_page import ui_server
+from small_loop import SmallLoop, small_loop, triggers
+
+from common.event_types import FEEDBACK, INFERENCE_REQUEST, INFERENCE_RESPONSE
+from mcqa import defaults, server_process
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+pytestmark = pytest.mark.usefixtures("processes")
+
+HOSTILE = "**bold** <img src=x onerror=alert(1)>"
+PageAt = Callable[..., "Page"]
+
+
+@dataclass
+class Stack:
+    url: str
+    loop: SmallLoop
+    model: str
+
+    def log(self, answer_id: str, question: dict[str, Any], letter: str) -> None:
+        """A question and its answer, as the payload logger copies them."""
+        annotations = json.dumps({"coding-mcqa/model-version": "tiny"})
+        self.loop.send(answer_id, INFERENCE_REQUEST, {"instances": [question]}, annotations=annotations)
+        answered = {"predictions": [{"letter": letter}], "model_version": "tiny"}
+        self.loop.send(answer_id, INFERENCE_RESPONSE, answered, annotations=annotations)
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    folder, port = tmp_path_factory.mktemp("stack"), free_port()
+    with contextlib.ExitStack() as parts:
+        parts.enter_context(server_process.running(str(defaults.TINY_MODEL), port, free_port()))
+        loop = parts.enter_context(small_loop(folder / "loop", gateway=port))
+        parts.enter_context(loop.serve_triggers())
+        database = {"MCQA_DATABASE_URL": loop.environ["MCQA_DATABASE_URL"]}
+        collect = parts.enter_context(function("collect", folder / "collect.log", database))
+        kept = parts.enter_context(function("dead-letters", folder / "dead-letters.log", database))
+        loop.apply("Broker", "default", {"delivery": {"retry": 1, "deadLetterSink": {"uri": kept.url}}})
+        spec = next(item["spec"] for item in triggers() if item["metadata"]["name"] == "collect")
+        loop.apply("Trigger", "collect", {**spec, "subscriber": {"uri": collect.url}})
+        start = parts.enter_context(ui_server(folder, dict(os.environ)))
+        url = start({**loop.environ, "MCQA_UI_ACTIONS": "true"})
+        yield Stack(url, loop, f"http://127.0.0.1:{port}")
+
+
+def ask_hostile(page: Page) -> None:
+    page.get_by_label("Question", exact=True).fill(HOSTILE)
+    page.get_by_label("Choice A").fill("1")
+    page.get_by_label("Choice B").fill(HOSTILE)
+    page.get_by_role("button", name="Ask the model").click()
+    page.get_by_role("heading", name="The model answers").wait_for()
+
+
+def test_ask_correct_and_follow_the_trace(stack: Stack, page_at: PageAt) -> None:
+    page = page_at(stack.url)
+    page.get_by_text("Start from an example").click()
+    page.get_by_role("button", name="Fill in an example").click()
+    page.get_by_text("guessed: Python").wait_for()
+    page.get_by_role("button", name="Ask the model").click()
+    heading = page.get_by_role("heading", name="The model answers")
+    heading.wait_for()
+    letter = heading.inner_text().strip()[-1]
+    page.get_by_text("tiny demonstration model").first.wait_for()
+    trace = (
+        page.get_by_role("link", name="", exact=False)
+        .filter(has_text="")
+        .locator("xpath=self::a[contains(@href,'trace=')]")
+    )
+    trace_id = trace.first.inner_text()
+    answer_id = str(uuid.UUID(trace_id))
+    stack.log(answer_id, {"question": "What does this code print?", "choices": list("1234")}, letter)
+    page.get_by_role("button", name=f"{letter} was right").click()
+    page.get_by_text("Counted:").wait_for(timeout=30_000)
+    assert page.get_by_role("button", name="was right").count() == 0
+    trace.first.click()
+    page.get_by_role("heading", name="One trace, from its beginning").wait_for()
+    rows = page.get_by_role("table", name="Its events, in the order of their arrival").get_by_role("row")
+    rows.nth(3).wait_for()
+    assert [FEEDBACK in row for row in rows.all_inner_texts()] == [False, False, False, True]
+    stored = page.get_by_role("table", name="What the database has of it, in time order")
+    stored.get_by_text("right answer").wait_for()
+
+
+def test_an_explanation_is_waited_for_visibly(stack: Stack, page_at: PageAt) -> None:
+    page = page_at(stack.url)
+    ask_hostile(page)
+    page.get_by_role("button", name="Explain this answer").click()
+    page.get_by_text("The model is writing an explanation").wait_for()
+    page.get_by_role("heading", name="Its explanation").wait_for(timeout=90_000)
+
+
+def test_nothing_typed_is_lost_while_the_model_is_away(stack: Stack, page_at: PageAt, page_server: Any) -> None:
+    """Another page and back, and a model that does not answer."""
+    url = page_server({**stack.loop.environ, "MCQA_URL": "http://127.0.0.1:9"})
+    page = page_at(url)
+    page.get_by_label("Question", exact=True).fill(HOSTILE)
+    page.get_by_label("Choice A").fill("one")
+    page.get_by_label("Choice B").fill("two")
+    page.get_by_role("button", name="Ask the model").click()
+    page.get_by_text("Nothing answers at http://127.0.0.1:9").wait_for()
+    page.get_by_role("link", name="Events").click()
+    page.get_by_role("heading", name="Events", level=1).wait_for()
+    page.get_by_role("link", name="Ask").click()
+    page.get_by_role("heading", name="Ask", level=1).wait_for()
+    assert page.get_by_label("Question", exact=True).input_value() == HOSTILE
+    assert page.get_by_label("Choice B").input_value() == "two"
+
+
+def test_texts_stay_texts(stack: Stack, page_at: PageAt) -> None:
+    stack.loop.send("hostile", HOSTILE[:20].replace("*", "x").replace(" ", "-"), {"text": HOSTILE}, subject=HOSTILE)
+    page = page_at(stack.url)
+    ask_hostile(page)
+    assert page.locator("img[src=x]").count() == 0
+    assert page.get_by_role("cell", name=HOSTILE).count() == 1
+    page = page_at(f"{stack.url}/events?text=onerror")
+    page.get_by_role("table", name="Events, the newest first").get_by_role("link").first.click()
+    page.get_by_role("heading", name="Data").wait_for()
+    page.get_by_text("All attributes").first.click()
+    page.get_by_role("cell", name=HOSTILE).wait_for()
+    assert page.locator("img[src=x]").count() == 0
+
+
+def test_a_dead_letter_is_found_understood_and_sent_again(stack: Stack, page_at: PageAt) -> None:
+    stack.loop.send("refused", FEEDBACK, {"answer_id": "x", "answer": "Z"})
+    page = page_at(f"{stack.url}/events?view=letters")
+    letters = page.get_by_role("table", name="Events that a function could not use")
+    letters.get_by_text("must be an index from 0 or a letter A to J, found 'Z'").wait_for()
+    letters.get_by_role("link").first.click()
+    page.get_by_role("heading", name="A dead letter").wait_for()
+    page.get_by_role("button", name="Send it again").click()
+    page.get_by_text("for every Trigger that wants such events").wait_for()
+    page.get_by_role("button", name="Yes, do it").click()
+    page.get_by_text("Sent again, and refused again at once").wait_for(timeout=30_000)
+    page.get_by_role("button", name="Give it up").click()
+    page.get_by_role("button", name="Yes, do it").click()
+    page.get_by_text("Given up.").wait_for()
+
+
+def test_the_broker_goes_and_comes_back(stack: Stack, page_at: PageAt) -> None:
+    """A broker that does not answer is a sentence; the page recovers by itself."""
+    page = page_at(f"{stack.url}/events")
+    page.get_by_role("table", name="Events, the newest first").wait_for()
+    process = stack.loop.process
+    process.send_signal(signal.SIGSTOP)
+    try:
+        page.get_by_text("The broker does not answer").wait_for(timeout=30_000)
+    finally:
+        process.send_signal(signal.SIGCONT)
+    page.get_by_role("table", name="Events, the newest first").wait_for(timeout=30_000)
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_bars_the_way(stack: Stack, page_at: PageAt, width: int, dark: bool) -> None:
+    """axe: nothing serious or critical of ours."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    httpx2.get(stack.model)
+    for path in ("/", "/events", "/events?event=1", "/events?view=flow", "/events?view=letters"):
+        page = page_at(stack.url + path, width=width, dark=dark)
+        if path == "/":
+            ask_hostile(page)
+        page.wait_for_timeout(1500)
+        found = Axe().run(page).response["violations"]
+        grave = [
+            (item["id"], [node["target"] for node in item["nodes"]])
+            for item in found
+            if item["impact"] in ("serious", "critical")
+        ]
+        assert grave == [], path

@@ -1,0 +1,344 @@
+"""The page Ask by its branches: what is filled in, what is asked, what is shown of answers and of failures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from loop_parts import sink
+from shown_page import ShownPage
+
+from common.event_types import FEEDBACK, SOURCE_UI
+from functions.database import engine
+from functions.migrate import migrate
+from ui.ask import exchange as exchanges
+
+HOSTILE = "**bold** <img src=x onerror=alert(1)> :smile: $x$ [a](http://evil.example)"
+
+
+@dataclass
+class Model:
+    """A model server that answers what a test wants."""
+
+    url: str = ""
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    error: str = ""
+    card: dict[str, Any] | None = None
+    mass: float = 0.98
+    asked: list[dict[str, Any]] = field(default_factory=list)
+
+    def reply(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        self.asked.append(body)
+        if self.status != 200:
+            return {"error": self.error}
+        question = body["instances"][0]
+        count = len(question["choices"])
+        shares = {"ABCDEFGHIJ"[place]: (0.9 if place == 1 else 0.1 / (count - 1)) for place in range(count)}
+        answer = {
+            "letter": "B", "index": 1, "choice": question["choices"][1], "probabilities": shares, "confidence": 0.9,
+            "margin": 0.8, "entropy": 0.3, "letter_mass": self.mass, "prompt_tokens": 48, "model_version": "7",
+        }  # fmt: skip
+        if path.endswith(":explain"):
+            more = {"explanation": f"Because.\n\n{HOSTILE}", "finish_reason": "length", "completion_tokens": 9}
+            return {"explanations": [{**answer, **more, "model_version": "8"}]}
+        return {"predictions": [answer], "model_version": "7"}
+
+
+@pytest.fixture
+def model(processes: None) -> Iterator[Model]:
+    made = Model()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            self._send(made.status, made.reply(self.path, body), made.headers)
+
+        def do_GET(self) -> None:
+            properties = {} if made.card is None else {"properties": {"card": json.dumps(made.card)}}
+            self._send(200, {"versions": ["7"], **properties}, {})
+
+        def _send(self, status: int, body: dict[str, Any], headers: dict[str, str]) -> None:
+            data = json.dumps(body).encode()
+            self.send_response(status)
+            for name, value in {**headers, "content-length": str(len(data))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    made.url = f"http://127.0.0.1:{server.server_port}"
+    yield made
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AppTest runs no live part again: the page waits for the answer instead."""
+    monkeypatch.setattr(exchanges, "PATIENCE", 20.0)
+
+
+Show = Callable[..., ShownPage]
+
+
+def field_key(page: ShownPage, name: str) -> str:
+    """A field's key ends with its name; a remove button's does, too."""
+    areas = [*page.app.text_area, *page.app.selectbox]
+    return next(str(widget.key) for widget in areas if str(widget.key).endswith(f" {name}"))
+
+
+def type_in(page: ShownPage, stem: str, *choices: str, code: str = "") -> None:
+    page.app.text_area(field_key(page, "stem")).set_value(stem)
+    page.app.text_area(field_key(page, "code")).set_value(code)
+    for place, choice in enumerate(choices):
+        page.app.text_area(field_key(page, f"choice {place} {place}")).set_value(choice)
+
+
+def click(page: ShownPage, key: str) -> None:
+    page.app.button(key).click()
+    page.app.run()
+    assert not page.app.exception, page.app.exception
+
+
+def ask(page: ShownPage, *choices: str, stem: str = "What is 1 + 1?", code: str = "") -> None:
+    type_in(page, stem, *choices or ("1", "2"), code=code)
+    click(page, "ask now")
+
+
+def test_an_answer_shows_what_gave_it(show_page: Show, model: Model) -> None:
+    page = show_page("ask", {"MCQA_URL": model.url})
+    ask(page, "1", HOSTILE, "3", stem=HOSTILE, code="print(1)")
+    (asked,) = model.asked
+    assert asked == {"instances": [{"question": HOSTILE, "choices": ["1", HOSTILE, "3"], "code": "print(1)"}]}
+    assert [heading.value for heading in page.app.subheader][1] == "The model answers B"
+    (rows,) = page.tables.values()
+    assert rows == [["A", "1", "5.0%"], ["B chosen", HOSTILE, "90.0%"], ["C", "3", "5.0%"]]
+    figures = page.details
+    assert (figures["Confidence"], figures["Letter mass"], figures["Version"]) == ("90.0%", "98.0%", "7")
+    assert figures["Role"] == "not known: no rollout has looked at it"
+    trace = figures["Trace"]
+    assert {"k": "link", "text": trace, "href": f"/events?trace={trace}"} in [
+        value for node in page.nodes("dl") for _, value in node["items"]
+    ]
+    assert "No broker takes right answers here" in page.paragraphs[-1]
+    assert HOSTILE not in [block.value for block in (*page.app.markdown, *page.app.caption)]
+
+
+def test_the_requests_to_copy_name_the_public_address(show_page: Show, model: Model) -> None:
+    page = show_page("ask", {"MCQA_URL": model.url, "MCQA_PUBLIC_URL": "https://mcqa.example"})
+    ask(page)
+    curl, python = [block.value for block in page.app.code][-2:]
+    assert curl.startswith("curl https://mcqa.example/v1/models/coding-mcqa:predict")
+    assert '"https://mcqa.example/v1/models/coding-mcqa:predict"' in python
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "headers", "says"),
+    [
+        (503, "the queue is full", {"retry-after": "7"}, "has no room for this question now"),
+        (504, "too slow", {}, "took too long and the question was given up"),
+        (400, HOSTILE, {}, "The model refuses this question"),
+        (404, "no model", {}, "does not serve the model"),
+        (500, "internal error", {}, "failed with status 500"),
+    ],
+)
+def test_an_error_is_a_sentence_and_nothing_is_lost(
+    show_page: Show, model: Model, status: int, error: str, headers: dict[str, str], says: str
+) -> None:
+    model.status, model.error, model.headers = status, error, headers
+    page = show_page("ask", {"MCQA_URL": model.url})
+    ask(page, "one", "two", stem="Mine?")
+    ((kind, notice),) = page.notices
+    assert (kind, says in notice, error in notice) == ("error", True, True)
+    assert ("Try again in 7 s." in notice) is bool(headers)
+    assert page.app.text_area(field_key(page, "stem")).value == "Mine?"
+    assert page.app.text_area(field_key(page, "choice 1 1")).value == "two"
+    model.status = 200
+    click(page, "ask now")
+    assert page.notices == []
+
+
+def test_nobody_at_the_address_and_no_address(show_page: Show, processes: None) -> None:
+    page = show_page("ask", {"MCQA_URL": "http://127.0.0.1:9"})
+    ask(page)
+    assert "Nothing answers at http://127.0.0.1:9" in page.notices[0][1]
+    page = show_page("ask", {"MCQA_URL": "", "MCQA_LOCAL_DIR": ""})
+    ask(page)
+    assert "No setting says where the model answers" in page.notices[0][1]
+
+
+@pytest.mark.parametrize(
+    ("stem", "choices", "says"),
+    [
+        ("", ("1", "2"), "The question is empty."),
+        ("x", ("1",), "A question needs at least two choices."),
+        ("x", ("1", "", "3"), "Choice B is empty: fill it in or remove it."),
+        ("x", ("1", "2", " 1"), "Two choices are the same text: A, C."),
+    ],
+)
+def test_what_cannot_be_asked(show_page: Show, stem: str, choices: tuple[str, ...], says: str) -> None:
+    page = show_page("ask")
+    type_in(page, stem, *choices)
+    click(page, "ask now")
+    ((kind, notice),) = page.notices
+    assert (kind, notice.startswith(says)) == ("error", True)
+
+
+CARD = {
+    "schema": 1, "title": "tiny demonstration model", "subjects": ["lists", HOSTILE], "stems": ["What is 1 + 1?"],
+    "accuracy": {"value": 0.69, "low": 0.674, "high": 0.703, "questions": 4000},
+}  # fmt: skip
+
+
+def test_a_demonstration_model_says_so_and_what_it_knows(show_page: Show, model: Model) -> None:
+    model.card = CARD
+    page = show_page("ask", {"MCQA_URL": model.url})
+    ask(page)
+    assert page.notices == [
+        ("info", "This is a tiny demonstration model, not a model for real questions. It learned 2 subjects. "
+         "On those it is right about 69% of the time (67.4% to 70.3%).")
+    ]  # fmt: skip
+    ask(page, stem="Who wrote Faust?")
+    assert page.notices[0][0] == "warning"
+    assert page.notices[0][1].endswith("This question is outside of them: expect a guess.")
+    assert f"Subjects that it learned: lists, {HOSTILE}." in page.paragraphs
+
+
+def test_letters_that_the_model_did_not_want(show_page: Show, model: Model) -> None:
+    model.mass = 0.0004
+    page = show_page("ask", {"MCQA_URL": model.url})
+    ask(page)
+    ((kind, notice),) = page.notices
+    assert (kind, "only < 0.05% of the probability" in notice) == ("warning", True)
+
+
+def test_an_explanation_is_asked_for_as_a_test(show_page: Show, model: Model) -> None:
+    page = show_page("ask", {"MCQA_URL": model.url})
+    ask(page)
+    click(page, "ask why")
+    assert model.asked[-1]["parameters"] == {"purpose": "test", "max_new_tokens": exchanges.EXPLANATION_TOKENS}
+    place = page.paragraphs.index("Because.")
+    assert page.paragraphs[place + 1] == HOSTILE
+    assert page.paragraphs[place + 2].endswith(
+        "9 tokens. It argues for the answer; it is not how the answer came about."
+    )
+    assert [text for _, text in page.notices] == [
+        "It was cut at the longest length.",
+        "It was written by version 8, which answers B: while a canary runs, two versions share the questions.",
+    ]
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> str:
+    url = f"sqlite:///{tmp_path}/loop.db"
+    migrate(made := engine(url))
+    made.dispose()
+    return url
+
+
+def test_a_right_answer_is_sent_once(show_page: Show, model: Model, database: str) -> None:
+    with sink() as broker:
+        page = show_page("ask", {"MCQA_URL": model.url, "K_SINK": broker.url, "MCQA_DATABASE_URL": database})
+        ask(page)
+        answer_id = page.details["Trace"]
+        page.app.selectbox(
+            next(str(box.key) for box in page.app.selectbox if "right letter" in str(box.key))
+        ).set_value("A")
+        click(page, "ask right send")
+        (sent,) = broker.events
+        assert (sent.attributes["source"], sent.attributes["type"]) == (SOURCE_UI, FEEDBACK)
+        assert (sent.data["answer"], sent.data["answer_id"].replace("-", "")) == ("A", answer_id)
+        assert "waiting until the loop has counted it" in page.paragraphs[-1]
+        assert not [button for button in page.app.button if "right" in str(button.key)]
+
+
+def test_what_came_of_it_is_not_known_without_a_database(show_page: Show, model: Model) -> None:
+    with sink() as broker:
+        page = show_page("ask", {"MCQA_URL": model.url, "K_SINK": broker.url, "MCQA_DATABASE_URL": ""})
+        ask(page)
+        click(page, "ask right yes")
+    assert page.notices == [("success", "Sent that B was right. What became of it cannot be seen from here.")]
+
+
+def test_a_right_answer_that_is_not_taken_can_be_sent_again(show_page: Show, model: Model) -> None:
+    with sink() as broker:
+        broker.status = 503
+        page = show_page("ask", {"MCQA_URL": model.url, "K_SINK": broker.url, "MCQA_DATABASE_URL": ""})
+        ask(page)
+        click(page, "ask right yes")
+        assert page.notices == [("error", "It was not sent: the broker answered 503:")]
+        broker.status = 202
+        click(page, "ask right yes")
+    assert len(broker.events) == 1
+
+
+def test_an_example_names_its_subject_and_its_right_answer(show_page: Show, model: Model) -> None:
+    with sink() as broker:
+        page = show_page("ask", {"MCQA_URL": model.url, "K_SINK": broker.url})
+        page.app.selectbox(field_key(page, "subject")).set_value("slicing")
+        click(page, "ask example")
+        click(page, "ask now")
+        assert model.asked[-1]["instances"][0]["subject"] == "slicing"
+        known = [text for text in page.paragraphs if "is right, according to" in text]
+        assert len(known) == 1
+        # Changed, it is somebody's own question.
+        page.app.text_area(field_key(page, "stem")).set_value("Mine?")
+        click(page, "ask now")
+    assert "subject" not in model.asked[-1]["instances"][0]
+    assert not [text for text in page.paragraphs if "is right, according to" in text]
+
+
+def test_a_pasted_question_fills_the_fields(show_page: Show) -> None:
+    page = show_page("ask")
+    text = "Q: What is 1 + 1?\n```js\n1 + 1\n```\nA) 1\nB) 2\nC) 3"
+    page.app.text_area(field_key(page, "pasted")).set_value(text)
+    click(page, "ask fill")
+    assert page.notices == [("success", "Filled in below, with 3 choices. Look it over, then ask.")]
+    fields = {
+        name: page.app.text_area(field_key(page, name)).value for name in ("stem", "code", "choice 2 2", "pasted")
+    }
+    assert fields == {"stem": "What is 1 + 1?", "code": "1 + 1", "choice 2 2": "3", "pasted": text}
+    assert page.app.selectbox(field_key(page, "language")).value == "javascript"
+
+
+def test_a_text_that_is_no_question_says_why_and_stays(show_page: Show) -> None:
+    page = show_page("ask")
+    page.app.text_area(field_key(page, "pasted")).set_value('{"question": ')
+    click(page, "ask fill")
+    assert page.notices[0][1].startswith("This begins like JSON, but is not:")
+    assert page.app.text_area(field_key(page, "pasted")).value == '{"question": '
+
+
+def test_choices_are_added_and_removed_between_two_and_ten(show_page: Show) -> None:
+    page = show_page("ask")
+    type_in(page, "x", "a", "b", "c", "d")
+    click(page, "ask remove 1 1")
+    letters = [area.label for area in page.app.text_area if area.label.startswith("Choice")]
+    values = [area.value for area in page.app.text_area if area.label.startswith("Choice")]
+    assert (letters, values) == (["Choice A", "Choice B", "Choice C"], ["a", "c", "d"])
+    for _ in range(7):
+        click(page, "ask add")
+    assert page.app.button("ask add").disabled
+    assert len([area for area in page.app.text_area if area.label.startswith("Choice")]) == 10
+    click(page, "ask clear")
+    assert [area.value for area in page.app.text_area] == [""] * 7
+
+
+def test_another_language_keeps_what_was_typed(show_page: Show, model: Model) -> None:
+    page = show_page("ask", {"MCQA_URL": model.url})
+    ask(page)
+    page.app.session_state["language"] = "vi"
+    page.app.run()
+    assert page.app.text_area(field_key(page, "stem")).value == "What is 1 + 1?"
+    assert [heading.value for heading in page.app.subheader][1] == "Mô hình trả lời B"
