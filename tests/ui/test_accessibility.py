@@ -37,7 +37,7 @@ def address(mlflow_url: str, processes: None, tmp_path_factory: pytest.TempPathF
 def test_nothing_serious_or_critical(address: str, page_at: Any, name: str) -> None:
     page = page_at(address + PAGES[name])
     prepare(page, name)
-    found = {}
+    found: dict[tuple[str, str], str] = {}
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": 900})
         for scheme in ("light", "dark"):
@@ -46,8 +46,9 @@ def test_nothing_serious_or_critical(address: str, page_at: Any, name: str) -> N
             for violation in Axe().run(page).response["violations"]:
                 for node in violation["nodes"]:
                     if violation["impact"] in GRAVE and not is_streamlits(violation["id"], node["html"]):
-                        found[violation["id"], node["html"][:200]] = f"{width} px, {scheme}: {node['failureSummary']}"
-    assert found == {}
+                        where = f"{width} px, {scheme}: {' '.join(node['failureSummary'].split())[:250]}"
+                        found[violation["id"], node["html"][:150]] = where
+    assert not found, "\n".join(f"{rule}: {html}: {where}" for (rule, html), where in found.items())
 
 
 def is_streamlits(rule: str, html: str) -> bool:
