@@ -30,7 +30,7 @@ class Task:
     """`number` is unique among the tasks of all runs; `path` leads from the run to it, by keys of the spec, and an
     iteration of a loop is a level of its own. `name` is for people.
 
-    `needs` holds the ids of the tasks beside it that it waits for. `iteration` is set for an iteration, `iterations`
+    `needs` holds the ids of the tasks of its group that it waits for. `iteration` is set for an iteration, `iterations`
     (how many began) for a loop. `is_logged`: its steps' process wrote a log.
     """
 
