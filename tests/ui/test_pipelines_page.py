@@ -1,0 +1,126 @@
+"""The page Pipelines: against the embedded pipelines server, and against Kubeflow's own shape of a run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kfp_server import ENVIRON, kfp_server
+from shown_page import ShownPage
+from stub_pipeline import upload
+
+from common.kubeflow import KubeflowClient
+from functions.database import engine, transaction
+from functions.migrate import migrate
+from functions.retrain.tables import RetrainRun
+from mcqa.readmodels.pipeline_runs import steps
+
+HOSTILE = "**bold** <img src=x onerror=alert(1)> [link](http://evil.example)"
+Show = Callable[..., ShownPage]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, processes: None) -> Iterator[dict[str, str]]:
+    """A loop's environment with three runs: two of the loop, of which one failed; a stranger's."""
+    folder = tmp_path_factory.mktemp("pipelines-page")
+    database = f"sqlite:///{folder / 'loop.db'}"
+    migrate(engine(database))
+    with kfp_server(folder / "kfp") as kfp:
+        upload(kfp.url, folder)
+        client = KubeflowClient({"KFP_ENDPOINT": kfp.url, **ENVIRON})
+        arguments = {
+            "run_key": "key-1", "model_name": "m", "champion": "1", "since": 0.0, "until": 1.0, "reason": "test",
+            "traceparent": "", "drift_event": "", "marks": str(folder / "marks"),
+        }  # fmt: skip
+        ids = [
+            client.start_run(name, HOSTILE, client.newest_version(), {**arguments, **more})
+            for name, more in (("ours", {}), (HOSTILE, {"fails": 9, "marks": str(folder / "others")}), ("stranger", {}))
+        ]
+        deadline = time.monotonic() + 60
+        while not all("finished_at" in (client.run(run_id) or {}) for run_id in ids):
+            assert time.monotonic() < deadline, kfp.log.read_text()
+            time.sleep(0.2)
+        with transaction(engine(database)) as connection:
+            for place, run_id in enumerate(ids[:2]):
+                connection.execute(RetrainRun.__table__.insert().values(**request(f"key-{place}", run_id, place)))
+        yield {"KFP_ENDPOINT": kfp.url, "MCQA_DATABASE_URL": database, "ids": " ".join(ids), **ENVIRON}
+
+
+def request(key: str, run_id: str, place: int) -> dict[str, Any]:
+    return {
+        "key": key, "model": "coding-mcqa", "champion": "1", "drift_source": "s", "drift_id": f"e{place}", "since": 0.0,
+        "reason": HOSTILE, "traceparent": "", "state": "failed" if place else "succeeded", "attempt": 1 + place,
+        "reason_code": "drift-detected", "initiated_by": "drift", "parameters": {}, "run_id": run_id,
+        "version": None if place else "2", "error": "", "created_at": time.time(), "updated_at": time.time(),
+        "announced": 4,
+    }  # fmt: skip
+
+
+def test_runs_with_what_they_were_for_and_what_came_of_them(server: dict[str, str], show_page: Show) -> None:
+    page = show_page("pipelines", server)
+    rows = page.tables["Runs, the newest first"]
+    assert [row[0] for row in rows] == ["stranger", HOSTILE, "ours"]
+    stranger, failed, ours = rows
+    assert (stranger[1], stranger[4], stranger[5]) == ("succeeded", "not started by the loop", "no version")
+    assert (failed[1], failed[4]) == ("failed", "drift, attempt 2")
+    assert "not this time" in failed[5] or "work" in failed[5]
+    assert (ours[1], ours[4], ours[5]) == ("succeeded", "drift", "version 2")
+    assert len(page.tables["Versions of the pipeline"]) >= 1
+
+
+def test_one_run_with_its_steps_and_parameters(server: dict[str, str], show_page: Show) -> None:
+    ours, failed, _ = server["ids"].split()
+    page = show_page("pipelines", server, run=ours)
+    steps_shown = page.tables["Steps in the order in which they started"]
+    assert [(row[0].strip(), row[1]) for row in steps_shown] == [("work", "succeeded")]
+    assert ["champion", "1"] in page.tables["Parameters that were given"]
+    assert page.details["Result"] == "version 2"
+    assert page.details["Its own page"].startswith("Open on the pipeline server")
+    page = show_page("pipelines", server, run=failed)
+    assert page.details["State"] == "failed"
+    assert page.details["Error"]
+
+
+def test_what_is_not_there_or_down_is_a_sentence(server: dict[str, str], show_page: Show) -> None:
+    page = show_page("pipelines", server, run="nothing <b>")
+    assert page.notices == [("warning", "The pipeline server has no run nothing <b>: it may have been deleted.")]
+    page = show_page("pipelines", {**server, "KFP_ENDPOINT": "http://127.0.0.1:9"})
+    ((kind, sentence),) = page.notices
+    assert (kind, sentence.startswith("the pipeline server cannot be read now: ")) == ("error", True)
+
+
+def test_without_the_database_the_runs_are_still_shown(server: dict[str, str], show_page: Show, tmp_path: Path) -> None:
+    page = show_page("pipelines", {**server, "MCQA_DATABASE_URL": f"sqlite:///{tmp_path / 'none' / 'loop.db'}"})
+    assert [kind for kind, _ in page.notices] == ["warning"]
+    assert {row[4] for row in page.tables["Runs, the newest first"]} == {"not started by the loop"}
+
+
+def test_steps_of_kubeflows_own_answer() -> None:
+    """Argo's tasks: groups around the steps, drivers, retries, and 1970 for what has not happened."""
+    tasks = [
+        {"task_id": "a", "display_name": "coding-mcqa-x", "state": "RUNNING", "start_time": "2026-11-30T10:00:00Z"},
+        {"task_id": "d", "display_name": "root", "parent_task_id": "a", "start_time": "2026-11-30T10:00:01Z"},
+        {
+            "task_id": "s1", "display_name": "train(1)", "parent_task_id": "d", "state": "RUNNING",
+            "start_time": "2026-11-30T10:00:09Z", "end_time": "1970-01-01T00:00:00Z",
+        },
+        {
+            "task_id": "s0", "display_name": "train(0)", "parent_task_id": "d", "state": "FAILED",
+            "start_time": "2026-11-30T10:00:02Z", "end_time": "2026-11-30T10:00:07Z",
+            "error": {"code": 1, "message": "lost\n the node"},
+        },
+        {"task_id": "s2", "display_name": "evaluate", "parent_task_id": "d"},
+    ]  # fmt: skip
+    found = steps({"run_details": {"task_details": tasks}})
+    assert [(each["name"], each["attempt"], each["state"]) for each in found] == [
+        ("coding-mcqa-x", None, "RUNNING"),
+        ("train", 0, "FAILED"),
+        ("train", 1, "RUNNING"),
+        ("evaluate", None, "PENDING"),
+    ]
+    assert found[1]["error"] == "lost the node"
+    assert found[2]["ended_at"] is None
+    assert [each["depth"] for each in found] == [0, 2, 2, 2]
