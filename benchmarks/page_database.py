@@ -52,7 +52,7 @@ _INSERTS = (
     f"""INSERT INTO answers (source, id, place, version, answered_at, letter, confidence, entropy, margin, letter_mass,
         prompt_tokens) SELECT {_SOURCE}, id, 0, version, at + 0.2, substr('ABCD', 1 + abs(random() % 4), 1),
         0.25 + 0.75 * {_UNIT}, 1.2 * {_UNIT}, {_UNIT}, 1 - 0.001 * {_UNIT}, 60 + i % 340 FROM series""",
-    f"""INSERT INTO feedback SELECT '/coding-mcqa/cli', 'f-' || id, id, 0, substr('ABCD', 1 + abs(random() % 4), 1),
+    """INSERT INTO feedback SELECT '/coding-mcqa/cli', 'f-' || id, id, 0, substr('ABCD', 1 + abs(random() % 4), 1),
         at + 60, at + 60, at + 60, 1 FROM series WHERE i % :unlabelled = 0""",
 )
 

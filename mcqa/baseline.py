@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from common.names import CHAMPION
 
@@ -13,6 +14,17 @@ if TYPE_CHECKING:
 
     from functions.drift.baselines import Accepted, Undone
     from functions.drift.settings import Settings
+
+
+class Candidate(TypedDict):
+    """What would be accepted: answers of `version` since `since` (Unix seconds). `n` is counted no further than `most`;
+    fewer than `needed` are refused."""
+
+    version: str
+    since: float
+    n: int
+    most: int
+    needed: int
 
 
 class NoChampionError(ValueError):
@@ -44,6 +56,19 @@ def undo(environ: Mapping[str, str], by: str, now: float) -> Undone:
 
     with _champion(environ) as (engine, settings, version):
         return baselines.undo(engine, settings, version, by, now)
+
+
+def candidate(environ: Mapping[str, str], since: float) -> Candidate:
+    """What `accept` would take now. Raises as it does, but not for too few answers."""
+    from functions.database import transaction
+    from mcqa.readmodels.drift import MOST_COUNTED
+    from mcqa.readmodels.drift_queries import count_up_to
+
+    with _champion(environ) as (engine, settings, version):
+        with transaction(engine) as connection:
+            n = count_up_to(connection, version, since, time.time() - settings.settle, MOST_COUNTED)
+        needed = settings.config.min_reference
+    return {"version": version, "since": since, "n": n, "most": MOST_COUNTED, "needed": needed}
 
 
 @contextmanager

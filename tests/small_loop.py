@@ -111,7 +111,7 @@ def _kubernetes(loop: SmallLoop) -> Iterator[None]:
         assert process.stdout.readline().startswith(b"export KUBECONFIG="), (folder / "kube.log").read_text()
         loop.environ["KUBECONFIG"] = str(loop.folder.kubeconfig)
         client = Client(config=KubeConfig.from_file(str(loop.folder.kubeconfig)))
-        kind = create_namespaced_resource("eventing.knative.dev", "v1", "Trigger", "triggers")
+        kind: Any = create_namespaced_resource("eventing.knative.dev", "v1", "Trigger", "triggers")
         _until_served(lambda: client.create(Namespace(metadata=ObjectMeta(name=NAMESPACE))))
         for trigger in triggers():
             client.create(kind(trigger), namespace=NAMESPACE)

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import typer
 
 from mcqa.command_group import CommandGroup
+from tools import screenshots
 from tools.ci import commands as ci
 from tools.cluster import commands as cluster
 from tools.errors import ToolError
@@ -55,6 +56,7 @@ cluster.register(app)
 images.register(app)
 manifests.register(app)
 ci.register(app)
+screenshots.register(app)
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import sys
 from typing import Annotated
@@ -21,12 +22,20 @@ def main(
     try:
         settings = read_settings(os.environ)
         _require_guard(settings, host)
+        _log_to_stderr()
         from ui.server import serve
 
         serve(settings, host, port)
     except SettingError as error:
         print(f"ui: {error}", file=sys.stderr)
         raise typer.Exit(2) from None
+
+
+def _log_to_stderr() -> None:
+    """Who did what on the page, and which part could not be read."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    for talkative in ("httpx2", "httpx", "alembic"):
+        logging.getLogger(talkative).setLevel(logging.WARNING)
 
 
 def _require_guard(settings: UiSettings, host: str) -> None:

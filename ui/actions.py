@@ -67,6 +67,16 @@ def action(
         elements.notice(kind, *sentence, key=f"{key} outcome")
 
 
+def is_asking(key: str) -> bool:
+    """Whether the confirmation of this action is open."""
+    return bool(st.session_state.get(f"{_ASKING} {key}"))
+
+
+def dismiss(key: str) -> None:
+    """Closes the confirmation: what it was about is over."""
+    st.session_state.pop(f"{_ASKING} {key}", None)
+
+
 def explain_refusal() -> None:
     """Once a page: why its actions cannot be used, where they cannot."""
     if refusal := operator().refusal:

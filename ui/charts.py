@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import altair as alt
@@ -11,6 +11,13 @@ import streamlit as st
 from ui import elements
 from ui.elements import Cell
 from ui.language import t
+
+Drawing = alt.LayerChart | alt.FacetChart
+
+
+def of(values: Iterable[Mapping[str, Any]]) -> alt.Chart:
+    """A chart of rows; Altair would otherwise want a data frame."""
+    return alt.Chart(alt.Data(values=list(values)))  # type: ignore[no-untyped-call]
 
 
 def chart(

@@ -22,7 +22,7 @@ OPTIONS: dict[str, Any] = {
     "theme.light.textColor": "#1F2328",
     "theme.light.backgroundColor": "#FFFFFF",
     "theme.light.secondaryBackgroundColor": "#F2F4F7",
-    "theme.dark.primaryColor": "#2F7FC4",
+    "theme.dark.primaryColor": "#2A78BC",
     "theme.dark.linkColor": "#79B8F5",
     "theme.dark.textColor": "#F0F3F6",
     "theme.dark.backgroundColor": "#0F141A",

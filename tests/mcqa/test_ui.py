@@ -95,8 +95,8 @@ def test_the_page_of_a_loop_elsewhere_is_served_from_here(tmp_path: Path) -> Non
         process = subprocess.Popen(
             command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=log, text=True
         )
+    assert process.stdout
     try:
-        assert process.stdout
         address = process.stdout.readline().strip()
         assert address.startswith("http://127.0.0.1:"), (tmp_path / "log").read_text()
         assert httpx2.get(f"{address}/_stcore/health", timeout=10).text == "ok"

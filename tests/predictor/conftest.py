@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from common.model_card import ModelCard
+from predictor.model_card import write_card
 from tests.servers import RunningServer, running
 from tests.versions import make_version
 
@@ -16,7 +17,7 @@ CARD = ModelCard("model of random weights", ("dice",), ("What do the dice show?"
 def random_version(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small Qwen2 with random weights: answers quickly, and differently to every question."""
     folder = make_version(tmp_path_factory.mktemp("versions") / "random-1")
-    CARD.write(folder)
+    write_card(CARD, folder)
     return folder
 
 

@@ -46,7 +46,8 @@ def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallLoop]:
 
 
 def table(page: ShownPage, caption: str) -> list[list[str]]:
-    return page.tables[caption]
+    rows: list[list[str]] = page.tables[caption]
+    return rows
 
 
 FOUND = "Events, the newest first"

@@ -7,14 +7,17 @@ the viewer's zone, and keep both themes' colours.
 
 from ui.elements.cells import Badge, Bar, Cell, Code, Link, Strong, Time
 from ui.elements.freshness import freshness
+from ui.elements.picture import Arrow, Node, picture
 from ui.elements.view import details, heading, notice, paragraph, table
 
 __all__ = [
+    "Arrow",
     "Badge",
     "Bar",
     "Cell",
     "Code",
     "Link",
+    "Node",
     "Strong",
     "Time",
     "details",
@@ -22,5 +25,6 @@ __all__ = [
     "heading",
     "notice",
     "paragraph",
+    "picture",
     "table",
 ]
