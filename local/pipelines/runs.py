@@ -115,7 +115,13 @@ class Runs:
         return row["pipeline_id"], row["id"], row["spec"]
 
     def get(self, key: str) -> dict[str, Any]:
-        return serializers.run(self.row(key), self.tasks(key))
+        """The run with its tasks. Of a version that was deleted since, it has the spec: nothing else has."""
+        row = self.row(key)
+        message = serializers.run(row, self.tasks(key))
+        if row["version_id"] and not self.database.fetch_one("SELECT 1 FROM versions WHERE id = ?", row["version_id"]):
+            del message["pipeline_version_reference"]
+            message["pipeline_spec"] = json.loads(row["spec"])
+        return message
 
     def list(self, query: Mapping[str, str]) -> dict[str, Any]:
         where: dict[str, Any] = {"deleted": 0}

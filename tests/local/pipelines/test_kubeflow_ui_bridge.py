@@ -142,6 +142,26 @@ def test_v1beta1_job_and_deletes(server: KfpServer, kfp_client: Any, checked: di
 
 
 @pytest.mark.usefixtures("processes")
+def test_a_run_outlives_its_pipeline(server: KfpServer, kfp_client: Any, tmp_path: Path) -> None:
+    package = kubeflow_ui_pipeline.write(tmp_path / "check.yaml")
+    pipeline = kfp_client.upload_pipeline(str(package), "deleted soon")
+    version = kfp_client.list_pipeline_versions(pipeline.pipeline_id).pipeline_versions[0].pipeline_version_id
+    experiment = kfp_client.get_experiment(experiment_name="Default").experiment_id
+    run = kfp_client.run_pipeline(
+        experiment, "outlives", pipeline_id=pipeline.pipeline_id, version_id=version, params={"seconds": 60.0}
+    ).run_id
+
+    for path in (f"pipeline_versions/{version}", f"pipelines/{pipeline.pipeline_id}"):
+        assert httpx2.delete(f"{server.url}/apis/v1beta1/{path}", headers=HEADERS).status_code == 200
+        assert get(server, f"/apis/v1beta1/{path}").status_code == 404
+
+    message = ok(server, f"/apis/v2beta1/runs/{run}")
+    assert message["pipeline_spec"]["pipelineInfo"]["name"] == kubeflow_ui_pipeline.NAME
+    assert "pipeline_version_reference" not in message
+    kfp_client.terminate_run(run)
+
+
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(("version", "operation"), [("v1beta1", "op"), ("v2beta1", "operation")])
 def test_filters_ignore_case(server: KfpServer, checked: dict[str, str], version: str, operation: str) -> None:
     predicates = [{"key": "name", operation: "IS_SUBSTRING", "string_value": "LOOKED at"}]
