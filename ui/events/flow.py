@@ -26,7 +26,7 @@ _WORDS = {
     "clients": "events.sender.clients",
     "PingSource": "events.sender.schedules",
 }
-"""Producers that are no sources."""
+"""Producers that are not sources."""
 
 
 def show_flow() -> None:
