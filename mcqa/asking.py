@@ -42,7 +42,7 @@ class AskError(Exception):
     invalid          400 and its like: the question is refused, `detail` says why
     not-served       404: another server, or the model is not deployed
     failed           any other status
-    no-model-server  what answered is no model server
+    no-model-server  what answered is not a model server
 
     `detail` is the server's own sentence.
     """

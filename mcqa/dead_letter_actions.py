@@ -1,4 +1,4 @@
-"""Sending dead letters again and giving them up: what the verb and the page do, through the Broker and the database."""
+"""Replaying and discarding dead letters: what the verb and the page do, through the Broker and the database."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 log = logging.getLogger("mcqa")
 
 Outcome = Literal["sent", "already-replayed", "discarded", "already-discarded", "changed", "unknown"]
-"""What became of one: sent again; given up; it was so already; `changed`: it came back meanwhile, nothing was done;
+"""What became of one: sent again; discarded; it was so already; `changed`: it came back meanwhile, nothing was done;
 there is no such dead letter."""
 
 
@@ -72,7 +72,7 @@ def replay_by_name(environ: Mapping[str, str], name: str, by: str) -> tuple[Outc
         if row is None:
             return "unknown", 0
         outcome = replay(engine, Sink(environ), row)
-        log.info("dead letter %s replayed by %s: %s", name, by, outcome)
+        log.info("%s replayed by %s: %s", name, by, outcome)
         return outcome, row.times
 
 
@@ -81,7 +81,7 @@ def discard_by_name(environ: Mapping[str, str], name: str, by: str) -> Outcome:
         if row is None:
             return "unknown"
         outcome = discard(engine, row)
-        log.info("dead letter %s discarded by %s: %s", name, by, outcome)
+        log.info("%s discarded by %s: %s", name, by, outcome)
         return outcome
 
 

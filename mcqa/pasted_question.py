@@ -8,8 +8,8 @@
     B) 2
     Answer: B
 
-Letters may be in parentheses, with `)`, `.` or `:`, in lower case, bold or in a list; numbers do as well where there
-are no letters. Choices may share a line or continue over several. Pure.
+Letters may be in parentheses, with `)`, `.` or `:`, in lower case, bold or in a list; numbers do as well, without
+letters. Choices may share a line or continue over several. Pure.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PasteErrorCode = Literal["empty", "too-long", "not-json", "no-question", "no-cho
 
 
 class PasteError(ValueError):
-    """The text is no question; `code` says why, `detail` what a parser found."""
+    """The text is not a question; `code` says why, `detail` what a parser found."""
 
     def __init__(self, code: PasteErrorCode, detail: str = "") -> None:
         super().__init__(f"{code}: {detail}" if detail else code)

@@ -1,6 +1,6 @@
 """Who sends events of which type, and which Trigger passes them on: the catalogue and the Triggers as applied.
 
-Which events a Trigger lets through is decided from what is known beforehand, the type and the source of an event; where
+What a Trigger lets through is decided from what is known beforehand, the type and the source of an event; where
 its filter asks for more, or a source is not known, the answer is "some".
 """
 

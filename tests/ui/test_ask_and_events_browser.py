@@ -140,9 +140,9 @@ def test_a_dead_letter_is_found_understood_and_sent_again(stack: Stack, page_at:
     page.get_by_text("for every Trigger that wants such events").wait_for()
     page.get_by_role("button", name="Yes, do it").click()
     page.get_by_text("Sent again, and refused again at once").wait_for(timeout=30_000)
-    page.get_by_role("button", name="Give it up").click()
+    page.get_by_role("button", name="Discard it").click()
     page.get_by_role("button", name="Yes, do it").click()
-    page.get_by_text("Given up.").wait_for()
+    page.get_by_text("Discarded.").wait_for()
 
 
 def test_the_broker_goes_and_comes_back(stack: Stack, page_at: PageAt) -> None:

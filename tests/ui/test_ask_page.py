@@ -147,7 +147,7 @@ def test_the_requests_to_copy_name_the_public_address(show_page: Show, model: Mo
     ("status", "error", "headers", "says"),
     [
         (503, "the queue is full", {"retry-after": "7"}, "has no room for this question now"),
-        (504, "too slow", {}, "took too long and the question was given up"),
+        (504, "too slow", {}, "took too long; the question was cancelled"),
         (400, HOSTILE, {}, "The model refuses this question"),
         (404, "no model", {}, "does not serve the model"),
         (500, "internal error", {}, "failed with status 500"),

@@ -195,10 +195,10 @@ def test_a_dead_letter_is_sent_again_after_a_question(
     assert page.app.button(f"letter replay {letter} button").disabled
 
 
-def test_a_dead_letter_is_given_up(show_page: Show, loop: SmallLoop, letter: str) -> None:
+def test_a_dead_letter_is_discarded(show_page: Show, loop: SmallLoop, letter: str) -> None:
     page = show_page("events", {**loop.environ, **ACTIONS}, letter=letter)
     press(page, f"letter discard {letter} button", f"letter discard {letter} confirm")
-    assert ("success", "Given up.") in page.notices
+    assert ("success", "Discarded.") in page.notices
     assert state(loop, letter) == "discarded"
 
 

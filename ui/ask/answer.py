@@ -71,7 +71,7 @@ def _figures(answered: Answered) -> dict[str, Cell]:
 
 
 def _share(share: float) -> str:
-    """A probability; so small that it would be rounded to nothing, it is said to be below a limit."""
+    """A probability; one that would be rounded to nothing is below a limit."""
     if 0 < share < PROBABLE / 10:
         return "< " + percent(PROBABLE / 10, 2)
     return percent(math.floor(share * 1000) / 1000 if share > 1 - PROBABLE else share)

@@ -17,7 +17,7 @@ FIRST_CHOICES = 4
 
 @dataclass(slots=True)
 class Draft:
-    """`choices` have numbers of their own, which name their fields. `generation` grows when all fields are filled anew.
+    """`choices` have numbers of their own, which name their fields; `generation` grows when all are filled again.
 
     `origin` is the question as an example or a pasted text gave it, with its subject, `right` its right choice: they
     hold as long as nobody changes the question.

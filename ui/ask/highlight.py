@@ -1,4 +1,4 @@
-"""Which language a piece of code is in: guessed for its highlighting, or chosen. The model is not told."""
+"""Which language a piece of code is in: guessed for its highlighting, or chosen. It changes nothing for the model."""
 
 from __future__ import annotations
 

@@ -20,13 +20,13 @@ SECONDS = 30.0
 WIDTH, ROW = 760, 24
 """Pixels: at most so wide, and so high for each type."""
 # Where the three columns begin and end, as shares of the width.
-_SENDERS, _TYPES_LEFT, _TYPES_RIGHT, _RECEIVERS = 0.27, 0.33, 0.67, 0.82
+_SENDERS, _TYPES_LEFT, _TYPES_RIGHT, _RECEIVERS = 0.25, 0.36, 0.64, 0.8
 _WORDS = {
     "KServe's payload logger": "events.sender.logger",
     "clients": "events.sender.clients",
     "PingSource": "events.sender.schedules",
 }
-"""Producers that are no sources."""
+"""Producers that are not sources."""
 
 
 def show_flow() -> None:
@@ -94,7 +94,7 @@ def _drawing(types: list[TypeFlow]) -> Any:
         for consumer in item["consumers"]
     ]  # fmt: skip
     names = [{"name": name, "x": _SENDERS - 0.01, "y": y, "side": "right"} for name, y in senders.items()]
-    names += [{"name": _short(name), "x": _TYPES_LEFT + 0.01, "y": y, "side": "left"} for name, y in places.items()]
+    names += [{"name": _short(name), "x": 0.5, "y": y, "side": "center"} for name, y in places.items()]
     names += [{"name": name, "x": _RECEIVERS + 0.01, "y": y, "side": "left"} for name, y in receivers.items()]
     across = alt.Scale(domain=[0, 1], nice=False)
     down = alt.Scale(domain=[0, 1], nice=False, reverse=True)
@@ -104,7 +104,7 @@ def _drawing(types: list[TypeFlow]) -> Any:
         strokeDash=alt.StrokeDash("share:N", scale=dashes, legend=None),
     )  # fmt: skip
     layers: list[Any] = [lines]
-    for align in ("left", "right"):
+    for align in ("left", "center", "right"):
         of_side = [name for name in names if name["side"] == align]
         text = alt.Chart(alt.InlineData(values=of_side)).mark_text(
             align=align, baseline="middle", fontSize=11, color=_text_color()

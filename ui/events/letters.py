@@ -1,4 +1,4 @@
-"""Dead letters: which event, who refused it and why; sending it again and giving it up."""
+"""Dead letters: which event, who refused it and why; replaying and discarding it."""
 
 from __future__ import annotations
 
