@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT))
 from local.platform.port_allocation import port_flags, unavailable_ports, with_free_ports  # noqa: E402
 from local.platform.settings import FOLDER, Folder, PlatformError, Ports  # noqa: E402
 
-LOOP_MEMORY = 1_500_000_000
+LOOP_MEMORY = 1_700_000_000
 """Bytes that the loop's processes take with the tiny model, by estimate; a retraining takes as much again."""
 LOOP_DISK = 500_000_000
 

@@ -91,7 +91,7 @@ def test_memory_and_disk_are_told_too_and_may_be_overruled(monkeypatch: pytest.M
     free = [word for flag in ("", "api-", "broker-", "mlflow-", "pipelines-", "ui-") for word in (f"--{flag}port", "0")]
     monkeypatch.setattr(preflight, "memory", lambda: 100_000_000)
     (problem,), _ = preflight.check_loop(["--dir", str(tmp_path), *free])
-    assert problem.text == "0.1 GB of memory are available, the loop takes 1.5 GB"
+    assert problem.text == "0.1 GB of memory are available, the loop takes 1.7 GB"
     (room,) = preflight.check_environment(10**18, new=False)
     assert "of disk are free" in room.text
     assert "CHECKS=off make run" in preflight.explain([room], [], "", "make run")

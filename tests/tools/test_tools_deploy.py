@@ -28,7 +28,7 @@ def test_the_overlay_its_components_and_images() -> None:
     assert content["components"] == ["../components/gpu", "../components/always-on"]
     assert {image["name"]: (image["newName"], image["newTag"]) for image in content["images"]} == {
         f"dev.local/coding-mcqa/{name}": (f"r.example.com/team/{name}", "9")
-        for name in ("predictor", "functions", "pipelines", "mlflow")
+        for name in ("predictor", "functions", "pipelines", "mlflow", "ui")
     }
     untagged = kustomization(Deployment("minikube", "r", "", (), "kubeflow", 0))
     assert not any("newTag" in image for image in untagged["images"])
