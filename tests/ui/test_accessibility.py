@@ -71,8 +71,9 @@ def prepare(page: Page, name: str) -> None:
 
 def settle(page: Page) -> None:
     page.wait_for_timeout(500)
-    page.wait_for_function("!document.querySelector('[data-testid=stStatusWidget]')", timeout=60_000)
-    page.wait_for_timeout(300)
+    running = "[data-testid=stStatusWidget], [data-stale=true]"  # what is being shown again is paler meanwhile
+    page.wait_for_function("running => !document.querySelector(running)", arg=running, timeout=60_000)
+    page.wait_for_timeout(400)
 
 
 def test_the_pictures_of_the_documentation_can_be_taken_again(address: str, tmp_path: Path) -> None:
