@@ -163,12 +163,13 @@ def test_nothing_bars_the_way(stack: Stack, page_at: PageAt, width: int, dark: b
     """axe: nothing serious or critical."""
     from axe_playwright_python.sync_playwright import Axe
 
+    stack.loop.send(f"refused-{width}", FEEDBACK, {"answer_id": "x", "answer": "Z"})
+    stack.loop.settle()
     for path in ("/", "/events?event=1", "/events?view=flow", "/events?view=letters"):
         page = page_at(stack.url + path, width=width, dark=dark)
         if path == "/":
             ask_hostile(page)
-        shown = page.locator("table, [data-testid=stVegaLiteChart]").or_(page.get_by_text("No dead letters."))
-        shown.first.wait_for()
+        page.locator("table:visible, [data-testid=stVegaLiteChart]:visible").first.wait_for()
         found = Axe().run(page).response["violations"]
         grave = [
             (item["id"], [node["target"] for node in item["nodes"]])
