@@ -24,7 +24,7 @@ SHOWN_SUBJECTS = 30
 
 def show_answer(answered: Answered) -> None:
     answer = answered.answer
-    st.subheader(t("ask.answer.title", letter=answer.letter))
+    st.header(t("ask.answer.title", letter=answer.letter))
     elements.paragraph(Strong(f"{answer.letter}: "), answer.choice, key="ask answer choice")
     elements.table(
         t("ask.answer.by_choice"),

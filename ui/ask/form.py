@@ -66,7 +66,7 @@ def _code(draft: Draft) -> None:
 
 
 def _choices(draft: Draft) -> None:
-    st.subheader(t("ask.choices"))
+    st.header(t("ask.choices"))
     removable = len(draft.choices) > MIN_CHOICES
     texts: list[tuple[int, str]] = []
     for place, (number, text) in enumerate(draft.choices):

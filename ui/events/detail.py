@@ -35,7 +35,7 @@ def show_event(seq: int) -> None:
     if (stored := found["event"]) is None:
         elements.notice("warning", *parts("events.event.gone", number=seq), key="event gone")
         return
-    st.subheader(t("events.event.title", n=seq))
+    st.header(t("events.event.title", n=seq))
     _attributes(stored)
     _way(stored)
     _data(stored["event"])
@@ -144,7 +144,7 @@ def show_trace(trace: str) -> None:
     if (found := trace_id(trace)) is None:
         elements.notice("error", *parts("events.trace.none", trace=trace[:100]), key="trace none")
         return
-    st.subheader(t("events.trace.title"))
+    st.header(t("events.trace.title"))
     elements.paragraph(Code(found), key="trace id")
     _trace_events(found)
     rows = facts.shown(facts.read(_rows, found), t("events.part.database"))

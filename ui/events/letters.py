@@ -90,7 +90,7 @@ def _function(destination: str) -> str:
 
 def show_letter(name: str) -> None:
     elements.paragraph(Link(t("events.back"), "/events?view=letters"), key="letter back")
-    st.subheader(t("events.letters.one"))
+    st.header(t("events.letters.one"))
     if dead_letters.is_kept_by_broker(name):
         _show_kept(name)
         return
