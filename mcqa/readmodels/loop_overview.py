@@ -65,6 +65,7 @@ class LoopOverview(TypedDict):
 
 
 _ADDRESSES = (
+    "MCQA_DATABASE_URL",
     "KUBECONFIG",
     "MCQA_LOCAL_DIR",
     "MLFLOW_TRACKING_URI",

@@ -88,5 +88,5 @@ def test_accepting_as_normal_asks_first_and_is_recorded(loop: DriftedLoop, show_
 def test_without_a_registry_or_a_database(loop: DriftedLoop, show_page: Show) -> None:
     page = show_page("drift", {**loop.environ, "MLFLOW_TRACKING_URI": "http://127.0.0.1:9"})
     assert {kind for kind, _ in page.notices} >= {"error"}
-    page = show_page("drift", {**loop.environ, "MCQA_DATABASE_URL": "sqlite:////nowhere/loop.db"})
+    page = show_page("drift", {**loop.environ, "MCQA_DATABASE_URL": "sqlite:////proc/nowhere/loop.db"})
     assert {kind for kind, _ in page.notices} >= {"error"}

@@ -78,7 +78,7 @@ def test_a_read_serves_all_and_an_error_is_kept_as_well() -> None:
 
 @pytest.fixture
 def address(page_server: Any) -> str:
-    return str(page_server({"MCQA_DATABASE_URL": "sqlite:////nowhere/loop.db"}))
+    return str(page_server({"MCQA_DATABASE_URL": "sqlite:////proc/nowhere/loop.db"}))
 
 
 def test_every_page_opens_by_its_address_although_nothing_answers(address: str, page_at: Any) -> None:

@@ -149,5 +149,5 @@ def test_before_the_first_rollout(environ: Environ, show_page: Show, tmp_path: P
 
 
 def test_without_a_database(environ: Environ, show_page: Show) -> None:
-    page = show_page("rollout", {**environ, "MCQA_DATABASE_URL": "sqlite:////nowhere/loop.db"})
+    page = show_page("rollout", {**environ, "MCQA_DATABASE_URL": "sqlite:////proc/nowhere/loop.db"})
     assert {kind for kind, _ in page.notices} >= {"error"}
