@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from common.mlflow.client import MlflowClient
 from common.names import EXPERIMENT
+
+if TYPE_CHECKING:
+    from common.mlflow.client import MlflowClient
 
 RUN_KEY_TAG, STEP_TAG, CHAMPION_TAG = "run_key", "step", "champion"
 BOOTSTRAP_KEY = "bootstrap"

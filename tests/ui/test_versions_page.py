@@ -40,7 +40,7 @@ def test_the_champion_is_shown_first(environ: dict[str, str], show_page: Show) -
     rows = page.tables[f"All versions of {MODEL}"]
     assert [row[0] for row in rows] == ["3", "2", "1"]
     assert rows[1][1].strip() == "champion"
-    assert rows[2][4].startswith("the first version")
+    assert rows[2][4] == "nothing: the first version"
     assert next(node["text"] for node in page.nodes("h")) == "Version 2"
     assert page.details["Why"] == "the answers drifted: confidence fell"
     assert page.details["Signature"].startswith("none")
