@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-NAMES = ("scoring", "http", "cold_start", "broker", "drift_check", "gateway", "decisions", "learning")
+NAMES = ("scoring", "http", "cold_start", "broker", "drift_check", "gateway", "page", "decisions", "learning")
 
 
 def main() -> int:

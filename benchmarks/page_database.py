@@ -10,7 +10,7 @@ import hashlib
 import json
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 DAY = 86_400.0
-FEATURES = {
+FEATURES: dict[str, Callable[[Any, int], Any]] = {
     "confidence": lambda rng, n: rng.beta(5, 2, n),
     "entropy": lambda rng, n: rng.gamma(2, 0.3, n),
     "margin": lambda rng, n: rng.random(n),
@@ -46,7 +46,7 @@ _INSERTS = (
     f"INSERT INTO requests SELECT {_SOURCE}, id, version, at, at, NULL FROM series",
     f"INSERT INTO responses SELECT {_SOURCE}, id, version, at + 0.2, at + 0.2 FROM series",
     f"""INSERT INTO questions SELECT {_SOURCE}, id, 0, 4, json_object(
-        'question', 'What does this print? Case ' || i, 'code', 'print([n ** 2 for n in range(' || (i % 97) || ')][-1])',
+        'question', 'What does this print? Case ' || i, 'code', 'print([n ** 2 for n in range(' || (i % 97) || ')])',
         'choices', json_array('' || i % 97, '' || i % 89, '' || i % 83, 'an error'),
         'subject', 'subject-' || (i % 17)) FROM series""",
     f"""INSERT INTO answers (source, id, place, version, answered_at, letter, confidence, entropy, margin, letter_mass,

@@ -51,7 +51,7 @@ def list_(
     from functions.dead_letters import store
 
     with _database(directory) as engine:
-        rows = transact(engine, lambda connection: store.letters(connection, None if every else "open", limit))
+        rows = transact(engine, lambda connection: store.summaries(connection, None if every else "open", limit))
     letters = [*(facts.of_row(row) for row in rows), *facts.kept_by_broker(directory)]
     if as_json:
         for letter in letters:

@@ -116,11 +116,11 @@ _LETTER = re.compile(rf"^\s{{0,8}}{_MARK}([A-Ja-j])(?:[)\].:]|\*\*[.:)])(?:\*\*)
 _NUMBER = re.compile(r"^\s{0,8}[(\[]?(\d{1,2})[)\].:]\s+(.*)$")
 _INLINE = re.compile(r"(?:(?<=\s)|^)[(\[]?([A-J])[)\].:]\s+")
 _ANSWER = re.compile(
-    r"^\s*(?:\*\*)?(?:the\s+)?(?:(?:correct|right)\s+)?(?:answer|ans|solution|đáp án)(?:\s+is)?"
+    r"^\s*(?:\*\*)?(?:the\s+)?(?:(?:correct|right)\s+)?(?:answer|ans|solution|đáp án)(?:\s+is)?"  # codespell:ignore ans
     r"\s*[:.)=]?\s*(?:\*\*)?\s*[(\[]?([A-Ja-j]|\d{1,2})\b",
     re.IGNORECASE,
 )
-_QUESTION = re.compile(r"^(?:#+\s*)?(?:\*\*)?(?:(?i:q(?:uestion)?|câu(?:\s+hỏi)?)\s*\d*\s*[:.)](?:\*\*)?\s*|Q\s+)")
+_QUESTION = re.compile(r"^(?:#+\s*)?(?:\*\*)?(?:(?i:question|q|câu(?:\s+hỏi)?)\s*\d*\s*[:.)](?:\*\*)?\s*|Q\s+)")
 _FENCE = re.compile(r"^[ \t]*```[ \t]*([\w+#.-]*)[ \t]*\n(.*?)^[ \t]*```[ \t]*$", re.DOTALL | re.MULTILINE)
 
 

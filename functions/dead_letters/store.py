@@ -36,6 +36,15 @@ def letters(connection: Connection, state: State | None = "open", limit: int = 1
     return list(connection.execute(statement))
 
 
+def summaries(connection: Connection, state: State | None, limit: int) -> list[Row[Any]]:
+    """`letters` without their data, which may be large."""
+    columns = [column for column in DeadLetterRecord.__table__.columns if column.name != "data"]
+    statement = select(*columns).order_by(DeadLetterRecord.last_at.desc(), DeadLetterRecord.key).limit(limit)
+    if state is not None:
+        statement = statement.where(DeadLetterRecord.state == state)
+    return list(connection.execute(statement))
+
+
 def count(connection: Connection) -> int:
     """How many are open."""
     return connection.scalar(select(func.count()).where(DeadLetterRecord.state == "open")) or 0

@@ -108,7 +108,7 @@ def read(environ: Mapping[str, str], limit: int, *, every: bool = False) -> list
 
     engine = connect(environ)
     try:
-        rows = transact(engine, partial(store.letters, state=None if every else "open", limit=limit))
+        rows = transact(engine, partial(store.summaries, state=None if every else "open", limit=limit))
     finally:
         engine.dispose()
     folder = environ.get(FOLDER_VARIABLE)

@@ -149,7 +149,7 @@ def _dead_letters(connection: Connection, trace: str | None, most: int = MOST) -
     from functions.dead_letters import store
 
     count = 0
-    for row in store.letters(connection, "open", SEARCHED if trace else most):
+    for row in store.summaries(connection, "open", SEARCHED if trace else most):
         found = trace_id(str(row.attributes.get("traceparent", ""))) or trace_id(row.id) or ""
         if trace in (None, found) and (count := count + 1) <= most:
             yield _row(row.last_at, "dead-letter", row.key[:12], str(row.code or ""), None, row.reason, found)

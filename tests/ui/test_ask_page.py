@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -18,6 +18,7 @@ from common.event_types import FEEDBACK, SOURCE_UI
 from functions.database import engine
 from functions.migrate import migrate
 from ui.ask import exchange as exchanges
+from ui.pages import ask as ask_page
 
 HOSTILE = "**bold** <img src=x onerror=alert(1)> :smile: $x$ [a](http://evil.example)"
 
@@ -32,10 +33,12 @@ class Model:
     error: str = ""
     card: dict[str, Any] | None = None
     mass: float = 0.98
+    awake: Event = field(default_factory=Event)
     asked: list[dict[str, Any]] = field(default_factory=list)
 
     def reply(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         self.asked.append(body)
+        assert self.awake.wait(20)
         if self.status != 200:
             return {"error": self.error}
         question = body["instances"][0]
@@ -54,6 +57,7 @@ class Model:
 @pytest.fixture
 def model(processes: None) -> Iterator[Model]:
     made = Model()
+    made.awake.set()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -167,6 +171,21 @@ def test_an_error_is_a_sentence_and_nothing_is_lost(
     model.status = 200
     click(page, "ask now")
     assert page.notices == []
+
+
+def test_a_sleeping_model_is_said_to_wake_up(show_page: Show, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchanges, "PATIENCE", 0.05)
+    monkeypatch.setattr(ask_page, "WAKING_SECONDS", 0.0)
+    model.awake.clear()
+    page = show_page("ask", {"MCQA_URL": model.url})
+    ask(page)
+    assert any(text.startswith("Asking… ") for text in page.paragraphs)
+    assert [kind for kind, text in page.notices if "it is waking up now" in text] == ["info"]
+    model.awake.set()
+    exchange = page.app.session_state["ask exchange"]
+    exchange.answer.wait(20.0)
+    page.app.run()
+    assert "The model answers B" in [heading.value for heading in page.app.subheader]
 
 
 def test_nobody_at_the_address_and_no_address(show_page: Show, processes: None) -> None:

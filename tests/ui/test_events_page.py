@@ -19,6 +19,7 @@ from functions.dead_letters.parsing import DeadLetter, dead_letter_key
 from mcqa import dead_letter_actions
 from ui import facts
 from ui.events import letters as letters_view
+from ui.events import search
 
 pytestmark = pytest.mark.usefixtures("processes")
 
@@ -70,6 +71,15 @@ def test_events_are_listed_and_searched(show_page: Show, loop: SmallLoop) -> Non
     page = show_page("events", loop.environ, before="3", type="asked")
     assert [row[0] for row in table(page, FOUND)] == ["1"]
     assert "No such events." in show_page("events", loop.environ, text="absent").paragraphs
+
+
+def test_older_events_are_a_link_away(show_page: Show, loop: SmallLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "LIMIT", 1)
+    page = show_page("events", loop.environ, type="asked", text="a & b?")
+    assert not [node for node in page.nodes("p") if "before=" in str(node)]
+    page = show_page("events", loop.environ, type="asked", text="needle?")
+    (link,) = [part for node in page.nodes("p") for part in node["parts"] if "before=" in str(part)]
+    assert link["href"] == "/events?type=asked&text=needle%3F&before=1"
 
 
 def test_a_search_is_in_the_address(show_page: Show, loop: SmallLoop) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from urllib.parse import urlencode
 
 import streamlit as st
 
@@ -78,9 +79,10 @@ def _found(kind: str, text: str, before: str, seconds: float) -> None:
         key="events found",
     )  # fmt: skip
     if found["before"] is not None:
-        further = "&".join(f"{name}={value}" for name, value in ((TYPE, kind), (TEXT, _quoted(text))) if value)
+        query = {TYPE: kind, TEXT: text, BEFORE: str(found["before"])}
         key = "events.search.older" if len(found["events"]) >= LIMIT else "events.search.further"
-        older = Link(t(key), f"/events?{further}{'&' if further else ''}{BEFORE}={found['before']}")
+        address = urlencode({name: value for name, value in query.items() if value})
+        older = Link(t(key), f"/events?{address}")
         elements.paragraph(older, key="events older")
 
 
@@ -112,9 +114,3 @@ def show_no_history(history: str, detail: str) -> None:
 
 def _recent() -> list[traces.TraceRow]:
     return traces.recent(environ())
-
-
-def _quoted(text: str) -> str:
-    from urllib.parse import quote
-
-    return quote(text, safe="")
