@@ -113,6 +113,7 @@ def sources() -> str:
         "pipelines",
         "local",
         "mcqa",
+        "ui",
         "scripts",
         "tools",
         "knative",

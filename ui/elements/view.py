@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
+from itertools import count
 from typing import Any, Literal
+
+from streamlit.errors import StreamlitDuplicateElementKey
 
 from ui.elements.cells import Cell, as_data
 from ui.elements.component import component
@@ -64,4 +69,14 @@ def details(facts: Mapping[str, Cell], *, key: str | None = None) -> None:
 
 
 def _show(node: dict[str, Any], key: str | None) -> None:
-    _view(data={"lang": language(), "node": node}, key=key)
+    data = {"lang": language(), "node": node}
+    if key is not None:
+        _view(data=data, key=key)
+        return
+    digest = hashlib.sha256(json.dumps(node, sort_keys=True).encode()).hexdigest()[:16]
+    for number in count():  # the same sentence may be shown several times, as where one part is missing to several
+        try:
+            _view(data=data, key=f"{digest} {number}")
+        except StreamlitDuplicateElementKey:
+            continue
+        return
