@@ -116,7 +116,7 @@ def rollouts(environ: Mapping[str, str], most: int = 10) -> list[RolloutSummary]
 
     with _database(environ) as (connection, model):
         starts = store.starts(connection, model, None, most)
-        ends = [None, *(start["number"] for start in starts[:-1])]
+        ends = [None, *(start["number"] for start in starts)][: len(starts)]
         return [
             _summary(start, store.decisions_between(connection, model, start["number"], end))
             for start, end in zip(starts, ends, strict=True)
