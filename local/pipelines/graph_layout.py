@@ -1,0 +1,147 @@
+"""Where the boxes and arrows of a graph are drawn: from top to bottom, groups as boxes around their own graph. Pure.
+
+Layers are longest paths (Sugiyama's first step); within a layer, nodes stand in the order of what leads to them. Arrows
+that a longer way implies are left out. Hand-written: Graphviz is a program, and layout libraries draw in the browser.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+WIDTH, HEIGHT = 216.0, 50.0
+GAP_X, GAP_Y = 20.0, 30.0
+PADDING, TITLE = 14.0, 48.0
+MAX_IN_ROW = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """`after`: the keys of the siblings that it waits for. One with `children` is a group."""
+
+    key: str
+    after: tuple[str, ...] = ()
+    children: tuple[Node, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True, slots=True)
+class Arrow:
+    """From the middle of a box's lower edge to the middle of another's upper edge."""
+
+    source: tuple[float, float]
+    target: tuple[float, float]
+
+
+@dataclass(slots=True)
+class Layout:
+    """`boxes` by key, groups before what is in them."""
+
+    width: float = 0.0
+    height: float = 0.0
+    boxes: dict[str, Box] = field(default_factory=dict)
+    arrows: list[Arrow] = field(default_factory=list)
+
+
+def lay_out(nodes: Sequence[Node]) -> Layout:
+    """The graph, its upper left corner at (0, 0)."""
+    width, height = _size(nodes)
+    layout = Layout(width, height)
+    _place(nodes, 0.0, 0.0, width, layout)
+    return layout
+
+
+def rows(nodes: Sequence[Node]) -> list[list[Node]]:
+    """The nodes from top to bottom, at most MAX_IN_ROW next to each other."""
+    depth = _depths(nodes)
+    place: dict[str, float] = {}
+    found: list[list[Node]] = []
+    for level in range(max(depth.values(), default=-1) + 1):
+        layer = [node for node in nodes if depth[node.key] == level]
+        layer.sort(key=functools.partial(_middle, dict(place)))
+        found += [layer[start : start + MAX_IN_ROW] for start in range(0, len(layer), MAX_IN_ROW)]
+        place |= {node.key: float(index) for index, node in enumerate(layer)}
+    return found
+
+
+def _middle(place: Mapping[str, float], node: Node) -> float:
+    """The middle of the places of what leads to a node."""
+    before = [place[key] for key in node.after if key in place]
+    return sum(before) / len(before) if before else 0.0
+
+
+def needed_arrows(nodes: Sequence[Node]) -> list[tuple[str, str]]:
+    """(from, to) without those that a longer way implies."""
+    waits_for = _waits_for(nodes)
+    reached: dict[str, set[str]] = {}
+    for key in _in_order(waits_for):
+        reached[key] = {found for other in waits_for[key] for found in (other, *reached.get(other, ()))}
+    return [
+        (other, key)
+        for key, after in waits_for.items()
+        for other in after
+        if not any(other in reached[further] for further in after if further != other)
+    ]
+
+
+def _waits_for(nodes: Sequence[Node]) -> dict[str, tuple[str, ...]]:
+    """What each node waits for, of these."""
+    keys = {node.key for node in nodes}
+    return {node.key: tuple(dict.fromkeys(key for key in node.after if key in keys)) for node in nodes}
+
+
+def _in_order(waits_for: Mapping[str, Sequence[str]]) -> list[str]:
+    """The keys, each behind what it waits for. What waits for itself cannot be drawn right, but is drawn: last."""
+    found: dict[str, None] = {}
+    rest = list(waits_for)
+    while ready := [key for key in rest if all(other in found for other in waits_for[key])]:
+        found |= dict.fromkeys(ready)
+        rest = [key for key in rest if key not in found]
+    return [*found, *rest]
+
+
+def _depths(nodes: Sequence[Node]) -> dict[str, int]:
+    waits_for = _waits_for(nodes)
+    depth: dict[str, int] = {}
+    for key in _in_order(waits_for):
+        depth[key] = max((depth.get(other, 0) + 1 for other in waits_for[key]), default=0)
+    return depth
+
+
+def _size(nodes: Sequence[Node]) -> tuple[float, float]:
+    sizes = [[_node_size(node) for node in row] for row in rows(nodes)]
+    width = max((sum(w for w, _ in row) + GAP_X * (len(row) - 1) for row in sizes), default=0.0)
+    height = sum(max(h for _, h in row) for row in sizes) + GAP_Y * max(len(sizes) - 1, 0)
+    return width, height
+
+
+def _node_size(node: Node) -> tuple[float, float]:
+    if not node.children:
+        return WIDTH, HEIGHT
+    width, height = _size(node.children)
+    return max(width, WIDTH - 2 * PADDING) + 2 * PADDING, height + TITLE + PADDING
+
+
+def _place(nodes: Sequence[Node], x: float, y: float, width: float, layout: Layout) -> None:
+    for row in rows(nodes):
+        sizes = [_node_size(node) for node in row]
+        left = x + (width - sum(w for w, _ in sizes) - GAP_X * (len(row) - 1)) / 2
+        for node, (box_width, box_height) in zip(row, sizes, strict=True):
+            layout.boxes[node.key] = Box(left, y, box_width, box_height)
+            if node.children:
+                _place(node.children, left + PADDING, y + TITLE, box_width - 2 * PADDING, layout)
+            left += box_width + GAP_X
+        y += max(h for _, h in sizes) + GAP_Y
+    for source, target in needed_arrows(nodes):
+        upper, lower = layout.boxes[source], layout.boxes[target]
+        layout.arrows.append(
+            Arrow((upper.x + upper.width / 2, upper.y + upper.height), (lower.x + lower.width / 2, lower.y))
+        )
