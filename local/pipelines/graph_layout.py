@@ -1,19 +1,20 @@
 """Where the boxes and arrows of a graph are drawn: from top to bottom, groups as boxes around their own graph. Pure.
 
-Layers are longest paths (Sugiyama's first step); within a layer, nodes stand in the order of what leads to them. Arrows
+Layers are longest paths (Sugiyama's first step); within a layer, nodes are ordered by what leads to them. Arrows
 that a longer way implies are left out. Hand-written: Graphviz is a program, and layout libraries draw in the browser.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 WIDTH, HEIGHT = 216.0, 50.0
 GAP_X, GAP_Y = 20.0, 30.0
 PADDING, TITLE = 14.0, 48.0
-MAX_IN_ROW = 4
+MAX_ROW = 1000.0
+"""How wide a row may become, except for a single group that is wider."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,10 @@ class Node:
     key: str
     after: tuple[str, ...] = ()
     children: tuple[Node, ...] = ()
+
+
+Sized = tuple[Node, float, float]
+"""A node, its width and its height."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +65,36 @@ def lay_out(nodes: Sequence[Node]) -> Layout:
 
 
 def rows(nodes: Sequence[Node]) -> list[list[Node]]:
-    """The nodes from top to bottom, at most MAX_IN_ROW next to each other."""
+    """The nodes from top to bottom; those that fit stand next to each other."""
+    return [[node for node, _, _ in row] for row in _sized_rows(nodes)]
+
+
+def _sized_rows(nodes: Sequence[Node]) -> list[list[Sized]]:
     depth = _depths(nodes)
     place: dict[str, float] = {}
-    found: list[list[Node]] = []
+    found: list[list[Sized]] = []
     for level in range(max(depth.values(), default=-1) + 1):
         layer = [node for node in nodes if depth[node.key] == level]
-        layer.sort(key=functools.partial(_middle, dict(place)))
-        found += [layer[start : start + MAX_IN_ROW] for start in range(0, len(layer), MAX_IN_ROW)]
-        place |= {node.key: float(index) for index, node in enumerate(layer)}
+        layer.sort(key=functools.partial(_middle, place))
+        found += _wrapped(layer)
+        place = place | {node.key: float(index) for index, node in enumerate(layer)}
     return found
+
+
+def _wrapped(layer: Sequence[Node]) -> Iterator[list[Sized]]:
+    row: list[Sized] = []
+    for node in layer:
+        sized = (node, *_node_size(node))
+        if row and _row_width([*row, sized]) > MAX_ROW:
+            yield row
+            row = []
+        row.append(sized)
+    if row:
+        yield row
+
+
+def _row_width(row: Sequence[Sized]) -> float:
+    return sum(width for _, width, _ in row) + GAP_X * (len(row) - 1)
 
 
 def _middle(place: Mapping[str, float], node: Node) -> float:
@@ -117,10 +142,9 @@ def _depths(nodes: Sequence[Node]) -> dict[str, int]:
 
 
 def _size(nodes: Sequence[Node]) -> tuple[float, float]:
-    sizes = [[_node_size(node) for node in row] for row in rows(nodes)]
-    width = max((sum(w for w, _ in row) + GAP_X * (len(row) - 1) for row in sizes), default=0.0)
-    height = sum(max(h for _, h in row) for row in sizes) + GAP_Y * max(len(sizes) - 1, 0)
-    return width, height
+    found = _sized_rows(nodes)
+    height = sum(max(height for _, _, height in row) for row in found) + GAP_Y * max(len(found) - 1, 0)
+    return max(map(_row_width, found), default=0.0), height
 
 
 def _node_size(node: Node) -> tuple[float, float]:
@@ -131,15 +155,14 @@ def _node_size(node: Node) -> tuple[float, float]:
 
 
 def _place(nodes: Sequence[Node], x: float, y: float, width: float, layout: Layout) -> None:
-    for row in rows(nodes):
-        sizes = [_node_size(node) for node in row]
-        left = x + (width - sum(w for w, _ in sizes) - GAP_X * (len(row) - 1)) / 2
-        for node, (box_width, box_height) in zip(row, sizes, strict=True):
+    for row in _sized_rows(nodes):
+        left = x + (width - _row_width(row)) / 2
+        for node, box_width, box_height in row:
             layout.boxes[node.key] = Box(left, y, box_width, box_height)
             if node.children:
                 _place(node.children, left + PADDING, y + TITLE, box_width - 2 * PADDING, layout)
             left += box_width + GAP_X
-        y += max(h for _, h in sizes) + GAP_Y
+        y += max(height for _, _, height in row) + GAP_Y
     for source, target in needed_arrows(nodes):
         upper, lower = layout.boxes[source], layout.boxes[target]
         layout.arrows.append(

@@ -26,14 +26,15 @@ table { border-collapse: collapse; width: 100% }
 caption { text-align: left; color: var(--quiet); padding: .2rem 0 }
 td, th { text-align: left; padding: .3rem .9rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top }
 tbody th { font-weight: 400 }
-.numbers { width: auto; min-width: min(24rem, 100%) }
+.numbers { width: auto; min-width: min(36rem, 100%) }
 .numbers thead th:not(:first-child), .n { text-align: right }
 .numbers td:first-child { text-align: left }
 tr:target { background: var(--card) }
 .n { font-variant-numeric: tabular-nums }
 .t { white-space: nowrap; font-variant-numeric: tabular-nums }
 .wrap { overflow-wrap: anywhere }
-td.wrap, th.wrap { min-width: 9rem }
+td.wrap, tbody th { min-width: 9rem }
+.numbers tbody th { min-width: 0 }
 .quiet, .SKIPPED, .PENDING, .CANCELED { color: var(--quiet) }
 .FAILED, #stale { color: var(--bad) }
 .SUCCEEDED { color: var(--ok) }
@@ -76,7 +77,10 @@ function follow() {
     if (found) return location.replace(lead(found))
   }
   const target = document.getElementById(location.hash.slice(1))
-  if (target instanceof HTMLDetailsElement) target.open = true
+  if (target instanceof HTMLDetailsElement) {
+    target.open = true
+    target.querySelector("summary").focus()
+  }
 }
 follow()
 addEventListener("hashchange", follow)

@@ -30,7 +30,7 @@ SIGNS = {
 WORDS = {"PENDING": "waits"}
 """The states that are shown by another word than the API's."""
 SHORT, LONG = 120, 50_000
-"""Characters of a value that stand in a table as they are, and that a page has of it at all."""
+"""How many characters of a value a table shows as they are, and how many of it a page has at all."""
 _NEVER = "~"  # sorts after every time
 
 NAVIGATION = (

@@ -187,7 +187,7 @@ def _specification(spec: Mapping[str, Any]) -> str:
     anchors = {key: f"task-{index}" for index, key in enumerate(drawn)}
     steps = [_task_row(key, drawn[key], anchors[key]) for key in drawn]
     definitions = spec["root"].get("inputDefinitions", {}).get("parameters", {})
-    inputs = [_input_row(name, definition) for name, definition in definitions.items()]
+    inputs = [_input_row(name, definition) for name, definition in sorted(definitions.items())]
     return (
         f"<h2>Graph</h2>{graph(nodes, drawn, anchors.__getitem__, 'The steps of the pipeline, from first to last')}"
         f"<h2>Steps</h2>{table(('step', 'what it is'), steps)}"

@@ -20,7 +20,7 @@ def tables(title: str, metadata: Any, *, sliced: bool = True) -> str:
     parts = [*_confusion_matrix(title, rest), *_roc(title, rest), *(_slices(title, rest) if sliced else ())]
     plain = {name: value for name, value in rest.items() if name != "display_name"}
     if plain:
-        rows = [row(head_cell(escape(name)), cell(_number(value), "n wrap")) for name, value in plain.items()]
+        rows = [row(head_cell(escape(name)), cell(_number(value), "n wrap")) for name, value in sorted(plain.items())]
         parts.insert(0, table(("name", "value"), rows, title, "numbers"))
     return "".join(parts)
 

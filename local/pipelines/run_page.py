@@ -1,4 +1,7 @@
-"""The body of a run's page: graph, steps, metrics, inputs and outputs, parameters. Pure."""
+"""The body of a run's page: graph, steps, metrics, inputs and outputs, parameters. Pure.
+
+Names are sorted: in a compiled pipeline and in what a step writes, their order is not the author's.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,7 @@ def body(run: RunView, *, has_version: bool) -> str:
         (
             _head(run, has_version),
             '<h2 id="graph">Graph</h2>',
-            _graph(tasks, took),
+            _graph(run.tasks, took),
             '<h2 id="steps">Steps, in the order in which they began</h2>',
             table(heads, rows),
             _metrics(tasks),
@@ -87,7 +90,7 @@ def _graph(tasks: Sequence[Task], took: Mapping[str, str]) -> str:
 
 def _nodes(tasks: Sequence[Task]) -> tuple[Node, ...]:
     inside: dict[str, list[Task]] = {}
-    for task in tasks:
+    for task in sorted(tasks, key=lambda task: task.iteration or 0):
         inside.setdefault(task.parent_id, []).append(task)
 
     def nodes(parent: str) -> tuple[Node, ...]:
@@ -133,7 +136,7 @@ def _step_row(task: Task, took: str) -> str:
 
 
 def _artifacts(values: Values) -> list[Artifact]:
-    return [artifact for found in values.artifacts.values() for artifact in found]
+    return [artifact for _, found in sorted(values.artifacts.items()) for artifact in found]
 
 
 def _artifact_link(artifact: Artifact) -> str:
@@ -169,13 +172,10 @@ def _inputs_and_outputs(tasks: Iterable[Task]) -> str:
 def _input_output(task: Task) -> str:
     parts = []
     for caption, values in (("inputs", task.inputs), ("outputs", task.outputs)):
-        rows = [
-            row(head_cell(escape(name)), cell(value_html(value), "wrap")) for name, value in values.parameters.items()
-        ]
-        rows += [
-            row(head_cell(escape(name)), cell("<br>".join(map(_artifact_value, artifacts)), "wrap"))
-            for name, artifacts in values.artifacts.items()
-        ]
+        cells = {name: value_html(value) for name, value in sorted(values.parameters.items())}
+        for name, artifacts in sorted(values.artifacts.items()):
+            cells[name] = "<br>".join(map(_artifact_value, artifacts))
+        rows = [row(head_cell(escape(name)), cell(content, "wrap")) for name, content in cells.items()]
         if rows:
             parts.append(table(("name", "value"), rows, f"{task.name}: {caption}"))
     if not parts:
@@ -202,6 +202,6 @@ def _parameters(run: RunView) -> str:
             cell(value_html(value), "wrap"),
             cell("given" if name in run.given else '<span class="quiet">default</span>'),
         )
-        for name, value in run.parameters.items()
+        for name, value in sorted(run.parameters.items())
     ]
     return f'<h2 id="parameters">Effective parameters</h2>{table(("parameter", "value", "from"), rows)}'
