@@ -40,10 +40,13 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Arrow:
-    """From the middle of a box's lower edge to the middle of another's upper edge."""
+    """From the middle of a box's lower edge to the middle of another's upper edge; `group` is the key of the one that
+    both are in, or "".
+    """
 
     source: tuple[float, float]
     target: tuple[float, float]
+    group: str
 
 
 @dataclass(slots=True)
@@ -60,7 +63,7 @@ def lay_out(nodes: Sequence[Node]) -> Layout:
     """The graph, its upper left corner at (0, 0)."""
     width, height = _size(nodes)
     layout = Layout(width, height)
-    _place(nodes, 0.0, 0.0, width, layout)
+    _place(nodes, 0.0, 0.0, width, layout, "")
     return layout
 
 
@@ -154,17 +157,17 @@ def _node_size(node: Node) -> tuple[float, float]:
     return max(width, WIDTH - 2 * PADDING) + 2 * PADDING, height + TITLE + PADDING
 
 
-def _place(nodes: Sequence[Node], x: float, y: float, width: float, layout: Layout) -> None:
+def _place(nodes: Sequence[Node], x: float, y: float, width: float, layout: Layout, group: str) -> None:
     for row in _sized_rows(nodes):
         left = x + (width - _row_width(row)) / 2
         for node, box_width, box_height in row:
             layout.boxes[node.key] = Box(left, y, box_width, box_height)
             if node.children:
-                _place(node.children, left + PADDING, y + TITLE, box_width - 2 * PADDING, layout)
+                _place(node.children, left + PADDING, y + TITLE, box_width - 2 * PADDING, layout, node.key)
             left += box_width + GAP_X
         y += max(height for _, _, height in row) + GAP_Y
     for source, target in needed_arrows(nodes):
         upper, lower = layout.boxes[source], layout.boxes[target]
         layout.arrows.append(
-            Arrow((upper.x + upper.width / 2, upper.y + upper.height), (lower.x + lower.width / 2, lower.y))
+            Arrow((upper.x + upper.width / 2, upper.y + upper.height), (lower.x + lower.width / 2, lower.y), group)
         )

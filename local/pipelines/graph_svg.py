@@ -43,14 +43,20 @@ def graph(nodes: Sequence[Node], drawn: Mapping[str, Drawn], anchor: Callable[[s
     layout = lay_out(nodes)
     width, height = layout.width + 2 * _MARGIN, layout.height + 2 * _MARGIN
     groups = {node.key for node in _all(nodes) if node.children}
-    shapes = [_box(key, box, drawn[key], anchor(key), key in groups) for key, box in layout.boxes.items()]
+    arrows: dict[str, list[str]] = {}
+    for arrow in layout.arrows:
+        arrows.setdefault(arrow.group, []).append(_arrow(arrow))
+    # What is drawn later lies above: an arrow above the group that it is in, and behind all other boxes.
+    shapes = list(arrows.get("", ()))
+    for key, box in layout.boxes.items():
+        shapes += [_box(key, box, drawn[key], anchor(key), key in groups), *arrows.get(key, ())]
     return (
         f'<div id="drawn" class="scroll" tabindex="0" role="group" aria-label="{escape(label)}">'
         '<svg xmlns="http://www.w3.org/2000/svg" role="group" aria-labelledby="graph-title" '
         f'aria-describedby="graph-description" width="{width:.0f}" height="{height:.0f}" '
         f'viewBox="{-_MARGIN} {-_MARGIN} {width:.0f} {height:.0f}">'
         f'<title id="graph-title">{escape(label)}</title><desc id="graph-description">{_counted(nodes, drawn)}</desc>'
-        f"{''.join(map(_arrow, layout.arrows))}{''.join(shapes)}</svg></div>"
+        f"{''.join(shapes)}</svg></div>"
     )
 
 

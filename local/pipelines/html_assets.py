@@ -51,7 +51,7 @@ svg { display: block; font-size: 13px }
 svg text { fill: var(--ink) }
 svg .sub { fill: var(--quiet); font-size: 12px }
 svg rect { fill: var(--card); stroke: var(--quiet); stroke-width: 1.2 }
-svg .group > rect { fill: none }
+svg .group > rect { fill: var(--paper) }
 svg .dashed > rect { stroke-dasharray: 5 4 }
 svg .FAILED > rect { stroke: var(--bad); stroke-width: 2.5 }
 svg .edge { fill: none; stroke: var(--quiet); stroke-width: 1.5 }
