@@ -47,9 +47,9 @@ def make_app(
     kubeflow_ui: Path | None = None,
 ) -> Starlette:
     """The ASGI app. `kubeflow_ui` is a folder with a build of Kubeflow's UI, which then is at `/`, and the small pages
-    at `/runs` alone.
+    begin at `/runs`.
     """
-    run_pages = ui.RunPages(runs)
+    pages = ui.Pages(runs, experiments, pipelines, recurring_runs)
 
     async def health(_: Request) -> Any:
         trouble = runs.database.storage_failure
@@ -63,19 +63,17 @@ def make_app(
         *_experiment_routes(experiments),
         *_pipeline_routes(pipelines),
         *_run_routes(runs),
-        ("GET", "/runs/{id}/artifacts", run_pages.artifacts),
-        ("GET", "/runs/{id}/nodes/{task}/log", run_pages.log),
+        ("GET", "/runs/{id}/artifacts", pages.artifacts),
+        ("GET", "/runs/{id}/nodes/{task}/log", pages.log),
         *_recurring_run_routes(recurring_runs),
     ]
     routes: list[BaseRoute] = [route(method, API_PREFIX + path, handler) for method, path, handler in table]
     routes += [
         route("GET", "/healthz", health),
-        route("GET", "/runs", run_pages.index),
-        route("GET", "/runs/{id}", run_pages.run),
-        route("GET", "/runs/{id}/files/{path:path}", run_pages.file),
+        *(route("GET", path, handler) for path, handler in pages.routes()),
         *kubeflow_ui_routes.routes(experiments, pipelines, runs, recurring_runs),
     ]
-    routes += kubeflow_ui_files.routes(kubeflow_ui) if kubeflow_ui else [route("GET", "/", run_pages.index)]
+    routes += kubeflow_ui_files.routes(kubeflow_ui) if kubeflow_ui else [route("GET", "/", pages.home)]
     return Starlette(routes=routes, exception_handlers={HTTPException: _http_exception})
 
 

@@ -20,6 +20,8 @@ def find(view: RunView, place: str) -> tuple[Artifact, Path | None] | None:
     None when there is none (some artifacts are metadata alone). None for anything that no artifact covers: neither
     `..` nor a link leads out of the artifact.
     """
+    if not place:  # the run's own folder; an artifact that is elsewhere has no place
+        return None
     for artifact in view.artifacts:
         if artifact.place == place:
             return artifact, _inside(view.folder / artifact.place, view.folder)
