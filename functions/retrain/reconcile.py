@@ -216,7 +216,7 @@ class RetrainReconciler:
 
 
 def _name(row: Row[Any]) -> str:
-    return f"retrain-{row.key[:16]}"
+    return store.run_name(row.key)
 
 
 def _ran(run: Mapping[str, Any] | None) -> bool:

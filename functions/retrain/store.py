@@ -14,6 +14,11 @@ from functions.retrain.reasons import ReasonCode
 from functions.retrain.tables import RetrainRun
 
 
+def run_name(key: str) -> str:
+    """The display name of a retraining's runs, by which they are found again."""
+    return f"retrain-{key[:16]}"
+
+
 def insert_waiting(
     connection: Connection,
     requested: DetectedDrift | RetrainRequest,

@@ -33,6 +33,7 @@ class Requested(TypedDict):
     state: str
     reason_code: str
     initiated_by: str
+    reason: str
     attempt: int
     version: str | None
     error: str
@@ -172,7 +173,7 @@ def _line(run: Mapping[str, Any], requests: Mapping[str, Requested]) -> RunLine:
         "finished_at": _at(run, "finished_at"),
         "archived": run.get("storage_state") == "ARCHIVED",
         "error": run_error(dict(run)),
-        "requested": requests.get(run_id),
+        "requested": requests.get(run_id) or requests.get(str(run.get("display_name"))),
     }
 
 
@@ -188,9 +189,9 @@ def _schedule(recurring: Mapping[str, Any]) -> Schedule:
 
 
 def _requests(environ: Mapping[str, str]) -> tuple[dict[str, Requested], str]:
-    """The loop's requests by the id of their run; and why they cannot be read, "" where they can."""
+    """The loop's requests by the id and by the name of their run; and why they cannot be read, "" where they can."""
     from functions.database import connect, transaction
-    from functions.retrain.store import newest
+    from functions.retrain.store import newest, run_name
 
     model = text(environ, "MCQA_REGISTERED_MODEL", MODEL)
     try:
@@ -198,7 +199,13 @@ def _requests(environ: Mapping[str, str]) -> tuple[dict[str, Requested], str]:
             rows = newest(connection, model, REQUESTS)
     except Exception as error:  # noqa: BLE001 - the runs themselves are shown without the database, too
         return {}, " ".join(str(error).split())[:300] or type(error).__name__
-    return {row.run_id: _requested(row) for row in rows if row.run_id}, ""
+    by_run: dict[str, Requested] = {}
+    for row in reversed(rows):
+        # A second attempt replaces the run's id in the row; the first one is still known by its name.
+        by_run[run_name(row.key)] = {**_requested(row), "version": None}
+        if row.run_id:
+            by_run[row.run_id] = _requested(row)
+    return by_run, ""
 
 
 def _requested(row: Row[Any]) -> Requested:
@@ -207,6 +214,7 @@ def _requested(row: Row[Any]) -> Requested:
         "state": row.state,
         "reason_code": row.reason_code,
         "initiated_by": row.initiated_by,
+        "reason": row.reason,
         "attempt": row.attempt,
         "version": row.version,
         "error": row.error,

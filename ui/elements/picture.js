@@ -2,7 +2,7 @@
 const SVG = "http://www.w3.org/2000/svg";
 const SIGNS = { good: "✓", bad: "✗", wait: "…", sleep: "☾", unknown: "?", none: "–" };
 const NARROW_BELOW = 720;
-const WIDE = { node: [148, 58], pitch: [206, 116], margin: [14, 10] };
+const WIDE = { node: [148, 58], pitch: [226, 116], margin: [14, 10] };
 const TALL = { node: [272, 54], pitch: 86, left: 34, width: 340 };
 
 function svg(name, attributes = {}, ...children) {
@@ -57,7 +57,13 @@ function straight(arrow, from, to) {
   const [[x1, y1], [x2, y2]] = [border(from, to), border(to, from)];
   const vertical = Math.abs(x1 - x2) < 1;
   const [x, y] = [(x1 + x2) / 2, (y1 + y2) / 2];
-  const spot = vertical ? labelled(arrow.label, x + 8, y + 4, "start") : labelled(arrow.label, x, y - 7, "middle");
+  let spot = labelled(arrow.label, x, y - 7, "middle");
+  if (vertical) spot = labelled(arrow.label, x + 8, y + 4, "start");
+  else if (Math.abs(y1 - y2) < 1) {
+    // Between two boxes there is room for one word: the number above the line, what it counts below.
+    const [number, ...words] = arrow.label.split(" ");
+    spot = [...labelled(number, x, y - 8, "middle"), ...labelled(words.join(" "), x, y + 18, "middle")];
+  }
   return [svg("path", { d: `M${x1} ${y1}L${x2} ${y2}`, "marker-end": "url(#mcqa-arrow)" }), ...spot];
 }
 

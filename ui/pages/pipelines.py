@@ -14,7 +14,7 @@ from ui import elements, facts
 from ui.elements import Badge, Cell, Code, Link, Time
 from ui.language import duration, has, parts, t
 from ui.live import live
-from ui.versions import lineage
+from ui.versions import lineage, listing
 
 # texts: pipelines.state.*
 # texts: pipelines.by.*
@@ -116,6 +116,8 @@ def _summary(run: RunFacts) -> None:
         t("pipelines.asked_by"): _cause(run) if requested is None else [_cause(run), *_check(requested["key"])],
         t("pipelines.column.result"): _result(run),
     }
+    if requested is not None and requested["reason"]:
+        shown[t("pipelines.column.cause")] = requested["reason"]
     if run["description"]:
         shown[t("pipelines.description")] = run["description"]
     if run["error"]:
@@ -139,6 +141,11 @@ def _record(key: str) -> None:
     record = facts.shown(facts.read(read_record, key, seconds=MLFLOW_SECONDS), t("pipelines.part.record"))
     if record is None:
         return
+    if record["verdict"] is not None:
+        st.subheader(t("versions.gate.title"))
+        elements.paragraph(listing.gate(record["verdict"]), key="pipelines gate")
+        if record["checks"]:
+            lineage.checks_table(record["checks"])
     lineage.steps(record)
     if record["data"]:
         elements.table(

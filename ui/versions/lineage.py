@@ -7,7 +7,7 @@ import re
 import streamlit as st
 
 from common.question import LETTERS
-from mcqa.readmodels.versions import Card, Cause, Files, Record, VersionFacts
+from mcqa.readmodels.versions import Card, Cause, Files, GateCheck, Record, VersionFacts
 from ui import elements
 from ui.elements import Badge, Cell, Code, Link, Time
 from ui.facts import Facts
@@ -56,6 +56,10 @@ def gate(one: VersionFacts | None, record: Facts[Record] | None) -> None:
     if checks is None:
         elements.paragraph(one["gate_reason"] or "—", key="versions gate reason")
         return
+    checks_table(checks)
+
+
+def checks_table(checks: list[GateCheck]) -> None:
     rows: list[list[Cell]] = [
         [_known("versions.check", check["name"].replace(" ", "_")) or check["name"], listing.gate(check["verdict"]),
          _known("versions.check_code", check["code"]) or check["code"], check["reason"]]
