@@ -1,7 +1,7 @@
 """The page over a loop with 1,000,000 predictions: what each of its queries takes, its first paint, what polling costs.
 
 A real loop is brought up in a folder of its own, ended, its database filled, and brought up again. The readers run in
-this process, one after another, as the page calls them; first paint is measured in Chromium, each in a new browser
+this process in sequence, as the page calls them; first paint is measured in Chromium, each in a new browser
 context, until the page's own content is there. Polling is what the loop's processes take more while a page is open.
 """
 

@@ -157,7 +157,7 @@ def _decisions(model: str, champion: int, amounts: Amounts, now: float) -> Itera
             "model": model,
             "at": now - amounts.days * DAY * (1 - number / amounts.decisions) - 7200,
             "phase": "promoting" if last else "stepped-up",
-            "action": "tag version 2" if last else "set 25 % of the traffic",
+            "action": "tag version 2" if last else "set 25% of the traffic",
             "action_type": "set-tag" if last else "set-percent",
             **reason.to_columns(),
             "champion": str(champion),

@@ -114,7 +114,7 @@ def _print(facts: RolloutFacts) -> None:
         out.print(_measurements(status["evidence"], facts["needs"]))
         if facts["needs"]:
             left = facts["seconds_left"]
-            lasts = "cannot be said" if left is None else f"about {_duration(left)}" if left else "nothing more"
+            lasts = "unknown" if left is None else f"about {_duration(left)}" if left else "nothing more"
             out.print(f"this step still needs: {lasts}, if the differences stay as they are measured")
     if facts["decisions"]:
         out.print()
@@ -177,7 +177,7 @@ def _needed(need: Need) -> str:
     if need["state"] == "beyond":
         return "more would not help: the estimate is beyond the margin"
     if need["more"] is None:
-        return "cannot be said"
+        return "unknown"
     text = f"{need['more']:,} {need['unit']}{' if they are equal' if need['state'] == 'assumed' else ''}"
     if need["per_hour"] == 0:
         return f"{text}, none arrive"

@@ -153,7 +153,7 @@ def last_alarm(connection: Connection, model: str) -> Row[Any] | None:
 
 
 def last_suspicion(connection: Connection, model: str, version: str) -> Row[Any] | None:
-    """The newest check of the version that found something and was no alarm."""
+    """The newest check of the version that found something without raising an alarm."""
     statement = select(DriftCheck.__table__).where(
         DriftCheck.model == model, DriftCheck.version == version, DriftCheck.reason_code == str(ReasonCode.SUSPECTED)
     )

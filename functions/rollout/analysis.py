@@ -69,7 +69,7 @@ class Config:
 
 
 class Guard(Closed):
-    """What is measured, in the order of an analysis. A measure's name says more, in words."""
+    """What is measured, in the order of an analysis. A measure's name says more, for people."""
 
     SHARE = "share"
     FAILURES = "failures"
@@ -105,7 +105,7 @@ class Measure:
 
 
 _Names = tuple[Guard, str, str]
-"""The guard, what of it, and both in words."""
+"""The guard, what of it, and both as a name for people."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from functions.rollout.analysis import Config, Guard, target_information
 from functions.rollout.sequential import radius, rate_bounds
 
 MOST = 10_000_000
-"""Answers above which a forecast is no figure any more."""
+"""Answers above which a forecast means nothing any more."""
 
 RATE_SECONDS = 300.0
 """The rate is that of the last half of the step, at least of this many seconds where it has them."""
@@ -54,7 +54,7 @@ class Unit(Closed):
 class Need:
     """What one guard still needs, of both versions together, and in seconds at the present rate.
 
-    None for either: it cannot be said. `per_hour` is the present rate of both versions, None before it is known.
+    None for either: unknown. `per_hour` is the present rate of both versions, None before it is known.
     """
 
     guard: Guard
@@ -83,7 +83,7 @@ def needs(history: Sequence[Row], since: float, config: Config) -> list[Need]:
 
 
 def step_seconds(found: Sequence[Need], measured: Row, since: float, config: Config) -> float | None:
-    """Until the step can pass: its slowest guard, its least requests and time; None where it cannot be said."""
+    """Until the step can pass: its slowest guard, its least requests and time; None where that is unknown."""
     least = max(0.0, config.min_seconds - (measured["at"] - since))
     seconds = [need.seconds for need in found]
     per_hour = next((need.per_hour for need in found if need.unit is Unit.REQUESTS and need.per_hour), None)

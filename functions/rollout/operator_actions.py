@@ -3,7 +3,7 @@
 An action is an override for one challenger (read at the next reconciliation), a row of the decision log that says who
 did it, and an event that asks for a reconciliation now. It acts on the challenger that was named or on none: an
 override for another version is void, and where the registry names another by now, the action is refused. The same
-holds for the override that the operator saw (`seen`): of two operators the second is told, not obeyed.
+holds for the override that the operator saw (`seen`): of two operators the second gets an error instead.
 """
 
 from __future__ import annotations

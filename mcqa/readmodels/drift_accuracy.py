@@ -23,7 +23,7 @@ SPANS: dict[Span, tuple[float, float]] = {
     "day": (86_400.0, 3600.0),
     "weeks": (28 * 86_400.0, 86_400.0),
 }
-"""How far each looks back, and its step, in seconds."""
+"""How far back each goes, and its step, in seconds."""
 MOST_ANSWERS = 400
 """Answers of a version read of each step, the newest: enough for an estimate within 2 points."""
 MOST_LABELS = 5_000

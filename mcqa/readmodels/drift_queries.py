@@ -90,7 +90,7 @@ def questions(connection: Connection, asked: Sequence[AskedSubject]) -> dict[tup
 def answering_versions(connection: Connection, since: float, until: float, most: int) -> list[str]:
     """The versions that answered within [since, until), those that answered last first, at most `most`.
 
-    Each version costs two look-ups in the index, however many answers it gave.
+    Each version costs two searches of the index, however many answers it gave.
     """
     found: list[tuple[float, str]] = []
     version = connection.scalar(select(func.min(GivenAnswer.version)))

@@ -31,7 +31,7 @@ class Override(TypedDict):
 
 
 class Need(TypedDict):
-    """What a guard still lacks: `functions.rollout.forecast.Need`. None: it cannot be said.
+    """What a guard still lacks: `functions.rollout.forecast.Need`. None: unknown.
 
     `more` counts requests, answers or labels (`unit`) of both versions together, `seconds` at the present rate
     `per_hour`.
@@ -50,7 +50,7 @@ class RolloutFacts(TypedDict):
 
     `pages` are MLflow's by version, `planned` the percentages of a canary's steps. `needs` has an entry for each
     measure of the evidence, in its order, while a step is under way; `seconds_left` is until the step can pass, None
-    where that cannot be said.
+    where that is unknown.
     """
 
     model: str

@@ -10,6 +10,7 @@ import pytest
 from drifted_loop import DriftedLoop
 from rollout_story import three_rollouts
 from shown_page import ShownPage
+from sqlalchemy import insert
 
 from functions.dead_letters.tables import DeadLetterRecord
 
@@ -25,7 +26,7 @@ def loop(mlflow_url: str, processes: None, tmp_path_factory: pytest.TempPathFact
     three_rollouts(made.database, time.time(), made.model)
     with made.database.begin() as connection:
         connection.execute(
-            DeadLetterRecord.__table__.insert().values(
+            insert(DeadLetterRecord).values(
                 key="ab" * 32, source="/s", id="1", type="t", destination="collect", code=400, reason="<b>**x**</b>",
                 attributes={}, data=b"", state="open", times=1, first_at=time.time(), last_at=time.time(),
             )

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from kfp_server import ENVIRON, kfp_server
 from shown_page import ShownPage
+from sqlalchemy import insert
 from stub_pipeline import upload
 
 from common.kubeflow import KubeflowClient
@@ -45,7 +46,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, processes: None) -> Iterato
             time.sleep(0.2)
         with transaction(engine(database)) as connection:
             for place, run_id in enumerate(ids[:2]):
-                connection.execute(RetrainRun.__table__.insert().values(**request(f"key-{place}", run_id, place)))
+                connection.execute(insert(RetrainRun).values(**request(f"key-{place}", run_id, place)))
         yield {"KFP_ENDPOINT": kfp.url, "MCQA_DATABASE_URL": database, "ids": " ".join(ids), **ENVIRON}
 
 

@@ -20,7 +20,7 @@ from ui.live import live
 from ui.rollout import words
 
 LATE_SECONDS = 300.0
-"""A look at the rollout is due every minute; later than this, something is wrong with the function."""
+"""The rollout is reconciled every minute; later than this, something is wrong with the function."""
 
 _PHASES = {"held": "warn", "blocked": "bad", "rolling-back": "warn", "idle": "info", "finished": "good"}
 

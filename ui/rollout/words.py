@@ -1,4 +1,4 @@
-"""A rollout's codes and figures in words."""
+"""A rollout's codes and figures for people."""
 
 from __future__ import annotations
 
