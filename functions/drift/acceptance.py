@@ -1,7 +1,7 @@
 """Accept as normal: answers that raised an alarm, or would, become what drift is measured against. Pure.
 
 The traffic changed on purpose, or no retraining can help: an operator says so, and the version's baseline is no longer
-the reference.json that it was registered with but the answers that it gave since. It is an operator's decision and not a
+the reference.json that it was registered with but the answers that it gave since. It is an operator's decision, not a
 finding, so it is recorded between the checks with a code of its own. It begins a new state: no streak and no alarm is
 left of the old baseline. Taking it back begins one too; the open window then stays open.
 """
