@@ -157,7 +157,7 @@ def _wait(folder: Folder, process: subprocess.Popen[bytes], log_size: int, on_st
                     spinner.stop()  # a line of stdout would be written behind it
                     on_step(step)
                     spinner.start()
-            if status.get("ready"):
+            if status.get("ready") and _page_is_settled(status):
                 return
             if process.poll() is not None:
                 raise CommandError(f"the loop did not start: {_last_line(folder, log_size)}")
@@ -165,18 +165,28 @@ def _wait(folder: Folder, process: subprocess.Popen[bytes], log_size: int, on_st
                 _unfinished(step) for step in status.get("steps", ()) if step["state"] in ("running", "failed")
             ]
             seconds = time.monotonic() - began
-            line = f"starting ({seconds:.0f} s) · {' · '.join(unfinished) or 'the API'}"
+            line = f"starting ({seconds:.0f} s) · {' · '.join(unfinished) or _last(status)}"
             spinner.update(escape(line[: max(20, terminal.err.width - 4)]))
             if seconds > START_SECONDS:
+                missing = "; ".join(unfinished) or _last(status)
                 raise CommandError(
-                    f"not up after {seconds:.0f} s ({'; '.join(unfinished)}); it is still trying: `mcqa status`, "
-                    "`mcqa logs`"
+                    f"not up after {seconds:.0f} s ({missing}); it is still trying: `mcqa status`, `mcqa logs`"
                 )
             time.sleep(0.1)
 
 
+def _page_is_settled(status: dict[str, Any]) -> bool:
+    """It begins last, and is the first address that people open. A page that fails is no reason to wait."""
+    return all(part["state"] in ("ready", "failed") for part in status.get("parts", ()) if part["name"] == "ui")
+
+
 def _unfinished(step: Step) -> str:
     return f"{step['name']}: {step['detail']}" if step["state"] == "failed" else str(step["name"])
+
+
+def _last(status: dict[str, Any]) -> str:
+    """What is awaited while no step is under way."""
+    return "the page" if status.get("ready") else "the API"
 
 
 @contextmanager

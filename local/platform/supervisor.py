@@ -37,6 +37,8 @@ from local.tokens import TokenError, read_or_create_token, restore_token
 log = logging.getLogger("platform")
 
 _STATUS_SECONDS = 0.5
+LAST_SECONDS = 45.0
+"""The page leaves the start's processors to the rest so long; it also shows why a start does not come to its end."""
 _DATABASE_SECONDS = 2.0
 _RESOLVER_VARIABLES = ("MLFLOW_TRACKING_URI", "MCQA_CACHE")
 """What resolving a version needs in this process's own environment."""
@@ -129,10 +131,14 @@ class Supervisor:
 
     async def _start(self, startup: Startup, eventing: EventingController, then: Callable[[], None]) -> None:
         """Starts everything, `then` the rest; keeps the broker as the API says, and the database in place."""
+        up = asyncio.Event()
+        await asyncio.gather(_when(up, LAST_SECONDS, then), self._start_all(startup, up))
+        await asyncio.gather(eventing.run(), self._restore_database())
+
+    async def _start_all(self, startup: Startup, up: asyncio.Event) -> None:
         await startup.run()
         log.info("everything is up after %.1f s", time.monotonic() - self._started)
-        then()
-        await asyncio.gather(eventing.run(), self._restore_database())
+        up.set()
 
     async def _migrate(self) -> None:
         argv = commands.python_module(*commands.MIGRATE)
@@ -222,3 +228,9 @@ class Supervisor:
             replica_cap=settings.replica_cap,
             excused=self._storage.failed_since,
         )
+
+
+async def _when(happened: asyncio.Event, at_most: float, then: Callable[[], None]) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(happened.wait(), at_most)
+    then()

@@ -47,9 +47,18 @@ def current(found: DriftFacts) -> Check | None:
     return newest if newest is not None and newest["version"] == found["champion"] else None
 
 
+def _verdict(found: DriftFacts) -> str:
+    """The newest check's; while its window is too small for one, that of the window before still stands."""
+    of_champion = (check["verdict"] for check in found["checks"] if check["version"] == found["champion"])
+    newest = next(of_champion, "insufficient")
+    if newest != "insufficient" or not found["streaks"]:
+        return newest
+    return next((verdict for verdict in of_champion if verdict in ("drift", "suspect")), newest)
+
+
 def _state(found: DriftFacts) -> None:
     check, version = current(found), found["champion"] or ""
-    verdict = check["verdict"] if check else "insufficient"
+    verdict = _verdict(found)
     since = Time(found["differs_since"])
     if verdict == "drift":
         elements.notice("warning", *parts("drift.state.drift", version=version, since=since), key="drift state")

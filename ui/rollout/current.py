@@ -50,7 +50,9 @@ def current() -> None:
 
 
 def _is_under_way(look: rollout.Row) -> bool:
-    return bool(look["challenger"] and look["challenger"] != look["champion"])
+    """A challenger that was rolled back keeps its alias, and is not tried again."""
+    over = look["phase"] in ("idle", "finished")
+    return bool(look["challenger"] and look["challenger"] != look["champion"] and not over)
 
 
 def _state(found: RolloutFacts, look: rollout.Row) -> None:
@@ -73,7 +75,7 @@ def _state(found: RolloutFacts, look: rollout.Row) -> None:
         items[t("rollout.now.override")] = parts("rollout.now.override_text", **word)
     items[t("rollout.now.looked")] = Time(look["at"], "ago")
     elements.details(items, key="rollout state")
-    if not look["challenger"] and look["champion"]:
+    if not _is_under_way(look) and look["champion"]:
         elements.paragraph(t("rollout.no_rollout", version=look["champion"]), key="rollout none")
 
 

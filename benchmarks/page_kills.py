@@ -1,0 +1,281 @@
+"""The page in a browser through a `kill -9` of each part, `mcqa down` and `up`, and a full disk.
+
+    python -m benchmarks.page_kills [--dir FOLDER]
+
+A loop of its own is brought up; pages stay open in Chromium and are never reloaded. For each disturbance the table says
+after how many seconds a page said so, after how many all of it was right again, and how old the oldest facts were that
+a page showed without marking them: by the address of the page and what it says. A page that never says so although the
+part was away for longer than a page's rhythm, or that is not right again in time, makes the exit code 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.disturbances import Disk, in_background
+from local.platform.settings import HOST, Folder
+from mcqa import loop_process
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+PAGES = ("ask", "loop", "drift", "rollout", "versions", "pipelines", "events")
+SUPERVISED = ("gateway", "broker", "mlflow", "pipelines", "ui")
+PORTS = ("--port", "--api-port", "--broker-port", "--mlflow-port", "--pipelines-port", "--ui-port", "--internal-port")
+TICKS = [part for name in ("drift", "rollout", "retrain") for part in ("--schedule", f"{name}=@every 2s")]
+DISK_SIZE, FULL_SECONDS = "1500m", 20.0
+PATIENCE = 240.0
+LIMIT_SECONDS = 30.0
+"""Older facts than this must be marked: three beats of a page and what a read may take."""
+LOOK = """() => {
+  const shown = [...document.querySelectorAll('[data-testid="stMainBlockContainer"] [role="alert"]')];
+  const stale = document.body.classList.contains("mcqa-stale");
+  return {
+    stale,
+    banner: stale ? (document.querySelector(".mcqa-stale-banner")?.textContent ?? "") : "",
+    alerts: shown.map((each) => each.innerText.replace(/\\s+/g, " ").trim()).filter((text) => text),
+    text: document.querySelector('[data-testid="stMainBlockContainer"]')?.innerText ?? "",
+    age: window.mcqaSeen === undefined ? null : (performance.now() - window.mcqaSeen) / 1000,
+  };
+}"""
+WATCH = """() => {
+  const mark = () => { const text = document.querySelector(".mcqa-freshness")?.textContent ?? "";
+    if (text !== window.mcqaText) { window.mcqaText = text; window.mcqaSeen = performance.now(); } };
+  mark(); setInterval(mark, 200);
+}"""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A page as it is now. `trouble` is what it says is wrong, in one line, "" for nothing; `age` in seconds since it
+    was last updated by its server."""
+
+    stale: bool
+    trouble: str
+    age: float
+
+
+@dataclass
+class Watched:
+    """An open page, by its name."""
+
+    name: str
+    page: Page
+
+    @classmethod
+    def open(cls, browser: Browser, address: str, name: str) -> Watched:
+        page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+        page.goto(f"{address}/{'' if name == 'ask' else name}")
+        page.get_by_role("heading", level=1).first.wait_for(timeout=60_000)
+        page.evaluate(WATCH)
+        return cls(name, page)
+
+    def look(self) -> Look:
+        seen = self.page.evaluate(LOOK)
+        alerts = seen["alerts"] + ([line] if self.name == "loop" and (line := _fault(seen["text"])) else [])
+        trouble = seen["banner"] or (f"{self.name}: {alerts[0]}" if alerts else "")
+        return Look(seen["stale"], trouble, seen["age"] or 0.0)
+
+
+def _fault(text: str) -> str:
+    """What the page Loop says in its list and its table: a part that is down or unknown, or a fault for a person."""
+    wrong = ("fault\t", "\tdown", "\tstarting", "\tnot known now")
+    lines = [line for line in text.splitlines() if any(part in line for part in wrong)]
+    return " ".join(lines[0].split()) if lines else ""
+
+
+@dataclass
+class Seen:
+    """What became of one disturbance. Seconds from its beginning, None for never."""
+
+    name: str
+    said: float | None = None
+    words: str = ""
+    pages: set[str] = field(default_factory=set)
+    stale: float | None = None
+    right: float | None = None
+    oldest: float = 0.0
+
+    def observe(self, pages: list[Watched], began: float) -> bool:
+        """One look at every page; whether all of it is right."""
+        well = True
+        for watched in pages:
+            found, now = watched.look(), time.monotonic() - began
+            if found.stale and self.stale is None:
+                self.stale = now
+            if not found.stale:
+                self.oldest = max(self.oldest, found.age)
+            if found.trouble:
+                well = False
+                self.pages.add(watched.name)
+                if self.said is None or (not self.words and found.trouble):
+                    self.said, self.words = now, found.trouble
+            well = well and not found.stale and found.age < LIMIT_SECONDS
+        return well
+
+
+class PageKills:
+    """`path` is the loop's folder."""
+
+    def __init__(self, path: Path, browser: Browser, pages: tuple[str, ...] = PAGES) -> None:
+        self.folder, self.browser, self.names = Folder(path), browser, pages
+        self.pages: list[Watched] = []
+        self.seen: list[Seen] = []
+
+    def open(self) -> None:
+        address = f"http://{HOST}:{self.folder.settings().ports.ui}"
+        self.pages = [Watched.open(self.browser, address, name) for name in self.names]
+        self.until_right(Seen("at first"), time.monotonic())
+
+    def disturb(self, name: str, act: Callable[[], Callable[[], bool]]) -> Seen:
+        """`act` returns what is true once the loop itself is well again."""
+        seen, began = Seen(name), time.monotonic()
+        is_well = act()
+        self.until_right(seen, began, is_well)
+        print(f"{name}: said after {_seconds(seen.said)}, right after {_seconds(seen.right)}", flush=True)
+        self.seen.append(seen)
+        return seen
+
+    def until_right(self, seen: Seen, began: float, is_well: Callable[[], bool] = lambda: True) -> None:
+        """Right is: the loop is well, and since then every page was updated and says nothing else."""
+        well_since: float | None = None
+        while time.monotonic() - began < PATIENCE:
+            right = seen.observe(self.pages, began)
+            if well_since is None and is_well():
+                well_since = time.monotonic()
+            if right and well_since is not None:
+                fresh = all(watched.look().age < time.monotonic() - well_since for watched in self.pages)
+                if fresh:
+                    seen.right = time.monotonic() - began
+                    return
+            time.sleep(0.2)
+
+    def kill(self, name: str) -> Callable[[], bool]:
+        """`name` is a part that is supervised, or a function."""
+        before = self.pids(name)
+        if not before:
+            raise SystemExit(f"{name} does not run")
+        for pid in before:
+            os.kill(pid, signal.SIGKILL)
+        return lambda: bool(set(self.pids(name)) - set(before)) and self.is_ready(name)
+
+    def pids(self, name: str) -> list[int]:
+        status = loop_process.read_status(self.folder)
+        if name in SUPERVISED:
+            return [part["pid"] for part in status.get("parts", ()) if part["name"] == name and part["pid"]]
+        pools = status.get("revisions", ())
+        return [pid for pool in pools if pool["revision"].startswith(f"{name}-0") for pid in pool["pids"]]
+
+    def is_ready(self, name: str) -> bool:
+        status = loop_process.read_status(self.folder)
+        states = {part["name"]: part["state"] for part in status.get("parts", ())}
+        return bool(states.get(name, "ready") == "ready")
+
+    def down_and_up(self, away: float) -> Callable[[], bool]:
+        """The loop ends in the background of what is watched, is away for so many seconds, and begins again."""
+        script = '"$0" -m mcqa down && sleep "$1" && exec "$0" -m mcqa up'
+        environment = {**os.environ, "MCQA_LOCAL_DIR": str(self.folder.path)}
+        process = subprocess.Popen(
+            ["/bin/sh", "-c", script, sys.executable, str(away)],
+            env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        return lambda: process.poll() == 0
+
+    def mcqa(self, *arguments: str) -> None:
+        environment = {**os.environ, "MCQA_LOCAL_DIR": str(self.folder.path), "COLUMNS": "200"}
+        command = [sys.executable, "-m", "mcqa", *arguments]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"mcqa {arguments[0]}: {done.stderr[-2000:]}")
+
+
+@contextlib.contextmanager
+def loop_of_its_own(path: Path) -> Iterator[Folder]:
+    """Up on free ports, with a tick every two seconds."""
+    kills = PageKills(path, None)  # type: ignore[arg-type]
+    try:
+        kills.mcqa("up", *(part for flag in PORTS for part in (flag, "0")), *TICKS)
+        yield kills.folder
+    finally:
+        kills.mcqa("down")
+
+
+def fill(disk: Disk) -> Callable[[], bool]:
+    filling = in_background(disk, FULL_SECONDS)
+    return lambda: not filling.is_alive()
+
+
+def report(seen: list[Seen]) -> None:
+    table = Table(
+        "disturbance", "said after", "marked as stale after", "right after", "oldest unmarked", "where", "said"
+    )
+    for each in seen:
+        where = ", ".join(name for name in PAGES if name in each.pages)
+        figures = [_seconds(each.said), _seconds(each.stale), _seconds(each.right), _seconds(each.oldest)]
+        table.add_row(
+            each.name, *figures, where or "–", each.words[:110] or "nothing: it was back before a page looked"
+        )
+    Console(width=200).print(table)
+
+
+def _seconds(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f} s"
+
+
+def main() -> int:
+    from playwright.sync_api import sync_playwright
+
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.page_kills", description=__doc__.partition("\n")[0])
+    parser.add_argument("--dir", type=Path, help="keep the loop's folder here")
+    parser.add_argument("--chromium", default="/usr/bin/chromium")
+    args = parser.parse_args()
+    with contextlib.ExitStack() as stack:
+        place = args.dir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mcqa-page-"))) / "loop"
+        disk = Disk.mount(place, DISK_SIZE)
+        stack.callback(disk.unmount)
+        folder = stack.enter_context(loop_of_its_own(place))
+        playwright = stack.enter_context(sync_playwright())
+        browser = playwright.chromium.launch(executable_path=args.chromium, args=["--no-sandbox"])
+        stack.callback(browser.close)
+        return run(PageKills(folder.path, browser), disk)
+
+
+def run(kills: PageKills, disk: Disk) -> int:
+    kills.open()
+    for name in ("gateway", "broker", "mlflow", "pipelines", "ui", "drift"):
+        kills.disturb(f"kill -9 of {name}", lambda name=name: kills.kill(name))  # type: ignore[misc]
+    kills.disturb("kill -9 of the supervisor, and up", lambda: supervisor(kills))
+    kills.disturb("down, 30 s, up", lambda: kills.down_and_up(30.0))
+    if disk.problem:
+        print(f"left out: the full disk: {disk.problem}")
+    else:
+        kills.disturb(f"disk full for {FULL_SECONDS:.0f} s", lambda: fill(disk))
+    report(kills.seen)
+    return int(any(each.right is None or each.oldest > LIMIT_SECONDS for each in kills.seen))
+
+
+def supervisor(kills: PageKills) -> Callable[[], bool]:
+    """A person starts it again after a while."""
+    pid = kills.folder.running()
+    if not pid:
+        raise SystemExit("no supervisor runs")
+    os.kill(pid, signal.SIGKILL)
+    return kills.down_and_up(20.0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
