@@ -1,4 +1,4 @@
-"""A window next to its baseline: the evidence of each feature, its distribution, and one check in words."""
+"""A window next to its baseline: the evidence of each feature, its distribution, and one check explained."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ IN_A_ROW = 3
 
 
 def one_check(check: Check, consecutive: int, baseline: Sequence[Cell]) -> None:
-    """One check: its verdict, and why, in words."""
+    """One check: its verdict, and why."""
     st.header(t("drift.check.title", n=check["sequence"]))
     window = parts("drift.check.window", since=Time(check["window_start"]), until=Time(check["window_end"]))
     shown: dict[str, Cell] = {
@@ -47,7 +47,6 @@ def one_check(check: Check, consecutive: int, baseline: Sequence[Cell]) -> None:
 
 def compared(check: int | None) -> None:
     """The distributions of a check's window, which is closed, or of the open one, which goes on."""
-    st.header(t("drift.compare.title"))
     if check is None:
         _live_comparison()
     else:
