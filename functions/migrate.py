@@ -23,6 +23,8 @@ PAGE_ROLE = "loop_ui"
 PAGE_WRITES = {
     "rollout_wishes": "INSERT, UPDATE, DELETE",
     "rollout_decisions": "INSERT",
+    "drift_checks": "INSERT",
+    "drift_baselines": "INSERT, UPDATE",
     "dead_letters": "UPDATE",
 }
 """What operators decide on the page, and the log of it. Everything else goes through the Broker."""

@@ -47,10 +47,10 @@ def environ(tmp_path: Path, mlflow_url: str, monkeypatch: pytest.MonkeyPatch) ->
     return variables
 
 
-def run(*arguments: str) -> str:
+def run(*arguments: str, verb: str = "status") -> str:
     whole = typer.Typer()
     whole.add_typer(drift_app, name="drift")
-    done = CliRunner().invoke(whole, ["drift", "status", *arguments], env={"COLUMNS": "160"})
+    done = CliRunner().invoke(whole, ["drift", verb, *arguments], env={"COLUMNS": "160"})
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         raise done.exception
     return done.output
@@ -102,3 +102,40 @@ def test_a_registry_that_is_away_is_one_line(environ: dict[str, str], monkeypatc
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     with pytest.raises(CommandError, match=r"MLflow server.*mcqa status"):
         run()
+
+
+def test_accept_and_undo(environ: dict[str, str], mlflow_url: str) -> None:
+    model, database = environ["MCQA_REGISTERED_MODEL"], engine(environ["MCQA_DATABASE_URL"])
+    with pytest.raises(CommandError, match="has no champion"):
+        run(verb="accept")
+    version = register(mlflow_url, model, {"reference.json": reference()})
+    set_champion(mlflow_url, model, version)
+    drift = DriftChecker(read_settings(environ), database, ModelRegistry(environ, model))
+    with pytest.raises(CommandError, match="0 answers of version 1 are too few for a baseline, 200 needed"):
+        run(verb="accept")
+    for seed in (1, 2):
+        answer(database, version, 300, time.time() - 0.01, time.time(), seed=seed, shift=1.0)
+        drift.check(PING, time.time())
+    assert f"baseline   reference.json of version {version}" in run()
+    for given, complaint in (("soon", "--since must be a time like"), ("2999-01-01", "--since must be in the past")):
+        with pytest.raises(CommandError, match=complaint):
+            run("--since", given, verb="accept")
+    with pytest.raises(CommandError, match="too few"):
+        run("--since", "0.001s", verb="accept")
+    said = run(verb="accept")
+    assert f"version {version}: from now on drift is measured against the 600 answers since 20" in said
+
+    facts = json.loads(run("--json"))
+    assert (facts["baseline"]["source"], facts["baseline"]["n"]) == ("accepted", 600)
+    assert facts["checks"][0]["reason_code"] == "baseline-accepted"
+    assert {"distributions", "subjects", "accuracy"} <= set(facts)
+    shown = run()
+    assert "600 answers since" in shown
+    assert ", accepted by " in shown
+    with pytest.raises(CommandError, match="leave out --since"):
+        run("--undo", "--since", "2h", verb="accept")
+    assert "the baseline of check 3 no longer counts; drift is measured against its own reference.json" in run(
+        "--undo", verb="accept"
+    )
+    with pytest.raises(CommandError, match="has no accepted baseline"):
+        run("--undo", verb="accept")

@@ -13,11 +13,14 @@ from typing import Any
 import pytest
 import yaml
 from function_server import postgresql
-from sqlalchemy import Engine, make_url, text, update
+from sqlalchemy import Engine, insert, make_url, text, update
 from sqlalchemy.exc import ProgrammingError
 
 from functions.database import Base, engine, transaction
 from functions.dead_letters.tables import DeadLetterRecord
+from functions.drift import baselines
+from functions.drift.settings import read_settings
+from functions.drift.tables import DriftBaseline
 from functions.migrate import PAGE_ROLE, PAGE_WRITES, migrate
 from functions.rollout import overrides, store
 from functions.rollout.state import Override
@@ -101,6 +104,16 @@ def test_an_operators_words_are_stored(page: Engine) -> None:
         numbers = [store.append_decision(connection, "m", decision)["number"] for _ in range(2)]
         assert numbers[1] > numbers[0]
         connection.execute(update(DeadLetterRecord).values(state="discarded"))
+
+
+def test_a_baseline_is_taken_back(page: Engine) -> None:
+    """Both tables are written: the baseline's row is marked, and a check records who did it."""
+    row = {"model": "m", "sequence": 1, "version": "7", "accepted_at": 1.0, "accepted_by": "ann", "since": 0.0}
+    with transaction(page) as connection:
+        connection.execute(insert(DriftBaseline).values(**row, until=1.0, n=300, reference="{}"))
+    settings = read_settings({"MCQA_REGISTERED_MODEL": "m"})
+    undone = baselines.undo(page, settings, "7", "ann@example.com", 500.0)
+    assert (undone.undone, undone.baseline) == (1, None)
 
 
 def test_it_does_not_come_into_another_database(server: str) -> None:

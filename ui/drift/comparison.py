@@ -47,7 +47,6 @@ def one_check(check: Check, consecutive: int, baseline: Sequence[Cell]) -> None:
 
 def compared(check: int | None) -> None:
     """The distributions of a check's window, which is closed, or of the open one, which goes on."""
-    st.header(t("drift.compare.title"))
     if check is None:
         _live_comparison()
     else:

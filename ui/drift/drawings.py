@@ -14,22 +14,25 @@ from ui.charts import Drawing
 from ui.language import t
 from ui.theme import SERIES
 
-HEIGHT = 170
+HEIGHT = 260
+"""Pixels, with legend, axis and title: about half of it is the drawing."""
 
 
 def distribution(bins: Sequence[Bin], name: str) -> Drawing:
     """Both shares by the feature's value."""
     rows = [
-        {"low": b["low"], "high": b["high"], "share": b["baseline"], "side": t("drift.side.baseline")} for b in bins
+        {"low": b["low"], "high": b["high"], "share": b["baseline"], "zero": 0.0, "side": t("drift.side.baseline")}
+        for b in bins
     ]
     if len(bins) == 1 and bins[0]["low"] == bins[0]["high"]:
         rows[0] |= {"low": bins[0]["low"] - 0.5, "high": bins[0]["high"] + 0.5}
     line = [{"low": b["low"], "share": b["current"], "side": t("drift.side.current")} for b in _closed(bins)]
     x = alt.X("low:Q", title=name, axis=alt.Axis(tickCount=5, labelFlush=True), scale=alt.Scale(zero=False, nice=False))
-    bars = charts.of(rows).mark_bar(opacity=0.45)
+    bars = charts.of(rows).mark_rect(opacity=0.45)
     steps = charts.of(line).mark_line(interpolate="step-after", strokeWidth=2.5)
     drawn = alt.layer(
-        bars.encode(x=x, x2="high:Q", y=_share(), color=_sides()), steps.encode(x=x, y=_share(), color=_sides())
+        bars.encode(x=x, x2="high:Q", y=_share(), y2="zero:Q", color=_sides()),
+        steps.encode(x=x, y=_share(), color=_sides()),
     )
     return drawn.properties(height=HEIGHT)
 
@@ -93,7 +96,7 @@ def _milliseconds(point: Point) -> dict[str, Any]:
 
 
 def _share() -> alt.Y:
-    return alt.Y("share:Q", title=t("drift.side.share"), axis=alt.Axis(format="%", tickCount=4))
+    return alt.Y("share:Q", title=None, axis=alt.Axis(format="%", tickCount=4), scale=alt.Scale(zero=True))
 
 
 def _sides() -> alt.Color:

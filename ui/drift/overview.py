@@ -90,8 +90,9 @@ def _now(found: DriftFacts) -> dict[str, Cell]:
         least = window["answers"] < window["needed"]
         text = t("drift.now.needed", **figures) if least else t("drift.now.enough", **figures)
         share = window["answers"] / (window["needed"] if least else window["enough"])
-        since: list[Cell] = [" ", *parts("drift.now.since", time=Time(window["since"]))] if window["since"] else []
-        shown[t("drift.now.window")] = [Bar(share, text), *since]
+        since: list[Cell] = [", ", *parts("drift.now.since", time=Time(window["since"]))] if window["since"] else []
+        of = figures["needed"] if least else figures["enough"]
+        shown[t("drift.now.window")] = [Bar(share, f"{figures['n']} / {of}"), text, *since]
     if found["streaks"]:
         rows = (f"{wording.feature(name)} {windows}" for name, windows in found["streaks"].items())
         shown[t("drift.now.streaks")] = t("drift.now.in_a_row", features=", ".join(rows), needed=found["consecutive"])

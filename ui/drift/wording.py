@@ -1,4 +1,4 @@
-"""Checks explained: verdicts, reasons and evidence from their codes and figures, in the viewer's language."""
+"""Sentences about checks: verdicts, reasons and evidence from their codes and figures, in the viewer's language."""
 
 from __future__ import annotations
 

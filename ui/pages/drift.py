@@ -30,6 +30,7 @@ def render() -> None:
         check: int | None = int(named)
     else:
         check = None if found is None or named == OPEN else _newest(found)
+    st.header(t("drift.compare.title"))
     if found is not None and found["champion"] is not None:
         _choose(found, check)
     compared(check)
