@@ -102,6 +102,7 @@ def test_what_became_of_the_alarm(loop: DriftedLoop) -> None:
     assert drift.read(loop.environ, 1)["retraining"] is None
     with transaction(loop.database) as connection:
         alarm = last_alarm(connection, loop.model)
+        assert alarm is not None
         (event,) = (event for event in events_of(alarm) if event.type == DRIFT_DETECTED)
         request = RetrainRequest(loop.model, "x", "drift", loop.version)
         insert_waiting(connection, request, InitiatedBy.DRIFT, event.source, event.id, "", time.time())
@@ -110,7 +111,9 @@ def test_what_became_of_the_alarm(loop: DriftedLoop) -> None:
     assert (facts["retraining"]["state"], facts["registered"]) == ("waiting", None)
     first, made = loop.version, loop.register()
     with transaction(loop.database) as connection:
-        update_unchanged(connection, find(connection, request.key), time.time(), state="succeeded", version=made)
+        waiting = find(connection, request.key)
+        assert waiting is not None
+        update_unchanged(connection, waiting, time.time(), state="succeeded", version=made)
 
     def became() -> tuple[str, str] | None:
         registered = drift.read(loop.environ, 1)["registered"]
