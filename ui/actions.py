@@ -5,10 +5,12 @@ from __future__ import annotations
 import getpass
 import logging
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from ui import elements, facts
 from ui.elements import Cell
@@ -17,6 +19,7 @@ from ui.settings import UiSettings, read_settings
 
 _logger = logging.getLogger(__name__)
 _ASKING, _OUTCOME = "action asking", "action outcome"
+OUTCOME_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,24 +50,42 @@ def action(
     consequence: Sequence[Cell],
     key: str,
     disabled: bool = False,
+    below: DeltaGenerator | None = None,
 ) -> None:
     """A button that asks before it acts. `label` and `title` are the catalogue's: Streamlit reads Markdown in both.
 
     `act` gets who acts and returns what came of it, as a sentence; an exception of it is shown and changes nothing.
+    The question and the outcome appear in the container `below`, else after the button.
     """
     who, asking = operator(), f"{_ASKING} {key}"
     st.button(label, key=f"{key} button", disabled=disabled or bool(who.refusal), on_click=_set, args=(asking, True))
-    if st.session_state.get(asking) and not who.refusal:
-        with st.container(border=True, key=f"{key.replace(' ', '-')}-confirmation"):
-            st.subheader(title)
-            elements.paragraph(*consequence, key=f"{key} consequence")
-            elements.paragraph(t("app.action.who", who=who.name), key=f"{key} who")
-            yes, no = st.columns(2)
-            yes.button(t("app.action.confirm"), key=f"{key} confirm", type="primary", on_click=_decide, args=(key, act))
-            no.button(t("app.action.cancel"), key=f"{key} cancel", on_click=_set, args=(asking, False))
-    if (outcome := st.session_state.pop(f"{_OUTCOME} {key}", None)) is not None:
-        kind, sentence = outcome
-        elements.notice(kind, *sentence, key=f"{key} outcome")
+    with below if below is not None else st.container():
+        if st.session_state.get(asking) and not who.refusal:
+            _ask(key, act, title, consequence, who.name)
+        _show_outcome(key)
+
+
+def _ask(key: str, act: Callable[[str], Sequence[Cell]], title: str, consequence: Sequence[Cell], who: str) -> None:
+    with st.container(border=True, key=f"{key.replace(' ', '-')}-confirmation"):
+        st.subheader(title)
+        elements.paragraph(*consequence, key=f"{key} consequence")
+        elements.paragraph(t("app.action.who", who=who), key=f"{key} who")
+        with st.container(horizontal=True, key=f"{key.replace(' ', '-')}-answers"):
+            confirm, cancel = f"{key} confirm", f"{key} cancel"
+            st.button(t("app.action.confirm"), key=confirm, type="primary", on_click=_decide, args=(key, act))
+            st.button(t("app.action.cancel"), key=cancel, on_click=_set, args=(f"{_ASKING} {key}", False))
+
+
+def _show_outcome(key: str) -> None:
+    """For a while: a part of the page that updates by itself would otherwise take it away before it is read."""
+    name = f"{_OUTCOME} {key}"
+    if (outcome := st.session_state.get(name)) is None:
+        return
+    kind, sentence, at = outcome
+    if time.monotonic() - at > OUTCOME_SECONDS:
+        del st.session_state[name]
+        return
+    elements.notice(kind, *sentence, key=f"{key} outcome")
 
 
 def is_asking(key: str) -> bool:
@@ -89,7 +110,8 @@ def _set(name: str, value: object) -> None:
 
 def _decide(key: str, act: Callable[[str], Sequence[Cell]]) -> None:
     _set(f"{_ASKING} {key}", False)
-    _set(f"{_OUTCOME} {key}", _act(act, key))
+    kind, sentence = _act(act, key)
+    _set(f"{_OUTCOME} {key}", (kind, sentence, time.monotonic()))
 
 
 def _act(act: Callable[[str], Sequence[Cell]], key: str) -> tuple[str, Sequence[Cell]]:

@@ -15,7 +15,10 @@ from shown_page import ShownPage
 from functions.database import engine, transaction
 from functions.migrate import migrate
 from functions.rollout import overrides
+from functions.rollout.reasons import ReasonCode
 from functions.rollout.state import Override
+from ui import actions
+from ui.language import catalogue
 
 Show = Callable[..., ShownPage]
 Environ = Mapping[str, str]
@@ -63,7 +66,7 @@ def test_where_the_rollout_stands_and_what_it_still_needs(environ: Environ, show
     assert page.details["Challenger"] == "version 4, 25% of the traffic"
     assert page.details["Steps"] == "10% → 25% (now) → 50% → 100%"
     guards = page.tables["Champion (version 2) against challenger (version 4) at 25%"]
-    accuracy = next(row for row in guards if row[0] == "wrong answers, by labels")
+    accuracy = next(row for row in guards if row[0] == "right answers, by labels")
     assert accuracy[6] == "not decided"
     assert accuracy[8].endswith("labelled answers")
     assert {row[8] for row in guards if row[6] == "within its margin"} == {"nothing"}
@@ -118,6 +121,24 @@ def test_an_action_asks_first_and_is_recorded_with_who_did_it(environ: Environ, 
     press(page, "rollout resume button")
     press(page, "rollout resume confirm")
     assert override(environ) is None
+
+
+def test_an_outcome_stays_for_a_while(environ: Environ, show_page: Show, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The part of the page that shows it is drawn anew every few seconds."""
+    page = show_page("rollout", environ)
+    press(page, "rollout hold button")
+    press(page, "rollout hold confirm")
+    page.app.run()
+    assert [kind for kind, _ in page.notices].count("success") == 1
+    monkeypatch.setattr(actions, "OUTCOME_SECONDS", 0.0)
+    page.app.run()
+    assert [kind for kind, _ in page.notices].count("success") == 0
+
+
+def test_every_reason_is_in_the_catalogue_as_the_function_renders_it() -> None:
+    for code in ReasonCode:
+        if code is not ReasonCode.UNKNOWN:
+            assert catalogue()[f"rollout.reason.{code}"]["en"] == code.template
 
 
 def test_what_moved_on_meanwhile_is_not_acted_on(environ: Environ, show_page: Show) -> None:

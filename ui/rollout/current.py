@@ -133,7 +133,9 @@ def _act(found: RolloutFacts, look: rollout.Row) -> None:
         "seen": wish["at"] if wish else None,
     }
     holds = bool(wish and wish["challenger"] == look["challenger"])
-    with st.container(horizontal=True, key="rollout-actions"):
+    buttons = st.container(horizontal=True, key="rollout-actions")
+    below = st.container(key="rollout-questions")
+    with buttons:
         for action in ACTIONS:
             named = _named(action, now)
             actions.action(
@@ -143,6 +145,7 @@ def _act(found: RolloutFacts, look: rollout.Row) -> None:
                 consequence=[t(f"rollout.act.consequence.{action}", **named)],
                 key=_key(action),
                 disabled=action == "resume" and not holds,
+                below=below,
             )
 
 
@@ -191,7 +194,7 @@ def evidence_table(caption: str, evidence: rollout.Row, needs: list[Need] | None
         name, of = measure.get("guard", "unknown"), measure.get("of", "")
         row: list[Cell] = [
             words.guard(name, of) if name != "unknown" else measure["name"],
-            words.value(name, measure["champion"]),
+            words.champion(name, measure["champion"]),
             words.value(name, measure["challenger"]),
             words.difference(name, measure["worse_by"]),
             words.interval(name, measure["low"], measure["high"]),

@@ -74,6 +74,11 @@ def value(name: str, figure: float | None) -> str:
     return number(figure, 3) if name == "calibration" else percent(figure)
 
 
+def champion(name: str, figure: float | None) -> str:
+    """Of the share of requests there is no champion's: the challenger's is compared with the one it was given."""
+    return t("rollout.expected", share=value(name, figure)) if name == "share" else value(name, figure)
+
+
 def difference(name: str, figure: float | None) -> str:
     if figure is None:
         return "—"
