@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from local.platform.settings import Folder
-from mcqa import loop, terminal
+from mcqa import loop, loop_sentences, terminal
 from mcqa.loop import FolderOption
 from mcqa.readmodels.status import LoopStatus, Service, read
 
@@ -18,7 +18,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     directory: FolderOption = None,
 ) -> None:
-    """Show the loop on this machine: processes, services and their traffic, versions, runs, events.
+    """Show the loop on this machine: processes, services and traffic, versions, runs, events, what it waits for.
 
     Exit code 1 when it is not running or something is wrong.
     """
@@ -34,7 +34,8 @@ def status(
 
 def _print(facts: LoopStatus, folder: Folder) -> None:
     out = terminal.out
-    out.print(f"[bold]{escape(loop.name(folder))}[/] is up for {_duration(facts['up_for'])}, process {facts['pid']}\n")
+    up_for = loop_sentences.duration(facts["up_for"])
+    out.print(f"[bold]{escape(loop.name(folder))}[/] is up for {up_for}, process {facts['pid']}\n")
     out.print(_processes(facts))
     if facts["aliases"] is not None:
         aliases = ", ".join(f"{alias} {version}" for alias, version in sorted(facts["aliases"].items()))
@@ -47,8 +48,14 @@ def _print(facts: LoopStatus, folder: Folder) -> None:
         delivered = sum(trigger["delivered"] for trigger in broker["triggers"])
         waiting = sum(trigger["depth"] for trigger in broker["triggers"])
         out.print(f"[bold]events[/]    {broker['events']} stored, {delivered} delivered, {waiting} waiting")
+    for part, waiting in facts["waiting"].items():
+        for fact in waiting:
+            sentence = escape(loop_sentences.waiting(fact))
+            out.print(f"[bold]waits[/]     {part}: {sentence}", soft_wrap=True, highlight=False)
     if facts["older"]:
         out.print(f"[yellow]![/] {escape(facts['older'])}", soft_wrap=True)
+    for want in filter(None, map(loop_sentences.want, facts["wants"])):
+        out.print(f"[yellow]▲[/] {escape(want)}", soft_wrap=True, highlight=False)
     for problem in facts["problems"]:
         out.print(f"[bold red]✗[/] {escape(problem)}", soft_wrap=True)
 
@@ -75,9 +82,3 @@ def _traffic(service: Service) -> str:
 
 def _state(good: bool, text: str) -> str:
     return f"[green]{text}[/]" if good else f"[red]{'not ready' if text == 'ready' else text}[/]"
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else (f"{minutes} min {rest} s" if minutes else f"{rest} s")

@@ -15,6 +15,9 @@ from mcqa.errors import CommandError
 if TYPE_CHECKING:
     import httpx2
 
+    from mcqa.readmodels.loop_attention import Want
+    from mcqa.readmodels.loop_parts import Fact
+
 T = TypeVar("T")
 
 TIMEOUT = 3.0
@@ -42,7 +45,10 @@ class Service(TypedDict):
 
 
 class LoopStatus(TypedDict):
-    """What could not be asked is None, and explained in `problems`, one line each."""
+    """What could not be asked is None, and explained in `problems`, one line each.
+
+    `waiting` is what each part waits for, by its name; `wants` is what wants a person, the most urgent first.
+    """
 
     up_for: float
     pid: int | None
@@ -55,6 +61,8 @@ class LoopStatus(TypedDict):
     storage: list[Json]
     problems: list[str]
     older: str | None
+    waiting: dict[str, list[Fact]]
+    wants: list[Want]
 
 
 class _Inquiry:
@@ -73,6 +81,8 @@ class _Inquiry:
 
 def read(folder: Folder) -> LoopStatus:
     """The status of a running loop. CommandError while it is stopping."""
+    from mcqa.readmodels import loop_overview
+
     supervisor = _supervisor(folder)
     if supervisor.get("ending"):
         raise CommandError(
@@ -90,6 +100,7 @@ def read(folder: Folder) -> LoopStatus:
     problems += _undelivered(broker or {})
     if count := ask("dead letters", lambda: _dead_letters(folder)):
         problems.append(f"{_plural(count)}, see `mcqa dead-letters list`")
+    overview = loop_overview.read({**targets.environ(folder.path), "MCQA_LOCAL_DIR": str(folder.path)})
     return {
         "up_for": supervisor.get("up_for", max(time.time() - float(supervisor.get("began", time.time())), 0.0)),
         "pid": supervisor.get("pid"),
@@ -102,6 +113,8 @@ def read(folder: Folder) -> LoopStatus:
         "storage": storage,
         "problems": problems,
         "older": loop_process.outdated_code(folder),
+        "waiting": {part["name"]: part["waiting_for"] for part in overview["parts"] if part["waiting_for"]},
+        "wants": overview["wants"],
     }
 
 

@@ -2,7 +2,7 @@
 const SVG = "http://www.w3.org/2000/svg";
 const SIGNS = { good: "✓", bad: "✗", wait: "…", sleep: "☾", unknown: "?", none: "–" };
 const NARROW_BELOW = 720;
-const WIDE = { node: [148, 58], pitch: [226, 116], margin: [14, 10] };
+const WIDE = { node: [132, 58], pitch: [246, 112], margin: [14, 10] };
 const TALL = { node: [272, 54], pitch: 86, left: 34, width: 340 };
 
 function svg(name, attributes = {}, ...children) {
@@ -28,7 +28,7 @@ function drawn(node, { x, y, w, h }) {
   const parts = [
     svg("rect", { x, y, width: w, height: h, rx: 9 }),
     text(node.title, { x: x + 12, y: y + 24, class: "title" }),
-    text(`${SIGNS[node.kind]} ${node.state}`, { x: x + 12, y: y + 44, class: "state" }),
+    ...(node.state ? [text(`${SIGNS[node.kind]} ${node.state}`, { x: x + 12, y: y + 44, class: "state" })] : []),
   ];
   const attributes = { class: `node ${node.kind}`, "data-name": node.name };
   if (!/^\/(?!\/)/.test(node.href)) {
@@ -57,13 +57,7 @@ function straight(arrow, from, to) {
   const [[x1, y1], [x2, y2]] = [border(from, to), border(to, from)];
   const vertical = Math.abs(x1 - x2) < 1;
   const [x, y] = [(x1 + x2) / 2, (y1 + y2) / 2];
-  let spot = labelled(arrow.label, x, y - 7, "middle");
-  if (vertical) spot = labelled(arrow.label, x + 8, y + 4, "start");
-  else if (Math.abs(y1 - y2) < 1) {
-    // Between two boxes there is room for one word: the number above the line, what it counts below.
-    const [number, ...words] = arrow.label.split(" ");
-    spot = [...labelled(number, x, y - 8, "middle"), ...labelled(words.join(" "), x, y + 18, "middle")];
-  }
+  const spot = vertical ? labelled(arrow.label, x + 8, y + 4, "start") : labelled(arrow.label, x, y - 7, "middle");
   return [svg("path", { d: `M${x1} ${y1}L${x2} ${y2}`, "marker-end": "url(#mcqa-arrow)" }), ...spot];
 }
 
@@ -76,7 +70,7 @@ function around(arrow, from, to) {
   const end = up ? side + 4 : side - 4;
   const middle = (y1 + y2) / 2;
   const line = svg("path", { d: `M${side} ${y1}C${out} ${y1} ${out} ${y1} ${out} ${y1 + (up ? -26 : 26)}L${out} ${y2 + (up ? 26 : -26)}C${out} ${y2} ${out} ${y2} ${end} ${y2}`, "marker-end": "url(#mcqa-arrow)" });
-  const turned = { x: out, y: middle, class: "label", "text-anchor": "middle", transform: `rotate(${up ? 90 : -90} ${out} ${middle}) translate(0 -5)` };
+  const turned = { x: out, y: middle, class: "label", "text-anchor": "middle", transform: `rotate(${up ? 90 : -90} ${out} ${middle}) translate(0 14)` };
   return [line, ...(arrow.label ? [text(arrow.label, turned)] : [])];
 }
 
@@ -89,7 +83,7 @@ function draw(data, narrow) {
     const shape = narrow && !next ? around(arrow, from, to) : straight(arrow, from, to);
     return svg("g", { class: arrow.strong ? "arrow strong" : "arrow", "aria-hidden": "true" }, ...shape);
   });
-  const head = svg("marker", { id: "mcqa-arrow", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 8, markerHeight: 8, orient: "auto-start-reverse" }, svg("path", { d: "M0 0L8 4L0 8z" }));
+  const head = svg("marker", { id: "mcqa-arrow", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 11, markerHeight: 11, markerUnits: "userSpaceOnUse", orient: "auto-start-reverse" }, svg("path", { d: "M0 0L8 4L0 8z" }));
   const size = narrow
     ? [TALL.width, data.nodes.length * TALL.pitch - TALL.pitch + TALL.node[1] + 4]
     : [2 * WIDE.margin[0] + 4 * WIDE.pitch[0] + WIDE.node[0], 2 * WIDE.margin[1] + 3 * WIDE.pitch[1] + WIDE.node[1]];

@@ -77,8 +77,8 @@ def _wants(found: LoopOverview) -> None:
     st.header(t("loop.wants"))
     if not found["wants"]:
         known = not found["database_error"] and not found["setting_error"]
-        kind: Literal["success", "info"] = "success" if known else "info"
-        elements.notice(kind, t("loop.wants_nothing" if known else "loop.wants_unknown"), key="loop wants nothing")
+        badge = Badge("good", t("loop.wants_nothing")) if known else Badge("info", t("loop.wants_unknown"))
+        elements.paragraph(badge, key="loop wants nothing")
         return
     elements.table(
         t("loop.wants"),
@@ -221,7 +221,7 @@ def _flows(flows: list[Flow] | None) -> None:
                 [
                     t(f"loop.part.{flow['source']}"),
                     t(f"loop.part.{flow['target']}"),
-                    t(f"loop.flow.{flow['what']}"),
+                    t(f"loop.flow.{flow['what']}.other"),
                     _count(flow),
                 ]
                 for flow in flows

@@ -111,7 +111,7 @@ def _arrow(source: str, target: str, flow: Flow | None) -> Arrow:
     if flow is None:
         return Arrow(source, target, wide=wide)
     count = number(flow["count"]) + ("+" if flow["more"] else "")
-    what = t(f"loop.flow.{flow['what']}")
+    what = t(f"loop.flow.{flow['what']}.{'one' if flow['count'] == 1 else 'other'}")
     return Arrow(source, target, f"{count} {what}", flow["count"] > 0, wide)
 
 
