@@ -5,7 +5,7 @@
 A loop of its own is brought up; pages stay open in Chromium and are never reloaded. For each disturbance the table says
 after how many seconds a page said so, after how many all of it was right again, and how old the oldest facts were that
 a page showed without marking them: by the address of the page and what it says. A page that never says so although the
-part was away for longer than a page's rhythm, or that is not right again in time, makes the exit code 1.
+part was missing for longer than a page's rhythm, or that is not right again in time, makes the exit code 1.
 """
 
 from __future__ import annotations
@@ -186,7 +186,7 @@ class PageKills:
         return bool(states.get(name, "ready") == "ready")
 
     def down_and_up(self, away: float) -> Callable[[], bool]:
-        """The loop ends in the background of what is watched, is away for so many seconds, and begins again."""
+        """The loop ends in the background of what is watched, is missing for so many seconds, and begins again."""
         script = '"$0" -m mcqa down && sleep "$1" && exec "$0" -m mcqa up'
         environment = {**os.environ, "MCQA_LOCAL_DIR": str(self.folder.path)}
         process = subprocess.Popen(

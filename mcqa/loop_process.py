@@ -176,7 +176,7 @@ def _wait(folder: Folder, process: subprocess.Popen[bytes], log_size: int, on_st
 
 
 def _page_is_settled(status: dict[str, Any]) -> bool:
-    """It begins last, and is the first address that people open. A page that fails is no reason to wait."""
+    """It begins last, and is the first address that people open. A page that fails is not waited for."""
     return all(part["state"] in ("ready", "failed") for part in status.get("parts", ()) if part["name"] == "ui")
 
 
