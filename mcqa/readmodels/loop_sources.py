@@ -1,4 +1,4 @@
-"""What the loop's parts say of themselves: the Kubernetes API, MLflow, Kubeflow Pipelines and the broker.
+"""What the loop's parts say of themselves: the Kubernetes API, as well as MLflow, Kubeflow Pipelines and the broker.
 
 On a laptop the same API is the supervisor's, which also tells of its processes, and the broker shows its queues; a
 cluster has neither. Each question is asked for itself, at the same time as the others and with a short time limit.

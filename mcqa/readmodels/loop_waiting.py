@@ -83,7 +83,7 @@ def pipelines(stored: Stored) -> list[Fact]:
 
 
 def rollout(stored: Stored, settings: Settings, now: float) -> list[Fact]:
-    """The challenger's requests and minutes that a step needs, its evidence, or an operator's override."""
+    """The challenger's requests and minutes that a step needs, its evidence, or an operator."""
     look = stored.look
     if look is None:
         return [_fact("rollout-needs-look")]
