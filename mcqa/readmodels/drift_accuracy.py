@@ -26,7 +26,8 @@ SPANS: dict[Span, tuple[float, float]] = {
 """How far back each goes, and its step, in seconds."""
 MOST_ANSWERS = 400
 """Answers of a version read of each step, the newest: enough for an estimate within 2 points."""
-MOST_LABELS = 5_000
+MOST_LABELS = 2_000
+"""Pieces of feedback read, the newest: 0.1 s of processor time."""
 MOST_VERSIONS = 4
 
 

@@ -11,7 +11,7 @@ from ui.elements import Cell, Link, Time
 from ui.language import number, parts, percent, t
 from ui.live import live
 
-SECONDS = 15.0
+SECONDS = 30.0
 
 
 @live(SECONDS)
