@@ -44,7 +44,7 @@ def by_guard(found: list[Need]) -> Mapping[str, Need]:
 @pytest.mark.parametrize("worse", [0.0, 0.01, -0.02])
 @pytest.mark.parametrize("n", [500, 1500])
 def test_so_many_more_answers_let_a_guard_pass(percent: int, worse: float, n: int) -> None:
-    """Within a fifth: variances are estimated anew from more answers."""
+    """Within a fifth: variances are estimated again from more answers."""
     history = [measured(SINCE, percent, 0), measured(SINCE + 600, percent, n, worse)]
     for need in needs(history, SINCE, CONFIG):
         if need.more is None or need.state is NeedState.ASSUMED:
@@ -92,7 +92,7 @@ def test_a_step_lasts_its_least_time_and_requests() -> None:
 
 
 def test_the_rate_is_the_present_one() -> None:
-    """An hour of traffic, then silence: nothing can be said of a step that nobody asks any more."""
+    """An hour of traffic, then silence: there is no forecast for a step that nobody asks any more."""
     history = [measured(SINCE + 60 * k, 10, 10 * min(k, 60)) for k in range(241)]
     found = by_guard(needs(history, SINCE, CONFIG))["failures"]
     assert found.per_hour == 0.0
