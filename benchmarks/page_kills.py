@@ -33,12 +33,13 @@ from mcqa import loop_process
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-PAGES = ("ask", "loop", "drift", "rollout", "versions", "pipelines", "events")
+PAGES = ("loop", "rollout", "versions", "events")
+"""Each shows another part: the supervisor and all, the database, the registry, the broker."""
 SUPERVISED = ("gateway", "broker", "mlflow", "pipelines", "ui")
 PORTS = ("--port", "--api-port", "--broker-port", "--mlflow-port", "--pipelines-port", "--ui-port", "--internal-port")
 TICKS = [part for name in ("drift", "rollout", "retrain") for part in ("--schedule", f"{name}=@every 2s")]
 DISK_SIZE, FULL_SECONDS = "1500m", 20.0
-PATIENCE = 240.0
+PATIENCE = 120.0
 LIMIT_SECONDS = 30.0
 """Older facts than this must be marked: three beats of a page and what a read may take."""
 LOOK = """() => {
@@ -79,8 +80,8 @@ class Watched:
     @classmethod
     def open(cls, browser: Browser, address: str, name: str) -> Watched:
         page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
-        page.goto(f"{address}/{'' if name == 'ask' else name}")
-        page.get_by_role("heading", level=1).first.wait_for(timeout=60_000)
+        page.goto(f"{address}/{name}", timeout=120_000)
+        page.get_by_role("heading", level=1).first.wait_for(timeout=120_000)
         page.evaluate(WATCH)
         return cls(name, page)
 
@@ -139,7 +140,10 @@ class PageKills:
     def open(self) -> None:
         address = f"http://{HOST}:{self.folder.settings().ports.ui}"
         self.pages = [Watched.open(self.browser, address, name) for name in self.names]
-        self.until_right(Seen("at first"), time.monotonic())
+        first = Seen("at first")
+        self.until_right(first, time.monotonic())
+        if first.right is None:
+            raise SystemExit(f"the pages are not right to begin with: {first.words or first}")
 
     def disturb(self, name: str, act: Callable[[], Callable[[], bool]]) -> Seen:
         """`act` returns what is true once the loop itself is well again."""

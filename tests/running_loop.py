@@ -12,16 +12,18 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx2
+from rollout_loop import traffic
 
 from common.event_types import FEEDBACK
 from common.mlflow.registry import ModelRegistry
 from common.names import CHALLENGER, MODEL
+from functions.database import engine
 from local.platform.settings import HOST, Folder
 from mcqa import targets
 from mcqa.client import question_to_dict
@@ -89,6 +91,14 @@ class RunningLoop:
             registry.set_alias(CHALLENGER, version)
         return version
 
+    def answers(self, *served: str, each: int = 1500) -> None:
+        """So many answered and labelled questions of each version now, put into the database: evidence for a canary,
+        which people who ask on two processors would give in minutes.
+        """
+        database = engine(self.environ["MCQA_DATABASE_URL"])
+        traffic(database, dict.fromkeys(served, each), time.time())
+        database.dispose()
+
     def say(self, id: str, data: dict[str, Any]) -> None:
         """Feedback, to the broker."""
         headers = {"ce-specversion": "1.0", "ce-id": id, "ce-source": "/test", "ce-type": FEEDBACK}
@@ -110,8 +120,9 @@ def running_loop(path: Path) -> Iterator[RunningLoop]:
 
 @dataclass
 class Users:
-    """Ask about what the first version never saw, and say that whatever was answered was right: so two equally good
-    versions are soon shown to be. As many questions per second as `rate`.
+    """Ask about what the first version never saw, and say that whatever was answered was right.
+
+    As many questions per second as `rate`, or fewer where that many are not answered.
     """
 
     loop: RunningLoop
@@ -153,11 +164,3 @@ SEATS = 4
 
 def _feedback(answer: str) -> dict[str, str]:
     return {"ce-specversion": "1.0", "ce-id": f"{answer}-f", "ce-source": "/users", "ce-type": FEEDBACK}
-
-
-def until(true: Callable[[], Any], seconds: float = 60.0) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (value := true()):
-        assert time.monotonic() < deadline, "it did not come"
-        time.sleep(0.1)
-    return value
