@@ -1,0 +1,71 @@
+"""What `mcqa rollout status` and the page show of rollouts, from both databases."""
+
+from __future__ import annotations
+
+import pytest
+from rollout_story import three_rollouts
+from sqlalchemy import Engine
+
+from mcqa.readmodels import rollout, rollout_history
+
+NOW = 1_800_000_000.0
+
+
+@pytest.fixture
+def environ(database: Engine) -> dict[str, str]:
+    three_rollouts(database, NOW)
+    return {"MCQA_DATABASE_URL": database.url.render_as_string(hide_password=False)}
+
+
+def test_rollouts_and_their_ends(environ: dict[str, str]) -> None:
+    found = rollout_history.rollouts(environ)
+    assert [(each["champion"], each["challenger"], each["outcome"]) for each in found] == [
+        ("2", "4", "under-way"),
+        ("2", "3", "rolled-back"),
+        ("1", "2", "promoted"),
+    ]
+    assert [each["ended"] is None for each in found] == [True, False, False]
+    assert rollout_history.rollouts(environ, 1) == found[:1]
+
+
+def test_the_history_of_the_rollout_that_a_decision_belongs_to(environ: dict[str, str]) -> None:
+    promoted, aborted = (each["number"] for each in rollout_history.rollouts(environ)[:0:-1])
+    first = rollout_history.history(environ, promoted + 5)
+    assert first is not None
+    assert [share["percent"] for share in first["shares"]] == [0, 10, 25, 50, 100]
+    assert first["rollout"]["challenger"] == "2"
+    second = rollout_history.history(environ, aborted + 1)
+    assert second is not None
+    assert [share["percent"] for share in second["shares"]] == [0, 10, 0]
+    newest = rollout_history.history(environ)
+    assert newest is not None
+    assert newest["rollout"]["challenger"] == "4"
+    assert list(newest["guards"]) == ["share", "failures", "latency", "accuracy", "calibration", "letters"]
+    accuracy = newest["guards"]["accuracy"]
+    assert [point["at"] for point in accuracy] == sorted(point["at"] for point in accuracy)
+    assert len(accuracy) <= rollout_history.POINTS
+    assert {point["margin"] for point in accuracy} == {0.05 * 3, 0.05 * 2}, "wider while the share is small"
+    assert rollout_history.history(environ, 0) is None
+
+
+def test_the_log_by_pages(environ: dict[str, str]) -> None:
+    numbers, before = [], None
+    while True:
+        page = rollout_history.log(environ, before, 7)
+        numbers += [row["number"] for row in page["decisions"]]
+        assert not any(row["evidence"] for row in page["decisions"])
+        if (before := page["older"]) is None:
+            break
+    assert numbers == list(range(len(numbers), 0, -1))
+    who = {row["by"] for row in (rollout_history.decision(environ, n) for n in numbers) if row}
+    assert who == {None, "ann <b>Nguyễn</b>"}
+    assert rollout_history.decision(environ, 10_000) is None
+
+
+def test_what_the_step_still_needs(environ: dict[str, str]) -> None:
+    found = rollout.read(environ, 3)
+    needs = {need["guard"]: need for need in found["needs"]}
+    assert needs["failures"]["state"] == "proven"
+    assert (needs["accuracy"]["state"], needs["accuracy"]["unit"]) == ("estimate", "labels")
+    assert found["seconds_left"] == needs["accuracy"]["seconds"]
+    assert needs["accuracy"]["per_hour"] == pytest.approx(20 * 0.4 * 60, rel=0.1)
