@@ -109,6 +109,7 @@ class Seen:
     pages: set[str] = field(default_factory=set)
     stale: float | None = None
     right: float | None = None
+    last: str = ""
     oldest: float = 0.0
 
     def observe(self, pages: list[Watched], began: float) -> bool:
@@ -121,7 +122,7 @@ class Seen:
             if not found.stale:
                 self.oldest = max(self.oldest, found.age)
             if found.trouble:
-                well = False
+                well, self.last = False, f"{watched.name}, {now:.0f} s: {found.trouble}, updated {found.age:.0f} s ago"
                 self.pages.add(watched.name)
                 if self.said is None or (not self.words and found.trouble):
                     self.said, self.words = now, found.trouble
@@ -150,7 +151,7 @@ class PageKills:
         seen, began = Seen(name), time.monotonic()
         is_well = act()
         self.until_right(seen, began, is_well)
-        print(f"{name}: said after {_seconds(seen.said)}, right after {_seconds(seen.right)}", flush=True)
+        print(f"{name}: said after {_seconds(seen.said)}, right after {_seconds(seen.right)}; {seen.last}", flush=True)
         self.seen.append(seen)
         return seen
 
