@@ -28,5 +28,13 @@ def _page(environ: Mapping[str, str], variable: str, path: str) -> str:
     parts = urlsplit(environ.get(variable, ""))
     if parts.scheme not in ("http", "https"):
         return ""
-    # A user's name and password are not for logs.
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", "")) + path
+    return without_password(urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", ""))) + path
+
+
+def without_password(url: str) -> str:
+    """The address without a user's name and password, which are not for logs and pages."""
+    scheme, found, rest = url.partition("://")
+    if not found:
+        return url.rpartition("@")[2]
+    # Up to the last @ of all: a password with a slash in it is none of the standard's, and a secret all the same.
+    return f"{scheme}://{rest.rpartition('@')[2]}"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from common.errors import SettingError, UnavailableError
+from common.links import without_password
 from common.model_card import ModelCard
 from common.names import MODEL
 from common.question import Answer, Question
@@ -101,7 +102,7 @@ def address(environ: Mapping[str, str]) -> str | None:
 
 def public_address(environ: Mapping[str, str]) -> str | None:
     """Where people reach it: on a cluster MCQA_URL is often a name that only the cluster knows."""
-    return (environ.get(PUBLIC_VARIABLE) or address(environ) or "").rstrip("/") or None
+    return without_password((environ.get(PUBLIC_VARIABLE) or address(environ) or "").rstrip("/")) or None
 
 
 def ask(environ: Mapping[str, str], question: Question, timeout: float = TIMEOUT) -> Answered:

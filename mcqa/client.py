@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from common.links import without_password
 from common.model_card import ModelCard
 from common.question import Answer, Debias, Purpose, Question
 from common.trace_context import request_id, root_traceparent
@@ -64,12 +65,13 @@ class RestClient:
     ) -> None:
         import httpx2
 
-        self.address = (url if "://" in url else f"http://{url}").rstrip("/")
+        base = (url if "://" in url else f"http://{url}").rstrip("/")
+        self.address = without_password(base)
         self.model_name = model_name
         self.purpose = purpose
         self.last_id = ""
         """The last request's id in KServe's payload log, to which feedback on its answers refers, and its trace's."""
-        self._http = httpx2.Client(base_url=self.address, timeout=timeout)
+        self._http = httpx2.Client(base_url=base, timeout=timeout)
 
     def ready(self) -> bool:
         """Whether the model is ready here; False when nothing listens."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from common.environment import text
 from common.event_types import FEEDBACK, SOURCE_CLI, SOURCE_UI
+from common.links import without_password
 from common.trace_context import root_traceparent, trace_id
 from mcqa.errors import CommandError
 
@@ -29,7 +30,9 @@ def send(sink: str, answer_id: str, letter: str, source: str = SOURCE_CLI) -> st
     try:
         response = httpx2.post(sink, json={"answer_id": answer_id, "answer": letter}, headers=headers, timeout=10)
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-        raise CommandError(f"the broker at {sink} does not answer ({error}): is the loop running?") from None
+        raise CommandError(
+            f"the broker at {without_password(sink)} does not answer ({error}): is the loop running?"
+        ) from None
     if not response.is_success:
         raise CommandError(f"the broker answered {response.status_code}: {response.text[:200]}")
     return event

@@ -15,7 +15,7 @@ from streamlit.delta_generator import DeltaGenerator
 from ui import elements, facts
 from ui.elements import Cell
 from ui.language import parts, t
-from ui.settings import UiSettings, read_settings
+from ui.settings import EVERYBODY, SUBJECT, UiSettings, read_settings
 
 _logger = logging.getLogger(__name__)
 _ASKING, _OUTCOME = "action asking", "action outcome"
@@ -35,11 +35,24 @@ def operator(settings: UiSettings | None = None) -> Operator:
     name = _name(settings)
     if not settings.actions:
         return Operator(name, t("app.action.off"))
-    if settings.login == "oidc" and not _is_verified():
-        return Operator(name, t("app.action.unverified", who=name))
-    if settings.operators and name.lower() not in settings.operators:
-        return Operator(name, t("app.action.not_operator", who=name))
-    return Operator(name, "")
+    return Operator(name, _refusal(settings, name) if settings.login == "oidc" else "")
+
+
+def _refusal(settings: UiSettings, name: str) -> str:
+    if name and (EVERYBODY in settings.operators or settings.operators & _vouched()):
+        return ""
+    unverified = st.user.get("email") and not _is_verified()
+    return t("app.action.unverified" if unverified else "app.action.not_operator", who=name)
+
+
+def _vouched() -> set[str]:
+    """The names that the provider vouches for, as operators are listed: a verified address, and the account's id.
+
+    Only ASCII addresses: of others, two that differ can become the same in lower case.
+    """
+    names = {f"{SUBJECT}{subject}"} if (subject := st.user.get("sub")) else set()
+    address = str(st.user.get("email") or "")
+    return names | ({address.lower()} if address.isascii() and address and _is_verified() else set())
 
 
 def action(
@@ -60,7 +73,7 @@ def action(
     who, asking = operator(), f"{_ASKING} {key}"
     st.button(label, key=f"{key} button", disabled=disabled or bool(who.refusal), on_click=_set, args=(asking, True))
     with below if below is not None else st.container():
-        if st.session_state.get(asking) and not who.refusal:
+        if st.session_state.get(asking) and not who.refusal and not disabled:
             _ask(key, act, title, consequence, who.name)
         _show_outcome(key)
 
@@ -139,5 +152,8 @@ def _name(settings: UiSettings) -> str:
 
 
 def _is_verified() -> bool:
-    """Whether the e-mail address is the viewer's: a provider may let people write anybody's into their profile."""
-    return st.user.get("email_verified", True) in (True, "true")
+    """Whether the e-mail address is the viewer's: some providers let people write anybody's into their profile.
+
+    Of those that do not send the claim, an account's id can name an operator.
+    """
+    return st.user.get("email_verified") in (True, "true")

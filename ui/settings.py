@@ -10,12 +10,14 @@ from common.environment import flag
 from common.errors import SettingError
 
 LOGINS = ("none", "oidc")
+EVERYBODY, SUBJECT = "*", "sub:"
+"""In MCQA_UI_OPERATORS: whoever has signed in; an account by the id that the provider gives it."""
 
 
 @dataclass(frozen=True, slots=True)
 class UiSettings:
-    """`actions`: operators may change production from the page. `operators` are e-mail addresses in lower case; empty
-    means everybody who has signed in. `url` is the page's public address, "" for the one it listens on.
+    """`actions`: operators may change production from the page. `operators` are e-mail addresses in lower case,
+    `sub:ID` or `*`. `url` is the page's public address, "" for the one it listens on.
     """
 
     actions: bool = False
@@ -35,11 +37,13 @@ def read_settings(environ: Mapping[str, str]) -> UiSettings:
         raise SettingError(f"MCQA_UI_URL must be an http or https address, found {url!r}")
     if login == "oidc" and not url:
         raise SettingError("MCQA_UI_LOGIN=oidc needs MCQA_UI_URL: the address to which the sign-in leads back")
-    operators = _entries(environ, "MCQA_UI_OPERATORS")
+    operators, actions = _entries(environ, "MCQA_UI_OPERATORS"), flag(environ, "MCQA_UI_ACTIONS")
+    if login == "oidc" and actions and not operators:
+        raise SettingError("MCQA_UI_ACTIONS with a sign-in needs MCQA_UI_OPERATORS: e-mail addresses, sub:ID, or *")
     return UiSettings(
-        actions=flag(environ, "MCQA_UI_ACTIONS"),
+        actions=actions,
         login=login,
-        operators=frozenset(entry.lower() for entry in operators),
+        operators=frozenset(entry if entry.startswith(SUBJECT) else entry.lower() for entry in operators),
         url=url,
         hosts=tuple(_entries(environ, "MCQA_ALLOWED_HOSTS")),
     )
@@ -48,7 +52,7 @@ def read_settings(environ: Mapping[str, str]) -> UiSettings:
 def allowed_hosts(settings: UiSettings) -> list[str]:
     """Names by which a browser may open the page: others are somebody's DNS rebinding."""
     public = urlsplit(settings.url).hostname
-    return ["localhost", "127.0.0.1", "[::1]", *settings.hosts, *([public] if public else [])]
+    return ["localhost", "127.0.0.1", "::1", *settings.hosts, *([public] if public else [])]
 
 
 def _entries(environ: Mapping[str, str], name: str) -> list[str]:

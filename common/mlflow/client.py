@@ -82,7 +82,9 @@ class MlflowClient:
         try:
             verify = _verify(environ)
             self._http = httpx2.Client(base_url=uri, headers=headers, auth=auth, timeout=seconds, verify=verify)
-        except (httpx2.InvalidURL, OSError) as error:
+        except httpx2.InvalidURL:  # what is wrong with it may be a part of its password
+            raise SettingError("MLFLOW_TRACKING_URI is not a URL") from None
+        except OSError as error:
             raise SettingError(f"MLFLOW_TRACKING_URI={self.address}: {describe_error(error)}") from None
 
     def __enter__(self) -> Self:

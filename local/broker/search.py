@@ -18,6 +18,8 @@ from local.broker.schema import HAS_TRACE, TRACE
 
 MAX_LIMIT = 1000
 SECONDS = 0.05
+CANDIDATES = 2000
+"""Events of one trace that one search looks at: whoever sends can put any number into the same trace."""
 
 _COLUMNS = "seq, broker, arrived, attributes, length(data), source"
 
@@ -50,9 +52,10 @@ class EventPage:
 def find_events(db: sqlite3.Connection, query: EventQuery, seconds: float = SECONDS) -> EventPage:
     """The newest events that match. Where the time is up, there may be fewer than `limit`, and `before` is not None."""
     matches = _contains(query.text) if query.text else None
-    limit, deadline = min(query.limit, MAX_LIMIT), time.monotonic() + seconds
+    limit, deadline, seen, seq = min(query.limit, MAX_LIMIT), time.monotonic() + seconds, 0, None
     items: list[dict[str, Any]] = []
     for row in _candidates(db, query):
+        seen += 1
         seq, broker, arrived, text, size, source, data = row
         attributes = json.loads(text)
         if (query.source is None or source == query.source) and (matches is None or matches(attributes, data)):
@@ -61,7 +64,7 @@ def find_events(db: sqlite3.Connection, query: EventQuery, seconds: float = SECO
             )
         if len(items) == limit or time.monotonic() > deadline:
             return EventPage(items, seq)
-    return EventPage(items, None)
+    return EventPage(items, seq if query.trace is not None and seen >= CANDIDATES else None)
 
 
 def _candidates(db: sqlite3.Connection, query: EventQuery) -> Iterator[tuple[Any, ...]]:
@@ -71,9 +74,11 @@ def _candidates(db: sqlite3.Connection, query: EventQuery) -> Iterator[tuple[Any
             conditions.append(f"{column} = ?")
             values.append(value)
     if query.trace is not None:
+        older = "" if query.before is None else f" AND seq < {int(query.before)}"
+        newest = f"{older} ORDER BY seq DESC LIMIT {CANDIDATES}"
         conditions.append(
-            f"seq IN (SELECT seq FROM events WHERE {HAS_TRACE} AND {TRACE} = ?"
-            " UNION SELECT seq FROM events WHERE id IN (?, ?))"
+            f"seq IN (SELECT * FROM (SELECT seq FROM events WHERE {HAS_TRACE} AND {TRACE} = ?{newest})"
+            f" UNION SELECT * FROM (SELECT seq FROM events WHERE id IN (?, ?){newest}))"
         )
         values += [query.trace, query.trace, request_id(query.trace)]
     if query.before is not None:

@@ -125,7 +125,7 @@ def test_an_answer_shows_what_gave_it(show_page: Show, model: Model) -> None:
     ask(page, "1", HOSTILE, "3", stem=HOSTILE, code="print(1)")
     (asked,) = model.asked
     assert asked == {"instances": [{"question": HOSTILE, "choices": ["1", HOSTILE, "3"], "code": "print(1)"}]}
-    assert [heading.value for heading in page.app.subheader][1] == "The model answers B"
+    assert [heading.value for heading in page.app.header][1] == "The model answers B"
     (rows,) = page.tables.values()
     assert rows == [["A", "1", "5.0%"], ["B chosen", HOSTILE, "90.0%"], ["C", "3", "5.0%"]]
     figures = page.details
@@ -185,7 +185,7 @@ def test_a_sleeping_model_is_said_to_wake_up(show_page: Show, model: Model, monk
     exchange = page.app.session_state["ask exchange"]
     exchange.answer.wait(20.0)
     page.app.run()
-    assert "The model answers B" in [heading.value for heading in page.app.subheader]
+    assert "The model answers B" in [heading.value for heading in page.app.header]
 
 
 def test_nobody_at_the_address_and_no_address(show_page: Show, processes: None) -> None:
@@ -273,7 +273,7 @@ def test_a_right_answer_is_sent_once(show_page: Show, model: Model, database: st
         answer_id = page.details["Trace"]
         page.app.selectbox(
             next(str(box.key) for box in page.app.selectbox if "right letter" in str(box.key))
-        ).set_value("A")
+        ).set_value("A").run()
         click(page, "ask right send")
         (sent,) = broker.events
         assert (sent.attributes["source"], sent.attributes["type"]) == (SOURCE_UI, FEEDBACK)
@@ -360,4 +360,4 @@ def test_another_language_keeps_what_was_typed(show_page: Show, model: Model) ->
     page.app.session_state["language"] = "vi"
     page.app.run()
     assert page.app.text_area(field_key(page, "stem")).value == "What is 1 + 1?"
-    assert [heading.value for heading in page.app.subheader][1] == "Mô hình trả lời B"
+    assert [heading.value for heading in page.app.header][1] == "Mô hình trả lời B"

@@ -92,7 +92,7 @@ def test_a_search_is_in_the_address(show_page: Show, loop: SmallLoop) -> None:
     page.app.button[0].click()
     page.app.run()
     assert page.app.query_params["trace"] == TRACE
-    assert "One trace, from its beginning" in [heading.value for heading in page.app.subheader]
+    assert "One trace, from its beginning" in [heading.value for heading in page.app.header]
 
 
 def test_one_event_with_its_way(show_page: Show, loop: SmallLoop) -> None:

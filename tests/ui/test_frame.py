@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from common.errors import SettingError
-from ui import facts, server
+from ui import actions, facts, server
 from ui.pages import NAMES
 from ui.settings import UiSettings, allowed_hosts, read_settings
 
@@ -146,3 +146,56 @@ def test_actions_without_a_login_are_for_loopback_only() -> None:
     assert done.exit_code == 2
     assert "set MCQA_UI_LOGIN=oidc" in done.stderr
     assert "MCQA_UI_ACTIONS" not in os.environ
+
+
+def test_links_of_ours_never_leave_the_site(page_server: Any, page_at: Any) -> None:
+    """Addresses that a browser reads as another host although they begin with one slash."""
+    from ui.elements.component import FOLDER
+
+    page = page_at(page_server())
+    script = (FOLDER / "view.js").read_text("utf-8").replace("export default function", "window.mcqaView = function")
+    page.evaluate(f"(() => {{ {script}; window.made = window.mcqaView; }})()")
+    for href in ("/.//evil.example", "/\\evil.example", "/x/..//evil.example", "//evil.example", "javascript:alert(1)"):
+        found = page.evaluate(
+            """(href) => {
+                const parent = document.createElement("div");
+                window.made({ data: { lang: "en", node: { t: "p", parts: [{ k: "link", text: "x", href }] } },
+                                  parentElement: parent });
+                const link = parent.querySelector("a");
+                return link ? new URL(link.href).origin : null;
+            }""",
+            href,
+        )
+        assert found in (None, page.evaluate("location.origin")), href
+
+
+@pytest.mark.parametrize(
+    ("user", "operators", "may"),
+    [
+        ({"email": "Ann@x.org", "email_verified": True, "sub": "1"}, "ann@x.org", True),
+        ({"email": "ann@x.org", "sub": "1"}, "ann@x.org", False),
+        ({"email": "ann@x.org", "email_verified": False, "sub": "1"}, "ann@x.org", False),
+        ({"email": "\u212aate@x.org", "email_verified": True, "sub": "1"}, "kate@x.org", False),
+        ({"sub": "ann@x.org"}, "ann@x.org", False),
+        ({"sub": "1"}, "sub:1", True),
+        ({"sub": "1"}, "*", True),
+        ({}, "*", False),
+    ],
+)
+def test_who_is_an_operator(user: dict[str, Any], operators: str, may: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamlit.user", user)
+    monkeypatch.setattr(actions, "t", lambda key, **params: key)
+    settings = read_settings(
+        {
+            "MCQA_UI_ACTIONS": "1",
+            "MCQA_UI_LOGIN": "oidc",
+            "MCQA_UI_URL": "https://x.org",
+            "MCQA_UI_OPERATORS": operators,
+        }
+    )
+    assert (actions.operator(settings).refusal == "") is may
+
+
+def test_actions_with_a_sign_in_need_a_list_of_operators() -> None:
+    with pytest.raises(SettingError, match="needs MCQA_UI_OPERATORS"):
+        read_settings({"MCQA_UI_ACTIONS": "1", "MCQA_UI_LOGIN": "oidc", "MCQA_UI_URL": "https://x.org"})

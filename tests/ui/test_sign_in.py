@@ -127,10 +127,10 @@ def test_who_signed_in_is_who_acts(visit: Callable[..., Page], tmp_path: Path) -
     page = visit()
     sign_in(page, "ann")
     page.goto(f"{page.url.rstrip('/')}/events?letter={LETTER}")
-    page.get_by_role("button", name="Give it up").click()
+    page.get_by_role("button", name="Discard it").click()
     page.get_by_text("This is recorded as done by Ann@example.com.").wait_for()
     page.get_by_role("button", name="Yes, do it").click()
-    page.get_by_text("Given up.").wait_for()
+    page.get_by_text("Discarded.").wait_for()
     assert state(tmp_path) == "discarded"
     (log,) = tmp_path.glob("ui-*.log")
     assert "Ann@example.com" in log.read_text()
@@ -149,7 +149,7 @@ def test_others_may_look(visit: Callable[..., Page], tmp_path: Path, who: str, w
     sign_in(page, who)
     page.goto(f"{page.url.rstrip('/')}/events?letter={LETTER}")
     page.get_by_text(why).wait_for()
-    assert page.get_by_role("button", name="Give it up").is_disabled()
+    assert page.get_by_role("button", name="Discard it").is_disabled()
     assert page.get_by_role("button", name="Send it again").is_disabled()
     assert state(tmp_path) == "open"
 

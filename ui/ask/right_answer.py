@@ -51,11 +51,21 @@ def _offer(exchange: Exchange, answered: Answered) -> None:
         )  # fmt: skip
     with other:
         chosen = f"ask {language()} right letter {answered.answer_id}"
+        # Nothing is chosen beforehand: a label that nobody meant to give would teach the loop something wrong.
         st.selectbox(
-            t("ask.right.letter"), list(letters), index=letters.index(known or answered.answer.letter),
-            key=chosen,
+            t("ask.right.letter"), list(letters), index=None, placeholder=t("ask.right.choose"), key=chosen,
+            format_func=lambda letter: _choice(answered, letter),
         )  # fmt: skip
-        st.button(t("ask.right.send"), key="ask right send", on_click=_tell_chosen, args=(exchange, answered, chosen))
+        st.button(
+            t("ask.right.send"), key="ask right send", on_click=_tell_chosen, args=(exchange, answered, chosen),
+            disabled=st.session_state.get(chosen) is None,
+        )  # fmt: skip
+
+
+def _choice(answered: Answered, letter: str) -> str:
+    """The letter with the beginning of its choice; options of a selectbox are plain text."""
+    text = " ".join(answered.question.choices[answered.question.letters.index(letter)].split())
+    return f"{letter} · {text[:50]}"
 
 
 def _tell_chosen(exchange: Exchange, answered: Answered, key: str) -> None:

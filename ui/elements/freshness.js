@@ -1,4 +1,5 @@
 // Counts in the browser: a server that is gone sends nothing, and what it showed last must not look like now.
+// One state for the whole window: a component that was replaced must not go on counting beside its successor.
 const BANNER = "mcqa-stale-banner";
 
 function child(parent, className, role) {
@@ -12,19 +13,23 @@ function child(parent, className, role) {
   return made;
 }
 
+function check() {
+  const { received, at, data } = window.mcqaFreshness;
+  const stale = performance.now() - received > data.limit * 1000;
+  if (stale === document.body.classList.contains("mcqa-stale")) return;
+  document.body.classList.toggle("mcqa-stale", stale);
+  // Beside the application, which is grey now; read out at once.
+  child(document.body, BANNER, "alert").textContent = stale ? data.stale.replace("{time}", at) : "";
+}
+
 export default function ({ data, parentElement }) {
   document.documentElement.lang = data.lang;
-  const received = performance.now();
-  const at = new Intl.DateTimeFormat(data.lang, { timeStyle: "medium" }).format(new Date());
-  child(parentElement, "mcqa-freshness").textContent = data.fresh.replace("{time}", at);
-  function show() {
-    const stale = performance.now() - received > data.limit * 1000;
-    if (stale === document.body.classList.contains("mcqa-stale")) return;
-    document.body.classList.toggle("mcqa-stale", stale);
-    // Beside the application, which is grey now; read out at once.
-    child(document.body, BANNER, "alert").textContent = stale ? data.stale.replace("{time}", at) : "";
+  const last = window.mcqaFreshness;
+  if (!last || last.data.at < data.at) {
+    const at = new Intl.DateTimeFormat(data.lang, { timeStyle: "medium" }).format(new Date());
+    window.mcqaFreshness = { received: performance.now(), at, data, timer: last?.timer ?? setInterval(check, 1000) };
   }
-  show();
-  const timer = setInterval(show, 1000);
-  return () => clearInterval(timer);
+  const { at } = window.mcqaFreshness;
+  child(parentElement, "mcqa-freshness").textContent = data.fresh.replace("{time}", at);
+  check();
 }

@@ -35,9 +35,12 @@ function drawn(node, { x, y, w, h }) {
     return svg("g", { ...attributes, role: "img", "aria-label": node.described }, ...parts);
   }
   const address = new URL(node.href, document.baseURI);
+  if (address.origin !== window.location.origin) {
+    return svg("g", { ...attributes, role: "img", "aria-label": node.described }, ...parts);
+  }
   const lang = new URLSearchParams(window.location.search).get("lang");
   if (lang) address.searchParams.set("lang", lang);
-  const made = svg("a", { ...attributes, href: address.pathname + address.search, "aria-label": node.described }, ...parts);
+  const made = svg("a", { ...attributes, href: address.href, "aria-label": node.described }, ...parts);
   return made;
 }
 

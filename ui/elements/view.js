@@ -27,9 +27,10 @@ function link({ text, href }) {
   if (!ours && !/^https?:\/\//.test(href)) return element("span", { text });
   if (!ours) return element("a", { text, href, target: "_blank", rel: "noopener noreferrer" });
   const address = new URL(href, document.baseURI);
+  if (address.origin !== window.location.origin) return element("span", { text });
   const lang = new URLSearchParams(window.location.search).get("lang");
   if (lang && !address.searchParams.has("lang")) address.searchParams.set("lang", lang);
-  return element("a", { text, href: address.pathname + address.search, target: "_self" });
+  return element("a", { text, href: address.href, target: "_self" });
 }
 
 function time({ at, style }, lang) {

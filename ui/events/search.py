@@ -29,7 +29,7 @@ def environ() -> Mapping[str, str]:
 
 def show_search() -> None:
     """The form and what it finds; the address has all of it, so that it can be passed on."""
-    wanted = {name: st.query_params.get(name, "") for name in (TYPE, TEXT, BEFORE)}
+    wanted = {name: st.query_params.get(name, "")[:_MAX_WORDS] for name in (TYPE, TEXT, BEFORE)}
     _form(wanted)
     if wanted[BEFORE] or wanted[TEXT]:  # older ones do not change, and a text is looked for in many
         _found(wanted[TYPE], wanted[TEXT], wanted[BEFORE], 30.0)

@@ -11,6 +11,8 @@ from ui.events.search import show_search
 from ui.language import language, t
 
 VIEWS = ("search", "letters", "flow")
+MAX_LENGTH = 200
+"""Of a value in the address: what was read is kept by it."""
 
 
 def render() -> None:
@@ -18,9 +20,9 @@ def render() -> None:
     query = st.query_params
     if (number := query.get("event", "")).isascii() and number.isdigit() and len(number) < 18:
         show_event(int(number))
-    elif trace := query.get("trace"):
+    elif trace := query.get("trace", "")[:MAX_LENGTH]:
         show_trace(trace)
-    elif letter := query.get("letter"):
+    elif letter := query.get("letter", "")[:MAX_LENGTH]:
         show_letter(letter)
     else:
         _views(query.get("view", ""))
