@@ -43,6 +43,7 @@ PATIENCE = 120.0
 LIMIT_SECONDS = 30.0
 """Older facts than this must be marked: three beats of a page and what a read may take."""
 LOOK = """() => {
+  window.mcqaMark?.();
   const shown = [...document.querySelectorAll('[data-testid="stMainBlockContainer"] [role="alert"]')];
   const stale = document.body.classList.contains("mcqa-stale");
   return {
@@ -56,7 +57,7 @@ LOOK = """() => {
 WATCH = """() => {
   const mark = () => { const text = document.querySelector(".mcqa-freshness")?.textContent ?? "";
     if (text !== window.mcqaText) { window.mcqaText = text; window.mcqaSeen = performance.now(); } };
-  mark(); setInterval(mark, 200);
+  mark(); setInterval(mark, 200); window.mcqaMark = mark;
 }"""
 
 

