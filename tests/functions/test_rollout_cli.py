@@ -173,7 +173,7 @@ def test_status(case: Case) -> None:
     whole = json.loads(case.run("status", "--json").output)
     assert whole["steps"] == [{"percent": 10, "since": 0.0}]
     assert whole["look"]["evidence"]["verdict"] == "fail"
-    assert whole["wish"] == {"action": "hold", "challenger": "2", "by": "ann"}
+    assert whole["wish"] == {"action": "hold", "challenger": "2", "by": "ann", "at": 1.0}
 
 
 @pytest.mark.parametrize("champion", ["1", None])
