@@ -38,9 +38,9 @@ def show_page(monkeypatch: pytest.MonkeyPatch) -> Show:
     return run
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium(processes: None) -> Iterator[Browser]:
-    """One browser for the session."""
+    """One browser for a file's tests, and no longer: Playwright keeps an event loop running in the main thread."""
     if CHROMIUM is None:
         pytest.skip("chromium is not installed (apt install chromium)")
     from playwright.sync_api import sync_playwright
