@@ -17,8 +17,10 @@ from typer.core import TyperGroup
 class CommandGroup(TyperGroup):
     """`report` prints the line about `command`; the exit code is the error's own (2 for a wrong call)."""
 
+    program = ""
+
     def report(self, line: str, command: str) -> None:
-        raise NotImplementedError
+        print(f"{command or self.program}: {line}", file=sys.stderr)
 
     def main(  # type: ignore[override]
         self,

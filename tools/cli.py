@@ -30,8 +30,7 @@ INTERRUPTED = 130
 class Group(CommandGroup):
     """Ends what is expected to go wrong with one line on stderr."""
 
-    def report(self, line: str, command: str) -> None:
-        print(f"{command or PROGRAM}: {line}", file=sys.stderr)
+    program = PROGRAM
 
     def invoke(self, ctx: Any) -> Any:
         try:
