@@ -50,9 +50,10 @@ def _run() -> int:
 
         # From here on an interrupted verb may have something to clean up: it gets an exception.
         _set_interrupt_handler(signal.default_int_handler)
-        sys.unraisablehook = _repeat_interrupt
+        sys.unraisablehook = _repeat_signal
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, _exit_on_signal)
+        _wake_on_signals()
         app(prog_name="mcqa")
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -76,18 +77,48 @@ def _exit_on_signal(number: int, frame: Any) -> None:
     raise SystemExit(128 + number)
 
 
-def _repeat_interrupt(unraisable: sys.UnraisableHookArgs) -> None:
-    """Python drops a Ctrl-C that arrives in a destructor or in an extension's callback; this sends it again."""
-    if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+def _repeat_signal(unraisable: sys.UnraisableHookArgs) -> None:
+    """Python drops what a signal raises in a destructor or in an extension's callback; this sends it again."""
+    if issubclass(unraisable.exc_type, KeyboardInterrupt):
+        number = signal.SIGINT
+    elif isinstance(end := unraisable.exc_value, SystemExit) and isinstance(end.code, int) and end.code > 128:
+        number = signal.Signals(end.code - 128)
+    else:
         sys.__unraisablehook__(unraisable)
         return
     import threading
 
     # After a moment, because before this returns it would be dropped again; to the thread that may be waiting.
     main = threading.main_thread().ident or 0
-    timer = threading.Timer(0.05, signal.pthread_kill, (main, signal.SIGINT))
+    timer = threading.Timer(0.05, signal.pthread_kill, (main, number))
     timer.daemon = True
     timer.start()
+
+
+def _wake_on_signals() -> None:
+    """Lets no signal go unnoticed that arrives while the main thread enters a system call.
+
+    Python runs its handlers between two of its instructions. A signal that comes after the last one and before the
+    kernel waits would be handled only when the wait is over, so a thread interrupts that wait soon afterwards, by a
+    signal that means nothing here.
+    """
+    import threading
+    import time
+
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    main = threading.main_thread().ident or 0
+
+    def wake() -> None:
+        while number := os.read(reader, 1):
+            if number[0] != signal.SIGURG:
+                for pause in (0.05, 0.5):
+                    time.sleep(pause)
+                    signal.pthread_kill(main, signal.SIGURG)
+
+    signal.signal(signal.SIGURG, lambda number, frame: None)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    threading.Thread(target=wake, name="signals", daemon=True).start()
 
 
 def _set_interrupt_handler(handler: Any) -> None:

@@ -143,7 +143,7 @@ def test_a_running_run_is_brought_up_to_date(server: KfpServer, client: Any, ope
     page = opened(f"/runs/{run}", timezone_id="Asia/Ho_Chi_Minh")
     page.get_by_role("link", name="data of measure").focus()
     page.keyboard.press("Enter")
-    assert page.locator("details[id^=io-][open]").count() == 1
+    page.locator("details[id^=io-][open]").wait_for()
     created = page.locator("time").first
     stamp = created.get_attribute("datetime") or ""
     assert created.inner_text()[11:13] == f"{(int(stamp[11:13]) + 7) % 24:02}"
