@@ -62,6 +62,9 @@ def _comparison(check: int | None) -> None:
     found = facts.shown(facts.read(readers.distributions, check, seconds=SECONDS), t("drift.part.distributions"))
     if found is None:
         return
+    if found["check"] is None and found["problem"] == "no-answers":  # nothing to compare: not a table of dashes
+        elements.notice("info", t("drift.problem.no_answers_yet"), key="drift compare problem")
+        return
     if found["problem"]:
         problem = f"drift.problem.{found['problem'].replace('-', '_')}"  # texts: drift.problem.*
         elements.notice("info", t(problem), key="drift compare problem")
