@@ -11,7 +11,7 @@ import streamlit as st
 from common.event_types import CATALOGUE
 from mcqa.readmodels import events, traces
 from mcqa.readmodels.events import BrokerEvent, EventSearch
-from ui import elements, facts
+from ui import elements, facts, query
 from ui.elements import Cell, Code, Link, Time
 from ui.events.rows import trace_link, trace_rows
 from ui.language import language, parts, t
@@ -30,6 +30,7 @@ def environ() -> Mapping[str, str]:
 def show_search() -> None:
     """The form and what it finds; the address has all of it, so that it can be passed on."""
     wanted = {name: st.query_params.get(name, "")[:_MAX_WORDS] for name in (TYPE, TEXT, BEFORE)}
+    wanted[BEFORE] = str(query.number(BEFORE, 17).value or "")  # `explain` has reported another
     _form(wanted)
     if wanted[BEFORE] or wanted[TEXT]:  # older ones do not change, and a text is looked for in many
         _found(wanted[TYPE], wanted[TEXT], wanted[BEFORE], 30.0)
@@ -79,9 +80,9 @@ def _found(kind: str, text: str, before: str, seconds: float) -> None:
         key="events found",
     )  # fmt: skip
     if found["before"] is not None:
-        query = {TYPE: kind, TEXT: text, BEFORE: str(found["before"])}
+        further = {TYPE: kind, TEXT: text, BEFORE: str(found["before"])}
         key = "events.search.older" if len(found["events"]) >= LIMIT else "events.search.further"
-        address = urlencode({name: value for name, value in query.items() if value})
+        address = urlencode({name: value for name, value in further.items() if value})
         older = Link(t(key), f"/events?{address}")
         elements.paragraph(older, key="events older")
 
