@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 from common.errors import UnavailableError
 
+from common.errors import UnavailableError
+
 
 class CommandError(Exception):
     """`exit_code` is the process's; the first ten `details` are printed below the message, one per line."""

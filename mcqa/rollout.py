@@ -14,6 +14,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from common.names import CHALLENGER, CHAMPION
 from mcqa import targets, terminal
 from mcqa.errors import unavailable_as_command_error
 from mcqa.loop import FolderOption
