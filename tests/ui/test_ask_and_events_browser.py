@@ -82,7 +82,9 @@ def test_ask_correct_and_follow_the_trace(stack: Stack, page_at: PageAt) -> None
     heading.wait_for()
     letter = heading.inner_text().strip()[-1]
     page.get_by_text("tiny demonstration model").first.wait_for()
+    page.get_by_text("Details of this answer").click()
     trace = page.locator("a[href*='trace=']")
+    trace.first.wait_for()
     trace_id = trace.first.inner_text()
     answer_id = str(uuid.UUID(trace_id))
     stack.log(answer_id, {"question": "What does this code print?", "choices": list("1234")}, letter)
@@ -96,6 +98,25 @@ def test_ask_correct_and_follow_the_trace(stack: Stack, page_at: PageAt) -> None
     assert [FEEDBACK in row for row in rows.all_inner_texts()] == [False, False, False, True]
     stored = page.get_by_role("table", name="What the database has of it, in time order")
     stored.get_by_text("right answer").wait_for()
+
+
+def test_keys_are_enough(stack: Stack, page_at: PageAt) -> None:
+    """Ctrl+Enter asks with what was typed last, and the answer gets the focus."""
+    from playwright.sync_api import expect
+
+    page = page_at(stack.url)
+    page.get_by_label("Question", exact=True).fill("What is 1 + 1?")
+    page.get_by_label("Choice A").fill("1")
+    page.get_by_label("Choice B").focus()
+    page.keyboard.type("zwei")
+    page.keyboard.press("Control+Enter")
+    answer = page.get_by_role("heading", name="The model answers")
+    expect(answer).to_be_focused()
+    page.get_by_role("cell", name="zwei").wait_for()
+    page.get_by_label("Choice B").fill("two")
+    page.keyboard.press("Control+Enter")
+    page.get_by_role("cell", name="two", exact=True).wait_for()
+    expect(answer).to_be_focused()
 
 
 def test_nothing_typed_is_lost_while_the_model_is_away(stack: Stack, page_at: PageAt, page_server: Any) -> None:
