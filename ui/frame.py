@@ -10,9 +10,9 @@ from pathlib import Path
 
 import streamlit as st
 
-from ui import elements
+from ui import elements, facts
 from ui.language import LANGUAGES, choose, language, t
-from ui.live import SECONDS, live
+from ui.live import SECONDS, live, recovers
 from ui.pages import PAGES
 from ui.settings import read_settings
 
@@ -34,7 +34,10 @@ def main() -> None:
     ]
     chosen = st.navigation(pages, position="top")
     _header(settings.login == "oidc")
-    chosen.run()
+    with facts.page_run() as missed:
+        chosen.run()
+    if missed:
+        recovers(missed)
 
 
 def _header(signed_in: bool) -> None:
