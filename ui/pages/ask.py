@@ -10,9 +10,10 @@ from common.question import QuestionError
 from mcqa import asking
 from ui import elements
 from ui.ask import exchange as exchanges
-from ui.ask.answer import show_answer, show_error, show_explanation, show_requests
+from ui.ask.answer import show_answer, show_error, show_requests
 from ui.ask.draft import Draft, draft, problem
 from ui.ask.exchange import Exchange
+from ui.ask.explanation import show_explanation
 from ui.ask.form import fields, starters
 from ui.ask.right_answer import show_right_answer
 from ui.language import duration, parts, t
@@ -69,18 +70,9 @@ def _show(exchange: Exchange) -> None:
     answered = exchange.answer.result
     assert answered is not None
     show_answer(answered)
-    _explanation(exchange)
-    show_explanation(exchange, answered.answer.model_version, answered.answer.letter)
+    show_explanation(exchange, answered)
     show_right_answer(exchange, answered)
     show_requests(exchange, asking.public_address(os.environ))
-
-
-def _explanation(exchange: Exchange) -> None:
-    work = exchange.explanation
-    if work is not None and work.running:
-        _write()
-    elif work is None or work.error is not None:
-        st.button(t("ask.explanation.why"), key="ask why", on_click=exchanges.explain, args=(exchange,))
 
 
 @live(WAIT_SECONDS)
@@ -92,13 +84,3 @@ def _wait() -> None:
     elements.paragraph(t("ask.waiting", time=duration(exchange.answer.seconds)), key="ask waiting")
     if exchange.answer.seconds > WAKING_SECONDS:
         elements.notice("info", t("ask.waking"), key="ask waking")
-
-
-@live(WAIT_SECONDS)
-def _write() -> None:
-    exchange = exchanges.current()
-    work = None if exchange is None else exchange.explanation
-    if work is None or not work.running:
-        st.rerun()
-        return
-    elements.paragraph(t("ask.explanation.writing", time=duration(work.seconds)), key="ask writing")
