@@ -27,7 +27,17 @@ TIMEOUT = 120.0
 """Seconds: a model that was scaled to zero has to be loaded first."""
 
 ErrorCode = Literal[
-    "no-address", "unreachable", "timeout", "busy", "deadline", "invalid", "not-served", "failed", "no-model-server"
+    "no-address",
+    "unreachable",
+    "timeout",
+    "busy",
+    "deadline",
+    "invalid",
+    "not-served",
+    "failed",
+    "no-model-server",
+    "page-full",
+    "still-waiting",
 ]
 Role = Literal["champion", "challenger"]
 
@@ -44,6 +54,8 @@ class AskError(Exception):
     not-served       404: another server, or the model is not deployed
     failed           any other status
     no-model-server  what answered is not a model server
+    page-full        too many people wait on this page: nothing was asked
+    still-waiting    so does whoever asks, for earlier requests: nothing was asked
 
     `detail` is the server's own sentence.
     """

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import streamlit as st
 
-from ui import elements
+from ui import elements, facts
 from ui.elements import Code
 from ui.language import LANGUAGES, choose, language, parts, t
-from ui.live import SECONDS, live
+from ui.live import SECONDS, live, recovers
 from ui.pages import PAGES, UNKNOWN
 from ui.settings import read_settings
 
@@ -38,7 +38,10 @@ def main() -> None:
     _header(settings.login == "oidc")
     if path := st.query_params.get(UNKNOWN, ""):
         elements.notice("warning", *parts("app.no_such_page", path=Code(path[:_MOST_SHOWN])), key="no such page")
-    chosen.run()
+    with facts.page_run() as missed:
+        chosen.run()
+    if missed:
+        recovers(missed)
 
 
 def _header(signed_in: bool) -> None:

@@ -38,7 +38,7 @@ def number(name: str, digits: int = 9, words: tuple[str, ...] = ()) -> Number:
 
 
 def explain(*numbers: Number) -> None:
-    """A sentence for each that is not a number: whoever followed a broken link would take what is shown for its target."""
+    """A sentence for each that is not a number: who followed a broken link would take what is shown for its target."""
     for each in numbers:
         if each.is_strange:
             sentence = parts("app.not_a_number", name=Code(each.name), given=Code(each.given[:_MOST_SHOWN]))

@@ -193,6 +193,7 @@ def configuration(settings: UiSettings, host: str, port: int) -> dict[str, Any]:
         "client.showErrorDetails": "none",
         "client.showErrorLinks": False,
         "runner.magicEnabled": False,
+        "runner.postScriptGC": False,  # a full collection after every update of every part: most of what they cost
         "logger.hideWelcomeMessage": True,  # on 0.0.0.0 it asks a server on the Internet for our address
         **theme.OPTIONS,
         **secrets,

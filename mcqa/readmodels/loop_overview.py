@@ -122,8 +122,11 @@ def read(environ: Mapping[str, str]) -> LoopOverview:
 
 
 def _sources(environ: Mapping[str, str]) -> Sources:
+    addresses = tuple(map(environ.get, _ADDRESSES))
     with _lock:
-        return _kept.setdefault(tuple(map(environ.get, _ADDRESSES)), Sources(dict(environ)))
+        if addresses not in _kept:  # to make one is slow: an HTTP client reads the certificates that it trusts
+            _kept[addresses] = Sources(dict(environ))
+        return _kept[addresses]
 
 
 def _serving(answers: Answers, stored: Stored | None) -> Serving:

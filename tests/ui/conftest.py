@@ -22,8 +22,10 @@ Show = Callable[..., ShownPage]
 
 
 @pytest.fixture(autouse=True)
-def _no_facts_of_another_test() -> None:
+def _facts_of_this_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None of another's; and AppTest, which does not look again by itself, waits for a part on a busy machine."""
     facts.forget()
+    monkeypatch.setattr(facts, "PATIENCE", 30.0)
 
 
 @pytest.fixture

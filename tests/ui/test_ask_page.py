@@ -17,6 +17,7 @@ from shown_page import ShownPage
 from common.event_types import FEEDBACK, SOURCE_UI
 from functions.database import engine
 from functions.migrate import migrate
+from mcqa.readmodels import evaluations
 from ui.ask import exchange as exchanges
 from ui.pages import ask as ask_page
 
@@ -91,6 +92,7 @@ def model(processes: None) -> Iterator[Model]:
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """AppTest runs no live part again: the page waits for the answer instead."""
     monkeypatch.setattr(exchanges, "PATIENCE", 20.0)
+    monkeypatch.setattr(exchanges, "BESIDE", 20.0)
 
 
 Show = Callable[..., ShownPage]
@@ -129,7 +131,7 @@ def test_an_answer_shows_what_gave_it(show_page: Show, model: Model) -> None:
     (rows,) = page.tables.values()
     assert rows == [["A", "1", "5.0%"], ["B chosen", HOSTILE, "90.0%"], ["C", "3", "5.0%"]]
     figures = page.details
-    assert (figures["Confidence"], figures["Letter mass"], figures["Version"]) == ("90.0%", "98.0%", "7")
+    assert (figures["Letter mass"], figures["Version"]) == ("98.0%", "7")
     assert figures["Role"] == "not known: no rollout has looked at it"
     trace = figures["Trace"]
     assert {"k": "link", "text": trace, "href": f"/events?trace={trace}"} in [
@@ -137,6 +139,65 @@ def test_an_answer_shows_what_gave_it(show_page: Show, model: Model) -> None:
     ]
     assert "No broker takes right answers here" in page.paragraphs[-1]
     assert HOSTILE not in [block.value for block in (*page.app.markdown, *page.app.caption)]
+
+
+def measured(*bins: tuple[float, float, int, float]) -> Any:
+    shown = [{"low": b[0], "high": b[1], "count": b[2], "confidence": b[1], "accuracy": b[3]} for b in bins]
+    return {"source": "folder", "mixes": [{"mix": "bank", "bins": shown}]}
+
+
+@pytest.mark.parametrize(
+    ("found", "says"),
+    [
+        (measured((0.8, 0.9, 0, 1.0), (0.9, 1.0, 200, 0.99)), []),
+        (measured((0.8, 0.9, 49, 0.8)), []),
+        (measured((0.8, 0.9, 120, 0.8)), ["were right about 80% of the time, in 120 questions of version 7's"]),
+        (None, []),
+    ],
+)
+def test_what_a_confidence_is_worth_is_said_where_it_was_measured(
+    show_page: Show, model: Model, monkeypatch: pytest.MonkeyPatch, found: Any, says: list[str]
+) -> None:
+    monkeypatch.setattr(evaluations, "read", lambda environ, version: found if version == "7" else None)
+    page = show_page("ask", {"MCQA_URL": model.url})
+    ask(page)
+    told = [text for text in page.paragraphs if text.startswith("Answers this sure")]
+    assert [part in text for part, text in zip(says, told, strict=True)] == [True] * len(says)
+    assert "The model is 90.0% sure." in page.paragraphs
+
+
+def test_nothing_is_promised_of_a_question_of_another_kind(
+    show_page: Show, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluations, "read", lambda *_: measured((0.8, 0.9, 120, 0.8)))
+    model.card = CARD
+    page = show_page("ask", {"MCQA_URL": model.url})
+    ask(page, stem="Who wrote Faust?")
+    assert not any(text.startswith("Answers this sure") for text in page.paragraphs)
+
+
+def test_one_viewer_does_not_hold_the_page_against_others(
+    show_page: Show, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchanges, "MOST_OF_ONE", 1)
+    mine = show_page("ask", {"MCQA_URL": model.url})
+    ask(mine)
+    monkeypatch.setattr(exchanges, "PATIENCE", 0.05)
+    model.awake.clear()
+    click(mine, "ask why")
+    ask(mine, stem="And 2 + 2?")
+    assert "two of your requests are still on their way" in mine.notices[0][1]
+    monkeypatch.setattr(exchanges, "MOST", 2)
+    ask(other := show_page("ask", {"MCQA_URL": model.url}))
+    assert any(text.startswith("Asking… ") for text in other.paragraphs)
+    ask(late := show_page("ask", {"MCQA_URL": model.url}), stem="Mine?")
+    assert "too many people wait for answers" in late.notices[0][1]
+    assert late.app.text_area(field_key(late, "stem")).value == "Mine?"
+    model.awake.set()
+    other.app.session_state["ask exchange"].answer.wait(20.0)
+    monkeypatch.setattr(exchanges, "PATIENCE", 20.0)
+    click(late, "ask now")
+    assert "The model answers B" in [heading.value for heading in late.app.header]
 
 
 def test_the_requests_to_copy_name_the_public_address(show_page: Show, model: Model) -> None:

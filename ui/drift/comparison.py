@@ -14,7 +14,8 @@ from ui.elements import Badge, Cell, Link, Time
 from ui.language import number, parts, percent, t
 from ui.live import live
 
-SECONDS = 10.0
+SECONDS = 30.0
+"""To draw it costs as much as all else that the page does, and a window grows slowly."""
 IN_A_ROW = 3
 
 
