@@ -18,7 +18,7 @@ from servers import free_port
 from streamlit.testing.v1 import AppTest
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, ConsoleMessage, Page
 
 ROOT = Path(__file__).resolve().parents[1]
 SECONDS = 60.0
@@ -104,7 +104,7 @@ def browser_context(browser: Browser) -> Iterator[Callable[..., Page]]:
         )
         contexts.append(context)
         page = context.new_page()
-        page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+        page.on("console", lambda message: faults.append(message.text) if _is_fault(message) else None)
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on("request", lambda request: faults.append(request.url) if _is_outside(request.url) else None)
         page.goto(address)
@@ -118,6 +118,11 @@ def browser_context(browser: Browser) -> Iterator[Callable[..., Page]]:
         for context in contexts:
             context.close()
     assert not faults, faults
+
+
+def _is_fault(message: ConsoleMessage) -> bool:
+    """An error, or a warning of the charts' drawing (Vega)."""
+    return message.type == "error" or (message.type == "warning" and message.text.startswith("WARN "))
 
 
 def _is_outside(url: str) -> bool:
