@@ -9,6 +9,7 @@ from ui.elements.cells import Badge, Bar, Cell, Code, Link, Strong, Time
 from ui.elements.freshness import freshness
 from ui.elements.picture import Arrow, Node, picture
 from ui.elements.view import details, heading, notice, paragraph, table
+from ui.elements.writing import writing
 
 __all__ = [
     "Arrow",
@@ -27,4 +28,5 @@ __all__ = [
     "paragraph",
     "picture",
     "table",
+    "writing",
 ]
