@@ -55,6 +55,11 @@ class ShownPage:
         return [text(node["parts"]) for node in self.nodes("p")]
 
     @property
+    def writings(self) -> list[tuple[str, str]]:
+        """What `ui.elements.writing` got: the text so far, and what is said at its end."""
+        return [(data["text"], data["end"]) for data in _data(self.app._tree) if {"text", "end"} <= data.keys()]
+
+    @property
     def details(self) -> dict[str, str]:
         return {name: text(value) for node in self.nodes("dl") for name, value in node["items"]}
 
@@ -86,12 +91,15 @@ def text(cell: Any) -> str:
 
 
 def _nodes(block: Any) -> Iterator[dict[str, Any]]:
+    return (data["node"] for data in _data(block) if "node" in data)
+
+
+def _data(block: Any) -> Iterator[dict[str, Any]]:
+    """What our components got, in order."""
     if getattr(block, "type", "") == "bidi_component":
-        data = json.loads(block.proto.json)
-        if "node" in data:
-            yield data["node"]
+        yield json.loads(block.proto.json)
     for child in getattr(block, "children", {}).values():
-        yield from _nodes(child)
+        yield from _data(child)
 
 
 @contextlib.contextmanager
