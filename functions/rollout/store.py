@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Select, delete, func, insert, or_, select, up
 
 from functions.database import insert_once, put
 from functions.rollout import overrides
+from functions.rollout.actions import ActionType
 from functions.rollout.reasons import ReasonCode
 from functions.rollout.state import Rollout, StepRecord
 from functions.rollout.tables import RolloutDecision, RolloutRecord, RolloutStatus, WebhookDelivery
@@ -51,7 +52,10 @@ def read_status(connection: Connection, model: str) -> Row | None:
 
 
 def last_decision(connection: Connection, model: str) -> Row | None:
-    return next(iter(decisions(connection, model, 1)), None)
+    """The newest about a rollout."""
+    newest = _decisions(model).where(RolloutDecision.action_type != str(ActionType.DEAD_LETTERS))
+    row = connection.execute(newest.order_by(RolloutDecision.number.desc()).limit(1)).mappings().first()
+    return None if row is None else dict(row)
 
 
 def decisions(connection: Connection, model: str, most: int) -> Sequence[Row]:

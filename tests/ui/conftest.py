@@ -56,7 +56,7 @@ def chromium(processes: None) -> Iterator[Browser]:
 @pytest.fixture
 def page_at(chromium: Browser) -> Iterator[Callable[..., Page]]:
     """`page_at(address, width=390, dark=True)`: a page of a new context. The test fails where the browser's console
-    had an error, or where anything was requested from elsewhere than loopback.
+    had an error or a warning of Vega, or where anything was requested from elsewhere than loopback.
     """
     with browser_context(chromium) as opened:
         yield opened

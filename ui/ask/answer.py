@@ -125,7 +125,7 @@ def show_error(error: BaseException) -> None:
     # texts: ask.error.*
     if error.retry_after is not None:
         sentence += [" ", t("ask.error.retry_after", seconds=number(math.ceil(error.retry_after)))]
-    if error.detail and error.code not in ("no-address", "unreachable", "timeout"):
+    if error.detail and error.code not in ("no-address", "unreachable", "timeout", "broken-off"):
         sentence += [" ", *parts("ask.error.detail", detail=error.detail)]
     elements.notice("error", *sentence, " ", t("ask.error.kept"), key="ask error")
 

@@ -24,8 +24,11 @@ function focus({ arrived, target }, tries = TRIES) {
   found.focus();
 }
 
+// One listener for the whole window: Streamlit calls this again with each answer, and not always the end of the last.
 export default function ({ data }) {
+  document.removeEventListener("keydown", window.mcqaKeyboard);
   const listener = (event) => press(event, data);
+  window.mcqaKeyboard = listener;
   document.addEventListener("keydown", listener);
   focus(data);
   return () => document.removeEventListener("keydown", listener);

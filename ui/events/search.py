@@ -92,6 +92,7 @@ def _found(wanted: Mapping[str, str], seconds: float) -> None:
          t("events.column.trace")],
         [_row(event) for event in found["events"]],
         empty=t("events.search.nothing"),
+        stack=True,
         key="events found",
     )  # fmt: skip
     if found["before"] is not None:
