@@ -122,7 +122,7 @@ def serving_since(connection: Connection, model: str, champion: str) -> tuple[fl
     last = connection.scalar(select(func.max(read.c.number)).where(another))
     if last is None and connection.scalar(select(func.count()).select_from(read)) == MOST:
         return None
-    own = _decisions(model).where(RolloutDecision.number > (last or 0))
+    own = _decisions(model).where(RolloutDecision.number > (last or 0), RolloutDecision.champion == champion)
     serves = own.where(RolloutDecision.phase.in_(("promoting", "finished", "idle"))).order_by(RolloutDecision.number)
     first = connection.execute(serves.limit(1)).mappings().first()
     if first is None:
