@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import altair as alt
@@ -12,12 +14,26 @@ from ui import elements
 from ui.elements import Cell
 from ui.language import t
 
+MINUTE = 60_000.0
 Drawing = alt.LayerChart | alt.FacetChart
 
 
 def of(values: Iterable[Mapping[str, Any]]) -> alt.Chart:
     """A chart of rows; Altair would otherwise want a data frame."""
     return alt.Chart(alt.Data(values=list(values)))  # type: ignore[no-untyped-call]
+
+
+def time_scale(milliseconds: Iterable[float]) -> alt.Scale:
+    """Of a time axis, given: Streamlit sends the data after the chart, and Vega warns of what has no extent yet.
+
+    Rounded to a thirtieth or so: with each new scale a chart is drawn from scratch.
+    """
+    first, last = min(found := list(milliseconds)), max(found)
+    step = MINUTE * 2 ** max(0, math.ceil(math.log2(max(last - first, 1.0) / (30 * MINUTE))))
+    begin, end = math.floor(first / step) * step, math.ceil(last / step) * step
+    # As texts: of numbers Streamlit's Vega makes another time.
+    ends = (datetime.fromtimestamp(at / 1000, UTC).isoformat() for at in (begin, max(end, begin + step)))
+    return alt.Scale(domain=list(ends))
 
 
 def chart(

@@ -68,7 +68,8 @@ def accuracy(points: Sequence[Point], versions: Sequence[str]) -> Drawing:
     colour = alt.Color(
         "name:N", title=None, scale=alt.Scale(domain=names, range=list(SERIES[: len(names)])), legend=_legend()
     )
-    x = alt.X("at:T", title=None, axis=alt.Axis(tickCount=6, labelOverlap=True))
+    times = charts.time_scale(row["at"] for row in rows)
+    x = alt.X("at:T", title=None, scale=times, axis=alt.Axis(tickCount=6, labelOverlap=True))
     scale = alt.Scale(domain=[0, 1])
     y: dict[str, Any] = {"scale": scale, "title": t("drift.accuracy.axis"), "axis": alt.Axis(format="%", tickCount=5)}
     estimated = charts.of([row for row in rows if row["estimated"] is not None])

@@ -85,7 +85,8 @@ def _shares(found: History) -> None:
     last = shares[-1]["percent"] if shares else 0
     points = [{"at": share["at"] * 1000, "percent": share["percent"]} for share in shares]
     points.append({"at": max(found["until"], shares[-1]["at"] if shares else 0) * 1000, "percent": last})
-    x = alt.X("at:T", title=None, axis=alt.Axis(tickCount=6))
+    scale = charts.time_scale(point["at"] for point in points)
+    x = alt.X("at:T", title=None, scale=scale, axis=alt.Axis(tickCount=6))
     y = alt.Y("percent:Q", title=t("rollout.axis.share"), scale=alt.Scale(domain=[0, 100]), axis=alt.Axis(tickCount=4))
     base = _chart(points).encode(x=x, y=y)
     area = base.mark_area(interpolate="step-after", color=_BAND, opacity=0.35)
@@ -142,7 +143,8 @@ def _drawing(name: str, points: Sequence[Point]) -> alt.LayerChart | alt.FacetCh
     form = ".2f" if name == "calibration" else ".0%" if reach > 0.1 else ".1%"
     scale = alt.Scale(domain=[-reach, reach], nice=False)
     axis = alt.Axis(format=form, tickCount=5)
-    base = _chart(values).encode(x=alt.X("at:T", title=None, axis=alt.Axis(tickCount=4)))
+    times = charts.time_scale(1000 * point["at"] for point in points)
+    base = _chart(values).encode(x=alt.X("at:T", title=None, scale=times, axis=alt.Axis(tickCount=4)))
     y = alt.Y("low:Q", title=t("rollout.axis.worse"), scale=scale, axis=axis)
     band = base.mark_area(color=_BAND, opacity=0.35, clip=True).encode(y=y, y2="high:Q")
     line = base.mark_line(color=_LINE, strokeWidth=2, clip=True, point=len(values) == 1).encode(y="worse:Q")
