@@ -1,10 +1,11 @@
-"""The page in a browser through a `kill -9` of each part, `mcqa down` and `up`, and a full disk.
+"""The page in a browser through a `kill -9` of each part, `mcqa down` and `up`, a promotion, and a full disk.
 
     python -m benchmarks.page_kills [--dir FOLDER]
 
 A loop of its own is brought up; pages stay open in Chromium and are never reloaded. For each disturbance the table says
 after how many seconds a page said so, after how many all of it was right again, and how old the oldest facts were that
-a page showed without marking them: by the address of the page and what it says. A page that never says so although the
+a page showed without marking them: by the address of the page and what it says. A promotion is right when the page
+Loop names the new champion. A page that never says so although the
 part was missing for longer than a page's rhythm, or that is not right again in time, makes the exit code 1.
 """
 
@@ -13,6 +14,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,14 +30,17 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.disturbances import Disk, in_background
+from common.mlflow.registry import ModelRegistry
+from common.names import CHALLENGER, CHAMPION
 from local.platform.settings import HOST, Folder
-from mcqa import loop_process
+from mcqa import loop_process, targets
+from pipelines.registration import versions
+from predictor.storage.resolver import resolve
+from ui.pages import NAMES
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-PAGES = ("loop", "rollout", "versions", "events")
-"""Each shows another part: the supervisor and all, the database, the registry, the broker."""
 SUPERVISED = ("gateway", "broker", "mlflow", "pipelines", "ui")
 PORTS = ("--port", "--api-port", "--broker-port", "--mlflow-port", "--pipelines-port", "--ui-port", "--internal-port")
 TICKS = [part for name in ("drift", "rollout", "retrain") for part in ("--schedule", f"{name}=@every 2s")]
@@ -134,7 +140,7 @@ class Seen:
 class PageKills:
     """`path` is the loop's folder."""
 
-    def __init__(self, path: Path, browser: Browser, pages: tuple[str, ...] = PAGES) -> None:
+    def __init__(self, path: Path, browser: Browser, pages: tuple[str, ...] = NAMES) -> None:
         self.folder, self.browser, self.names = Folder(path), browser, pages
         self.pages: list[Watched] = []
         self.seen: list[Seen] = []
@@ -201,6 +207,40 @@ class PageKills:
         )  # fmt: skip
         return lambda: process.poll() == 0
 
+    def challenge(self) -> str:
+        """Registers a copy of the champion as the challenger; its number, once the loop rolls it out."""
+        environ = targets.environ(self.folder.path)
+        os.environ |= {name: environ[name] for name in ("MLFLOW_TRACKING_URI", "MCQA_CACHE")}
+        with (
+            ModelRegistry(environ, environ["MCQA_REGISTERED_MODEL"]) as registry,
+            tempfile.TemporaryDirectory() as work,
+        ):
+            model = registry.model()
+            if model is None:
+                raise SystemExit("no version is registered")
+            champion = model.aliases[CHAMPION]
+            copy = shutil.copytree(
+                resolve(f"mlflow://{environ['MCQA_REGISTERED_MODEL']}/{champion}", cache=None), Path(work) / "version"
+            )
+            candidate = versions.Candidate(copy, "a copy of the champion")
+            version = versions.register(registry, environ["MLFLOW_TRACKING_URI"], candidate).version
+            registry.set_alias(CHALLENGER, version)
+        deadline = time.monotonic() + PATIENCE
+        while not re.search(rf"Challenger\s+version {version}\b", self.text("loop")):
+            if time.monotonic() > deadline:
+                raise SystemExit(f"version {version} is not rolled out")
+            time.sleep(0.5)
+        return version
+
+    def promote(self, version: str) -> Callable[[], bool]:
+        self.mcqa("rollout", "promote", "--version", version)
+        return lambda: bool(re.search(rf"Champion\s+version {version}\b", self.text("loop")))
+
+    def text(self, name: str) -> str:
+        """What an open page says."""
+        (page,) = (watched.page for watched in self.pages if watched.name == name)
+        return str(page.evaluate(LOOK)["text"])
+
     def mcqa(self, *arguments: str) -> None:
         environment = {**os.environ, "MCQA_LOCAL_DIR": str(self.folder.path), "COLUMNS": "200"}
         command = [sys.executable, "-m", "mcqa", *arguments]
@@ -230,10 +270,10 @@ def report(seen: list[Seen]) -> None:
         "disturbance", "said after", "marked as stale after", "right after", "oldest unmarked", "where", "said"
     )
     for each in seen:
-        where = ", ".join(name for name in PAGES if name in each.pages)
+        where = ", ".join(name for name in NAMES if name in each.pages)
         figures = [_seconds(each.said), _seconds(each.stale), _seconds(each.right), _seconds(each.oldest)]
         table.add_row(
-            each.name, *figures, where or "–", each.words[:110] or "nothing: it was back before a page looked"
+            each.name, *figures, where or "–", each.words[:110] or "nothing: all was well whenever a page looked"
         )
     Console(width=200).print(table)
 
@@ -264,6 +304,8 @@ def run(kills: PageKills, disk: Disk) -> int:
     kills.open()
     for name in ("gateway", "broker", "mlflow", "pipelines", "ui", "drift"):
         kills.disturb(f"kill -9 of {name}", lambda name=name: kills.kill(name))  # type: ignore[misc]
+    version = kills.challenge()
+    kills.disturb(f"a promotion, of version {version}", lambda: kills.promote(version))
     kills.disturb("kill -9 of the supervisor, and up", lambda: supervisor(kills))
     kills.disturb("down, 30 s, up", lambda: kills.down_and_up(30.0))
     if disk.problem:

@@ -37,6 +37,8 @@ ErrorCode = Literal[
     "not-served",
     "failed",
     "no-model-server",
+    "page-full",
+    "still-waiting",
 ]
 Role = Literal["champion", "challenger"]
 
@@ -54,6 +56,8 @@ class AskError(Exception):
     not-served       404: another server, or the model is not deployed
     failed           any other status
     no-model-server  what answered is not a model server
+    page-full        too many people wait on this page: nothing was asked
+    still-waiting    so does whoever asks, for earlier requests: nothing was asked
 
     `detail` is the server's own sentence.
     """

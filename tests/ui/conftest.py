@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from ask_model import Model, model_server
 from shown_page import ShownPage, browser_context, show, ui_server
 
 from ui import facts
+from ui.ask import exchange as exchanges
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -22,8 +24,10 @@ Show = Callable[..., ShownPage]
 
 
 @pytest.fixture(autouse=True)
-def _no_facts_of_another_test() -> None:
+def _facts_of_this_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None of another's; and AppTest, which does not look again by itself, waits for a part on a busy machine."""
     facts.forget()
+    monkeypatch.setattr(facts, "PATIENCE", 30.0)
 
 
 @pytest.fixture
@@ -36,6 +40,15 @@ def show_page(monkeypatch: pytest.MonkeyPatch) -> Show:
         return show(name, query)
 
     return run
+
+
+@pytest.fixture
+def model(processes: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Model]:
+    """AppTest runs no live part again: the page waits for this model's answers instead."""
+    for patience in ("PATIENCE", "EXPLANATION_PATIENCE", "BESIDE"):
+        monkeypatch.setattr(exchanges, patience, 20.0)
+    with model_server() as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from loop_parts import sink
 from shown_page import ShownPage
 from small_loop import SmallLoop, small_loop
 
-from common.event_types import FEEDBACK
+from common.event_types import FEEDBACK, PING
 from functions.database import engine, transaction
 from functions.dead_letters import store as letters
 from functions.dead_letters.parsing import DeadLetter, dead_letter_key
@@ -42,6 +42,7 @@ def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallLoop]:
         running.send(str(uuid.UUID(TRACE)), "asked", {"question": f"Where is the needle? {HOSTILE}"})
         running.send("2", "refused", {"half": "\ud83d"}, traceparent=PARENT)
         running.send("3", "other")
+        running.send("tick", PING)
         running.settle()
         yield running
 
@@ -57,7 +58,7 @@ FOUND = "Events, the newest first"
 def test_events_are_listed_and_searched(show_page: Show, loop: SmallLoop) -> None:
     page = show_page("events", loop.environ)
     rows = table(page, FOUND)
-    assert [row[0] for row in rows] == ["3", "2", "1"]
+    assert [row[0] for row in rows] == ["3", "2", "1"]  # without the timers'
     assert (rows[0][2:], rows[1][2:4], rows[1][4], rows[2][4]) == (
         ["other", "/test", "—"],
         ["refused", "/test"],
@@ -71,6 +72,15 @@ def test_events_are_listed_and_searched(show_page: Show, loop: SmallLoop) -> Non
     page = show_page("events", loop.environ, before="3", type="asked")
     assert [row[0] for row in table(page, FOUND)] == ["1"]
     assert "No such events." in show_page("events", loop.environ, text="absent").paragraphs
+
+
+def test_the_events_of_timers_are_shown_to_who_wants_them(show_page: Show, loop: SmallLoop) -> None:
+    page = show_page("events", loop.environ)
+    page.app.checkbox("events en ticks").check().run()
+    assert [row[0] for row in table(page, FOUND)] == ["4", "3", "2", "1"]
+    assert page.app.query_params["ticks"] in ("1", ["1"])
+    assert [row[0] for row in table(show_page("events", loop.environ, ticks="1"), FOUND)] == ["4", "3", "2", "1"]
+    assert [row[0] for row in table(show_page("events", loop.environ, type=PING), FOUND)] == ["4"]
 
 
 def test_older_events_are_a_link_away(show_page: Show, loop: SmallLoop, monkeypatch: pytest.MonkeyPatch) -> None:

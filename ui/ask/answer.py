@@ -10,6 +10,7 @@ from common.model_card import ModelCard
 from common.question import LETTERS
 from mcqa import defaults, request_examples
 from mcqa.asking import Answered, AskError, Role
+from mcqa.readmodels.evaluations import Bin
 from ui import elements
 from ui.ask.exchange import Exchange
 from ui.elements import Badge, Bar, Cell, Code, Link, Strong
@@ -22,6 +23,7 @@ SHOWN_SUBJECTS = 30
 
 
 def show_answer(answered: Answered) -> None:
+    """What somebody who asked wants to know first; the rest is in `show_details`."""
     answer = answered.answer
     st.header(t("ask.answer.title", letter=answer.letter))
     elements.paragraph(Strong(f"{answer.letter}: "), answer.choice, key="ask answer choice")
@@ -31,11 +33,29 @@ def show_answer(answered: Answered) -> None:
         [_row(answered, place) for place in range(len(answer.probabilities))],
         key="ask answer choices",
     )
-    elements.details(_figures(answered), key="ask answer figures")
-    if answer.letter_mass < LOW_MASS:
-        elements.notice("warning", t("ask.answer.low_mass", mass=_share(answer.letter_mass)), key="ask low mass")
+    elements.paragraph(*parts("ask.answer.sure", share=Strong(_share(answer.confidence))), key="ask answer sure")
+
+
+def show_warnings(answered: Answered) -> None:
+    """Why the answer may be worth less than it looks."""
+    mass = answered.answer.letter_mass
+    if mass < LOW_MASS:
+        elements.notice("warning", t("ask.answer.low_mass", mass=_share(mass)), key="ask low mass")
     if answered.card is not None:
         _show_card(answered.card, covered=answered.covered)
+
+
+def show_reliability(answered: Answered, found: Bin) -> None:
+    """What the confidence is worth: how often the version was right when it was so sure."""
+    sentence = parts(
+        "ask.answer.reliability",
+        low=percent(found["low"], 0),
+        high=percent(found["high"], 0),
+        share=Strong(percent(found["accuracy"], 0)),
+        n=number(found["count"]),
+        version=answered.answer.model_version,
+    )
+    elements.paragraph(*sentence, key="ask reliability")
 
 
 def _row(answered: Answered, place: int) -> list[Cell]:
@@ -47,6 +67,11 @@ def _row(answered: Answered, place: int) -> list[Cell]:
     return [letter, answered.question.choices[place], Bar(share, _share(share))]
 
 
+def show_details(answered: Answered) -> None:
+    with st.expander(t("ask.answer.details"), key="ask details"):
+        elements.details(_figures(answered), key="ask answer figures")
+
+
 def _figures(answered: Answered) -> dict[str, Cell]:
     answer = answered.answer
     version: Cell = Link(answer.model_version, f"/versions?version={answer.model_version}")
@@ -56,7 +81,6 @@ def _figures(answered: Answered) -> dict[str, Cell]:
         None: t("ask.role.unknown"),
     }
     return {
-        t("ask.figure.confidence"): _share(answer.confidence),
         t("ask.figure.margin"): _share(answer.margin),
         t("ask.figure.mass"): _share(answer.letter_mass),
         t("ask.figure.model"): defaults.MODEL_NAME,

@@ -55,6 +55,7 @@ def _list(every: bool) -> None:
         [_row(letter) for letter in letters],
         empty=t("events.letters.none"),
         numeric=(2,),
+        stack=True,
         key="letters",
     )  # fmt: skip
 
