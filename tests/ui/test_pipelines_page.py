@@ -125,3 +125,11 @@ def test_steps_of_kubeflows_own_answer() -> None:
     assert found[1]["error"] == "lost the node"
     assert found[2]["ended_at"] is None
     assert [each["depth"] for each in found] == [0, 2, 2, 2]
+
+
+def test_where_no_pipelines_run_is_no_problem(show_page: Show, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/compose.md: the page is there, and no pipeline server."""
+    monkeypatch.delenv("KFP_ENDPOINT", raising=False)
+    page = show_page("pipelines", run="x")
+    assert page.notices == [("info", "There is no pipeline server here: KFP_ENDPOINT is not set.")]
+    assert not page.tables
