@@ -100,3 +100,11 @@ def test_without_the_database_the_runs_are_still_shown(server: dict[str, str], s
     page = show_page("pipelines", {**server, "MCQA_DATABASE_URL": f"sqlite:///{tmp_path / 'none' / 'loop.db'}"})
     assert [kind for kind, _ in page.notices] == ["warning"]
     assert {row[4] for row in page.tables["Runs, the newest first"]} == {"not started by the loop"}
+
+
+def test_where_no_pipelines_run_is_no_problem(show_page: Show, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/compose.md: the page is there, and no pipeline server."""
+    monkeypatch.delenv("KFP_ENDPOINT", raising=False)
+    page = show_page("pipelines", run="x")
+    assert page.notices == [("info", "There is no pipeline server here: KFP_ENDPOINT is not set.")]
+    assert not page.tables
