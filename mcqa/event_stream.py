@@ -21,7 +21,7 @@ class ServerSentEvent:
 
 
 def read_events(chunks: Iterable[bytes]) -> Iterator[ServerSentEvent]:
-    """Events and comments as they arrive; ValueError for what is no UTF-8, or too long. An event that did not end is
+    """Events and comments as they arrive; ValueError for what is not UTF-8, or too long. An event that did not end is
     none."""
     name, data = "", list[str]()
     for line in _lines(chunks):
