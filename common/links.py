@@ -19,6 +19,11 @@ def mlflow_version(environ: Mapping[str, str], model: str, version: str) -> str:
     return _page(environ, "MLFLOW_TRACKING_URI", f"/#/models/{quote(model, safe='')}/versions/{quote(version)}")
 
 
+def mlflow_model(environ: Mapping[str, str], model: str) -> str:
+    """The page of a registered model, where its versions get their aliases."""
+    return _page(environ, "MLFLOW_TRACKING_URI", f"/#/models/{quote(model, safe='')}")
+
+
 def pipeline_run(environ: Mapping[str, str], run_id: str) -> str:
     """Kubeflow's own form; the embedded server leads on from there."""
     return _page(environ, "KFP_ENDPOINT", f"/#/runs/details/{quote(run_id)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -18,6 +17,8 @@ from mcqa import targets, terminal
 from mcqa.errors import unavailable_as_command_error
 from mcqa.loop import FolderOption
 from mcqa.readmodels.rollout import Need, RolloutFacts, read
+from mcqa.readmodels.rollout_history import Since
+from mcqa.user import user
 
 rollout_app = typer.Typer(
     no_args_is_help=True, help="The canary: see where it stands and why; promote, hold or abort it."
@@ -27,6 +28,7 @@ _VERDICTS = {"pass": "green", "fail": "bold red", "inconclusive": "yellow"}
 _NEXT = {
     "idle": "nothing; giving a version the alias [bold]challenger[/] starts a rollout.",
     "blocked": "resolve the reason; the rollout then continues by itself.",
+    "deploying": "nothing; the champion's service is on its way.",
     "held": "[bold]mcqa rollout promote[/], [bold]abort[/] or [bold]resume[/].",
     "rolling-back": "nothing; the champion is getting its traffic back.",
     "promoting": "nothing; the aliases follow the traffic.",
@@ -86,18 +88,11 @@ def _override(action: Action, version: str | None, directory: Path | None) -> No
     from functions.rollout.operator_actions import RefusedError, act
 
     with unavailable_as_command_error(ValueError, RefusedError):
-        done = act(targets.environ(directory), action, _user(), SOURCE_CLI, version)
+        done = act(targets.environ(directory), action, user(), SOURCE_CLI, version)
     when = f"applied at the next tick ({done.problem})" if done.problem else "the rollout function applies it now"
     targets.announce(directory)
     terminal.out.print(f"{action} challenger {done.challenger}: noted, {when}", markup=False)
     terminal.note("`mcqa rollout status` shows the result")
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "operator"
 
 
 def _print(facts: RolloutFacts) -> None:
@@ -135,6 +130,8 @@ def _summary(status: Mapping[str, Any], facts: RolloutFacts) -> Table:
     for alias, share in (("champion", 100 - percent), ("challenger", percent)):
         traffic = f", {share}% of the traffic" if rolling else ""
         table.add_row(alias, Text(f"version {status[alias]}{traffic}" if status[alias] else "none"))
+        if alias == "champion" and (since := facts["since"]):
+            table.add_row("since", Text(_since(since)))
     if rolling:
         steps = (f"[{step}%]" if step == percent else f"{step}%" for step in facts["planned"])
         table.add_row("steps", Text(" → ".join(steps)))
@@ -143,6 +140,12 @@ def _summary(status: Mapping[str, Any], facts: RolloutFacts) -> Table:
     if override := facts["wish"]:
         table.add_row("override", Text(f"{override['action']} version {override['challenger']}, by {override['by']}"))
     return table
+
+
+def _since(since: Since) -> str:
+    made = since["decision"]
+    who = f"{made['initiated_by']}: {made['by']}" if made["by"] else made["initiated_by"]
+    return f"{datetime.fromtimestamp(since['at']):%Y-%m-%d %H:%M:%S}, by decision {made['number']} ({who})"
 
 
 def _measurements(evidence: Mapping[str, Any], needs: Sequence[Need]) -> Table:

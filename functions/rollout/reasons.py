@@ -9,6 +9,7 @@ class ReasonCode(Code):
     """Codes of decisions; the last group explains why no rollout continues, as the cause of another."""
 
     NO_INFERENCE_SERVICE = "no-inference-service", "there is no InferenceService: apply the manifests in kserve/"
+    NOTHING_DEPLOYED = "nothing-deployed", "nothing is deployed yet: the first InferenceService comes from kserve/"
     NO_CHAMPION = "no-champion", "no version has the alias champion: set it on the version to serve"
 
     AWAITING_CONTROLLER = "awaiting-controller", "the controller has not seen the last change yet"
@@ -49,6 +50,9 @@ class ReasonCode(Code):
         "resume-requested",
         "the operator withdraws the override ({override}) of challenger {version}: its evidence decides again",
     )
+
+    DEAD_LETTERS_REPLAYED = "dead-letters-replayed", "the operator wants dead letters sent again: {n}"
+    DEAD_LETTERS_DISCARDED = "dead-letters-discarded", "the operator gives dead letters up: {n}"
 
     ANALYSIS_FAILED = "analysis-failed", "failed at {percent}%"
     START_TIMEOUT = "start-timeout", "its revision was not ready after {seconds:.0f} s"

@@ -4,7 +4,7 @@
     PUT     /-/objects                                   apply one Broker or Trigger (a Kubernetes object in JSON)
     DELETE  /-/brokers/{namespace}/{name}                204, or 404
     DELETE  /-/triggers/{namespace}/{name}               204, or 404
-    GET     /-/events?type=&id=&source=&trace=&text=&before=&limit=
+    GET     /-/events?type=&not_type=&id=&source=&trace=&text=&before=&limit=
                                                          newest first, without payloads; the answer's `before`
                                                          continues
     GET     /-/events/{seq}                              the event, its payload, its deliveries and the replies to them
@@ -129,6 +129,7 @@ class _Endpoints:
             self._broker.reader,
             EventQuery(
                 type=query.get("type"),
+                not_type=query.get("not_type"),
                 id=query.get("id"),
                 source=query.get("source"),
                 trace=trace,

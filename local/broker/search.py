@@ -33,6 +33,7 @@ class EventQuery:
     """
 
     type: str | None = None
+    not_type: str | None = None
     id: str | None = None
     source: str | None = None
     trace: str | None = None
@@ -58,7 +59,8 @@ def find_events(db: sqlite3.Connection, query: EventQuery, seconds: float = SECO
         seen += 1
         seq, broker, arrived, text, size, source, data = row
         attributes = json.loads(text)
-        if (query.source is None or source == query.source) and (matches is None or matches(attributes, data)):
+        wanted = query.source in (None, source) and attributes.get("type") != query.not_type
+        if wanted and (matches is None or matches(attributes, data)):
             items.append(
                 {"seq": seq, "broker": broker, "arrived": arrived, "bytes": size or 0, "attributes": attributes}
             )

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 Side = Literal["champion", "challenger"]
+MIXES = ("current", "bank", "old")
+"""Mixes of questions, the one that is most like what is asked now first."""
+ENOUGH = 50
+"""Answers of a bin that say something: their share that is right is known within 14 points."""
 AS_CHAMPION = 3
 """Evaluations in which a version was the champion that are looked at, the newest."""
 
@@ -111,6 +115,14 @@ def read(environ: Mapping[str, str], version: str) -> EvaluationFacts | None:
             if facts is not None:
                 break
     return facts
+
+
+def as_sure_as(facts: EvaluationFacts, confidence: float) -> Bin | None:
+    """How often the version was right when it was so sure; None where it was not often enough to say."""
+    by_name = {mix["mix"]: mix for mix in facts["mixes"]}
+    bins = [bin for name in MIXES if name in by_name for bin in by_name[name]["bins"]]
+    found = (bin for bin in bins if bin["low"] < confidence <= bin["high"] and bin["count"] >= ENOUGH)
+    return next(found, None)
 
 
 def own_run(client: ModelRegistry, version: RegisteredVersion) -> runs.Run | None:

@@ -70,14 +70,18 @@ def search(
     type: str | None = None,
     trace: str | None = None,
     text: str | None = None,
+    without: str | None = None,
     before: int | None = None,
     limit: int = 50,
 ) -> EventSearch:
-    """Events of the loop in MCQA_LOCAL_DIR. `trace`: in any form that has an id, else nothing is found."""
+    """Events of the loop in MCQA_LOCAL_DIR. `trace`: in any form that has an id, else nothing is found.
+
+    `without` is a type that is left out.
+    """
     nothing: tuple[list[BrokerEvent], int | None] = ([], None)
     if trace and trace_id(trace) is None:
         return {"history": _history(environ), "detail": "", "events": [], "before": None}
-    wanted = {"type": type, "trace": trace and trace_id(trace), "text": text}
+    wanted = {"type": type, "trace": trace and trace_id(trace), "text": text, "not_type": without}
     history, detail, found = _ask(environ, lambda broker: _found(broker, limit, before, wanted))
     events, further = found or nothing
     return {"history": history, "detail": detail, "events": events, "before": further}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +19,7 @@ from shown_page import ShownPage
 from common.event_types import FEEDBACK, SOURCE_UI
 from functions.database import engine
 from functions.migrate import migrate
+from mcqa.readmodels import evaluations
 from ui.ask import exchange as exchanges
 from ui.pages import ask as ask_page
 
@@ -34,6 +37,9 @@ class Model:
     card: dict[str, Any] | None = None
     mass: float = 0.98
     awake: Event = field(default_factory=Event)
+    writes: tuple[str, ...] = ("Because.\n\n", HOSTILE)
+    breaks_off: bool = False
+    more: Event = field(default_factory=Event)
     asked: list[dict[str, Any]] = field(default_factory=list)
 
     def reply(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -48,21 +54,44 @@ class Model:
             "letter": "B", "index": 1, "choice": question["choices"][1], "probabilities": shares, "confidence": 0.9,
             "margin": 0.8, "entropy": 0.3, "letter_mass": self.mass, "prompt_tokens": 48, "model_version": "7",
         }  # fmt: skip
-        if path.endswith(":explain"):
-            more = {"explanation": f"Because.\n\n{HOSTILE}", "finish_reason": "length", "completion_tokens": 9}
-            return {"explanations": [{**answer, **more, "model_version": "8"}]}
         return {"predictions": [answer], "model_version": "7"}
+
+    def events(self, body: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """An explanation of another version: its last event once there may be `more`."""
+        (answer,) = self.reply("", body)["predictions"]
+        answer["model_version"] = "8"
+        yield "answer", answer
+        for text in self.writes:
+            yield "text", {"text": text}
+        assert self.more.wait(20)
+        if self.breaks_off:
+            yield "error", {"error": "the server is stopping", "status": 503}
+            return
+        written = {"explanation": "".join(self.writes), "finish_reason": "length", "completion_tokens": 9}
+        yield "end", {"explanations": [{**answer, **written}]}
 
 
 @pytest.fixture
 def model(processes: None) -> Iterator[Model]:
     made = Model()
     made.awake.set()
+    made.more.set()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            self._send(made.status, made.reply(self.path, body), made.headers)
+            if self.path.endswith(":explain"):
+                self._stream(made.events(body))
+            else:
+                self._send(made.status, made.reply(self.path, body), made.headers)
+
+        def _stream(self, events: Iterator[tuple[str, dict[str, Any]]]) -> None:
+            self.send_response(200)
+            self.send_header("content-type", "text/event-stream")
+            self.end_headers()
+            with contextlib.suppress(ConnectionError):  # it was stopped
+                for name, data in events:
+                    self.wfile.write(f"event: {name}\ndata: {json.dumps(data)}\n\n".encode())
 
         def do_GET(self) -> None:
             properties = {} if made.card is None else {"properties": {"card": json.dumps(made.card)}}
@@ -91,6 +120,8 @@ def model(processes: None) -> Iterator[Model]:
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """AppTest runs no live part again: the page waits for the answer instead."""
     monkeypatch.setattr(exchanges, "PATIENCE", 20.0)
+    monkeypatch.setattr(exchanges, "BESIDE", 20.0)
+    monkeypatch.setattr(exchanges, "EXPLANATION_PATIENCE", 20.0)
 
 
 Show = Callable[..., ShownPage]
@@ -115,6 +146,13 @@ def click(page: ShownPage, key: str) -> None:
     assert not page.app.exception, page.app.exception
 
 
+def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def ask(page: ShownPage, *choices: str, stem: str = "What is 1 + 1?", code: str = "") -> None:
     type_in(page, stem, *choices or ("1", "2"), code=code)
     click(page, "ask now")
@@ -129,7 +167,7 @@ def test_an_answer_shows_what_gave_it(show_page: Show, model: Model) -> None:
     (rows,) = page.tables.values()
     assert rows == [["A", "1", "5.0%"], ["B chosen", HOSTILE, "90.0%"], ["C", "3", "5.0%"]]
     figures = page.details
-    assert (figures["Confidence"], figures["Letter mass"], figures["Version"]) == ("90.0%", "98.0%", "7")
+    assert (figures["Letter mass"], figures["Version"]) == ("98.0%", "7")
     assert figures["Role"] == "not known: no rollout has looked at it"
     trace = figures["Trace"]
     assert {"k": "link", "text": trace, "href": f"/events?trace={trace}"} in [
@@ -137,6 +175,65 @@ def test_an_answer_shows_what_gave_it(show_page: Show, model: Model) -> None:
     ]
     assert "No broker takes right answers here" in page.paragraphs[-1]
     assert HOSTILE not in [block.value for block in (*page.app.markdown, *page.app.caption)]
+
+
+def measured(*bins: tuple[float, float, int, float]) -> Any:
+    shown = [{"low": b[0], "high": b[1], "count": b[2], "confidence": b[1], "accuracy": b[3]} for b in bins]
+    return {"source": "folder", "mixes": [{"mix": "bank", "bins": shown}]}
+
+
+@pytest.mark.parametrize(
+    ("found", "says"),
+    [
+        (measured((0.8, 0.9, 0, 1.0), (0.9, 1.0, 200, 0.99)), []),
+        (measured((0.8, 0.9, 49, 0.8)), []),
+        (measured((0.8, 0.9, 120, 0.8)), ["were right about 80% of the time, in 120 questions of version 7's"]),
+        (None, []),
+    ],
+)
+def test_what_a_confidence_is_worth_is_said_where_it_was_measured(
+    show_page: Show, model: Model, monkeypatch: pytest.MonkeyPatch, found: Any, says: list[str]
+) -> None:
+    monkeypatch.setattr(evaluations, "read", lambda environ, version: found if version == "7" else None)
+    page = show_page("ask", {"MCQA_URL": model.url})
+    ask(page)
+    told = [text for text in page.paragraphs if text.startswith("Answers this sure")]
+    assert [part in text for part, text in zip(says, told, strict=True)] == [True] * len(says)
+    assert "The model is 90.0% sure." in page.paragraphs
+
+
+def test_nothing_is_promised_of_a_question_of_another_kind(
+    show_page: Show, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluations, "read", lambda *_: measured((0.8, 0.9, 120, 0.8)))
+    model.card = CARD
+    page = show_page("ask", {"MCQA_URL": model.url})
+    ask(page, stem="Who wrote Faust?")
+    assert not any(text.startswith("Answers this sure") for text in page.paragraphs)
+
+
+def test_one_viewer_does_not_hold_the_page_against_others(
+    show_page: Show, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchanges, "MOST_OF_ONE", 1)
+    mine = show_page("ask", {"MCQA_URL": model.url})
+    ask(mine)
+    monkeypatch.setattr(exchanges, "PATIENCE", 0.05)
+    model.awake.clear()
+    click(mine, "ask why")
+    ask(mine, stem="And 2 + 2?")
+    assert "two of your requests are still on their way" in mine.notices[0][1]
+    monkeypatch.setattr(exchanges, "MOST", 2)
+    ask(other := show_page("ask", {"MCQA_URL": model.url}))
+    assert any(text.startswith("Asking… ") for text in other.paragraphs)
+    ask(late := show_page("ask", {"MCQA_URL": model.url}), stem="Mine?")
+    assert "too many people wait for answers" in late.notices[0][1]
+    assert late.app.text_area(field_key(late, "stem")).value == "Mine?"
+    model.awake.set()
+    other.app.session_state["ask exchange"].answer.wait(20.0)
+    monkeypatch.setattr(exchanges, "PATIENCE", 20.0)
+    click(late, "ask now")
+    assert "The model answers B" in [heading.value for heading in late.app.header]
 
 
 def test_the_requests_to_copy_name_the_public_address(show_page: Show, model: Model) -> None:
@@ -246,16 +343,66 @@ def test_an_explanation_is_asked_for_as_a_test(show_page: Show, model: Model) ->
     page = show_page("ask", {"MCQA_URL": model.url})
     ask(page)
     click(page, "ask why")
-    assert model.asked[-1]["parameters"] == {"purpose": "test", "max_new_tokens": exchanges.EXPLANATION_TOKENS}
-    place = page.paragraphs.index("Because.")
-    assert page.paragraphs[place + 1] == HOSTILE
-    assert page.paragraphs[place + 2].endswith(
-        "9 tokens. It argues for the answer; it is not how the answer came about."
-    )
+    tokens = exchanges.EXPLANATION_TOKENS
+    assert model.asked[-1]["parameters"] == {"purpose": "test", "max_new_tokens": tokens, "stream": True}
+    assert page.writings == [(f"Because.\n\n{HOSTILE}", "The explanation is written.")]
+    assert HOSTILE not in [block.value for block in (*page.app.markdown, *page.app.caption)]
+    assert [
+        text
+        for text in page.paragraphs
+        if text.endswith("It argues for the answer; it is not how the answer came about.")
+    ]
     assert [text for _, text in page.notices] == [
         "It was cut at the longest length.",
         "It was written by version 8, which answers B: while a canary runs, two versions share the questions.",
     ]
+
+
+def test_an_explanation_is_shown_while_it_is_written_and_can_be_stopped(
+    show_page: Show, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchanges, "EXPLANATION_PATIENCE", 0.0)
+    model.more.clear()
+    page = show_page("ask", {"MCQA_URL": model.url})
+    ask(page)
+    click(page, "ask why")
+    explanation = page.app.session_state["ask exchange"].explanation
+    until(lambda: explanation.text.endswith(HOSTILE))
+    page.app.run()
+    assert page.writings == [(f"Because.\n\n{HOSTILE}", "")], "nothing is said yet"
+    assert any(text.startswith("The model is writing, for ") for text in page.paragraphs)
+    click(page, "ask stop")
+    assert page.writings == [(f"Because.\n\n{HOSTILE}", "The explanation was stopped.")]
+    assert [text for _, text in page.notices] == ["It was stopped."]
+    model.more.set()
+    click(page, "ask why")  # another one
+    page.app.session_state["ask exchange"].explanation.work.wait(20)
+    page.app.run()
+    assert page.writings[0][1] == "The explanation is written."
+
+
+def test_an_explanation_that_nobody_looks_at_is_stopped(
+    show_page: Show, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchanges, "UNSEEN_SECONDS", 0.0)
+    model.more.clear()
+    page = show_page("ask", {"MCQA_URL": model.url})
+    ask(page)
+    click(page, "ask why")
+    explanation = page.app.session_state["ask exchange"].explanation
+    assert explanation.work.result.stopped
+    model.more.set()
+
+
+def test_an_explanation_that_breaks_off_keeps_its_text(show_page: Show, model: Model) -> None:
+    model.breaks_off = True
+    page = show_page("ask", {"MCQA_URL": model.url})
+    ask(page)
+    click(page, "ask why")
+    assert page.writings == [(f"Because.\n\n{HOSTILE}", "The explanation broke off.")]
+    ((kind, text),) = page.notices
+    assert (kind, "the server could not go on: the server is stopping" in text) == ("error", True)
+    assert page.app.button("ask why")
 
 
 @pytest.fixture

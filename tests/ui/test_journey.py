@@ -48,6 +48,7 @@ def ask_and_correct(page: Page) -> None:
     page.get_by_role("option").first.click()
     page.get_by_role("button", name="Send the right answer").click()
     page.get_by_text("Counted:").wait_for()
+    page.get_by_text("Details of this answer").click()
     page.locator("a[href*='trace=']").first.click()
     page.get_by_role("table", name="What the database has of it, in time order").get_by_text("right answer").wait_for()
 

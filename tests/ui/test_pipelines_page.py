@@ -118,3 +118,11 @@ def test_a_server_that_lists_no_artifacts(
     page = show_page("pipelines", server, run=server["ids"].split()[0])
     assert any(path.endswith("/artifacts") for path in asked)
     assert "This pipeline server lists artifacts on its own page of the run only." in page.paragraphs
+
+
+def test_where_no_pipelines_run_is_no_problem(show_page: Show, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/compose.md: the page is there, and no pipeline server."""
+    monkeypatch.delenv("KFP_ENDPOINT", raising=False)
+    page = show_page("pipelines", run="x")
+    assert page.notices == [("info", "There is no pipeline server here: KFP_ENDPOINT is not set.")]
+    assert not page.tables

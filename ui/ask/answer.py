@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import streamlit as st
 
@@ -11,6 +10,7 @@ from common.model_card import ModelCard
 from common.question import LETTERS
 from mcqa import defaults, request_examples
 from mcqa.asking import Answered, AskError, Role
+from mcqa.readmodels.evaluations import Bin
 from ui import elements
 from ui.ask.exchange import Exchange
 from ui.elements import Badge, Bar, Cell, Code, Link, Strong
@@ -23,6 +23,7 @@ SHOWN_SUBJECTS = 30
 
 
 def show_answer(answered: Answered) -> None:
+    """What somebody who asked wants to know first; the rest is in `show_details`."""
     answer = answered.answer
     st.header(t("ask.answer.title", letter=answer.letter))
     elements.paragraph(Strong(f"{answer.letter}: "), answer.choice, key="ask answer choice")
@@ -32,11 +33,29 @@ def show_answer(answered: Answered) -> None:
         [_row(answered, place) for place in range(len(answer.probabilities))],
         key="ask answer choices",
     )
-    elements.details(_figures(answered), key="ask answer figures")
-    if answer.letter_mass < LOW_MASS:
-        elements.notice("warning", t("ask.answer.low_mass", mass=_share(answer.letter_mass)), key="ask low mass")
+    elements.paragraph(*parts("ask.answer.sure", share=Strong(_share(answer.confidence))), key="ask answer sure")
+
+
+def show_warnings(answered: Answered) -> None:
+    """Why the answer may be worth less than it looks."""
+    mass = answered.answer.letter_mass
+    if mass < LOW_MASS:
+        elements.notice("warning", t("ask.answer.low_mass", mass=_share(mass)), key="ask low mass")
     if answered.card is not None:
         _show_card(answered.card, covered=answered.covered)
+
+
+def show_reliability(answered: Answered, found: Bin) -> None:
+    """What the confidence is worth: how often the version was right when it was so sure."""
+    sentence = parts(
+        "ask.answer.reliability",
+        low=percent(found["low"], 0),
+        high=percent(found["high"], 0),
+        share=Strong(percent(found["accuracy"], 0)),
+        n=number(found["count"]),
+        version=answered.answer.model_version,
+    )
+    elements.paragraph(*sentence, key="ask reliability")
 
 
 def _row(answered: Answered, place: int) -> list[Cell]:
@@ -48,6 +67,11 @@ def _row(answered: Answered, place: int) -> list[Cell]:
     return [letter, answered.question.choices[place], Bar(share, _share(share))]
 
 
+def show_details(answered: Answered) -> None:
+    with st.expander(t("ask.answer.details"), key="ask details"):
+        elements.details(_figures(answered), key="ask answer figures")
+
+
 def _figures(answered: Answered) -> dict[str, Cell]:
     answer = answered.answer
     version: Cell = Link(answer.model_version, f"/versions?version={answer.model_version}")
@@ -57,7 +81,6 @@ def _figures(answered: Answered) -> dict[str, Cell]:
         None: t("ask.role.unknown"),
     }
     return {
-        t("ask.figure.confidence"): _share(answer.confidence),
         t("ask.figure.margin"): _share(answer.margin),
         t("ask.figure.mass"): _share(answer.letter_mass),
         t("ask.figure.model"): defaults.MODEL_NAME,
@@ -102,7 +125,7 @@ def show_error(error: BaseException) -> None:
     # texts: ask.error.*
     if error.retry_after is not None:
         sentence += [" ", t("ask.error.retry_after", seconds=number(math.ceil(error.retry_after)))]
-    if error.detail and error.code not in ("no-address", "unreachable", "timeout"):
+    if error.detail and error.code not in ("no-address", "unreachable", "timeout", "broken-off"):
         sentence += [" ", *parts("ask.error.detail", detail=error.detail)]
     elements.notice("error", *sentence, " ", t("ask.error.kept"), key="ask error")
 
@@ -120,32 +143,3 @@ def show_requests(exchange: Exchange, address: str | None) -> None:
             st.code(request_examples.curl(where, exchange.question), language="bash", wrap_lines=True)
         with python:
             st.code(request_examples.python(where, exchange.question), language="python", wrap_lines=True)
-
-
-def show_explanation(exchange: Exchange, version: str, letter: str) -> None:
-    """The explanation, or what is known of it so far."""
-    work = exchange.explanation
-    if work is None or work.running:
-        return
-    if (error := work.error) is not None:
-        show_error(error)
-        return
-    explained = work.result
-    assert explained is not None
-    st.subheader(t("ask.explanation.title"))
-    _text(explained.text)
-    figures = parts("ask.explanation.figures", tokens=number(explained.tokens), seconds=number(explained.seconds, 1))
-    elements.paragraph(*figures, key="ask explanation figures")
-    if not explained.complete:
-        elements.notice("info", t("ask.explanation.cut"), key="ask explanation cut")
-    if explained.version != version or explained.letter != letter:
-        other = parts("ask.explanation.other", version=explained.version, letter=explained.letter)
-        elements.notice("warning", *other, key="ask explanation other")
-
-
-def _text(text: str) -> None:
-    blocks: Sequence[str] = [block for block in text.split("\n\n") if block.strip()]
-    if not blocks:
-        elements.paragraph(t("ask.explanation.empty"), key="ask explanation empty")
-    for place, block in enumerate(blocks):
-        elements.paragraph(block.strip("\n"), key=f"ask explanation {place}")

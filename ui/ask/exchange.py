@@ -7,28 +7,47 @@ from __future__ import annotations
 
 import os
 import time
+import uuid
+from collections import Counter
 from collections.abc import Callable
 from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from threading import Event, Lock
+from typing import Any, Generic, TypeVar
 
 import streamlit as st
 
 from common.question import Question
 from functions.collect.feedback import FeedbackOutcome
 from mcqa import asking, right_answers
-from mcqa.asking import Answered, Explained
+from mcqa.asking import Answered, AskError
+from mcqa.readmodels import evaluations
+from mcqa.readmodels.evaluations import Bin, EvaluationFacts
+from ui import facts
+from ui.settings import read_settings
 
 T = TypeVar("T")
 
-_STATE = "ask exchange"
+_STATE, _VIEWER = "ask exchange", "ask viewer"
 PATIENCE = 0.8
 """Seconds for which the page waits before it says that it does: most answers take less."""
+BESIDE = 0.3
+"""Seconds that an answer waits for what is shown next to it."""
+EVALUATION_SECONDS = 30.0
+EXPLANATION_PATIENCE = 0.2
+"""Only for explanations that are there at once: the others are shown while they are written."""
 EXPLANATION_TOKENS = 256
+UNSEEN_SECONDS = 15.0
+"""Browsers let a page that is not in front run once a second."""
 OUTCOME_SECONDS = 20.0
 """How long the page looks for the outcome of a right answer: a function that is scaled to zero takes some to start."""
-_threads = ThreadPoolExecutor(32, "ask")
+MOST, MOST_OF_ONE = 32, 2
+"""Requests that wait at once, of everybody and of one viewer: a model that wakes up holds each for minutes."""
+_threads = ThreadPoolExecutor(MOST, "ask")
+_beside = ThreadPoolExecutor(4, "ask beside")
+_waiting: Counter[str] = Counter()
+_guard = Lock()
 
 
 @dataclass(slots=True)
@@ -59,14 +78,85 @@ class Work(Generic[T]):
 
 
 def begin(work: Callable[[], T]) -> Work[T]:
-    return Work(_threads.submit(_done, work))
+    """Runs it in the background. Where there is no room, it is over at once, with an AskError that says so."""
+    viewer = _viewer()
+    with _guard:
+        own = _waiting[viewer]
+        if own >= MOST_OF_ONE or _waiting.total() >= MOST:
+            refusal = AskError("still-waiting" if own >= MOST_OF_ONE else "page-full")
+            return Work(_finished(refusal))
+        _waiting[viewer] += 1
+    return Work(_threads.submit(_done, work, viewer))
 
 
-def _done(work: Callable[[], T]) -> tuple[T | None, Exception | None]:
+def _viewer() -> str:
+    """Who waits: an account, which may have several sessions, or a session."""
+    if read_settings(os.environ).login == "oidc" and (account := st.user.get("sub")):
+        return f"account {account}"
+    name: str = st.session_state.setdefault(_VIEWER, uuid.uuid4().hex)
+    return name
+
+
+def _done(work: Callable[[], T], viewer: str) -> tuple[T | None, Exception | None]:
     try:
         return work(), None
     except Exception as error:  # noqa: BLE001 - it is shown
         return None, error
+    finally:
+        with _guard:
+            _waiting[viewer] -= 1
+            if not _waiting[viewer]:
+                del _waiting[viewer]
+
+
+def _finished(error: Exception) -> Future[tuple[Any, Exception | None]]:
+    future: Future[tuple[Any, Exception | None]] = Future()
+    future.set_result((None, error))
+    return future
+
+
+class Explanation:
+    """An explanation that is written, or was. Whoever stops it does not wait: the server stops a moment later.
+
+    One that nobody has looked at for a while is stopped too: the page was closed, or another one opened.
+    """
+
+    def __init__(self, question: Question) -> None:
+        environ = dict(os.environ)
+        self._pieces: list[str] = []
+        self._stop = Event()
+        self._looked = time.monotonic()
+        self.work = begin(
+            lambda: asking.explain(
+                environ, question, EXPLANATION_TOKENS, on_text=self._pieces.append, stopped=self._is_unwanted
+            )
+        )
+
+    def look(self) -> None:
+        """Somebody sees it now."""
+        self._looked = time.monotonic()
+
+    def _is_unwanted(self) -> bool:
+        if time.monotonic() - self._looked > UNSEEN_SECONDS:
+            self._stop.set()
+        return self.stopped
+
+    @property
+    def text(self) -> str:
+        """What is written so far."""
+        return "".join(self._pieces)
+
+    @property
+    def running(self) -> bool:
+        return self.work.running and not self.stopped
+
+    @property
+    def stopped(self) -> bool:
+        return self._stop.is_set()
+
+    def stop(self) -> None:
+        if self.work.running:
+            self._stop.set()
 
 
 @dataclass(slots=True)
@@ -90,12 +180,16 @@ class RightAnswer:
 
 @dataclass(slots=True)
 class Exchange:
-    """One question of the session. `right` is its right choice, where an example or a pasted text named it."""
+    """One question of the session. `right` is its right choice, where an example or a pasted text named it.
+
+    `reliability`: how often the version was right when it was as sure as of this answer.
+    """
 
     question: Question
     answer: Work[Answered]
     right: int | None = None
-    explanation: Work[Explained] | None = None
+    explanation: Explanation | None = None
+    reliability: Work[Bin | None] | None = None
     told: RightAnswer | None = None
 
 
@@ -105,7 +199,9 @@ def current() -> Exchange | None:
 
 
 def ask(question: Question, right: int | None) -> Exchange:
-    """Asks, and waits for as long as most answers take."""
+    """Asks, and waits for as long as most answers take. Nobody reads the last answer's explanation any more."""
+    if (last := current()) is not None and last.explanation is not None:
+        last.explanation.stop()
     environ = dict(os.environ)
     exchange = Exchange(question, begin(lambda: asking.ask(environ, question)), right)
     st.session_state[_STATE] = exchange
@@ -114,9 +210,29 @@ def ask(question: Question, right: int | None) -> Exchange:
 
 
 def explain(exchange: Exchange) -> None:
-    environ, question = dict(os.environ), exchange.question
-    exchange.explanation = begin(lambda: asking.explain(environ, question, EXPLANATION_TOKENS))
-    exchange.explanation.wait(PATIENCE)
+    """Asks for an explanation; what was written of another one is gone."""
+    exchange.explanation = Explanation(exchange.question)
+    exchange.explanation.work.wait(EXPLANATION_PATIENCE)
+
+
+def compare(exchange: Exchange, answered: Answered) -> Work[Bin | None]:
+    """Looks, once, how often the version was right when it was as sure as of this answer."""
+    if exchange.reliability is None:
+        version, confidence = answered.answer.model_version, answered.answer.confidence
+        exchange.reliability = Work(_beside.submit(lambda: (_reliability(version, confidence), None)))
+        exchange.reliability.wait(BESIDE)
+    return exchange.reliability
+
+
+def _reliability(version: str, confidence: float) -> Bin | None:
+    if not version.isascii() or not version.isdigit():  # a server without a registry
+        return None
+    measured = facts.read(_evaluation, version, seconds=EVALUATION_SECONDS).value
+    return None if measured is None else evaluations.as_sure_as(measured, confidence)
+
+
+def _evaluation(version: str) -> EvaluationFacts | None:
+    return evaluations.read(os.environ, version)
 
 
 def tell(exchange: Exchange, answer_id: str, letter: str) -> None:

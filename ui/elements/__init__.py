@@ -7,8 +7,10 @@ the viewer's zone, and keep both themes' colours.
 
 from ui.elements.cells import Badge, Bar, Cell, Code, Link, Strong, Time
 from ui.elements.freshness import freshness
+from ui.elements.keyboard import keyboard
 from ui.elements.picture import Arrow, Node, picture
 from ui.elements.view import details, heading, notice, paragraph, table
+from ui.elements.writing import writing
 
 __all__ = [
     "Arrow",
@@ -23,8 +25,10 @@ __all__ = [
     "details",
     "freshness",
     "heading",
+    "keyboard",
     "notice",
     "paragraph",
     "picture",
     "table",
+    "writing",
 ]

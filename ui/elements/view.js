@@ -73,16 +73,23 @@ const builders = {
     ),
   dl: ({ items }, lang) =>
     element("dl", {}, ...items.flatMap(([name, value]) => [element("dt", { text: name }), element("dd", {}, cell(value, lang))])),
-  table: ({ caption, hide, columns, numeric, rows }, lang) => {
+  table: ({ caption, hide, stack, columns, numeric, rows }, lang) => {
+    // A table whose parts are blocks is none for a screen reader, unless its roles are written down.
+    const role = (name) => (stack ? { role: name } : {});
     const align = (place) => (numeric.includes(place) ? "number" : "");
-    const head = element("tr", {}, ...columns.map((text, place) => element("th", { text, scope: "col", className: align(place) })));
+    const head = element("tr", role("row"), ...columns.map((text, place) => element("th", { text, scope: "col", className: align(place), ...role("columnheader") })));
     const body = rows.map((row) =>
-      element("tr", {}, ...row.map((value, place) => {
-        const name = place === 0 ? "th" : "td";
-        return element(name, { className: align(place), ...(place === 0 ? { scope: "row" } : {}) }, cell(value, lang));
+      element("tr", role("row"), ...row.map((value, place) => {
+        const labelled = { className: align(place), ...(stack ? { "data-label": columns[place] } : {}) };
+        if (place === 0) return element("th", { ...labelled, scope: "row", ...role("rowheader") }, cell(value, lang));
+        return element("td", { ...labelled, ...role("cell") }, cell(value, lang));
       })),
     );
-    const made = element("table", {}, element("caption", { text: caption, className: hide ? "hidden" : "" }), element("thead", {}, head), element("tbody", {}, ...body));
+    const made = element(
+      "table", { className: stack ? "stack" : "", ...role("table") },
+      element("caption", { text: caption, className: hide ? "hidden" : "" }),
+      element("thead", role("rowgroup"), head), element("tbody", role("rowgroup"), ...body),
+    );
     return element("div", { className: "scroll", tabindex: "0", role: "region", "aria-label": caption }, made);
   },
 };

@@ -27,11 +27,13 @@ def table(
     empty: str = "",
     numeric: Sequence[int] = (),
     hide_caption: bool = False,
+    stack: bool = False,
     key: str | None = None,
 ) -> None:
     """`columns` are headings, the first column names the row; `numeric` columns (from 0) are aligned to the right.
 
-    `empty` is shown instead of a table without rows.
+    `empty` is shown instead of a table without rows. `stack`: where there is no width for it, as on a phone, a row's
+    cells are below each other, each with its heading; other tables scroll.
     """
     if not rows and empty:
         paragraph(empty, key=key)
@@ -41,6 +43,7 @@ def table(
             "t": "table",
             "caption": caption,
             "hide": hide_caption,
+            "stack": stack,
             "columns": list(columns),
             "numeric": list(numeric),
             "rows": [[as_data(cell) for cell in row] for row in rows],

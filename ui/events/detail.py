@@ -78,6 +78,7 @@ def _way(stored: Mapping[str, Any]) -> None:
         [_delivery(delivery) for delivery in stored["deliveries"]],
         empty=t("events.way.nobody"),
         numeric=(2, 3),
+        stack=True,
         key="event way",
     )  # fmt: skip
 
@@ -174,6 +175,7 @@ def _trace_events(trace: str) -> None:
             for event in reversed(found["events"])
         ],
         empty=t("events.trace.no_events"),
+        stack=True,
         key="trace events",
     )
 

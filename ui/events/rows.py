@@ -28,6 +28,7 @@ def trace_rows(caption: str, rows: Sequence[TraceRow], key: str) -> None:
          t("events.column.trace")],
         [_row(row) for row in rows],
         empty=t("events.trace.no_rows"),
+        stack=True,
         key=key,
     )  # fmt: skip
 

@@ -8,18 +8,18 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-from common.event_types import CATALOGUE
+from common.event_types import CATALOGUE, PING
 from mcqa.readmodels import events, traces
 from mcqa.readmodels.events import BrokerEvent, EventSearch
-from ui import elements, facts
+from ui import elements, facts, query
 from ui.elements import Cell, Code, Link, Time
 from ui.events.rows import trace_link, trace_rows
 from ui.language import language, parts, t
 from ui.live import live
 
 LIMIT = 50
-TYPE, TEXT, BEFORE = "type", "text", "before"
-"""Of the address; a trace has a view of its own."""
+TYPE, TEXT, BEFORE, TICKS = "type", "text", "before", "ticks"
+"""Of the address; a trace has a view of its own. `ticks=1`: with the timers' events, which otherwise hide the rest."""
 _MAX_WORDS = 200
 
 
@@ -29,12 +29,17 @@ def environ() -> Mapping[str, str]:
 
 def show_search() -> None:
     """The form and what it finds; the address has all of it, so that it can be passed on."""
-    wanted = {name: st.query_params.get(name, "")[:_MAX_WORDS] for name in (TYPE, TEXT, BEFORE)}
+    wanted = {name: st.query_params.get(name, "")[:_MAX_WORDS] for name in (TYPE, TEXT, BEFORE, TICKS)}
+    wanted[BEFORE] = str(query.number(BEFORE, 17).value or "")  # `explain` has reported another
     _form(wanted)
+    if not wanted[TYPE]:
+        key = f"events {language()} ticks"
+        shown = wanted[TICKS] == "1"
+        st.checkbox(t("events.search.ticks"), value=shown, key=key, on_change=_choose_ticks, args=(key,))
     if wanted[BEFORE] or wanted[TEXT]:  # older ones do not change, and a text is looked for in many
-        _found(wanted[TYPE], wanted[TEXT], wanted[BEFORE], 30.0)
+        _found(wanted, 30.0)
     else:
-        _newest(wanted[TYPE])
+        _newest(wanted)
 
 
 def _form(wanted: Mapping[str, str]) -> None:
@@ -51,19 +56,30 @@ def _form(wanted: Mapping[str, str]) -> None:
         text = two.text_input(t("events.search.text"), wanted[TEXT], max_chars=_MAX_WORDS)
         trace = three.text_input(t("events.search.trace"), "", max_chars=100)
         if st.form_submit_button(t("events.search.go")):
-            given = {TYPE: kind, TEXT: text.strip(), "trace": trace.strip()}
+            given = {TYPE: kind, TEXT: text.strip(), "trace": trace.strip(), TICKS: wanted[TICKS]}
             st.query_params.from_dict({name: value for name, value in given.items() if value})
             st.rerun()
 
 
+def _choose_ticks(key: str) -> None:
+    """The newest again: an older page is another one with other events."""
+    st.query_params.pop(BEFORE, None)
+    if st.session_state[key]:
+        st.query_params[TICKS] = "1"
+    else:
+        st.query_params.pop(TICKS, None)
+
+
 @live()
-def _newest(kind: str) -> None:
-    _found(kind, "", "", facts.SECONDS)
+def _newest(wanted: Mapping[str, str]) -> None:
+    _found(wanted, facts.SECONDS)
 
 
-def _found(kind: str, text: str, before: str, seconds: float) -> None:
+def _found(wanted: Mapping[str, str], seconds: float) -> None:
+    kind, text, before = wanted[TYPE], wanted[TEXT], wanted[BEFORE]
     number = int(before) if before.isascii() and before.isdigit() and len(before) < 18 else None
-    read = facts.read(_search, kind, text, number, seconds=seconds)
+    ticks = bool(kind) or wanted[TICKS] == "1"
+    read = facts.read(_search, kind, text, number, ticks, seconds=seconds)
     found = facts.shown(read, t("events.part.broker"))
     if found is None:
         return
@@ -76,18 +92,20 @@ def _found(kind: str, text: str, before: str, seconds: float) -> None:
          t("events.column.trace")],
         [_row(event) for event in found["events"]],
         empty=t("events.search.nothing"),
+        stack=True,
         key="events found",
     )  # fmt: skip
     if found["before"] is not None:
-        query = {TYPE: kind, TEXT: text, BEFORE: str(found["before"])}
+        further = {**wanted, BEFORE: str(found["before"])}
         key = "events.search.older" if len(found["events"]) >= LIMIT else "events.search.further"
-        address = urlencode({name: value for name, value in query.items() if value})
+        address = urlencode({name: value for name, value in further.items() if value})
         older = Link(t(key), f"/events?{address}")
         elements.paragraph(older, key="events older")
 
 
-def _search(kind: str, text: str, before: int | None) -> EventSearch:
-    return events.search(environ(), type=kind or None, text=text or None, before=before, limit=LIMIT)
+def _search(kind: str, text: str, before: int | None, ticks: bool) -> EventSearch:
+    without = None if ticks else PING
+    return events.search(environ(), type=kind or None, text=text or None, without=without, before=before, limit=LIMIT)
 
 
 def _row(event: BrokerEvent) -> list[Cell]:

@@ -8,11 +8,13 @@ import streamlit as st
 
 from common.question import QuestionError
 from mcqa import asking
+from mcqa.asking import Answered
 from ui import elements
 from ui.ask import exchange as exchanges
-from ui.ask.answer import show_answer, show_error, show_explanation, show_requests
+from ui.ask.answer import show_answer, show_details, show_error, show_reliability, show_requests, show_warnings
 from ui.ask.draft import Draft, draft, problem
 from ui.ask.exchange import Exchange
+from ui.ask.explanation import show_explanation
 from ui.ask.form import fields, starters
 from ui.ask.right_answer import show_right_answer
 from ui.language import duration, parts, t
@@ -30,7 +32,7 @@ def render() -> None:
     typed = draft()
     starters(typed)
     question, answer = st.columns(2, gap="large")
-    with question:
+    with question, st.container(key="ask-form"):
         fields(typed)
         _ask(typed)
     with answer, st.container(border=True, key="ask-answer"):
@@ -38,6 +40,14 @@ def render() -> None:
             elements.paragraph(t("ask.no_answer"), key="ask no answer")
         else:
             _show(exchange)
+    answered = exchange.answer.result if exchange else None
+    elements.keyboard(
+        fields=".st-key-ask-form",
+        button=".st-key-ask-now",
+        target=".st-key-ask-answer h2",
+        arrived=answered.answer_id if answered else None,
+        key="ask keys",
+    )
 
 
 def _ask(typed: Draft) -> None:
@@ -69,18 +79,23 @@ def _show(exchange: Exchange) -> None:
     answered = exchange.answer.result
     assert answered is not None
     show_answer(answered)
-    _explanation(exchange)
-    show_explanation(exchange, answered.answer.model_version, answered.answer.letter)
+    _reliability(exchange, answered)
+    show_warnings(answered)
+    show_explanation(exchange, answered)
     show_right_answer(exchange, answered)
+    show_details(answered)
     show_requests(exchange, asking.public_address(os.environ))
 
 
-def _explanation(exchange: Exchange) -> None:
-    work = exchange.explanation
-    if work is not None and work.running:
-        _write()
-    elif work is None or work.error is not None:
-        st.button(t("ask.explanation.why"), key="ask why", on_click=exchanges.explain, args=(exchange,))
+def _reliability(exchange: Exchange, answered: Answered) -> None:
+    """Nothing where it is not known, or where the question is of a kind that was never measured."""
+    if not answered.covered:
+        return
+    work = exchanges.compare(exchange, answered)
+    if work.running:
+        _look()
+    elif (found := work.result) is not None:
+        show_reliability(answered, found)
 
 
 @live(WAIT_SECONDS)
@@ -95,10 +110,7 @@ def _wait() -> None:
 
 
 @live(WAIT_SECONDS)
-def _write() -> None:
+def _look() -> None:
     exchange = exchanges.current()
-    work = None if exchange is None else exchange.explanation
-    if work is None or not work.running:
+    if exchange is None or exchange.reliability is None or not exchange.reliability.running:
         st.rerun()
-        return
-    elements.paragraph(t("ask.explanation.writing", time=duration(work.seconds)), key="ask writing")

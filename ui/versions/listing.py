@@ -19,7 +19,8 @@ def show(registry: RegistryFacts, before: int | None) -> None:
     columns = [t(f"versions.column.{name}") for name in ("version", "alias", "gate", "rollout", "origin", "registered")]
     rows = [_row(line) for line in registry["versions"]]
     caption = t("versions.registry", model=registry["model"])
-    elements.table(caption, columns, rows, empty=t("versions.none", model=registry["model"]), key="versions registry")
+    empty = t("versions.none", model=registry["model"])
+    elements.table(caption, columns, rows, empty=empty, stack=True, key="versions registry")
     links: list[Cell] = []
     if before is not None:
         links += [Link(t("versions.newest"), "/versions"), "   "]

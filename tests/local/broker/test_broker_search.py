@@ -37,6 +37,8 @@ def add(db: sqlite3.Connection, id: str, data: bytes = b"{}", type: str = "t", *
         ({}, ["5", "4", "3", "2", "1"]),
         ({"type": "odd"}, ["5", "3", "1"]),
         ({"type": "odd", "before": 5}, ["3", "1"]),
+        ({"not_type": "odd"}, ["4", "2"]),
+        ({"not_type": "odd", "text": "needle"}, ["2"]),
         ({"source": "/elsewhere"}, ["4"]),
         ({"text": "NEEDLE"}, ["5", "2"]),
         ({"text": "Tiếng"}, ["4", "3"]),
