@@ -115,13 +115,14 @@ def serving_since(connection: Connection, model: str, champion: str) -> tuple[fl
 
     None while it does not serve yet, and where that is more than MOST decisions ago.
     """
-    newest = select(RolloutDecision.number, RolloutDecision.champion).where(RolloutDecision.model == model)
+    columns = (RolloutDecision.number, RolloutDecision.champion, RolloutDecision.reason_code)
+    newest = select(*columns).where(RolloutDecision.model == model)
     read = newest.order_by(RolloutDecision.number.desc()).limit(MOST).subquery()
-    another = or_(read.c.champion.is_(None), read.c.champion != champion)
+    another = or_(read.c.champion != champion, read.c.reason_code == str(ReasonCode.NO_CHAMPION))
     last = connection.scalar(select(func.max(read.c.number)).where(another))
     if last is None and connection.scalar(select(func.count()).select_from(read)) == MOST:
         return None
-    own = _decisions(model).where(RolloutDecision.number > (last or 0))
+    own = _decisions(model).where(RolloutDecision.number > (last or 0), RolloutDecision.champion == champion)
     serves = own.where(RolloutDecision.phase.in_(("promoting", "finished", "idle"))).order_by(RolloutDecision.number)
     first = connection.execute(serves.limit(1)).mappings().first()
     if first is None:
