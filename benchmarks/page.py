@@ -157,7 +157,7 @@ def polling(folder: Path, address: str) -> list[Row]:
                 f"{name}, more with a page open",
                 100 * (after - before),
                 "% of a core",
-                at_most=2.0 if who == "loop" else None,
+                at_most=2.0,
             )
         )
     return rows

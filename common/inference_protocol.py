@@ -9,7 +9,9 @@ from typing import Any
 
 V1_FIELDS = ("instances", "parameters")
 V1_PARAMETERS = ("debias", "purpose")
-V1_EXPLAIN_PARAMETERS = (*V1_PARAMETERS, "max_new_tokens")
+V1_EXPLAIN_PARAMETERS = (*V1_PARAMETERS, "max_new_tokens", "stream")
+EVENT_STREAM = "text/event-stream"
+"""The content type of an explanation with `stream`."""
 
 V2_FIELDS = ("id", "parameters", "inputs", "outputs")
 V2_PARAMETERS = ("debias", "purpose", "binary_data_output", "timeout", "content_type")

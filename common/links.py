@@ -19,9 +19,25 @@ def mlflow_version(environ: Mapping[str, str], model: str, version: str) -> str:
     return _page(environ, "MLFLOW_TRACKING_URI", f"/#/models/{quote(model, safe='')}/versions/{quote(version)}")
 
 
+def mlflow_model(environ: Mapping[str, str], model: str) -> str:
+    """The page of a registered model, where its versions get their aliases."""
+    return _page(environ, "MLFLOW_TRACKING_URI", f"/#/models/{quote(model, safe='')}")
+
+
 def pipeline_run(environ: Mapping[str, str], run_id: str) -> str:
     """Kubeflow's own form; the embedded server leads on from there."""
     return _page(environ, "KFP_ENDPOINT", f"/#/runs/details/{quote(run_id)}")
+
+
+def mlflow_files(environ: Mapping[str, str], experiment_id: str, run_id: str) -> str:
+    """The page of a run's artifacts."""
+    page = mlflow_run(environ, experiment_id, run_id)
+    return f"{page}/artifacts" if page else ""
+
+
+def pipeline_file(environ: Mapping[str, str], path: str) -> str:
+    """A file or folder that a run's task produced; `path` is as the embedded server gives it."""
+    return _page(environ, "KFP_ENDPOINT", path) if path.startswith("/") else ""
 
 
 def _page(environ: Mapping[str, str], variable: str, path: str) -> str:

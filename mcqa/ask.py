@@ -16,6 +16,7 @@ from mcqa import addresses, client, defaults, input_files, local_model, loop, qu
 from mcqa.addresses import AddressSource, Target
 from mcqa.disclaimer import disclaimers, real_model
 from mcqa.errors import ServerError, ServerUnreachableError
+from mcqa.explanation_view import ExplanationView, without_control_characters
 from mcqa.paths import displayed, mcqa_command
 from mcqa.questions import AskedQuestion
 
@@ -25,11 +26,14 @@ BATCH = 64
 
 @dataclass(frozen=True, slots=True)
 class AskOptions:
-    """How to ask; `explain` is the longest explanation in tokens, 0 for none."""
+    """How to ask; `explain` is the longest explanation in tokens, 0 for none. `view` shows them while they are written,
+    None where nobody watches.
+    """
 
     protocol: client.WireProtocol
     debias: Debias | None
     explain: int
+    view: ExplanationView | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +95,15 @@ def ask(
         raise typer.BadParameter("give a server or a model, not both", param_hint="--url / --dir / --model")
     asked = _questions(question, choice or [], code, code_file, file, random, subject, seed)
     target = None if model else targets.questions(url, directory, grpc=protocol == "grpc")
-    options = AskOptions(protocol, debias, max_new_tokens if explain else 0)
+    view = ExplanationView(asked) if explain and not as_json and terminal.out.is_terminal else None
+    options = AskOptions(protocol, debias, max_new_tokens if explain else 0, view)
     result = _ask([item.question for item in asked], target, model, options)
     if as_json:
         _print_json(result)
         if result.target and result.target.source is not AddressSource.FLAG:
             terminal.note(f"answered by {result.answered_by}")
         return
-    _print(asked, result)
+    _print(asked, result, shown=view is not None)
     if len(result.ids) == 1 and result.target and targets.takes_feedback(result.target):
         flag = f" --dir {displayed(directory)}" if directory else ""
         terminal.note("which choice was right?", f"{mcqa_command()} feedback {result.ids[0]} LETTER{flag}")
@@ -175,6 +180,8 @@ def _ask_server(server: client.Client, target: Target, asked: Sequence[Question]
     answers: list[Answer] = []
     texts: list[str] = []
     ids: list[str] = []
+    if options.view is not None and isinstance(server, client.V1Client):
+        return _explain_visibly(server, target, asked, options, options.view)
     for first in range(0, len(asked), BATCH):
         batch = asked[first : first + BATCH]
         if options.explain and isinstance(server, client.V1Client):
@@ -186,9 +193,42 @@ def _ask_server(server: client.Client, target: Target, asked: Sequence[Question]
         if isinstance(server, client.RestClient):
             ids += [f"{server.last_id}/{place}" if place else server.last_id for place in range(len(batch))]
     seconds = time.perf_counter() - start
-    answered_by = f"{options.protocol} {server.address}, {targets.describe(target)}"
+    answered_by = _server_name(server, target, options)
     card = server.card(answers[0].model_version) if isinstance(server, client.RestClient) and answers else None
     return AskResult(answers, texts, seconds, answered_by, ids, target, card)
+
+
+def _explain_visibly(
+    server: client.V1Client, target: Target, asked: Sequence[Question], options: AskOptions, view: ExplanationView
+) -> AskResult:
+    answered_by = _server_name(server, target, options)
+    start = time.perf_counter()
+    answers: list[Answer] = []
+    ids: list[str] = []
+    for question in asked:
+        parts = server.explain_stream(question, options.debias, max_new_tokens=options.explain)
+        try:
+            for part in parts:
+                match part:
+                    case Answer():
+                        answers.append(part)
+                        ids.append(server.last_id)
+                        view.answer(part, _note(time.perf_counter() - start, answered_by))
+                    case str():
+                        view.text(part)
+        finally:
+            parts.close()  # on Ctrl-C, the server writes no further
+            view.end()
+    card = server.card(answers[0].model_version)
+    return AskResult(answers, (), time.perf_counter() - start, answered_by, ids, target, card)
+
+
+def _server_name(server: client.Client, target: Target, options: AskOptions) -> str:
+    return f"{options.protocol} {server.address}, {targets.describe(target)}"
+
+
+def _note(seconds: float, answered_by: str) -> str:
+    return f"{seconds * 1000:,.0f} ms {answered_by}"
 
 
 def _ask_in_process(model: str, asked: Sequence[Question], options: AskOptions) -> AskResult:
@@ -196,14 +236,19 @@ def _ask_in_process(model: str, asked: Sequence[Question], options: AskOptions) 
     start = time.perf_counter()
     prompts = [scorer.encode(question) for question in asked]
     answers = scorer.score(prompts, options.debias)
-    texts = []
-    if options.explain:
+    texts: list[str] = []
+    answered_by = f"in process, {scorer.dtype} on {scorer.device}"
+    if options.view:
+        for prompt, answer in zip(prompts, answers, strict=True):
+            options.view.answer(answer, _note(time.perf_counter() - start, answered_by))
+            scorer.explain(prompt, answer, max_new_tokens=options.explain, on_text=options.view.text)
+            options.view.end()
+    elif options.explain:
         with terminal.err.status("explaining"):
             texts = [
                 scorer.explain(prompt, answer, max_new_tokens=options.explain).text
                 for prompt, answer in zip(prompts, answers, strict=True)
             ]
-    answered_by = f"in process, {scorer.dtype} on {scorer.device}"
     return AskResult(answers, texts, time.perf_counter() - start, answered_by, card=scorer.card)
 
 
@@ -215,10 +260,11 @@ def _print_json(result: AskResult) -> None:
         terminal.json_line(line)
 
 
-def _print(asked: Sequence[AskedQuestion], result: AskResult) -> None:
+def _print(asked: Sequence[AskedQuestion], result: AskResult, *, shown: bool) -> None:
+    """The answers, unless they were `shown` while they came, and what concerns all of them."""
     out = terminal.out
-    note = f"{result.seconds * 1000:,.0f} ms {result.answered_by}"
-    for i, (item, answer) in enumerate(zip(asked, result.answers, strict=True)):
+    note = _note(result.seconds, result.answered_by)
+    for i, (item, answer) in enumerate(() if shown else zip(asked, result.answers, strict=True)):
         if i:
             out.rule(style="dim")
         out.print(terminal.question_view(item.question))
@@ -226,7 +272,7 @@ def _print(asked: Sequence[AskedQuestion], result: AskResult) -> None:
         out.print(terminal.answer_view(item.question, answer, correct_index=item.correct_index, note=figures))
         if result.explanations:
             out.print()
-            out.print(result.explanations[i], markup=False)
+            out.print(without_control_characters(result.explanations[i]), markup=False)
     if len(asked) > 1:
         out.rule(style="dim")
         out.print(f"{len(asked)} questions{_score(asked, result.answers)} · {note}", style="bold")

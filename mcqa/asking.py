@@ -6,8 +6,8 @@ What goes wrong is an AskError with a code, so that its sentence is the page's.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -30,6 +30,7 @@ ErrorCode = Literal[
     "no-address",
     "unreachable",
     "timeout",
+    "broken-off",
     "busy",
     "deadline",
     "invalid",
@@ -48,6 +49,7 @@ class AskError(Exception):
     no-address       no setting says where the model is
     unreachable      nothing listens there
     timeout          something does, but did not answer in time
+    broken-off       the connection ended in the middle of an explanation
     busy             503: the queue is full, or no replica could start; `retry_after` in seconds where it is known
     deadline         504: the model, or its start, took too long
     invalid          400 and its like: the question is refused, `detail` says why
@@ -90,15 +92,17 @@ class Answered:
 class Explained:
     """`letter` and `version` are those of the explanation: while a canary runs, another version may have written it.
 
-    It was cut at the longest length where `complete` is false.
+    It was cut at the longest length where `complete` is false, and by the reader where it was `stopped`: its length in
+    tokens is unknown then.
     """
 
     text: str
     letter: str
     version: str
     complete: bool
-    tokens: int
+    tokens: int | None
     seconds: float
+    stopped: bool = False
 
 
 def address(environ: Mapping[str, str]) -> str | None:
@@ -138,24 +142,45 @@ def ask(environ: Mapping[str, str], question: Question, timeout: float = TIMEOUT
     )
 
 
-def explain(environ: Mapping[str, str], question: Question, tokens: int = 256, timeout: float = TIMEOUT) -> Explained:
-    """A text of at most `tokens` tokens; AskError. The server sends it when all of it is written.
+def explain(
+    environ: Mapping[str, str],
+    question: Question,
+    tokens: int = 256,
+    timeout: float = TIMEOUT,
+    *,
+    on_text: Callable[[str], object] = lambda piece: None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Explained:
+    """A text of at most `tokens` tokens; AskError. `on_text` gets it in pieces while it is written.
 
-    The question counts as a test: it was asked and counted before.
+    Once `stopped`, the server writes no further, and the text is what there was; it is asked at every piece, and every
+    few seconds. The question counts as a test: it was asked and counted before.
     """
     server = _connect(environ, timeout, test=True)
-    with _errors(server.address):
-        start = time.perf_counter()
-        (item,) = server.explain([question], max_new_tokens=tokens)
-        seconds = time.perf_counter() - start
-        return Explained(
-            str(item["explanation"]),
-            str(item["letter"]),
-            str(item["model_version"]),
-            item["finish_reason"] == "stop",
-            int(item["completion_tokens"]),
-            seconds,
-        )
+    start = time.perf_counter()
+    answer: Answer | None = None
+    text: list[str] = []
+    with _errors(server.address), closing(server.explain_stream(question, max_new_tokens=tokens)) as parts:
+        try:
+            for part in parts:
+                seconds = time.perf_counter() - start
+                match part:
+                    case Answer():
+                        answer = part
+                    case str():
+                        text.append(part)
+                        on_text(part)
+                    case {"explanation": whole, "finish_reason": reason, "completion_tokens": length}:
+                        letter, version = str(part["letter"]), str(part["model_version"])
+                        return Explained(str(whole), letter, version, reason == "stop", int(length), seconds)
+                if answer is not None and stopped():
+                    version = answer.model_version
+                    return Explained("".join(text), answer.letter, version, False, None, seconds, stopped=True)
+        except ServerUnreachableError as error:
+            if answer is None:
+                raise
+            raise AskError("broken-off", str(error), address=server.address) from None
+        raise CommandError("the explanation has no end")
 
 
 def role(environ: Mapping[str, str], version: str) -> Role | None:

@@ -47,15 +47,16 @@ def accept(environ: Mapping[str, str], since: float | None, by: str, now: float)
         return baselines.accept(engine, settings, version, since, by, now)
 
 
-def undo(environ: Mapping[str, str], by: str, now: float) -> Undone:
-    """Takes the champion's accepted baseline back.
+def undo(environ: Mapping[str, str], by: str, now: float, expected: int | None = None) -> Undone:
+    """Takes the champion's accepted baseline back, where it is (still) the one that check `expected` accepted.
 
-    ValueError: NoChampionError, NothingAcceptedError, bad settings. UnavailableError without database or registry.
+    ValueError: NoChampionError, NothingAcceptedError, OtherBaselineError, bad settings. UnavailableError without
+    database or registry.
     """
     from functions.drift import baselines
 
     with _champion(environ) as (engine, settings, version):
-        return baselines.undo(engine, settings, version, by, now)
+        return baselines.undo(engine, settings, version, by, now, expected)
 
 
 def candidate(environ: Mapping[str, str], since: float) -> Candidate:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import math
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from common.inference_protocol import EVENT_STREAM
 from common.links import without_password
 from common.model_card import ModelCard
 from common.question import Answer, Debias, Purpose, Question
 from common.trace_context import request_id, root_traceparent
 from mcqa import defaults
 from mcqa.errors import CommandError, ServerError, ServerTimeoutError, ServerUnreachableError
+from mcqa.event_stream import ServerSentEvent, read_events
 from mcqa.tensors import answers_from_tensors, question_tensors
 
 if TYPE_CHECKING:
@@ -96,19 +99,32 @@ class RestClient:
         return None
 
     def _parameters(self, debias: Debias | None) -> dict[str, Any]:
-        """The request's `parameters`, where it has any."""
         values = {"debias": debias, "purpose": self.purpose}
-        parameters = {name: value for name, value in values.items() if value is not None}
-        return {"parameters": parameters} if parameters else {}
+        return {name: value for name, value in values.items() if value is not None}
 
     def _post(self, path: str, body: Mapping[str, Any]) -> Any:
+        with self._errors():
+            response = self._http.post(path, json=body, headers=self._headers())
+        if response.status_code != 200:
+            raise _refusal(response)
+        try:
+            return response.json()
+        except ValueError:
+            raise CommandError(f"{self.address}{path} did not answer with JSON: is this a model server?") from None
+
+    def _headers(self) -> dict[str, str]:
+        """A new request's; its id is `last_id` from now on."""
+        trace = uuid.uuid4().hex
+        self.last_id = request_id(trace)
+        return {"ce-id": self.last_id, "traceparent": root_traceparent(trace)}
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """What can happen to a connection, as errors of ours."""
         import httpx2
 
         try:
-            trace = uuid.uuid4().hex
-            self.last_id = request_id(trace)
-            headers = {"ce-id": self.last_id, "traceparent": root_traceparent(trace)}
-            response = self._http.post(path, json=body, headers=headers)
+            yield
         except httpx2.ConnectTimeout:
             raise ServerUnreachableError.at(self.address) from None
         except httpx2.TimeoutException:
@@ -117,12 +133,6 @@ class RestClient:
             raise ServerUnreachableError.at(self.address) from None
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise ServerUnreachableError(f"{self.address}: {error or type(error).__name__}") from None
-        if response.status_code != 200:
-            raise ServerError(_reason(response), response.status_code, _seconds(response.headers.get("retry-after")))
-        try:
-            return response.json()
-        except ValueError:
-            raise CommandError(f"{self.address}{path} did not answer with JSON: is this a model server?") from None
 
 
 class V1Client(RestClient):
@@ -134,14 +144,38 @@ class V1Client(RestClient):
         self, questions: Sequence[Question], debias: Debias | None = None, *, max_new_tokens: int | None = None
     ) -> list[dict[str, Any]]:
         """One explanation per question: the answer's fields, `explanation`, `finish_reason` and `completion_tokens`."""
-        body = self._body(questions, debias)
-        if max_new_tokens is not None:
-            body["parameters"] = {**body.get("parameters", {}), "max_new_tokens": max_new_tokens}
-        reply = self._post(f"/v1/models/{self.model_name}:explain", body)
+        reply = self._post(self._explain_path, self._body(questions, debias, max_new_tokens=max_new_tokens))
         return list(_field(reply, "explanations", self.address))
 
-    def _body(self, questions: Sequence[Question], debias: Debias | None) -> dict[str, Any]:
-        return {"instances": [question_to_dict(q) for q in questions], **self._parameters(debias)}
+    def explain_stream(
+        self, question: Question, debias: Debias | None = None, *, max_new_tokens: int | None = None
+    ) -> Generator[Answer | str | dict[str, Any]]:
+        """The answer, the text in pieces while it is written, and at the end what `explain` gives.
+
+        A piece is "" where the server only says that it is still at it, which it does every few seconds. Closing the
+        iterator closes the connection, and the server writes no further. Raises what `explain` raises, in the middle
+        too.
+        """
+        body = self._body([question], debias, max_new_tokens=max_new_tokens, stream=True)
+        with self._errors(), self._http.stream("POST", self._explain_path, json=body, headers=self._headers()) as reply:
+            if reply.status_code != 200:
+                reply.read()
+                raise _refusal(reply)
+            if not reply.headers.get("content-type", "").startswith(EVENT_STREAM):
+                raise CommandError(f"{self.address}{self._explain_path} did not answer with a stream of events")
+            try:
+                yield from _explanation_parts(read_events(reply.iter_bytes()), self.address)
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise CommandError(f"{self.address}: the explanation could not be read: {error}"[:300]) from None
+
+    @property
+    def _explain_path(self) -> str:
+        return f"/v1/models/{self.model_name}:explain"
+
+    def _body(self, questions: Sequence[Question], debias: Debias | None, **others: Any) -> dict[str, Any]:
+        parameters = {**self._parameters(debias), **{name: it for name, it in others.items() if it is not None}}
+        body: dict[str, Any] = {"instances": [question_to_dict(q) for q in questions]}
+        return {**body, "parameters": parameters} if parameters else body
 
 
 class V2Client(RestClient):
@@ -151,8 +185,9 @@ class V2Client(RestClient):
                 {"name": name, "shape": shape, "datatype": "BYTES", "data": data}
                 for name, shape, data in question_tensors(questions)
             ],
-            **self._parameters(debias),
         }
+        if parameters := self._parameters(debias):
+            body["parameters"] = parameters
         reply = self._post(f"/v2/models/{self.model_name}/infer", body)
         outputs = {output["name"]: output.get("data", []) for output in _field(reply, "outputs", self.address)}
         revision = reply.get("parameters", {}).get("revision")
@@ -183,6 +218,29 @@ def _field(reply: Any, name: str, address: str) -> Any:
     if not isinstance(reply, dict) or name not in reply:
         raise CommandError(f"{address} answered without `{name}`: is this a coding-mcqa server?")
     return reply[name]
+
+
+def _explanation_parts(events: Iterator[ServerSentEvent], address: str) -> Iterator[Answer | str | dict[str, Any]]:
+    for event in events:
+        data = json.loads(event.data) if event.data else {}
+        match event.name:
+            case "answer":
+                yield answer_from_dict(data)
+            case "text":
+                yield str(data["text"])
+            case "end":
+                (item,) = _field(data, "explanations", address)
+                yield dict(item)
+                return
+            case "error":
+                raise ServerError(f"the server could not go on: {str(data['error'])[:500]}", int(data["status"]))
+            case "":
+                yield ""
+    raise ServerUnreachableError(f"{address} closed the connection before the explanation was finished")
+
+
+def _refusal(response: httpx2.Response) -> ServerError:
+    return ServerError(_reason(response), response.status_code, _seconds(response.headers.get("retry-after")))
 
 
 def _reason(response: httpx2.Response) -> str:

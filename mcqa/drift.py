@@ -63,6 +63,9 @@ def accept(
         ),
     ] = None,
     undo: Annotated[bool, typer.Option("--undo", help="Take the accepted baseline back.")] = False,
+    check: Annotated[
+        int | None, typer.Option(metavar="CHECK", help="With --undo: only if this check accepted the baseline.")
+    ] = None,
     directory: loop.FolderOption = None,
 ) -> None:
     """Take the champion's answers since a time as normal: from now on drift is measured against them.
@@ -72,11 +75,13 @@ def accept(
     now = time.time()
     if undo and since is not None:
         raise CommandError("--undo takes the last baseline back, whatever its time: leave out --since")
+    if check is not None and not undo:
+        raise CommandError("--check names the baseline that --undo takes back: add --undo")
     with unavailable_as_command_error(ValueError):
         moment = None if since is None else _moment(since, now)
         environ = targets.environ(directory)
         if undo:
-            taken = baseline.undo(environ, user(), now)
+            taken = baseline.undo(environ, user(), now, check)
             rest = "its own reference.json" if taken.baseline is None else f"what check {taken.baseline} accepted"
             done = f"version {taken.version}: the baseline of check {taken.undone} no longer counts; drift is measured "
             done += f"against {rest}"
@@ -86,7 +91,8 @@ def accept(
             done += f"{_when(accepted.since)}"
     targets.announce(directory)
     terminal.out.print(done, markup=False, soft_wrap=True)
-    terminal.note("`mcqa drift accept --undo` takes it back" if not undo else "`mcqa drift status` shows what counts")
+    back = "" if undo else f"`mcqa drift accept --undo --check {accepted.sequence}` takes it back"
+    terminal.note(back or "`mcqa drift status` shows what counts")
 
 
 def _moment(text: str, now: float) -> float:

@@ -13,27 +13,29 @@ if TYPE_CHECKING:
     from mcqa.readmodels.loop_parts import Fact
 
 WAITING = {
+    "model-sleeps": "the next question, which wakes it",
+    "function-sleeps": "the next event, which wakes it",
     "drift-needs-champion": "a champion: without one there are no answers to compare",
     "drift-needs-reference": "a reference of version {version}: without one its answers cannot be compared",
     "drift-needs-answers": "{has} of {needed} answers until drift can say something",
-    "drift-window-grows": "{has} answers in the open window, which closes at {enough} or when it shows something",
+    "drift-window-grows": "{enough} answers in the open window, which has {has}, or a difference before that",
     "drift-needs-check": "the next check, which closes a window of {has} answers or more",
-    "drift-suspects": "suspicious for {windows} of {consecutive} windows in a row that make an alarm",
-    "drift-alarm-stands": "the alarm stands until the champion changes or the answers are as before",
+    "drift-suspects": "{consecutive} suspicious windows in a row, which make an alarm: {windows} so far",
+    "drift-alarm-stands": "another champion, or answers as before: until then the alarm stands",
     "retrain-run-active": "the end of its run, attempt {attempt} of {attempts}",
     "retrain-cools-down": "the end of the pause after the last run, in {seconds}",
-    "retrain-starts": "a run is about to start",
+    "retrain-starts": "the start of its run",
     "retrain-needs-champion": "a champion to train further",
     "retrain-needs-alarm": "an alarm, or the next scheduled retraining",
-    "retrain-needs-labels": "a retraining needs {needed} answers that people labelled since the champion was made, "
-    "and has {has}",
-    "retrain-has-labels": "there are the {needed} labelled answers that a retraining needs",
+    "retrain-needs-labels": "{needed} answers that people labelled since the champion was made, which a retraining "
+    "needs: {has} so far",
     "pipelines-needs-run": "a run to be asked for",
-    "pipelines-runs": "a retraining run is {state}, for {seconds}",
+    "pipelines-runs": "the end of a retraining run, {state} for {seconds}",
     "rollout-needs-look": "its first look at the loop",
     "rollout-needs-challenger": "a challenger: the champion serves alone",
     "rollout-needs-champion": "a version with the alias champion",
     "rollout-needs-service": "the InferenceService: it is not there",
+    "rollout-needs-deployment": "the first deployment: the InferenceService of kserve/",
     "rollout-needs-revision": "version {version} to be ready",
     "rollout-moves": "the traffic to move (version {version})",
     "rollout-held": "a person: version {version} is held at {percent} %",
@@ -44,6 +46,8 @@ WAITING = {
     "rollout-needs-evidence": "canary of version {version} at {percent} %: more evidence on {measures}; {seconds} "
     "left until people are asked",
 }
+
+SLEEPS = ("model-sleeps", "function-sleeps")
 
 WANTS = {
     "rollout-no-champion": "No version has the alias champion, so nothing can be rolled out.",

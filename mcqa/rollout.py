@@ -17,6 +17,7 @@ from mcqa import targets, terminal
 from mcqa.errors import unavailable_as_command_error
 from mcqa.loop import FolderOption
 from mcqa.readmodels.rollout import Need, RolloutFacts, read
+from mcqa.readmodels.rollout_history import Since
 from mcqa.user import user
 
 rollout_app = typer.Typer(
@@ -27,6 +28,7 @@ _VERDICTS = {"pass": "green", "fail": "bold red", "inconclusive": "yellow"}
 _NEXT = {
     "idle": "nothing; giving a version the alias [bold]challenger[/] starts a rollout.",
     "blocked": "resolve the reason; the rollout then continues by itself.",
+    "deploying": "nothing; the champion's service is on its way.",
     "held": "[bold]mcqa rollout promote[/], [bold]abort[/] or [bold]resume[/].",
     "rolling-back": "nothing; the champion is getting its traffic back.",
     "promoting": "nothing; the aliases follow the traffic.",
@@ -128,6 +130,8 @@ def _summary(status: Mapping[str, Any], facts: RolloutFacts) -> Table:
     for alias, share in (("champion", 100 - percent), ("challenger", percent)):
         traffic = f", {share}% of the traffic" if rolling else ""
         table.add_row(alias, Text(f"version {status[alias]}{traffic}" if status[alias] else "none"))
+        if alias == "champion" and (since := facts["since"]):
+            table.add_row("since", Text(_since(since)))
     if rolling:
         steps = (f"[{step}%]" if step == percent else f"{step}%" for step in facts["planned"])
         table.add_row("steps", Text(" → ".join(steps)))
@@ -136,6 +140,12 @@ def _summary(status: Mapping[str, Any], facts: RolloutFacts) -> Table:
     if override := facts["wish"]:
         table.add_row("override", Text(f"{override['action']} version {override['challenger']}, by {override['by']}"))
     return table
+
+
+def _since(since: Since) -> str:
+    made = since["decision"]
+    who = f"{made['initiated_by']}: {made['by']}" if made["by"] else made["initiated_by"]
+    return f"{datetime.fromtimestamp(since['at']):%Y-%m-%d %H:%M:%S}, by decision {made['number']} ({who})"
 
 
 def _measurements(evidence: Mapping[str, Any], needs: Sequence[Need]) -> Table:

@@ -49,7 +49,7 @@ def _print(facts: LoopStatus, folder: Folder) -> None:
         waiting = sum(trigger["depth"] for trigger in broker["triggers"])
         out.print(f"[bold]events[/]    {broker['events']} stored, {delivered} delivered, {waiting} waiting")
     for part, waiting in facts["waiting"].items():
-        for fact in waiting:
+        for fact in (fact for fact in waiting if fact["code"] not in loop_sentences.SLEEPS):  # the table says so
             sentence = escape(loop_sentences.waiting(fact))
             out.print(f"[bold]waits[/]     {part}: {sentence}", soft_wrap=True, highlight=False)
     if facts["older"]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -95,6 +98,7 @@ def up(
         pipelines_ui=kept.pipelines_ui if pipelines_ui is None else _ui_folder(pipelines_ui),
     )  # fmt: skip
     loop_process.start(folder, options, _print_step)
+    _ask_for_reconciliation(folder)
     _print_addresses(folder)
 
 
@@ -109,6 +113,19 @@ def down(
     if delete and folder.path.exists():
         shutil.rmtree(folder.path)
         terminal.note(f"removed {displayed(folder.path)}")
+
+
+def _ask_for_reconciliation(folder: Folder) -> None:
+    """The rollout's last look was before this start, and its next tick is up to a minute away."""
+    from common.errors import UnavailableError
+    from common.event_types import ROLLOUT_REQUESTED, SOURCE_CLI
+    from functions.sink import Sink, digest, loop_event, traceparent
+
+    now = time.time()
+    key = digest(ROLLOUT_REQUESTED, SOURCE_CLI, now)
+    with contextlib.suppress(UnavailableError, ValueError, OSError):  # the tick comes all the same
+        sink = Sink(json.loads(folder.environment.read_text("utf-8")))
+        sink.send(loop_event(ROLLOUT_REQUESTED, SOURCE_CLI, key, {"action": "look"}, now, traceparent(key)))
 
 
 def _report_running(folder: Folder, pid: int) -> None:

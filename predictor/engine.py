@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from common.question import Answer, Debias, Explanation, QuestionError
-from predictor.request_queue import Job, Prompt, RequestQueue
+from predictor.request_queue import ExplanationTask, Job, Prompt, RequestQueue
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,13 @@ class Scorer(Protocol):
     def score(self, prompts: Sequence[Any], debias: Debias | None = None) -> list[Answer]: ...
 
     def explain(
-        self, prompt: Any, answer: Answer, *, max_new_tokens: int = 256, should_stop: Callable[[], bool]
+        self,
+        prompt: Any,
+        answer: Answer,
+        *,
+        max_new_tokens: int = 256,
+        should_stop: Callable[[], bool],
+        on_text: Callable[[str], None] | None = None,
     ) -> Explanation: ...
 
 
@@ -157,9 +163,21 @@ class Engine:
         costs = [prompt.tokens * self._scorer.passes(prompt, mode) for prompt in prompts]
         return self._enqueue(Job(Future(), deadline, prompts, costs, mode))
 
-    def submit_explanation(self, prompt: Prompt, answer: Answer, max_new_tokens: int, deadline: float) -> Job:
-        """Queues one explanation; raises and ends as `submit` does, `job.future` gives an Explanation."""
-        return self._enqueue(Job(Future(), deadline, [prompt], [prompt.tokens], explain=(answer, max_new_tokens)))
+    def submit_explanation(
+        self,
+        prompt: Prompt,
+        answer: Answer,
+        max_new_tokens: int,
+        deadline: float,
+        on_text: Callable[[str], None] | None = None,
+    ) -> Job:
+        """Queues one explanation; raises and ends as `submit` does, `job.future` gives an Explanation.
+
+        `on_text` gets the text piece by piece while it is written: see ExplanationTask. What it got is part of the
+        text even where the job fails later. Cancelling the future ends the writing before its next token.
+        """
+        task = ExplanationTask(answer, max_new_tokens, on_text)
+        return self._enqueue(Job(Future(), deadline, [prompt], [prompt.tokens], explain=task))
 
     def drain(self) -> None:
         """Accepts no new work from now on; what was accepted is finished."""
@@ -304,7 +322,7 @@ class Engine:
             if job is None or job.explain is None:
                 return
             self._running.add(job)
-        answer, max_new_tokens = job.explain
+        task = job.explain
         job.started_ns = time.time_ns()
 
         def should_stop() -> bool:
@@ -316,7 +334,11 @@ class Engine:
         if not should_stop():
             try:
                 result = self._scorer.explain(
-                    job.prompts[0], answer, max_new_tokens=max_new_tokens, should_stop=should_stop
+                    job.prompts[0],
+                    task.answer,
+                    max_new_tokens=task.max_new_tokens,
+                    should_stop=should_stop,
+                    on_text=task.on_text,
                 )
             except Exception as error:  # noqa: BLE001 - it is the job's result
                 result = _attributed_error(error, 0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -27,6 +27,18 @@ class Prompt(Protocol):
     def tokens(self) -> int: ...
 
 
+@dataclass(frozen=True, slots=True)
+class ExplanationTask:
+    """The answer to argue for, and the text's longest length in tokens.
+
+    `on_text` gets every piece of the text once it is written, on the engine's thread: it must be quick.
+    """
+
+    answer: Answer
+    max_new_tokens: int
+    on_text: Callable[[str], None] | None = None
+
+
 @dataclass(eq=False, slots=True)
 class Job:
     """The questions of one request, or one explanation.
@@ -41,7 +53,7 @@ class Job:
     prompts: Sequence[Prompt]
     costs: Sequence[int]
     debias: Debias = "none"
-    explain: tuple[Answer, int] | None = None
+    explain: ExplanationTask | None = None
     results: list[Answer | None] = field(default_factory=list)
     unanswered: int = 0
     waiting: OrderedDict[int, deque[int]] = field(default_factory=OrderedDict)

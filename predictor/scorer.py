@@ -23,6 +23,7 @@ from predictor.lora_adapter import ADAPTER_CONFIG
 from predictor.model_card import read_card
 from predictor.prompt import PromptEncoder
 from predictor.qwen2 import KVCache, Qwen2, Qwen2Config, dense
+from predictor.text_pieces import TextPieces
 from predictor.version_files import has_file
 from predictor.weights import Weights
 
@@ -181,8 +182,12 @@ class Scorer:
         *,
         max_new_tokens: int = 256,
         should_stop: Callable[[], bool] = lambda: False,
+        on_text: Callable[[str], None] | None = None,
     ) -> Explanation:
-        """A greedy explanation of the answer. `should_stop` is called before every token and ends it early."""
+        """A greedy explanation of the answer. `should_stop` is called before every token and ends it early.
+
+        `on_text` gets the text as it is written; all pieces together are the explanation's text (see TextPieces).
+        """
         ids = self.encoder.encode_explain(prompt.question, answer.letter)
         room = min(max_new_tokens, self.model.config.max_positions - len(ids))
         known = self._prefix.tokens if self._prefix else 0
@@ -190,6 +195,7 @@ class Scorer:
         cache = self._prefix
         out: list[int] = []
         finish = "length"
+        pieces = TextPieces(on_text) if on_text else None
         while len(out) < room and not should_stop():
             logits, cache = self.model.step(fresh, cache)
             token = int(logits.argmax())
@@ -198,7 +204,12 @@ class Scorer:
                 break
             out.append(token)
             fresh = [token]
-        return Explanation(answer, self.encoder.decode(out).strip(), len(out), "stop" if finish == "stop" else "length")
+            if pieces:
+                pieces.grow(self.encoder.decode(out))
+        text = self.encoder.decode(out).strip()
+        if pieces:
+            pieces.finish(text)
+        return Explanation(answer, text, len(out), "stop" if finish == "stop" else "length")
 
     def with_calibration(self, letter_prior: Calibration) -> Scorer:
         """The same model with another letter prior."""

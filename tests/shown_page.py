@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -14,14 +15,15 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import httpx2
+import pytest
 from servers import free_port
 from streamlit.testing.v1 import AppTest
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, ConsoleMessage, Page
 
 ROOT = Path(__file__).resolve().parents[1]
-SECONDS = 30.0
+SECONDS = 60.0
 
 
 def _script(name: str) -> None:
@@ -55,6 +57,11 @@ class ShownPage:
         return [text(node["parts"]) for node in self.nodes("p")]
 
     @property
+    def writings(self) -> list[tuple[str, str]]:
+        """What `ui.elements.writing` got: the text so far, and what is said at its end."""
+        return [(data["text"], data["end"]) for data in _data(self.app._tree) if {"text", "end"} <= data.keys()]
+
+    @property
     def details(self) -> dict[str, str]:
         return {name: text(value) for node in self.nodes("dl") for name, value in node["items"]}
 
@@ -86,12 +93,29 @@ def text(cell: Any) -> str:
 
 
 def _nodes(block: Any) -> Iterator[dict[str, Any]]:
+    return (data["node"] for data in _data(block) if "node" in data)
+
+
+def _data(block: Any) -> Iterator[dict[str, Any]]:
+    """What our components got, in order."""
     if getattr(block, "type", "") == "bidi_component":
-        data = json.loads(block.proto.json)
-        if "node" in data:
-            yield data["node"]
+        yield json.loads(block.proto.json)
     for child in getattr(block, "children", {}).values():
-        yield from _nodes(child)
+        yield from _data(child)
+
+
+@contextlib.contextmanager
+def running_chromium() -> Iterator[Browser]:
+    """Debian's Chromium; the test is skipped where there is none."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        pytest.skip("chromium is not installed (apt install chromium)")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        yield browser
+        browser.close()
 
 
 @contextlib.contextmanager
@@ -104,7 +128,7 @@ def browser_context(browser: Browser) -> Iterator[Callable[..., Page]]:
         )
         contexts.append(context)
         page = context.new_page()
-        page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+        page.on("console", lambda message: faults.append(message.text) if _is_fault(message) else None)
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on("request", lambda request: faults.append(request.url) if _is_outside(request.url) else None)
         page.goto(address)
@@ -118,6 +142,11 @@ def browser_context(browser: Browser) -> Iterator[Callable[..., Page]]:
         for context in contexts:
             context.close()
     assert not faults, faults
+
+
+def _is_fault(message: ConsoleMessage) -> bool:
+    """An error, or a warning of the charts' drawing (Vega)."""
+    return message.type == "error" or (message.type == "warning" and message.text.startswith("WARN "))
 
 
 def _is_outside(url: str) -> bool:

@@ -75,7 +75,7 @@ def action(
     with below if below is not None else st.container():
         if st.session_state.get(asking) and not who.refusal and not disabled:
             _ask(key, act, title, consequence, who.name)
-        _show_outcome(key)
+        show_outcome(key)
 
 
 def _ask(key: str, act: Callable[[str], Sequence[Cell]], title: str, consequence: Sequence[Cell], who: str) -> None:
@@ -89,7 +89,7 @@ def _ask(key: str, act: Callable[[str], Sequence[Cell]], title: str, consequence
             st.button(t("app.action.cancel"), key=cancel, on_click=_set, args=(f"{_ASKING} {key}", False))
 
 
-def _show_outcome(key: str) -> None:
+def show_outcome(key: str) -> None:
     """For a while: a part of the page that updates by itself would otherwise take it away before it is read."""
     name = f"{_OUTCOME} {key}"
     if (outcome := st.session_state.get(name)) is None:
@@ -111,10 +111,16 @@ def dismiss(key: str) -> None:
     st.session_state.pop(f"{_ASKING} {key}", None)
 
 
-def explain_refusal() -> None:
-    """Once a page: why its actions cannot be used, where they cannot."""
+def has_outcome(key: str) -> bool:
+    """Whether what came of this action is still to be shown."""
+    return f"{_OUTCOME} {key}" in st.session_state
+
+
+def explain_refusal() -> bool:
+    """Once a page: why its actions cannot be used, where they cannot; whether that is so."""
     if refusal := operator().refusal:
         elements.notice("info", refusal)
+    return bool(refusal)
 
 
 def _set(name: str, value: object) -> None:

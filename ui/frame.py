@@ -10,12 +10,14 @@ from pathlib import Path
 
 import streamlit as st
 
-from ui import elements
-from ui.language import LANGUAGES, choose, language, t
-from ui.live import SECONDS, live
-from ui.pages import PAGES
+from ui import elements, facts
+from ui.elements import Code
+from ui.language import LANGUAGES, choose, language, parts, t
+from ui.live import SECONDS, live, recovers
+from ui.pages import PAGES, UNKNOWN
 from ui.settings import read_settings
 
+_MOST_SHOWN = 60
 ICON = Path(__file__).parent / "icon.svg"
 
 
@@ -34,7 +36,12 @@ def main() -> None:
     ]
     chosen = st.navigation(pages, position="top")
     _header(settings.login == "oidc")
-    chosen.run()
+    if path := st.query_params.get(UNKNOWN, ""):
+        elements.notice("warning", *parts("app.no_such_page", path=Code(path[:_MOST_SHOWN])), key="no such page")
+    with facts.page_run() as missed:
+        chosen.run()
+    if missed:
+        recovers(missed)
 
 
 def _header(signed_in: bool) -> None:

@@ -6,16 +6,17 @@ import os
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import streamlit as st
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.middleware import Middleware
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 
 from common.errors import SettingError
 from ui import theme
-from ui.pages import NAMES
+from ui.language import LANGUAGES
+from ui.pages import NAMES, UNKNOWN
 from ui.settings import UiSettings, allowed_hosts
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ POLICY = (
     "object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
 )
 ADDRESSES = "window.__streamlit = {BACKEND_BASE_URL: location.origin, MAIN_PAGE_BASE_URL: location.origin}"
+_MOST_OF_A_PATH = 200
 HEADERS = {
     "content-security-policy": POLICY,
     "x-content-type-options": "nosniff",
@@ -78,6 +80,43 @@ def _first_document() -> str:
     )
 
 
+class UnknownPaths:
+    """Answers for an address that is not a page: a browser is sent to the first page, which says so, others get 404.
+
+    Streamlit would serve its HTML with 200, and then a dialog about a folder of scripts.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD"):
+            await self._app(scope, receive, send)
+            return
+        replaced = False
+
+        async def without_html(message: Message) -> None:
+            nonlocal replaced
+            if message["type"] == "http.response.start":
+                html = Headers(raw=message["headers"]).get("content-type", "").startswith("text/html")
+                replaced = html and message["status"] == 200
+                if replaced:
+                    await self._nowhere(scope)(scope, receive, send)
+            if not replaced:
+                await send(message)
+
+        await self._app(scope, receive, without_html)
+
+    @staticmethod
+    def _nowhere(scope: Scope) -> Response:
+        path = scope["path"][:_MOST_OF_A_PATH]
+        if "text/html" not in Headers(scope=scope).get("accept", ""):
+            return PlainTextResponse(f"there is no page {path}\n", 404)
+        language = QueryParams(scope["query_string"]).get("lang", "")
+        query = {UNKNOWN: path, **({"lang": language} if language in LANGUAGES else {})}
+        return RedirectResponse(f"/?{urlencode(query, errors='replace')}", 303)
+
+
 class OwnPagesOnly:
     """Refuses a websocket that another site's page opens.
 
@@ -117,7 +156,8 @@ class SecurityHeaders:
 def serve(settings: UiSettings, host: str, port: int) -> None:
     """SettingError where the sign-in would lead elsewhere than to this page."""
     require_sign_in(settings, os.environ.get(SECRETS, ""))
-    app = st.App(SCRIPT, middleware=[Middleware(OwnPagesOnly), Middleware(SecurityHeaders), Middleware(FirstDocument)])
+    layers = (OwnPagesOnly, SecurityHeaders, FirstDocument, UnknownPaths)
+    app = st.App(SCRIPT, middleware=[Middleware(layer) for layer in layers])
     print(f"ui: http://{host}:{port}", flush=True)
     app.run(config=configuration(settings, host, port))
 
@@ -153,6 +193,7 @@ def configuration(settings: UiSettings, host: str, port: int) -> dict[str, Any]:
         "client.showErrorDetails": "none",
         "client.showErrorLinks": False,
         "runner.magicEnabled": False,
+        "runner.postScriptGC": False,  # a full collection after every update of every part: most of what they cost
         "logger.hideWelcomeMessage": True,  # on 0.0.0.0 it asks a server on the Internet for our address
         **theme.OPTIONS,
         **secrets,

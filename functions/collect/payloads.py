@@ -5,6 +5,9 @@ The logger copies a compressed body as it is, and its event does not mention the
 A v2 body with binary tensors is JSON followed by bytes, and the event does not say where the JSON ends. It counts as a
 request or response, but the content of its tensors is left out.
 
+An explanation that was sent while it was written is a stream of events, of which the last is what would have been sent
+whole. One that broke off counts as a request without an answer.
+
 A request's body is what a client sent, copied by the logger before the model server has read it: gzip'd or deflated,
 and whether the server will refuse it or not. Requests that the model server refuses do not concern the loop.
 """
@@ -90,6 +93,8 @@ def _question_rows(payload: dict[str, Any]) -> list[Any]:
 def read_answers(body: bytes) -> tuple[tuple[AnswerFeatures, ...], str | None, str | None]:
     """A response's answers, the version it names, and its purpose. NoInferenceError where it is another endpoint's."""
     body = _unpacked(body)
+    if body.startswith(b"event: "):
+        body = _last_event(body)
     if not body.lstrip().startswith(b"{"):  # metrics, a page: every answer is an object
         raise NoInferenceError("no inference")
     payload = _payload(body)
@@ -106,6 +111,13 @@ def read_answers(body: bytes) -> tuple[tuple[AnswerFeatures, ...], str | None, s
     return tuple(_answer(row, place) for place, row in enumerate(rows)), version, purpose
 
 
+def _last_event(stream: bytes) -> bytes:
+    name, _, data = stream.rstrip(b"\n").rpartition(b"\n\n")[2].partition(b"\n")
+    if name != b"event: end":
+        raise NoInferenceError("an explanation that was not finished")
+    return data.removeprefix(b"data: ")
+
+
 def _require_known(request: dict[str, Any]) -> None:
     """BadEventError for a field or parameter that the model server does not know, and for tensors that it never takes
     as a question's."""
@@ -118,6 +130,9 @@ def _require_known(request: dict[str, Any]) -> None:
             raise BadEventError(f"{unknown[0][:80]!a} is not known to the model server")
     if parameters.get("debias") is not None and parameters["debias"] not in DEBIAS_MODES:
         raise BadEventError(f"debias: must be one of {', '.join(DEBIAS_MODES)}"[:200])
+    stream = parameters.get("stream", False)
+    if type(stream) is not bool or (stream and len(request["instances"]) != 1):
+        raise BadEventError("stream: must be true, with one question, or false")
     if kind == "inputs" and isinstance(inputs := request.get("inputs"), list):
         tensors = [(tensor.get("name"), tensor.get("datatype")) for tensor in inputs if isinstance(tensor, dict)]
         if any(name not in QUESTION_FIELDS or datatype != "BYTES" for name, datatype in tensors):

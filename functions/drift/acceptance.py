@@ -43,6 +43,18 @@ class NothingAcceptedError(ValueError):
         )
 
 
+class OtherBaselineError(ValueError):
+    """The baseline in force is not the `expected` one (a check's number): `current`, None for the reference.json."""
+
+    def __init__(self, version: str, expected: int, current: int | None) -> None:
+        self.version, self.expected, self.current = version, expected, current
+        now = "its own reference.json" if current is None else f"what check {current} accepted"
+        super().__init__(
+            f"drift of version {version} is not measured against what check {expected} accepted any more, but against "
+            f"{now}: nothing was taken back"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Measured:
     """Answers as a baseline: how many, and their summary in the form of a version's reference."""

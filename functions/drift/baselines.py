@@ -119,18 +119,24 @@ def accept(engine: Engine, settings: Settings, version: str, since: float | None
     return Accepted(sequence, version, measured.n, begin, until)
 
 
-def undo(engine: Engine, settings: Settings, version: str, by: str, now: float) -> Undone:
+def undo(engine: Engine, settings: Settings, version: str, by: str, now: float, expected: int | None = None) -> Undone:
     """Takes the accepted baseline of `version` back: the one before it counts again, or its reference.json.
 
-    NothingAcceptedError, and UnavailableError without the database.
+    Only if it is still the one that check `expected` accepted (None: the one in force at the beginning), else
+    OtherBaselineError: in between, somebody else may accept or take back. NothingAcceptedError without any, and
+    UnavailableError without the database.
     """
     with transaction(engine) as connection:
         current = in_force(connection, settings.model, version)
-    if current is None:
+    if current is None and expected is None:
         raise acceptance.NothingAcceptedError(version)
-    number, until = int(current.sequence), now - settings.settle
+    number = int(current.sequence) if expected is None and current is not None else int(expected or 0)
+    _require(current, version, number)
+    until = now - settings.settle
 
     def record(connection: Connection, sequence: int) -> None:
+        # Whoever changes the baseline needs a check's number, and this one is taken: what is read here stays.
+        _require(in_force(connection, settings.model, version), version, number)
         same = (DriftBaseline.model == settings.model) & (DriftBaseline.sequence == number)
         connection.execute(update(DriftBaseline).where(same).values(undone=sequence))
 
@@ -141,6 +147,12 @@ def undo(engine: Engine, settings: Settings, version: str, by: str, now: float) 
     with transaction(engine) as connection:
         before = in_force(connection, settings.model, version)
     return Undone(sequence, version, number, None if before is None else int(before.sequence))
+
+
+def _require(current: Row[Any] | None, version: str, number: int) -> None:
+    """OtherBaselineError unless the baseline in force is that of check `number`."""
+    if current is None or current.sequence != number:
+        raise acceptance.OtherBaselineError(version, number, None if current is None else int(current.sequence))
 
 
 def _append(

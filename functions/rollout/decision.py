@@ -74,6 +74,8 @@ def decide(state: RolloutState, config: Config = Config()) -> Decision:
     desired, serving = state.desired, state.serving
     champion, challenger = desired.champion, desired.challenger
     if serving is None:
+        if state.is_new:
+            return Decision(Wait(), "deploying", Reason(ReasonCode.NOTHING_DEPLOYED))
         return Decision(Hold(), "blocked", Reason(ReasonCode.NO_INFERENCE_SERVICE))
     if champion is None:
         return Decision(Hold(), "blocked", Reason(ReasonCode.NO_CHAMPION))

@@ -9,6 +9,7 @@ class ReasonCode(Code):
     """Codes of decisions; the last group explains why no rollout continues, as the cause of another."""
 
     NO_INFERENCE_SERVICE = "no-inference-service", "there is no InferenceService: apply the manifests in kserve/"
+    NOTHING_DEPLOYED = "nothing-deployed", "nothing is deployed yet: the first InferenceService comes from kserve/"
     NO_CHAMPION = "no-champion", "no version has the alias champion: set it on the version to serve"
 
     AWAITING_CONTROLLER = "awaiting-controller", "the controller has not seen the last change yet"

@@ -46,6 +46,10 @@ from functions.rollout.version_tag import ROLLOUT_TAG
 MAX_WRITES = 20
 """Of one reconciliation. A whole promotion has about fifteen."""
 
+NEW_SECONDS = 60.0
+"""For so long a loop may have nothing deployed before that is a fault: its first version is registered before its
+InferenceService is applied, and MLflow's webhooks report it at once."""
+
 SETTLE_SECONDS = 1.0
 """How long a reconciliation waits for the controllers after its own change: usually that saves a whole tick."""
 _SETTLE_PAUSE = 0.05
@@ -118,6 +122,7 @@ def _observe(deps: Dependencies, cache: _AnalysisCache, trace: str | None) -> _O
     now, model = deps.clock(), deps.settings.model
     with transaction(deps.engine) as connection:
         rollout, override = store.read_record(connection, model), overrides.read(connection, model)
+        is_new = _is_new(store.last_decision(connection, model), now)
         challenger = desired.challenger
         if override and (challenger is None or override.challenger != challenger.version or challenger.rolled_back):
             overrides.clear(connection, model)  # void; it must not come alive when that version is tried again
@@ -125,8 +130,15 @@ def _observe(deps: Dependencies, cache: _AnalysisCache, trace: str | None) -> _O
     analysis = _analyse(deps, cache, rollout, now)
     versions = (desired.challenger, desired.champion)
     own = next((v.tags["traceparent"] for v in versions if v is not None and v.tags.get("traceparent")), None)
-    state = RolloutState(desired, observed.serving, rollout, analysis, override, now)
+    state = RolloutState(desired, observed.serving, rollout, analysis, override, now, is_new)
     return _Observation(state, observed, cache.result, own or trace)
+
+
+def _is_new(last: Mapping[str, Any] | None, now: float) -> bool:
+    """By the log: nothing was decided so far, or only that nothing is deployed yet."""
+    if last is None:
+        return True
+    return bool(last["reason_code"] == ReasonCode.NOTHING_DEPLOYED and now - last["at"] < NEW_SECONDS)
 
 
 def _desired_state(registry: ModelRegistry) -> DesiredState:
@@ -226,7 +238,12 @@ def to_row(decision: Decision, state: RolloutState, generation: str) -> dict[str
 
 
 def identity(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Consecutive rows with the same identity are one decision, whatever the figures and details of its reason."""
+    """Consecutive rows with the same identity are one decision, whatever the figures and details of its reason.
+
+    That nothing is deployed yet is one, whatever the registry holds by then.
+    """
+    if row["reason_code"] == ReasonCode.NOTHING_DEPLOYED:
+        return (row["reason_code"],)
     return tuple(row[name] for name in ("phase", "action", "reason_code", "champion", "challenger", "generation"))
 
 

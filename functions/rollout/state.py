@@ -113,7 +113,10 @@ class Override:
 
 @dataclass(frozen=True, slots=True)
 class RolloutState:
-    """The whole input of a decision. `now` in Unix seconds."""
+    """The whole input of a decision. `now` in Unix seconds.
+
+    `is_new`: nothing was deployed so far, and not for long: a new loop gets its first version before its service.
+    """
 
     desired: DesiredState
     serving: ServingState | None
@@ -121,3 +124,4 @@ class RolloutState:
     analysis: StepAnalysis | None
     override: Override | None
     now: float
+    is_new: bool = False

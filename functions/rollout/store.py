@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, delete, insert, select, update
+from sqlalchemy import Connection, Select, delete, func, insert, or_, select, update
 
 from functions.database import insert_once, put
 from functions.rollout import overrides
@@ -17,6 +17,8 @@ from functions.rollout.tables import RolloutDecision, RolloutRecord, RolloutStat
 
 Row = Mapping[str, Any]
 
+_PROMOTION = 20
+"""Decisions from a passed canary to the moved alias, at most: it has about five."""
 MOST = 1_000
 """Decisions of one rollout that are read: a promotion has about twenty."""
 
@@ -105,6 +107,33 @@ def next_start(connection: Connection, model: str, number: int) -> Row | None:
     begun = begun.where(RolloutDecision.number > number).order_by(RolloutDecision.number).limit(1)
     row = connection.execute(begun).mappings().first()
     return None if row is None else dict(row)
+
+
+def serving_since(connection: Connection, model: str, champion: str) -> tuple[float, Row] | None:
+    """Since when `champion` has served as such, and the decision that made it so: for a promoted version the one that
+    let its canary pass.
+
+    None while it does not serve yet, and where that is more than MOST decisions ago.
+    """
+    newest = select(RolloutDecision.number, RolloutDecision.champion).where(RolloutDecision.model == model)
+    read = newest.order_by(RolloutDecision.number.desc()).limit(MOST).subquery()
+    another = or_(read.c.champion.is_(None), read.c.champion != champion)
+    last = connection.scalar(select(func.max(read.c.number)).where(another))
+    if last is None and connection.scalar(select(func.count()).select_from(read)) == MOST:
+        return None
+    own = _decisions(model).where(RolloutDecision.number > (last or 0))
+    serves = own.where(RolloutDecision.phase.in_(("promoting", "finished", "idle"))).order_by(RolloutDecision.number)
+    first = connection.execute(serves.limit(1)).mappings().first()
+    if first is None:
+        return None
+    passed = _decisions(model).where(
+        RolloutDecision.number < first["number"],
+        RolloutDecision.number > (last or 0) - _PROMOTION,
+        RolloutDecision.challenger == champion,
+        RolloutDecision.reason_code.in_((str(ReasonCode.CANARY_PASSED), str(ReasonCode.CANARY_SKIPPED))),
+    )
+    made = connection.execute(passed.order_by(RolloutDecision.number.desc()).limit(1)).mappings().first()
+    return float(first["at"]), dict(made or first)
 
 
 def append_decision(connection: Connection, model: str, decision: Row) -> Row:

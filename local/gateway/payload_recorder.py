@@ -24,7 +24,8 @@ class PayloadRecorder:
     """The events of one request to one revision.
 
     A request without a response counts as a failure of its version, so the request's event is sent with the outcome,
-    and not at all if the client disconnects first. After SLOW_SECONDS it is sent anyway, for a version that hangs.
+    and not at all if the client disconnects first. After SLOW_SECONDS it is sent anyway, for a version that hangs; one
+    whose response has begun does not, so who stops reading an explanation says nothing about it.
     """
 
     def __init__(self, logger: PayloadLogger, spec: LoggerSpec, head: RequestHead, body: RequestBody) -> None:
@@ -47,6 +48,10 @@ class PayloadRecorder:
         self._request = replace(self._request, at=datetime.now(UTC))
         if self._timer is None and not self._settled:
             self._timer = asyncio.get_running_loop().call_later(SLOW_SECONDS, self.failed)
+
+    def began(self) -> None:
+        """The response's head is there."""
+        self._cancel_timer()
 
     def failed(self) -> None:
         """There is no response, or none that is logged."""

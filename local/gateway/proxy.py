@@ -65,6 +65,8 @@ class ProxiedRequest:
                 stream.write(client.send(event) or b"")
 
         upstream, response, replica = await self._forward(revision, interim)
+        if self._recorder:
+            self._recorder.began()
         try:
             await self._relay(client, stream, upstream, response, revision.timeout)
         except UpstreamAbortedError as error:

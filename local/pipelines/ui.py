@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import mimetypes
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +30,6 @@ from local.storage import TRANSIENT_CODES, StorageError, failure_code
 MAX_LOG = 4 * 1024 * 1024
 MAX_ENTRIES = 1000
 PAGE_SIZE = "50"
-_TYPES = {"system.HTML": "text/html; charset=utf-8", "system.Markdown": "text/markdown; charset=utf-8"}
 
 Shown = tuple[str, str, bool]
 """A page's title, its body, and whether it still changes."""
@@ -96,9 +94,7 @@ class Pages:
         if path.is_dir():
             title, listing = f"{artifact.name}: {asked}", _folder_page(view, asked, path)
             return HTMLResponse(page(title, listing), headers=HEADERS)
-        # The type says what the artifact's own file is, not what else a folder of that type holds.
-        kind = _TYPES.get(artifact.type) if artifact.place == asked else None
-        kind = kind or mimetypes.guess_type(asked)[0] or "application/octet-stream"
+        kind = artifact_files.media_type(artifact, asked, path)
         return FileResponse(path, media_type=kind, headers=artifact_files.HEADERS)
 
     def _view(self, request: Request) -> RunView:

@@ -22,6 +22,7 @@ from mcqa.readmodels.loop_counts import Flow
 from mcqa.readmodels.loop_parts import Part
 from mcqa.readmodels.loop_sources import Answer, Answers, Registry, Sources
 from mcqa.readmodels.loop_stored import Settings, Stored
+from mcqa.readmodels.rollout_history import Since
 
 
 class Change(TypedDict):
@@ -37,7 +38,8 @@ class Change(TypedDict):
 class Serving(TypedDict):
     """Which versions serve: `percent` is the challenger's share, None without a canary.
 
-    `from_registry`: by the registry's aliases, and else as the rollout saw them at `seen_at` (Unix seconds).
+    `since` is the champion's. `from_registry`: by the registry's aliases, and else as the rollout saw them at
+    `seen_at` (Unix seconds).
     """
 
     champion: str | None
@@ -47,6 +49,7 @@ class Serving(TypedDict):
     from_registry: bool
     seen_at: float | None
     last_change: Change | None
+    since: Since | None
 
 
 class LoopOverview(TypedDict):
@@ -103,7 +106,7 @@ def read(environ: Mapping[str, str]) -> LoopOverview:
         champion = registry.aliases.get(CHAMPION) if registry else None
         waiting = loop_waiting.by_part(stored, settings, champion, now)
         for part in parts:
-            part["waiting_for"] = waiting.get(part["name"], [])
+            part["waiting_for"] = waiting.get(part["name"]) or loop_waiting.asleep(part)
     return {
         "read_at": now,
         "model": settings.rollout.model if settings else "",
@@ -119,8 +122,11 @@ def read(environ: Mapping[str, str]) -> LoopOverview:
 
 
 def _sources(environ: Mapping[str, str]) -> Sources:
+    addresses = tuple(map(environ.get, _ADDRESSES))
     with _lock:
-        return _kept.setdefault(tuple(map(environ.get, _ADDRESSES)), Sources(dict(environ)))
+        if addresses not in _kept:  # to make one is slow: an HTTP client reads the certificates that it trusts
+            _kept[addresses] = Sources(dict(environ))
+        return _kept[addresses]
 
 
 def _serving(answers: Answers, stored: Stored | None) -> Serving:
@@ -140,6 +146,8 @@ def _serving(answers: Answers, stored: Stored | None) -> Serving:
         "percent": (look or {}).get("percent") if under_way else None,
         "from_registry": registry is not None,
         "seen_at": look["at"] if look else None,
+        # The log's champion is another while an alias has just moved.
+        "since": stored.since if stored is not None and seen.get(CHAMPION) == stored.champion else None,
         "last_change": None
         if change is None
         else {

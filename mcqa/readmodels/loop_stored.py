@@ -30,6 +30,7 @@ from functions.rollout.state import Override, Rollout
 from functions.rollout.tables import RolloutDecision
 from mcqa.readmodels import loop_counts
 from mcqa.readmodels.loop_counts import Flow
+from mcqa.readmodels.rollout_history import Since, serving_since
 
 MOST_DEAD_LETTERS = 1_000
 _DECISIONS = 1_000
@@ -47,9 +48,9 @@ class Settings:
 class Stored:
     """`champion` is the rollout's: the registry may not answer. Counts stop at what is needed.
 
-    `window` answers are in the open drift window, `labels` answers got feedback since the champion was made (None: when
-    that was is not known), `requests` reached the challenger in its current step. `last_change` is the last promotion
-    or rollback.
+    `since` is that champion's. `window` answers are in the open drift window, `labels` answers got feedback since the
+    champion was made (None: when that was is not known), `requests` reached the challenger in its current step.
+    `last_change` is the last promotion or rollback.
     """
 
     champion: str | None
@@ -57,6 +58,7 @@ class Stored:
     rollout: Rollout | None
     override: Override | None
     last_change: Row[Any] | None
+    since: Since | None
     requests: int
     check: Row[Any] | None
     window: int
@@ -87,6 +89,7 @@ def read(connection: Connection, settings: Settings, now: float, champion_made: 
         rollout=rollout,
         override=overrides.read(connection, model),
         last_change=_last_change(connection, model),
+        since=serving_since(connection, model, champion),
         requests=_step_requests(connection, rollout, settings.rollout.analysis.min_requests),
         check=check,
         window=_open_window(connection, model, champion, settings.drift, now) if champion else 0,

@@ -12,7 +12,7 @@ from typing import Any
 from functions.retrain import decision as retrain_decision
 from functions.retrain.reasons import ReasonCode as RetrainCode
 from functions.rollout.reasons import ReasonCode as RolloutCode
-from mcqa.readmodels.loop_parts import Fact
+from mcqa.readmodels.loop_parts import Fact, Part
 from mcqa.readmodels.loop_stored import Settings, Stored
 
 _STARTING = frozenset({
@@ -32,6 +32,13 @@ def by_part(stored: Stored, settings: Settings, champion: str | None, now: float
         "pipelines": pipelines(stored),
         "rollout": rollout(stored, settings, now),
     }
+
+
+def asleep(part: Part) -> list[Fact]:
+    """What wakes a part that is scaled to zero."""
+    if part["state"] != "asleep":
+        return []
+    return [_fact("model-sleeps" if part["name"] == "model" else "function-sleeps")]
 
 
 def drift(stored: Stored, settings: Settings) -> list[Fact]:
@@ -67,11 +74,9 @@ def retrain(stored: Stored, settings: Settings, champion: str | None, now: float
         return [_fact("retrain-starts")]
     if action.reason.code is RetrainCode.NO_CHAMPION:
         return [_fact("retrain-needs-champion")]
-    facts = [_fact("retrain-needs-alarm")]
-    if stored.labels is not None:
-        needed = settings.retrain.minimum
-        code = "retrain-needs-labels" if stored.labels < needed else "retrain-has-labels"
-        facts.append(_fact(code, has=stored.labels, needed=needed))
+    facts, needed = [_fact("retrain-needs-alarm")], settings.retrain.minimum
+    if stored.labels is not None and stored.labels < needed:
+        facts.append(_fact("retrain-needs-labels", has=stored.labels, needed=needed))
     return facts
 
 
@@ -94,6 +99,8 @@ def rollout(stored: Stored, settings: Settings, now: float) -> list[Fact]:
         return [_fact("rollout-needs-champion" if code is RolloutCode.NO_CHAMPION else "rollout-needs-service")]
     if look["phase"] == "step" and stored.rollout is not None:
         return [_step(stored, settings, now)]
+    if code is RolloutCode.NOTHING_DEPLOYED:
+        return [_fact("rollout-needs-deployment")]
     if code in _STARTING:
         return [_fact("rollout-needs-revision", version=look["challenger"] or look["champion"])]
     if look["phase"] in ("rolling-back", "promoting", "deploying", "starting", "stepped-up"):

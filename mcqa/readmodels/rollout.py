@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from common import links
 from common.names import CHALLENGER, CHAMPION
+from mcqa.readmodels.rollout_history import Since, serving_since
 
 if TYPE_CHECKING:
     from functions.rollout.settings import Settings
@@ -48,14 +49,16 @@ class Need(TypedDict):
 class RolloutFacts(TypedDict):
     """`look` is the rollout function's last observation and `decisions` its last decisions, newest first, as stored.
 
-    `pages` are MLflow's by version, `planned` the percentages of a canary's steps. `needs` has an entry for each
-    measure of the evidence, in its order, while a step is under way; `seconds_left` is until the step can pass, None
-    where that is unknown.
+    `since` is the champion's. `pages` are MLflow's by version and `registry` is the model's there. `planned` are the
+    percentages of a canary's steps. `needs` has an entry for each measure of the evidence, in its order, while a step
+    is under way; `seconds_left` is until the step can pass, None where that is unknown.
     """
 
     model: str
     pages: dict[str, str]
+    registry: str
     look: Row | None
+    since: Since | None
     steps: list[Step]
     planned: list[int]
     wish: Override | None
@@ -78,6 +81,7 @@ def read(environ: Mapping[str, str], decisions: int) -> RolloutFacts:
             record = store.read_record(connection, settings.model)
             override = overrides.read(connection, settings.model)
             log = store.decisions(connection, settings.model, decisions)
+            since = serving_since(connection, settings.model, status[CHAMPION] if status else None)
             step = record.steps[-1] if record and record.steps[-1].percent > 0 else None
             measured = (
                 measurements.between(connection, settings.model, step.since, status["at"]) if step and status else ()
@@ -89,7 +93,9 @@ def read(environ: Mapping[str, str], decisions: int) -> RolloutFacts:
     return {
         "model": settings.model,
         "pages": {version: links.mlflow_version(environ, settings.model, version) for version in versions},
+        "registry": links.mlflow_model(environ, settings.model),
         "look": status,
+        "since": since,
         "steps": [{"percent": step.percent, "since": step.since} for step in record.steps] if record else [],
         "planned": list(settings.decision.steps),
         "wish": None

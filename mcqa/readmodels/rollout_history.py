@@ -40,6 +40,13 @@ class Decision(TypedDict):
     evidence: dict[str, Any] | None
 
 
+class Since(TypedDict):
+    """Since when (Unix seconds) the champion has served, and the decision that made it so."""
+
+    at: float
+    decision: Decision
+
+
 class LogPage(TypedDict):
     """Newest first, without their evidence; `older` is the number before which the next page begins (None: none)."""
 
@@ -146,6 +153,14 @@ def history(environ: Mapping[str, str], number: int | None = None) -> History | 
         "shares": _shares(rows, summary["challenger"]),
         "guards": _guards([*measured, *(_measured(row) for row in rows if row["evidence"])], summary),
     }
+
+
+def serving_since(connection: Connection, model: str, champion: str | None) -> Since | None:
+    """None without a champion, while it does not serve yet, and where the log does not reach so far back."""
+    from functions.rollout import store
+
+    found = store.serving_since(connection, model, champion) if champion else None
+    return None if found is None else {"at": found[0], "decision": {**_decision(found[1]), "evidence": None}}
 
 
 @contextmanager

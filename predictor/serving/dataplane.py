@@ -9,6 +9,7 @@ import orjson
 
 from predictor import __version__
 from predictor.serving.errors import BadRequestError, NotFoundError, RequestError
+from predictor.serving.event_stream import ExplanationStream
 from predictor.serving.kserve_sdk import DataPlane, ModelRepository
 from predictor.serving.model import McqaModel
 from predictor.serving.request_parameters import parse_json
@@ -70,6 +71,9 @@ class McqaDataPlane(DataPlane):  # type: ignore[misc]  # untyped
         for name in headers or {}:
             response_headers.pop(name, None)
         return response, response_headers
+
+    async def explain_stream(self, request: Any) -> ExplanationStream:
+        return await self._model.explain_stream(request)
 
 
 def _parse_object(body: bytes) -> dict[str, Any]:

@@ -2,12 +2,14 @@
 
 It bounds the body while it streams in, decodes its content codings, checks the content type, sets the request's id and
 deadline, cancels the work when the client disconnects, turns every exception into {"error": …}, and reports the
-finished request.
+finished request. Where a response has begun, which only a stream's can fail in, the error is its last event, and the
+request is reported with the status that it would have had.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -16,6 +18,7 @@ from typing import Any
 import orjson
 
 from common import content_codings
+from common.inference_protocol import EVENT_STREAM
 from predictor.serving.errors import (
     BadRequestError,
     BodyTimeoutError,
@@ -25,6 +28,7 @@ from predictor.serving.errors import (
     UnsupportedMediaTypeError,
     as_request_error,
 )
+from predictor.serving.event_stream import error_event
 from predictor.serving.model import McqaModel
 from predictor.serving.request_context import RequestContext, open_context, set_current_request
 from predictor.serving.settings import Settings
@@ -38,6 +42,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 # nginx's code for a client that closed its connection; only logged and counted, there is nobody to send it to.
 CLIENT_CLOSED = 499
+LAST_WRITE_SECONDS = 1.0
 
 _ROUTES = (
     (re.compile(r"/v1/models/[^/]+:predict"), "v1", "predict"),
@@ -179,17 +184,23 @@ class _ResponseSender:
         self._send = send
         self._request = request
         self._headers = headers
+        self._streams = False
         self.status = 0
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            self._streams = any(value.startswith(EVENT_STREAM.encode()) for _, value in message.get("headers", ()))
             request_id = (b"x-request-id", self._request.request_id.encode())
             headers = [*message.get("headers", ()), request_id, *self._headers]
             message = {**message, "headers": headers}
         await self._send(message)
 
     async def error(self, error: RequestError) -> None:
+        if self._streams:
+            with contextlib.suppress(TimeoutError):  # of a client that does not read; its connection is closed then
+                async with asyncio.timeout(LAST_WRITE_SECONDS):
+                    await self._send({"type": "http.response.body", "body": error_event(error)})
         if self.status:
             return
         body = orjson.dumps({"error": error.message})

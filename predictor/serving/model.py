@@ -13,6 +13,7 @@ from common.question import Answer, Debias, Explanation, Question, QuestionError
 from predictor.engine import Engine
 from predictor.request_queue import Job
 from predictor.serving.errors import DeadlineExceededError
+from predictor.serving.event_stream import ExplanationStream, TextQueue
 from predictor.serving.kserve_sdk import InferRequest, InferResponse, Model
 from predictor.serving.request_context import current_request
 from predictor.serving.settings import Settings
@@ -81,6 +82,28 @@ class McqaModel(Model):  # type: ignore[misc]  # untyped
             items.append(await _result(job, "explain"))
         current_request().completion_tokens = sum(item.completion_tokens for item in items)
         return explanations(items, self.version, request.purpose)
+
+    async def explain_stream(self, payload: Any) -> ExplanationStream:
+        """The answer to a v1 body with one question, and a text that argues for it while it is written.
+
+        Raises what `explain` raises until the text could be begun; the response raises what ends it later.
+        """
+        request = parse_v1(payload, self._settings.max_questions, self._settings.max_new_tokens, explain=True)
+        (prompt,), (answer,) = await self._answer(request.questions, request.debias)
+        context, pieces = current_request(), TextQueue()
+        job = self._engine.submit_explanation(
+            prompt, answer, request.max_new_tokens, context.deadline, on_text=pieces.put
+        )
+        job.future.add_done_callback(lambda _: pieces.put(None))
+
+        def finish(item: Explanation) -> dict[str, Any]:
+            context.completion_tokens = item.completion_tokens
+            return explanations([item], self.version, request.purpose)
+
+        def ended() -> None:
+            context.stage("explain", job.started_ns, job.finished_ns)
+
+        return ExplanationStream(answer.to_dict(), job, pieces, finish, ended)
 
     async def _infer(self, payload: InferRequest) -> InferResponse:
         context = current_request()

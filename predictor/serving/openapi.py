@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from common.inference_protocol import INPUT_TYPES, OUTPUTS, V2_CONTENT_TYPES
+from common.inference_protocol import EVENT_STREAM, INPUT_TYPES, OUTPUTS, V2_CONTENT_TYPES
 from common.question import DEBIAS_MODES, LETTERS, MAX_CHOICES, MIN_CHOICES, PURPOSES
 from predictor import __version__
 from predictor.serving.settings import Settings
@@ -16,6 +16,11 @@ _NUMBER: Schema = {"type": "number"}
 _INTEGER: Schema = {"type": "integer"}
 _SHARE: Schema = {"type": "number", "minimum": 0, "maximum": 1}
 _PURPOSE: Schema = {"enum": list(PURPOSES), "description": "a test is answered, but does not count"}
+_EVENTS: Schema = {
+    "type": "string",
+    "description": "Server-sent events, their data in JSON: `answer` (the answer), `text` ({text}, several), then "
+    "`end` (Explanations) or `error` ({error, status})",
+}
 _PARAMETERS: Schema = {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}
 
 
@@ -34,7 +39,11 @@ def openapi_document(settings: Settings) -> Schema:
             "/v1/models": {"get": _get("Names of the models", "ModelList")},
             "/v1/models/{model_name}": {"get": _get("Whether the model answers", "ModelReady", model=True)},
             "/v1/models/{model_name}:predict": {"post": _post("Answers", predict, "Predictions")},
-            "/v1/models/{model_name}:explain": {"post": _post("Answers with reasons", explain, "Explanations")},
+            "/v1/models/{model_name}:explain": {
+                "post": _post(
+                    "Answers with reasons", explain, "Explanations", other={EVENT_STREAM: {"schema": _EVENTS}}
+                )
+            },
             "/v2": {"get": _get("The server", "ServerMetadata")},
             "/v2/health/live": {"get": _get("Whether the server runs", "Live")},
             "/v2/health/ready": {"get": _get("Whether the model answers", "Ready")},
@@ -74,7 +83,8 @@ def _v1(settings: Settings) -> tuple[Schema, Schema]:
         return _object({"instances": instances, "parameters": _object(parameters)}, required=["instances"])
 
     common = {"debias": debias, "purpose": _PURPOSE}
-    return body(common), body({**common, "max_new_tokens": tokens})
+    stream = {"type": "boolean", "description": f"as {EVENT_STREAM} while it is written; of one question"}
+    return body(common), body({**common, "max_new_tokens": tokens, "stream": stream})
 
 
 def _v2_request(settings: Settings) -> Schema:
@@ -192,13 +202,16 @@ def _get(summary: str, schema: str, *, model: bool = False) -> Schema:
     return {"summary": summary, **parameters, "responses": _replies(schema)}
 
 
-def _post(summary: str, body: Schema, schema: str) -> Schema:
+def _post(summary: str, body: Schema, schema: str, *, other: Schema | None = None) -> Schema:
+    """`other` are content types that the answer may have besides JSON."""
+    replies = _replies(schema)
+    replies["200"]["content"] |= other or {}
     content = {"application/json": {"schema": body}}
     return {
         "summary": summary,
         "parameters": [_MODEL_NAME],
         "requestBody": {"required": True, "content": content, "description": "May be compressed with gzip or deflate"},
-        "responses": _replies(schema),
+        "responses": replies,
     }
 
 

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from uvicorn import Config, Server
 
 from predictor.serving.dataplane import McqaDataPlane
-from predictor.serving.errors import ForbiddenError, MethodNotAllowedError
+from predictor.serving.errors import BadRequestError, ForbiddenError, MethodNotAllowedError
 from predictor.serving.kserve_sdk import (
     INFERENCE_CONTENT_LENGTH_HEADER,
     ModelNotReady,
@@ -28,7 +28,23 @@ from predictor.serving.kserve_sdk import (
 from predictor.serving.middleware import RequestMiddleware
 from predictor.serving.openapi import openapi_document
 from predictor.serving.settings import Settings
+from predictor.serving.v1_protocol import wants_stream
 from predictor.serving.v2_protocol import decode_rest
+
+
+class McqaV1Endpoints(V1Endpoints):  # type: ignore[misc]  # untyped
+    """KServe's v1 endpoints, with explanations while they are written: KServe's own can stream predictions only."""
+
+    dataplane: McqaDataPlane
+
+    async def explain(self, model_name: str, request: Request) -> Response:
+        payload, event = self.dataplane.decode(await request.body(), dict(request.headers))
+        if not wants_stream(payload) or not await self.dataplane.model_ready(model_name, True):
+            response: Response = await super().explain(model_name, request)
+            return response
+        if event:
+            raise BadRequestError("parameters: stream: a CloudEvent is answered with one, not with a stream")
+        return await self.dataplane.explain_stream(payload)
 
 
 class McqaV2Endpoints(V2Endpoints):  # type: ignore[misc]  # untyped
@@ -102,7 +118,7 @@ class RestServer(RESTServer):  # type: ignore[misc]  # untyped
         self._server.force_exit = force
 
     def _register_endpoints(self, app: FastAPI) -> None:
-        v1, v2 = V1Endpoints(self.dataplane), McqaV2Endpoints(self.dataplane)
+        v1, v2 = McqaV1Endpoints(self.dataplane), McqaV2Endpoints(self.dataplane)
         router = APIRouter()
 
         def route(path: str, endpoint: Any, method: str = "GET") -> None:

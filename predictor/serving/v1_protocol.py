@@ -31,6 +31,7 @@ class V1Request:
     debias: Debias | None
     max_new_tokens: int
     purpose: Purpose | None
+    stream: bool = False
 
 
 def parse_v1(payload: Any, max_questions: int, max_new_tokens: int, *, explain: bool) -> V1Request:
@@ -51,8 +52,19 @@ def parse_v1(payload: Any, max_questions: int, max_new_tokens: int, *, explain: 
     tokens = parameters.get("max_new_tokens", min(256, max_new_tokens))
     if type(tokens) is not int or not 1 <= tokens <= max_new_tokens:
         raise BadRequestError(f"parameters: max_new_tokens: must be a whole number from 1 to {max_new_tokens}")
+    stream = parameters.get("stream", False)
+    if type(stream) is not bool:
+        raise BadRequestError("parameters: stream: must be true or false")
+    if stream and len(instances) != 1:
+        raise BadRequestError(f"parameters: stream: explains one question, found {len(instances)} in instances")
     purpose = purpose_parameter(parameters)
-    return V1Request(parse_questions(instances), debias_parameter(parameters), tokens, purpose)
+    return V1Request(parse_questions(instances), debias_parameter(parameters), tokens, purpose, stream)
+
+
+def wants_stream(payload: Any) -> bool:
+    """Whether the explanation is to be sent while it is written; False where `parse_v1` refuses the body anyway."""
+    parameters = payload.get("parameters") if isinstance(payload, dict) else None
+    return isinstance(parameters, dict) and parameters.get("stream") is True
 
 
 def predictions(answers: Sequence[Answer], model_version: str, purpose: Purpose | None = None) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from functions.clocks import EventTimes
 from functions.collect.parsing import FeedbackEvent, RequestEvent, ResponseEvent, answer_key, parse_event
 from functions.collect.payloads import MAX_UNPACKED, AnswerFeatures, NoInferenceError
 from functions.events import BadEventError, Event
+from predictor.serving.event_stream import encode_event
 
 ONE = {"question": "1 + 1?", "choices": ["1", "2"]}
 TWO = {"question": "2 + 2?", "choices": ["3", "4", "5"], "code": "x", "id": "q2", "subject": "sums"}
@@ -78,6 +79,11 @@ def binary(payload: dict[str, Any], raw: bytes) -> bytes:
 BINARY_INPUT = {"name": "question", "shape": [1], "datatype": "BYTES", "parameters": {"binary_data_size": 6}}
 
 
+def stream(*events: tuple[str, Any]) -> bytes:
+    """As the model server sends an explanation while it is written."""
+    return b"".join(encode_event(name, data) for name, data in events)  # type: ignore[arg-type]
+
+
 def column(request: dict[str, Any]) -> dict[str, Any]:
     """The same tensors as MLServer's codecs send them: a dimension of 1 at the end."""
     return {"inputs": [{**item, "shape": [*item["shape"], 1]} for item in request["inputs"]]}
@@ -113,6 +119,7 @@ def test_questions_of_a_request(body: Any, questions: tuple[Any, ...]) -> None:
         ({"predictions": [ANSWER], "model_version": "7"}, (FACTS,)),
         ({"predictions": [ANSWER, ANSWER]}, (FACTS, FACTS)),
         ({"explanations": [{**ANSWER, "explanation": "because"}]}, (FACTS,)),
+        (stream(("answer", ANSWER), ("text", {"text": "be"}), ("end", {"explanations": [ANSWER]})), (FACTS,)),
         (V2_RESPONSE, (FACTS, FACTS)),
         ({"outputs": [tensor("letter", [1], ["A"])]}, (AnswerFeatures("A"),)),
         ({"outputs": [tensor("probabilities", [1, 2], [0.1, 0.9])]}, ()),
@@ -229,6 +236,8 @@ def test_poison_is_refused_with_the_reason(type: str, data: Any, message: str) -
         ({"instances": [ONE], "parameters": {"temperature": 0}}, "'temperature' is not known"),
         ({"instances": [ONE], "parameters": {"debias": "x"}}, "debias: must be one of none, prior, cyclic"),
         ({"instances": [ONE], "parameters": {"debias": []}}, "debias: must be one of"),
+        ({"instances": [ONE], "parameters": {"stream": "yes"}}, "stream: must be true"),
+        ({"instances": [ONE, ONE], "parameters": {"stream": True}}, "stream: must be true, with one question"),
         ({**V2_REQUEST, "user": "me"}, "'user' is not known"),
         ({**V2_REQUEST, "parameters": {"priority": 1}}, "'priority' is not known"),
         ({"inputs": [*V2_REQUEST["inputs"], tensor("extra", [2], ["a", "b"])]}, "inputs: must be BYTES tensors"),
@@ -244,6 +253,18 @@ def test_poison_is_refused_with_the_reason(type: str, data: Any, message: str) -
 def test_what_the_model_server_refuses_is_no_dead_letter(data: Any, message: str) -> None:
     with pytest.raises(NoInferenceError, match=message):
         parse_event(event(INFERENCE_REQUEST, data, SEVEN), 5.0)
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        (("answer", ANSWER), ("text", {"text": "event: end"})),
+        (("answer", ANSWER), ("error", {"error": "the server is stopping", "status": 503})),
+    ],
+)
+def test_an_explanation_that_was_not_finished_is_no_answer(events: tuple[tuple[str, Any], ...]) -> None:
+    with pytest.raises(NoInferenceError, match="was not finished"):
+        parse_event(event(INFERENCE_RESPONSE, stream(*events), SEVEN), 5.0)
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zlib.compress, lambda body: body])
@@ -263,6 +284,7 @@ TEST = {"parameters": {"purpose": "test"}}
         (INFERENCE_REQUEST, {"instances": [ONE]}, None),
         (INFERENCE_REQUEST, {"instances": [ONE], "parameters": {"debias": "none"}}, None),
         (INFERENCE_REQUEST, {"instances": [ONE], **TEST}, "test"),
+        (INFERENCE_REQUEST, {"instances": [ONE], "parameters": {"purpose": "test", "stream": True}}, "test"),
         (INFERENCE_REQUEST, {**V2_REQUEST, **TEST}, "test"),
         (INFERENCE_REQUEST, binary({"inputs": [BINARY_INPUT], **TEST}, b"\x02\x00\x00\x00\xff?"), "test"),
         (INFERENCE_RESPONSE, {"predictions": [ANSWER]}, None),

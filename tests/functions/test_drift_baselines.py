@@ -16,8 +16,8 @@ from common.event_types import DRIFT_CHECKED, PING
 from common.mlflow.registry import ModelRegistry
 from functions.collect.tables import GivenAnswer
 from functions.database import transaction
-from functions.drift import baselines
-from functions.drift.acceptance import NothingAcceptedError, TooFewAnswersError
+from functions.drift import baselines, store
+from functions.drift.acceptance import NothingAcceptedError, OtherBaselineError, TooFewAnswersError
 from functions.drift.announce import announce
 from functions.drift.checker import DriftChecker
 from functions.drift.settings import Settings, read_settings
@@ -67,8 +67,8 @@ class Loop:
     def accept(self, since: float | None = None, by: str = "hana") -> baselines.Accepted:
         return baselines.accept(self.database, self.settings, self.version, since, by, self.now)
 
-    def undo(self) -> baselines.Undone:
-        return baselines.undo(self.database, self.settings, self.version, "binh", self.now)
+    def undo(self, expected: int | None = None) -> baselines.Undone:
+        return baselines.undo(self.database, self.settings, self.version, "binh", self.now, expected)
 
     @property
     def now(self) -> float:
@@ -106,6 +106,45 @@ def test_accepted_then_quiet_then_undone_then_alarmed_again(make: Callable[..., 
     assert [loop.check(0.0, 1000).verdict, loop.check(1.0).verdict] == ["no-drift", "suspect"], "reference.json again"
     with pytest.raises(NothingAcceptedError):
         loop.undo()
+
+
+def test_only_the_baseline_that_was_meant_is_taken_back(make: Callable[..., Loop]) -> None:
+    loop = make()
+    loop.answers(1.0)
+    first = loop.accept()
+    loop.answers(1.0)
+    second = loop.accept(by="binh")
+    with pytest.raises(OtherBaselineError, match=f"what check {second.sequence} accepted: nothing was taken back"):
+        loop.undo(first.sequence)
+    assert loop.undo(second.sequence).baseline == first.sequence
+    with pytest.raises(OtherBaselineError):
+        loop.undo(second.sequence)
+    loop.undo(first.sequence)
+    with pytest.raises(OtherBaselineError, match=r"its own reference\.json"):
+        loop.undo(first.sequence)
+
+
+def test_a_baseline_accepted_at_the_same_moment_stays(make: Callable[..., Loop], monkeypatch: Any) -> None:
+    """Between reading what is in force and taking it back."""
+    loop = make()
+    loop.answers(1.0)
+    loop.accept()
+    loop.answers(1.0)
+    read, meanwhile = store.previous_state, list[baselines.Accepted]()
+
+    def accepted_meanwhile(*args: Any) -> Any:
+        if not meanwhile:
+            monkeypatch.setattr(baselines, "previous_state", read)
+            meanwhile.append(loop.accept(by="binh"))
+        return read(*args)
+
+    monkeypatch.setattr(baselines, "previous_state", accepted_meanwhile)
+    with pytest.raises(OtherBaselineError):
+        loop.undo()
+    with transaction(loop.database) as connection:
+        row = baselines.in_force(connection, loop.model, loop.version)
+    assert row is not None
+    assert row.sequence == meanwhile[0].sequence == loop.rows()[-1].sequence, "no record of what was not done"
 
 
 def test_the_function_announces_who_did_it(make: Callable[..., Loop]) -> None:

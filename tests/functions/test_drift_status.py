@@ -134,8 +134,12 @@ def test_accept_and_undo(environ: dict[str, str], mlflow_url: str) -> None:
     assert ", accepted by " in shown
     with pytest.raises(CommandError, match="leave out --since"):
         run("--undo", "--since", "2h", verb="accept")
+    with pytest.raises(CommandError, match="add --undo"):
+        run("--check", "3", verb="accept")
+    with pytest.raises(CommandError, match="what check 3 accepted: nothing was taken back"):
+        run("--undo", "--check", "2", verb="accept")
     assert "the baseline of check 3 no longer counts; drift is measured against its own reference.json" in run(
-        "--undo", verb="accept"
+        "--undo", "--check", "3", verb="accept"
     )
     with pytest.raises(CommandError, match="has no accepted baseline"):
         run("--undo", verb="accept")

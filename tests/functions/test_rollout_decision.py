@@ -61,6 +61,7 @@ def serving(**changes: Any) -> ServingState:
 SITUATIONS: dict[str, tuple[RolloutState, Action, str]] = {
     # nothing to reconcile
     "no InferenceService": (canary(serving=None), Hold(), "blocked"),
+    "no InferenceService yet": (canary(serving=None, is_new=True), Wait(), "deploying"),
     "no champion": (canary(desired=DesiredState(None, SEVEN)), Hold(), "blocked"),
     "the controller lags": (canary(serving=serving(settled=False)), Wait(), "deploying"),
     "at rest": (canary(desired=DesiredState(SIX), serving=SERVES_6, rollout=None), Wait(), "idle"),

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from rollout_story import three_rollouts
+from rollout_story import Story, three_rollouts
 from sqlalchemy import Engine
 
+from functions.database import transaction
+from functions.reasons import Reason
+from functions.rollout.actions import Wait
+from functions.rollout.reasons import ReasonCode
 from mcqa.readmodels import rollout, rollout_history
 
 NOW = 1_800_000_000.0
@@ -46,6 +50,32 @@ def test_the_history_of_the_rollout_that_a_decision_belongs_to(environ: dict[str
     assert len(accuracy) <= rollout_history.POINTS
     assert {point["margin"] for point in accuracy} == {0.05 * 3, 0.05 * 2}, "wider while the share is small"
     assert rollout_history.history(environ, 0) is None
+
+
+def test_since_when_the_champion_serves(environ: dict[str, str], database: Engine) -> None:
+    found = rollout.read(environ, 0)["since"]
+    assert found is not None
+    assert found["decision"]["reason_code"] == "canary-passed", "what decided it, not the write that carried it out"
+    assert found["decision"]["challenger"] == "2"
+    promoted = rollout_history.rollouts(environ)[-1]["ended"]
+    assert promoted is not None
+    assert promoted <= found["at"] < promoted + 2
+    with transaction(database) as connection:
+        assert rollout_history.serving_since(connection, "coding-mcqa", "1") is None, "it serves no more"
+        assert rollout_history.serving_since(connection, "coding-mcqa", None) is None
+        assert rollout_history.serving_since(connection, "another", "2") is None
+
+
+def test_a_first_champion_serves_since_it_was_seen_alone(database: Engine) -> None:
+    with transaction(database) as connection:
+        story = Story(connection, NOW)
+        story.decide("deploying", Wait(), Reason(ReasonCode.NOTHING_DEPLOYED))
+        assert rollout_history.serving_since(connection, story.model, "1") is None
+        story.decide("idle", Wait(), Reason(ReasonCode.CHAMPION_SERVES, {"version": "1"}))
+        story.start("2")
+        found = rollout_history.serving_since(connection, story.model, "1")
+    assert found is not None
+    assert (found["at"], found["decision"]["number"]) == (NOW + 1, 2)
 
 
 def test_the_log_by_pages(environ: dict[str, str]) -> None:

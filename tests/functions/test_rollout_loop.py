@@ -83,6 +83,13 @@ class Loop:
         with transaction(self.engine) as connection:
             overrides.write(connection, self.name, Override(action, challenger, at=1.0))  # type: ignore[arg-type]
 
+    def made_champion(self, version: str) -> tuple[str, str]:
+        """The reason of what made it champion, and who decided it."""
+        with transaction(self.engine) as connection:
+            found = store.serving_since(connection, self.name, version)
+        assert found is not None
+        return found[1]["reason_code"], found[1]["initiated_by"]
+
     def log(self) -> list[Mapping[str, Any]]:
         with transaction(self.engine) as connection:
             return list(reversed(store.decisions(connection, self.name, 200)))
@@ -148,6 +155,7 @@ def test_a_promotion(loop: Loop) -> None:
     assert steps == [f"set {share} of the traffic" for share in ("10%", "25%", "50%")] + ["set all traffic"]
     evidence = next(row["evidence"] for row in loop.log() if row["action"].startswith("set 25"))
     assert evidence["verdict"] == "pass"
+    assert loop.made_champion("2") == ("canary-passed", "analysis")
     assert {m["n_challenger"] for m in evidence["measures"] if m["name"] == "failures"} == {450}
     before = loop.log()
     assert loop.reconcile().phase == "idle"
@@ -198,6 +206,7 @@ def test_too_little_evidence_holds_and_tells_once(loop: Loop) -> None:
     loop.run(idle)
     assert loop.model.aliases == {"champion": "2", "previous_champion": "1"}
     assert ("canary-skipped", "operator") in {(row["reason_code"], row["initiated_by"]) for row in loop.log()}
+    assert loop.made_champion("2") == ("canary-passed", "operator")
     with transaction(loop.engine) as connection:
         assert overrides.read(connection, loop.name) is None
 
@@ -299,6 +308,11 @@ def test_without_champion_or_service(loop: Loop) -> None:
     deps = replace(
         loop.deps, clock=lambda: now[0], inference_service=InferenceServiceClient(NAMESPACE, "nothing", loop.name)
     )
+    for _ in range(2):
+        decision = reconcile(deps, None)
+        assert (decision.action, decision.phase) == (Wait(), "deploying"), "the service is still to come"
+    assert len(loop.log()) == 1
+    now[0] += 61
     for _ in range(2):
         assert "there is no InferenceService" in str(reconcile(deps, None).reason)
     assert loop.sink.events == []

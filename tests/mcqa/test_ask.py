@@ -2,15 +2,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command_process import environment, on_terminal
 from typer.testing import CliRunner, Result
 
-from common.question import LETTERS
+from common.question import LETTERS, Answer, Question
 from mcqa import defaults
+from mcqa.explanation_view import ExplanationView
+from mcqa.questions import AskedQuestion
 from mcqa.verbs import app
 
 pytestmark = pytest.mark.usefixtures("processes")
@@ -123,6 +127,31 @@ def test_an_explanation_follows_the_answer(server: Any) -> None:
     here = json.loads(ask(*words, "--model", str(defaults.TINY_MODEL)).stdout)
     assert isinstance(there["explanation"], str)
     assert there["explanation"] == here["explanation"]
+
+
+@pytest.mark.parametrize("here", [True, False], ids=["here", "server"])
+def test_on_a_terminal_it_is_printed_while_it_is_written(server: Any, tmp_path: Path, here: bool) -> None:
+    where = ("--model", str(defaults.TINY_MODEL)) if here else ("--url", server.url)
+    words = ("ask", *QUESTION, "--explain", "--max-new-tokens", "8", "--debias", "none", *where)
+    whole = json.loads(ask(*words[1:], "--json").stdout)["explanation"]
+    code, written = on_terminal(*words, env=environment(tmp_path), columns=120)
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", written.decode()).replace("\r\n", "\n")
+    assert (code, shown.count(whole)) == (0, 1)
+    assert shown.index("letter mass") < shown.index(whole), "the answer comes first"
+    assert QUESTION[0] in shown
+
+
+def test_an_explanation_cannot_control_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    item = AskedQuestion(Question("Which?", ("a", "b")), correct_index=1)
+    view = ExplanationView([item, item])
+    view.end()  # nothing was answered
+    view.answer(Answer("A", 0, "a", (0.6, 0.4), 0.6, 0.2, 0.7, 1.0, 9, "7"), "3 ms")
+    for piece in ("one\x1b]0;mine\x07", "\ttwo\r\x9b2J\n", "👩‍👧 three"):
+        view.text(piece)
+    view.end()
+    shown = capsys.readouterr().out
+    assert shown.endswith("one\ufffd]0;mine\ufffd\ttwo\ufffd\ufffd2J\n👩‍👧 three\n")
+    assert "3 ms" not in shown, "of several questions, the time is said at the end"
 
 
 def test_the_servers_refusal_is_told(server: Any) -> None:

@@ -6,6 +6,7 @@ import json
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -41,8 +42,23 @@ def test_an_answer_says_what_gave_it(server: Any) -> None:
 
 
 def test_an_explanation_counts_as_a_test(server: Any) -> None:
-    explained = asking.explain({"MCQA_URL": server.url}, QUESTION, tokens=8)
-    assert (explained.letter in "ABCD", explained.tokens <= 8, explained.seconds > 0) == (True, True, True)
+    pieces: list[str] = []
+    explained = asking.explain({"MCQA_URL": server.url}, QUESTION, tokens=8, on_text=pieces.append)
+    assert explained.letter in "ABCD"
+    assert (explained.tokens, explained.complete, explained.stopped) == (8, False, False)
+    assert (len(pieces) > 1, "".join(pieces)) == (True, explained.text)
+
+
+def test_a_stopped_explanation_is_what_was_written_until_then(server: Any) -> None:
+    pieces: list[str] = []
+    began = time.monotonic()
+    explained = asking.explain(
+        {"MCQA_URL": server.url}, QUESTION, tokens=512, on_text=pieces.append, stopped=lambda: len(pieces) > 2
+    )
+    assert (explained.text, explained.stopped, explained.complete) == ("".join(pieces[:3]), True, False)
+    # The server has stopped, too: another question's explanation is not behind the rest of it.
+    assert asking.explain({"MCQA_URL": server.url}, HOSTILE, tokens=2).tokens == 2
+    assert time.monotonic() - began < 30
 
 
 def test_the_role_is_what_the_rollout_function_saw_last(tmp_path: Path) -> None:
@@ -114,6 +130,39 @@ def test_what_goes_wrong_has_a_code(status: int, body: str, headers: dict[str, s
     assert error.value.code == code
     assert detail in error.value.detail
     assert error.value.retry_after == (7.0 if headers else None)
+
+
+ANSWER = {
+    "letter": "A", "index": 0, "choice": "1", "probabilities": {"A": 0.6, "B": 0.4}, "confidence": 0.6, "margin": 0.2,
+    "entropy": 0.7, "letter_mass": 1.0, "prompt_tokens": 9, "model_version": "7",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("events", "code", "detail"),
+    [
+        ([], "unreachable", "closed the connection"),
+        ([("answer", ANSWER), ("text", {"text": "Be"})], "broken-off", "closed the connection"),
+        ([("answer", ANSWER), ("error", {"error": "stopping", "status": 503})], "busy", "stopping"),
+        ([("answer", ANSWER), ("error", {"error": "late", "status": 504})], "deadline", "late"),
+        ([("answer", {"letter": "A"})], "no-model-server", ""),
+        ([("answer", ANSWER), ("text", [])], "no-model-server", ""),
+        ([("answer", ANSWER), ("end", {"explanations": []})], "no-model-server", ""),
+        ([("answer", ANSWER), ("end", {"explanations": [{}]})], "no-model-server", "no end"),
+        ([("answer", ANSWER), ("error", {})], "no-model-server", ""),
+    ],
+)
+def test_a_stream_that_does_not_end_as_it_should(events: list[tuple[str, Any]], code: str, detail: str) -> None:
+    body = "".join(f"event: {name}\ndata: {json.dumps(data)}\n\n" for name, data in events)
+    with answering(200, body, {"content-type": "text/event-stream"}) as url, pytest.raises(AskError) as error:
+        asking.explain({"MCQA_URL": url}, QUESTION)
+    assert (error.value.code, detail in error.value.detail) == (code, True)
+
+
+def test_explanations_are_asked_of_a_server_that_can_send_them() -> None:
+    with answering(200, "{}", {"content-type": "application/json"}) as url, pytest.raises(AskError) as error:
+        asking.explain({"MCQA_URL": url}, QUESTION)
+    assert (error.value.code, "with a stream of events" in error.value.detail) == ("no-model-server", True)
 
 
 def test_a_server_that_is_not_there_or_does_not_answer() -> None:

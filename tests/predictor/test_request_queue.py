@@ -5,7 +5,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from common.question import Question
-from predictor.request_queue import Job, RequestQueue, length_class
+from predictor.request_queue import ExplanationTask, Job, RequestQueue, length_class
 
 ANY = Question("?", ("a", "b"))
 
@@ -69,7 +69,7 @@ def test_removing_a_job_frees_its_room_once() -> None:
 
 def test_explanations_wait_apart() -> None:
     queue, question, explanation = RequestQueue(), job(10), job(10)
-    explanation.explain = (None, 5)  # type: ignore[assignment]
+    explanation.explain = ExplanationTask(None, 5)  # type: ignore[arg-type]
     queue.add(explanation)
     queue.add(question)
     assert [it for it, _ in queue.take_batch(1000)] == [question]

@@ -24,6 +24,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from mcqa.event_stream import read_events
 from tests.servers import EXPLAIN, INFER, PREDICT, QUESTION, RunningServer, tensors
 
 pytestmark = pytest.mark.usefixtures("processes")
@@ -55,6 +56,10 @@ def check(response: httpx2.Response) -> None:
     hurried = {"prefer", "x-envoy-expected-rq-timeout-ms"} & set(response.request.headers)
     fine = [200, *range(400, 500), *([504] if hurried else [])]
     assert response.status_code in fine, (response.status_code, response.text)
+    if response.headers.get("content-type", "").startswith("text/event-stream"):
+        names = [event.name for event in read_events([response.content])]
+        assert names[0] == "answer"
+        assert names[-1] == "end" or hurried
     if response.status_code != 200:
         body = response.json()
         assert list(body) == ["error"]
@@ -77,7 +82,10 @@ GOOD_V1 = [
     {"instances": [{**QUESTION, "id": "7", "code": "x = 1", "subject": "python", "answer": 1}, QUESTION]},
     {"instances": [QUESTION], "parameters": {"debias": "cyclic"}},
 ]
-GOOD_EXPLAIN = [{"instances": [QUESTION], "parameters": {"max_new_tokens": 1, "debias": "none"}}]
+GOOD_EXPLAIN: list[Any] = [
+    {"instances": [QUESTION], "parameters": {"max_new_tokens": 1, "debias": "none"}},
+    {"instances": [QUESTION], "parameters": {"max_new_tokens": 1, "stream": True}},
+]
 GOOD_V2: list[Any] = [
     {"inputs": tensors(QUESTION), "id": "7", "outputs": [{"name": "letter", "parameters": {"binary_data": False}}]},
     {"inputs": tensors(QUESTION, QUESTION), "parameters": {"debias": "cyclic", "binary_data_output": True}},

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -35,6 +37,9 @@ class Model:
     card: dict[str, Any] | None = None
     mass: float = 0.98
     awake: Event = field(default_factory=Event)
+    writes: tuple[str, ...] = ("Because.\n\n", HOSTILE)
+    breaks_off: bool = False
+    more: Event = field(default_factory=Event)
     asked: list[dict[str, Any]] = field(default_factory=list)
 
     def reply(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -49,21 +54,44 @@ class Model:
             "letter": "B", "index": 1, "choice": question["choices"][1], "probabilities": shares, "confidence": 0.9,
             "margin": 0.8, "entropy": 0.3, "letter_mass": self.mass, "prompt_tokens": 48, "model_version": "7",
         }  # fmt: skip
-        if path.endswith(":explain"):
-            more = {"explanation": f"Because.\n\n{HOSTILE}", "finish_reason": "length", "completion_tokens": 9}
-            return {"explanations": [{**answer, **more, "model_version": "8"}]}
         return {"predictions": [answer], "model_version": "7"}
+
+    def events(self, body: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """An explanation of another version: its last event once there may be `more`."""
+        (answer,) = self.reply("", body)["predictions"]
+        answer["model_version"] = "8"
+        yield "answer", answer
+        for text in self.writes:
+            yield "text", {"text": text}
+        assert self.more.wait(20)
+        if self.breaks_off:
+            yield "error", {"error": "the server is stopping", "status": 503}
+            return
+        written = {"explanation": "".join(self.writes), "finish_reason": "length", "completion_tokens": 9}
+        yield "end", {"explanations": [{**answer, **written}]}
 
 
 @pytest.fixture
 def model(processes: None) -> Iterator[Model]:
     made = Model()
     made.awake.set()
+    made.more.set()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            self._send(made.status, made.reply(self.path, body), made.headers)
+            if self.path.endswith(":explain"):
+                self._stream(made.events(body))
+            else:
+                self._send(made.status, made.reply(self.path, body), made.headers)
+
+        def _stream(self, events: Iterator[tuple[str, dict[str, Any]]]) -> None:
+            self.send_response(200)
+            self.send_header("content-type", "text/event-stream")
+            self.end_headers()
+            with contextlib.suppress(ConnectionError):  # it was stopped
+                for name, data in events:
+                    self.wfile.write(f"event: {name}\ndata: {json.dumps(data)}\n\n".encode())
 
         def do_GET(self) -> None:
             properties = {} if made.card is None else {"properties": {"card": json.dumps(made.card)}}
@@ -93,6 +121,7 @@ def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """AppTest runs no live part again: the page waits for the answer instead."""
     monkeypatch.setattr(exchanges, "PATIENCE", 20.0)
     monkeypatch.setattr(exchanges, "BESIDE", 20.0)
+    monkeypatch.setattr(exchanges, "EXPLANATION_PATIENCE", 20.0)
 
 
 Show = Callable[..., ShownPage]
@@ -115,6 +144,13 @@ def click(page: ShownPage, key: str) -> None:
     page.app.button(key).click()
     page.app.run()
     assert not page.app.exception, page.app.exception
+
+
+def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def ask(page: ShownPage, *choices: str, stem: str = "What is 1 + 1?", code: str = "") -> None:
@@ -307,16 +343,66 @@ def test_an_explanation_is_asked_for_as_a_test(show_page: Show, model: Model) ->
     page = show_page("ask", {"MCQA_URL": model.url})
     ask(page)
     click(page, "ask why")
-    assert model.asked[-1]["parameters"] == {"purpose": "test", "max_new_tokens": exchanges.EXPLANATION_TOKENS}
-    place = page.paragraphs.index("Because.")
-    assert page.paragraphs[place + 1] == HOSTILE
-    assert page.paragraphs[place + 2].endswith(
-        "9 tokens. It argues for the answer; it is not how the answer came about."
-    )
+    tokens = exchanges.EXPLANATION_TOKENS
+    assert model.asked[-1]["parameters"] == {"purpose": "test", "max_new_tokens": tokens, "stream": True}
+    assert page.writings == [(f"Because.\n\n{HOSTILE}", "The explanation is written.")]
+    assert HOSTILE not in [block.value for block in (*page.app.markdown, *page.app.caption)]
+    assert [
+        text
+        for text in page.paragraphs
+        if text.endswith("It argues for the answer; it is not how the answer came about.")
+    ]
     assert [text for _, text in page.notices] == [
         "It was cut at the longest length.",
         "It was written by version 8, which answers B: while a canary runs, two versions share the questions.",
     ]
+
+
+def test_an_explanation_is_shown_while_it_is_written_and_can_be_stopped(
+    show_page: Show, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchanges, "EXPLANATION_PATIENCE", 0.0)
+    model.more.clear()
+    page = show_page("ask", {"MCQA_URL": model.url})
+    ask(page)
+    click(page, "ask why")
+    explanation = page.app.session_state["ask exchange"].explanation
+    until(lambda: explanation.text.endswith(HOSTILE))
+    page.app.run()
+    assert page.writings == [(f"Because.\n\n{HOSTILE}", "")], "nothing is said yet"
+    assert any(text.startswith("The model is writing, for ") for text in page.paragraphs)
+    click(page, "ask stop")
+    assert page.writings == [(f"Because.\n\n{HOSTILE}", "The explanation was stopped.")]
+    assert [text for _, text in page.notices] == ["It was stopped."]
+    model.more.set()
+    click(page, "ask why")  # another one
+    page.app.session_state["ask exchange"].explanation.work.wait(20)
+    page.app.run()
+    assert page.writings[0][1] == "The explanation is written."
+
+
+def test_an_explanation_that_nobody_looks_at_is_stopped(
+    show_page: Show, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchanges, "UNSEEN_SECONDS", 0.0)
+    model.more.clear()
+    page = show_page("ask", {"MCQA_URL": model.url})
+    ask(page)
+    click(page, "ask why")
+    explanation = page.app.session_state["ask exchange"].explanation
+    assert explanation.work.result.stopped
+    model.more.set()
+
+
+def test_an_explanation_that_breaks_off_keeps_its_text(show_page: Show, model: Model) -> None:
+    model.breaks_off = True
+    page = show_page("ask", {"MCQA_URL": model.url})
+    ask(page)
+    click(page, "ask why")
+    assert page.writings == [(f"Because.\n\n{HOSTILE}", "The explanation broke off.")]
+    ((kind, text),) = page.notices
+    assert (kind, "the server could not go on: the server is stopping" in text) == ("error", True)
+    assert page.app.button("ask why")
 
 
 @pytest.fixture

@@ -102,17 +102,59 @@ def test_a_page_whose_server_is_gone_says_so(page_server: Any, page_at: Any) -> 
     page.locator(".mcqa-freshness").wait_for()
     (process,) = page_server.processes
     process.kill()
-    page.get_by_role("alert").get_by_text("Not updated since").wait_for(timeout=40_000)
+    page.get_by_role("alert").get_by_text("Not updated since").wait_for(timeout=60_000)
     page_at.faults.clear()  # the browser's own reports of refused connections
     page_server({}, port=int(url.rpartition(":")[2]))
     page.wait_for_function("!document.body.classList.contains('mcqa-stale')", timeout=60_000)
     page_at.faults.clear()
 
 
+def test_what_one_comes_back_to_after_the_machine_slept_is_stale_at_once(address: str, page_at: Any) -> None:
+    page = page_at(f"{address}/events")
+    page.locator(".mcqa-freshness").wait_for()
+    assert page.evaluate("""() => {
+        const now = Date.now;
+        Date.now = () => now() + 3600000;
+        document.dispatchEvent(new Event("visibilitychange"));
+        return document.body.classList.contains("mcqa-stale");
+    }""")
+    page.wait_for_function("!document.body.classList.contains('mcqa-stale')", timeout=30_000)
+
+
 def test_every_answer_has_the_headers_that_keep_others_out(address: str) -> None:
     for path in ("/", "/loop", "/_stcore/health", "/nothing"):
         headers = httpx2.get(address + path).headers
         assert {name: headers.get(name) for name in server.HEADERS} == server.HEADERS
+
+
+ODD = (
+    "/nothing",
+    "/ask/x",
+    "/LOOP",
+    "/%ff",
+    "/%3Cb%3E",
+    "/.env",
+    "/static/nothing.js",
+    "/index.html",
+    "/" + "a" * 3000,
+)
+
+
+def test_an_address_that_is_no_page_leads_to_the_first_which_says_so(address: str, page_at: Any) -> None:
+    for path in ODD:
+        assert httpx2.get(address + path).status_code == 404, path
+        sent = httpx2.get(f"{address}{path}?lang=vi", headers={"accept": "text/html,*/*"}, follow_redirects=False)
+        assert sent.status_code == 303, path
+        assert sent.headers["location"].startswith("/?unknown=%2F"), path
+        assert sent.headers["location"].endswith("&lang=vi"), path
+    for path in ("/%00", "//evil.example", "/..%2f..%2fetc/passwd", "/media/x", "/%0d%0aX:1"):
+        assert 400 <= httpx2.get(address + path, follow_redirects=False).status_code < 500, path
+    page = page_at(f"{address}/<b>nothing")
+    page.get_by_text("There is no page /<b>nothing here.").wait_for()
+    page.get_by_role("heading", name="Ask", level=1).wait_for()
+    page.get_by_role("link", name="Loop").first.click()
+    page.get_by_role("heading", name="Loop", level=1).wait_for()
+    page.get_by_text("There is no page").wait_for(state="detached")
 
 
 @pytest.mark.parametrize("name", ["evil.example", "localhost.evil.example"])

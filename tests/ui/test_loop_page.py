@@ -16,7 +16,7 @@ from functions.dead_letters.tables import DeadLetterRecord
 
 Show = Callable[..., ShownPage]
 pytestmark = pytest.mark.usefixtures("processes")
-PARTS, WANTS, COUNTS = "What each part does and waits for", "What wants you", "Counts of the last hour"
+PARTS, WANTS, COUNTS = "What each part waits for", "What wants you", "Counts of the last hour"
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +42,7 @@ def test_what_each_part_waits_for(loop: DriftedLoop, show_page: Show) -> None:
     states = {row[0]: row[1] for row in page.tables[PARTS]}
     assert states["Database"] == states["Registry"] == "ready"
     assert states["Platform"] == "down"
+    assert waits["Database"] == waits["Notify"] == "—", "what a part does is nothing that it waits for"
 
 
 def test_what_wants_a_person_comes_first_with_what_helps(loop: DriftedLoop, show_page: Show) -> None:
@@ -61,8 +62,19 @@ def test_the_counts_of_the_last_hour(loop: DriftedLoop, show_page: Show) -> None
 
 def test_versions_with_their_share(loop: DriftedLoop, show_page: Show) -> None:
     page = show_page("loop", loop.environ)
-    assert page.details["Champion"].startswith("version 1")
-    assert "last" in " ".join(page.details).lower()
+    assert page.details["Champion"] == "version 1", "the log's champion is another: nothing is known of this one's time"
+    assert page.details["Last change"] == "none yet"
+
+
+def test_since_when_the_champion_serves_and_by_which_decision(
+    loop: DriftedLoop, show_page: Show, mlflow_url: str
+) -> None:
+    environ = {**loop.environ, "MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}  # the champion is the rollout's then
+    page = show_page("loop", environ)
+    shown = page.details["Champion"]
+    assert shown.startswith("version 2, as the rollout saw it")
+    assert shown.endswith("(the analysis)")
+    assert "/rollout?decision=" in page.everything
 
 
 def test_without_a_database_it_says_so_and_shows_the_rest(loop: DriftedLoop, show_page: Show, tmp_path: Path) -> None:

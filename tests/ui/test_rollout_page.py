@@ -64,6 +64,7 @@ def test_where_the_rollout_stands_and_what_it_still_needs(environ: Environ, show
     page = show_page("rollout", environ)
     assert page.details["Champion"] == "version 2, 75% of the traffic"
     assert page.details["Challenger"] == "version 4, 25% of the traffic"
+    assert page.details["Champion since"].endswith(": version 2 passed: all traffic to it (the analysis)")
     assert page.details["Steps"] == "10% → 25% (now) → 50% → 100%"
     guards = page.tables["Champion (version 2) against challenger (version 4) at 25%"]
     accuracy = next(row for row in guards if row[0] == "right answers, by labels")
@@ -99,6 +100,7 @@ def test_one_decision_with_who_made_it(environ: Environ, show_page: Show) -> Non
     missing = show_page("rollout", environ, decision="99999")
     assert any(kind == "warning" for kind, _ in missing.notices)
     strange = show_page("rollout", environ, decision="1'; drop")
+    assert any(kind == "warning" and "names decision 1'; drop," in text for kind, text in strange.notices)
     assert strange.details["Champion"].startswith("version 2")
 
 
@@ -156,9 +158,7 @@ def test_what_moved_on_meanwhile_is_not_acted_on(environ: Environ, show_page: Sh
 
 def test_actions_are_off_unless_enabled(environ: Environ, show_page: Show) -> None:
     page = show_page("rollout", {**environ, "MCQA_UI_ACTIONS": "0"})
-    buttons = [each for each in page.app.button if each.key.startswith("rollout")]
-    assert len(buttons) == 4
-    assert all(each.disabled for each in buttons)
+    assert not [each for each in page.app.button if each.key.startswith("rollout")]
     assert any(kind == "info" and "are off" in text for kind, text in page.notices)
 
 

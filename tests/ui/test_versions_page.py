@@ -6,12 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from command_process import silent
 from registered_versions import Retraining, first_version, retrained
+from relay import relay
 from shown_page import ShownPage
 
 from functions.database import engine
 from functions.migrate import migrate
 from pipelines.registration.tracking import Tracking
+from ui import facts
 
 MODEL = "versions-page-test"
 CHOICES = "Question 1: the choices, and how sure the version that chose one was"
@@ -123,6 +126,18 @@ def test_no_registry_is_one_sentence(show_page: Show) -> None:
     assert (kind, text.startswith("the registry cannot be read now: the MLflow server")) == ("error", True)
 
 
+def test_a_registry_that_says_nothing_does_not_hold_the_page(
+    environ: dict[str, str], show_page: Show, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(facts, "PATIENCE", 0.5)
+    with silent() as server:
+        page = show_page("versions", {**environ, "MLFLOW_TRACKING_URI": server.url})
+        assert server.asked.is_set()
+    assert page.notices == [
+        ("warning", "the registry has not answered yet. The page goes on asking, and shows it as soon as it does.")
+    ]
+
+
 def test_a_database_that_is_away_leaves_the_rest(environ: dict[str, str], show_page: Show) -> None:
     page = show_page("versions", {**environ, "MCQA_DATABASE_URL": "sqlite:////no/such.db"})
     assert "the database does not answer now" in page.details["Caused by"]
@@ -142,3 +157,16 @@ def test_it_is_read_in_a_browser(environ: dict[str, str], page_server: Any, page
     page.get_by_role("link", name="3", exact=True).first.click()
     page.get_by_role("heading", name="Version 3").wait_for()
     assert "version=3" in page.url
+
+
+def test_it_is_there_by_itself_as_soon_as_the_registry_is(
+    environ: dict[str, str], mlflow_url: str, page_server: Any, page_at: Any
+) -> None:
+    with relay() as registry:
+        page = page_at(f"{page_server({**environ, 'MLFLOW_TRACKING_URI': registry.url})}/versions?version=2")
+        page.get_by_text("the registry has not answered yet").wait_for()
+        registry.forward(mlflow_url)
+        page.get_by_role("heading", name="Version 2").wait_for()
+        page.get_by_role("heading", name="Accuracy by subject").or_(
+            page.get_by_text("Calibration measures")
+        ).first.wait_for()

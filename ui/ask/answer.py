@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import streamlit as st
 
@@ -126,7 +125,7 @@ def show_error(error: BaseException) -> None:
     # texts: ask.error.*
     if error.retry_after is not None:
         sentence += [" ", t("ask.error.retry_after", seconds=number(math.ceil(error.retry_after)))]
-    if error.detail and error.code not in ("no-address", "unreachable", "timeout"):
+    if error.detail and error.code not in ("no-address", "unreachable", "timeout", "broken-off"):
         sentence += [" ", *parts("ask.error.detail", detail=error.detail)]
     elements.notice("error", *sentence, " ", t("ask.error.kept"), key="ask error")
 
@@ -144,32 +143,3 @@ def show_requests(exchange: Exchange, address: str | None) -> None:
             st.code(request_examples.curl(where, exchange.question), language="bash", wrap_lines=True)
         with python:
             st.code(request_examples.python(where, exchange.question), language="python", wrap_lines=True)
-
-
-def show_explanation(exchange: Exchange, version: str, letter: str) -> None:
-    """The explanation, or what is known of it so far."""
-    work = exchange.explanation
-    if work is None or work.running:
-        return
-    if (error := work.error) is not None:
-        show_error(error)
-        return
-    explained = work.result
-    assert explained is not None
-    st.subheader(t("ask.explanation.title"))
-    _text(explained.text)
-    figures = parts("ask.explanation.figures", tokens=number(explained.tokens), seconds=number(explained.seconds, 1))
-    elements.paragraph(*figures, key="ask explanation figures")
-    if not explained.complete:
-        elements.notice("info", t("ask.explanation.cut"), key="ask explanation cut")
-    if explained.version != version or explained.letter != letter:
-        other = parts("ask.explanation.other", version=explained.version, letter=explained.letter)
-        elements.notice("warning", *other, key="ask explanation other")
-
-
-def _text(text: str) -> None:
-    blocks: Sequence[str] = [block for block in text.split("\n\n") if block.strip()]
-    if not blocks:
-        elements.paragraph(t("ask.explanation.empty"), key="ask explanation empty")
-    for place, block in enumerate(blocks):
-        elements.paragraph(block.strip("\n"), key=f"ask explanation {place}")

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from threading import Lock
+from threading import Event, Lock
 from typing import Any, Generic, TypeVar
 
 import streamlit as st
@@ -21,7 +21,7 @@ import streamlit as st
 from common.question import Question
 from functions.collect.feedback import FeedbackOutcome
 from mcqa import asking, right_answers
-from mcqa.asking import Answered, AskError, Explained
+from mcqa.asking import Answered, AskError
 from mcqa.readmodels import evaluations
 from mcqa.readmodels.evaluations import Bin, EvaluationFacts
 from ui import facts
@@ -35,7 +35,11 @@ PATIENCE = 0.8
 BESIDE = 0.3
 """Seconds that an answer waits for what is shown next to it."""
 EVALUATION_SECONDS = 30.0
+EXPLANATION_PATIENCE = 0.2
+"""Only for explanations that are there at once: the others are shown while they are written."""
 EXPLANATION_TOKENS = 256
+UNSEEN_SECONDS = 15.0
+"""Browsers let a page that is not in front run once a second."""
 OUTCOME_SECONDS = 20.0
 """How long the page looks for the outcome of a right answer: a function that is scaled to zero takes some to start."""
 MOST, MOST_OF_ONE = 32, 2
@@ -111,6 +115,50 @@ def _finished(error: Exception) -> Future[tuple[Any, Exception | None]]:
     return future
 
 
+class Explanation:
+    """An explanation that is written, or was. Whoever stops it does not wait: the server stops a moment later.
+
+    One that nobody has looked at for a while is stopped too: the page was closed, or another one opened.
+    """
+
+    def __init__(self, question: Question) -> None:
+        environ = dict(os.environ)
+        self._pieces: list[str] = []
+        self._stop = Event()
+        self._looked = time.monotonic()
+        self.work = begin(
+            lambda: asking.explain(
+                environ, question, EXPLANATION_TOKENS, on_text=self._pieces.append, stopped=self._is_unwanted
+            )
+        )
+
+    def look(self) -> None:
+        """Somebody sees it now."""
+        self._looked = time.monotonic()
+
+    def _is_unwanted(self) -> bool:
+        if time.monotonic() - self._looked > UNSEEN_SECONDS:
+            self._stop.set()
+        return self.stopped
+
+    @property
+    def text(self) -> str:
+        """What is written so far."""
+        return "".join(self._pieces)
+
+    @property
+    def running(self) -> bool:
+        return self.work.running and not self.stopped
+
+    @property
+    def stopped(self) -> bool:
+        return self._stop.is_set()
+
+    def stop(self) -> None:
+        if self.work.running:
+            self._stop.set()
+
+
 @dataclass(slots=True)
 class RightAnswer:
     """That `letter` was right, sent as `event`; `outcome` is the latest that was seen, None: none can be seen."""
@@ -140,7 +188,7 @@ class Exchange:
     question: Question
     answer: Work[Answered]
     right: int | None = None
-    explanation: Work[Explained] | None = None
+    explanation: Explanation | None = None
     reliability: Work[Bin | None] | None = None
     told: RightAnswer | None = None
 
@@ -151,7 +199,9 @@ def current() -> Exchange | None:
 
 
 def ask(question: Question, right: int | None) -> Exchange:
-    """Asks, and waits for as long as most answers take."""
+    """Asks, and waits for as long as most answers take. Nobody reads the last answer's explanation any more."""
+    if (last := current()) is not None and last.explanation is not None:
+        last.explanation.stop()
     environ = dict(os.environ)
     exchange = Exchange(question, begin(lambda: asking.ask(environ, question)), right)
     st.session_state[_STATE] = exchange
@@ -160,9 +210,9 @@ def ask(question: Question, right: int | None) -> Exchange:
 
 
 def explain(exchange: Exchange) -> None:
-    environ, question = dict(os.environ), exchange.question
-    exchange.explanation = begin(lambda: asking.explain(environ, question, EXPLANATION_TOKENS))
-    exchange.explanation.wait(PATIENCE)
+    """Asks for an explanation; what was written of another one is gone."""
+    exchange.explanation = Explanation(exchange.question)
+    exchange.explanation.work.wait(EXPLANATION_PATIENCE)
 
 
 def compare(exchange: Exchange, answered: Answered) -> Work[Bin | None]:

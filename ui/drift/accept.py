@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 
 import streamlit as st
 
-from functions.drift.acceptance import TooFewAnswersError
+from functions.drift.acceptance import OtherBaselineError, TooFewAnswersError
 from mcqa import baseline
 from mcqa.baseline import Candidate
 from mcqa.readmodels.drift import Baseline, DriftFacts
 from ui import elements, facts
-from ui.actions import action, explain_refusal
+from ui.actions import action, explain_refusal, has_outcome
 from ui.drift import readers, wording
 from ui.drift.overview import CHECKS
 from ui.elements import Cell, Time
@@ -31,7 +31,8 @@ def accept() -> None:
     found = facts.shown(read, t("drift.part.checks"))
     if found is None or found["champion"] is None or found["baseline"] is None:
         return
-    explain_refusal()
+    if explain_refusal():
+        return
     _accept(found)
     if found["baseline"]["check"] is not None:
         _undo(found["baseline"])
@@ -51,6 +52,8 @@ def _accept(found: DriftFacts) -> None:
     if candidate["n"] < candidate["needed"]:
         figures = {"n": number(candidate["n"]), "needed": number(candidate["needed"])}
         elements.notice("info", t("drift.accept.too_few", **figures), key="drift accept too few")
+        if not has_outcome("drift accept"):
+            return
     action(
         t("drift.accept.button"),
         _accepting(since),
@@ -101,13 +104,22 @@ def _undo(current: Baseline) -> None:
     figures = {"check": current["check"], "who": current["accepted_by"] or "", "time": Time(current["accepted_at"])}
     action(
         t("drift.undo.button"),
-        _undoing,
+        _undoing(current["check"]),
         title=t("drift.undo.ask"),
         consequence=parts("drift.undo.consequence", **figures),
         key="drift undo",
     )
 
 
-def _undoing(who: str) -> Sequence[Cell]:
-    done = baseline.undo(os.environ, who, time.time())
-    return parts("drift.undo.done", check=wording.check_link(done.sequence), version=done.version)
+def _undoing(check: int | None) -> Callable[[str], Sequence[Cell]]:
+    """Takes back what the confirmation named, and nothing that was accepted since."""
+
+    def act(who: str) -> Sequence[Cell]:
+        try:
+            done = baseline.undo(os.environ, who, time.time(), check)
+        except OtherBaselineError as error:
+            key = "drift.undo.other" if error.current else "drift.undo.gone"
+            raise ValueError(t(key, check=error.expected, current=error.current)) from None
+        return parts("drift.undo.done", check=wording.check_link(done.sequence), version=done.version)
+
+    return act

@@ -74,11 +74,10 @@ def _row(subject: Subject) -> list[Cell]:
         low, high = number(100 * subject["low"], 1), number(100 * subject["high"], 1)
         gain = t("drift.asked.points", gain=number(100 * subject["gain"], 1), low=low, high=high)
     grew: Cell = Badge("warn", t("drift.asked.grew")) if subject["grew"] else ""
-    shares = (
-        Bar(subject["share"], percent(subject["share"])),
-        Bar(subject["share_before"], percent(subject["share_before"])),
-    )
-    return [_name(subject), *shares, gain, grew]
+    now = Bar(subject["share"], percent(subject["share"]))
+    known = subject["gain"] is not None  # else there was nothing before, which is not a share of zero
+    before: Cell = Bar(subject["share_before"], percent(subject["share_before"])) if known else "—"
+    return [_name(subject), now, before, gain, grew]
 
 
 def _example(example: Example, key: str) -> None:

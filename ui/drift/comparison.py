@@ -14,7 +14,8 @@ from ui.elements import Badge, Cell, Link, Time
 from ui.language import number, parts, percent, t
 from ui.live import live
 
-SECONDS = 10.0
+SECONDS = 30.0
+"""To draw it costs as much as all else that the page does, and a window grows slowly."""
 IN_A_ROW = 3
 
 
@@ -61,6 +62,9 @@ def _live_comparison() -> None:
 def _comparison(check: int | None) -> None:
     found = facts.shown(facts.read(readers.distributions, check, seconds=SECONDS), t("drift.part.distributions"))
     if found is None:
+        return
+    if found["check"] is None and found["problem"] == "no-answers":  # nothing to compare: not a table of dashes
+        elements.notice("info", t("drift.problem.no_answers_yet"), key="drift compare problem")
         return
     if found["problem"]:
         problem = f"drift.problem.{found['problem'].replace('-', '_')}"  # texts: drift.problem.*

@@ -10,6 +10,7 @@ from ui.elements.freshness import freshness
 from ui.elements.keyboard import keyboard
 from ui.elements.picture import Arrow, Node, picture
 from ui.elements.view import details, heading, notice, paragraph, table
+from ui.elements.writing import writing
 
 __all__ = [
     "Arrow",
@@ -29,4 +30,5 @@ __all__ = [
     "paragraph",
     "picture",
     "table",
+    "writing",
 ]

@@ -11,7 +11,7 @@ import streamlit as st
 from common.event_types import CATALOGUE, PING
 from mcqa.readmodels import events, traces
 from mcqa.readmodels.events import BrokerEvent, EventSearch
-from ui import elements, facts
+from ui import elements, facts, query
 from ui.elements import Cell, Code, Link, Time
 from ui.events.rows import trace_link, trace_rows
 from ui.language import language, parts, t
@@ -30,6 +30,7 @@ def environ() -> Mapping[str, str]:
 def show_search() -> None:
     """The form and what it finds; the address has all of it, so that it can be passed on."""
     wanted = {name: st.query_params.get(name, "")[:_MAX_WORDS] for name in (TYPE, TEXT, BEFORE, TICKS)}
+    wanted[BEFORE] = str(query.number(BEFORE, 17).value or "")  # `explain` has reported another
     _form(wanted)
     if not wanted[TYPE]:
         key = f"events {language()} ticks"
@@ -95,9 +96,9 @@ def _found(wanted: Mapping[str, str], seconds: float) -> None:
         key="events found",
     )  # fmt: skip
     if found["before"] is not None:
-        query = {**wanted, BEFORE: str(found["before"])}
+        further = {**wanted, BEFORE: str(found["before"])}
         key = "events.search.older" if len(found["events"]) >= LIMIT else "events.search.further"
-        address = urlencode({name: value for name, value in query.items() if value})
+        address = urlencode({name: value for name, value in further.items() if value})
         older = Link(t(key), f"/events?{address}")
         elements.paragraph(older, key="events older")
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from functools import partial
 
 NAMES = ("ask", "loop", "drift", "rollout", "versions", "pipelines", "events")
+UNKNOWN = "unknown"
+"""In the address of the first page: the path that was asked for and is not a page."""
 
 
 def _render(name: str) -> None:

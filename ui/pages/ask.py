@@ -11,17 +11,10 @@ from mcqa import asking
 from mcqa.asking import Answered
 from ui import elements
 from ui.ask import exchange as exchanges
-from ui.ask.answer import (
-    show_answer,
-    show_details,
-    show_error,
-    show_explanation,
-    show_reliability,
-    show_requests,
-    show_warnings,
-)
+from ui.ask.answer import show_answer, show_details, show_error, show_reliability, show_requests, show_warnings
 from ui.ask.draft import Draft, draft, problem
 from ui.ask.exchange import Exchange
+from ui.ask.explanation import show_explanation
 from ui.ask.form import fields, starters
 from ui.ask.right_answer import show_right_answer
 from ui.language import duration, parts, t
@@ -88,8 +81,7 @@ def _show(exchange: Exchange) -> None:
     show_answer(answered)
     _reliability(exchange, answered)
     show_warnings(answered)
-    _explanation(exchange)
-    show_explanation(exchange, answered.answer.model_version, answered.answer.letter)
+    show_explanation(exchange, answered)
     show_right_answer(exchange, answered)
     show_details(answered)
     show_requests(exchange, asking.public_address(os.environ))
@@ -104,14 +96,6 @@ def _reliability(exchange: Exchange, answered: Answered) -> None:
         _look()
     elif (found := work.result) is not None:
         show_reliability(answered, found)
-
-
-def _explanation(exchange: Exchange) -> None:
-    work = exchange.explanation
-    if work is not None and work.running:
-        _write()
-    elif work is None or work.error is not None:
-        st.button(t("ask.explanation.why"), key="ask why", on_click=exchanges.explain, args=(exchange,))
 
 
 @live(WAIT_SECONDS)
@@ -130,13 +114,3 @@ def _look() -> None:
     exchange = exchanges.current()
     if exchange is None or exchange.reliability is None or not exchange.reliability.running:
         st.rerun()
-
-
-@live(WAIT_SECONDS)
-def _write() -> None:
-    exchange = exchanges.current()
-    work = None if exchange is None else exchange.explanation
-    if work is None or not work.running:
-        st.rerun()
-        return
-    elements.paragraph(t("ask.explanation.writing", time=duration(work.seconds)), key="ask writing")

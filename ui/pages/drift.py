@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from mcqa.readmodels.drift import DriftFacts
-from ui import elements, facts
+from ui import elements, facts, query
 from ui.drift import readers, wording
 from ui.drift.accept import accept
 from ui.drift.asked import asked
@@ -21,15 +21,14 @@ OPEN = "open"
 
 def render() -> None:
     st.title(t("app.page.drift"))
+    named = query.number("check", words=(OPEN,))
+    query.explain(named)
     elements.paragraph(t("drift.intro"), key="drift intro")
     overview()
     found = facts.read(readers.status, CHECKS).value
-    named = st.query_params.get("check", "")
-    if named.isdecimal() and len(named) < 10:
-        _one(int(named), found)
-        check: int | None = int(named)
-    else:
-        check = None if found is None or named == OPEN else _newest(found)
+    check = named.value if named.value is not None and _one(named.value, found) else None
+    if check is None and found is not None and st.query_params.get("check") != OPEN:
+        check = _newest(found)
     st.header(t("drift.compare.title"))
     if found is not None and found["champion"] is not None:
         _choose(found, check)
@@ -40,14 +39,18 @@ def render() -> None:
     accept()
 
 
-def _one(sequence: int, found: DriftFacts | None) -> None:
-    check = facts.shown(facts.read(readers.check, sequence), t("drift.part.checks"))
+def _one(sequence: int, found: DriftFacts | None) -> bool:
+    """Whether there is that check."""
+    read = facts.read(readers.check, sequence)
+    check = facts.shown(read, t("drift.part.checks"))
     if check is None:
-        elements.notice("info", t("drift.problem.no_check"), key="drift no check")
-        return
+        if read.ok:
+            elements.notice("warning", t("drift.check.missing", n=sequence), key="drift no check")
+        return False
     compared_with = facts.read(readers.distributions, sequence, seconds=60.0).value
     baseline = wording.baseline(compared_with["baseline"]) if compared_with and compared_with["baseline"] else ["—"]
     one_check(check, found["consecutive"] if found else 2, baseline)
+    return True
 
 
 def _newest(found: DriftFacts) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from ui import query
 from ui.events.detail import show_event, show_trace
 from ui.events.flow import show_flow
 from ui.events.letters import show_letter, show_letters
@@ -17,15 +18,17 @@ MAX_LENGTH = 200
 
 def render() -> None:
     st.title(t("app.page.events"))
-    query = st.query_params
-    if (number := query.get("event", "")).isascii() and number.isdigit() and len(number) < 18:
-        show_event(int(number))
-    elif trace := query.get("trace", "")[:MAX_LENGTH]:
+    address = st.query_params
+    event, before = query.number("event", 17), query.number("before", 17)
+    query.explain(event, before)
+    if event.value is not None:
+        show_event(event.value)
+    elif trace := address.get("trace", "")[:MAX_LENGTH]:
         show_trace(trace)
-    elif letter := query.get("letter", "")[:MAX_LENGTH]:
+    elif letter := address.get("letter", "")[:MAX_LENGTH]:
         show_letter(letter)
     else:
-        _views(query.get("view", ""))
+        _views(address.get("view", ""))
 
 
 def _views(named: str) -> None:

@@ -15,11 +15,13 @@ from mcqa.readmodels.loop_attention import Want
 from mcqa.readmodels.loop_counts import Flow
 from mcqa.readmodels.loop_overview import LoopOverview
 from mcqa.readmodels.loop_parts import Fact, Part
+from mcqa.readmodels.rollout_history import Since
 from ui import elements, facts
 from ui.elements import Badge, Cell, Code, Link, Strong, Time
 from ui.language import duration, has, number, parts, t
 from ui.live import live
 from ui.pages.loop_picture import draw, page_of
+from ui.rollout import words
 
 # texts: loop.severity.* loop.state.* loop.part.*
 # texts: loop.flow.*
@@ -122,6 +124,8 @@ def _serving(found: LoopOverview) -> None:
     champion = _version(serving["champion"])
     if not serving["from_registry"] and serving["champion"]:
         champion = parts("loop.as_rollout_saw", version=champion, time=Time(serving["seen_at"], "ago"))
+    if since := serving["since"]:
+        champion = [champion, ", ", *_since(since)]
     challenger = _version(serving["challenger"])
     if serving["challenger"] and serving["percent"] is not None:
         challenger = parts("loop.version_with_share", version=challenger, percent=serving["percent"])
@@ -133,11 +137,19 @@ def _serving(found: LoopOverview) -> None:
     shown: dict[str, Cell] = {t("loop.champion"): champion, t("loop.challenger"): challenger}
     if serving["previous"]:
         shown[t("loop.previous")] = _version(serving["previous"])
-    shown[t("loop.last_change")] = last
+    promoted = change is not None and change["kind"] == "upgraded" and change["version"] == serving["champion"]
+    if not (promoted and serving["since"]):  # said above
+        shown[t("loop.last_change")] = last
     if found["up_for"] is not None:
         shown[t("loop.running")] = duration(found["up_for"])
     st.header(t("loop.serves"))
     elements.details(shown, key="loop serving")
+
+
+def _since(since: Since) -> list[Cell]:
+    made = since["decision"]
+    link = Link(str(made["number"]), f"/rollout?decision={made['number']}")
+    return parts("loop.since", time=Time(since["at"]), decision=link, who=words.who(made))
 
 
 def _version(version: str | None) -> Cell:
@@ -177,14 +189,11 @@ def _waits(part: Part) -> Cell:
         said.append(sentence)
     if part["message"] and part["state"] not in ("ready", "asleep"):
         said += [" · ", Code(part["message"])] if said else [Code(part["message"])]
-    return said
+    return said or None
 
 
 def sentences(part: Part) -> list[str]:
-    """What it waits for; of a part that waits for nothing, what it does."""
-    if part["waiting_for"]:
-        return [_sentence(fact) for fact in part["waiting_for"]]
-    return [t(f"loop.does.{part['name']}")] if has(f"loop.does.{part['name']}") else []
+    return [_sentence(fact) for fact in part["waiting_for"]]
 
 
 def _sentence(fact: Fact) -> str:

@@ -10,7 +10,7 @@ from mcqa.readmodels.loop_parts import Part
 from ui import elements
 from ui.elements import Arrow, Node
 from ui.elements.picture import Kind
-from ui.language import number, t
+from ui.language import has, number, t
 
 # texts: loop.part.*
 # texts: loop.state.*
@@ -101,7 +101,8 @@ def _node(name: str, place: tuple[int, int], part: Part | None, sentences: Calla
     state = t(f"loop.state.{part['state']}")
     replicas = part["replicas"]
     shown = f"{state} · {replicas}" if replicas and replicas > 1 else state
-    waits = "; ".join(sentences(part))
+    does = f"loop.does.{name}"
+    waits = t("loop.node_waits", waits="; ".join(said)) if (said := sentences(part)) else t(does) if has(does) else ""
     described = t("loop.node_described", part=title, state=state, waits=waits)
     return Node(name, *place, title, shown, _KINDS[part["state"]], described, page_of(name))
 

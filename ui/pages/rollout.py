@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from ui import query
 from ui.language import t
 from ui.rollout.current import current
 from ui.rollout.history import history, past
@@ -12,16 +13,11 @@ from ui.rollout.log import decision, log
 
 def render() -> None:
     st.title(t("app.page.rollout"))
-    number = _asked()
-    if number is not None:
-        decision(number)
+    asked = query.number("decision", 15)  # that decision first, and the charts of its rollout
+    query.explain(asked)
+    if asked.value is not None:
+        decision(asked.value)
     current()
-    history(number)
+    history(asked.value)
     past()
     log()
-
-
-def _asked() -> int | None:
-    """`/rollout?decision=12`: that decision first, and the charts of its rollout."""
-    text = st.query_params.get("decision", "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None

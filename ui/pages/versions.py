@@ -9,7 +9,7 @@ import streamlit as st
 from mcqa.readmodels import comparison as compared
 from mcqa.readmodels import evaluations, versions
 from mcqa.readmodels.versions import RegistryFacts, VersionFacts
-from ui import elements, facts
+from ui import elements, facts, query
 from ui.language import t
 from ui.live import live
 from ui.versions import comparison, lineage, listing, measured
@@ -23,8 +23,12 @@ CHOICE, OTHER = "versions choice", "versions other"
 
 def render() -> None:
     st.title(t("app.page.versions"))
+    numbers = [query.number(name) for name in ("version", "against", "before")]
+    query.explain(*numbers)
     before = _number("before")
     _registry(before)
+    if numbers[0].is_strange:  # another version is not what was asked for; the list above links to each
+        return
     known = facts.read(_listing, before, seconds=SECONDS)
     if not known.value or not (known.value["versions"] or _number("version")):
         return
@@ -125,9 +129,7 @@ def _other_chosen() -> None:
 
 
 def _number(name: str) -> int | None:
-    """A whole number of the address; None for anything else, which is ignored."""
-    given = st.query_params.get(name, "")
-    return int(given) if given.isascii() and given.isdigit() and len(given) < 10 and int(given) else None
+    return query.number(name).value
 
 
 def _listing(before: int | None) -> RegistryFacts:

@@ -14,7 +14,7 @@ from functions.rollout.operator_actions import ACTIONS, Action, RefusedError, ac
 from mcqa.readmodels import rollout
 from mcqa.readmodels.rollout import Need, RolloutFacts
 from ui import actions, elements, facts
-from ui.elements import Badge, Cell, Strong, Time
+from ui.elements import Badge, Cell, Link, Strong, Time
 from ui.language import duration, parts, t
 from ui.live import live
 from ui.rollout import words
@@ -42,11 +42,18 @@ def current() -> None:
     if time.time() - look["at"] > LATE_SECONDS:
         elements.notice("warning", *parts("rollout.stale", ago=Time(look["at"], "ago")))
     if look["phase"] in ("held", "blocked"):
-        elements.notice("warning", t("rollout.wants_person" if look["phase"] == "held" else "rollout.blocked"))
+        elements.notice("warning", t(_wanted(found, look)))
     _state(found, look)
     _act(found, look)
-    st.header(t("rollout.guards.title"))
-    _guards(found, look)
+    if look["evidence"] or _is_under_way(look):
+        st.header(t("rollout.guards.title"))
+        _guards(found, look)
+
+
+def _wanted(found: RolloutFacts, look: rollout.Row) -> str:
+    if look["phase"] == "blocked":
+        return "rollout.blocked"
+    return "rollout.wants_person" if found["wish"] else "rollout.wants_decision"
 
 
 def _is_under_way(look: rollout.Row) -> bool:
@@ -64,6 +71,8 @@ def _state(found: RolloutFacts, look: rollout.Row) -> None:
         name = t("rollout.now.champion" if alias == "champion" else "rollout.now.challenger")
         traffic = [", ", t("rollout.now.traffic", percent=share)] if rolling else []
         items[name] = [words.version(look[alias]), *traffic] if look[alias] else t("rollout.now.nobody")
+        if alias == "champion" and (since := found["since"]):
+            items[t("rollout.now.since")] = words.since(since)
     kind: Any = _PHASES.get(look["phase"], "wait")
     items[t("rollout.now.phase")] = Badge(kind, words.coded("rollout.phase", look["phase"]))
     items[t("rollout.now.why")] = words.why(look)
@@ -75,8 +84,16 @@ def _state(found: RolloutFacts, look: rollout.Row) -> None:
         items[t("rollout.now.override")] = parts("rollout.now.override_text", **word)
     items[t("rollout.now.looked")] = Time(look["at"], "ago")
     elements.details(items, key="rollout state")
-    if not _is_under_way(look) and look["champion"]:
-        elements.paragraph(t("rollout.no_rollout", version=look["champion"]), key="rollout none")
+    if not _is_under_way(look):
+        _no_rollout(found, look)
+
+
+def _no_rollout(found: RolloutFacts, look: rollout.Row) -> None:
+    """Instead of buttons that could do nothing: how a rollout starts."""
+    name = t("rollout.registry")
+    registry = Link(name, found["registry"]) if found["registry"] else name
+    alone = [t("rollout.no_rollout", version=look["champion"]), " "] if look["champion"] else []
+    elements.paragraph(*alone, *parts("rollout.how_one_starts", registry=registry), key="rollout none")
 
 
 def _steps(planned: list[int], percent: int) -> Cell:
@@ -122,9 +139,11 @@ def _act(found: RolloutFacts, look: rollout.Row) -> None:
     if not _is_under_way(look):
         for action in ACTIONS:
             actions.dismiss(_key(action))
+            actions.show_outcome(_key(action))  # what was done is to be read, also where it took effect at once
         return
     st.header(t("rollout.act.title"))
-    actions.explain_refusal()
+    if actions.explain_refusal():
+        return
     wish = found["wish"]
     now = {
         "challenger": look["challenger"],
@@ -132,11 +151,15 @@ def _act(found: RolloutFacts, look: rollout.Row) -> None:
         "percent": look["percent"] or 0,
         "seen": wish["at"] if wish else None,
     }
-    holds = bool(wish and wish["challenger"] == look["challenger"])
+    valid = wish["action"] if wish and wish["challenger"] == look["challenger"] else ""
+    possible = [a for a in ACTIONS if not (a == "resume" and not valid) and not (a == "hold" and valid == "hold")]
     buttons = st.container(horizontal=True, key="rollout-actions")
     below = st.container(key="rollout-questions")
     with buttons:
         for action in ACTIONS:
+            if action not in possible and not actions.has_outcome(_key(action)):
+                actions.dismiss(_key(action))
+                continue
             named = _named(action, now)
             actions.action(
                 t(f"rollout.act.{action}"),
@@ -144,7 +167,7 @@ def _act(found: RolloutFacts, look: rollout.Row) -> None:
                 title=t(f"rollout.act.ask.{action}"),
                 consequence=[t(f"rollout.act.consequence.{action}", **named)],
                 key=_key(action),
-                disabled=action == "resume" and not holds,
+                disabled=action not in possible,
                 below=below,
             )
 

@@ -33,12 +33,12 @@ def read_rollouts() -> list[RolloutSummary]:
 
 @live(LIVE_SECONDS)
 def history(decision: int | None) -> None:
-    st.header(t("rollout.history.title"))
     facts_read = facts.read(read_history, decision)
+    if facts_read.ok and facts_read.value is None:  # the list of rollouts says so
+        return
+    st.header(t("rollout.history.title"))
     found = facts.shown(facts_read, t("rollout.part_history"))
     if found is None:
-        if facts_read.ok:
-            elements.paragraph(t("rollout.history.none"), key="history none")
         return
     rollout = found["rollout"]
     versions = {"challenger": rollout["challenger"], "champion": rollout["champion"]}

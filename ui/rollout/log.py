@@ -48,9 +48,11 @@ def log() -> None:
         for row in found["decisions"]
     ]
     elements.table(t("rollout.log.caption"), columns, rows, empty=t("rollout.log.empty"), key="rollout log")
+    older = found["older"]
+    if before is None and older is None:
+        return
     with st.container(horizontal=True, key="rollout-log-pages"):
         st.button(t("rollout.log.newest"), key="log newest", disabled=before is None, on_click=_turn, args=(None,))
-        older = found["older"]
         st.button(t("rollout.log.older"), key="log older", disabled=older is None, on_click=_turn, args=(older,))
 
 

@@ -8,8 +8,9 @@ from typing import Any
 from functions.reasons import Reason, read_reason
 from functions.rollout.reasons import ReasonCode
 from mcqa.readmodels.rollout import Need
-from ui.elements import Badge, Cell, Link
-from ui.language import duration, has, number, percent, t
+from mcqa.readmodels.rollout_history import Since
+from ui.elements import Badge, Cell, Link, Time
+from ui.language import duration, has, number, parts, percent, t
 
 Row = Mapping[str, Any]
 
@@ -59,6 +60,15 @@ def who(row: Row) -> str:
     # texts: rollout.initiated.*
     initiated, by = coded("rollout.initiated", row["initiated_by"]), row["by"]
     return t("rollout.log.by", initiated=initiated, by=by) if by else initiated
+
+
+def since(found: Since) -> list[Cell]:
+    """Since when the champion has served, and who decided it."""
+    made = found["decision"]
+    link = Link(str(made["number"]), f"/rollout?decision={made['number']}")
+    promoted = made["reason_code"] != ReasonCode.CHAMPION_SERVES  # that it serves explains nothing
+    key = "rollout.now.since_promoted" if promoted else "rollout.now.since_text"
+    return parts(key, time=Time(found["at"]), decision=link, who=who(made), **({"why": why(made)} if promoted else {}))
 
 
 def guard(name: str, of: str) -> str:

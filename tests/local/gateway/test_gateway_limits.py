@@ -7,6 +7,7 @@ import contextlib
 import gzip
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from aiohttp import web
 from gateway_cases import OK, TEXT, Rig, read_message, request, rig
 from polling import until
 
+from local.gateway import payload_recorder
 from local.gateway.http_message import FREE_CHUNKS, is_mostly_framing
 from local.gateway.payload_logger import LoggerSpec
 
@@ -179,6 +181,51 @@ async def test_a_client_that_leaves_is_no_failure_of_the_version(logged: tuple[R
     await made.report(lambda report: not report.in_flight)
     made.upstream.hold.set()
     await _settled(made, events, 0)
+
+
+@pytest.mark.parametrize(
+    ("begins", "leaves", "types"),
+    [
+        (True, True, []),  # who stops reading an explanation
+        (True, False, ["request"]),  # the replica breaks off
+        (False, True, ["request"]),  # it hangs, until nobody waits any more
+    ],
+)
+async def test_a_stream_that_does_not_reach_its_end(
+    logged: tuple[Rig, list[Any]], monkeypatch: pytest.MonkeyPatch, begins: bool, leaves: bool, types: list[str]
+) -> None:
+    made, events = logged
+    monkeypatch.setattr(payload_recorder, "SLOW_SECONDS", 0.05)
+    left, replica = asyncio.Event(), made.state.revisions
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n:\n\n\r\n"
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_message(reader)
+        writer.write(head if begins else b"")
+        if leaves:
+            await reader.read()  # to the end: the gateway has closed the connection
+            left.set()
+        else:
+            await asyncio.sleep(0.2)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        replicas = {"r-2": server.sockets[0].getsockname()[1]}
+        await made.push(revisions={key: replace(state, replicas=replicas) for key, state in replica.items()})
+        async with made.connect() as (reader, writer):
+            writer.write(request(TEXT, "length"))
+            if begins:
+                await reader.readuntil(b":\n\n")
+            await asyncio.sleep(0.2)  # longer than what counts as slow
+            if not leaves:
+                with contextlib.suppress(ConnectionResetError):
+                    assert b"0\r\n\r\n" not in await reader.read(), "an aborted response has no end"
+            writer.transport.abort()
+        if leaves:
+            await asyncio.wait_for(left.wait(), 10)
+    await made.push(revisions=replica)
+    await _settled(made, events, len(types))
+    assert [headers["ce-type"].rpartition(".")[2] for headers, _ in events] == types
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,15 @@ def test_everything_is_up_and_says_so(folder: Folder) -> None:
     assert "already" in mcqa(folder, "up")
 
 
+def test_a_new_loop_begins_without_a_fault(folder: Folder) -> None:
+    """Its first version is registered before its InferenceService is there."""
+    until(lambda: json.loads(mcqa(folder, "rollout", "status", "--json"))["since"] is not None)
+    facts = json.loads(mcqa(folder, "rollout", "status", "--json", "--decisions", "50"))
+    assert facts["since"]["decision"]["champion"] == "1"
+    assert {row["phase"] for row in facts["decisions"]} <= {"deploying", "idle"}
+    assert [row["reason_code"] for row in facts["decisions"]].count("nothing-deployed") <= 1
+
+
 def test_the_page_is_a_part_of_the_loop(folder: Folder, ports: Any) -> None:
     address = f"http://{HOST}:{ports.ui}"
     output = mcqa(folder, "ui", "--no-browser")

@@ -22,9 +22,9 @@ from ui.language import catalogue
 NOW = 1_800_000_000.0
 SETTINGS = Settings(drift_settings({}), retrain_settings({}), rollout_settings({}))
 NOTHING = Stored(
-    champion="3", look=None, rollout=None, override=None, last_change=None, requests=0, check=None, window=0,
-    alarm=None, alarm_stands=False, answer_to_alarm=None, retrainings=(), active=None, last_run=None, labels=0,
-    dead_letters=0, flows=(),
+    champion="3", look=None, rollout=None, override=None, last_change=None, since=None, requests=0, check=None,
+    window=0, alarm=None, alarm_stands=False, answer_to_alarm=None, retrainings=(), active=None, last_run=None,
+    labels=0, dead_letters=0, flows=(),
 )  # fmt: skip
 SILENT = Answers()
 READY = {"conditions": [{"type": "Ready", "status": "True"}], "latestReadyRevisionName": "drift-1"}
@@ -88,7 +88,7 @@ WAITS = Retraining("w" * 64, "waiting", "3", NOW)
     ("stored", "codes"),
     [
         (NOTHING, ["retrain-needs-alarm", "retrain-needs-labels"]),
-        (replace(NOTHING, labels=200), ["retrain-needs-alarm", "retrain-has-labels"]),
+        (replace(NOTHING, labels=200), ["retrain-needs-alarm"]),
         (replace(NOTHING, labels=None), ["retrain-needs-alarm"]),
         (replace(NOTHING, retrainings=(WAITS,)), ["retrain-starts"]),
         (replace(NOTHING, retrainings=(WAITS, ended(60))), ["retrain-cools-down"]),

@@ -1,0 +1,52 @@
+"""Reads server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events, 9.2.6) from a response's bytes.
+
+By hand, as it is a dozen lines: httpx's own lines end at every line end of Unicode, which JSON leaves as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+MAX_BUFFERED = 4 * 1024 * 1024
+"""Bytes of a line or an event that has not ended: no model server sends as many."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSentEvent:
+    """One event; a comment, which servers send to keep the connection alive, has neither name nor data."""
+
+    name: str = ""
+    data: str = ""
+
+
+def read_events(chunks: Iterable[bytes]) -> Iterator[ServerSentEvent]:
+    """Events and comments as they arrive; ValueError for what is no UTF-8, or too long. An event that did not end is
+    none."""
+    name, data = "", list[str]()
+    for line in _lines(chunks):
+        field, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if not line:
+            if data:
+                yield ServerSentEvent(name or "message", "\n".join(data))
+            name, data = "", []
+        elif not field:
+            yield ServerSentEvent()
+        elif field == "event":
+            name = value
+        elif field == "data":
+            data.append(value)
+            if sum(map(len, data)) > MAX_BUFFERED:
+                raise ValueError("an event of the stream is too long")
+
+
+def _lines(chunks: Iterable[bytes]) -> Iterator[str]:
+    rest = b""
+    for chunk in chunks:
+        lines = (rest + chunk).splitlines(keepends=True)  # of bytes: at LF, CR LF and CR only
+        rest = b"" if not lines or lines[-1].endswith(b"\n") else lines.pop()
+        if len(rest) > MAX_BUFFERED:
+            raise ValueError("a line of the stream is too long")
+        for line in lines:
+            yield line.rstrip(b"\r\n").decode()

@@ -1,0 +1,16 @@
+"""A text that is shown while it is written."""
+
+from __future__ import annotations
+
+from ui.elements.component import component
+from ui.language import language
+
+_writing = component("writing")
+
+
+def writing(text: str, *, end: str = "", key: str) -> None:
+    """The text so far; `end` is empty while it is written, and then what a screen reader says, once.
+
+    It is the same element all along only where the same elements stand before it.
+    """
+    _writing(data={"lang": language(), "text": text, "end": end}, key=key)
