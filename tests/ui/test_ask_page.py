@@ -219,6 +219,7 @@ def test_one_viewer_does_not_hold_the_page_against_others(
     mine = show_page("ask", {"MCQA_URL": model.url})
     ask(mine)
     monkeypatch.setattr(exchanges, "PATIENCE", 0.05)
+    monkeypatch.setattr(exchanges, "EXPLANATION_PATIENCE", 0.05)
     model.awake.clear()
     click(mine, "ask why")
     ask(mine, stem="And 2 + 2?")
