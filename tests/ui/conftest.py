@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from ask_model import Model, model_server
 from shown_page import ShownPage, browser_context, running_chromium, show, ui_server
 
 from ui import facts
+from ui.ask import exchange as exchanges
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -35,6 +37,15 @@ def show_page(monkeypatch: pytest.MonkeyPatch) -> Show:
         return show(name, query)
 
     return run
+
+
+@pytest.fixture
+def model(processes: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Model]:
+    """AppTest runs no live part again: the page waits for this model's answers instead."""
+    for patience in ("PATIENCE", "EXPLANATION_PATIENCE", "BESIDE"):
+        monkeypatch.setattr(exchanges, patience, 20.0)
+    with model_server() as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
