@@ -43,7 +43,7 @@ TICKS = [part for name in ("drift", "rollout", "retrain") for part in ("--schedu
 DISK_SIZE, FULL_SECONDS = "1500m", 20.0
 HANG_SECONDS = 30.0
 ROUND_SECONDS = live.SECONDS + facts.SECONDS
-"""Within these a page has read everything anew."""
+"""Within these a page has read everything again."""
 PATIENCE = 120.0
 LIMIT_SECONDS = 30.0
 """Older facts than this must be marked, and a part that is missing for longer be spoken of: three beats of a page and
@@ -60,7 +60,7 @@ LOOK = """() => {
     age: window.mcqaSeen === undefined ? null : (performance.now() - window.mcqaSeen) / 1000,
   };
 }"""
-# Runs before the page's own scripts, and again should the page load itself anew.
+# Runs before the page's own scripts, and again should the page load itself again.
 WATCH = """(() => {
   const mark = () => {
     const text = document.querySelector(".mcqa-freshness")?.textContent;
@@ -214,7 +214,7 @@ class PageKills:
         return lambda: bool(set(self.pids(name)) - set(before)) and self.is_ready(name)
 
     def hang(self, name: str) -> Callable[[], bool]:
-        """The part accepts and answers nothing, for HANG_SECONDS or until it is started anew."""
+        """The part accepts and answers nothing, for HANG_SECONDS or until it is started again."""
         before = self.pids(name)
         _signal(before, signal.SIGSTOP)
         timer = threading.Timer(HANG_SECONDS, _signal, (before, signal.SIGCONT))
