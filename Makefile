@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run demo down test test-unit test-integration lint docs evaluate bench kills soak format lock clean \
+.PHONY: help run demo down test test-unit test-integration lint docs evaluate bench kills page-kills soak format lock clean \
 	pipeline pipeline-upload pipeline-deploy images images-scan images-push manifests manifests-check secrets deploy smoke \
 	setup-mlflow setup-kubeflow cluster-up cluster-status
 
@@ -63,6 +63,10 @@ bench: ## Measure speed, cold start and memory against the peers (real size, ran
 kills: ## Kill processes of the whole loop, fill its disk, step its clock, 60 times; check what must hold (10 minutes or more)
 	@scripts/setup run
 	.venv/bin/python -m benchmarks.kills $(ARGS)
+
+page-kills: ## Kill parts of a loop, end it, fill its disk, while its page is open in Chromium; check that the page recovers (minutes)
+	@scripts/setup dev
+	.venv/bin/python -m benchmarks.page_kills $(ARGS)
 
 soak: ## Long runs: hostile requests and mixed load for minutes
 	@scripts/setup dev

@@ -30,6 +30,7 @@ PAGE_SIZE = 100
 NEWEST_FIRST = {"sort_by": "created_at desc"}
 OLDEST_FIRST = {"sort_by": "created_at asc"}
 _NOT_FOUND, _CONFLICT = 404, 409
+_NO_SUCH_CALL = (_NOT_FOUND, 405, 501)
 _REFUSALS = (400, _NOT_FOUND, 422)
 
 
@@ -106,9 +107,17 @@ class KubeflowClient:
         runs = self._list_runs({**_name_filter(display_name), **OLDEST_FIRST}, PAGE_SIZE)
         return [run for run in runs if run.get("display_name") == display_name]
 
-    def latest_runs(self, limit: int = 8) -> list[dict[str, Any]]:
-        """The newest runs; failed ones with their steps, without which they do not say why."""
-        return [self._with_steps(run) for run in self._list_runs(NEWEST_FIRST, limit)]
+    def latest_runs(self, limit: int = 8, *, with_steps: bool = True) -> list[dict[str, Any]]:
+        """The newest runs; failed ones with their steps, without which they do not say why: a request for each."""
+        runs = self._list_runs(NEWEST_FIRST, limit)
+        return [self._with_steps(run) for run in runs] if with_steps else runs
+
+    def artifacts(self, run_id: str) -> list[dict[str, Any]] | None:
+        """What the run's tasks have produced, of an embedded server; None where the server has no such list."""
+        response = self._request("GET", f"/runs/{_quoted(run_id)}/artifacts")
+        if response.status_code in _NO_SUCH_CALL:
+            return None
+        return list(self._json(response).get("artifacts") or ())
 
     def run_page(self, run_id: str) -> str:
         """The run's page in the user interface."""

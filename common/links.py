@@ -29,6 +29,17 @@ def pipeline_run(environ: Mapping[str, str], run_id: str) -> str:
     return _page(environ, "KFP_ENDPOINT", f"/#/runs/details/{quote(run_id)}")
 
 
+def mlflow_files(environ: Mapping[str, str], experiment_id: str, run_id: str) -> str:
+    """The page of a run's artifacts."""
+    page = mlflow_run(environ, experiment_id, run_id)
+    return f"{page}/artifacts" if page else ""
+
+
+def pipeline_file(environ: Mapping[str, str], path: str) -> str:
+    """A file or folder that a run's task produced; `path` is as the embedded server gives it."""
+    return _page(environ, "KFP_ENDPOINT", path) if path.startswith("/") else ""
+
+
 def _page(environ: Mapping[str, str], variable: str, path: str) -> str:
     parts = urlsplit(environ.get(variable, ""))
     if parts.scheme not in ("http", "https"):

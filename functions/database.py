@@ -39,6 +39,15 @@ URL_VARIABLE = "MCQA_DATABASE_URL"
 LOCK_SECONDS = 5.0
 """How long a writer waits for SQLite's lock, or a connection for PostgreSQL, before the Broker has to retry."""
 
+_POSTGRESQL = {
+    "connect_timeout": int(LOCK_SECONDS),
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
+"""libpq's options: a query to a machine that is gone ends within a minute, not with TCP's two hours."""
+
 UNDEFINED_TABLE = "42P01"
 """PostgreSQL's SQLSTATE."""
 
@@ -83,8 +92,7 @@ def engine(url: str) -> Engine:
     if parsed.drivername in ("postgres", "postgresql"):
         parsed = parsed.set(drivername="postgresql+psycopg")
     if parsed.get_backend_name() == "postgresql":
-        options = {"connect_timeout": int(LOCK_SECONDS)}
-        return create_engine(parsed, pool_pre_ping=True, pool_timeout=LOCK_SECONDS, connect_args=options)
+        return create_engine(parsed, pool_pre_ping=True, pool_timeout=LOCK_SECONDS, connect_args=_POSTGRESQL)
     if parsed.get_backend_name() != "sqlite":
         raise ArgumentError(f"{parsed.get_backend_name()} is not supported")
     created = create_engine(parsed, connect_args={"timeout": LOCK_SECONDS})

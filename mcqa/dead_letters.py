@@ -25,6 +25,7 @@ from mcqa.events import JsonOption
 from mcqa.loop import FolderOption
 from mcqa.readmodels import dead_letters as facts
 from mcqa.readmodels.dead_letters import DeadLetterFacts
+from mcqa.user import user
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine, Row
@@ -102,6 +103,9 @@ def replay(
             if row.state == "replayed":
                 terminal.out.print(f"{facts.name(row)} was already replayed, and has not come back", highlight=False)
         due = [row for row in rows if row.state != "replayed"]
+        kinds = {letter["name"]: letter["type"] for letter in facts.kept_by_broker(directory)} if in_broker else {}
+        letters = [*_named(due), *((name, kinds.get(name, "")) for name in in_broker)]
+        dead_letter_actions.note(targets.environ(directory), engine, "replay", letters, user())
         _send(engine, due, directory)
         _requeue(in_broker, directory)
         _require_not_returned(engine, due, wait)
@@ -118,7 +122,10 @@ def discard(
     if in_broker and names:
         raise CommandError(f"{in_broker[0]} is still with the broker: replay it; if refused again it can be discarded")
     with _database(directory) as engine:
-        for row in [_find(engine, name) for name in stored] if names else _open(engine):
+        rows = [_find(engine, name) for name in stored] if names else _open(engine)
+        letters = _named([row for row in rows if row.state == "open"])
+        dead_letter_actions.note(targets.environ(directory), engine, "discard", letters, user())
+        for row in rows:
             name = facts.name(row)
             outcome = dead_letter_actions.discard(engine, row)
             if outcome == "discarded":
@@ -129,6 +136,10 @@ def discard(
                 terminal.out.print(f"{name} was already {row.state}: nothing to discard", highlight=False)
     if in_broker:
         terminal.note(f"{len(in_broker)} are still with the broker: `mcqa dead-letters replay --all` tries them again")
+
+
+def _named(rows: Sequence[Row[Any]]) -> list[tuple[str, str]]:
+    return [(facts.name(row), row.type) for row in rows]
 
 
 def _selected(names: Sequence[str] | None, everything: bool, directory: Path | None) -> tuple[list[str], list[str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -19,6 +18,7 @@ from mcqa.readmodels import drift_accuracy, drift_distributions, drift_subjects
 from mcqa.readmodels.drift import Baseline, Check, DriftFacts, Registered, Retraining, read
 from mcqa.readmodels.drift_accuracy import Accuracy
 from mcqa.readmodels.drift_subjects import Subjects
+from mcqa.user import user
 
 drift_app = typer.Typer(no_args_is_help=True, help="Whether the traffic has moved away from the champion's reference.")
 
@@ -81,12 +81,12 @@ def accept(
         moment = None if since is None else _moment(since, now)
         environ = targets.environ(directory)
         if undo:
-            taken = baseline.undo(environ, _user(), now, check)
+            taken = baseline.undo(environ, user(), now, check)
             rest = "its own reference.json" if taken.baseline is None else f"what check {taken.baseline} accepted"
             done = f"version {taken.version}: the baseline of check {taken.undone} no longer counts; drift is measured "
             done += f"against {rest}"
         else:
-            accepted = baseline.accept(environ, moment, _user(), now)
+            accepted = baseline.accept(environ, moment, user(), now)
             done = f"version {accepted.version}: from now on drift is measured against the {accepted.n} answers since "
             done += f"{_when(accepted.since)}"
     targets.announce(directory)
@@ -100,13 +100,6 @@ def _moment(text: str, now: float) -> float:
         return read_moment(text, now)
     except ValueError as error:
         raise CommandError(f"--since {error}") from None
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "operator"
 
 
 def _print(facts: DriftFacts, subjects: Subjects, accuracy: Accuracy) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -19,6 +18,7 @@ from mcqa.errors import unavailable_as_command_error
 from mcqa.loop import FolderOption
 from mcqa.readmodels.rollout import Need, RolloutFacts, read
 from mcqa.readmodels.rollout_history import Since
+from mcqa.user import user
 
 rollout_app = typer.Typer(
     no_args_is_help=True, help="The canary: see where it stands and why; promote, hold or abort it."
@@ -88,18 +88,11 @@ def _override(action: Action, version: str | None, directory: Path | None) -> No
     from functions.rollout.operator_actions import RefusedError, act
 
     with unavailable_as_command_error(ValueError, RefusedError):
-        done = act(targets.environ(directory), action, _user(), SOURCE_CLI, version)
+        done = act(targets.environ(directory), action, user(), SOURCE_CLI, version)
     when = f"applied at the next tick ({done.problem})" if done.problem else "the rollout function applies it now"
     targets.announce(directory)
     terminal.out.print(f"{action} challenger {done.challenger}: noted, {when}", markup=False)
     terminal.note("`mcqa rollout status` shows the result")
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "operator"
 
 
 def _print(facts: RolloutFacts) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -14,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import httpx2
+import pytest
 from servers import free_port
 from streamlit.testing.v1 import AppTest
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, ConsoleMessage, Page
 
 ROOT = Path(__file__).resolve().parents[1]
 SECONDS = 60.0
@@ -103,6 +105,20 @@ def _data(block: Any) -> Iterator[dict[str, Any]]:
 
 
 @contextlib.contextmanager
+def running_chromium() -> Iterator[Browser]:
+    """Debian's Chromium; the test is skipped where there is none."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        pytest.skip("chromium is not installed (apt install chromium)")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        yield browser
+        browser.close()
+
+
+@contextlib.contextmanager
 def browser_context(browser: Browser) -> Iterator[Callable[..., Page]]:
     contexts, faults = [], []
 
@@ -112,7 +128,7 @@ def browser_context(browser: Browser) -> Iterator[Callable[..., Page]]:
         )
         contexts.append(context)
         page = context.new_page()
-        page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+        page.on("console", lambda message: faults.append(message.text) if _is_fault(message) else None)
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on("request", lambda request: faults.append(request.url) if _is_outside(request.url) else None)
         page.goto(address)
@@ -126,6 +142,11 @@ def browser_context(browser: Browser) -> Iterator[Callable[..., Page]]:
         for context in contexts:
             context.close()
     assert not faults, faults
+
+
+def _is_fault(message: ConsoleMessage) -> bool:
+    """An error, or a warning of the charts' drawing (Vega)."""
+    return message.type == "error" or (message.type == "warning" and message.text.startswith("WARN "))
 
 
 def _is_outside(url: str) -> bool:

@@ -95,6 +95,18 @@ def number(value: float | None, digits: int = 0) -> str:
     return "—" if value is None else _decimal(f"{value:,.{digits}f}")
 
 
+def size(bytes_: int | None) -> str:
+    """1234567 as 1.2 MB; — for None."""
+    if bytes_ is None:
+        return "—"
+    value, unit = float(bytes_), "B"
+    for larger in ("kB", "MB", "GB"):
+        if value < 1000:
+            break
+        value, unit = value / 1000, larger
+    return f"{number(value, 0 if unit == 'B' else 1)} {unit}"
+
+
 def duration(seconds: float | None) -> str:
     """Rounded to the two largest units: 2 h 5 min."""
     if seconds is None:

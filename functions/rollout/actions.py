@@ -11,7 +11,10 @@ from functions.rollout.version_tag import RolloutTag
 
 
 class ActionType(Closed):
-    """An action's kind, as the decision log stores it. An override is an operator's (`operator_actions`)."""
+    """An action's kind, as the decision log stores it.
+
+    An override is an operator's (`operator_actions`), and so is what becomes of dead letters (`dead_letters`).
+    """
 
     SET_SPEC = "set-spec"
     SET_PERCENT = "set-percent"
@@ -22,6 +25,7 @@ class ActionType(Closed):
     WAIT = "wait"
     HOLD = "hold"
     OVERRIDE = "override"
+    DEAD_LETTERS = "dead-letters"
     UNKNOWN = "unknown"
 
 

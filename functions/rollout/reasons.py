@@ -51,6 +51,9 @@ class ReasonCode(Code):
         "the operator withdraws the override ({override}) of challenger {version}: its evidence decides again",
     )
 
+    DEAD_LETTERS_REPLAYED = "dead-letters-replayed", "the operator wants dead letters sent again: {n}"
+    DEAD_LETTERS_DISCARDED = "dead-letters-discarded", "the operator gives dead letters up: {n}"
+
     ANALYSIS_FAILED = "analysis-failed", "failed at {percent}%"
     START_TIMEOUT = "start-timeout", "its revision was not ready after {seconds:.0f} s"
     SHARE_WITHDRAWN = "share-withdrawn", "its share was taken back from {percent}%"

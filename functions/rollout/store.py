@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Select, delete, func, insert, or_, select, up
 
 from functions.database import insert_once, put
 from functions.rollout import overrides
+from functions.rollout.actions import ActionType
 from functions.rollout.reasons import ReasonCode
 from functions.rollout.state import Rollout, StepRecord
 from functions.rollout.tables import RolloutDecision, RolloutRecord, RolloutStatus, WebhookDelivery
@@ -51,7 +52,10 @@ def read_status(connection: Connection, model: str) -> Row | None:
 
 
 def last_decision(connection: Connection, model: str) -> Row | None:
-    return next(iter(decisions(connection, model, 1)), None)
+    """The newest about a rollout."""
+    newest = _decisions(model).where(RolloutDecision.action_type != str(ActionType.DEAD_LETTERS))
+    row = connection.execute(newest.order_by(RolloutDecision.number.desc()).limit(1)).mappings().first()
+    return None if row is None else dict(row)
 
 
 def decisions(connection: Connection, model: str, most: int) -> Sequence[Row]:
@@ -111,13 +115,14 @@ def serving_since(connection: Connection, model: str, champion: str) -> tuple[fl
 
     None while it does not serve yet, and where that is more than MOST decisions ago.
     """
-    newest = select(RolloutDecision.number, RolloutDecision.champion).where(RolloutDecision.model == model)
+    columns = (RolloutDecision.number, RolloutDecision.champion, RolloutDecision.reason_code)
+    newest = select(*columns).where(RolloutDecision.model == model)
     read = newest.order_by(RolloutDecision.number.desc()).limit(MOST).subquery()
-    another = or_(read.c.champion.is_(None), read.c.champion != champion)
+    another = or_(read.c.champion != champion, read.c.reason_code == str(ReasonCode.NO_CHAMPION))
     last = connection.scalar(select(func.max(read.c.number)).where(another))
     if last is None and connection.scalar(select(func.count()).select_from(read)) == MOST:
         return None
-    own = _decisions(model).where(RolloutDecision.number > (last or 0))
+    own = _decisions(model).where(RolloutDecision.number > (last or 0), RolloutDecision.champion == champion)
     serves = own.where(RolloutDecision.phase.in_(("promoting", "finished", "idle"))).order_by(RolloutDecision.number)
     first = connection.execute(serves.limit(1)).mappings().first()
     if first is None:

@@ -12,13 +12,10 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from mcqa import broker_client
 from mcqa.addresses import FOLDER_VARIABLE
-from mcqa.dead_letter_actions import transact
+from mcqa.dead_letter_actions import NAME, transact
 
 if TYPE_CHECKING:
     from sqlalchemy import Row
-
-NAME = 12
-"""Hex digits of a dead letter's key that are shown, as in its function's log; fewer will do where they are unique."""
 
 
 class DeadLetterFacts(TypedDict, total=False):

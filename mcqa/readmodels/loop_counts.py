@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, TypedDict
 
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Connection, Select, and_, select
 from sqlalchemy.orm import InstrumentedAttribute
 
 from functions.collect.tables import GivenAnswer, GivenFeedback, LoggedRequest
@@ -17,6 +17,7 @@ from functions.dead_letters.tables import DeadLetterRecord
 from functions.drift.tables import DriftCheck
 from functions.notify.tables import SentNotice
 from functions.retrain.tables import RetrainRun
+from functions.rollout.actions import ActionType
 from functions.rollout.tables import RolloutDecision
 
 HOUR = 3600.0
@@ -74,7 +75,8 @@ def read(connection: Connection, model: str, now: float, seconds: float = HOUR) 
 
 def _decided(connection: Connection, model: str, since: float) -> dict[tuple[str, str, str], int]:
     checks = _newest(DriftCheck.model == model, DriftCheck.sequence, DriftCheck.checked_at, DriftCheck.alarm)
-    decisions = _newest(RolloutDecision.model == model, RolloutDecision.number, RolloutDecision.at)
+    of_rollouts = and_(RolloutDecision.model == model, RolloutDecision.action_type != str(ActionType.DEAD_LETTERS))
+    decisions = _newest(of_rollouts, RolloutDecision.number, RolloutDecision.at)
     late_checks = select(checks.c.checked_at).where(checks.c.checked_at >= since)
     runs = select(RetrainRun.key).where(RetrainRun.model == model)
     versions = runs.where(

@@ -6,38 +6,27 @@ Read from the pipeline server (v2beta1, embedded or Kubeflow's own) and the loop
 from __future__ import annotations
 
 import re
+import threading
+from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from common import links
 from common.environment import text
-from common.names import MODEL
 from common.rfc3339 import unix_seconds
+from mcqa.readmodels import pipeline_requests
+from mcqa.readmodels.pipeline_requests import Request, Requested
 
 if TYPE_CHECKING:
-    from sqlalchemy import Row
+    from common.kubeflow import KubeflowClient
 
 Json = dict[str, Any]
 
 RUNS = 25
-REQUESTS = 200
-"""The newest requests, among which a run's is looked for."""
+ERRORS = 500
+"""Failed runs whose errors are kept: Kubeflow's list of runs lacks them, and what has failed is not asked for again."""
 _RETRY = re.compile(r"(?P<name>.+)\((?P<attempt>\d+)\)")
-
-
-class Requested(TypedDict):
-    """The loop's own record of a run; `readmodels.versions.cause` has the drift check behind its `key`."""
-
-    key: str
-    state: str
-    reason_code: str
-    initiated_by: str
-    reason: str
-    attempt: int
-    version: str | None
-    error: str
-    created_at: float
 
 
 class RunLine(TypedDict):
@@ -88,9 +77,13 @@ class Uploaded(TypedDict):
 
 
 class PipelinesFacts(TypedDict):
-    """Runs and versions newest first. `database` says why the runs' requests are unknown, "" where they are known."""
+    """Runs and versions newest first. `database` says why the runs' requests are unknown, "" where they are known.
+
+    `requests` are those that wait for a run, or ended without one.
+    """
 
     runs: list[RunLine]
+    requests: list[Request]
     schedules: list[Schedule]
     versions: list[Uploaded]
     database: str
@@ -101,10 +94,13 @@ def read(environ: Mapping[str, str]) -> PipelinesFacts:
     from common.kubeflow import KubeflowClient
 
     server = KubeflowClient(environ)
-    runs = server.latest_runs(RUNS)
-    requests, problem = _requests(environ)
+    runs = server.latest_runs(RUNS, with_steps=False)
+    rows, problem = pipeline_requests.read(environ)
+    requests = pipeline_requests.of_runs(rows, runs)
+    endpoint = text(environ, "KFP_ENDPOINT")
     return {
-        "runs": [_line(run, requests) for run in runs],
+        "runs": [_line(run, requests, _error(server, endpoint, run)) for run in runs],
+        "requests": pipeline_requests.without_run(rows),
         "schedules": [_schedule(each) for each in server.schedules()],
         "versions": [
             {"name": str(each.get("display_name") or each.get("name") or ""), "created_at": _at(each, "created_at")}
@@ -117,13 +113,18 @@ def read(environ: Mapping[str, str]) -> PipelinesFacts:
 def run(environ: Mapping[str, str], run_id: str) -> RunFacts | None:
     """One run with its steps; None where the server has none of this id."""
     from common.kubeflow import KubeflowClient
+    from mcqa.readmodels.pipeline import run_error
 
-    found = KubeflowClient(environ).run(run_id)
+    server = KubeflowClient(environ)
+    found = server.run(run_id)
     if found is None:
         return None
-    requests, _ = _requests(environ)
+    rows, _ = pipeline_requests.read(environ)
+    requests = pipeline_requests.of_runs(rows, [found])
+    if run_id in requests and requests[run_id]["attempt"] > 1:
+        requests = pipeline_requests.of_runs(rows, server.runs_named(str(found.get("display_name"))) or [found])
     return {
-        **_line(found, requests),
+        **_line(found, requests, run_error(found)),
         "description": str(found.get("description") or ""),
         "parameters": dict((found.get("runtime_config") or {}).get("parameters") or {}),
         "steps": steps(found),
@@ -161,9 +162,29 @@ def _depth(task: str, parents: Mapping[str, str]) -> int:
     return depth
 
 
-def _line(run: Mapping[str, Any], requests: Mapping[str, Requested]) -> RunLine:
+_errors: OrderedDict[tuple[str, str, str], str] = OrderedDict()
+_errors_guard = threading.Lock()
+
+
+def _error(server: KubeflowClient, endpoint: str, run: Mapping[str, Any]) -> str:
+    """Why a listed run failed. A run that is retried fails at another time, and is asked for again."""
     from mcqa.readmodels.pipeline import run_error
 
+    if run.get("state") != "FAILED" or run.get("error"):
+        return run_error(dict(run))
+    key = (endpoint, str(run.get("run_id")), str(run.get("finished_at")))
+    with _errors_guard:
+        if key in _errors:
+            return _errors[key]
+    error = run_error(server.run(key[1]) or dict(run))
+    with _errors_guard:
+        _errors[key] = error
+        while len(_errors) > ERRORS:
+            _errors.popitem(last=False)
+    return error
+
+
+def _line(run: Mapping[str, Any], requests: Mapping[str, Requested], error: str) -> RunLine:
     run_id = str(run.get("run_id") or "")
     return {
         "run_id": run_id,
@@ -172,8 +193,8 @@ def _line(run: Mapping[str, Any], requests: Mapping[str, Requested]) -> RunLine:
         "created_at": _at(run, "created_at"),
         "finished_at": _at(run, "finished_at"),
         "archived": run.get("storage_state") == "ARCHIVED",
-        "error": run_error(dict(run)),
-        "requested": requests.get(run_id) or requests.get(str(run.get("display_name"))),
+        "error": error,
+        "requested": requests.get(run_id),
     }
 
 
@@ -185,40 +206,6 @@ def _schedule(recurring: Mapping[str, Any]) -> Schedule:
         "name": str(recurring.get("display_name") or ""),
         "when": str(cron) if cron else f"{interval} s" if interval else "",
         "enabled": recurring.get("status") == "ENABLED",
-    }
-
-
-def _requests(environ: Mapping[str, str]) -> tuple[dict[str, Requested], str]:
-    """The loop's requests by the id and by the name of their run; and why they cannot be read, "" where they can."""
-    from functions.database import connect, transaction
-    from functions.retrain.store import newest, run_name
-
-    model = text(environ, "MCQA_REGISTERED_MODEL", MODEL)
-    try:
-        with transaction(connect(environ)) as connection:
-            rows = newest(connection, model, REQUESTS)
-    except Exception as error:  # noqa: BLE001 - the runs themselves are shown without the database, too
-        return {}, " ".join(str(error).split())[:300] or type(error).__name__
-    by_run: dict[str, Requested] = {}
-    for row in reversed(rows):
-        # A second attempt replaces the run's id in the row; the first one is still known by its name.
-        by_run[run_name(row.key)] = {**_requested(row), "version": None}
-        if row.run_id:
-            by_run[row.run_id] = _requested(row)
-    return by_run, ""
-
-
-def _requested(row: Row[Any]) -> Requested:
-    return {
-        "key": row.key,
-        "state": row.state,
-        "reason_code": row.reason_code,
-        "initiated_by": row.initiated_by,
-        "reason": row.reason,
-        "attempt": row.attempt,
-        "version": row.version,
-        "error": row.error,
-        "created_at": row.created_at,
     }
 
 

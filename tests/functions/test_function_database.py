@@ -263,6 +263,14 @@ def test_a_database_that_is_away_is_unavailable() -> None:
         connection.execute(text("SELECT 1"))
 
 
+def test_a_query_to_a_machine_that_is_gone_ends(postgresql_url: str) -> None:
+    with transaction(engine(postgresql_url)) as connection:
+        driver: Any = connection.connection.driver_connection
+        used = driver.info.get_parameters()
+    assert int(used["tcp_user_timeout"]) <= 60_000
+    assert int(used["keepalives_idle"]) + int(used["keepalives_interval"]) * int(used["keepalives_count"]) <= 60
+
+
 def test_readers_do_not_wait_for_a_writer(tmp_path: Path) -> None:
     made = engine(f"sqlite:///{tmp_path}/loop.db")
     migrate(made)

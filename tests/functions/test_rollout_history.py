@@ -7,6 +7,7 @@ from rollout_story import Story, three_rollouts
 from sqlalchemy import Engine
 
 from functions.database import transaction
+from functions.dead_letters.decision_log import note
 from functions.reasons import Reason
 from functions.rollout.actions import Wait
 from functions.rollout.reasons import ReasonCode
@@ -70,12 +71,13 @@ def test_a_first_champion_serves_since_it_was_seen_alone(database: Engine) -> No
     with transaction(database) as connection:
         story = Story(connection, NOW)
         story.decide("deploying", Wait(), Reason(ReasonCode.NOTHING_DEPLOYED))
+        note(connection, story.model, "discard", [("a", "t")], "ann", NOW)  # another operator's row in the log
         assert rollout_history.serving_since(connection, story.model, "1") is None
         story.decide("idle", Wait(), Reason(ReasonCode.CHAMPION_SERVES, {"version": "1"}))
         story.start("2")
         found = rollout_history.serving_since(connection, story.model, "1")
     assert found is not None
-    assert (found["at"], found["decision"]["number"]) == (NOW + 1, 2)
+    assert (found["at"], found["decision"]["number"]) == (NOW + 1, 3)
 
 
 def test_the_log_by_pages(environ: dict[str, str]) -> None:

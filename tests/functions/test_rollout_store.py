@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 
 from common.errors import UnavailableError
 from functions.database import transaction
+from functions.dead_letters import decision_log
 from functions.reasons import CODE_COLUMNS, InitiatedBy, Reason
 from functions.rollout import overrides, store
 from functions.rollout.lock import single_writer
@@ -56,6 +57,11 @@ def test_the_log_and_what_is_still_to_be_told(database: Engine) -> None:
         assert [row["number"] for row in rows] == [third["number"], second["number"]]
         assert store.decisions_after(connection, "m", first["number"]) == [second, third]
         assert store.last_decision(connection, "m") == third
+        decision_log.note(connection, "m", "replay", [("a", "t")] * 30, "ann", 3.0)
+        assert store.last_decision(connection, "m") == third, "dead letters are not a rollout's"
+        (newest,) = store.decisions(connection, "m", 1)
+        assert (newest["percent"], newest["champion"], newest["initiated_by"]) == (10, "6", "operator")
+        assert (newest["reason_params"]["n"], len(newest["reason_params"]["letters"])) == (30, 20)
         assert store.unannounced(connection, "m") == [first, third]
         store.mark_announced(connection, first["number"], 5.0)
         assert store.unannounced(connection, "m") == [third]

@@ -6,6 +6,7 @@ Functions and Broker are played by the functions' own code on a real database, c
 from __future__ import annotations
 
 import base64
+import getpass
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -31,6 +32,7 @@ from functions.migrate import migrate
 from functions.reasons import InitiatedBy
 from functions.retrain import store as runs
 from functions.retrain.decision import read_request
+from functions.rollout import store as rollout_store
 from mcqa import pipeline_run
 from mcqa.verbs import app
 
@@ -216,6 +218,15 @@ def states(loop: Loop) -> dict[str, str]:
         return {row.id: row.state for row in letters.letters(connection, None)}
 
 
+def logged_as_decided(loop: Loop) -> list[tuple[str, int, str]]:
+    """What the decision log has of dead letters, the oldest first: the code, of how many, who."""
+    with transaction(loop.database) as connection:
+        rows = rollout_store.decisions(connection, MODEL, 100)
+        assert rollout_store.last_decision(connection, MODEL) is None, "no rollout has decided anything"
+    assert {(row["action_type"], row["initiated_by"]) for row in rows} <= {("dead-letters", "operator")}
+    return [(row["reason_code"], row["reason_params"]["n"], row["reason_params"]["by"]) for row in reversed(rows)]
+
+
 def test_dead_letters_are_listed_and_shown_from_the_database(loop: Loop) -> None:
     assert "no dead letters" in loop.run("dead-letters", "list").stderr
     name = keep(loop, "one")
@@ -245,6 +256,7 @@ def test_a_replay_sends_the_same_event_once_and_is_noted(loop: Loop) -> None:
     assert (second.exit_code, "was already replayed, and has not come back" in second.stdout) == (0, True)
     assert len(loop.sink.events) == 1
     assert loop.run("dead-letters", "replay", "--all").exit_code == 0
+    assert logged_as_decided(loop) == [("dead-letters-replayed", 1, getpass.getuser())]
 
 
 def test_what_is_refused_again_is_open_again_and_an_error(loop: Loop) -> None:
@@ -273,6 +285,8 @@ def test_discarding_is_noted_and_done_once(loop: Loop) -> None:
     assert "was already discarded: nothing to discard" in loop.run("dead-letters", "discard", names[0]).stdout
     assert loop.run("dead-letters", "discard", "--all").exit_code == 0
     assert set(states(loop).values()) == {"discarded"}
+    who = getpass.getuser()
+    assert logged_as_decided(loop) == [("dead-letters-discarded", 1, who), ("dead-letters-discarded", 2, who)]
     assert loop.run("dead-letters", "list", "--json").stdout == ""
     assert len(loop.run("dead-letters", "list", "--all", "--json").stdout.splitlines()) == 3
     keep(loop, "one")  # it arrives again: somebody has to look at it again

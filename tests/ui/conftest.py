@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from ask_model import Model, model_server
-from shown_page import ShownPage, browser_context, show, ui_server
+from shown_page import ShownPage, browser_context, running_chromium, show, ui_server
 
 from ui import facts
 from ui.ask import exchange as exchanges
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 Show = Callable[..., ShownPage]
 
@@ -54,20 +51,14 @@ def model(processes: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Model]:
 @pytest.fixture(scope="module")
 def chromium(processes: None) -> Iterator[Browser]:
     """One browser for a file's tests, and no longer: Playwright keeps an event loop running in the main thread."""
-    if CHROMIUM is None:
-        pytest.skip("chromium is not installed (apt install chromium)")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
+    with running_chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
 def page_at(chromium: Browser) -> Iterator[Callable[..., Page]]:
     """`page_at(address, width=390, dark=True)`: a page of a new context. The test fails where the browser's console
-    had an error, or where anything was requested from elsewhere than loopback.
+    had an error or a warning of Vega, or where anything was requested from elsewhere than loopback.
     """
     with browser_context(chromium) as opened:
         yield opened

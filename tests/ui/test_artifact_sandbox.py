@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import httpx2
 import pytest
-from kfp_server import HEADERS, TOKEN, KfpServer, kfp_server, make_client
+from kfp_server import ENVIRON, HEADERS, TOKEN, KfpServer, kfp_server, make_client
 
 from benchmarks import kubeflow_ui_pipeline
 from local.access_middleware import login_link
@@ -62,12 +62,11 @@ def files(server: KfpServer, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     file(server, run, script["path"]).write_text(SCRIPT)
     file(server, run, report["path"]).write_text(written.replace("REFRESH", REFRESH))
     file(server, run, framed["path"]).write_text(written)  # a frame may move on; the server refuses what it asks then
-    return {"report": report["url"], "script": script["url"], "framed": f"{run}/{framed['path']}"}
+    return {"run": run, "report": report["url"], "script": script["url"], "framed": f"{run}/{framed['path']}"}
 
 
 def file(server: KfpServer, run: str, path: str) -> Path:
-    (found,) = server.folder.rglob(f"{run}/{path}")
-    return found
+    return Path(server.folder, "runs", run, path)
 
 
 def watched(page: Any) -> list[str]:
@@ -127,3 +126,15 @@ def test_a_script_that_a_step_wrote_is_no_script_to_a_browser(
     assert loaded == "refused"
     assert page.title() == "viewer"
     page_at.faults.clear()
+
+
+def test_the_page_lists_them_and_leads_to_them(
+    server: KfpServer, files: dict[str, str], show_page: Any, tmp_path: Path
+) -> None:
+    environ = {"KFP_ENDPOINT": server.url, "MCQA_DATABASE_URL": f"sqlite:///{tmp_path / 'none.db'}", **ENVIRON}
+    page = show_page("pipelines", environ, run=files["run"])
+    rows = {row[0]: row[1:] for row in page.tables["Artifacts of the steps"]}
+    assert rows["page"][:2] == ["measure", "system.HTML"]
+    assert rows["page"][2].endswith(" B")
+    assert rows["scores"] == ["measure", "system.Metrics", "—"]
+    assert server.url + files["report"] in page.everything

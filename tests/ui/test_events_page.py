@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from functions.database import engine, transaction
 from functions.dead_letters import store as letters
 from functions.dead_letters.parsing import DeadLetter, dead_letter_key
 from mcqa import dead_letter_actions
+from mcqa.readmodels import rollout_history
 from ui import facts
 from ui.events import letters as letters_view
 from ui.events import search
@@ -190,6 +192,13 @@ def test_dead_letters_are_listed_with_their_reason(show_page: Show, loop: SmallL
     assert rows["2-2"][3:6] == ["open", "refused", "picky"] or rows["2-2"][4] == "refused"
 
 
+def noted(loop: SmallLoop) -> tuple[str, str, Any]:
+    """The newest line of the decision log: why, who, and the letters."""
+    (row, *_) = rollout_history.log(loop.environ, None, 1)["decisions"]
+    assert row["reason_params"] is not None
+    return row["reason_code"], str(row["by"]), row["reason_params"]["letters"]
+
+
 LETTERS = "Events that a function could not use, the newest first"
 ACTIONS = {"MCQA_UI_ACTIONS": "true", "MCQA_UI_LOGIN": "none"}
 
@@ -212,6 +221,7 @@ def test_a_dead_letter_is_sent_again_after_a_question(
     press(page, f"letter replay {letter} confirm")
     assert ("success", "Sent again; nobody has refused it so far.") in page.notices
     assert state(loop, letter) == "replayed"
+    assert noted(loop) == ("dead-letters-replayed", f"{getpass.getuser()} (page)", [letter])
     assert page.app.button(f"letter replay {letter} button").disabled
 
 
@@ -220,6 +230,12 @@ def test_a_dead_letter_is_discarded(show_page: Show, loop: SmallLoop, letter: st
     press(page, f"letter discard {letter} button", f"letter discard {letter} confirm")
     assert ("success", "Discarded.") in page.notices
     assert state(loop, letter) == "discarded"
+    assert noted(loop) == ("dead-letters-discarded", f"{getpass.getuser()} (page)", [letter])
+    rollout = show_page("rollout", loop.environ)
+    (_, _, what, why, who) = next(iter(table(rollout, "Decisions, the newest first")))
+    assert what == "an operator sees to dead letters"
+    assert why.startswith(f"the operator gives dead letters up: 1: {getpass.getuser()} (page); {letter} (")
+    assert "(page)" in who
 
 
 def test_all_are_sent_again(show_page: Show, loop: SmallLoop, letter: str) -> None:
@@ -236,6 +252,7 @@ def test_what_the_broker_keeps_is_tried_again(show_page: Show, loop: SmallLoop) 
     assert page.details["Status"] == "422"
     press(page, "letter replay 2-2 button", "letter replay 2-2 confirm")
     assert ("success", "The broker tries it again.") in page.notices
+    assert noted(loop) == ("dead-letters-replayed", f"{getpass.getuser()} (page)", ["2-2"])
 
 
 def test_a_dead_letter_that_is_gone(show_page: Show, loop: SmallLoop) -> None:

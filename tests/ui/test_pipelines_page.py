@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from kfp_server import ENVIRON, kfp_server
 from shown_page import ShownPage
@@ -17,7 +18,6 @@ from common.kubeflow import KubeflowClient
 from functions.database import engine, transaction
 from functions.migrate import migrate
 from functions.retrain.tables import RetrainRun
-from mcqa.readmodels.pipeline_runs import steps
 
 HOSTILE = "**bold** <img src=x onerror=alert(1)> [link](http://evil.example)"
 Show = Callable[..., ShownPage]
@@ -47,6 +47,8 @@ def server(tmp_path_factory: pytest.TempPathFactory, processes: None) -> Iterato
         with transaction(engine(database)) as connection:
             for place, run_id in enumerate(ids[:2]):
                 connection.execute(insert(RetrainRun).values(**request(f"key-{place}", run_id, place)))
+            waits = {**request("key-2", "", 0), "run_id": None, "state": "waiting", "version": None, "attempt": 0}
+            connection.execute(insert(RetrainRun).values(**waits))
         yield {"KFP_ENDPOINT": kfp.url, "MCQA_DATABASE_URL": database, "ids": " ".join(ids), **ENVIRON}
 
 
@@ -70,6 +72,8 @@ def test_runs_with_what_they_were_for_and_what_came_of_them(server: dict[str, st
     assert "not this time" in failed[5] or "work" in failed[5]
     assert (ours[1], ours[4], ours[5]) == ("succeeded", "drift", "version 2")
     assert len(page.tables["Versions of the pipeline"]) >= 1
+    ((_, state, by, why, became),) = page.tables["Requests without a run"]
+    assert (state, by, why, became) == ("waiting", "drift", HOSTILE, "—")
 
 
 def test_one_run_with_its_steps_and_parameters(server: dict[str, str], show_page: Show) -> None:
@@ -99,29 +103,26 @@ def test_without_the_database_the_runs_are_still_shown(server: dict[str, str], s
     assert {row[4] for row in page.tables["Runs, the newest first"]} == {"not started by the loop"}
 
 
-def test_steps_of_kubeflows_own_answer() -> None:
-    """Argo's tasks: groups around the steps, drivers, retries, and 1970 for what has not happened."""
-    tasks = [
-        {"task_id": "a", "display_name": "coding-mcqa-x", "state": "RUNNING", "start_time": "2026-11-30T10:00:00Z"},
-        {"task_id": "d", "display_name": "root", "parent_task_id": "a", "start_time": "2026-11-30T10:00:01Z"},
-        {
-            "task_id": "s1", "display_name": "train(1)", "parent_task_id": "d", "state": "RUNNING",
-            "start_time": "2026-11-30T10:00:09Z", "end_time": "1970-01-01T00:00:00Z",
-        },
-        {
-            "task_id": "s0", "display_name": "train(0)", "parent_task_id": "d", "state": "FAILED",
-            "start_time": "2026-11-30T10:00:02Z", "end_time": "2026-11-30T10:00:07Z",
-            "error": {"code": 1, "message": "lost\n the node"},
-        },
-        {"task_id": "s2", "display_name": "evaluate", "parent_task_id": "d"},
-    ]  # fmt: skip
-    found = steps({"run_details": {"task_details": tasks}})
-    assert [(each["name"], each["attempt"], each["state"]) for each in found] == [
-        ("coding-mcqa-x", None, "RUNNING"),
-        ("train", 0, "FAILED"),
-        ("train", 1, "RUNNING"),
-        ("evaluate", None, "PENDING"),
-    ]
-    assert found[1]["error"] == "lost the node"
-    assert found[2]["ended_at"] is None
-    assert [each["depth"] for each in found] == [0, 2, 2, 2]
+def test_a_server_that_lists_no_artifacts(
+    server: dict[str, str], show_page: Show, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kubeflow's own: its API has no such call."""
+    asked: list[str] = []
+
+    def missing(client: KubeflowClient, method: str, path: str, **options: Any) -> httpx2.Response:
+        asked.append(path)
+        return httpx2.Response(404) if path.endswith("/artifacts") else real(client, method, path, **options)
+
+    real = KubeflowClient._request
+    monkeypatch.setattr(KubeflowClient, "_request", missing)
+    page = show_page("pipelines", server, run=server["ids"].split()[0])
+    assert any(path.endswith("/artifacts") for path in asked)
+    assert "This pipeline server lists artifacts on its own page of the run only." in page.paragraphs
+
+
+def test_where_no_pipelines_run_is_no_problem(show_page: Show, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/compose.md: the page is there, and no pipeline server."""
+    monkeypatch.delenv("KFP_ENDPOINT", raising=False)
+    page = show_page("pipelines", run="x")
+    assert page.notices == [("info", "There is no pipeline server here: KFP_ENDPOINT is not set.")]
+    assert not page.tables

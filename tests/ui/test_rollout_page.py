@@ -11,13 +11,15 @@ import pytest
 from rollout_loop import Model, SinkServer
 from rollout_story import three_rollouts
 from shown_page import ShownPage
+from sqlalchemy import update
 
 from functions.database import engine, transaction
 from functions.migrate import migrate
 from functions.rollout import overrides
 from functions.rollout.reasons import ReasonCode
 from functions.rollout.state import Override
-from ui import actions
+from functions.rollout.tables import RolloutStatus
+from ui import actions, facts
 from ui.language import catalogue
 
 Show = Callable[..., ShownPage]
@@ -135,6 +137,20 @@ def test_an_outcome_stays_for_a_while(environ: Environ, show_page: Show, monkeyp
     monkeypatch.setattr(actions, "OUTCOME_SECONDS", 0.0)
     page.app.run()
     assert [kind for kind, _ in page.notices].count("success") == 0
+
+
+def test_an_outcome_is_shown_although_the_rollout_is_over(environ: Environ, show_page: Show) -> None:
+    page = show_page("rollout", environ)
+    press(page, "rollout abort button")
+    press(page, "rollout abort confirm")
+    with transaction(engine(environ["MCQA_DATABASE_URL"])) as connection:
+        connection.execute(update(RolloutStatus).values(phase="idle"))
+    facts.forget()
+    page.app.run()
+    assert not [each for each in page.app.button if each.key.startswith("rollout")]
+    assert [kind for kind, _ in page.notices].count("success") == 1
+    assert any("A rollout starts when a version gets the alias" in text for text in page.paragraphs)
+    assert "/#/models/" in page.everything
 
 
 def test_every_reason_is_in_the_catalogue_as_the_function_renders_it() -> None:

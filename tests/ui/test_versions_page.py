@@ -110,8 +110,12 @@ def test_a_version_that_is_not_there(environ: dict[str, str], show_page: Show, q
     assert ("warning", "The registry has no version 99.") in page.notices
 
 
-def test_an_address_of_nonsense_is_ignored(environ: dict[str, str], show_page: Show) -> None:
+def test_an_address_of_nonsense_says_so(environ: dict[str, str], show_page: Show) -> None:
     page = show_page("versions", environ, version="x'", against="-1", before="9" * 40)
+    assert [kind for kind, _ in page.notices] == ["warning"] * 3
+    assert page.nodes("h") == [], "another version is not what was asked for"
+    assert f"All versions of {MODEL}" in page.tables
+    page = show_page("versions", environ, against="-1")
     assert [node["text"] for node in page.nodes("h")] == ["Version 2"]
 
 

@@ -32,11 +32,11 @@ T = TypeVar("T")
 _STATE, _VIEWER = "ask exchange", "ask viewer"
 PATIENCE = 0.8
 """Seconds for which the page waits before it says that it does: most answers take less."""
-EXPLANATION_PATIENCE = 0.2
-"""Only for explanations that are there at once: the others are shown while they are written."""
 BESIDE = 0.3
 """Seconds that an answer waits for what is shown next to it."""
 EVALUATION_SECONDS = 30.0
+EXPLANATION_PATIENCE = 0.2
+"""Only for explanations that are there at once: the others are shown while they are written."""
 EXPLANATION_TOKENS = 256
 UNSEEN_SECONDS = 15.0
 """Browsers let a page that is not in front run once a second."""

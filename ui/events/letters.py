@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import streamlit as st
 
 from mcqa import dead_letter_actions
-from mcqa.readmodels import dead_letters, events
+from mcqa.readmodels import dead_letters
 from mcqa.readmodels.dead_letters import DeadLetterFacts
 from ui import elements, facts
 from ui.actions import action, explain_refusal
@@ -161,19 +161,21 @@ def _show_kept(name: str) -> None:
     elements.paragraph(t("events.letters.kept"), key="letter kept")
     explain_refusal()
     action(
-        t("events.letters.replay"), lambda by: _replay(name, by), title=t("events.letters.replay"),
+        t("events.letters.replay"), lambda by: _replay_kept(letter, by), title=t("events.letters.replay"),
         consequence=[t("events.letters.kept_means")], key=f"letter replay {name}",
     )  # fmt: skip
 
 
 def _replay(name: str, by: str) -> Sequence[Cell]:
-    if dead_letters.is_kept_by_broker(name):
-        done = events.replay_kept(environ(), name)
-        return [t("events.letters.outcome.queued" if done else "events.letters.outcome.unknown")]
     outcome, times = dead_letter_actions.replay_by_name(environ(), name, by)
     if outcome == "sent" and _came_back(name, times):
         return [t("events.letters.outcome.returned")]
     return [t(f"events.letters.outcome.{outcome}")]  # texts: events.letters.outcome.*
+
+
+def _replay_kept(letter: DeadLetterFacts, by: str) -> Sequence[Cell]:
+    done = dead_letter_actions.replay_kept(environ(), [(letter["name"], letter["type"])], by)
+    return [t("events.letters.outcome.queued" if done else "events.letters.outcome.unknown")]
 
 
 def _came_back(name: str, times: int) -> bool:
@@ -188,13 +190,12 @@ def _came_back(name: str, times: int) -> bool:
 
 
 def _replay_all(by: str) -> Sequence[Cell]:
-    names = [letter["name"] for letter in _read(False)]
-    for name in names:
-        if dead_letters.is_kept_by_broker(name):
-            events.replay_kept(environ(), name)
-        else:
-            dead_letter_actions.replay_by_name(environ(), name, by)
-    return [count("events.letters.replayed", len(names))]
+    letters = _read(False)
+    kept = [letter for letter in letters if dead_letters.is_kept_by_broker(letter["name"])]
+    stored = [letter["name"] for letter in letters if letter not in kept]
+    done = dead_letter_actions.replay_every(environ(), stored, by)
+    done += dead_letter_actions.replay_kept(environ(), [(letter["name"], letter["type"]) for letter in kept], by)
+    return [count("events.letters.replayed", done)]
 
 
 def _discard(name: str, by: str) -> Sequence[Cell]:

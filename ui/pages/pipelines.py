@@ -14,10 +14,10 @@ from ui import elements, facts
 from ui.elements import Badge, Cell, Code, Link, Time
 from ui.language import duration, has, parts, t
 from ui.live import live
+from ui.pipelines import requests, results
 from ui.versions import lineage, listing
 
 # texts: pipelines.state.*
-# texts: pipelines.by.*
 # texts: pipelines.column.*
 _BADGES = {"SUCCEEDED": "good", "FAILED": "bad", "CANCELED": "warn", "CANCELING": "warn", "SKIPPED": "sleep"}
 _ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
@@ -26,6 +26,9 @@ MLFLOW_SECONDS = 20.0
 
 def render() -> None:
     st.title(t("app.page.pipelines"))
+    if not os.environ.get("KFP_ENDPOINT", "").strip():
+        elements.notice("info", t("pipelines.none_here"), key="pipelines none")
+        return
     if asked := st.query_params.get("run", "")[:200]:
         _one(asked)
         elements.paragraph(Link(t("pipelines.all"), "/pipelines"), key="pipelines all")
@@ -60,6 +63,7 @@ def _all() -> None:
     columns = [t(f"pipelines.column.{name}") for name in ("run", "state", "started", "took", "cause", "result")]
     rows = [_line(run) for run in found["runs"]]
     elements.table(t("pipelines.runs"), columns, rows, empty=t("pipelines.no_runs"), key="pipelines runs")
+    requests.show(found["requests"])
     elements.table(
         t("pipelines.schedules"),
         [t(f"pipelines.column.{name}") for name in ("name", "when", "enabled")],
@@ -103,6 +107,7 @@ def _one(run_id: str) -> None:
         empty=t("pipelines.defaults"),
         key="pipelines parameters",
     )
+    results.artifacts(run_id)
     if run["requested"] is not None:
         _record(run["requested"]["key"])
 
@@ -113,7 +118,9 @@ def _summary(run: RunFacts) -> None:
         t("pipelines.column.state"): [_state(run["state"]), *_archived(run)],
         t("pipelines.column.started"): Time(run["created_at"]),
         t("pipelines.column.took"): _took(run["created_at"], run["finished_at"], run["state"]),
-        t("pipelines.asked_by"): _cause(run) if requested is None else [_cause(run), *_check(requested["key"])],
+        t("pipelines.asked_by"): requests.cause(None)
+        if requested is None
+        else [requests.cause(requested), *_check(requested["key"])],
         t("pipelines.column.result"): _result(run),
     }
     if requested is not None and requested["reason"]:
@@ -154,6 +161,7 @@ def _record(key: str) -> None:
             [[name, Code(value)] for name, value in record["data"].items()],
             key="pipelines data",
         )
+    results.show(key)
 
 
 def _line(run: RunLine) -> list[Cell]:
@@ -162,7 +170,7 @@ def _line(run: RunLine) -> list[Cell]:
         [_state(run["state"]), *_archived(run)],
         Time(run["created_at"]),
         _took(run["created_at"], run["finished_at"], run["state"]),
-        _cause(run),
+        requests.cause(run["requested"]),
         run["error"] or _result(run),
     ]
 
@@ -195,15 +203,6 @@ def _took(began: float | None, ended: float | None, state: str) -> str:
     if ended is None:
         return "—" if state in _ENDED else duration(time.time() - began)
     return duration(ended - began)
-
-
-def _cause(run: RunLine) -> Cell:
-    requested = run["requested"]
-    if requested is None:
-        return t("pipelines.not_the_loop")
-    key = f"pipelines.by.{requested['initiated_by']}"
-    said = t(key) if has(key) else requested["initiated_by"]
-    return [said, ", ", t("pipelines.attempt", n=requested["attempt"])] if requested["attempt"] > 1 else said
 
 
 def _result(run: RunLine) -> Cell:

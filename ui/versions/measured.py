@@ -17,6 +17,8 @@ from ui.versions.listing import version_link
 
 # texts: versions.column.*
 # texts: versions.mix.*
+ROW = 28
+"""Pixels for a subject: Streamlit fits a chart into its height, which Vega cannot where it follows from the rows."""
 MIXES = ("current", "old", "bank")
 
 
@@ -88,7 +90,8 @@ def _subjects(mix: Measured) -> None:
         for row in values
     ]
     columns = [t(f"versions.column.{name}") for name in ("subject", "questions", "accuracy", "low", "high")]
-    chart(alt.layer(*layers), alt_text=t("versions.subjects_alt"), columns=columns, rows=rows, numeric=(1, 2, 3, 4),
+    drawing = alt.layer(*layers).properties(height=70 + ROW * len(values))
+    chart(drawing, alt_text=t("versions.subjects_alt"), columns=columns, rows=rows, numeric=(1, 2, 3, 4),
           key="versions subjects")  # fmt: skip
 
 
@@ -104,19 +107,19 @@ def _reliability(mix: Measured) -> None:
     names = [name for name, _ in series]
     values = [{"series": name, **b} for name, bins in series for b in bins]
     colours = alt.Scale(domain=names, range=[SERIES[1], SERIES[0]] if before else [SERIES[0]])
+    dashes = alt.Scale(domain=names, range=[[4, 2], [1, 0]] if before else [[1, 0]])
     shapes = alt.Scale(domain=names, range=["square", "circle"] if before else ["circle"])
     unit = alt.Scale(domain=[0, 1])
+    legend = alt.Legend(orient="top", columns=1, labelLimit=320)  # the same for all three, which Vega then draws as one
     points = (
         alt.Chart(_data(values))
         .mark_line(point={"filled": True, "size": 70}, strokeWidth=2)
         .encode(
             x=alt.X("confidence:Q", title=t("versions.confidence"), scale=unit, axis=alt.Axis(format="%", tickCount=5)),
             y=alt.Y("accuracy:Q", title=t("versions.share_right"), scale=unit, axis=alt.Axis(format="%", tickCount=5)),
-            color=alt.Color(
-                "series:N", title=None, scale=colours, legend=alt.Legend(orient="top", columns=1, labelLimit=320)
-            ),
-            shape=alt.Shape("series:N", title=None, scale=shapes),
-            strokeDash=alt.StrokeDash("series:N", title=None, sort=names, legend=None),
+            color=alt.Color("series:N", title=None, scale=colours, legend=legend),
+            shape=alt.Shape("series:N", title=None, scale=shapes, legend=legend),
+            strokeDash=alt.StrokeDash("series:N", title=None, scale=dashes, legend=legend),
         )
     )
     ends = _data([{"x": 0, "y": 0}, {"x": 1, "y": 1}])
@@ -161,13 +164,15 @@ def _letters(mix: Measured) -> None:
         for kind in kinds
     ]
     names = list(kinds.values())
+    most = max((max(row["right"], row["chosen"]) for row in mix["letters"]), default=0) or 1
     bars = (
         alt.Chart(_data(values))
         .mark_bar(stroke="#8a8f98", strokeWidth=1)
         .encode(
             x=alt.X("letter:N", title=t("versions.letter"), axis=alt.Axis(labelAngle=0)),
             xOffset=alt.XOffset("kind:N", sort=names),
-            y=alt.Y("count:Q", title=t("versions.column.questions")),
+            # With its scale given: Streamlit sends the data after the chart, and Vega warns of what has no extent yet.
+            y=alt.Y("count:Q", title=t("versions.column.questions"), stack=False, scale=alt.Scale(domain=[0, most])),
             color=alt.Color("kind:N", title=None, scale=alt.Scale(domain=names, range=["#9AA5B1", SERIES[0]]),
                             legend=alt.Legend(orient="top", columns=1, labelLimit=320)),
         )

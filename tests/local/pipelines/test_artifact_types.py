@@ -33,7 +33,7 @@ def artifact(kind: str, place: str) -> Artifact:
         ("system.Dataset", "picture.png", b"\x89PNG\r\n\x1a\n\0", "image/png"),
         ("system.Dataset", "picture.svg.gz", b"\x1f\x8b\0", BINARY),
         ("system.Model", "weights", b"\0\1\2", BINARY),
-        ("system.Model", "latin-1", b"caf\xe9", BINARY),
+        ("system.Model", "latin-1", b"\xe9t\xe9", BINARY),
         ("system.Dataset", "long", b"a" * (SNIFFED - 1) + "€€".encode(), TEXT),
         ("system.Dataset", "long binary", b"a" * (SNIFFED - 9) + b"\xff" * 20, BINARY),
     ],
