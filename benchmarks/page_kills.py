@@ -54,9 +54,13 @@ PATIENCE = 120.0
 LIMIT_SECONDS = 30.0
 """Older facts than this must be marked, and a part that is missing for longer be spoken of: three beats of a page and
 what a read may take."""
+LATE = "has not answered yet"
+"""How a page says, in a warning, that a part hangs: ui/texts/app.toml."""
 LOOK = """() => {
   window.mcqaMark?.();
-  const shown = [...document.querySelectorAll('[data-testid="stMainBlockContainer"] [role="alert"]')];
+  const notices = '[data-testid="stMainBlockContainer"] :is([role="alert"], .notice.warning)';
+  const shown = [...document.querySelectorAll(notices)]
+    .filter((each) => each.role === "alert" || each.innerText.includes("LATE"));
   const stale = document.body.classList.contains("mcqa-stale");
   return {
     stale,
@@ -65,7 +69,7 @@ LOOK = """() => {
     text: document.querySelector('[data-testid="stMainBlockContainer"]')?.innerText ?? "",
     age: window.mcqaSeen === undefined ? null : (performance.now() - window.mcqaSeen) / 1000,
   };
-}"""
+}""".replace("LATE", LATE)
 # Runs before the page's own scripts, and again should the page load itself again.
 WATCH = """(() => {
   const mark = () => {

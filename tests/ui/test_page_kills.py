@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.page_kills import LIMIT_SECONDS, Look, Seen
+from benchmarks.page_kills import LATE, LIMIT_SECONDS, Look, Seen
+from ui.language import t
 
 LONG = LIMIT_SECONDS + 1
 
@@ -52,3 +53,7 @@ def test_one_look(look: Look, well: bool, oldest: float) -> None:
 )
 def test_what_must_not_be(seen: Seen, problem: str) -> None:
     assert seen.problem() == problem
+
+
+def test_a_part_that_hangs_is_known_by_its_words() -> None:
+    assert LATE in t("app.late", part="the registry")
