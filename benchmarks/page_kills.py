@@ -47,7 +47,7 @@ SUPERVISED = ("gateway", "broker", "mlflow", "pipelines", "ui")
 PORTS = ("--port", "--api-port", "--broker-port", "--mlflow-port", "--pipelines-port", "--ui-port", "--internal-port")
 TICKS = [part for name in ("drift", "rollout", "retrain") for part in ("--schedule", f"{name}=@every 2s")]
 DISK_SIZE, FULL_SECONDS = "1500m", 20.0
-HANG_SECONDS = 30.0
+HANG_SECONDS = 40.0
 ROUND_SECONDS = live.SECONDS + facts.SECONDS
 """Within these a page has read everything again."""
 PATIENCE = 120.0
