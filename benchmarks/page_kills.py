@@ -1,12 +1,12 @@
-"""The page in a browser through a `kill -9` of each part, `mcqa down` and `up`, a promotion, and a full disk.
+"""The page in a browser through kills of each part, parts that hang, `down` and `up`, a promotion, and a full disk.
 
     python -m benchmarks.page_kills [--dir FOLDER]
 
-A loop of its own is brought up; pages stay open in Chromium and are never reloaded. For each disturbance the table says
-after how many seconds a page said so, after how many all of it was right again, and how old the oldest facts were that
-a page showed without marking them: by the address of the page and what it says. A promotion is right when the page
-Loop names the new champion. A page that never says so although the
-part was missing for longer than a page's rhythm, or that is not right again in time, makes the exit code 1.
+A loop of its own is brought up; all pages stay open in Chromium and are never reloaded. For each disturbance the table
+says for how long the part was missing, after how many seconds a page said so, after how many all of it was right again
+and stayed so (after a promotion: the page Loop names the new champion), and how long a page's server had been silent at
+most before the page was marked as stale. The exit code is 1 when nothing says so although a part is missing for longer
+than LIMIT_SECONDS, when a page is not right again in time, and when a silence as long as that stays unmarked.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -36,6 +37,7 @@ from local.platform.settings import HOST, Folder
 from mcqa import loop_process, targets
 from pipelines.registration import versions
 from predictor.storage.resolver import resolve
+from ui import facts, live
 from ui.pages import NAMES
 
 if TYPE_CHECKING:
@@ -45,12 +47,20 @@ SUPERVISED = ("gateway", "broker", "mlflow", "pipelines", "ui")
 PORTS = ("--port", "--api-port", "--broker-port", "--mlflow-port", "--pipelines-port", "--ui-port", "--internal-port")
 TICKS = [part for name in ("drift", "rollout", "retrain") for part in ("--schedule", f"{name}=@every 2s")]
 DISK_SIZE, FULL_SECONDS = "1500m", 20.0
+HANG_SECONDS = 40.0
+ROUND_SECONDS = live.SECONDS + facts.SECONDS
+"""Within these a page has read everything again."""
 PATIENCE = 120.0
 LIMIT_SECONDS = 30.0
-"""Older facts than this must be marked: three beats of a page and what a read may take."""
+"""Older facts than this must be marked, and a part that is missing for longer be spoken of: three beats of a page and
+what a read may take."""
+LATE = "has not answered yet"
+"""How a page says, in a warning, that a part hangs: ui/texts/app.toml."""
 LOOK = """() => {
   window.mcqaMark?.();
-  const shown = [...document.querySelectorAll('[data-testid="stMainBlockContainer"] [role="alert"]')];
+  const notices = '[data-testid="stMainBlockContainer"] :is([role="alert"], .notice.warning)';
+  const shown = [...document.querySelectorAll(notices)]
+    .filter((each) => each.role === "alert" || each.innerText.includes("LATE"));
   const stale = document.body.classList.contains("mcqa-stale");
   return {
     stale,
@@ -59,22 +69,30 @@ LOOK = """() => {
     text: document.querySelector('[data-testid="stMainBlockContainer"]')?.innerText ?? "",
     age: window.mcqaSeen === undefined ? null : (performance.now() - window.mcqaSeen) / 1000,
   };
-}"""
-WATCH = """() => {
-  const mark = () => { const text = document.querySelector(".mcqa-freshness")?.textContent ?? "";
-    if (text !== window.mcqaText) { window.mcqaText = text; window.mcqaSeen = performance.now(); } };
-  mark(); setInterval(mark, 200); window.mcqaMark = mark;
-}"""
+}""".replace("LATE", LATE)
+# Runs before the page's own scripts, and again should the page load itself again.
+WATCH = """(() => {
+  const mark = () => {
+    const text = document.querySelector(".mcqa-freshness")?.textContent;
+    if (text && text !== window.mcqaText) { window.mcqaText = text; window.mcqaSeen = performance.now(); }
+  };
+  window.mcqaMark = mark;
+  setInterval(mark, 200);
+})()"""
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
     """A page as it is now. `trouble` is what it says is wrong, in one line, "" for nothing; `age` in seconds since it
-    was last updated by its server."""
+    was last updated by its server, None before it was at all."""
 
     stale: bool
     trouble: str
-    age: float
+    age: float | None
+
+    def fresh_for(self, seconds: float) -> bool:
+        """It was updated within the last `seconds`."""
+        return not self.stale and self.age is not None and self.age < seconds
 
 
 @dataclass
@@ -87,16 +105,16 @@ class Watched:
     @classmethod
     def open(cls, browser: Browser, address: str, name: str) -> Watched:
         page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+        page.add_init_script(WATCH)
         page.goto(f"{address}/{name}", timeout=120_000)
         page.get_by_role("heading", level=1).first.wait_for(timeout=120_000)
-        page.evaluate(WATCH)
         return cls(name, page)
 
     def look(self) -> Look:
         seen = self.page.evaluate(LOOK)
         alerts = seen["alerts"] + ([line] if self.name == "loop" and (line := _fault(seen["text"])) else [])
         trouble = seen["banner"] or (f"{self.name}: {alerts[0]}" if alerts else "")
-        return Look(seen["stale"], trouble, seen["age"] or 0.0)
+        return Look(seen["stale"], trouble, seen["age"])
 
 
 def _fault(text: str) -> str:
@@ -108,9 +126,10 @@ def _fault(text: str) -> str:
 
 @dataclass
 class Seen:
-    """What became of one disturbance. Seconds from its beginning, None for never."""
+    """What became of one disturbance. Seconds from its beginning, None for never; `away` is until the loop was well."""
 
     name: str
+    away: float | None = None
     said: float | None = None
     words: str = ""
     pages: set[str] = field(default_factory=set)
@@ -127,21 +146,33 @@ class Seen:
             if found.stale and self.stale is None:
                 self.stale = now
             if not found.stale:
-                self.oldest = max(self.oldest, found.age)
+                self.oldest = max(self.oldest, found.age or 0.0)
             if found.trouble:
-                well, self.last = False, f"{watched.name}, {now:.0f} s: {found.trouble}, updated {found.age:.0f} s ago"
+                well, self.last = False, f"{watched.name}, {now:.0f} s: {found.trouble}"
                 self.pages.add(watched.name)
-                if self.said is None or (not self.words and found.trouble):
+                if self.said is None:
                     self.said, self.words = now, found.trouble
-            well = well and not found.stale and found.age < LIMIT_SECONDS
+            well = well and found.fresh_for(LIMIT_SECONDS)
         return well
+
+    def problem(self) -> str:
+        """What must not be, in one line; "" for nothing."""
+        if self.right is None:
+            return f"not right again: {self.last or 'a page was not updated'}"
+        if self.oldest > LIMIT_SECONDS:
+            return f"silent for {self.oldest:.0f} s, not marked"
+        if self.away is not None and self.away > LIMIT_SECONDS and (self.said is None or self.said > LIMIT_SECONDS):
+            return f"missing for {self.away:.0f} s, said after {_seconds(self.said)}"
+        return ""
 
 
 class PageKills:
-    """`path` is the loop's folder."""
+    """`path` is the loop's folder; for `steady` seconds a page must stay right to count as such."""
 
-    def __init__(self, path: Path, browser: Browser, pages: tuple[str, ...] = NAMES) -> None:
-        self.folder, self.browser, self.names = Folder(path), browser, pages
+    def __init__(
+        self, path: Path, browser: Browser, pages: tuple[str, ...] = NAMES, steady: float = ROUND_SECONDS
+    ) -> None:
+        self.folder, self.browser, self.names, self.steady = Folder(path), browser, pages, steady
         self.pages: list[Watched] = []
         self.seen: list[Seen] = []
 
@@ -158,23 +189,30 @@ class PageKills:
         seen, began = Seen(name), time.monotonic()
         is_well = act()
         self.until_right(seen, began, is_well)
-        print(f"{name}: said after {_seconds(seen.said)}, right after {_seconds(seen.right)}; {seen.last}", flush=True)
+        figures = f"said after {_seconds(seen.said)}, right after {_seconds(seen.right)}"
+        print(f"{name}: {figures}; {seen.last} {seen.problem()}", flush=True)
         self.seen.append(seen)
         return seen
 
     def until_right(self, seen: Seen, began: float, is_well: Callable[[], bool] = lambda: True) -> None:
         """Right is: the loop is well, and since then every page was updated and says nothing else."""
         well_since: float | None = None
-        while time.monotonic() - began < PATIENCE:
+        right_since: float | None = None
+        while (now := time.monotonic()) - began < PATIENCE:
             right = seen.observe(self.pages, began)
             if well_since is None and is_well():
-                well_since = time.monotonic()
-            if right and well_since is not None:
-                fresh = all(watched.look().age < time.monotonic() - well_since for watched in self.pages)
-                if fresh:
-                    seen.right = time.monotonic() - began
+                well_since, seen.away = now, now - began
+            if well_since is None or not right or not self.updated_since(well_since):
+                right_since = None
+            else:
+                right_since = right_since or now
+                if now - right_since >= self.steady:
+                    seen.right = right_since - began
                     return
             time.sleep(0.2)
+
+    def updated_since(self, moment: float) -> bool:
+        return all(watched.look().fresh_for(time.monotonic() - moment) for watched in self.pages)
 
     def kill(self, name: str) -> Callable[[], bool]:
         """`name` is a part that is supervised, or a function."""
@@ -184,6 +222,15 @@ class PageKills:
         for pid in before:
             os.kill(pid, signal.SIGKILL)
         return lambda: bool(set(self.pids(name)) - set(before)) and self.is_ready(name)
+
+    def hang(self, name: str) -> Callable[[], bool]:
+        """The part accepts and answers nothing, for HANG_SECONDS or until it is started again."""
+        before = self.pids(name)
+        _signal(before, signal.SIGSTOP)
+        timer = threading.Timer(HANG_SECONDS, _signal, (before, signal.SIGCONT))
+        timer.daemon = True
+        timer.start()
+        return lambda: not timer.is_alive() and self.is_ready(name)
 
     def pids(self, name: str) -> list[int]:
         status = loop_process.read_status(self.folder)
@@ -260,22 +307,26 @@ def loop_of_its_own(path: Path) -> Iterator[Folder]:
         kills.mcqa("down")
 
 
+def _signal(pids: list[int], which: signal.Signals) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, which)
+
+
 def fill(disk: Disk) -> Callable[[], bool]:
     filling = in_background(disk, FULL_SECONDS)
     return lambda: not filling.is_alive()
 
 
 def report(seen: list[Seen]) -> None:
-    table = Table(
-        "disturbance", "said after", "marked as stale after", "right after", "oldest unmarked", "where", "said"
-    )
+    columns = ("disturbance", "missing for", "said after", "marked as stale after", "right after", "oldest unmarked")
+    table = Table(*columns, "where", "said", "problem")
     for each in seen:
+        figures = [_seconds(value) for value in (each.away, each.said, each.stale, each.right, each.oldest)]
         where = ", ".join(name for name in NAMES if name in each.pages)
-        figures = [_seconds(each.said), _seconds(each.stale), _seconds(each.right), _seconds(each.oldest)]
-        table.add_row(
-            each.name, *figures, where or "–", each.words[:110] or "nothing: all was well whenever a page looked"
-        )
-    Console(width=200).print(table)
+        words = each.words[:110] or "nothing: all was well whenever a page looked"
+        table.add_row(each.name, *figures, where or "–", words, each.problem() or "–")
+    Console(width=220).print(table)
 
 
 def _seconds(value: float | None) -> str:
@@ -306,6 +357,8 @@ def run(kills: PageKills, disk: Disk) -> int:
         kills.disturb(f"kill -9 of {name}", lambda name=name: kills.kill(name))  # type: ignore[misc]
     version = kills.challenge()
     kills.disturb(f"a promotion, of version {version}", lambda: kills.promote(version))
+    for name in ("mlflow", "pipelines", "broker"):
+        kills.disturb(f"{name} hangs for {HANG_SECONDS:.0f} s", lambda name=name: kills.hang(name))  # type: ignore[misc]
     kills.disturb("kill -9 of the supervisor, and up", lambda: supervisor(kills))
     kills.disturb("down, 30 s, up", lambda: kills.down_and_up(30.0))
     if disk.problem:
@@ -313,7 +366,7 @@ def run(kills: PageKills, disk: Disk) -> int:
     else:
         kills.disturb(f"disk full for {FULL_SECONDS:.0f} s", lambda: fill(disk))
     report(kills.seen)
-    return int(any(each.right is None or each.oldest > LIMIT_SECONDS for each in kills.seen))
+    return int(any(each.problem() for each in kills.seen))
 
 
 def supervisor(kills: PageKills) -> Callable[[], bool]:

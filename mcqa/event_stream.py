@@ -21,8 +21,8 @@ class ServerSentEvent:
 
 
 def read_events(chunks: Iterable[bytes]) -> Iterator[ServerSentEvent]:
-    """Events and comments as they arrive; ValueError for what is no UTF-8, or too long. An event that did not end is
-    none."""
+    """Events and comments as they arrive; ValueError for bytes that are not UTF-8, or too many of them. The last event
+    counts only if it ended."""
     name, data = "", list[str]()
     for line in _lines(chunks):
         field, _, value = line.partition(":")

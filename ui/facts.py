@@ -94,6 +94,8 @@ class _Entry:
 
 _entries: OrderedDict[Hashable, _Entry] = OrderedDict()
 _under_way: Counter[str] = Counter()
+_ended = threading.Condition()
+"""Guards `_under_way`."""
 _guard = threading.Lock()
 _run: ContextVar[_Run | None] = ContextVar("run", default=None)
 
@@ -183,8 +185,9 @@ def _work(
     entry: _Entry, reading: _Reading, name: str, reader: Callable[..., Any], args: tuple[Hashable, ...], seconds: float
 ) -> None:
     found = _read(reader, args)
-    with _guard:
+    with _ended:
         _under_way[name] -= 1
+        _ended.notify_all()
     with entry.lock:
         reading.facts = found
         if entry.reading is reading:  # else it was lost, and a later one counts
@@ -195,8 +198,9 @@ def _work(
 
 
 def _begin(name: str) -> bool:
-    with _guard:
-        if _under_way[name] >= AT_ONCE:
+    """Whether one more read by this reader may begin; waits a little for one that ends."""
+    with _ended:
+        if not _ended.wait_for(lambda: _under_way[name] < AT_ONCE, LEAST):
             return False
         _under_way[name] += 1
         return True

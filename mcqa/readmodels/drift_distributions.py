@@ -87,7 +87,8 @@ class Distributions(TypedDict):
     """A window [since, until) of `version`: `n` answers of it were read, and it has more where `sampled`.
 
     `check` is None for the open window; the evidence of a check is the one that it stored, that of the open window is
-    computed from the answers that were read, and no verdict. `problem`: why there is nothing to compare.
+    computed from the answers that were read, and no verdict: of fewer than `needed` it says nothing. `problem`: why
+    there is nothing to compare.
     """
 
     version: str | None
@@ -95,6 +96,7 @@ class Distributions(TypedDict):
     since: float | None
     until: float | None
     n: int
+    needed: int
     sampled: bool
     baseline: Baseline | None
     features: list[FeatureDistribution]
@@ -134,6 +136,7 @@ def read(environ: Mapping[str, str], check: int | None = None) -> Distributions:
         since, until = window.since, window.until
         rows = [] if since is None else newest_answers(connection, window.version, since, until, MOST_ANSWERS)
     facts = _facts(check, None if rows else "no-answers", window, baseline)
+    facts["needed"] = settings.config.min_sample
     facts["n"], facts["sampled"] = len(rows), len(rows) == MOST_ANSWERS
     letters, values = _columns(rows)
     evidence = window.evidence if window.evidence is not None else _evidence(reference, values, letters, settings)
@@ -291,6 +294,7 @@ def _facts(
         "since": window.since if window else None,
         "until": window.until if window else None,
         "n": 0,
+        "needed": 0,
         "sampled": False,
         "baseline": baseline,
         "features": [],

@@ -16,6 +16,7 @@ import pytest
 from google.protobuf import json_format
 from tritonclient.grpc import service_pb2 as pb
 
+from mcqa.event_stream import read_events
 from tests.servers import ROOT, RunningServer
 
 pytestmark = pytest.mark.usefixtures("processes")
@@ -36,12 +37,17 @@ def shape(value: Any) -> Any:
     return float if type(value) is int else type(value)
 
 
+def event_shapes(stream: str) -> dict[str, Any]:
+    """Of the events of a stream by their names: how many pieces a text has depends on the version."""
+    return {event.name: shape(json.loads(event.data)) for event in read_events([stream.encode(), b"\n"])}
+
+
 def here(text: str, server: RunningServer) -> str:
     return text.replace("localhost:8090", f"127.0.0.1:{server.port}").replace("localhost:8091", server.grpc)
 
 
 def test_the_page_has_examples_of_every_kind() -> None:
-    assert (len(CURL), len(PYTHON), len(GRPCURL)) == (5, 2, 1)
+    assert (len(CURL), len(PYTHON), len(GRPCURL)) == (6, 2, 1)
     # `here` knows these; on any other port something else may answer.
     assert {port for code, _ in PAIRS for port in re.findall(r"localhost:(\d+)", code)} == {"8090", "8091"}
 
@@ -51,6 +57,9 @@ def test_curl(server: RunningServer, command: str, shown: str) -> None:
     if not shutil.which("curl"):
         pytest.skip("curl is not installed")
     printed = subprocess.run(["bash", "-c", here(command, server)], capture_output=True, text=True, check=True).stdout
+    if shown.startswith("event: "):
+        assert event_shapes(printed) == event_shapes(shown)
+        return
     answer = json.loads(printed)
     if "parameters" in answer:  # the revision, which a local server does not have
         assert set(answer.pop("parameters")) == {"revision"}

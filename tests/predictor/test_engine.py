@@ -59,7 +59,13 @@ class ScriptedScorer:
         return [answer(prompt.question) for prompt in prompts]
 
     def explain(
-        self, prompt: Prompt, answer: Answer, *, max_new_tokens: int = 256, should_stop: Callable[[], bool]
+        self,
+        prompt: Prompt,
+        answer: Answer,
+        *,
+        max_new_tokens: int = 256,
+        should_stop: Callable[[], bool],
+        on_text: Callable[[str], None] | None = None,
     ) -> Explanation:
         if prompt.question.stem == "poison":
             raise RuntimeError("cannot be explained")
@@ -67,6 +73,8 @@ class ScriptedScorer:
             if should_stop():
                 return Explanation(answer, "cut", count, "length")
             self.written.append(f"{prompt.question.stem}:{len(self.batches)}")
+            if on_text:
+                on_text(str(count))
             time.sleep(0.002)
         return Explanation(answer, prompt.question.stem, max_new_tokens, "length")
 
@@ -311,6 +319,28 @@ def test_a_cancelled_explanation_stops_between_two_tokens(engine: Engine, scorer
     assert explanation(engine, "next", 2).result(10).text == "next"
     with pytest.raises(CancelledError):
         long.result(0)
+
+
+def test_the_text_is_handed_over_as_it_is_written(engine: Engine, scorer: ScriptedScorer) -> None:
+    scorer.gate.set()
+    asked, pieces = question("why"), list[str]()
+    job = engine.submit_explanation(asked, answer(asked.question), 100_000, soon(), pieces.append)
+    while len(pieces) < 3:
+        time.sleep(0.001)
+    assert engine.submit([question("q")], None, soon()).future.result(10)[0].choice == "q"
+    assert job.future.cancel()
+    assert explanation(engine, "next", 2).result(10).text == "next"
+    assert pieces == [str(count) for count in range(len(pieces))]
+    assert len(pieces) < 100_000
+
+
+def test_who_fails_to_take_the_text_fails_alone(engine: Engine, scorer: ScriptedScorer) -> None:
+    scorer.gate.set()
+    asked = question("why")
+    job = engine.submit_explanation(asked, answer(asked.question), 5, soon(), lambda piece: [][0])
+    with pytest.raises(ScoringError):
+        job.future.result(10)
+    assert explanation(engine, "fine", 2).result(10).completion_tokens == 2
 
 
 def test_an_explanation_ends_at_its_deadline(engine: Engine, scorer: ScriptedScorer) -> None:

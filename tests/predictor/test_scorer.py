@@ -153,7 +153,9 @@ def test_explain_is_transformers_greedy_text(scorer, reference) -> None:
     out = reference.generate(
         ids, attention_mask=torch.ones_like(ids), max_new_tokens=24, do_sample=False, eos_token_id=stops, pad_token_id=0
     )[0, ids.shape[1] :].tolist()
-    explanation = scorer.explain(prompt, answer, max_new_tokens=24)
+    pieces: list[str] = []
+    explanation = scorer.explain(prompt, answer, max_new_tokens=24, on_text=pieces.append)
+    assert "".join(pieces) == explanation.text
     assert explanation.text == scorer.encoder.decode(out).strip()
     assert explanation.completion_tokens == len([t for t in out if t not in stops])
 

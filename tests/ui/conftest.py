@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from shown_page import ShownPage, browser_context, show, ui_server
+from ask_model import Model, model_server
+from shown_page import ShownPage, browser_context, running_chromium, show, ui_server
 
 from ui import facts
+from ui.ask import exchange as exchanges
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 Show = Callable[..., ShownPage]
 
@@ -40,17 +39,20 @@ def show_page(monkeypatch: pytest.MonkeyPatch) -> Show:
     return run
 
 
+@pytest.fixture
+def model(processes: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Model]:
+    """AppTest runs no live part again: the page waits for this model's answers instead."""
+    for patience in ("PATIENCE", "EXPLANATION_PATIENCE", "BESIDE"):
+        monkeypatch.setattr(exchanges, patience, 20.0)
+    with model_server() as made:
+        yield made
+
+
 @pytest.fixture(scope="module")
 def chromium(processes: None) -> Iterator[Browser]:
     """One browser for a file's tests, and no longer: Playwright keeps an event loop running in the main thread."""
-    if CHROMIUM is None:
-        pytest.skip("chromium is not installed (apt install chromium)")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
+    with running_chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

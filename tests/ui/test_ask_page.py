@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 
 import pytest
+from ask_model import HOSTILE, Model, Show, ask, click, field_key, type_in
 from loop_parts import sink
-from shown_page import ShownPage
 
 from common.event_types import FEEDBACK, SOURCE_UI
 from functions.database import engine
@@ -22,140 +15,6 @@ from functions.migrate import migrate
 from mcqa.readmodels import evaluations
 from ui.ask import exchange as exchanges
 from ui.pages import ask as ask_page
-
-HOSTILE = "**bold** <img src=x onerror=alert(1)> :smile: $x$ [a](http://evil.example)"
-
-
-@dataclass
-class Model:
-    """A model server that answers what a test wants."""
-
-    url: str = ""
-    status: int = 200
-    headers: dict[str, str] = field(default_factory=dict)
-    error: str = ""
-    card: dict[str, Any] | None = None
-    mass: float = 0.98
-    awake: Event = field(default_factory=Event)
-    writes: tuple[str, ...] = ("Because.\n\n", HOSTILE)
-    breaks_off: bool = False
-    more: Event = field(default_factory=Event)
-    asked: list[dict[str, Any]] = field(default_factory=list)
-
-    def reply(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        self.asked.append(body)
-        assert self.awake.wait(20)
-        if self.status != 200:
-            return {"error": self.error}
-        question = body["instances"][0]
-        count = len(question["choices"])
-        shares = {"ABCDEFGHIJ"[place]: (0.9 if place == 1 else 0.1 / (count - 1)) for place in range(count)}
-        answer = {
-            "letter": "B", "index": 1, "choice": question["choices"][1], "probabilities": shares, "confidence": 0.9,
-            "margin": 0.8, "entropy": 0.3, "letter_mass": self.mass, "prompt_tokens": 48, "model_version": "7",
-        }  # fmt: skip
-        return {"predictions": [answer], "model_version": "7"}
-
-    def events(self, body: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-        """An explanation of another version: its last event once there may be `more`."""
-        (answer,) = self.reply("", body)["predictions"]
-        answer["model_version"] = "8"
-        yield "answer", answer
-        for text in self.writes:
-            yield "text", {"text": text}
-        assert self.more.wait(20)
-        if self.breaks_off:
-            yield "error", {"error": "the server is stopping", "status": 503}
-            return
-        written = {"explanation": "".join(self.writes), "finish_reason": "length", "completion_tokens": 9}
-        yield "end", {"explanations": [{**answer, **written}]}
-
-
-@pytest.fixture
-def model(processes: None) -> Iterator[Model]:
-    made = Model()
-    made.awake.set()
-    made.more.set()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            if self.path.endswith(":explain"):
-                self._stream(made.events(body))
-            else:
-                self._send(made.status, made.reply(self.path, body), made.headers)
-
-        def _stream(self, events: Iterator[tuple[str, dict[str, Any]]]) -> None:
-            self.send_response(200)
-            self.send_header("content-type", "text/event-stream")
-            self.end_headers()
-            with contextlib.suppress(ConnectionError):  # it was stopped
-                for name, data in events:
-                    self.wfile.write(f"event: {name}\ndata: {json.dumps(data)}\n\n".encode())
-
-        def do_GET(self) -> None:
-            properties = {} if made.card is None else {"properties": {"card": json.dumps(made.card)}}
-            self._send(200, {"versions": ["7"], **properties}, {})
-
-        def _send(self, status: int, body: dict[str, Any], headers: dict[str, str]) -> None:
-            data = json.dumps(body).encode()
-            self.send_response(status)
-            for name, value in {**headers, "content-length": str(len(data))}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    Thread(target=server.serve_forever, daemon=True).start()
-    made.url = f"http://127.0.0.1:{server.server_port}"
-    yield made
-    server.shutdown()
-    server.server_close()
-
-
-@pytest.fixture(autouse=True)
-def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """AppTest runs no live part again: the page waits for the answer instead."""
-    monkeypatch.setattr(exchanges, "PATIENCE", 20.0)
-    monkeypatch.setattr(exchanges, "BESIDE", 20.0)
-    monkeypatch.setattr(exchanges, "EXPLANATION_PATIENCE", 20.0)
-
-
-Show = Callable[..., ShownPage]
-
-
-def field_key(page: ShownPage, name: str) -> str:
-    """A field's key ends with its name; a remove button's does, too."""
-    areas = [*page.app.text_area, *page.app.selectbox]
-    return next(str(widget.key) for widget in areas if str(widget.key).endswith(f" {name}"))
-
-
-def type_in(page: ShownPage, stem: str, *choices: str, code: str = "") -> None:
-    page.app.text_area(field_key(page, "stem")).set_value(stem)
-    page.app.text_area(field_key(page, "code")).set_value(code)
-    for place, choice in enumerate(choices):
-        page.app.text_area(field_key(page, f"choice {place} {place}")).set_value(choice)
-
-
-def click(page: ShownPage, key: str) -> None:
-    page.app.button(key).click()
-    page.app.run()
-    assert not page.app.exception, page.app.exception
-
-
-def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def ask(page: ShownPage, *choices: str, stem: str = "What is 1 + 1?", code: str = "") -> None:
-    type_in(page, stem, *choices or ("1", "2"), code=code)
-    click(page, "ask now")
 
 
 def test_an_answer_shows_what_gave_it(show_page: Show, model: Model) -> None:
@@ -219,6 +78,7 @@ def test_one_viewer_does_not_hold_the_page_against_others(
     mine = show_page("ask", {"MCQA_URL": model.url})
     ask(mine)
     monkeypatch.setattr(exchanges, "PATIENCE", 0.05)
+    monkeypatch.setattr(exchanges, "EXPLANATION_PATIENCE", 0.05)
     model.awake.clear()
     click(mine, "ask why")
     ask(mine, stem="And 2 + 2?")
@@ -337,72 +197,6 @@ def test_letters_that_the_model_did_not_want(show_page: Show, model: Model) -> N
     ask(page)
     ((kind, notice),) = page.notices
     assert (kind, "only < 0.05% of the probability" in notice) == ("warning", True)
-
-
-def test_an_explanation_is_asked_for_as_a_test(show_page: Show, model: Model) -> None:
-    page = show_page("ask", {"MCQA_URL": model.url})
-    ask(page)
-    click(page, "ask why")
-    tokens = exchanges.EXPLANATION_TOKENS
-    assert model.asked[-1]["parameters"] == {"purpose": "test", "max_new_tokens": tokens, "stream": True}
-    assert page.writings == [(f"Because.\n\n{HOSTILE}", "The explanation is written.")]
-    assert HOSTILE not in [block.value for block in (*page.app.markdown, *page.app.caption)]
-    assert [
-        text
-        for text in page.paragraphs
-        if text.endswith("It argues for the answer; it is not how the answer came about.")
-    ]
-    assert [text for _, text in page.notices] == [
-        "It was cut at the longest length.",
-        "It was written by version 8, which answers B: while a canary runs, two versions share the questions.",
-    ]
-
-
-def test_an_explanation_is_shown_while_it_is_written_and_can_be_stopped(
-    show_page: Show, model: Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(exchanges, "EXPLANATION_PATIENCE", 0.0)
-    model.more.clear()
-    page = show_page("ask", {"MCQA_URL": model.url})
-    ask(page)
-    click(page, "ask why")
-    explanation = page.app.session_state["ask exchange"].explanation
-    until(lambda: explanation.text.endswith(HOSTILE))
-    page.app.run()
-    assert page.writings == [(f"Because.\n\n{HOSTILE}", "")], "nothing is said yet"
-    assert any(text.startswith("The model is writing, for ") for text in page.paragraphs)
-    click(page, "ask stop")
-    assert page.writings == [(f"Because.\n\n{HOSTILE}", "The explanation was stopped.")]
-    assert [text for _, text in page.notices] == ["It was stopped."]
-    model.more.set()
-    click(page, "ask why")  # another one
-    page.app.session_state["ask exchange"].explanation.work.wait(20)
-    page.app.run()
-    assert page.writings[0][1] == "The explanation is written."
-
-
-def test_an_explanation_that_nobody_looks_at_is_stopped(
-    show_page: Show, model: Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(exchanges, "UNSEEN_SECONDS", 0.0)
-    model.more.clear()
-    page = show_page("ask", {"MCQA_URL": model.url})
-    ask(page)
-    click(page, "ask why")
-    explanation = page.app.session_state["ask exchange"].explanation
-    assert explanation.work.result.stopped
-    model.more.set()
-
-
-def test_an_explanation_that_breaks_off_keeps_its_text(show_page: Show, model: Model) -> None:
-    model.breaks_off = True
-    page = show_page("ask", {"MCQA_URL": model.url})
-    ask(page)
-    click(page, "ask why")
-    assert page.writings == [(f"Because.\n\n{HOSTILE}", "The explanation broke off.")]
-    ((kind, text),) = page.notices
-    assert (kind, "the server could not go on: the server is stopping" in text) == ("error", True)
-    assert page.app.button("ask why")
 
 
 @pytest.fixture

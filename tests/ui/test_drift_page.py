@@ -42,6 +42,12 @@ def test_an_alarm_says_why_it_was_raised(loop: DriftedLoop, show_page: Show) -> 
     assert [row[4] for row in history] == ["drift, alarm", "suspicion", "no drift", "no drift"]
 
 
+def test_of_few_answers_nothing_is_said(loop: DriftedLoop, show_page: Show) -> None:
+    page = show_page("drift", {**loop.environ, "MCQA_DRIFT_MIN_SAMPLE": "900"})
+    evidence = page.tables["Evidence: how far each feature is from its baseline"]
+    assert {tuple(row[1:5]) for row in evidence} == {("too few answers", "—", "0.10", "—")}
+
+
 def test_the_subjects_and_the_accuracy_over_time(loop: DriftedLoop, show_page: Show) -> None:
     page = show_page("drift", loop.environ)
     shares = {row[0]: row[1] for row in page.tables["Share of questions by subject"]}

@@ -95,6 +95,7 @@ def asked(writer: Writer, page_server: PageServer, page_at: PageAt) -> Page:
 
 
 def test_the_text_grows_and_its_end_is_said_once(asked: Page, writer: Writer) -> None:
+    from axe_playwright_python.sync_playwright import Axe
     from playwright.sync_api import expect
 
     text, said = asked.locator(".mcqa-writing .text"), asked.locator(".mcqa-writing [role=status]")
@@ -107,6 +108,8 @@ def test_the_text_grows_and_its_end_is_said_once(asked: Page, writer: Writer) ->
     expect(text).to_contain_text("👩‍👧")
     assert text.text_content() == f"Because{HOSTILE}"
     assert (text.locator("*").count(), said.text_content()) == (0, "")
+    found = Axe().run(asked, context=".st-key-ask-answer").response["violations"]
+    assert [rule["id"] for rule in found if rule["impact"] in ("serious", "critical")] == []
     writer.texts.put(None)
     expect(said).to_have_text(END)
     expect(text).to_have_attribute("aria-busy", "false")

@@ -73,13 +73,33 @@ def test_one_run_of_a_page_waits_once_for_all_that_say_nothing(part: Part) -> No
     assert [each.args for each in missed] == [(value,) for value in range(6)]
 
 
-def test_a_part_that_says_nothing_takes_so_many_threads_and_no_more(part: Part) -> None:
+def test_a_part_that_says_nothing_takes_so_many_threads_and_no_more(
+    part: Part, monkeypatch: pytest.MonkeyPatch
+) -> None:
     part.answers.clear()
     with facts.page_run():
         for value in range(facts.AT_ONCE + 5):
             assert facts.read(part.reader, value).late
     assert part.calls == facts.AT_ONCE
+    monkeypatch.setattr(facts, "LEAST", 10.0)
+    part.answers.set()
+    assert facts.read(part.reader, -1).value == -1, "as soon as one of them ends"
     assert facts.read(len, (1,)).ok, "other parts are read"
+
+
+def test_many_reads_at_once_take_turns(part: Part, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(facts, "PATIENCE", 10.0)
+    monkeypatch.setattr(facts, "LEAST", 10.0)
+    found: list[facts.Facts[int]] = []
+    threads = [
+        threading.Thread(target=lambda value=value: found.append(facts.read(part.reader, value)))
+        for value in range(5 * facts.AT_ONCE)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(each.value for each in found if each.value is not None) == list(range(5 * facts.AT_ONCE))
 
 
 def test_a_read_that_was_lost_does_not_undo_a_later_one(part: Part, monkeypatch: pytest.MonkeyPatch) -> None:

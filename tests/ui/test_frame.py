@@ -109,6 +109,18 @@ def test_a_page_whose_server_is_gone_says_so(page_server: Any, page_at: Any) -> 
     page_at.faults.clear()
 
 
+def test_what_one_comes_back_to_after_the_machine_slept_is_stale_at_once(address: str, page_at: Any) -> None:
+    page = page_at(f"{address}/events")
+    page.locator(".mcqa-freshness").wait_for()
+    assert page.evaluate("""() => {
+        const now = Date.now;
+        Date.now = () => now() + 3600000;
+        document.dispatchEvent(new Event("visibilitychange"));
+        return document.body.classList.contains("mcqa-stale");
+    }""")
+    page.wait_for_function("!document.body.classList.contains('mcqa-stale')", timeout=30_000)
+
+
 def test_every_answer_has_the_headers_that_keep_others_out(address: str) -> None:
     for path in ("/", "/loop", "/_stcore/health", "/nothing"):
         headers = httpx2.get(address + path).headers

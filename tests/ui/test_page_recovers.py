@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.usefixtures("processes"), pytest.mark.timeout(600)]
 @pytest.fixture(scope="module")
 def kills(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageKills]:
     with loop_of_its_own(tmp_path_factory.mktemp("recovers") / "loop") as folder:
-        kills = PageKills(folder.path, chromium, ("loop", "versions"))
+        kills = PageKills(folder.path, chromium, ("loop", "versions"), steady=0.0)
         kills.open()
         yield kills
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from kfp_server import ENVIRON, kfp_server
 from shown_page import ShownPage
@@ -100,3 +101,28 @@ def test_without_the_database_the_runs_are_still_shown(server: dict[str, str], s
     page = show_page("pipelines", {**server, "MCQA_DATABASE_URL": f"sqlite:///{tmp_path / 'none' / 'loop.db'}"})
     assert [kind for kind, _ in page.notices] == ["warning"]
     assert {row[4] for row in page.tables["Runs, the newest first"]} == {"not started by the loop"}
+
+
+def test_a_server_that_lists_no_artifacts(
+    server: dict[str, str], show_page: Show, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kubeflow's own: its API has no such call."""
+    asked: list[str] = []
+
+    def missing(client: KubeflowClient, method: str, path: str, **options: Any) -> httpx2.Response:
+        asked.append(path)
+        return httpx2.Response(404) if path.endswith("/artifacts") else real(client, method, path, **options)
+
+    real = KubeflowClient._request
+    monkeypatch.setattr(KubeflowClient, "_request", missing)
+    page = show_page("pipelines", server, run=server["ids"].split()[0])
+    assert any(path.endswith("/artifacts") for path in asked)
+    assert "This pipeline server lists artifacts on its own page of the run only." in page.paragraphs
+
+
+def test_where_no_pipelines_run_is_no_problem(show_page: Show, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/compose.md: the page is there, and no pipeline server."""
+    monkeypatch.delenv("KFP_ENDPOINT", raising=False)
+    page = show_page("pipelines", run="x")
+    assert page.notices == [("info", "There is no pipeline server here: KFP_ENDPOINT is not set.")]
+    assert not page.tables

@@ -92,12 +92,12 @@ def _what(found: Distributions, baseline: Baseline) -> list[Cell]:
 
 def _evidence_table(found: Distributions) -> None:
     columns = ["feature", "result", "effect", "floor", "p", "mean", "mean_baseline", "n", "n_baseline"]
-    rows = [_row(f, f["evidence"]) for f in found["features"]]
+    few = found["n"] < found["needed"]
+    rows = [_row(f, few) for f in found["features"]]
     if item := found["letter_evidence"]:
         blank = ("—", "—")
-        rows.append(
-            [wording.feature("letter"), *_figures(item), *blank, number(item["n"]), number(item["n_reference"])]
-        )
+        figures = _figures(item, few)
+        rows.append([wording.feature("letter"), *figures, *blank, number(item["n"]), number(item["n_reference"])])
     elements.table(
         t("drift.evidence.caption"),
         [t(f"drift.evidence.{name}") for name in columns],  # texts: drift.evidence.*
@@ -107,13 +107,17 @@ def _evidence_table(found: Distributions) -> None:
     )
 
 
-def _row(f: FeatureDistribution, item: Evidence | None) -> list[Cell]:
+def _row(f: FeatureDistribution, few: bool) -> list[Cell]:
     digits = 1 if f["feature"] == "prompt_tokens" else 4
     means = number(f["mean"], digits) if f["n"] else "—", number(f["mean_baseline"], digits)
-    return [wording.feature(f["feature"]), *_figures(item), *means, number(f["n"]), number(f["n_baseline"])]
+    figures = _figures(f["evidence"], few)
+    return [wording.feature(f["feature"]), *figures, *means, number(f["n"]), number(f["n_baseline"])]
 
 
-def _figures(item: Evidence | None) -> list[Cell]:
+def _figures(item: Evidence | None, few: bool) -> list[Cell]:
+    """Of a few answers neither "moved" nor "not moved" is known, and their distance means nothing."""
+    if few:
+        return [Badge("wait", t("drift.evidence.few")), "—", "—" if item is None else number(item["floor"], 2), "—"]
     if item is None:
         return ["—"] * 4
     result = Badge("bad", t("drift.evidence.moved")) if item["rejected"] else Badge("good", t("drift.evidence.same"))

@@ -14,8 +14,10 @@ function child(parent, className, role) {
 }
 
 function check() {
-  const { received, at, data } = window.mcqaFreshness;
-  const stale = performance.now() - received > data.limit * 1000;
+  const { received, receivedAt, at, data } = window.mcqaFreshness;
+  // performance.now() stands still while the machine sleeps; Date.now() may be set back.
+  const silent = Math.max(performance.now() - received, Date.now() - receivedAt);
+  const stale = silent > data.limit * 1000;
   if (stale === document.body.classList.contains("mcqa-stale")) return;
   document.body.classList.toggle("mcqa-stale", stale);
   // Beside the application, which is grey now; read out at once.
@@ -27,7 +29,12 @@ export default function ({ data, parentElement }) {
   const last = window.mcqaFreshness;
   if (!last || last.data.at < data.at) {
     const at = new Intl.DateTimeFormat(data.lang, { timeStyle: "medium" }).format(new Date());
-    window.mcqaFreshness = { received: performance.now(), at, data, timer: last?.timer ?? setInterval(check, 1000) };
+    window.mcqaFreshness = { received: performance.now(), receivedAt: Date.now(), at, data };
+    if (!last) {
+      setInterval(check, 1000);
+      // In a hidden tab timers run once a minute: what somebody comes back to is checked at once.
+      document.addEventListener("visibilitychange", check);
+    }
   }
   const { at } = window.mcqaFreshness;
   child(parentElement, "mcqa-freshness").textContent = data.fresh.replace("{time}", at);

@@ -11,6 +11,6 @@ _writing = component("writing")
 def writing(text: str, *, end: str = "", key: str) -> None:
     """The text so far; `end` is empty while it is written, and then what a screen reader says, once.
 
-    It is the same element all along only where the same elements stand before it.
+    A browser keeps the element, with what is selected in it, only where it stays in the same fragment and place.
     """
     _writing(data={"lang": language(), "text": text, "end": end}, key=key)

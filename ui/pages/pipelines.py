@@ -26,6 +26,9 @@ MLFLOW_SECONDS = 20.0
 
 def render() -> None:
     st.title(t("app.page.pipelines"))
+    if not os.environ.get("KFP_ENDPOINT", "").strip():
+        elements.notice("info", t("pipelines.none_here"), key="pipelines none")
+        return
     if asked := st.query_params.get("run", "")[:200]:
         _one(asked)
         elements.paragraph(Link(t("pipelines.all"), "/pipelines"), key="pipelines all")
