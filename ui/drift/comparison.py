@@ -103,6 +103,7 @@ def _evidence_table(found: Distributions) -> None:
         [t(f"drift.evidence.{name}") for name in columns],  # texts: drift.evidence.*
         rows,
         numeric=range(2, len(columns)),
+        stack=True,
         key="drift evidence",
     )
 

@@ -27,6 +27,7 @@ def history() -> None:
         [_row(check) for check in found["checks"]],
         empty=t("drift.history.none"),
         numeric=(3,),
+        stack=True,
         key="drift history",
     )
 

@@ -229,4 +229,4 @@ def evidence_table(caption: str, evidence: rollout.Row, needs: list[Need] | None
             need = needs[place] if place < len(needs) else None
             row += [words.needed(need), words.takes(need)]
         rows.append(row)
-    elements.table(caption, columns, rows, numeric=(1, 2, 3, 4, 5, 7), key=key)
+    elements.table(caption, columns, rows, numeric=(1, 2, 3, 4, 5, 7), stack=True, key=key)

@@ -67,7 +67,9 @@ def past() -> None:
     for each in found:
         name = t("rollout.past.name", challenger=each["challenger"], champion=each["champion"])
         rows.append([_link(name, each["number"]), _outcome(each), Time(each["started"]), Time(each["ended"])])
-    elements.table(t("rollout.past.caption"), columns, rows, empty=t("rollout.history.none"), key="rollouts past")
+    elements.table(
+        t("rollout.past.caption"), columns, rows, empty=t("rollout.history.none"), stack=True, key="rollouts past"
+    )
 
 
 def _link(text: str, decision: int) -> Link:

@@ -47,7 +47,7 @@ def log() -> None:
         ]
         for row in found["decisions"]
     ]
-    elements.table(t("rollout.log.caption"), columns, rows, empty=t("rollout.log.empty"), key="rollout log")
+    elements.table(t("rollout.log.caption"), columns, rows, empty=t("rollout.log.empty"), stack=True, key="rollout log")
     older = found["older"]
     if before is None and older is None:
         return
