@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 from rich.console import Console
 from rich.table import Table
 
@@ -225,7 +226,7 @@ class PageKills:
 
     def hang(self, name: str) -> Callable[[], bool]:
         """The part accepts and answers nothing, for HANG_SECONDS or until it is started again."""
-        before = self.pids(name)
+        before = _with_children(self.pids(name))  # MLflow's server answers in a child
         _signal(before, signal.SIGSTOP)
         timer = threading.Timer(HANG_SECONDS, _signal, (before, signal.SIGCONT))
         timer.daemon = True
@@ -305,6 +306,10 @@ def loop_of_its_own(path: Path) -> Iterator[Folder]:
         yield kills.folder
     finally:
         kills.mcqa("down")
+
+
+def _with_children(pids: list[int]) -> list[int]:
+    return [*pids, *(child.pid for pid in pids for child in psutil.Process(pid).children(recursive=True))]
 
 
 def _signal(pids: list[int], which: signal.Signals) -> None:
