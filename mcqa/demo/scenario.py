@@ -131,6 +131,7 @@ def compare(old: Proportion, new: Proportion, failed: int, asked: int) -> tuple[
 def _where_to_look(folder: Folder) -> list[str]:
     ports, place = folder.settings().ports, displayed(folder.path)
     return [
+        f"the page       http://{HOST}:{ports.ui}    what happened: drift, rollout, versions, events",
         f"MLflow         http://{HOST}:{ports.mlflow}    versions, aliases, runs with their reports",
         f"pipeline runs  {loop.pipelines_link(folder)}",
         f"kubectl        KUBECONFIG={place}/kubeconfig kubectl get isvc,ksvc,triggers,revisions",
