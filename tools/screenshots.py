@@ -110,6 +110,7 @@ def _picture(browser: Browser, address: str, width: int, height: int, scheme: st
 def _ask(page: Page) -> None:
     page.get_by_text("Start from an example").click()
     page.get_by_role("button", name="Fill in an example").click()
+    page.locator("code .token").first.wait_for(timeout=SECONDS)  # what is clicked while the page changes may be lost
     page.get_by_role("button", name="Ask the model").click()
     heading = page.get_by_role("heading", name="The model answers")
     heading.wait_for(timeout=SECONDS)

@@ -62,7 +62,7 @@ def _all() -> None:
         elements.notice("warning", *parts("pipelines.no_database", error=found["database"]), key="pipelines database")
     columns = [t(f"pipelines.column.{name}") for name in ("run", "state", "started", "took", "cause", "result")]
     rows = [_line(run) for run in found["runs"]]
-    elements.table(t("pipelines.runs"), columns, rows, empty=t("pipelines.no_runs"), key="pipelines runs")
+    elements.table(t("pipelines.runs"), columns, rows, empty=t("pipelines.no_runs"), stack=True, key="pipelines runs")
     requests.show(found["requests"])
     elements.table(
         t("pipelines.schedules"),
@@ -72,6 +72,7 @@ def _all() -> None:
             for each in found["schedules"]
         ],
         empty=t("pipelines.no_schedules"),
+        stack=True,
         key="pipelines schedules",
     )
     elements.table(
@@ -79,6 +80,7 @@ def _all() -> None:
         [t("pipelines.column.name"), t("pipelines.column.uploaded")],
         [[each["name"], Time(each["created_at"])] for each in found["versions"]],
         empty=t("pipelines.no_versions"),
+        stack=True,
         key="pipelines versions",
     )
 
@@ -98,6 +100,7 @@ def _one(run_id: str) -> None:
         [t(f"pipelines.column.{name}") for name in ("step", "state", "started", "took", "error")],
         [_step(step) for step in run["steps"]],
         empty=t("pipelines.no_steps"),
+        stack=True,
         key="pipelines steps",
     )
     elements.table(
