@@ -35,6 +35,7 @@ def main() -> None:
         for place, (name, render) in enumerate(PAGES.items())
     ]
     chosen = st.navigation(pages, position="top")
+    st.set_page_config(page_title=f"{chosen.title} · {t('app.title')}")
     _header(settings.login == "oidc")
     if path := st.query_params.get(UNKNOWN, ""):
         elements.notice("warning", *parts("app.no_such_page", path=Code(path[:_MOST_SHOWN])), key="no such page")

@@ -63,11 +63,13 @@ class FirstDocument:
 
     @staticmethod
     def _redirect(scope: Scope) -> Response | None:
-        """Streamlit knows the first page by the empty path alone."""
-        if scope["path"].strip("/") != NAMES[0]:
+        """Streamlit knows the first page by the empty path alone, and the others without a slash at the end."""
+        name = scope["path"].strip("/")
+        path = "/" if name in ("", NAMES[0]) else f"/{name}"
+        if path == scope["path"]:
             return None
         query = scope["query_string"].decode("latin-1")
-        return RedirectResponse(f"/?{query}" if query else "/")
+        return RedirectResponse(f"{path}?{query}" if query else path)
 
 
 def _first_document() -> str:

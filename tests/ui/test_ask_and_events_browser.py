@@ -102,6 +102,9 @@ def test_ask_correct_and_follow_the_trace(stack: Stack, page_at: PageAt) -> None
     assert [FEEDBACK in row for row in rows.all_inner_texts()] == [False, False, False, True]
     stored = page.get_by_role("table", name="What the database has of it, in time order")
     stored.get_by_text("right answer").wait_for()
+    page.go_back()
+    heading.wait_for()
+    assert page.get_by_label("Question", exact=True).input_value() == "What does this code print?"
 
 
 def test_keys_are_enough(stack: Stack, page_at: PageAt) -> None:
@@ -142,6 +145,20 @@ def test_nothing_typed_is_lost_while_the_model_is_away(stack: Stack, page_at: Pa
     page.get_by_role("heading", name="Ask", level=1).wait_for()
     expect(page.get_by_label("Question", exact=True)).to_have_value(HOSTILE)
     expect(page.get_by_label("Choice B")).to_have_value("two")
+
+
+def test_what_is_typed_after_the_code_arrives(stack: Stack, page_at: PageAt) -> None:
+    """The highlighted code appears when its field is left."""
+    page = page_at(stack.url)
+    page.get_by_label("Code, if").fill("print(1)")
+    page.keyboard.press("Tab")
+    page.locator("code .token").first.wait_for()
+    page.get_by_label("Code, if").fill("print(2)")
+    page.get_by_label("Choice A").click()
+    page.keyboard.type("typed while the page changes", delay=60)
+    page.keyboard.press("Tab")
+    page.wait_for_timeout(1000)
+    assert page.get_by_label("Choice A").input_value() == "typed while the page changes"
 
 
 def test_texts_stay_texts(stack: Stack, page_at: PageAt) -> None:

@@ -58,7 +58,16 @@ def test_what_a_confidence_is_worth_is_said_where_it_was_measured(
     ask(page)
     told = [text for text in page.paragraphs if text.startswith("Answers this sure")]
     assert [part in text for part, text in zip(says, told, strict=True)] == [True] * len(says)
-    assert "The model is 90.0% sure." in page.paragraphs
+    assert "The model is 90.0% sure. Version 7 answered." in page.paragraphs
+
+
+def test_an_answer_to_what_was_changed_since_says_so(show_page: Show, model: Model) -> None:
+    page = show_page("ask", {"MCQA_URL": model.url})
+    ask(page)
+    assert not page.notices
+    page.app.text_area(field_key(page, "choice 1 1")).set_value("3")
+    page.app.run()
+    assert page.notices[0] == ("info", "This answers the question as you asked it; the fields have changed since.")
 
 
 def test_nothing_is_promised_of_a_question_of_another_kind(

@@ -140,6 +140,12 @@ ODD = (
 )
 
 
+def test_a_slash_at_the_end_leads_to_the_page(address: str) -> None:
+    for path, leads_to in (("/loop/?lang=vi", "/loop?lang=vi"), ("//versions//", "/versions"), ("/ask/", "/")):
+        sent = httpx2.get(address + path, follow_redirects=False)
+        assert (sent.status_code, sent.headers["location"]) == (307, leads_to), path
+
+
 def test_an_address_that_is_no_page_leads_to_the_first_which_says_so(address: str, page_at: Any) -> None:
     for path in ODD:
         assert httpx2.get(address + path).status_code == 404, path

@@ -33,7 +33,17 @@ def show_answer(answered: Answered) -> None:
         [_row(answered, place) for place in range(len(answer.probabilities))],
         key="ask answer choices",
     )
-    elements.paragraph(*parts("ask.answer.sure", share=Strong(_share(answer.confidence))), key="ask answer sure")
+    elements.paragraph(
+        *parts("ask.answer.sure", share=Strong(_share(answer.confidence))), " ", *_by(answered), key="ask answer sure"
+    )
+
+
+def _by(answered: Answered) -> list[Cell]:
+    version = answered.answer.model_version
+    link = Link(version, f"/versions?version={version}")
+    if answered.role is None:
+        return parts("ask.answer.by", version=link)
+    return parts("ask.answer.by_role", version=link, role=t(f"ask.role.{answered.role}"))  # texts: ask.role.*
 
 
 def show_warnings(answered: Answered) -> None:

@@ -52,8 +52,13 @@ def _code(draft: Draft) -> None:
     draft.code = st.text_area(
         t("ask.code"), key=_seeded(draft, "code", draft.code), height=MEDIUM, max_chars=MAX_CHARACTERS
     ) or ""  # fmt: skip
-    if not draft.code.strip():
-        return
+    # Always there: what follows keeps its place, and with it the focus and what is typed meanwhile.
+    with st.container(key="ask-code-shown"):
+        if draft.code.strip():
+            _highlighted(draft)
+
+
+def _highlighted(draft: Draft) -> None:
     guessed = highlight.guess(draft.code)
     names = {highlight.GUESS: t("ask.language.guess", name=highlight.NAMES.get(guessed or "", t("ask.language.none")))}
     names |= highlight.NAMES

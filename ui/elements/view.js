@@ -30,7 +30,27 @@ function link({ text, href }) {
   if (address.origin !== window.location.origin) return element("span", { text });
   const lang = new URLSearchParams(window.location.search).get("lang");
   if (lang && !address.searchParams.has("lang")) address.searchParams.set("lang", lang);
-  return element("a", { text, href: address.href, target: "_self" });
+  return element("a", { text, href: address.href, target: "_self", ...within(address) });
+}
+
+// Streamlit shows another page without a load when the browser goes back or forth, and keeps what was typed.
+function within(address) {
+  return address.pathname === "/ask" ? {} : { "data-mcqa-within": "" };
+}
+
+function follow(event) {
+  const anchor = event.target.closest?.("a[data-mcqa-within]");
+  const another = event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey;
+  if (!anchor || another || event.defaultPrevented) return;
+  event.preventDefault();
+  history.pushState({}, "", anchor.href.baseVal ?? anchor.href);
+  window.dispatchEvent(new PopStateEvent("popstate", { state: {} }));
+  document.querySelector('[data-testid="stMain"]')?.scrollTo(0, 0);
+}
+
+if (!window.mcqaFollows) {
+  window.mcqaFollows = true;
+  document.addEventListener("click", follow);
 }
 
 function time({ at, style }, lang) {

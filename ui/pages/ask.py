@@ -39,7 +39,7 @@ def render() -> None:
         if (exchange := exchanges.current()) is None:
             elements.paragraph(t("ask.no_answer"), key="ask no answer")
         else:
-            _show(exchange)
+            _show(exchange, typed)
     answered = exchange.answer.result if exchange else None
     elements.keyboard(
         fields=".st-key-ask-form",
@@ -68,7 +68,7 @@ def _ask(typed: Draft) -> None:
     exchanges.ask(question, typed.known_right())
 
 
-def _show(exchange: Exchange) -> None:
+def _show(exchange: Exchange, typed: Draft) -> None:
     if exchange.answer.running:
         _wait()
         return
@@ -78,6 +78,8 @@ def _show(exchange: Exchange) -> None:
         return
     answered = exchange.answer.result
     assert answered is not None
+    if not _is_asked(exchange, typed):
+        elements.notice("info", t("ask.answer.before_change"), key="ask changed")
     show_answer(answered)
     _reliability(exchange, answered)
     show_warnings(answered)
@@ -85,6 +87,14 @@ def _show(exchange: Exchange) -> None:
     show_right_answer(exchange, answered)
     show_details(answered)
     show_requests(exchange, asking.public_address(os.environ))
+
+
+def _is_asked(exchange: Exchange, typed: Draft) -> bool:
+    """Whether the fields still hold the question that was asked."""
+    try:
+        return typed.question() == exchange.question
+    except QuestionError:
+        return False
 
 
 def _reliability(exchange: Exchange, answered: Answered) -> None:

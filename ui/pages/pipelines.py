@@ -8,6 +8,7 @@ from typing import Any
 
 import streamlit as st
 
+from mcqa.addresses import FOLDER_VARIABLE
 from mcqa.readmodels import pipeline_runs, versions
 from mcqa.readmodels.pipeline_runs import PipelinesFacts, RunFacts, RunLine, Step
 from ui import elements, facts
@@ -133,7 +134,9 @@ def _summary(run: RunFacts) -> None:
     if run["error"]:
         shown[t("pipelines.column.error")] = run["error"]
     if run["page"]:
-        shown[t("pipelines.page")] = Link(t("pipelines.open"), run["page"])
+        link = Link(t("pipelines.open"), run["page"])
+        # The token itself is not shown: whoever sees this page could act on the server with it.
+        shown[t("pipelines.page")] = [link, " ", t("pipelines.token")] if os.environ.get(FOLDER_VARIABLE) else link
     elements.details(shown, key="pipelines summary")
 
 

@@ -66,7 +66,7 @@ def checks_table(checks: list[GateCheck]) -> None:
         for check in checks
     ]  # fmt: skip
     columns = [t(f"versions.column.{name}") for name in ("check", "verdict", "meaning", "numbers")]
-    elements.table(t("versions.gate_checks"), columns, rows, hide_caption=True, key="versions checks")
+    elements.table(t("versions.gate_checks"), columns, rows, hide_caption=True, stack=True, key="versions checks")
 
 
 def prior(files: Files) -> None:
