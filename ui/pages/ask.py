@@ -78,15 +78,21 @@ def _show(exchange: Exchange, typed: Draft) -> None:
         return
     answered = exchange.answer.result
     assert answered is not None
-    if not _is_asked(exchange, typed):
-        elements.notice("info", t("ask.answer.before_change"), key="ask changed")
-    show_answer(answered)
-    _reliability(exchange, answered)
-    show_warnings(answered)
-    show_explanation(exchange, answered)
-    show_right_answer(exchange, answered)
-    show_details(answered)
-    show_requests(exchange, asking.public_address(os.environ))
+    # What appears in one of these moves nothing in the others: an open list would close, a click would be lost.
+    changed, reliability, rest = st.container(), st.container(), st.container()
+    with changed:
+        if not _is_asked(exchange, typed):
+            elements.notice("info", t("ask.answer.before_change"), key="ask changed")
+        show_answer(answered)
+    with reliability:
+        _reliability(exchange, answered)
+    with rest:
+        show_warnings(answered)
+        show_explanation(exchange, answered)
+        with st.container():
+            show_right_answer(exchange, answered)
+        show_details(answered)
+        show_requests(exchange, asking.public_address(os.environ))
 
 
 def _is_asked(exchange: Exchange, typed: Draft) -> bool:
