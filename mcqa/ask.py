@@ -16,7 +16,7 @@ from mcqa import addresses, client, defaults, input_files, local_model, loop, qu
 from mcqa.addresses import AddressSource, Target
 from mcqa.disclaimer import disclaimers, real_model
 from mcqa.errors import ServerError, ServerUnreachableError
-from mcqa.explanation_view import ExplanationView, without_control_characters
+from mcqa.explanation_view import ExplanationView
 from mcqa.paths import displayed, mcqa_command
 from mcqa.questions import AskedQuestion
 
@@ -159,6 +159,8 @@ def _ask_target(target: Target, asked: Sequence[Question], options: AskOptions) 
     try:
         return _ask_server(server, target, asked, options)
     except ServerUnreachableError as error:
+        if options.view and options.view.answered:
+            raise  # people have read an answer of this server: no other model's in its place
         if target.source is AddressSource.DEFAULT:
             return f"no loop is running here, and no server at {server.address}"
         if target.source is AddressSource.FLAG:
@@ -201,19 +203,22 @@ def _ask_server(server: client.Client, target: Target, asked: Sequence[Question]
 def _explain_visibly(
     server: client.V1Client, target: Target, asked: Sequence[Question], options: AskOptions, view: ExplanationView
 ) -> AskResult:
+    """Each question counts when it is answered; its explanation is asked as a test, since streams do not count."""
     answered_by = _server_name(server, target, options)
     start = time.perf_counter()
     answers: list[Answer] = []
     ids: list[str] = []
     for question in asked:
-        parts = server.explain_stream(question, options.debias, max_new_tokens=options.explain)
+        (answer,) = server.ask([question], options.debias)
+        answers.append(answer)
+        ids.append(server.last_id)
+        view.answer(answer, _note(time.perf_counter() - start, answered_by))
+        parts = server.as_test().explain_stream(question, options.debias, max_new_tokens=options.explain)
         try:
             for part in parts:
                 match part:
-                    case Answer():
-                        answers.append(part)
-                        ids.append(server.last_id)
-                        view.answer(part, _note(time.perf_counter() - start, answered_by))
+                    case Answer() if part.model_version != answer.model_version:
+                        view.other_version(part)
                     case str():
                         view.text(part)
         finally:
@@ -272,7 +277,7 @@ def _print(asked: Sequence[AskedQuestion], result: AskResult, *, shown: bool) ->
         out.print(terminal.answer_view(item.question, answer, correct_index=item.correct_index, note=figures))
         if result.explanations:
             out.print()
-            out.print(without_control_characters(result.explanations[i]), markup=False)
+            out.print(terminal.without_control_characters(result.explanations[i]), markup=False)
     if len(asked) > 1:
         out.rule(style="dim")
         out.print(f"{len(asked)} questions{_score(asked, result.answers)} · {note}", style="bold")

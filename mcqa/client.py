@@ -7,7 +7,8 @@ import math
 import uuid
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from copy import copy
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 from common.inference_protocol import EVENT_STREAM
 from common.links import without_password
@@ -75,6 +76,12 @@ class RestClient:
         self.last_id = ""
         """The last request's id in KServe's payload log, to which feedback on its answers refers, and its trace's."""
         self._http = httpx2.Client(base_url=base, timeout=timeout)
+
+    def as_test(self) -> Self:
+        """The same connection; what is asked over it counts for nothing."""
+        other = copy(self)
+        other.purpose = "test"
+        return other
 
     def ready(self) -> bool:
         """Whether the model is ready here; False when nothing listens."""

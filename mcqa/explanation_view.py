@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 
 from common.question import Answer
@@ -18,6 +17,10 @@ class ExplanationView:
         self._place = 0
         self._open = False
 
+    @property
+    def answered(self) -> bool:
+        return self._open or self._place > 0
+
     def answer(self, answer: Answer, note: str) -> None:
         """`note` says how long the answer took, and who gave it."""
         self._open = True
@@ -29,8 +32,15 @@ class ExplanationView:
         terminal.out.print(terminal.answer_view(item.question, answer, correct_index=item.correct_index, note=figures))
         terminal.out.print()
 
+    def other_version(self, answer: Answer) -> None:
+        """That another version explains: its own `answer`, not the one above."""
+        terminal.sentence(
+            f"version {answer.model_version} wrote this, which answers {answer.letter}: while a canary runs, two "
+            "versions share the questions"
+        )
+
     def text(self, piece: str) -> None:
-        terminal.line(without_control_characters(piece), end="")
+        terminal.line(terminal.without_control_characters(piece), end="")
 
     def end(self) -> None:
         """The line's, too, where an answer was printed: what comes next may be an error."""
@@ -38,8 +48,3 @@ class ExplanationView:
             terminal.line("")
             self._place += 1
         self._open = False
-
-
-def without_control_characters(text: str) -> str:
-    """What a model writes must not move the cursor, or worse."""
-    return "".join("\ufffd" if unicodedata.category(c) == "Cc" and c not in "\n\t" else c for c in text)

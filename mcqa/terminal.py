@@ -39,6 +39,12 @@ RULE_WIDTH = 60
 UNLIMITED_WIDTH = 1_000_000
 MAX_DETAILS = 10
 
+_UNSAFE = {
+    **{code: "\ufffd" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"},
+    **dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A))),
+}
+"""Control characters are replaced; what overrides the direction of the text around it is left out."""
+
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
@@ -70,6 +76,11 @@ def line(text: str, end: str = "\n") -> None:
     if sys.stdout is not None:
         sys.stdout.write(text + end)
         sys.stdout.flush()
+
+
+def without_control_characters(text: str) -> str:
+    """What a model, a server or a file says must not move the cursor, reorder other text, or worse."""
+    return text.replace("\r\n", "\n").translate(_UNSAFE)
 
 
 def json_line(data: Any, indent: int | None = None) -> None:
@@ -121,6 +132,7 @@ def sentence(text: str, command: str = "", style: str = "dim") -> None:
 
 
 def _prose(console: Console, text: str, command: str, style: str) -> None:
+    text = without_control_characters(text)
     together = f"{text}  {command}" if command else text
     if not console.is_terminal or (command and cell_len(together) <= console.width):
         console.print(Text(together, style=style), soft_wrap=True)
@@ -146,13 +158,14 @@ def plain_table(gap: int = 2, **options: Any) -> Table:
 
 def question_view(question: Question) -> RenderableType:
     """The stem, and the code highlighted."""
-    parts: list[RenderableType] = [Text(question.stem, style="bold")]
+    parts: list[RenderableType] = [Text(without_control_characters(question.stem), style="bold")]
     if question.code:
         from rich.syntax import Syntax
 
-        code: RenderableType = Text(question.code)
+        source = without_control_characters(question.code)
+        code: RenderableType = Text(source)
         if out.is_terminal:  # it pads its lines with spaces
-            code = Syntax(question.code, "python", background_color="default", word_wrap=True)
+            code = Syntax(source, "python", background_color="default", word_wrap=True)
         parts += ["", Padding.indent(code, 2)]
     return Group(*parts)
 
@@ -166,7 +179,8 @@ def answer_view(
     table.add_column(no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
     table.add_column(overflow="fold")
-    for i, (choice, probability) in enumerate(zip(question.choices, answer.probabilities, strict=True)):
+    choices = [without_control_characters(choice) for choice in question.choices]
+    for i, (choice, probability) in enumerate(zip(choices, answer.probabilities, strict=True)):
         chosen = i == answer.index
         style = "bold green" if chosen and correct_index in (None, i) else "bold red" if chosen else ""
         table.add_row(
@@ -175,12 +189,12 @@ def answer_view(
             f"{probability:.1%}",
             Text(choice, style=style),
         )
-    figures = (
+    figures = without_control_characters(
         f"confidence {answer.confidence:.1%} · letter mass {answer.letter_mass:.3f} · version {answer.model_version}"
     )
     parts: list[RenderableType] = ["", table, "", Text(" · ".join(filter(None, [figures, note])), style="dim")]
     if correct_index is not None:
-        correct = f"{LETTERS[correct_index]}, {question.choices[correct_index]}"
+        correct = f"{LETTERS[correct_index]}, {choices[correct_index]}"
         verdict = (
             Text("✓ right", style="bold green")
             if answer.index == correct_index

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from shown_page import ShownPage
+if TYPE_CHECKING:  # it needs Streamlit
+    from shown_page import ShownPage
 
 HOSTILE = "**bold** <img src=x onerror=alert(1)> :smile: $x$ [a](http://evil.example)"
 
@@ -22,6 +23,7 @@ class Model:
 
     url: str = ""
     status: int = 200
+    version: str = "7"
     headers: dict[str, str] = field(default_factory=dict)
     error: str = ""
     card: dict[str, Any] | None = None
@@ -42,9 +44,9 @@ class Model:
         shares = {"ABCDEFGHIJ"[place]: (0.9 if place == 1 else 0.1 / (count - 1)) for place in range(count)}
         answer = {
             "letter": "B", "index": 1, "choice": question["choices"][1], "probabilities": shares, "confidence": 0.9,
-            "margin": 0.8, "entropy": 0.3, "letter_mass": self.mass, "prompt_tokens": 48, "model_version": "7",
+            "margin": 0.8, "entropy": 0.3, "letter_mass": self.mass, "prompt_tokens": 48, "model_version": self.version,
         }  # fmt: skip
-        return {"predictions": [answer], "model_version": "7"}
+        return {"predictions": [answer], "model_version": self.version}
 
     def events(self, body: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         """An explanation of another version: its last event once there may be `more`."""
@@ -85,7 +87,7 @@ def model_server() -> Iterator[Model]:
 
         def do_GET(self) -> None:
             properties = {} if made.card is None else {"properties": {"card": json.dumps(made.card)}}
-            self._send(200, {"versions": ["7"], **properties}, {})
+            self._send(200, {"versions": [made.version], **properties}, {})
 
         def _send(self, status: int, body: dict[str, Any], headers: dict[str, str]) -> None:
             data = json.dumps(body).encode()
@@ -106,7 +108,7 @@ def model_server() -> Iterator[Model]:
     server.server_close()
 
 
-Show = Callable[..., ShownPage]
+Show = Callable[..., "ShownPage"]
 
 
 def field_key(page: ShownPage, name: str) -> str:

@@ -5,8 +5,9 @@ The logger copies a compressed body as it is, and its event does not mention the
 A v2 body with binary tensors is JSON followed by bytes, and the event does not say where the JSON ends. It counts as a
 request or response, but the content of its tensors is left out.
 
-An explanation that was sent while it was written is a stream of events, of which the last is what would have been sent
-whole. One that broke off counts as a request without an answer.
+An explanation that is sent while it is written (`stream`) counts for nothing, request and response: its first event
+names the version, and its reader can then still decide whether it ends well, breaks off or runs into its deadline.
+Counted, a stranger could make one version look worse than another.
 
 A request's body is what a client sent, copied by the logger before the model server has read it: gzip'd or deflated,
 and whether the server will refuse it or not. Requests that the model server refuses do not concern the loop.
@@ -59,13 +60,15 @@ FEATURES = tuple(f.name for f in fields(AnswerFeatures))
 def read_questions(body: bytes) -> tuple[tuple[dict[str, Any], ...], str | None]:
     """A request's questions in their JSON form, without the labels they may carry, and its purpose.
 
-    NoInferenceError for a GET's, and for what the model server answers with 400.
+    NoInferenceError for a GET's, for a streamed explanation's, and for what the model server answers with 400.
     """
     if not body.strip():
         raise NoInferenceError("no inference")
     try:
         payload = _payload(_unpacked(body))
         _require_known(payload)
+        if (payload.get("parameters") or {}).get("stream"):
+            raise NoInferenceError("a streamed explanation: its reader knows the version, and decides how it ends")
         questions = tuple(_question(row, place) for place, row in enumerate(_question_rows(payload)))
         return questions, _purpose(payload.get("parameters"))
     except BadEventError as error:
@@ -91,10 +94,13 @@ def _question_rows(payload: dict[str, Any]) -> list[Any]:
 
 
 def read_answers(body: bytes) -> tuple[tuple[AnswerFeatures, ...], str | None, str | None]:
-    """A response's answers, the version it names, and its purpose. NoInferenceError where it is another endpoint's."""
+    """A response's answers, the version it names, and its purpose.
+
+    NoInferenceError where it is another endpoint's, or streamed.
+    """
     body = _unpacked(body)
     if body.startswith(b"event: "):
-        body = _last_event(body)
+        raise NoInferenceError("a streamed explanation: its request is not counted")
     if not body.lstrip().startswith(b"{"):  # metrics, a page: every answer is an object
         raise NoInferenceError("no inference")
     payload = _payload(body)
@@ -109,13 +115,6 @@ def read_answers(body: bytes) -> tuple[tuple[AnswerFeatures, ...], str | None, s
         return (), version, purpose
     rows = _rows({name: columns[name] for name in FEATURES if name in columns})
     return tuple(_answer(row, place) for place, row in enumerate(rows)), version, purpose
-
-
-def _last_event(stream: bytes) -> bytes:
-    name, _, data = stream.rstrip(b"\n").rpartition(b"\n\n")[2].partition(b"\n")
-    if name != b"event: end":
-        raise NoInferenceError("an explanation that was not finished")
-    return data.removeprefix(b"data: ")
 
 
 def _require_known(request: dict[str, Any]) -> None:
@@ -133,6 +132,9 @@ def _require_known(request: dict[str, Any]) -> None:
     stream = parameters.get("stream", False)
     if type(stream) is not bool or (stream and len(request["instances"]) != 1):
         raise BadEventError("stream: must be true, with one question, or false")
+    tokens = parameters.get("max_new_tokens", 1)
+    if type(tokens) is not int or tokens < 1:  # the most is a setting of the model server, which the event lacks
+        raise BadEventError("max_new_tokens: must be a whole number from 1")
     if kind == "inputs" and isinstance(inputs := request.get("inputs"), list):
         tensors = [(tensor.get("name"), tensor.get("datatype")) for tensor in inputs if isinstance(tensor, dict)]
         if any(name not in QUESTION_FIELDS or datatype != "BYTES" for name, datatype in tensors):

@@ -119,7 +119,6 @@ def test_questions_of_a_request(body: Any, questions: tuple[Any, ...]) -> None:
         ({"predictions": [ANSWER], "model_version": "7"}, (FACTS,)),
         ({"predictions": [ANSWER, ANSWER]}, (FACTS, FACTS)),
         ({"explanations": [{**ANSWER, "explanation": "because"}]}, (FACTS,)),
-        (stream(("answer", ANSWER), ("text", {"text": "be"}), ("end", {"explanations": [ANSWER]})), (FACTS,)),
         (V2_RESPONSE, (FACTS, FACTS)),
         ({"outputs": [tensor("letter", [1], ["A"])]}, (AnswerFeatures("A"),)),
         ({"outputs": [tensor("probabilities", [1, 2], [0.1, 0.9])]}, ()),
@@ -238,6 +237,10 @@ def test_poison_is_refused_with_the_reason(type: str, data: Any, message: str) -
         ({"instances": [ONE], "parameters": {"debias": []}}, "debias: must be one of"),
         ({"instances": [ONE], "parameters": {"stream": "yes"}}, "stream: must be true"),
         ({"instances": [ONE, ONE], "parameters": {"stream": True}}, "stream: must be true, with one question"),
+        *(
+            ({"instances": [ONE], "parameters": {"max_new_tokens": tokens}}, "max_new_tokens: must be a whole number")
+            for tokens in (0, -1, 8.0, True, "8", None)
+        ),
         ({**V2_REQUEST, "user": "me"}, "'user' is not known"),
         ({**V2_REQUEST, "parameters": {"priority": 1}}, "'priority' is not known"),
         ({"inputs": [*V2_REQUEST["inputs"], tensor("extra", [2], ["a", "b"])]}, "inputs: must be BYTES tensors"),
@@ -255,16 +258,32 @@ def test_what_the_model_server_refuses_is_no_dead_letter(data: Any, message: str
         parse_event(event(INFERENCE_REQUEST, data, SEVEN), 5.0)
 
 
-@pytest.mark.parametrize(
-    "events",
-    [
-        (("answer", ANSWER), ("text", {"text": "event: end"})),
-        (("answer", ANSWER), ("error", {"error": "the server is stopping", "status": 503})),
-    ],
+STREAMS = (
+    (("answer", ANSWER), ("text", {"text": "be"}), ("end", {"explanations": [ANSWER], "model_version": "7"})),
+    (("answer", ANSWER), ("text", {"text": "event: end"})),
+    (("answer", ANSWER), ("error", {"error": "the deadline has passed", "status": 504})),
 )
-def test_an_explanation_that_was_not_finished_is_no_answer(events: tuple[tuple[str, Any], ...]) -> None:
-    with pytest.raises(NoInferenceError, match="was not finished"):
-        parse_event(event(INFERENCE_RESPONSE, stream(*events), SEVEN), 5.0)
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zlib.compress, lambda body: body])
+@pytest.mark.parametrize("purpose", [{}, {"purpose": "test"}])
+def test_how_a_streamed_explanation_ends_counts_for_nothing(
+    pack: Callable[[bytes], bytes], purpose: dict[str, str]
+) -> None:
+    """Its reader knows the version from the first event, and could make only that version's requests fail."""
+    request = {"instances": [ONE], "parameters": {"stream": True, "max_new_tokens": 8, **purpose}}
+    with pytest.raises(NoInferenceError, match="a streamed explanation: its reader knows the version"):
+        parse_event(event(INFERENCE_REQUEST, pack(json.dumps(request).encode()), SEVEN), 5.0)
+    for events in STREAMS:
+        with pytest.raises(NoInferenceError, match="a streamed explanation"):
+            parse_event(event(INFERENCE_RESPONSE, pack(stream(*events)), SEVEN), 5.0)
+
+
+@pytest.mark.parametrize("parameters", [{"max_new_tokens": 1}, {"max_new_tokens": 512, "stream": False}])
+def test_an_explanation_that_is_sent_whole_counts(parameters: dict[str, Any]) -> None:
+    parsed = parse_event(event(INFERENCE_REQUEST, {"instances": [ONE], "parameters": parameters}, SEVEN), 5.0)
+    assert isinstance(parsed, RequestEvent)
+    assert (parsed.questions, parsed.purpose) == ((ONE,), None)
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zlib.compress, lambda body: body])
@@ -284,7 +303,7 @@ TEST = {"parameters": {"purpose": "test"}}
         (INFERENCE_REQUEST, {"instances": [ONE]}, None),
         (INFERENCE_REQUEST, {"instances": [ONE], "parameters": {"debias": "none"}}, None),
         (INFERENCE_REQUEST, {"instances": [ONE], **TEST}, "test"),
-        (INFERENCE_REQUEST, {"instances": [ONE], "parameters": {"purpose": "test", "stream": True}}, "test"),
+        (INFERENCE_REQUEST, {"instances": [ONE], "parameters": {"purpose": "test", "stream": False}}, "test"),
         (INFERENCE_REQUEST, {**V2_REQUEST, **TEST}, "test"),
         (INFERENCE_REQUEST, binary({"inputs": [BINARY_INPUT], **TEST}, b"\x02\x00\x00\x00\xff?"), "test"),
         (INFERENCE_RESPONSE, {"predictions": [ANSWER]}, None),

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ask_model import model_server
 from command_process import environment, on_terminal
 from typer.testing import CliRunner, Result
 
 from common.question import LETTERS, Answer, Question
-from mcqa import defaults
+from mcqa import defaults, targets, terminal
+from mcqa.addresses import AddressSource, Target
 from mcqa.explanation_view import ExplanationView
 from mcqa.questions import AskedQuestion
 from mcqa.verbs import app
@@ -141,12 +143,79 @@ def test_on_a_terminal_it_is_printed_while_it_is_written(server: Any, tmp_path: 
     assert QUESTION[0] in shown
 
 
+@pytest.fixture
+def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    console = terminal._Console(highlight=False, color_system=None, force_terminal=True, width=200)
+    monkeypatch.setattr(terminal, "out", console)
+
+
+@pytest.mark.usefixtures("wide_terminal")
+def test_the_question_counts_and_its_stream_is_a_test() -> None:
+    """Whoever reads a stream decides how it ends, so it counts for nothing."""
+    with model_server() as model:
+        result = ask(*QUESTION, "--explain", "--debias", "none", "--url", model.url)
+    assert result.exit_code == 0, result.stderr
+    assert [body["parameters"] for body in model.asked] == [
+        {"debias": "none"},
+        {"debias": "none", "purpose": "test", "max_new_tokens": 256, "stream": True},
+    ]
+    answer, other, text = (
+        result.stdout.index(words)
+        for words in (
+            " · version 7 · ",
+            "\nversion 8 wrote this, which answers B: while a canary runs, two versions share the questions\n",
+            "Because.",
+        )
+    )
+    assert answer < other < text
+
+
+@pytest.mark.usefixtures("wide_terminal")
+def test_of_the_same_version_nothing_is_said() -> None:
+    with model_server() as model:
+        model.version = "8"
+        result = ask(*QUESTION, "--explain", "--url", model.url)
+    assert ("Because." in result.stdout, "wrote this" in result.stdout) == (True, False)
+
+
+@pytest.mark.usefixtures("wide_terminal")
+def test_no_other_model_answers_a_question_again_that_was_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default server breaks off in the middle: it was there, so the tiny model is not loaded in its place."""
+    with model_server() as model:
+        target = Target(model.url, AddressSource.DEFAULT)
+        monkeypatch.setattr(targets, "questions", lambda *_, **__: target)
+        monkeypatch.setattr(model, "events", lambda _: iter(()))
+        result = ask(*QUESTION, "--explain")
+    assert (result.exit_code, result.stdout.count(QUESTION[0])) == (1, 1)
+    assert "closed the connection before the explanation was finished" in result.stderr
+
+
+@pytest.mark.parametrize("visibly", [True, False], ids=["terminal", "pipe"])
+def test_no_text_of_a_server_or_a_question_can_control_the_terminal(
+    request: pytest.FixtureRequest, visibly: bool
+) -> None:
+    if visibly:
+        request.getfixturevalue("wide_terminal")
+    evil = "\x1b]0;mine\x07\x9b2J\u202e\u2066"
+    card = {"schema": 1, "title": f"model{evil}", "subjects": [f"loops{evil}"], "stems": []}
+    words = (f"Which{evil}?", "-c", f"one{evil}", "-c", f"two{evil}", "--code", f"x = 1{evil}")
+    with model_server() as model:
+        model.version, model.card = f"7{evil}", card
+        result = ask(*words, *(("--explain",) if visibly else ()), "--url", model.url)
+    assert result.exit_code == 0, result.stderr
+    safe = "\ufffd]0;mine\ufffd\ufffd2J"
+    for text in ("Which", "one", "two", "x = 1", "version 7"):
+        assert f"{text}{safe}" in result.stdout
+    written = re.sub(r"\x1b\[[0-9;]*m", "", result.stdout) + result.stderr
+    assert not set(evil) - set(safe) & set(written)
+
+
 def test_an_explanation_cannot_control_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     item = AskedQuestion(Question("Which?", ("a", "b")), correct_index=1)
     view = ExplanationView([item, item])
     view.end()  # nothing was answered
     view.answer(Answer("A", 0, "a", (0.6, 0.4), 0.6, 0.2, 0.7, 1.0, 9, "7"), "3 ms")
-    for piece in ("one\x1b]0;mine\x07", "\ttwo\r\x9b2J\n", "👩‍👧 three"):
+    for piece in ("one\x1b]0;mine\x07", "\ttwo\r\x9b2J\u202d\n", "👩‍👧 three"):
         view.text(piece)
     view.end()
     shown = capsys.readouterr().out
