@@ -23,30 +23,35 @@ class ServerSentEvent:
 def read_events(chunks: Iterable[bytes]) -> Iterator[ServerSentEvent]:
     """Events and comments as they arrive; ValueError for bytes that are not UTF-8, or too many of them. The last event
     counts only if it ended."""
-    name, data = "", list[str]()
+    name, data, size = "", list[str](), 0
     for line in _lines(chunks):
         field, _, value = line.partition(":")
         value = value.removeprefix(" ")
         if not line:
             if data:
                 yield ServerSentEvent(name or "message", "\n".join(data))
-            name, data = "", []
+            name, data, size = "", [], 0
         elif not field:
             yield ServerSentEvent()
         elif field == "event":
             name = value
         elif field == "data":
             data.append(value)
-            if sum(map(len, data)) > MAX_BUFFERED:
+            size += len(value) + 1  # its line end: empty lines count too
+            if size > MAX_BUFFERED:
                 raise ValueError("an event of the stream is too long")
 
 
 def _lines(chunks: Iterable[bytes]) -> Iterator[str]:
-    rest = b""
+    """Every byte is looked at once, however small the pieces are in which a line arrives."""
+    rest, after_cr = bytearray(), False
     for chunk in chunks:
-        lines = (rest + chunk).splitlines(keepends=True)  # of bytes: at LF, CR LF and CR only
-        rest = b"" if not lines or lines[-1].endswith(b"\n") else lines.pop()
-        if len(rest) > MAX_BUFFERED:
-            raise ValueError("a line of the stream is too long")
-        for line in lines:
-            yield line.rstrip(b"\r\n").decode()
+        if after_cr and chunk:
+            chunk, after_cr = chunk.removeprefix(b"\n"), False  # the rest of a line end
+        for line in chunk.splitlines(keepends=True):  # of bytes: at LF, CR LF and CR only
+            rest += line
+            if len(rest) > MAX_BUFFERED:
+                raise ValueError("a line of the stream is too long")
+            if line.endswith((b"\n", b"\r")):
+                yield rest.rstrip(b"\r\n").decode()
+                rest, after_cr = bytearray(), line.endswith(b"\r")

@@ -1,7 +1,7 @@
 """The engine: a bounded queue in front of the one thread that runs the model.
 
 1. `submit` and `submit_explanation` accept work or refuse it with an EngineError: the queue is bounded in questions
-   and in tokens, so that memory and waiting time are bounded too.
+   and in tokens, so that memory and waiting time are bounded too. Explanations, which take long, get a part of it.
 2. The thread takes what is waiting as one batch and never waits for more (see request_queue.py for which).
 3. Work whose caller has left or whose deadline has passed leaves the queue before it costs a forward pass.
 4. A question that fails is isolated by halving its batch; the rest of the batch is answered.
@@ -28,6 +28,8 @@ from predictor.request_queue import ExplanationTask, Job, Prompt, RequestQueue
 log = logging.getLogger(__name__)
 
 MAX_RETRY_AFTER = 60
+EXPLANATIONS = 1 / 4
+"""The part of the queue that explanations may fill: the rest is for questions."""
 
 
 class EngineError(Exception):
@@ -202,6 +204,8 @@ class Engine:
     def _enqueue(self, job: Job) -> Job:
         with self._changed:
             self._check_room(len(job.costs), sum(job.costs))
+            if job.explain:
+                self._check_explanations(sum(job.costs))
             job.queued_ns = time.time_ns()
             self._queue.add(job)
             self._changed.notify_all()
@@ -220,6 +224,14 @@ class Engine:
             raise RequestTooLargeError(f"{tokens} prompt tokens in one request, the queue holds {limits.queue_tokens}")
         queue = self._queue
         if queue.questions + questions > limits.queue_questions or queue.tokens + tokens > limits.queue_tokens:
+            raise QueueFullError(self._retry_after())
+
+    def _check_explanations(self, tokens: int) -> None:
+        """One has room where no other waits, however large it is."""
+        limits, queue = self._limits, self._queue
+        too_many = queue.explanations + 1 > EXPLANATIONS * limits.queue_questions
+        too_long = queue.explanation_tokens + tokens > EXPLANATIONS * limits.queue_tokens
+        if queue.explanations and (too_many or too_long):
             raise QueueFullError(self._retry_after())
 
     def _retry_after(self) -> int:

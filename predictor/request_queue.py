@@ -80,6 +80,14 @@ class RequestQueue:
     def __bool__(self) -> bool:
         return bool(self._scoring or self._explaining)
 
+    @property
+    def explanations(self) -> int:
+        return len(self._explaining)
+
+    @property
+    def explanation_tokens(self) -> int:
+        return sum(sum(job.costs) for job in self._explaining)
+
     def jobs(self) -> list[Job]:
         return [*self._scoring, *self._explaining]
 

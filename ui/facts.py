@@ -35,6 +35,7 @@ LOST = 60.0
 AT_ONCE = 8
 """Reads by one reader, with different arguments, that may be under way: each is a thread."""
 ENTRIES = 200
+"""Kept at most. A reader returns no more than a page shows: everything is kept for as long as it may be shown."""
 _logger = logging.getLogger(__name__)
 
 
@@ -89,6 +90,7 @@ class _Entry:
         self.lock = threading.Lock()
         self.facts: Facts[Any] | None = None
         self.until = 0.0
+        self.asked = 0.0
         self.reading: _Reading | None = None
 
 
@@ -191,9 +193,9 @@ def _work(
     with entry.lock:
         reading.facts = found
         if entry.reading is reading:  # else it was lost, and a later one counts
-            entry.reading = None
             entry.facts = found
             entry.until = time.monotonic() + (seconds if found.ok else min(seconds, SECONDS))
+            entry.reading = None
     reading.done.set()
 
 
@@ -213,10 +215,18 @@ def _late(error: str) -> Facts[Any]:
 def _entry(key: Hashable) -> _Entry:
     with _guard:
         entry = _entries.setdefault(key, _Entry())
+        entry.asked = time.monotonic()
         _entries.move_to_end(key)
+        for other in [other for other, each in _entries.items() if _is_over(each)]:
+            del _entries[other]
         while len(_entries) > ENTRIES:
             _entries.popitem(last=False)
         return entry
+
+
+def _is_over(entry: _Entry) -> bool:
+    """Nobody is shown these facts any more, and nobody is reading them or about to."""
+    return entry.reading is None and max(entry.until, entry.asked) + max(GRACE, 0.0) < time.monotonic()
 
 
 def _read(reader: Callable[..., T], args: tuple[Hashable, ...]) -> Facts[T]:

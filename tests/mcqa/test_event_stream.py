@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from mcqa import event_stream
@@ -31,9 +33,36 @@ def test_an_event_that_did_not_end_is_none() -> None:
 
 
 @pytest.mark.parametrize(
-    "chunks", [[b"data: \xff\n\n"], [b"x" * 11], [b"data: 123456\n", b"data: 123456\n"]], ids=["bytes", "line", "event"]
+    "chunks",
+    [
+        [b"data: \xff\n\n"],
+        [b"x" * 13],
+        [b"xx"] * 7,
+        [b"x" * 13 + b"\n"],
+        [b"data:123456\n", b"data:123456\n"],
+        [b"data:\n"] * 13,
+    ],
+    ids=["bytes", "line", "line in pieces", "whole line", "event", "empty lines"],
 )
 def test_what_is_no_stream_ends_it(chunks: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(event_stream, "MAX_BUFFERED", 10)
+    monkeypatch.setattr(event_stream, "MAX_BUFFERED", 12)
     with pytest.raises(ValueError, match=r"too long|codec can't decode"):
         list(read_events([*chunks, b"\n\n"]))
+
+
+def test_line_ends_of_every_kind_at_every_cut() -> None:
+    stream = b"data: a\rdata: b\r\ndata: c\n\r\n\r\rdata: d\r\r"
+    events = [ServerSentEvent("message", "a\nb\nc"), ServerSentEvent("message", "d")]
+    for cut in range(len(stream) + 1):
+        assert list(read_events([stream[:cut], b"", stream[cut:]])) == events, cut
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [[b"data: " + b"x" * 2**21, *[b"x"] * 300_000], [b"data: x\n"] * 100_000, [b"data: x\n" * 200_000]],
+    ids=["pieces of a line", "lines", "lines at once"],
+)
+def test_no_stream_takes_longer_than_its_length(chunks: list[bytes]) -> None:
+    began = time.thread_time()
+    assert len(list(read_events([*chunks, b"\n\n"]))) == 1
+    assert time.thread_time() - began < 5  # ten times what it takes; the square of the length takes minutes

@@ -321,6 +321,31 @@ def test_a_cancelled_explanation_stops_between_two_tokens(engine: Engine, scorer
         long.result(0)
 
 
+def test_explanations_that_wait_leave_room_for_questions(
+    engine: Engine, scorer: ScriptedScorer, held: Future[Any]
+) -> None:
+    waiting = [explanation(engine, stem, 2) for stem in ("why", "how")]  # of 8
+    with pytest.raises(QueueFullError) as refused:
+        explanation(engine, "when")
+    assert refused.value.retry_after >= 1
+    answers = engine.submit([question("q")] * 6, None, soon()).future
+    scorer.gate.set()
+    assert len(answers.result(10)) == 6
+    assert [each.result(10).text for each in waiting] == ["why", "how"]
+    assert explanation(engine, "when", 2).result(10).text == "when"
+
+
+def test_long_explanations_leave_room_for_questions_too(
+    engine: Engine, scorer: ScriptedScorer, held: Future[Any]
+) -> None:
+    long = Prompt(Question("long", ("yes", "no")), 60)  # of 200 tokens
+    alone = engine.submit_explanation(long, answer(long.question), 2, soon()).future
+    with pytest.raises(QueueFullError):
+        explanation(engine, "why")
+    scorer.gate.set()
+    assert alone.result(10).text == "long"
+
+
 def test_the_text_is_handed_over_as_it_is_written(engine: Engine, scorer: ScriptedScorer) -> None:
     scorer.gate.set()
     asked, pieces = question("why"), list[str]()

@@ -20,6 +20,7 @@ from functions.dead_letters.parsing import DeadLetter, dead_letter_key
 from mcqa import dead_letter_actions
 from mcqa.readmodels import rollout_history
 from ui import facts
+from ui.events import data as event_data
 from ui.events import letters as letters_view
 from ui.events import search
 
@@ -118,6 +119,37 @@ def test_one_event_with_its_way(show_page: Show, loop: SmallLoop) -> None:
     attributes = {row[0]: row[1] for row in table(page, "All attributes")}
     assert attributes["traceparent"] == PARENT
     assert HOSTILE in show_page("events", loop.environ, event="1").app.code[0].value
+
+
+@pytest.mark.parametrize(
+    ("data", "kept"),
+    [
+        ({"data": {"a": "é" * 9}}, event_data.ShownData('{\n  "a": ', 18, cut=True)),
+        ({"data": [[[0]]]}, event_data.ShownData("[\n  [\n   ", 7, cut=True)),
+        ({"data": [1]}, event_data.ShownData("[\n  1\n]", 7)),
+        ({"data": "short"}, event_data.ShownData("short", 5)),
+        ({"data": None}, event_data.ShownData("null", 4)),
+        ({"data_base64": "AP/+"}, event_data.ShownData(None, 3)),
+        ({"data_base64": "w6nDqcOpw6nDqcOpw6nDqcOpw6nDqcOp"}, event_data.ShownData("é" * 9, 12, cut=True)),
+        ({}, None),
+    ],
+)
+def test_no_more_of_an_event_is_kept_than_is_shown(
+    data: dict[str, Any], kept: event_data.ShownData | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_data, "MAX_DATA", 9)
+    stored = event_data.with_shown_data({"seq": 1, "event": {"id": "7", "subject": "s" * 20, **data}})
+    assert stored == {"seq": 1, "event": {"id": "7", "subject": "s" * 9}, "data": kept}
+
+
+def test_a_large_event_is_cut_and_says_so(
+    show_page: Show, loop: SmallLoop, letter: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_data, "MAX_DATA", 5)
+    for query in ({"event": "1"}, {"letter": letter}):
+        page = show_page("events", loop.environ, **query)
+        assert len(page.app.code[0].value) == 5
+        assert [text for text in page.paragraphs if text.startswith("Only the beginning is shown, of ")]
 
 
 def test_an_event_that_is_not_there(show_page: Show, loop: SmallLoop) -> None:

@@ -145,3 +145,17 @@ def test_what_a_page_missed_is_read_again_but_not_what_its_live_parts_did(part: 
     part.error = ""
     facts.forget()
     assert missed[0].again().value == 1
+
+
+def test_what_nobody_is_shown_any_more_is_not_kept(part: Part, monkeypatch: pytest.MonkeyPatch) -> None:
+    facts.forget()
+    monkeypatch.setattr(facts, "GRACE", 0.1)
+    assert facts.read(part.reader, 1, seconds=0).ok
+    assert facts.read(part.reader, 2, seconds=60).ok
+    part.answers.clear()
+    assert facts.read(part.reader, 3, seconds=0).late
+    time.sleep(0.2)
+    facts.read(len, (1,))
+    kept = [key[1] for key in facts._entries if isinstance(key, tuple)]
+    assert kept == [2, 3, (1,)], "what is still valid, what is being read, and what was just asked for"
+    part.answers.set()

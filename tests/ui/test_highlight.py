@@ -1,5 +1,7 @@
 """Which language code is highlighted as."""
 
+import time
+
 import pytest
 
 from tools.page_examples import rendered
@@ -29,6 +31,39 @@ from ui.ask.highlight import guess, known
 )
 def test_guess(code: str, language: str | None) -> None:
     assert guess(code) == language
+
+
+def test_what_is_long_or_has_spaces_is_known_too() -> None:
+    assert guess(f'{{"a": [{"1, " * 300}1]}}') == "json"
+    assert guess("def f(x):  \r\n\r\n    return len(x)\r\n") == "python"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "\n" * 4000 + "def a(" + ")" * 900,
+        "def a(" + ")" * 5000,
+        " " * 5000 + "x",
+        "\t\n" * 2500,
+        "else" + " " * 4995,
+        "func (" * 400 + ")" * 2600,
+        "class " + "a" * 5000,
+        "for " + " in " * 1249,
+        "a:" + " " * 4997 + "x",
+        "a:\n" * 1666,
+        "select " * 714,
+        "update " * 714,
+        "echo " * 1000,
+        "function " * 555,
+        "{" + "[" * 4000 + "] " * 400,
+        ("func (" * 20 + ")" * 80 + "\n") * 25,
+        ("def a(" + ")" * 190 + "\n") * 25,
+    ],
+)
+def test_no_text_takes_long(code: str) -> None:
+    began = time.thread_time()
+    guess(code)
+    assert time.thread_time() - began < 0.1
 
 
 def test_fences_name_languages_in_many_ways() -> None:

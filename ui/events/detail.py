@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,13 +11,12 @@ from common.trace_context import trace_id
 from mcqa.readmodels import events, traces
 from ui import elements, facts
 from ui.elements import Badge, Cell, Code, Link, Time
+from ui.events.data import show_data, with_shown_data
 from ui.events.rows import trace_link, trace_rows
 from ui.events.search import environ, show_no_history
-from ui.language import has, number, parts, t
+from ui.language import has, parts, t
 from ui.live import live
 
-MAX_DATA = 100_000
-"""Characters of an event's data that are shown."""
 TRACE_LIMIT = 200
 
 
@@ -38,11 +35,13 @@ def show_event(seq: int) -> None:
     st.header(t("events.event.title", n=seq))
     _attributes(stored)
     _way(stored)
-    _data(stored["event"])
+    st.subheader(t("events.event.data"))
+    show_data(stored["data"])
 
 
 def _event(seq: int) -> events.EventDetail:
-    return events.event(environ(), seq)
+    found = events.event(environ(), seq)
+    return {**found, "event": None if found["event"] is None else with_shown_data(found["event"])}
 
 
 def _attributes(stored: Mapping[str, Any]) -> None:
@@ -59,12 +58,11 @@ def _attributes(stored: Mapping[str, Any]) -> None:
     if stored.get("reply_to"):
         shown[t("events.event.reply_to")] = _numbered(stored["reply_to"])
     elements.details(shown, key="event attributes")
-    others = {name: value for name, value in event.items() if name not in ("data", "data_base64")}
     with st.expander(t("events.event.attributes"), key="event all"):
         elements.table(
             t("events.event.attributes"),
             [t("events.event.attribute"), t("events.event.value")],
-            [[Code(name), str(value)] for name, value in others.items()],
+            [[Code(name), str(value)] for name, value in event.items()],
             hide_caption=True,
             key="event all rows",
         )
@@ -107,36 +105,6 @@ def _delivery(delivery: Mapping[str, Any]) -> list[Cell]:
 
 def _numbered(seq: int) -> Link:
     return Link(str(seq), f"/events?event={seq}")
-
-
-def _data(event: Mapping[str, Any]) -> None:
-    st.subheader(t("events.event.data"))
-    show_data(event)
-
-
-def show_data(event: Mapping[str, Any]) -> None:
-    """The data as JSON or text; where it is neither, how long it is."""
-    if "data" in event:
-        data = event["data"]
-        text = data if isinstance(data, str) else _indented(data)
-    elif event.get("data_base64"):
-        raw = base64.b64decode(event["data_base64"])
-        try:
-            text = raw.decode("utf-8")
-        except UnicodeDecodeError:
-            elements.paragraph(t("events.event.binary", n=number(len(raw))), key="event binary")
-            return
-    else:
-        elements.paragraph(t("events.event.no_data"), key="event no data")
-        return
-    # Half of a surrogate pair cannot be sent to a browser.
-    st.code(text[:MAX_DATA].encode("utf-8", "replace").decode(), language=None, wrap_lines=True)
-    if len(text) > MAX_DATA:
-        elements.paragraph(t("events.event.cut", n=number(len(text))), key="event cut")
-
-
-def _indented(data: Any) -> str:
-    return json.dumps(data, indent=2, ensure_ascii=False)
 
 
 @live()

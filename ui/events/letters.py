@@ -15,7 +15,7 @@ from mcqa.readmodels.dead_letters import DeadLetterFacts
 from ui import elements, facts
 from ui.actions import action, explain_refusal
 from ui.elements import Badge, Cell, Code, Link, Time
-from ui.events.detail import show_data
+from ui.events.data import show_data, with_shown_data
 from ui.events.rows import trace_link
 from ui.events.search import environ
 from ui.language import count, parts, t
@@ -116,11 +116,12 @@ def show_letter(name: str) -> None:
             consequence=[t("events.letters.discard_means")], key=f"letter discard {name}", disabled=not usable,
         )  # fmt: skip
     st.subheader(t("events.event.data"))
-    show_data(letter["event"])
+    show_data(letter["data"])
 
 
 def _find(name: str) -> dict[str, Any] | None:
-    return dead_letters.find(environ(), name)
+    found = dead_letters.find(environ(), name)
+    return None if found is None else with_shown_data(found)
 
 
 def _details(letter: Mapping[str, Any]) -> dict[str, Cell]:
