@@ -24,8 +24,8 @@ from mcqa.errors import CommandError, ServerError, ServerTimeoutError, ServerUnr
 
 PUBLIC_VARIABLE = "MCQA_PUBLIC_URL"
 TIMEOUT = 120.0
-"""Seconds: a model that was scaled to zero has to be loaded first. Twice what a server takes for one request at most,
-unless it was told otherwise."""
+"""Seconds: a model that was scaled to zero has to be loaded first. It is twice a server's own default for
+one request, which no explanation outlives."""
 MOST_TEXT = 1_000_000
 """Characters of an explanation: no server writes as many."""
 
