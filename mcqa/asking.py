@@ -24,7 +24,10 @@ from mcqa.errors import CommandError, ServerError, ServerTimeoutError, ServerUnr
 
 PUBLIC_VARIABLE = "MCQA_PUBLIC_URL"
 TIMEOUT = 120.0
-"""Seconds: a model that was scaled to zero has to be loaded first."""
+"""Seconds: a model that was scaled to zero has to be loaded first. It is twice a server's own default for
+one request, which no explanation outlives."""
+MOST_TEXT = 1_000_000
+"""Characters of an explanation: no server writes as many."""
 
 ErrorCode = Literal[
     "no-address",
@@ -151,7 +154,8 @@ def explain(
     on_text: Callable[[str], object] = lambda piece: None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Explained:
-    """A text of at most `tokens` tokens; AskError. `on_text` gets it in pieces while it is written.
+    """A text of at most `tokens` tokens; AskError, also where it takes longer than `timeout` once it has begun, or is
+    longer than MOST_TEXT. `on_text` gets it in pieces while it is written.
 
     Once `stopped`, the server writes no further, and the text is what there was; it is asked at every piece, and every
     few seconds. The question counts as a test: it was asked and counted before.
@@ -160,7 +164,9 @@ def explain(
     start = time.perf_counter()
     answer: Answer | None = None
     text: list[str] = []
-    with _errors(server.address), closing(server.explain_stream(question, max_new_tokens=tokens)) as parts:
+    room = MOST_TEXT
+    stream = server.explain_stream(question, max_new_tokens=tokens, seconds=timeout)
+    with _errors(server.address), closing(stream) as parts:
         try:
             for part in parts:
                 seconds = time.perf_counter() - start
@@ -168,9 +174,14 @@ def explain(
                     case Answer():
                         answer = part
                     case str():
-                        text.append(part)
-                        on_text(part)
+                        if (room := room - len(part)) < 0:
+                            raise CommandError("the explanation is too long")
+                        if part:
+                            text.append(part)
+                            on_text(part)
                     case {"explanation": whole, "finish_reason": reason, "completion_tokens": length}:
+                        if len(str(whole)) > MOST_TEXT:
+                            raise CommandError("the explanation is too long")
                         letter, version = str(part["letter"]), str(part["model_version"])
                         return Explained(str(whole), letter, version, reason == "stop", int(length), seconds)
                 if answer is not None and stopped():

@@ -35,15 +35,28 @@ class NoChampionError(ValueError):
         super().__init__(f"{model} has no champion, so there is no baseline to change")
 
 
-def accept(environ: Mapping[str, str], since: float | None, by: str, now: float) -> Accepted:
-    """From the next check on, drift is measured against the champion's answers since `since` (Unix seconds; None: when
-    they began to differ, or the open window began).
+class OtherChampionError(ValueError):
+    """The champion, `current`, is not the `expected` version, whose answers were to be accepted."""
 
-    ValueError: NoChampionError, TooFewAnswersError, bad settings. UnavailableError without database or registry.
+    def __init__(self, expected: str, current: str) -> None:
+        self.expected, self.current = expected, current
+        super().__init__(f"the champion is version {current}, not version {expected}: nothing was accepted")
+
+
+def accept(
+    environ: Mapping[str, str], since: float | None, by: str, now: float, expected: str | None = None
+) -> Accepted:
+    """From the next check on, drift is measured against the champion's answers since `since` (Unix seconds; None: when
+    they began to differ, or the open window began), where the champion is (still) the version `expected`.
+
+    ValueError: NoChampionError, OtherChampionError, TooFewAnswersError, bad settings. UnavailableError without database
+    or registry.
     """
     from functions.drift import baselines
 
     with _champion(environ) as (engine, settings, version):
+        if expected is not None and version != expected:
+            raise OtherChampionError(expected, version)
         return baselines.accept(engine, settings, version, since, by, now)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 import uuid
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -155,13 +156,18 @@ class V1Client(RestClient):
         return list(_field(reply, "explanations", self.address))
 
     def explain_stream(
-        self, question: Question, debias: Debias | None = None, *, max_new_tokens: int | None = None
+        self,
+        question: Question,
+        debias: Debias | None = None,
+        *,
+        max_new_tokens: int | None = None,
+        seconds: float = math.inf,
     ) -> Generator[Answer | str | dict[str, Any]]:
         """The answer, the text in pieces while it is written, and at the end what `explain` gives.
 
         A piece is "" where the server only says that it is still at it, which it does every few seconds. Closing the
         iterator closes the connection, and the server writes no further. Raises what `explain` raises, in the middle
-        too.
+        too, and ServerTimeoutError for one that is not finished so many `seconds` after it began.
         """
         body = self._body([question], debias, max_new_tokens=max_new_tokens, stream=True)
         with self._errors(), self._http.stream("POST", self._explain_path, json=body, headers=self._headers()) as reply:
@@ -171,7 +177,8 @@ class V1Client(RestClient):
             if not reply.headers.get("content-type", "").startswith(EVENT_STREAM):
                 raise CommandError(f"{self.address}{self._explain_path} did not answer with a stream of events")
             try:
-                yield from _explanation_parts(read_events(reply.iter_bytes()), self.address)
+                chunks = _within(seconds, reply.iter_bytes(), self.address)
+                yield from _explanation_parts(read_events(chunks), self.address)
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise CommandError(f"{self.address}: the explanation could not be read: {error}"[:300]) from None
 
@@ -225,6 +232,15 @@ def _field(reply: Any, name: str, address: str) -> Any:
     if not isinstance(reply, dict) or name not in reply:
         raise CommandError(f"{address} answered without `{name}`: is this a coding-mcqa server?")
     return reply[name]
+
+
+def _within(seconds: float, chunks: Iterator[bytes], address: str) -> Iterator[bytes]:
+    """A server that sends something now and then is never too late for the connection."""
+    end = time.monotonic() + seconds
+    for chunk in chunks:
+        if time.monotonic() > end:
+            raise ServerTimeoutError(f"{address} did not finish an explanation within {seconds:.0f} s")
+        yield chunk
 
 
 def _explanation_parts(events: Iterator[ServerSentEvent], address: str) -> Iterator[Answer | str | dict[str, Any]]:

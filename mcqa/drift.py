@@ -62,6 +62,9 @@ def accept(
             show_default="since they began to differ, or since the open window began",
         ),
     ] = None,
+    version: Annotated[
+        str | None, typer.Option("--version", metavar="VERSION", help="Only if this version is the champion.")
+    ] = None,
     undo: Annotated[bool, typer.Option("--undo", help="Take the accepted baseline back.")] = False,
     check: Annotated[
         int | None, typer.Option(metavar="CHECK", help="With --undo: only if this check accepted the baseline.")
@@ -75,6 +78,8 @@ def accept(
     now = time.time()
     if undo and since is not None:
         raise CommandError("--undo takes the last baseline back, whatever its time: leave out --since")
+    if undo and version is not None:
+        raise CommandError("--version names the champion whose answers are accepted: leave it out with --undo")
     if check is not None and not undo:
         raise CommandError("--check names the baseline that --undo takes back: add --undo")
     with unavailable_as_command_error(ValueError):
@@ -86,7 +91,7 @@ def accept(
             done = f"version {taken.version}: the baseline of check {taken.undone} no longer counts; drift is measured "
             done += f"against {rest}"
         else:
-            accepted = baseline.accept(environ, moment, user(), now)
+            accepted = baseline.accept(environ, moment, user(), now, version)
             done = f"version {accepted.version}: from now on drift is measured against the {accepted.n} answers since "
             done += f"{_when(accepted.since)}"
     targets.announce(directory)

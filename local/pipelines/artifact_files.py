@@ -28,7 +28,7 @@ SNIFFED = 8192
 def find(view: RunView, place: str) -> tuple[Artifact, Path | None] | None:
     """The artifact at `place` in the run's folder, or the one whose folder it is in; and the file or folder itself,
     None when there is none (some artifacts are metadata alone). None for anything that no artifact covers: neither
-    `..` nor a link leads out of the artifact.
+    `..` nor a link leads out of the artifact, and a pipe or a device, which may never end, is not found.
     """
     if not place:  # the run's own folder; an artifact that is elsewhere has no place
         return None
@@ -80,4 +80,4 @@ def _inside(path: Path, root: Path) -> Path | None:
         found = path.resolve(strict=True)
     except (OSError, ValueError, RuntimeError):  # none, a name with a NUL, a loop of links
         return None
-    return found if found.is_relative_to(root.resolve()) else None
+    return found if found.is_relative_to(root.resolve()) and (found.is_file() or found.is_dir()) else None

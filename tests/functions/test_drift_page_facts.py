@@ -154,6 +154,16 @@ def test_an_accepted_baseline_is_what_is_shown_and_compared_with(loop: DriftedLo
     assert baseline.undo(loop.environ, "hana", now).baseline is None
 
 
+def test_answers_of_another_champion_than_the_named_one_are_not_accepted(loop: DriftedLoop) -> None:
+    named = baseline.candidate(loop.environ, loop.begin + 3600)["version"]
+    now = loop.register()
+    with pytest.raises(baseline.OtherChampionError, match=f"version {now}, not version {named}: nothing was accepted"):
+        baseline.accept(loop.environ, loop.begin + 3600, "hana", time.time(), named)
+    facts = drift.read(loop.environ, 1)
+    assert facts["baseline"] is not None
+    assert (facts["baseline"]["source"], facts["checks"][0]["verdict"]) == ("reference", "drift")
+
+
 def test_without_a_champion_or_a_reference(loop: DriftedLoop) -> None:
     loop.register(with_reference=False)
     bare = drift_distributions.read(loop.environ)

@@ -122,7 +122,9 @@ def test_accept_and_undo(environ: dict[str, str], mlflow_url: str) -> None:
             run("--since", given, verb="accept")
     with pytest.raises(CommandError, match="too few"):
         run("--since", "0.001s", verb="accept")
-    said = run(verb="accept")
+    with pytest.raises(CommandError, match=f"the champion is version {version}, not version 99: nothing was accepted"):
+        run("--version", "99", verb="accept")
+    said = run("--version", version, verb="accept")
     assert f"version {version}: from now on drift is measured against the 600 answers since 20" in said
 
     facts = json.loads(run("--json"))
@@ -134,6 +136,8 @@ def test_accept_and_undo(environ: dict[str, str], mlflow_url: str) -> None:
     assert ", accepted by " in shown
     with pytest.raises(CommandError, match="leave out --since"):
         run("--undo", "--since", "2h", verb="accept")
+    with pytest.raises(CommandError, match="leave it out with --undo"):
+        run("--undo", "--version", version, verb="accept")
     with pytest.raises(CommandError, match="add --undo"):
         run("--check", "3", verb="accept")
     with pytest.raises(CommandError, match="what check 3 accepted: nothing was taken back"):

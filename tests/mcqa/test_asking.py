@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -85,9 +85,14 @@ def test_the_address_is_the_setting_or_the_loop_s_gateway(tmp_path: Path) -> Non
     assert asking.public_address({**both, "MCQA_PUBLIC_URL": "https://mcqa.example"}) == "https://mcqa.example"
 
 
+class Quiet(BaseHTTPRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
 @contextmanager
 def answering(status: int, body: str, headers: Mapping[str, str]) -> Iterator[str]:
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet):
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["content-length"]))
             self.send_response(status)
@@ -96,10 +101,34 @@ def answering(status: int, body: str, headers: Mapping[str, str]) -> Iterator[st
             self.end_headers()
             self.wfile.write(body.encode())
 
-        def log_message(self, *_: Any) -> None:
-            pass
+    with serving(Handler) as url:
+        yield url
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+
+@contextmanager
+def dripping(first: bytes, piece: bytes) -> Iterator[str]:
+    """A model server that is never silent for long, and never done."""
+
+    class Handler(Quiet):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            self.send_response(200)
+            self.send_header("content-type", "text/event-stream")
+            self.end_headers()
+            self.wfile.write(first)
+            end = time.monotonic() + 20
+            with suppress(OSError):
+                while time.monotonic() < end:
+                    self.wfile.write(piece)
+                    time.sleep(0.02)
+
+    with serving(Handler) as url:
+        yield url
+
+
+@contextmanager
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"
@@ -157,6 +186,29 @@ def test_a_stream_that_does_not_end_as_it_should(events: list[tuple[str, Any]], 
     with answering(200, body, {"content-type": "text/event-stream"}) as url, pytest.raises(AskError) as error:
         asking.explain({"MCQA_URL": url}, QUESTION)
     assert (error.value.code, detail in error.value.detail) == (code, True)
+
+
+TEXT = b'event: text\ndata: {"text": "Be"}\n\n'
+
+
+@pytest.mark.parametrize("piece", [TEXT, b": still here\n\n", b"event: other\ndata: {}\n\n", b"x"])
+def test_an_explanation_without_end_is_ended(piece: bytes) -> None:
+    first = f"event: answer\ndata: {json.dumps(ANSWER)}\n\n".encode()
+    with dripping(first, piece) as url, pytest.raises(AskError) as error:
+        asking.explain({"MCQA_URL": url}, QUESTION, timeout=0.3)
+    assert (error.value.code, "did not finish an explanation" in error.value.detail) == ("broken-off", True)
+
+
+def test_an_explanation_is_no_longer_than_so_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "MOST_TEXT", 9)
+    answer = f"event: answer\ndata: {json.dumps(ANSWER)}\n\n"
+    end = {"explanations": [{**ANSWER, "explanation": "x" * 10, "finish_reason": "stop", "completion_tokens": 1}]}
+    pieces: list[str] = []
+    for body in (answer + TEXT.decode() * 5, f"{answer}event: end\ndata: {json.dumps(end)}\n\n"):
+        with answering(200, body, {"content-type": "text/event-stream"}) as url, pytest.raises(AskError) as error:
+            asking.explain({"MCQA_URL": url}, QUESTION, on_text=pieces.append)
+        assert (error.value.code, "too long" in error.value.detail) == ("no-model-server", True)
+    assert "".join(pieces) == "BeBeBeBe"
 
 
 def test_explanations_are_asked_of_a_server_that_can_send_them() -> None:

@@ -51,6 +51,26 @@ def test_an_explanation_is_shown_while_it_is_written_and_can_be_stopped(
     assert page.writings[0][1] == "The explanation is written."
 
 
+def test_explanations_leave_room_for_answers(show_page: Show, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchanges, "EXPLANATION_PATIENCE", 0.0)
+    monkeypatch.setattr(exchanges, "MOST", 2)
+    mine, other = (show_page("ask", {"MCQA_URL": model.url}) for _ in range(2))
+    ask(mine)
+    ask(other)
+    model.more.clear()
+    click(mine, "ask why")
+    click(other, "ask why")
+    assert any("too many people wait for answers" in text for _, text in other.notices)
+    ask(other, stem="And 2 + 2?")
+    assert "The model answers B" in [heading.value for heading in other.app.header]
+    model.more.set()
+    mine.app.session_state["ask exchange"].explanation.work.wait(20)
+    click(other, "ask why")
+    other.app.session_state["ask exchange"].explanation.work.wait(20)
+    other.app.run()
+    assert other.writings[0][1] == "The explanation is written."
+
+
 def test_an_explanation_that_nobody_looks_at_is_stopped(
     show_page: Show, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import BoundedSemaphore
 from typing import Any
 
 import pytest
@@ -78,6 +79,19 @@ def test_nothing_is_promised_of_a_question_of_another_kind(
     page = show_page("ask", {"MCQA_URL": model.url})
     ask(page, stem="Who wrote Faust?")
     assert not any(text.startswith("Answers this sure") for text in page.paragraphs)
+
+
+def test_where_many_look_nothing_is_promised(show_page: Show, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluations, "read", lambda *_: measured((0.8, 0.9, 120, 0.8)))
+    monkeypatch.setattr(exchanges, "_looking", (looking := BoundedSemaphore(1)))
+    looking.acquire()
+    page = show_page("ask", {"MCQA_URL": model.url})
+    ask(page)
+    assert not any(text.startswith("Answers this sure") for text in page.paragraphs)
+    looking.release()
+    for _ in range(2):  # whoever has looked makes room
+        ask(page)
+        assert any(text.startswith("Answers this sure") for text in page.paragraphs)
 
 
 def test_one_viewer_does_not_hold_the_page_against_others(

@@ -8,6 +8,8 @@ import pytest
 from drifted_loop import NEW, DriftedLoop
 from shown_page import ShownPage
 
+from common.mlflow.registry import ModelRegistry, RegisteredModel
+
 Show = Callable[..., ShownPage]
 pytestmark = pytest.mark.usefixtures("processes")
 
@@ -80,6 +82,18 @@ def test_accepting_as_normal_is_off_unless_enabled(loop: DriftedLoop, show_page:
     page = show_page("drift", loop.environ)
     assert not page.app.button
     assert any(kind == "info" and "are off" in text for kind, text in page.notices)
+
+
+def test_what_is_accepted_is_of_the_version_that_was_named(
+    loop: DriftedLoop, show_page: Show, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = show_page("drift", {**loop.environ, "MCQA_UI_ACTIONS": "1"})
+    button(page, "drift accept button")
+    assert any("instead of what version 1 is measured against" in text for text in page.paragraphs)
+    promoted = RegisteredModel(loop.model, {"champion": "2"})  # while somebody reads
+    monkeypatch.setattr(ModelRegistry, "model", lambda self: promoted)
+    button(page, "drift accept confirm")
+    assert [text for _, text in page.notices if "the champion is version 2 now, not version 1" in text]
 
 
 def test_accepting_as_normal_asks_first_and_is_recorded(loop: DriftedLoop, show_page: Show) -> None:

@@ -9,11 +9,11 @@ import os
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from threading import Event, Lock
+from threading import BoundedSemaphore, Event, Lock
 from typing import Any, Generic, TypeVar
 
 import streamlit as st
@@ -44,9 +44,15 @@ OUTCOME_SECONDS = 20.0
 """How long the page looks for the outcome of a right answer: a function that is scaled to zero takes some to start."""
 MOST, MOST_OF_ONE = 32, 2
 """Requests that wait at once, of everybody and of one viewer: a model that wakes up holds each for minutes."""
+EXPLANATIONS = 1 / 2
+"""The part of MOST that explanations may take: they take long, and answers go first."""
+MOST_BESIDE = 16
+"""Looks next to answers that wait at once, of everybody."""
 _threads = ThreadPoolExecutor(MOST, "ask")
 _beside = ThreadPoolExecutor(4, "ask beside")
 _waiting: Counter[str] = Counter()
+_explaining: Counter[str] = Counter()
+_looking = BoundedSemaphore(MOST_BESIDE)
 _guard = Lock()
 
 
@@ -77,16 +83,18 @@ class Work(Generic[T]):
         futures.wait([self.future], seconds)
 
 
-def begin(work: Callable[[], T]) -> Work[T]:
+def begin(work: Callable[[], T], *, explains: bool = False) -> Work[T]:
     """Runs it in the background. Where there is no room, it is over at once, with an AskError that says so."""
     viewer = _viewer()
+    counted = (_waiting, _explaining) if explains else (_waiting,)
     with _guard:
         own = _waiting[viewer]
-        if own >= MOST_OF_ONE or _waiting.total() >= MOST:
-            refusal = AskError("still-waiting" if own >= MOST_OF_ONE else "page-full")
-            return Work(_finished(refusal))
-        _waiting[viewer] += 1
-    return Work(_threads.submit(_done, work, viewer))
+        full = _waiting.total() >= MOST or (explains and _explaining.total() >= EXPLANATIONS * MOST)
+        if own >= MOST_OF_ONE or full:
+            return Work(_finished(AskError("still-waiting" if own >= MOST_OF_ONE else "page-full")))
+        for counts in counted:
+            counts[viewer] += 1
+    return Work(_threads.submit(_done, work, viewer, counted))
 
 
 def _viewer() -> str:
@@ -97,19 +105,20 @@ def _viewer() -> str:
     return name
 
 
-def _done(work: Callable[[], T], viewer: str) -> tuple[T | None, Exception | None]:
+def _done(work: Callable[[], T], viewer: str, counted: Iterable[Counter[str]]) -> tuple[T | None, Exception | None]:
     try:
         return work(), None
     except Exception as error:  # noqa: BLE001 - it is shown
         return None, error
     finally:
         with _guard:
-            _waiting[viewer] -= 1
-            if not _waiting[viewer]:
-                del _waiting[viewer]
+            for counts in counted:
+                counts[viewer] -= 1
+                if not counts[viewer]:
+                    del counts[viewer]
 
 
-def _finished(error: Exception) -> Future[tuple[Any, Exception | None]]:
+def _finished(error: Exception | None) -> Future[tuple[Any, Exception | None]]:
     future: Future[tuple[Any, Exception | None]] = Future()
     future.set_result((None, error))
     return future
@@ -129,7 +138,8 @@ class Explanation:
         self.work = begin(
             lambda: asking.explain(
                 environ, question, EXPLANATION_TOKENS, on_text=self._pieces.append, stopped=self._is_unwanted
-            )
+            ),
+            explains=True,
         )
 
     def look(self) -> None:
@@ -216,12 +226,25 @@ def explain(exchange: Exchange) -> None:
 
 
 def compare(exchange: Exchange, answered: Answered) -> Work[Bin | None]:
-    """Looks, once, how often the version was right when it was as sure as of this answer."""
+    """Looks, once, how often the version was right when it was as sure as of this answer; nothing where many look."""
     if exchange.reliability is None:
         version, confidence = answered.answer.model_version, answered.answer.confidence
-        exchange.reliability = Work(_beside.submit(lambda: (_reliability(version, confidence), None)))
+        exchange.reliability = Work(_beside_answer(version, confidence))
         exchange.reliability.wait(BESIDE)
     return exchange.reliability
+
+
+def _beside_answer(version: str, confidence: float) -> Future[tuple[Bin | None, Exception | None]]:
+    if not _looking.acquire(blocking=False):
+        return _finished(None)
+
+    def look_up() -> tuple[Bin | None, Exception | None]:
+        try:
+            return _reliability(version, confidence), None
+        finally:
+            _looking.release()
+
+    return _beside.submit(look_up)
 
 
 def _reliability(version: str, confidence: float) -> Bin | None:

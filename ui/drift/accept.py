@@ -10,7 +10,7 @@ import streamlit as st
 
 from functions.drift.acceptance import OtherBaselineError, TooFewAnswersError
 from mcqa import baseline
-from mcqa.baseline import Candidate
+from mcqa.baseline import Candidate, OtherChampionError
 from mcqa.readmodels.drift import Baseline, DriftFacts
 from ui import elements, facts
 from ui.actions import action, explain_refusal, has_outcome
@@ -56,7 +56,7 @@ def _accept(found: DriftFacts) -> None:
             return
     action(
         t("drift.accept.button"),
-        _accepting(since),
+        _accepting(candidate),
         title=t("drift.accept.ask"),
         consequence=_consequence(candidate),
         key="drift accept",
@@ -88,10 +88,14 @@ def _consequence(candidate: Candidate) -> list[Cell]:
     )
 
 
-def _accepting(since: float) -> Callable[[str], Sequence[Cell]]:
+def _accepting(candidate: Candidate) -> Callable[[str], Sequence[Cell]]:
+    """Accepts answers of the version that the confirmation named, and of no other that is champion by then."""
+
     def act(who: str) -> Sequence[Cell]:
         try:
-            done = baseline.accept(os.environ, since, who, time.time())
+            done = baseline.accept(os.environ, candidate["since"], who, time.time(), candidate["version"])
+        except OtherChampionError as error:
+            raise ValueError(t("drift.accept.other", version=error.expected, current=error.current)) from None
         except TooFewAnswersError as error:
             raise ValueError(t("drift.accept.too_few", n=number(error.n), needed=number(error.needed))) from None
         check = wording.check_link(done.sequence)

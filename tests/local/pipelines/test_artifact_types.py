@@ -1,12 +1,15 @@
-"""What a browser takes an artifact's file for."""
+"""What of an artifact is found, and what a browser takes its file for."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from local.pipelines.artifact_files import BINARY, SNIFFED, TEXT, media_type
+from local.pipelines.artifact_files import BINARY, SNIFFED, TEXT, find, media_type
 from local.pipelines.task_values import Artifact
 
 HTML, MARKDOWN = "text/html; charset=utf-8", "text/markdown; charset=utf-8"
@@ -46,3 +49,17 @@ def test_the_type_of_a_file(tmp_path: Path, kind: str, name: str, content: bytes
 def test_a_file_within_an_html_artifacts_folder_is_not_html_by_that(tmp_path: Path) -> None:
     (tmp_path / "notes").write_text("<script>")
     assert media_type(artifact("system.HTML", "folder"), "folder/notes", tmp_path / "notes") == TEXT
+
+
+def test_only_files_and_folders_are_found(tmp_path: Path) -> None:
+    """Whoever opens a pipe waits for somebody to write into it."""
+    (tmp_path / "out" / "inner").mkdir(parents=True)
+    (tmp_path / "out" / "file").write_text("x")
+    os.mkfifo(tmp_path / "out" / "pipe")
+    (tmp_path / "out" / "link").symlink_to("pipe")
+    os.mkfifo(tmp_path / "alone")
+    folder = Artifact(1, "run", 1, "task", "task", "name", 0, "system.Model", "", {}, "out", "out", 0, True)
+    view: Any = SimpleNamespace(folder=tmp_path, artifacts=[folder, artifact("system.Dataset", "alone")])
+    found = {place: find(view, f"out/{place}") for place in ("file", "inner", "pipe", "link")}
+    assert [place for place, each in found.items() if each is not None and each[1] is not None] == ["file", "inner"]
+    assert find(view, "alone") == (view.artifacts[1], None)
