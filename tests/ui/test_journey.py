@@ -44,7 +44,7 @@ def ask_and_correct(page: Page) -> None:
     page.get_by_role("button", name="Ask the model").click()
     page.get_by_role("heading", name="The model answers").wait_for()
     assert page.get_by_role("button", name="Send the right answer").is_disabled()
-    page.get_by_role("combobox", name="The right answer is").click()
+    click_until(page.get_by_role("combobox", name="The right answer is"), page.get_by_role("option").first)
     page.get_by_role("option").first.click()
     page.get_by_role("button", name="Send the right answer").click()
     page.get_by_text("Counted:").wait_for()
@@ -72,8 +72,8 @@ def watch_to_the_end(page: Page, loop: RunningLoop, version: str) -> None:
 
 def abort(page: Page, version: str) -> None:
     champion = str(int(version) - 1)
-    page.get_by_role("button", name="Abort", exact=True).click()
-    page.get_by_text(f"All traffic goes back to version {champion}. Version {version} is marked").wait_for()
+    asks = page.get_by_text(f"All traffic goes back to version {champion}. Version {version} is marked")
+    click_until(page.get_by_role("button", name="Abort", exact=True), asks)
     page.get_by_role("button", name="Yes, do it").click()
     page.get_by_text(f"Abort version {version}: recorded as decision").wait_for()
     rollout_row(page, version, champion, "rolled back").wait_for()
@@ -89,9 +89,20 @@ def replay_a_dead_letter(page: Page) -> None:
     letters.get_by_text("must be an index from 0 or a letter A to J, found 'Z'").wait_for()
     letters.get_by_role("link").first.click()
     page.get_by_role("heading", name="A dead letter").wait_for()
-    page.get_by_role("button", name="Send it again").click()
+    click_until(page.get_by_role("button", name="Send it again"), page.get_by_role("button", name="Yes, do it"))
     page.get_by_role("button", name="Yes, do it").click()
     page.get_by_text("Sent again, and refused again at once").wait_for()
+
+
+def click_until(button: Locator, shown: Locator) -> None:
+    """A click is lost where the page changes between press and release, as on a slow machine: people click again."""
+    for _ in range(int(PATIENCE / 10_000)):
+        button.click()
+        for _ in range(40):
+            if shown.is_visible():
+                return
+            button.page.wait_for_timeout(250)
+    shown.wait_for()
 
 
 def go_to(page: Page, name: str) -> None:

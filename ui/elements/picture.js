@@ -40,7 +40,7 @@ function drawn(node, { x, y, w, h }) {
   }
   const lang = new URLSearchParams(window.location.search).get("lang");
   if (lang) address.searchParams.set("lang", lang);
-  const made = svg("a", { ...attributes, href: address.href, "data-mcqa-within": "", "aria-label": node.described }, ...parts);
+  const made = svg("a", { ...attributes, href: address.href, "aria-label": node.described }, ...parts);
   return made;
 }
 

@@ -30,20 +30,17 @@ function link({ text, href }) {
   if (address.origin !== window.location.origin) return element("span", { text });
   const lang = new URLSearchParams(window.location.search).get("lang");
   if (lang && !address.searchParams.has("lang")) address.searchParams.set("lang", lang);
-  return element("a", { text, href: address.href, target: "_self", ...within(address) });
+  return element("a", { text, href: address.href, target: "_self", "data-mcqa-within": "" });
 }
 
-// Streamlit shows another page without a load when the browser goes back or forth, and keeps what was typed.
-function within(address) {
-  return address.pathname === "/ask" ? {} : { "data-mcqa-within": "" };
-}
-
+// From Ask, where something was typed, a link must not begin a new session: Streamlit shows another page without a load
+// when the browser goes back or forth. Elsewhere a load is right: it shows what the address says, whatever was chosen.
 function follow(event) {
   const anchor = event.target.closest?.("a[data-mcqa-within]");
   const another = event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey;
-  if (!anchor || another || event.defaultPrevented) return;
+  if (!anchor || another || event.defaultPrevented || window.location.pathname !== "/") return;
   event.preventDefault();
-  history.pushState({}, "", anchor.href.baseVal ?? anchor.href);
+  history.pushState({}, "", anchor.href);
   window.dispatchEvent(new PopStateEvent("popstate", { state: {} }));
   document.querySelector('[data-testid="stMain"]')?.scrollTo(0, 0);
 }
