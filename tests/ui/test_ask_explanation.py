@@ -23,8 +23,8 @@ def test_an_explanation_is_asked_for_as_a_test(show_page: Show, model: Model) ->
     ]
     assert [text for _, text in page.notices] == [
         "It was cut at the longest length.",
-        "It was written by version 8, which answers B: another one than gave the answer, as happens while a canary runs "
-        "and after a promotion.",
+        "It was written by version 8, which answers B: another one than gave the answer, as happens while a "
+        "canary runs and after a promotion.",
     ]
 
 
