@@ -408,7 +408,7 @@ def test_no_text_changes_an_exit_code(
     registry, sink = FakeRegistry(HARMLESS, {CHAMPION: "1", CHALLENGER: "2", PREVIOUS_CHAMPION: "0"}), Sent()
     monkeypatch.setattr("functions.rollout.operator_actions.ModelRegistry", lambda *_: registry)
     monkeypatch.setattr("functions.rollout.operator_actions.Sink", lambda _: sink)
-    monkeypatch.setattr("mcqa.rollout.getpass", SimpleNamespace(getuser=lambda: registry.text))
+    monkeypatch.setattr("mcqa.user.getpass", SimpleNamespace(getuser=lambda: registry.text))
     made = database()
     for name, value in (("MCQA_DATABASE_URL", str(made.url)), ("MCQA_REGISTERED_MODEL", "m"), ("COLUMNS", "160")):
         monkeypatch.setenv(name, value)
