@@ -35,8 +35,8 @@ class ExplanationView:
     def other_version(self, answer: Answer) -> None:
         """That another version explains: its own `answer`, not the one above."""
         terminal.sentence(
-            f"version {answer.model_version} wrote this, which answers {answer.letter}: while a canary runs, two "
-            "versions share the questions"
+            f"version {answer.model_version} wrote this, which answers {answer.letter}: another one than gave the "
+            "answer, as happens while a canary runs and after a promotion"
         )
 
     def text(self, piece: str) -> None:

@@ -31,7 +31,6 @@ class V1Request:
     debias: Debias | None
     max_new_tokens: int
     purpose: Purpose | None
-    stream: bool = False
 
 
 def parse_v1(payload: Any, max_questions: int, max_new_tokens: int, *, explain: bool) -> V1Request:
@@ -58,7 +57,7 @@ def parse_v1(payload: Any, max_questions: int, max_new_tokens: int, *, explain: 
     if stream and len(instances) != 1:
         raise BadRequestError(f"parameters: stream: explains one question, found {len(instances)} in instances")
     purpose = purpose_parameter(parameters)
-    return V1Request(parse_questions(instances), debias_parameter(parameters), tokens, purpose, stream)
+    return V1Request(parse_questions(instances), debias_parameter(parameters), tokens, purpose)
 
 
 def wants_stream(payload: Any) -> bool:

@@ -163,7 +163,8 @@ def test_the_question_counts_and_its_stream_is_a_test() -> None:
         result.stdout.index(words)
         for words in (
             " · version 7 · ",
-            "\nversion 8 wrote this, which answers B: while a canary runs, two versions share the questions\n",
+            "\nversion 8 wrote this, which answers B: another one than gave the answer, as happens while a canary "
+            "runs and after a promotion\n",
             "Because.",
         )
     )

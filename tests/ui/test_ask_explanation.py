@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from ask_model import HOSTILE, Model, Show, ask, click, until
+from shown_page import ShownPage
 
 from ui.ask import exchange as exchanges
 
@@ -28,15 +29,20 @@ def test_an_explanation_is_asked_for_as_a_test(show_page: Show, model: Model) ->
     ]
 
 
-def test_an_explanation_is_shown_while_it_is_written_and_can_be_stopped(
-    show_page: Show, model: Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(exchanges, "EXPLANATION_PATIENCE", 0.0)
+def begun(show_page: Show, model: Model) -> tuple[ShownPage, exchanges.Explanation]:
+    """An explanation whose end is not there yet."""
     model.more.clear()
     page = show_page("ask", {"MCQA_URL": model.url})
     ask(page)
     click(page, "ask why")
-    explanation = page.app.session_state["ask exchange"].explanation
+    return page, page.app.session_state["ask exchange"].explanation
+
+
+def test_an_explanation_is_shown_while_it_is_written_and_can_be_stopped(
+    show_page: Show, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchanges, "EXPLANATION_PATIENCE", 0.0)
+    page, explanation = begun(show_page, model)
     until(lambda: explanation.text.endswith(HOSTILE))
     page.app.run()
     assert page.writings == [(f"Because.\n\n{HOSTILE}", "")], "nothing is said yet"
@@ -75,11 +81,8 @@ def test_an_explanation_that_nobody_looks_at_is_stopped(
     show_page: Show, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exchanges, "UNSEEN_SECONDS", 0.0)
-    model.more.clear()
-    page = show_page("ask", {"MCQA_URL": model.url})
-    ask(page)
-    click(page, "ask why")
-    explanation = page.app.session_state["ask exchange"].explanation
+    _, explanation = begun(show_page, model)
+    assert explanation.work.result is not None
     assert explanation.work.result.stopped
     model.more.set()
 

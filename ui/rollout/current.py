@@ -39,10 +39,11 @@ def current() -> None:
     if look is None:
         elements.notice("info", t("rollout.latest.none"))
         return
-    if time.time() - look["at"] > LATE_SECONDS:
-        elements.notice("warning", *parts("rollout.stale", ago=Time(look["at"], "ago")))
-    if look["phase"] in ("held", "blocked"):
-        elements.notice("warning", t(_wanted(found, look)))
+    with st.container():  # so that what follows keeps its place under a finger when a notice comes or goes
+        if time.time() - look["at"] > LATE_SECONDS:
+            elements.notice("warning", *parts("rollout.stale", ago=Time(look["at"], "ago")))
+        if look["phase"] in ("held", "blocked"):
+            elements.notice("warning", t(_wanted(found, look)))
     _state(found, look)
     _act(found, look)
     if look["evidence"] or _is_under_way(look):
