@@ -93,7 +93,7 @@ def test_ask_correct_and_follow_the_trace(stack: Stack, page_at: PageAt) -> None
     answer_id = str(uuid.UUID(trace_id))
     stack.log(answer_id, {"question": "What does this code print?", "choices": list("1234")}, letter)
     page.get_by_role("button", name=f"{letter} was right").click()
-    page.get_by_text("Counted:").wait_for(timeout=60_000)
+    page.get_by_text("Counted:").wait_for(timeout=30_000)
     page.get_by_role("button", name="was right").wait_for(state="detached")
     trace.first.click()
     page.get_by_role("heading", name="One trace, from its beginning").wait_for()
@@ -185,7 +185,7 @@ def test_a_dead_letter_is_found_understood_and_sent_again(stack: Stack, page_at:
     page.get_by_role("button", name="Send it again").click()
     page.get_by_text("for every Trigger that wants such events").wait_for()
     page.get_by_role("button", name="Yes, do it").click()
-    page.get_by_text("Sent again, and refused again at once").wait_for(timeout=60_000)
+    page.get_by_text("Sent again, and refused again at once").wait_for(timeout=30_000)
     page.get_by_role("button", name="Discard it").click()
     page.get_by_role("button", name="Yes, do it").click()
     page.get_by_text("Discarded.").wait_for()
@@ -198,10 +198,10 @@ def test_the_broker_goes_and_comes_back(stack: Stack, page_at: PageAt) -> None:
     process = stack.loop.process
     process.send_signal(signal.SIGSTOP)
     try:
-        page.get_by_text("The broker does not answer").wait_for(timeout=60_000)
+        page.get_by_text("The broker does not answer").wait_for(timeout=30_000)
     finally:
         process.send_signal(signal.SIGCONT)
-    page.get_by_role("table", name="Events, the newest first").wait_for(timeout=60_000)
+    page.get_by_role("table", name="Events, the newest first").wait_for(timeout=30_000)
 
 
 @pytest.mark.parametrize(

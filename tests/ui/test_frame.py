@@ -102,7 +102,7 @@ def test_a_page_whose_server_is_gone_says_so(page_server: Any, page_at: Any) -> 
     page.locator(".mcqa-freshness").wait_for()
     (process,) = page_server.processes
     process.kill()
-    page.get_by_role("alert").get_by_text("Not updated since").wait_for(timeout=60_000)
+    page.get_by_role("alert").get_by_text("Not updated since").wait_for(timeout=40_000)
     page_at.faults.clear()  # the browser's own reports of refused connections
     page_server({}, port=int(url.rpartition(":")[2]))
     page.wait_for_function("!document.body.classList.contains('mcqa-stale')", timeout=60_000)

@@ -147,8 +147,8 @@ def test_a_running_run_is_brought_up_to_date(server: KfpServer, client: Any, ope
     created = page.locator("time").first
     stamp = created.get_attribute("datetime") or ""
     assert created.inner_text()[11:13] == f"{(int(stamp[11:13]) + 7) % 24:02}"
-    page.get_by_role("link", name="letters, succeeded").wait_for(timeout=60_000)
-    page.locator("main:not([data-changing])").wait_for(timeout=60_000)
+    page.get_by_role("link", name="letters, succeeded").wait_for(timeout=30_000)
+    page.locator("main:not([data-changing])").wait_for(timeout=30_000)
     assert page.locator("details[id^=io-][open]").count() == 1
     assert page.evaluate("document.activeElement.parentElement.id").startswith("io-")
 
@@ -162,9 +162,9 @@ def test_a_server_that_is_gone_is_said(page_at: Any, tmp_path: Path) -> None:
         run = client.create_run_from_pipeline_package(str(tmp_path / "check.yaml"), arguments={"seconds": 5.0}).run_id
         page = page_at(login_link(server.url, TOKEN, f"/runs/{run}"))
         server.kill()
-        page.get_by_text("The server does not answer. This is how it was at").wait_for(timeout=60_000)
+        page.get_by_text("The server does not answer. This is how it was at").wait_for(timeout=15_000)
         server.start()
-        page.locator("#stale:empty").wait_for(state="attached", timeout=60_000)
+        page.locator("#stale:empty").wait_for(state="attached", timeout=15_000)
         page.goto("about:blank")
         deadline = time.monotonic() + 30
         while client.get_run(run).state != "SUCCEEDED" and time.monotonic() < deadline:
